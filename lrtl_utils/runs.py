@@ -1,0 +1,302 @@
+"""The record of a run: one JSON file, written atomically, checked when read."""
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lrtl_utils.config import ROOT, InputError, RunConfig
+from lrtl_utils.cost import CostMeter
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 1
+
+
+class RunRecord(BaseModel):
+    """What stands in `<results>/runs/<dataset>/<run_id>.json`. A failed run has no metrics, but its cost so far."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1]
+    run_id: str
+    status: Literal["completed", "failed"]
+    error: str | None
+    started_at: str
+    finished_at: str
+    config: dict[str, Any]
+    data: dict[str, Any] | None
+    metrics: dict[str, Any] | None
+    validation: dict[str, Any] | None
+    cost: dict[str, Any]
+    model: dict[str, Any] | None
+    curve: list[dict[str, Any]]
+    environment: dict[str, Any]
+
+
+def run_id(config: Mapping[str, Any], data_sha256: str, weights_sha256: str | None) -> str:
+    """First 12 hex digits of the SHA-256 of the resolved config and the checksums of data and weights."""
+    identity = {"config": dict(config), "data": data_sha256, "weights": weights_sha256}
+    return hashlib.sha256(_canonical(identity)).hexdigest()[:12]
+
+
+def record_path(results: Path, dataset: str, identity: str) -> Path:
+    """Where the record of that run lies."""
+    return results / "runs" / dataset / f"{identity}.json"
+
+
+def work_folder(results: Path, identity: str) -> Path:
+    """Where a run keeps its progress and checkpoint until its record is written."""
+    return results / "work" / identity
+
+
+def results_folder(results: str | Path) -> Path:
+    """An absolute path; relative ones are taken from the repository's root."""
+    return (ROOT / Path(results).expanduser()).resolve()
+
+
+def completed(
+    results: str | Path,
+    identity: str,
+    config: RunConfig,
+    asked: RunConfig,
+    *,
+    data: dict[str, Any],
+    metrics: dict[str, Any],
+    validation: dict[str, Any] | None,
+    cost: dict[str, Any],
+    model: dict[str, Any],
+    curve: list[dict[str, Any]],
+    precision: str,
+) -> Path:
+    """Write the record of a completed run, and delete its progress and checkpoint; returns the record's path."""
+    elapsed = time.time() - _process_start()
+    cost = cost | {"overhead_seconds": elapsed - cost["device_seconds"] - cost["predict_seconds"]}
+    record = {
+        "status": "completed",
+        "error": None,
+        "config": config.model_dump() | {"asked": changed(asked, config)},
+        "data": data,
+        "metrics": metrics,
+        "validation": validation,
+        "cost": cost,
+        "model": model,
+        "curve": curve,
+        "environment": environment(config.device, precision),
+    }
+    return _write(results_folder(results), identity, config.dataset, record, started=_process_start())
+
+
+def failed(results: str | Path, identity: str, config: RunConfig, asked: RunConfig, error: str, started: float) -> Path:
+    """Write the record of a run that did not complete, with the cost its progress file tells; keeps its checkpoint."""
+    results = results_folder(results)
+    progress = work_folder(results, identity) / "progress.json"
+    spent = json.loads(progress.read_text()) if progress.is_file() else {"device_seconds": 0.0}
+    record = {
+        "status": "failed",
+        "error": error,
+        "config": config.model_dump() | {"asked": changed(asked, config)},
+        "data": None,
+        "metrics": None,
+        "validation": None,
+        "cost": spent | {"gpu_hours": spent["device_seconds"] / 3600},
+        "model": None,
+        "curve": [],
+        "environment": environment(config.device, None),
+    }
+    return _write(results, identity, config.dataset, record, started)
+
+
+def changed(asked: RunConfig, used: RunConfig) -> dict[str, Any]:
+    """The values that were asked for and that something else stands in for, clamped or resolved."""
+    return {name: value for name, value in asked.model_dump().items() if value != getattr(used, name)}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """One record, checked against its schema and its checksum; `InputError` says which failed."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        checksum = record.pop("checksum")
+        schema = record.pop("schema")
+        RunRecord(schema_version=schema, **record)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        kind = "schema" if isinstance(error, ValidationError) else type(error).__name__
+        raise InputError(f"{path} is not a readable record ({kind}).") from None
+    if checksum != _checksum({"schema": schema} | record):
+        raise InputError(f"{path} does not match its own checksum.")
+    return {"schema": schema} | record | {"checksum": checksum}
+
+
+def is_completed(path: Path) -> bool:
+    """Whether a valid record of a completed run lies there. One that cannot be read is quarantined, not deleted."""
+    if not path.is_file():
+        return False
+    try:
+        return read(path)["status"] == "completed"
+    except InputError:
+        quarantine(path)
+        return False
+
+
+def quarantine(path: Path) -> Path:
+    """Move a record that cannot be trusted to `<results>/quarantine/`, keeping what is there."""
+    folder = path.parents[2] / "quarantine"
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{path.stem}-{time.time_ns()}.json"
+    path.rename(target)
+    return target
+
+
+def records(results: str | Path) -> Iterator[dict[str, Any]]:
+    """All valid records below `results`, in the order of their paths; others are passed over with a warning."""
+    import warnings
+
+    for path in sorted(results_folder(results).glob("runs/*/*.json")):
+        try:
+            yield read(path)
+        except InputError as error:
+            warnings.warn(str(error), stacklevel=2)
+
+
+def load(results: str | Path, status: str = "completed") -> "pd.DataFrame":
+    """A row a run: the config, scores and costs under their own names, `labels` (all that it saw), and `record`."""
+    import pandas as pd
+
+    rows = [_row(record) for record in records(results) if record["status"] == status]
+    frame = pd.DataFrame(rows, columns=None if rows else [*RunConfig.model_fields, "labels", "score"])
+    return frame.sort_values([c for c in ("dataset", "model", "method", "labels", "seed") if c in frame])
+
+
+def _row(record: dict[str, Any]) -> dict[str, Any]:
+    data, metrics = record["data"] or {}, record["metrics"] or {}
+    flat = {key: value for key, value in record["config"].items() if key != "asked"}
+    flat |= {key: metrics.get(key) for key in ("accuracy", "precision", "recall", "f1", "loss", "epochs_to_convergence")}
+    flat |= record["cost"]
+    flat["labels"] = data.get("train_size", 0) + data.get("validation_size", 0)
+    flat["share"] = flat["labels"] / data["available"] if data else None
+    flat["validation_score"] = (record["validation"] or {}).get("score")
+    flat["score"] = metrics.get("f1" if "counts" in metrics else "accuracy")
+    flat["score_name"] = "entity F1" if "counts" in metrics else "accuracy"
+    flat["parameters"] = (record["model"] or {}).get("parameters")
+    flat["precision_used"] = record["environment"]["precision"]
+    flat["run_device"] = record["environment"]["device"]
+    return flat | {"run_id": record["run_id"], "error": record["error"], "record": record}
+
+
+def write_progress(work: Path, meter: CostMeter, epoch: int, batch: int) -> None:
+    """What a run has spent so far, for whoever has to write its record if it dies."""
+    progress = {
+        "device_seconds": meter.seconds(),
+        "peak_memory_mib": meter.peak_memory_mib or None,
+        "epoch": epoch,
+        "batch": batch,
+    }
+    write_atomically(work / "progress.json", lambda stream: stream.write(json.dumps(progress).encode()))
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """`write(stream)` into a temporary file beside `path`, synced, then renamed: `path` is whole or as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def environment(device: str, precision: str | None) -> dict[str, Any]:
+    """The machine and the versions that a number depends on; nothing that names a person or a path."""
+    import psutil
+
+    packages = ("torch", "transformers", "datasets", "timm")
+    return {
+        "device": device_name(device),
+        "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
+        "threads": _threads(),
+        "precision": precision,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        "commit": _commit(),
+    }
+
+
+def device_name(device: str) -> str:
+    """The card's name, or the processor's."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
+    model = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return f"{device}: {model[0].split(':', 1)[1].strip() if model else platform.processor() or platform.machine()}"
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).is_file() else []
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None
+
+
+def _process_start() -> float:
+    import psutil
+
+    return psutil.Process().create_time()
+
+
+def _write(results: Path, identity: str, dataset: str, record: dict[str, Any], started: float) -> Path:
+    record = {
+        "schema": SCHEMA,
+        "run_id": identity,
+        **record,
+        "started_at": _utc(started),
+        "finished_at": _utc(time.time()),
+    }
+    record["checksum"] = _checksum(record)
+    path = record_path(results, dataset, identity)
+    text = json.dumps(record, indent=1, allow_nan=False)
+    write_atomically(path, lambda stream: stream.write(text.encode()))
+    if record["status"] == "completed":
+        for leftover in ("checkpoint.pt", "progress.json"):
+            (work_folder(results, identity) / leftover).unlink(missing_ok=True)
+    return path
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical({key: record[key] for key in record if key != "checksum"})).hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _utc(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,240 @@
+"""Data sets as data: one line each, and how their examples are read."""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lrtl_utils.config import InputError, RunConfig, derived_seed, require_name
+from lrtl_utils.sampling import carve, labelled_subset, stratified_order
+from lrtl_utils.sources import Source, find_in_package, find_on_hub
+
+TEST_SHARE = 0.25  # held out where a data set has no test split of its own
+
+
+@dataclass(frozen=True)
+class Task:
+    """One data set: what kind of task it is, where it lies, which columns and splits are read."""
+
+    kind: str  # text, image, tokens
+    input: str
+    target: str
+    hub: str | None = None
+    revision: str | None = None
+    package: tuple[str, str] | None = None  # module and file
+    labels: tuple[str, ...] | None = None  # where the files do not name them
+    test: str | None = "test"  # None: a share of the train split is held out
+
+
+_TAGS = ("O", *(f"{edge}-{kind}" for kind in ("PER", "ORG", "LOC", "MISC") for edge in "BI"))
+_OWN = {"package": ("lrtl_utils", "samples/{}.jsonl"), "test": None}
+
+# fmt: off
+TASKS = {
+    "ag_news": Task("text", "text", "label", "fancyzhx/ag_news", "eb185aade064a813bc0b7f42de02595523103ca4"),
+    "imdb": Task("text", "text", "label", "stanfordnlp/imdb", "e6281661ce1c48d982bc483cf8a173c1bbeb5d31"),
+    # The test labels of SST-2 are hidden (−1), so its validation split is the test split here.
+    "sst2": Task("text", "sentence", "label", "stanfordnlp/sst2", "8d51e7e4887a4caaa95b3fbebbf53c0490b58bbb", test="validation"),  # noqa: E501
+    "cifar10": Task("image", "img", "label", "uoft-cs/cifar10", "0b2714987fa478483af9968de7c934580d0bb9a2"),
+    "fashion_mnist": Task("image", "image", "label", "zalando-datasets/fashion_mnist", "531be5e2ccc9dba0c201ad3ae567a4f3d16ecdd2"),  # noqa: E501
+    "conll2003": Task("tokens", "tokens", "ner_tags", "lhoestq/conll2003", "19edcb426bfd625c275c17b9a99b2239243f4377"),
+    "news_sample": Task("text", "text", "label", labels=("World", "Sports", "Business", "Sci/Tech"), **_OWN),
+    "reviews_sample": Task("text", "text", "label", labels=("neg", "pos"), **_OWN),
+    "entities_sample": Task("tokens", "tokens", "ner_tags", labels=_TAGS, **_OWN),
+    "digits": Task("image", "image", "label", package=("sklearn", "datasets/data/digits.csv.gz"), labels=tuple("0123456789"), test=None),  # noqa: E501
+}
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs with their targets, as they lie on disk: texts, encoded images or pixel arrays, lists of words.
+
+    `targets` are class indices, int64 [n], or for `tokens` lists of tag indices. `index` says which rows of the split.
+    """
+
+    inputs: Sequence[Any]
+    targets: Sequence[Any]
+    index: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, positions: np.ndarray) -> "Examples":
+        """Those at `positions`, in that order."""
+        targets = [self.targets[i] for i in positions]
+        if isinstance(self.targets, np.ndarray):
+            targets = np.asarray(targets, dtype=self.targets.dtype)
+        return replace(self, inputs=[self.inputs[i] for i in positions], targets=targets, index=self.index[positions])
+
+
+@dataclass(frozen=True)
+class Data:
+    """A task's examples, read: train and test split, names of the labels, and the source they came from."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    train: Examples
+    test: Examples
+    source: Source
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """What a subset must hold an example of: the labels, or the entity types and sentences without any."""
+        if self.kind != "tokens":
+            return self.labels
+        return (*sorted({label[2:] for label in self.labels if label != "O"}), "no entity")
+
+    def strata(self, examples: Examples) -> np.ndarray:
+        """The class of each example, int [n]; a sentence counts for the rarest entity type in it."""
+        if self.kind != "tokens":
+            return np.asarray(examples.targets)
+        return _rarest_types(examples.targets, self.labels, self.classes)
+
+
+def find(name: str) -> Source:
+    """Where the data set `name` lies; `InputError` if it is unknown or cannot be had."""
+    require_name("dataset", name, TASKS)
+    task = TASKS[name]
+    if task.package:
+        module, file = task.package
+        return find_in_package(module, (file.format(name),))
+    return find_on_hub(name, "datasets", task.hub, task.revision, ("train-*.parquet", f"{task.test}-*.parquet"))
+
+
+def load(name: str) -> Data:
+    """Read the data set `name`: bytes and labels, nothing decoded. `InputError` where a label is out of range."""
+    source = find(name)
+    task = TASKS[name]
+    splits, labels = _READERS[source.files[0].suffix](task, source)
+    for split, examples in splits.items():
+        _check_targets(name, split, examples.targets, labels)
+    data = Data(name, task.kind, labels, splits["train"], splits.get("test"), source)
+    return data if data.test else _hold_out(data)
+
+
+def labelled(data: Data, config: RunConfig) -> tuple[Examples, Examples | None]:
+    """The examples whose labels this run may see, as (trained on, validation carve or None).
+
+    They depend on the data and the seed only, so every method sees the same ones.
+    """
+    rng = np.random.default_rng(derived_seed(config.seed, "subset"))
+    amount = {"data_fraction": config.data_fraction, "train_size": config.train_size, "shots": config.shots}
+    chosen = data.train.take(labelled_subset(data.strata(data.train), data.classes, rng, **amount))
+    if not config.validation_share:
+        return chosen, None
+    rng = np.random.default_rng(derived_seed(config.seed, "carve"))
+    kept, carved = carve(data.strata(chosen), config.validation_share, rng)
+    return chosen.take(kept), chosen.take(carved)
+
+
+def test_examples(data: Data, config: RunConfig) -> Examples:
+    """The test split, whole unless `test_limit` says otherwise (then its first examples)."""
+    return data.test.take(np.arange(min(len(data.test), config.test_limit or len(data.test))))
+
+
+def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
+    """The hub's layout: files `<split>-*.parquet` that carry their features as `datasets` writes them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets import Features
+
+    splits, labels = {}, task.labels
+    for split, prefix in (("train", "train-"), ("test", f"{task.test}-")):
+        files = [file for file in source.files if file.name.startswith(prefix)]
+        if not files:
+            raise InputError(f"{source.folder} has no file {prefix}*.parquet.")
+        columns = pq.read_schema(files[0]).names
+        for column in (task.input, task.target):
+            require_name(f"column of {files[0]}", column, columns)
+        table = pa.concat_tables(pq.read_table(file, columns=[task.input, task.target]) for file in files)
+        feature = Features.from_arrow_schema(table.schema)[task.target]
+        labels = labels or tuple(getattr(feature, "feature", feature).names)
+        inputs, targets = table[task.input].to_pylist(), table[task.target].to_pylist()
+        if task.kind == "image":
+            inputs = [image["bytes"] for image in inputs]
+        splits[split] = _examples(inputs, targets, task.kind)
+    return splits, labels
+
+
+def _read_jsonl(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
+    """One JSON object a line, labels by name."""
+    rows = [json.loads(line) for line in source.files[0].read_text(encoding="utf-8").splitlines()]
+    index = {label: i for i, label in enumerate(task.labels)}
+    if task.kind == "tokens":
+        targets = [[index[tag] for tag in row[task.target]] for row in rows]
+    else:
+        targets = [index[row[task.target]] for row in rows]
+    return {"train": _examples([row[task.input] for row in rows], targets, task.kind)}, task.labels
+
+
+def _read_digits(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
+    """scikit-learn's digits: 64 grey values 0 to 16 and the label a line; as uint8 images [8, 8]."""
+    with gzip.open(source.files[0], "rt") as stream:
+        table = np.loadtxt(stream, delimiter=",", dtype=np.uint8)
+    images = [row.reshape(8, 8) * np.uint8(15) for row in table[:, :64]]
+    return {"train": _examples(images, table[:, 64], "image")}, task.labels
+
+
+_READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".gz": _read_digits}
+
+
+def _examples(inputs: Sequence[Any], targets: Sequence[Any], kind: str) -> Examples:
+    if kind != "tokens":
+        targets = np.asarray([-1 if target is None else target for target in targets], dtype=np.int64)
+    return Examples(inputs, targets, np.arange(len(inputs)))
+
+
+def _hold_out(data: Data) -> Data:
+    order = stratified_order(data.strata(data.train), np.random.default_rng(derived_seed(0, "test split")))
+    size = round(TEST_SHARE * len(order))
+    return replace(data, train=data.train.take(np.sort(order[size:])), test=data.train.take(np.sort(order[:size])))
+
+
+def _check_targets(name: str, split: str, targets: Sequence[Any], labels: tuple[str, ...]) -> None:
+    for row, target in enumerate(targets):
+        for value in np.atleast_1d(target):
+            if not 0 <= value < len(labels):
+                raise InputError(
+                    f"{name}: row {row} of the {split} split has label {value}; "
+                    f"the {len(labels)} labels are 0 to {len(labels) - 1} ({', '.join(labels)})."
+                )
+
+
+def _rarest_types(targets: Sequence[Sequence[int]], labels: tuple[str, ...], classes: tuple[str, ...]) -> np.ndarray:
+    position = {kind: i for i, kind in enumerate(classes)}
+    types = [{position[labels[tag][2:]] for tag in tags if labels[tag] != "O"} for tags in targets]
+    frequency = np.bincount([kind for found in types for kind in found], minlength=len(classes))
+    nothing = len(classes) - 1
+    return np.array([min(found, key=lambda kind: frequency[kind], default=nothing) for found in types])
+
+
+def describe(data: Data, train: Examples, carve: Examples | None, test: Examples) -> dict[str, Any]:
+    """What a record says of the data: sizes, the source, and a checksum of which examples were labelled."""
+    chosen = np.sort(np.concatenate([train.index, carve.index if carve else []]).astype("<i8"))
+    return {
+        "train_size": len(train),
+        "validation_size": len(carve) if carve else 0,
+        "test_size": len(test),
+        "available": len(data.train),
+        "labels": list(data.labels),
+        "source": data.source.describe(),
+        "subset_sha256": hashlib.sha256(chosen.tobytes()).hexdigest(),
+    }
+
+
+def preview(data: Data, examples: Examples, rows: int = 5) -> Any:
+    """The first examples with their labels, as a DataFrame; in tagged sentences, `word/TAG`."""
+    import pandas as pd
+
+    pairs = list(zip(examples.inputs, examples.targets, strict=True))[:rows]
+    if data.kind == "tokens":
+        lines = [" ".join(f"{w}/{data.labels[t]}" if t else w for w, t in zip(*pair, strict=True)) for pair in pairs]
+        return pd.DataFrame({"sentence": lines})
+    return pd.DataFrame({"input": [x for x, _ in pairs], "label": [data.labels[y] for _, y in pairs]})

@@ -1,0 +1,429 @@
+"""The only training loop, the only prediction, the only feature extraction."""
+
+import contextlib
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lrtl_utils.batches import Encoded, by_length, cut, order
+from lrtl_utils.config import InputError, RunConfig, derived_seed
+from lrtl_utils.cost import CostMeter, count_flops
+from lrtl_utils.metrics import classification, entities
+from lrtl_utils.networks import Batch, Model
+from lrtl_utils.runs import write_atomically, write_progress
+from lrtl_utils.tasks import Examples
+
+PREDICT_BATCH = 64
+PROGRESS_SECONDS = 5.0
+SOLVER_STEPS = 100
+
+
+class Interrupted(RuntimeError):
+    """The run was asked to end (SIGTERM); its checkpoint is written, and the same command goes on from it."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """`predicted` classes [n] or lists of tags; `confidence` [n] in [0, 1]; mean `loss` in nats; `seconds` it took."""
+
+    predicted: list[Any]
+    confidence: np.ndarray
+    loss: float
+    seconds: float
+
+
+def encode_training(model: Model, examples: Examples, max_length: int | None) -> Encoded:
+    """The training examples as rows; fixes the model's `max_length`, by `length_rule` where none is given."""
+    reader = model.reader
+    data = reader.encode(examples.inputs, examples.targets)
+    if reader.kind in {"text", "tokens"}:
+        reader.max_length = min(max_length or length_rule(data.lengths), reader.limit)
+        data = cut(data, reader.max_length)
+    return data
+
+
+def length_rule(lengths: np.ndarray) -> int:
+    """128 tokens, or 256 where the median text is longer than 128."""
+    return 256 if np.median(lengths) > 128 else 128
+
+
+def precision_used(config: RunConfig, kind: str) -> str:
+    """`auto` as what the device is faster with: bf16 on GPUs that have it and for text on CPUs that have it."""
+    if config.precision != "auto":
+        return config.precision or "fp32"
+    if config.device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    # Depthwise convolutions are slower in bf16 on a CPU, matrix products about twice as fast.
+    return "bf16" if config.device == "cpu" and kind in {"text", "tokens"} and _cpu_has_bf16() else "fp32"
+
+
+def fit(
+    model: Model,
+    data: Encoded,
+    config: RunConfig,
+    rates: Sequence[tuple[Sequence[torch.nn.Parameter], float]],
+    *,
+    meter: CostMeter,
+    labels: Sequence[str],
+    buckets: bool,
+    carve: Encoded | None = None,
+    work: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Train the parameters of `rates`, each group at its own peak rate; returns one curve point an epoch.
+
+    With `work`, progress and checkpoints are kept there, and a checkpoint found there is gone on from: the same
+    weights, order, dropout and clock as if nothing had happened.
+    """
+    loop = _Loop(model, data, config, rates, meter, buckets, work)
+    curve = loop.restore()
+    with _terminated() as asked_to_end:
+        for epoch in range(len(curve), config.epochs):
+            loss = loop.run_epoch(epoch, curve, asked_to_end)
+            point = {"epoch": epoch + 1, "loss": loss, "validation_loss": None, "validation_score": None}
+            if carve is not None:
+                prediction = predict_rows(model, carve, config, meter)
+                point["validation_loss"] = prediction.loss
+                point["validation_score"] = headline(model, evaluate(model, carve.targets, prediction, labels))
+            curve.append(point | {"device_seconds": meter.seconds()})
+            loop.end_epoch(epoch, curve)
+    return curve
+
+
+class _Loop:
+    """The state of one `fit`: what a step changes and a checkpoint keeps."""
+
+    def __init__(self, model, data, config, rates, meter, buckets, work):
+        self.model, self.data, self.config = model, data, config
+        self.meter, self.buckets, self.work = meter, buckets, work
+        self.runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
+        model.to(self.runtime.device)
+        self.trained = [weight for weights, _ in rates for weight in weights]
+        steps = math.ceil(math.ceil(len(data) / config.batch_size) / config.accumulate) * config.epochs
+        optimizer = _optimizer(config, rates)
+        self.schedule = _schedule(config, optimizer, steps)
+        self.optimizer = self.runtime.prepare(optimizer)
+        self.phase = f"step above block {model.frozen}"
+        meter.register(self.phase, _step_counter(model, model.frozen))
+        self.first_batch, self.loss = 0, torch.zeros((), device=self.runtime.device)
+        self.saved_at = self.told_at = time.monotonic()
+        torch.manual_seed(derived_seed(config.seed, "dropout"))
+
+    def run_epoch(self, epoch: int, curve: list[dict[str, Any]], asked_to_end: list[int]) -> float:
+        """One pass over the data from `first_batch` on; returns the mean loss of its batches."""
+        config = self.config
+        rng = np.random.default_rng([derived_seed(config.seed, "order"), epoch])
+        batches = order(self.data.lengths, config.batch_size, rng, buckets=self.buckets)
+        self.model.train()
+        for i in range(self.first_batch, len(batches)):
+            group = batches[i - i % config.accumulate : i - i % config.accumulate + config.accumulate]
+            self._backward(batches[i], share=1 / len(group))
+            if batches[i] is group[-1]:
+                self._step()
+            self._keep(epoch, i + 1, curve, asked_to_end)
+        mean = float(self.loss) / len(batches)
+        if not math.isfinite(mean):
+            raise InputError(
+                f"The loss is {mean} in epoch {epoch + 1}: learning_rate={config.learning_rate} is too high for this "
+                f"model or precision={config.precision!r} too coarse."
+            )
+        self.first_batch, self.loss = 0, torch.zeros_like(self.loss)
+        return mean
+
+    def _backward(self, positions: np.ndarray, share: float) -> None:
+        batch = _to(self.model.reader.batch(self.data, positions, train=True), self.runtime.device)
+        with self.runtime.autocast():
+            scores = self.model(batch)
+        loss = self.model.loss(scores, batch)
+        self.runtime.backward(loss * share)
+        self.loss += loss.detach()
+        self.meter.tally(self.phase, self.model.shape(batch))
+
+    def _step(self) -> None:
+        if self.config.max_grad_norm:
+            self.runtime.clip_grad_norm_(self.trained, self.config.max_grad_norm)
+        self.optimizer.step()
+        if not self.optimizer.step_was_skipped:
+            self.schedule.step()
+        self.optimizer.zero_grad()
+
+    def _keep(self, epoch: int, batch: int, curve: list[dict[str, Any]], asked_to_end: list[int]) -> None:
+        if self.work is None:
+            return
+        now = time.monotonic()
+        if asked_to_end or now - self.saved_at > _checkpoint_seconds():
+            self._save(epoch, batch, curve)
+        if now - self.told_at > PROGRESS_SECONDS:
+            write_progress(self.work, self.meter, epoch, batch)
+            self.told_at = now
+        if asked_to_end:
+            raise Interrupted(f"interrupted in epoch {epoch + 1}; the same command goes on from there")
+
+    def end_epoch(self, epoch: int, curve: list[dict[str, Any]]) -> None:
+        """Checkpoint a run that is long enough for a crash to hurt."""
+        if self.work is None:
+            return
+        write_progress(self.work, self.meter, epoch + 1, 0)
+        if time.monotonic() - self.saved_at > _checkpoint_seconds() / 10:
+            self._save(epoch + 1, 0, curve)
+
+    def _save(self, epoch: int, batch: int, curve: list[dict[str, Any]]) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "gradients": [None if weight.grad is None else weight.grad for weight in self.trained],
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.runtime.scaler.state_dict() if self.runtime.scaler else None,
+            "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
+            "epoch": epoch,
+            "batch": batch,
+            "loss": self.loss,
+            "curve": curve,
+            "meter": self.meter.state(),
+        }
+        write_atomically(self.work / "checkpoint.pt", lambda stream: torch.save(state, stream))
+        self.saved_at = time.monotonic()
+
+    def restore(self) -> list[dict[str, Any]]:
+        """Go on from the checkpoint, if there is one; returns the curve so far."""
+        path = self.work and self.work / "checkpoint.pt"
+        if not path or not path.is_file():
+            return []
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self.model.load_state_dict(state["model"])
+        for weight, gradient in zip(self.trained, state["gradients"], strict=True):
+            weight.grad = None if gradient is None else gradient.to(weight.device)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.runtime.scaler:
+            self.runtime.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["random"][0])
+        if len(state["random"]) > 1:
+            torch.cuda.set_rng_state_all(state["random"][1:])
+        self.first_batch, self.loss = state["batch"], state["loss"].to(self.runtime.device)
+        self.meter.resume(state["meter"])
+        return state["curve"]
+
+
+def predict(model: Model, examples: Examples, config: RunConfig) -> Prediction:
+    """The model's answers for raw examples, encoding included in `seconds`."""
+    start = time.perf_counter()
+    prediction = predict_rows(model, model.reader.encode(examples.inputs, examples.targets), config)
+    return Prediction(prediction.predicted, prediction.confidence, prediction.loss, time.perf_counter() - start)
+
+
+def predict_rows(model: Model, data: Encoded, config: RunConfig, meter: CostMeter | None = None) -> Prediction:
+    """The model's answers for encoded rows, in their order; tallied if a meter is given."""
+    start = time.perf_counter()
+    runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
+    model.to(runtime.device).eval()
+    predicted: list[Any] = [None] * len(data)
+    confidence, losses, weights = np.zeros(len(data)), [], []
+    if meter:
+        meter.register("forward", _step_counter(model, None))
+    for positions in by_length(data.lengths, PREDICT_BATCH):
+        batch = _to(model.reader.batch(data, positions), runtime.device)
+        with torch.inference_mode():
+            with runtime.autocast():
+                scores = model(batch)
+            classes, sure = model.decode(scores, batch)
+            losses.append(float(model.loss(scores, batch)))
+        weights.append(int(batch["word_mask"].sum()) if "word_mask" in batch else len(positions))
+        confidence[positions] = sure.cpu().numpy()
+        for position, answer in zip(positions, classes, strict=True):
+            predicted[position] = answer
+        if meter:
+            meter.tally("forward", model.shape(batch))
+    return Prediction(predicted, confidence, float(np.average(losses, weights=weights)), time.perf_counter() - start)
+
+
+def evaluate(model: Model, targets: Sequence[Any], prediction: Prediction, labels: Sequence[str]) -> dict[str, Any]:
+    """All metrics of a prediction, with its loss. Words past the model's `max_length` count as tagged O."""
+    if model.reader.kind == "tokens":
+        expected = [[labels[tag] for tag in tags] for tags in targets]
+        scores = entities(expected, tag_names(prediction, expected, labels))
+    else:
+        scores = classification(targets, prediction.predicted, labels)
+    return scores | {"loss": prediction.loss}
+
+
+def tag_names(prediction: Prediction, expected: Sequence[Sequence[str]], labels: Sequence[str]) -> list[list[str]]:
+    """Predicted tags by name, one for every expected word."""
+    rows = zip(prediction.predicted, expected, strict=True)
+    return [[labels[tag] for tag in tags] + ["O"] * (len(true) - len(tags)) for tags, true in rows]
+
+
+def headline(model: Model, metrics: dict[str, Any]) -> float:
+    """The score a run is judged by: entity F1 for tagging, else accuracy."""
+    return metrics["f1" if model.reader.kind == "tokens" else "accuracy"]
+
+
+def extract(model: Model, data: Encoded, config: RunConfig, meter: CostMeter) -> list[Batch]:
+    """What the head reads, once for each row: batches of `features` with `targets` (and `word_mask`), on the device."""
+    runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
+    model.to(runtime.device).eval()
+    meter.register("features", _step_counter(model, None))
+    chunks = []
+    for positions in by_length(data.lengths, config.batch_size):
+        batch = _to(model.reader.batch(data, positions), runtime.device)
+        with torch.no_grad(), runtime.autocast():
+            features = model.features(batch).float()
+        meter.tally("features", model.shape(batch))
+        chunks.append({"features": features} | {k: batch[k] for k in ("targets", "word_mask") if k in batch})
+    return chunks
+
+
+def solve_head(model: Model, chunks: list[Batch], l2: float, meter: CostMeter) -> float:
+    """Fit the linear head (and CRF) on fixed features by L-BFGS; returns the mean loss reached.
+
+    Minimises the summed loss plus `l2 / 2 * |W|^2` on features standardised over the training rows, and folds the
+    standardisation into the weights: scikit-learn's `LogisticRegression(C=1 / l2)` on such features.
+    """
+    chunks, shift, scale = _standardised(chunks)
+    linear, device = model.head[-1], shift.device
+    weights = [float(chunk["word_mask"].sum() if "word_mask" in chunk else len(chunk["targets"])) for chunk in chunks]
+    torch.nn.init.zeros_(linear.weight)
+    torch.nn.init.zeros_(linear.bias)
+    trained = model.head_parameters()
+    for weight in trained:
+        weight.requires_grad_(True)
+    solver = torch.optim.LBFGS(
+        trained, max_iter=SOLVER_STEPS, tolerance_grad=1e-6, tolerance_change=1e-8, line_search_fn="strong_wolfe"
+    )
+    width, classes = linear.weight.shape[1], linear.weight.shape[0]
+    meter.register("solve", lambda shape: _solve_flops(shape, classes))
+    reached = torch.zeros((), device=device)
+
+    def objective() -> torch.Tensor:
+        nonlocal reached
+        solver.zero_grad()
+        reached = torch.zeros((), device=device)
+        for chunk, weight in zip(chunks, weights, strict=True):
+            loss = model.loss(linear(chunk["features"]), chunk) * (weight / sum(weights))
+            loss.backward()
+            reached += loss.detach()
+        penalty = l2 / (2 * sum(weights)) * linear.weight.square().sum()
+        penalty.backward()
+        meter.tally("solve", (int(sum(c["features"].shape[:-1].numel() for c in chunks)), width))
+        return reached + penalty.detach()
+
+    solver.step(objective)
+    with torch.no_grad():
+        linear.weight /= scale
+        linear.bias -= linear.weight @ shift
+    return float(reached)
+
+
+def warm_up(model: Model, config: RunConfig) -> None:
+    """One small forward pass, off the clock: the first one on a device also loads its kernels."""
+    if model.reader.kind == "bag":
+        return
+    runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
+    size = config.image_size
+    shape = {"text": (1, 8), "tokens": (1, 8, 4), "image": (1, 3, size, size)}[model.reader.kind]
+    model.to(runtime.device).eval()
+    with torch.inference_mode(), runtime.autocast():
+        model(model.blank(shape, runtime.device))
+
+
+def _standardised(chunks: list[Batch]) -> tuple[list[Batch], torch.Tensor, torch.Tensor]:
+    """Features at mean 0 and deviation 1 over all visible rows; without a CRF, the words of all sentences in one."""
+    seen = [chunk["features"][chunk["word_mask"]] if "word_mask" in chunk else chunk["features"] for chunk in chunks]
+    rows = torch.cat(seen)
+    shift, scale = rows.mean(0), rows.std(0, correction=0).clamp_min(1e-6)
+    return [chunk | {"features": (chunk["features"] - shift) / scale} for chunk in chunks], shift, scale
+
+
+def _solve_flops(shape: tuple[int, ...], classes: int) -> int:
+    rows, width = shape
+    head = torch.nn.Linear(width, classes, device="meta")
+    return count_flops(lambda: head(torch.empty(rows, width, device="meta")).sum().backward())
+
+
+def _step_counter(model: Model, frozen: int | None) -> Any:
+    """Counts the FLOPs of a step above the `frozen` lowest blocks (None: of a forward pass) by shape of batch."""
+
+    @lru_cache(maxsize=1)
+    def on_meta() -> Model:
+        copy = model.on_meta()
+        if frozen is not None:
+            copy.freeze(frozen)
+        return copy.eval()
+
+    def step(shape: tuple[int, ...]) -> None:
+        batch = on_meta().blank(shape, "meta")
+        if frozen is None:
+            with torch.no_grad():
+                on_meta()(batch)
+        else:
+            on_meta()(batch).sum().backward()
+
+    return lambda shape: count_flops(lambda: step(shape))
+
+
+def _optimizer(config: RunConfig, rates: Sequence[tuple[Sequence[torch.nn.Parameter], float]]) -> torch.optim.Optimizer:
+    """Groups with and without weight decay: biases and norms, the one-dimensional weights, have none."""
+    groups = []
+    for weights, rate in rates:
+        matrices = [weight for weight in weights if weight.ndim > 1]
+        vectors = [weight for weight in weights if weight.ndim <= 1]
+        groups += [{"params": matrices, "lr": rate, "weight_decay": config.weight_decay or 0.0}] if matrices else []
+        groups += [{"params": vectors, "lr": rate, "weight_decay": 0.0}] if vectors else []
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, fused=config.device != "mps")
+
+
+def _schedule(config: RunConfig, optimizer: torch.optim.Optimizer, steps: int) -> Any:
+    from transformers.optimization import get_scheduler
+
+    name = "constant_with_warmup" if config.scheduler == "constant" else config.scheduler
+    return get_scheduler(name, optimizer, num_warmup_steps=config.warmup_steps, num_training_steps=steps)
+
+
+@lru_cache(maxsize=1)
+def _accelerator(device: str, precision: str) -> Any:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    if precision == "fp16" and device == "cpu":
+        raise InputError("precision='fp16' needs a GPU; on a CPU use 'bf16', 'fp32' or 'auto'.")
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process may do runs of several precisions, in tests
+    return Accelerator(cpu=device == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision))
+
+
+def _cpu_has_bf16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_tile") or capabilities.get("bf16"))
+
+
+def _checkpoint_seconds() -> float:
+    return float(os.environ.get("LRTL_CHECKPOINT_SECONDS", "600"))
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+@contextlib.contextmanager
+def _terminated() -> Iterator[list[int]]:
+    """A list that SIGTERM fills, so that the loop can end at a step's end; only the main thread may listen."""
+    received: list[int] = []
+    try:
+        before = signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
+    except ValueError:
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
