@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-
 ROOT = Path(__file__).resolve().parent.parent  # relative paths are taken from here, in notebooks too
 
 

@@ -16,8 +16,8 @@ MIB = 2**20
 class CostMeter:
     """The clock, the memory gauge and the FLOP tally of one run.
 
-    Work is tallied on the clock as (phase, shape) and counted after it: each distinct shape once, by the counter
-    registered for its phase, times how often it came. So counting costs the run nothing and changes none of its numbers.
+    Work is tallied on the clock as (phase, shape) and counted after it: each distinct shape once, by the counter of its
+    phase, times how often it came. So counting costs the run nothing and changes none of its numbers.
     `closed_form_flops` is work outside torch, added by whoever does it.
     """
 
@@ -124,7 +124,7 @@ def tfidf_flops(nonzeros: int) -> int:
 
 
 class _PeakMemory:
-    """High water of the memory since the block began, in MiB: allocated on a GPU, resident above the start elsewhere."""
+    """High water of memory in the block, in MiB: what is allocated on a GPU, else what is resident above the start."""
 
     def __init__(self, device: str):
         self.cuda = device == "cuda"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrtl_utils.config import InputError, RunConfig, require_name, resolve_device
 from lrtl_utils.cost import CostMeter
-from lrtl_utils.models import MODELS, Backbone
+from lrtl_utils.models import MODELS, Backbone, find
 from lrtl_utils.runs import run_id
 from lrtl_utils.sampling import count_labelled
 from lrtl_utils.sources import Source
@@ -97,6 +97,11 @@ def identify(config: RunConfig, asked: RunConfig, data: Source, weights: Source 
     return run_id(identity, data.sha256, weights and weights.sha256)
 
 
+def find_weights(config: RunConfig) -> Source | None:
+    """Where the weights of a resolved config lie; None where its method or model has none."""
+    return None if config.model == NO_MODEL else find(config.model)
+
+
 def build(config: RunConfig, data: Data, weights: Source | None) -> "Model":
     """The model of a resolved config, fresh, in the form its method wants."""
     from lrtl_utils import models
@@ -171,7 +176,7 @@ def fit_from_scratch(setting: Setting) -> Curve:
 
 
 def fit_full(setting: Setting) -> Curve:
-    """All blocks but the lowest two of a text model, rates falling 0.8 a block (Howard & Ruder 2018), length buckets."""
+    """All blocks but a text model's lowest two, rates falling 0.8 a block (Howard & Ruder 2018), in length buckets."""
     text = setting.data.kind != "image"
     setting.model.fixed_statistics = True
     return _train(setting, frozen=2 if text else 0, decay=0.8, buckets=True)
@@ -229,7 +234,7 @@ def _only_point(setting: Setting, loss: float | None) -> dict[str, Any]:
 
 
 TFIDF_C = 10.0
-PROBE_L2 = {"text": 10.0, "image": 10.0, "tokens": 1.0}
+PROBE_L2 = {"text": 300.0, "image": 300.0, "tokens": 30.0}
 STEPS = {
     "batch_size": 16,
     "accumulate": 1,

@@ -24,7 +24,9 @@ def classification(expected: Sequence[int], predicted: Sequence[int], names: Seq
     hits = expected == predicted
     return {
         "accuracy": float(hits.mean()),
-        **{key: float(column[present].mean()) for key, column in zip(("precision", "recall", "f1"), each, strict=False)},
+        **{
+            key: float(column[present].mean()) for key, column in zip(("precision", "recall", "f1"), each, strict=False)
+        },
         "per_class": _per_class(names, each),
         "confusion": confusion_matrix(expected, predicted, labels=labels).tolist(),
         "hits": pack(hits),

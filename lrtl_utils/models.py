@@ -126,9 +126,7 @@ def build_tfidf(classes: int) -> "Model":
     return LinearBag(Reader("bag", Collator(), vectorizer), classes)
 
 
-def _text_model(
-    row: Backbone, source: Source, kind: str, classes: int, pooling: str, pretrained: bool
-) -> "Model":
+def _text_model(row: Backbone, source: Source, kind: str, classes: int, pooling: str, pretrained: bool) -> "Model":
     import torch
     import transformers
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer

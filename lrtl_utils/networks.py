@@ -172,8 +172,7 @@ class ImageClassifier(Model):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(backbone.num_features, classes))
         groups = group_modules(backbone, backbone.group_matcher(coarse=True))
         self.blocks = [
-            nn.ModuleList([backbone.get_submodule(name) for name in names])
-            for _, names in sorted(groups.items())
+            nn.ModuleList([backbone.get_submodule(name) for name in names]) for _, names in sorted(groups.items())
         ]
 
     def features(self, batch: Batch) -> torch.Tensor:

@@ -181,7 +181,9 @@ def load(results: str | Path, status: str = "completed") -> "pd.DataFrame":
 def _row(record: dict[str, Any]) -> dict[str, Any]:
     data, metrics = record["data"] or {}, record["metrics"] or {}
     flat = {key: value for key, value in record["config"].items() if key != "asked"}
-    flat |= {key: metrics.get(key) for key in ("accuracy", "precision", "recall", "f1", "loss", "epochs_to_convergence")}
+    flat |= {
+        key: metrics.get(key) for key in ("accuracy", "precision", "recall", "f1", "loss", "epochs_to_convergence")
+    }
     flat |= record["cost"]
     flat["labels"] = data.get("train_size", 0) + data.get("validation_size", 0)
     flat["share"] = flat["labels"] / data["available"] if data else None

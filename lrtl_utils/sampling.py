@@ -11,7 +11,7 @@ from lrtl_utils.config import InputError
 def stratified_order(strata: Sequence[int], rng: np.random.Generator) -> np.ndarray:
     """An order of all examples whose every prefix holds each stratum in proportion, to within one example.
 
-    The first of each stratum come first, so a prefix as long as there are strata misses none. Returns indices, shape [n].
+    The first of each stratum come first, so a prefix as long as there are strata misses none. Indices, shape [n].
     """
     strata = np.asarray(strata)
     position = np.empty(len(strata))
@@ -21,9 +21,7 @@ def stratified_order(strata: Sequence[int], rng: np.random.Generator) -> np.ndar
     return np.lexsort((rng.random(len(strata)), position))
 
 
-def count_labelled(
-    n: int, classes: int, data_fraction: float | None, train_size: int | None, shots: int | None
-) -> int:
+def count_labelled(n: int, classes: int, data_fraction: float | None, train_size: int | None, shots: int | None) -> int:
     """How many of `n` examples are labelled; `shots` beats `train_size` beats `data_fraction`."""
     if shots is not None:
         return min(n, shots * classes)

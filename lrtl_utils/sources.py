@@ -89,12 +89,7 @@ def hub_reachable() -> bool:
     """One probe of 2 s, before any of the client's retries; False when `HF_HUB_OFFLINE` is set."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return False
-    answer: list[bool] = []
-    # In a thread, because a name that is looked up in vain does not heed the time-out.
-    probe = threading.Thread(target=lambda: answer.append(_answers(hub_endpoint())), daemon=True)
-    probe.start()
-    probe.join(PROBE_SECONDS + 0.2)
-    return bool(answer and answer[0])
+    return _answers_in_time(hub_endpoint())
 
 
 def hub_endpoint() -> str:
@@ -114,6 +109,16 @@ def file_sha256(path: Path) -> str:
     return _sha256(path, status.st_size, status.st_mtime_ns)
 
 
+@lru_cache(maxsize=8)
+def _answers_in_time(url: str) -> bool:
+    answer: list[bool] = []
+    # In a thread, because a name that is looked up in vain does not heed the time-out.
+    probe = threading.Thread(target=lambda: answer.append(_answers(url)), daemon=True)
+    probe.start()
+    probe.join(PROBE_SECONDS + 0.2)
+    return bool(answer and answer[0])
+
+
 def _answers(url: str) -> bool:
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS)
@@ -124,7 +129,9 @@ def _answers(url: str) -> bool:
     return True
 
 
-def _snapshot(section: str, hub_id: str, revision: str | None, patterns: tuple[str, ...], *, local: bool) -> Path | None:
+def _snapshot(
+    section: str, hub_id: str, revision: str | None, patterns: tuple[str, ...], *, local: bool
+) -> Path | None:
     """The folder of a pinned snapshot; None if it is not in the local cache."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -141,7 +148,9 @@ def _snapshot(section: str, hub_id: str, revision: str | None, patterns: tuple[s
         return None
     except (HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{hub_id} at revision {revision} could not be fetched from {hub_endpoint()}: {reason}") from None
+        raise InputError(
+            f"{hub_id} at revision {revision} could not be fetched from {hub_endpoint()}: {reason}"
+        ) from None
     return Path(path)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,10 +17,13 @@ import torch
 from lrtl_utils.batches import Encoded, by_length, cut, order
 from lrtl_utils.config import InputError, RunConfig, derived_seed
 from lrtl_utils.cost import CostMeter, count_flops
-from lrtl_utils.metrics import classification, entities
+from lrtl_utils.metrics import classification, entities, epochs_to_convergence
 from lrtl_utils.networks import Batch, Model
 from lrtl_utils.runs import write_atomically, write_progress
 from lrtl_utils.tasks import Examples
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PREDICT_BATCH = 64
 PROGRESS_SECONDS = 5.0
@@ -245,14 +248,54 @@ def predict_rows(model: Model, data: Encoded, config: RunConfig, meter: CostMete
     return Prediction(predicted, confidence, float(np.average(losses, weights=weights)), time.perf_counter() - start)
 
 
-def evaluate(model: Model, targets: Sequence[Any], prediction: Prediction, labels: Sequence[str]) -> dict[str, Any]:
+def validate(model: Model, carve: Examples | None, config: RunConfig, labels: Sequence[str]) -> dict[str, Any] | None:
+    """All metrics of the model on the carve, with its headline as `score`; None without a carve."""
+    if carve is None:
+        return None
+    metrics = evaluate(model, carve.targets, predict(model, carve, config), labels)
+    return metrics | {"score": headline(model, metrics)}
+
+
+def settled(config: RunConfig, model: Model) -> RunConfig:
+    """The config with the `max_length` that the training texts decided."""
+    return config.model_copy(update={"max_length": model.reader.max_length})
+
+
+def evaluate(
+    model: Model,
+    targets: Sequence[Any],
+    prediction: Prediction,
+    labels: Sequence[str],
+    curve: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
     """All metrics of a prediction, with its loss. Words past the model's `max_length` count as tagged O."""
     if model.reader.kind == "tokens":
         expected = [[labels[tag] for tag in tags] for tags in targets]
         scores = entities(expected, tag_names(prediction, expected, labels))
     else:
         scores = classification(targets, prediction.predicted, labels)
-    return scores | {"loss": prediction.loss}
+    converged = epochs_to_convergence([point["validation_score"] for point in curve])
+    return scores | {"loss": prediction.loss, "epochs_to_convergence": converged}
+
+
+def mistakes(examples: Examples, prediction: Prediction, labels: Sequence[str], rows: int = 10) -> "pd.DataFrame":
+    """The wrong answers that the model is surest of; of a sentence, its wrongly tagged words, expected → predicted."""
+    import pandas as pd
+
+    found = []
+    for i in np.argsort(-prediction.confidence, kind="stable"):
+        expected, predicted = examples.targets[i], prediction.predicted[i]
+        if isinstance(predicted, list):
+            tags = predicted + [0] * (len(expected) - len(predicted))
+            triples = zip(examples.inputs[i], expected, tags, strict=True)
+            wrong = "; ".join(f"{word}: {labels[a]} → {labels[b]}" for word, a, b in triples if a != b)
+            row = {"input": " ".join(examples.inputs[i]), "wrong": wrong}
+        else:
+            wrong = expected != predicted
+            row = {"input": examples.inputs[i], "true": labels[expected], "predicted": labels[predicted]}
+        if wrong:
+            found.append(row | {"confidence": float(prediction.confidence[i])})
+    return pd.DataFrame(found[:rows])
 
 
 def tag_names(prediction: Prediction, expected: Sequence[Sequence[str]], labels: Sequence[str]) -> list[list[str]]:

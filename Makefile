@@ -1,0 +1,50 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python -m lrtl_utils
+RESULTS ?= results/demo
+# The sockets of a kernel and the threads of a cell are set by the sweep; nothing here looks at the network.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help: ## Say what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.venv/installed: requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+install: .venv/installed ## Make .venv from requirements.txt, the package in it editable
+
+demo: .venv/installed ## Run the demo grid and its two pictures (minutes; a second time, seconds)
+	$(RUN) sweep notebooks/grids/demo.yaml --results $(RESULTS) --workers 2
+	@echo "The pictures:"
+	@$(RUN) summary --results $(RESULTS)
+
+test: lint ## Lint, pytest, and nbval over every notebook
+	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout 120 -p no:cacheprovider notebooks
+
+slow: .venv/installed ## The tests that take minutes
+	$(BIN)/python -m pytest -q -m slow
+
+gpu: .venv/installed ## The tests that need a CUDA device
+	$(BIN)/python -m pytest -q -m gpu
+
+lint: .venv/installed ## Format and lint, checked
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+
+study: .venv/installed ## Run the committed study's grid on real data (hours; resumes) and its pictures
+	$(RUN) sweep notebooks/grids/study.yaml --results results/study
+	@$(RUN) summary --results results/study
+
+lab: .venv/installed ## Open JupyterLab on loopback, with its token
+	$(BIN)/jupyter lab --ip 127.0.0.1 --notebook-dir .
+
+clean: ## Remove what a test or a build left; results and .venv stay
+	rm -rf .pytest_cache .ruff_cache build *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.PHONY: help install demo test slow gpu lint study lab clean

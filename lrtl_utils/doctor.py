@@ -1,0 +1,33 @@
+"""What a machine has, in lines a person can act on."""
+
+import os
+from collections.abc import Iterator
+from importlib.metadata import version
+
+from lrtl_utils import models, sources, tasks
+from lrtl_utils.config import InputError, resolve_device
+
+PACKAGES = ("torch", "transformers", "datasets", "timm", "accelerate", "papermill", "scikit-learn")
+
+
+def report() -> Iterator[str]:
+    """Device, cores and versions; then a line for each data set and model: its source, or what is missing."""
+    import psutil
+
+    device = resolve_device("auto")
+    yield f"device: {device}"
+    yield f"cores: {os.cpu_count()}, memory: {psutil.virtual_memory().total / 2**30:.0f} GiB"
+    yield f"versions: {', '.join(f'{name} {version(name)}' for name in PACKAGES)}"
+    yield f"mirror: {sources.mirror()}{'' if sources.mirror().is_dir() else ' (absent)'}"
+    yield f"hub: {'reachable' if sources.hub_reachable() else 'not reachable'} at {sources.hub_endpoint()}"
+    for what, table, find in (("dataset", tasks.TASKS, tasks.find), ("model", models.MODELS, models.find)):
+        for name in table:
+            yield f"{what} {name}: {_origin(name, find)}"
+
+
+def _origin(name, find) -> str:
+    try:
+        source = find(name)
+    except InputError as error:
+        return f"missing: {error}"
+    return f"{source.kind}, {source.id}, {source.folder}" if source else "nothing to fetch"

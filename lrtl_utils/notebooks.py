@@ -1,0 +1,158 @@
+"""A run through its notebook: parameters in, papermill, a record out."""
+
+import ast
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lrtl_utils import methods, runs, tasks
+from lrtl_utils.config import ROOT, InputError, RunConfig, read_config, require_name
+
+FOLDER = ROOT / "notebooks"
+TERMINATION_SECONDS = 20.0  # a kernel's to write its checkpoint
+
+
+class RunFailed(RuntimeError):
+    """A run ended without a record that completes; its failed record says why."""
+
+    def __init__(self, reason: str, path: Path):
+        super().__init__(reason)
+        self.path = path
+
+
+def notebook_path(name: str) -> Path:
+    """The file of the notebook `name`, given without number and suffix; `InputError` with the nearest name."""
+    known = {path.stem.split("_", 1)[1]: path for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))}
+    require_name("notebook", name, known)
+    return known[name]
+
+
+@lru_cache
+def parameters_of(path: Path) -> dict[str, Any]:
+    """Names and defaults of the notebook's cell tagged `parameters`; literals only, nothing is run."""
+    import nbformat
+
+    cells = nbformat.read(path, as_version=4).cells
+    source = next((cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
+    lines = [line for line in ast.parse(source).body if isinstance(line, ast.Assign)]
+    return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
+
+
+def read_parameters(name: str, given: Mapping[str, Any]) -> RunConfig:
+    """The config of one run of the notebook `name`, checked whole before anything heavy is imported."""
+    defaults = parameters_of(notebook_path(name))
+    if "dataset" not in defaults:
+        raise InputError(f"Notebook {name!r} reads records and makes none; `summary` executes it.")
+    for key in given:
+        require_name("parameter", key, RunConfig.model_fields)
+    asked = read_config({key: value for key, value in defaults.items() if key in RunConfig.model_fields} | {**given})
+    methods.check(asked)
+    own, kind = tasks.TASKS[defaults["dataset"]].kind, tasks.TASKS[asked.dataset].kind
+    if own != kind:
+        raise InputError(f"Notebook {name!r} is for {own}; {asked.dataset!r} is {kind}.")
+    return asked
+
+
+def locate(asked: RunConfig) -> tuple[RunConfig, str]:
+    """The resolved config and the run's id, from the data's size and the checksums: data and weights must be there."""
+    data = _loaded(asked.dataset)
+    config = methods.resolve(asked, data)
+    return config, methods.identify(config, asked, data.source, methods.find_weights(config))
+
+
+def run(name: str, asked: RunConfig, config: RunConfig, identity: str, results: Path) -> Path:
+    """Execute the notebook for a located config unless its record is there; returns the record's path.
+
+    `RunFailed` if no completed record came of it: a failed one says why. An interrupted run keeps its checkpoint.
+    """
+    path = runs.record_path(results, config.dataset, identity)
+    if runs.is_completed(path):
+        return path
+    started = time.time()
+    executed = results / "executed" / config.dataset / f"{identity}.ipynb"
+    reason = execute(notebook_path(name), asked.model_dump() | {"results": str(results)}, executed)
+    if runs.is_completed(path):
+        return path
+    reason = reason or "the notebook ended without writing its record"
+    raise RunFailed(reason, runs.failed(results, identity, config, asked, reason, started))
+
+
+def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str | None:
+    """Run a notebook in a kernel of its own, kept at `output`; returns None, or in one line why it failed.
+
+    SIGTERM is handed on to the kernel, which may write a checkpoint before it ends.
+    """
+    import papermill
+    from traitlets.config import Config
+
+    unknown = set(parameters) - set(parameters_of(notebook))
+    if unknown:  # papermill would only warn, and inject the name as code
+        raise InputError(f"{notebook.name} has no parameter {min(unknown)!r}.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with _private_jupyter() as folder, _handing_on_sigterm(), open(os.devnull, "w") as null:
+        try:
+            with redirect_stdout(null), redirect_stderr(null):
+                papermill.execute_notebook(
+                    notebook,
+                    output,
+                    dict(parameters),
+                    kernel_name="python3",
+                    language="python",
+                    progress_bar=False,
+                    cwd=str(FOLDER),
+                    # Local sockets: no port is opened, and nothing else on the machine can reach the kernel.
+                    config=Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}}),
+                )
+        except papermill.PapermillExecutionError as error:
+            return f"{error.ename}: {error.evalue}" if error.ename != "InputError" else error.evalue
+        except RuntimeError as error:  # the kernel did not start, or died: killed, or out of memory
+            return f"the kernel ended before the notebook did: {error}"
+    return None
+
+
+@lru_cache
+def _loaded(dataset: str) -> tasks.Data:
+    return tasks.load(dataset)
+
+
+@contextmanager
+def _private_jupyter() -> Iterator[str]:
+    """Connection files and IPython's history in a short-lived folder: socket paths must be short, histories lock."""
+    folder = tempfile.mkdtemp(prefix="lrtl-")
+    names = ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ |= dict.fromkeys(names, folder)
+    try:
+        yield folder
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _handing_on_sigterm() -> Iterator[None]:
+    """SIGTERM goes on to the kernel; if it does not end in time, it is killed."""
+    import psutil
+
+    def hand_on(_number: int, _frame: Any) -> None:
+        kernels = psutil.Process().children(recursive=True)
+        for kernel in kernels:
+            kernel.terminate()
+        _, alive = psutil.wait_procs(kernels, timeout=TERMINATION_SECONDS)
+        for kernel in alive:
+            kernel.kill()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, hand_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

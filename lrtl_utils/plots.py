@@ -1,0 +1,210 @@
+"""Figures: a DataFrame and an `ax` in, the `ax` out. A method has the same colour and mark everywhere."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lrtl_utils import stats
+from lrtl_utils.batches import decode_image
+from lrtl_utils.config import InputError
+from lrtl_utils.methods import METHODS
+from lrtl_utils.metrics import unpack_counts, unpack_hits
+from lrtl_utils.runs import results_folder
+
+_PALETTE = sns.color_palette("colorblind", len(METHODS))
+COLOURS = dict(zip(METHODS, _PALETTE, strict=True))
+MARKS = dict(zip(METHODS, "XvosD^P*<"[: len(METHODS)], strict=True))
+COSTS = {
+    "device_seconds": "device seconds",
+    "gpu_hours": "device hours",
+    "flops": "FLOPs",
+    "peak_memory_mib": "peak memory (MiB)",
+    "energy_wh": "energy (Wh)",
+}
+
+
+def style() -> None:
+    """The look of every figure."""
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=0.85)
+    plt.rcParams |= {"figure.dpi": 96, "savefig.dpi": 144, "figure.constrained_layout.use": True}
+
+
+def class_balance(targets: Sequence[int], labels: Sequence[str], ax: Axes) -> Axes:
+    """How many examples each class has."""
+    counts = np.bincount(np.asarray(targets), minlength=len(labels))
+    ax.barh(list(labels), counts, color=_PALETTE[0])
+    ax.invert_yaxis()
+    ax.set(xlabel="labelled examples", title="Class balance")
+    return ax
+
+
+def text_lengths(lengths: Sequence[int], ax: Axes) -> Axes:
+    """How long the texts are, in words, with the median."""
+    sns.histplot(x=np.asarray(lengths), ax=ax, color=_PALETTE[0], bins="auto")
+    ax.axvline(np.median(lengths), color="black", linestyle="--", label=f"median {np.median(lengths):.0f}")
+    ax.set(xlabel="words", ylabel="texts", title="Lengths")
+    ax.legend()
+    return ax
+
+
+def tiles(images: Sequence[Any], titles: Sequence[str], axes: np.ndarray) -> np.ndarray:
+    """One image an ax, with its label above."""
+    for image, title, ax in zip(images, titles, axes.flat, strict=False):
+        ax.imshow(decode_image(image))
+        ax.set_title(title, fontsize=8)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    return axes
+
+
+def learning_curve(curve: Sequence[dict[str, Any]], ax: Axes) -> Axes:
+    """Loss on the training examples, and on the carve where there is one, by epoch."""
+    frame = pd.DataFrame(curve)
+    for column, name, mark in (("loss", "train", "o"), ("validation_loss", "validation", "s")):
+        if frame[column].notna().any():
+            ax.plot(frame["epoch"], frame[column].astype(float), marker=mark, label=name)
+    ax.set(xlabel="epoch", ylabel="loss (nats)", title="Learning curve", ylim=(0, None))
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend()
+    return ax
+
+
+def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], ax: Axes) -> Axes:
+    """Test examples by true class (rows) and predicted class (columns)."""
+    ticks = {"xticklabels": labels, "yticklabels": labels}
+    sns.heatmap(np.asarray(matrix), annot=True, fmt="d", cmap="Blues", cbar=False, square=True, ax=ax, **ticks)
+    ax.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
+    return ax
+
+
+def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row for each data set, model, method and number of labels: mean score, its interval, mean cost, seeds.
+
+    `low` and `high` are NaN under three seeds.
+    """
+    keys = ["dataset", "model", "method", "labels"]
+    rows = []
+    for values, group in frame.groupby(keys, sort=True):
+        bounds = stats.interval(*outcomes(list(group["record"]))) or (np.nan, np.nan)
+        costs = {name: group[name].astype(float).mean() for name in COSTS}
+        row = dict(zip(keys, values, strict=True)) | {"share": group["share"].mean(), "score": group["score"].mean()}
+        score_name = group["score_name"].iloc[0]
+        rows.append(row | {"low": bounds[0], "high": bounds[1], "seeds": len(group), "score_name": score_name} | costs)
+    columns = [*keys, "share", "score", "low", "high", "seeds", "score_name", *COSTS]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def outcomes(records: Sequence[dict[str, Any]]) -> tuple[np.ndarray, stats.Score]:
+    """What happened on each test example under each seed, [seeds, examples, parts], and the score of its totals."""
+    packed = [record["metrics"] for record in records]
+    if "counts" in packed[0]:
+        return np.stack([unpack_counts(metrics["counts"]) for metrics in packed]), stats.entity_f1
+    hits = np.stack([unpack_hits(r["metrics"]["hits"], r["data"]["test_size"]) for r in records])
+    return np.stack([hits, np.ones_like(hits)], axis=-1).astype(float), stats.accuracy
+
+
+def score_vs_data(summary: pd.DataFrame, ax: Axes) -> Axes:
+    """Test score against the number of labelled examples, a line a method, with 95 % intervals."""
+    for method, line in summary.groupby("method", sort=False):
+        line = line.sort_values("labels")
+        ax.plot(line["labels"], line["score"], color=COLOURS[method], marker=MARKS[method], label=method)
+        if line["low"].notna().any():
+            ax.fill_between(line["labels"], line["low"], line["high"], color=COLOURS[method], alpha=0.15)
+    share = summary.drop_duplicates("labels").sort_values("labels")
+    ax.set_xscale("log")
+    ax.set_xticks(share["labels"], [f"{n}\n{s:.3g}" for n, s in zip(share["labels"], share["share"], strict=True)])
+    ax.minorticks_off()
+    ax.set(xlabel="labelled examples (below: share of the train split)", ylabel=f"test {summary['score_name'].iloc[0]}")
+    return ax
+
+
+def score_vs_cost(summary: pd.DataFrame, ax: Axes, cost: str = "device_seconds") -> Axes:
+    """Test score against cost, a line a method through its numbers of labels; rings mark the Pareto front."""
+    for method, line in summary.groupby("method", sort=False):
+        line = line.sort_values("labels")
+        ax.plot(line[cost], line["score"], color=COLOURS[method], marker=MARKS[method], label=method, linewidth=1)
+        spread = (line["score"] - line["low"]).abs(), (line["high"] - line["score"]).abs()
+        if line["low"].notna().any():
+            ax.errorbar(line[cost], line["score"], yerr=np.array(spread), color=COLOURS[method], fmt="none", capsize=2)
+    front = summary[stats.pareto_front(summary[cost], summary["score"])]
+    ax.scatter(front[cost], front["score"], s=110, facecolors="none", edgecolors="black", label="Pareto front")
+    ax.set_xscale("log")
+    ax.set(xlabel=COSTS[cost], ylabel=f"test {summary['score_name'].iloc[0]}")
+    return ax
+
+
+def save(figure: Figure, results: str, name: str) -> Figure:
+    """Keep the figure as `<results>/figures/<name>.png`, the same bytes for the same numbers; returns it."""
+    folder = results_folder(results) / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+    return figure
+
+
+def panels(summary: pd.DataFrame, draw: Any, **options: Any) -> Figure:
+    """`draw(part, ax, **options)` for each data set and model, in one figure with one legend."""
+    parts = list(_by_panel(summary))
+    if not parts:
+        raise InputError("There is no completed record in that folder of results; `make demo` shows how they are made.")
+    columns = min(2, len(parts))
+    rows = -(-len(parts) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(5.4 * columns, 3.9 * rows), squeeze=False)
+    for ax in axes.flat[len(parts) :]:
+        ax.set_axis_off()
+    handles: dict[str, Any] = {}
+    for (title, part), ax in zip(parts, axes.flat, strict=False):
+        draw(part, ax, **options).set_title(title)
+        handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(6, len(handles)))
+    return figure
+
+
+def _by_panel(summary: pd.DataFrame) -> Any:
+    """One part a data set and model; methods that need no model join every model's panel of their data set."""
+    without = summary["model"] == "none"
+    for dataset, part in summary.groupby("dataset", sort=False):
+        shared = part[without.loc[part.index]]
+        models = part[~without.loc[part.index]].groupby("model", sort=False)
+        yield from ((f"{dataset} · {model}", pd.concat([own, shared])) for model, own in models)
+        if not len(models):
+            yield str(dataset), shared
+
+
+def data_sentences(summary: pd.DataFrame) -> list[str]:
+    """For each panel, what the figure shows of score against data, from its numbers."""
+    return [_data_sentence(title, part) for title, part in _by_panel(summary)]
+
+
+def cost_sentences(summary: pd.DataFrame, cost: str = "device_seconds") -> list[str]:
+    """For each panel, what the best score costs beside the cheapest method's, from its numbers."""
+    return [_cost_sentence(title, part, cost) for title, part in _by_panel(summary)]
+
+
+def _data_sentence(title: str, part: pd.DataFrame) -> str:
+    few, many = part["labels"].min(), part["labels"].max()
+    best = {n: part[part["labels"] == n].nlargest(1, "score").iloc[0] for n in (few, many)}
+    gained = best[many]["score"] - best[few]["score"]
+    sure = "" if part["seeds"].min() >= stats.LEAST_SEEDS else " (too few seeds for an interval)"
+    return (
+        f"{title}: with {few} labels {best[few]['method']} is highest at {best[few]['score']:.3f}; with {many} labels "
+        f"{best[many]['method']} at {best[many]['score']:.3f}, {100 * gained:+.1f} points{sure}."
+    )
+
+
+def _cost_sentence(title: str, part: pd.DataFrame, cost: str) -> str:
+    top = part.nlargest(1, "score").iloc[0]
+    cheap = part[part["labels"] == top["labels"]].nsmallest(1, cost).iloc[0]
+    if cheap["method"] == top["method"]:
+        return f"{title}: {top['method']} is both highest, at {top['score']:.3f}, and cheapest of its data size."
+    return (
+        f"{title}: the highest score, {top['score']:.3f} by {top['method']} with {top['labels']} labels, "
+        f"costs {top[cost] / cheap[cost]:.1f} times the {COSTS[cost]} of {cheap['method']}, which reaches "
+        f"{cheap['score']:.3f}."
+    )

@@ -1,0 +1,228 @@
+"""A grid of runs: read, checked whole, then each cell in a process of its own."""
+
+import itertools
+import multiprocessing
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lrtl_utils import notebooks, runs, tasks
+from lrtl_utils.config import InputError, RunConfig, read_config, require_name
+
+NOTEBOOK_OF = {"text": "text_classification", "image": "image_classification", "tokens": "named_entity_recognition"}
+GRID_KEYS = {"blocks", "notebook"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid, resolved."""
+
+    notebook: str
+    asked: RunConfig
+    config: RunConfig
+    identity: str
+
+    def path(self, results: Path) -> Path:
+        """Where its record lies."""
+        return runs.record_path(results, self.config.dataset, self.identity)
+
+    def __str__(self) -> str:
+        size = next(name for name in ("shots", "train_size", "data_fraction") if getattr(self.config, name) is not None)
+        return (
+            f"{self.config.dataset} {self.config.model} {self.config.method} {size}={getattr(self.config, size)} "
+            f"seed={self.config.seed}"
+        )
+
+
+@dataclass
+class Outcome:
+    """What became of a sweep: cells completed now, found done, and failed with their reasons."""
+
+    completed: int = 0
+    found: int = 0
+    failed: list[tuple[Cell, str]] = field(default_factory=list)
+    left: int = 0
+
+
+@dataclass
+class _Running:
+    cell: Cell
+    started: float
+
+
+def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
+    """The cells of a grid file, as (notebook, config): fixed values, lists that multiply, `blocks` that share the rest.
+
+    `InputError` names the first thing that is wrong anywhere in it.
+    """
+    path = Path(path)
+    try:
+        grid = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not plain YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(grid, Mapping):
+        raise InputError(f"{path} is not a mapping of parameters to values.")
+    shared = {key: value for key, value in grid.items() if key != "blocks"}
+    blocks = grid.get("blocks", {"all": {}})
+    if not isinstance(blocks, Mapping) or not all(isinstance(block, Mapping) for block in blocks.values()):
+        raise InputError(f"{path}: `blocks` names groups of parameters, each a mapping.")
+    cells = [cell for name, block in blocks.items() for cell in _cells(f"{path.name}, {name}", shared | dict(block))]
+    if not cells:
+        raise InputError(f"{path} has no cell: a list in it is empty.")
+    return cells
+
+
+def plan(grid: list[tuple[str, RunConfig]]) -> list[Cell]:
+    """The distinct cells of a grid, resolved; those that clamping made one are there once."""
+    located = [Cell(notebook, asked, *notebooks.locate(asked)) for notebook, asked in grid]
+    return list({cell.identity: cell for cell in reversed(located)}.values())[::-1]
+
+
+def sweep(
+    cells: list[Cell],
+    results: str | Path,
+    *,
+    workers: int = 1,
+    deadline_seconds: float | None = None,
+    report: Callable[[str], None] = print,
+) -> Outcome:
+    """Run every cell that has no completed record, `workers` at a time, the cores divided among them.
+
+    A cell that fails, dies or passes its deadline is recorded as failed and the rest go on. Ctrl-C ends the running
+    cells at their checkpoints; the same sweep goes on from there.
+    """
+    results = runs.results_folder(results)
+    pending = deque(cell for cell in cells if not runs.is_completed(cell.path(results)))
+    outcome = Outcome(found=len(cells) - len(pending))
+    report(f"{len(cells)} cells, {outcome.found} already done, {len(pending)} to run, {workers} at a time")
+    if not pending:
+        return outcome
+    context = _process_factory()
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    running: dict[multiprocessing.Process, _Running] = {}
+    started, to_run = time.monotonic(), len(pending)
+    try:
+        while pending or running:
+            while pending and len(running) < workers:
+                cell = pending.popleft()
+                process = context.Process(target=_run_cell, args=(cell, results, threads))
+                process.start()
+                running[process] = _Running(cell, time.time())
+            wait([process.sentinel for process in running], timeout=1.0)
+            for process in [p for p in running if _ended(p, running[p], results, deadline_seconds)]:
+                _settle(running.pop(process).cell, results, outcome)
+                done = outcome.completed + len(outcome.failed)
+                report(_progress_line(outcome, done, to_run, time.monotonic() - started))
+    finally:
+        outcome.left = len(pending) + len(running)
+        _end_all(running)
+    return outcome
+
+
+def _cells(place: str, values: Mapping[str, Any]) -> list[tuple[str, RunConfig]]:
+    for name in values:
+        require_name(f"parameter ({place})", name, {*RunConfig.model_fields, "notebook"})
+    lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
+    cells = []
+    for combination in itertools.product(*lists.values()):
+        cell = dict(zip(lists, combination, strict=True))
+        notebook = cell.pop("notebook", None)
+        try:
+            config = read_config(cell)
+            require_name("dataset", config.dataset, tasks.TASKS)
+            notebook = notebook or NOTEBOOK_OF[tasks.TASKS[config.dataset].kind]
+            cells.append((notebook, notebooks.read_parameters(notebook, config.model_dump())))
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
+    return cells
+
+
+def _process_factory() -> Any:
+    """Processes forked from a clean one that has imported papermill once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["papermill", "lrtl_utils.notebooks", "pyarrow.parquet"])
+    return context
+
+
+def _run_cell(cell: Cell, results: Path, threads: int) -> None:
+    """In the cell's own process, at the head of a group of its own."""
+    os.setsid()
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    try:
+        notebooks.run(cell.notebook, cell.asked, cell.config, cell.identity, results)
+    except (notebooks.RunFailed, InputError) as error:
+        raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _ended(process: Any, running: _Running, results: Path, deadline_seconds: float | None) -> bool:
+    """Whether the cell is over; past its deadline it is ended, with all that it started."""
+    over = not process.is_alive()
+    late = not over and deadline_seconds is not None and time.time() - running.started > deadline_seconds
+    if late:
+        _kill_tree(process.pid)
+    if over or late:
+        process.join()
+        cell = running.cell
+        if not cell.path(results).is_file() or not _since(cell.path(results), running.started):
+            reason = (
+                f"past its deadline of {deadline_seconds:g} s" if late else f"its process died ({process.exitcode})"
+            )
+            runs.failed(results, cell.identity, cell.config, cell.asked, reason, running.started)
+    return over or late
+
+
+def _since(path: Path, started: float) -> bool:
+    return path.stat().st_mtime >= started - 1
+
+
+def _settle(cell: Cell, results: Path, outcome: Outcome) -> None:
+    record = runs.read(cell.path(results))
+    if record["status"] == "completed":
+        outcome.completed += 1
+    else:
+        outcome.failed.append((cell, record["error"]))
+
+
+def _progress_line(outcome: Outcome, done: int, to_run: int, elapsed: float) -> str:
+    left = to_run - done
+    seconds = int(elapsed / done * left)
+    failed = f", {len(outcome.failed)} failed" if outcome.failed else ""
+    return f"{done} cells done{failed}, {left} left, about {seconds // 60}:{seconds % 60:02d} to go"
+
+
+def _end_all(running: Mapping[Any, _Running]) -> None:
+    """SIGTERM to every running cell, which lets it write its checkpoint; then make sure."""
+    for process in running:
+        process.terminate()
+    for process in running:
+        process.join(notebooks.TERMINATION_SECONDS + 5)
+        if process.is_alive():
+            _kill_tree(process.pid)
+
+
+def _kill_tree(pid: int) -> None:
+    """End a process and all that came of it: a kernel leads a session of its own, so its group is not ours."""
+    import psutil
+
+    try:
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(family, timeout=5)
