@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
 import time
@@ -287,8 +288,7 @@ def _write(results: Path, identity: str, dataset: str, record: dict[str, Any], s
     text = json.dumps(record, indent=1, allow_nan=False)
     write_atomically(path, lambda stream: stream.write(text.encode()))
     if record["status"] == "completed":
-        for leftover in ("checkpoint.pt", "progress.json"):
-            (work_folder(results, identity) / leftover).unlink(missing_ok=True)
+        shutil.rmtree(work_folder(results, identity), ignore_errors=True)
     return path
 
 

@@ -154,8 +154,13 @@ def _process_factory() -> Any:
 
 
 def _run_cell(cell: Cell, results: Path, threads: int) -> None:
-    """In the cell's own process, at the head of a group of its own."""
+    """In the cell's own process, at the head of a group of its own; what it and its kernel print goes to a log."""
     os.setsid()
+    log = runs.work_folder(results, cell.identity) / "log.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as stream:
+        for descriptor in (1, 2):
+            os.dup2(stream.fileno(), descriptor)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
         os.environ[name] = str(threads)
     try:

@@ -1,0 +1,24 @@
+"""What tests share. Nothing here or in them needs a network; set before torch and the hub's client are imported."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"  # a test's own processes inherit it; many threads on few cores are slow
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A mirror of tiny checkpoints and invented data under the hub's names; `LRTL_MIRROR` is set to it."""
+    from checkpoints import write_mirror
+
+    folder = tmp_path_factory.mktemp("mirror")
+    write_mirror(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRTL_MIRROR", str(folder))
+        yield folder
