@@ -96,7 +96,7 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
     if unknown:  # papermill would only warn, and inject the name as code
         raise InputError(f"{notebook.name} has no parameter {min(unknown)!r}.")
     output.parent.mkdir(parents=True, exist_ok=True)
-    with _private_jupyter() as folder, _handing_on_sigterm(), open(os.devnull, "w") as null:
+    with _private_jupyter() as folder, _handing_on_signals(), open(os.devnull, "w") as null:
         try:
             with redirect_stdout(null), redirect_stderr(null):
                 papermill.execute_notebook(
@@ -138,8 +138,8 @@ def _private_jupyter() -> Iterator[str]:
 
 
 @contextmanager
-def _handing_on_sigterm() -> Iterator[None]:
-    """SIGTERM goes on to the kernel; if it does not end in time, it is killed."""
+def _handing_on_signals() -> Iterator[None]:
+    """SIGTERM and Ctrl-C go on to the kernel as SIGTERM; if it does not end in time, it is killed."""
     import psutil
 
     def hand_on(_number: int, _frame: Any) -> None:
@@ -151,8 +151,9 @@ def _handing_on_sigterm() -> Iterator[None]:
             kernel.kill()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, hand_on)
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

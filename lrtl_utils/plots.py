@@ -1,6 +1,7 @@
 """Figures: a DataFrame and an `ax` in, the `ax` out. A method has the same colour and mark everywhere."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -85,13 +86,14 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], ax: Axes) 
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row for each data set, model, method and number of labels: mean score, its interval, mean cost, seeds.
+    """A row for each data set, model, line and number of labels: mean score, its interval, mean cost, seeds.
 
-    `low` and `high` are NaN under three seeds.
+    A line is a method, or where a method ran with several settings, the method with what tells them apart: runs of
+    different settings are never averaged. `low` and `high` are NaN under three seeds.
     """
-    keys = ["dataset", "model", "method", "labels"]
+    keys = ["dataset", "model", "method", "line", "labels"]
     rows = []
-    for values, group in frame.groupby(keys, sort=True):
+    for values, group in _with_lines(frame).groupby(keys, sort=True):
         bounds = stats.interval(*outcomes(list(group["record"]))) or (np.nan, np.nan)
         costs = {name: group[name].astype(float).mean() for name in COSTS}
         row = dict(zip(keys, values, strict=True)) | {"share": group["share"].mean(), "score": group["score"].mean()}
@@ -99,6 +101,30 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         rows.append(row | {"low": bounds[0], "high": bounds[1], "seeds": len(group), "score_name": score_name} | costs)
     columns = [*keys, "share", "score", "low", "high", "seeds", "score_name", *COSTS]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _with_lines(frame: pd.DataFrame) -> pd.DataFrame:
+    """Adds `line`, and to the names of data sets that came from several sources, the source."""
+    frame = frame.copy()
+    sources = [record["data"]["source"]["sha256"][:6] for record in frame["record"]]
+    several = frame.assign(source=sources).groupby("dataset")["source"].transform("nunique") > 1
+    frame["dataset"] = [
+        f"{d} {s}" if many else d for d, s, many in zip(frame["dataset"], sources, several, strict=True)
+    ]
+    settings = pd.Series([_settings(record["config"]) for record in frame["record"]], index=frame.index, dtype=object)
+    frame["line"] = ""
+    for (_, _, method), group in frame.groupby(["dataset", "model", "method"]):
+        own = settings[group.index]
+        differing = [name for name in own.iloc[0] if len({str(each[name]) for each in own}) > 1]
+        for i, each in own.items():
+            frame.loc[i, "line"] = ", ".join([method, *(f"{name}={each[name]}" for name in differing)])
+    return frame
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, but for the names, the amount of data and the seed: what must agree within a line."""
+    apart = {"dataset", "model", "method", "data_fraction", "train_size", "shots", "seed", "asked"}
+    return {name: value for name, value in (config | config["asked"]).items() if name not in apart}
 
 
 def outcomes(records: Sequence[dict[str, Any]]) -> tuple[np.ndarray, stats.Score]:
@@ -112,11 +138,9 @@ def outcomes(records: Sequence[dict[str, Any]]) -> tuple[np.ndarray, stats.Score
 
 def score_vs_data(summary: pd.DataFrame, ax: Axes) -> Axes:
     """Test score against the number of labelled examples, a line a method, with 95 % intervals."""
-    for method, line in summary.groupby("method", sort=False):
-        line = line.sort_values("labels")
-        ax.plot(line["labels"], line["score"], color=COLOURS[method], marker=MARKS[method], label=method)
-        if line["low"].notna().any():
-            ax.fill_between(line["labels"], line["low"], line["high"], color=COLOURS[method], alpha=0.15)
+    for points, look in _lines(summary):
+        ax.plot(points["labels"], points["score"], **look)
+        ax.fill_between(points["labels"], points["low"], points["high"], color=look["color"], alpha=0.15)
     share = summary.drop_duplicates("labels").sort_values("labels")
     ax.set_xscale("log")
     ax.set_xticks(share["labels"], [f"{n}\n{s:.3g}" for n, s in zip(share["labels"], share["share"], strict=True)])
@@ -127,12 +151,9 @@ def score_vs_data(summary: pd.DataFrame, ax: Axes) -> Axes:
 
 def score_vs_cost(summary: pd.DataFrame, ax: Axes, cost: str = "device_seconds") -> Axes:
     """Test score against cost, a line a method through its numbers of labels; rings mark the Pareto front."""
-    for method, line in summary.groupby("method", sort=False):
-        line = line.sort_values("labels")
-        ax.plot(line[cost], line["score"], color=COLOURS[method], marker=MARKS[method], label=method, linewidth=1)
-        spread = (line["score"] - line["low"]).abs(), (line["high"] - line["score"]).abs()
-        if line["low"].notna().any():
-            ax.errorbar(line[cost], line["score"], yerr=np.array(spread), color=COLOURS[method], fmt="none", capsize=2)
+    for points, look in _lines(summary):
+        ax.plot(points[cost], points["score"], linewidth=1, **look)
+        ax.vlines(points[cost], points["low"], points["high"], color=look["color"])
     front = summary[stats.pareto_front(summary[cost], summary["score"])]
     ax.scatter(front[cost], front["score"], s=110, facecolors="none", edgecolors="black", label="Pareto front")
     ax.set_xscale("log")
@@ -146,6 +167,14 @@ def save(figure: Figure, results: str, name: str) -> Figure:
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", metadata={"Software": None})
     return figure
+
+
+def _lines(summary: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
+    """The points of each line with its look: colour and mark say the method, dashes the settings."""
+    for method, part in summary.groupby("method", sort=False):
+        for dashes, (line, points) in zip(itertools.cycle(("-", "--", ":", "-.")), part.groupby("line")):
+            look = {"color": COLOURS[method], "marker": MARKS[method], "linestyle": dashes, "label": line}
+            yield points.sort_values("labels"), look
 
 
 def panels(summary: pd.DataFrame, draw: Any, **options: Any) -> Figure:
@@ -193,8 +222,8 @@ def _data_sentence(title: str, part: pd.DataFrame) -> str:
     gained = best[many]["score"] - best[few]["score"]
     sure = "" if part["seeds"].min() >= stats.LEAST_SEEDS else " (too few seeds for an interval)"
     return (
-        f"{title}: with {few} labels {best[few]['method']} is highest at {best[few]['score']:.3f}; with {many} labels "
-        f"{best[many]['method']} at {best[many]['score']:.3f}, {100 * gained:+.1f} points{sure}."
+        f"{title}: with {few} labels {best[few]['line']} is highest at {best[few]['score']:.3f}; with {many} labels "
+        f"{best[many]['line']} at {best[many]['score']:.3f}, {100 * gained:+.1f} points{sure}."
     )
 
 
@@ -202,9 +231,9 @@ def _cost_sentence(title: str, part: pd.DataFrame, cost: str) -> str:
     top = part.nlargest(1, "score").iloc[0]
     cheap = part[part["labels"] == top["labels"]].nsmallest(1, cost).iloc[0]
     if cheap["method"] == top["method"]:
-        return f"{title}: {top['method']} is both highest, at {top['score']:.3f}, and cheapest of its data size."
+        return f"{title}: {top['line']} is both highest, at {top['score']:.3f}, and cheapest of its data size."
     return (
-        f"{title}: the highest score, {top['score']:.3f} by {top['method']} with {top['labels']} labels, "
-        f"costs {top[cost] / cheap[cost]:.1f} times the {COSTS[cost]} of {cheap['method']}, which reaches "
+        f"{title}: the highest score, {top['score']:.3f} by {top['line']} with {top['labels']} labels, "
+        f"costs {top[cost] / cheap[cost]:.1f} times the {COSTS[cost]} of {cheap['line']}, which reaches "
         f"{cheap['score']:.3f}."
     )

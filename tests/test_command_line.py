@@ -73,7 +73,9 @@ def test_a_wrong_call_ends_soon_and_says_what_would_be_right(words, said, tmp_pa
 def test_a_terminated_run_goes_on_from_its_checkpoint(tmp_path):
     parameters = ["-p", "method=from_scratch", "-p", "epochs=30", "-p", "seed=7", *SMALL]
     words = ["run", "text_classification", *parameters, "--results", str(tmp_path / "cut")]
-    process = subprocess.Popen([*PYTHON, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*PYTHON, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     wait_for(lambda: list((tmp_path / "cut").glob("work/*/progress.json")))
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)

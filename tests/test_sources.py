@@ -2,53 +2,61 @@ import hashlib
 import http.server
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from lrtl_utils import sources, tasks
-from lrtl_utils.config import InputError
+from lrtl_utils import models, sources, tasks
+from lrtl_utils.config import ROOT, InputError
 
 AG_NEWS = "fancyzhx/ag_news"
 FILES = {
-    "README.md": b"not asked for",
+    "README.md": b"nobody asks for this one",
     "data/train-00000-of-00001.parquet": b"train rows",
     "data/test-00000-of-00001.parquet": b"test rows",
 }
-FIND = "import json\nfrom lrtl_utils import tasks\nprint(json.dumps(tasks.find('ag_news').describe()))"
+FIND = """
+import json, time
+from lrtl_utils.config import InputError
+from lrtl_utils.tasks import find
+start = time.monotonic()
+try:
+    found = find("ag_news")
+    answer = found.describe() | {"files": [file.name for file in found.files]}
+except InputError as error:
+    answer = {"error": str(error)}
+print(json.dumps(answer | {"seconds": time.monotonic() - start}))
+"""
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the hub as its client asks for: a listing of one repository, and its files."""
-
-    def do_HEAD(self):
-        self.do_GET()
+    """As much of the hub as its client asks for: the list of one repository's files, and the files."""
 
     def do_GET(self):
         path = unquote(urlsplit(self.path).path)
         self.server.asked.append(path)
-        listing = f"/api/datasets/{AG_NEWS}/tree/{self.server.revision}"
         files = f"/datasets/{AG_NEWS}/resolve/{self.server.revision}/"
-        name = path.removeprefix(files)
-        if path == "/" or path in self.server.broken:
-            self.answer(b"", status=500 if path in self.server.broken else 200)
-        elif path == listing:
-            rows = [{"type": "file", "path": k, "size": len(v), "oid": oid(v)} for k, v in FILES.items()]
-            self.answer(json.dumps(rows).encode(), {"Content-Type": "application/json"})
-        elif path.startswith(files) and name in FILES:
-            headers = {"ETag": f'"{oid(FILES[name])}"', "X-Repo-Commit": self.server.revision}
-            self.answer(FILES[name], headers)
+        content = FILES.get(path.removeprefix(files)) if path.startswith(files) else None
+        if path == "/":
+            self.answer(200, b"")
+        elif path == f"/api/datasets/{AG_NEWS}/tree/{self.server.revision}":
+            rows = [{"type": "file", "path": k, "size": len(v), "oid": git_hash(v)} for k, v in FILES.items()]
+            self.answer(200, json.dumps(rows).encode(), {"Content-Type": "application/json"})
+        elif content is None:
+            self.answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
         else:
-            self.answer(b"", {"X-Error-Code": "RevisionNotFound"}, status=404)
+            self.answer(200, content, {"ETag": f'"{git_hash(content)}"', "X-Repo-Commit": self.server.revision})
 
-    def answer(self, body, headers=None, status=200):
+    do_HEAD = do_GET
+
+    def answer(self, status, body, headers=()):
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+        for name, value in {"Content-Length": str(len(body)), **dict(headers)}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
@@ -58,42 +66,147 @@ class Hub(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def oid(content):
+def git_hash(content):
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 @pytest.fixture
 def hub():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.revision, server.asked, server.broken = tasks.TASKS["ag_news"].revision, [], set()
+    server.revision, server.asked = tasks.TASKS["ag_news"].revision, []
+    server.address = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()
 
 
-def python(code, tmp_path, **variables):
-    """Run code in a fresh process that has no mirror, no cache and no proxy but those that are given."""
-    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(("HF_", "HUGGING", "HTTP", "ALL_PROXY"))}
-    empty = {"LRTL_MIRROR": str(tmp_path / "mirror"), "HF_HOME": str(tmp_path / "hub"), "HF_HUB_DISABLE_TELEMETRY": "1"}
-    return subprocess.run(
-        [sys.executable, *([code] if isinstance(code, str) else code)][:1] + (["-c", code] if isinstance(code, str) else code),
-        env=kept | empty | variables, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
-    )
+def find_ag_news(folder, **variables):
+    """What a fresh process finds, which has no mirror, and no cache but the one in `folder`."""
+    proxies = {"http_proxy", "https_proxy", "all_proxy"}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and k.lower() not in proxies}
+    places = {"LRTL_MIRROR": str(folder / "mirror"), "HF_HOME": str(folder / "hub")}
+    command = [sys.executable, "-c", FIND]
+    done = subprocess.run(command, env=kept | places | variables, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
-def test_x(hub, tmp_path):
-    end = f"http://127.0.0.1:{hub.server_port}"
-    t=time.time(); r=python(FIND, tmp_path, HF_ENDPOINT=end); print(r, time.time()-t); print(*hub.asked, sep="\n")
-    hub.asked.clear(); t=time.time(); r=python(FIND, tmp_path, HF_ENDPOINT=end, HF_HUB_OFFLINE="1"); print(r, time.time()-t); print(*hub.asked, sep="\n")
-    for b in [f"/datasets/{AG_NEWS}/resolve/{hub.revision}/data/test-00000-of-00001.parquet", f"/api/datasets/{AG_NEWS}/tree/{hub.revision}"]:
-        p=tmp_path/str(len(b)); p.mkdir()
-        hub.broken={b}; hub.asked.clear(); t=time.time(); r=python(FIND, p, HF_ENDPOINT=end); print(r, time.time()-t); print(*hub.asked, sep="\n")
-        hub.broken=set(); hub.asked.clear(); t=time.time(); r=python(FIND, p, HF_ENDPOINT=end); print(r, time.time()-t); print(*hub.asked, sep="\n")
-    hub.revision="0"*40
-    p=tmp_path/"r"; p.mkdir(); t=time.time(); r=python(FIND, p, HF_ENDPOINT=end); print(r, time.time()-t); 
-    import socket
-    with socket.socket() as s:
-        s.bind(("127.0.0.1",0)); s.listen()
-        p=tmp_path/"s"; p.mkdir(); t=time.time(); r=python(FIND, p, HF_ENDPOINT=f"http://127.0.0.1:{s.getsockname()[1]}"); print(r, time.time()-t); 
-    assert 0
+def test_hub_is_asked_for_the_pinned_revision_and_only_for_what_is_read(hub, tmp_path):
+    found = find_ag_news(tmp_path, HF_ENDPOINT=hub.address)
+    assert (found["kind"], found["id"], found["revision"]) == ("hub", AG_NEWS, hub.revision)
+    assert found["files"] == ["test-00000-of-00001.parquet", "train-00000-of-00001.parquet"]
+    resolved = {path.partition(f"/resolve/{hub.revision}/")[2] for path in hub.asked if "/resolve/" in path}
+    assert resolved == set(FILES) - {"README.md"}
+
+    hub.asked.clear()
+    again = find_ag_news(tmp_path, HF_ENDPOINT=hub.address, HF_HUB_OFFLINE="1")
+    assert again["sha256"] == found["sha256"]
+    assert hub.asked == []
+
+
+def test_half_a_download_is_not_taken_for_the_whole(hub, tmp_path):
+    whole = find_ag_news(tmp_path, HF_ENDPOINT=hub.address)
+    (lost,) = (tmp_path / "hub").rglob("snapshots/*/data/test-*.parquet")
+    lost.unlink()
+    assert "not on this machine" in find_ag_news(tmp_path, HF_HUB_OFFLINE="1")["error"]
+    assert find_ag_news(tmp_path, HF_ENDPOINT=hub.address)["sha256"] == whole["sha256"]
+
+
+def test_a_revision_that_the_hub_does_not_have_is_one_sentence(hub, tmp_path):
+    hub.revision = "0" * 40
+    error = find_ag_news(tmp_path, HF_ENDPOINT=hub.address)["error"]
+    assert tasks.TASKS["ag_news"].revision in error
+    assert "could not be fetched" in error
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize("network", ["offline", "refused", "silent"])
+def test_without_network_and_mirror_one_sentence_in_five_seconds(network, tmp_path):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if network == "silent":  # takes the connection and never answers
+            listener.listen()
+        hub = {"HF_HUB_OFFLINE": "1"} if network == "offline" else {}
+        answer = find_ag_news(tmp_path, HF_ENDPOINT=f"http://127.0.0.1:{listener.getsockname()[1]}", **hub)
+    assert "ag_news is not on this machine" in answer["error"]
+    assert str(tmp_path / "mirror" / "datasets" / AG_NEWS) in answer["error"]
+    assert "\n" not in answer["error"]
+    assert answer["seconds"] < 5
+
+
+def write_ag_news(folder):
+    for name, content in FILES.items():
+        path = folder / "datasets" / AG_NEWS / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def test_mirror_has_the_layout_of_the_hub(monkeypatch, tmp_path):
+    monkeypatch.setenv("LRTL_MIRROR", str(write_ag_news(tmp_path)))
+    found = tasks.find("ag_news")
+    assert found.describe() == {"kind": "mirror", "id": AG_NEWS, "revision": None, "sha256": found.sha256}
+    assert {str(file.relative_to(found.folder)) for file in found.files} == set(FILES) - {"README.md"}
+
+
+def test_mirror_goes_before_the_hub(hub, tmp_path):
+    write_ag_news(tmp_path / "mirror")
+    assert find_ag_news(tmp_path, HF_ENDPOINT=hub.address)["kind"] == "mirror"
+    assert hub.asked == []
+
+
+def test_relative_mirror_is_taken_from_the_root(monkeypatch, tmp_path):
+    write_ag_news(tmp_path)
+    monkeypatch.setenv("LRTL_MIRROR", os.path.relpath(tmp_path, ROOT))
+    monkeypatch.chdir(tmp_path)
+    assert tasks.find("ag_news").kind == "mirror"
+
+
+def test_checksum_follows_every_byte_and_name(monkeypatch, tmp_path):
+    monkeypatch.setenv("LRTL_MIRROR", str(write_ag_news(tmp_path)))
+    data = tmp_path / "datasets" / AG_NEWS / "data"
+    sums = [tasks.find("ag_news").sha256]
+    (data / "test-00000-of-00001.parquet").write_bytes(b"test rowz")
+    sums.append(tasks.find("ag_news").sha256)
+    (data / "train-00000-of-00001.parquet").rename(data / "train-00000-of-00002.parquet")
+    sums.append(tasks.find("ag_news").sha256)
+    assert len(set(sums)) == 3
+
+
+@pytest.fixture
+def package(monkeypatch, tmp_path):
+    """A package that carries a file and that must not be imported to get at it."""
+    folder = tmp_path / "carries_weights"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("raise RuntimeError('was imported')")
+    (folder / "weights.bin").write_bytes(b"weights")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "carries_weights"
+
+
+def test_package_file_is_checked(package):
+    right = hashlib.sha256(b"weights").hexdigest()
+    assert sources.find_in_package(package, ("weights.bin",), right).sha256 == right
+    assert sources.find_in_package(package, ("weights.bin",), right[:8]).kind == "package"
+    with pytest.raises(InputError, match="not the file expected"):
+        sources.find_in_package(package, ("weights.bin",), "0" * 64)
+
+
+def test_package_or_file_that_is_missing_is_named(package):
+    with pytest.raises(InputError, match=r"other\.bin is missing"):
+        sources.find_in_package(package, ("weights.bin", "other.bin"))
+    with pytest.raises(InputError, match="no_such_package is not installed"):
+        sources.find_in_package("no_such_package", ("weights.bin",))
+
+
+@pytest.mark.parametrize("name", ["minilm", "efficientnet_lite0"])
+def test_installed_weights_are_the_ones_that_were_checked(name):
+    assert models.find(name).sha256.startswith(models.MODELS[name].package[2])
+
+
+def test_shipped_data_needs_nothing_else(monkeypatch, tmp_path):
+    monkeypatch.setenv("LRTL_MIRROR", str(tmp_path))
+    for name in ("news_sample", "reviews_sample", "entities_sample", "digits"):
+        assert tasks.find(name).kind == "package"
+        assert Path(tasks.find(name).files[0]).is_file()
