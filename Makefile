@@ -38,7 +38,8 @@ lint: .venv/installed ## Format and lint, checked
 
 study: .venv/installed ## Run the committed study's grid on real data (hours; resumes) and its pictures
 	$(RUN) sweep notebooks/grids/study.yaml --results results/study
-	@$(RUN) summary --results results/study
+	$(BIN)/jupyter nbconvert --log-level ERROR --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
+		notebooks/20_accuracy_vs_data.ipynb notebooks/21_accuracy_vs_cost.ipynb
 
 lab: .venv/installed ## Open JupyterLab on loopback, with its token
 	$(BIN)/jupyter lab --ip 127.0.0.1 --notebook-dir .

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -139,21 +140,28 @@ def _private_jupyter() -> Iterator[str]:
 
 @contextmanager
 def _handing_on_signals() -> Iterator[None]:
-    """SIGTERM and Ctrl-C go on to the kernel as SIGTERM; if it does not end in time, it is killed."""
+    """SIGTERM and Ctrl-C go on to the kernel as SIGTERM, which ends it or lets it write its checkpoint first.
+
+    Then `KeyboardInterrupt` is raised. A kernel that does not end in time is killed.
+    """
     import psutil
+
+    received: list[threading.Timer] = []
 
     def hand_on(_number: int, _frame: Any) -> None:
         kernels = psutil.Process().children(recursive=True)
         for kernel in kernels:
             kernel.terminate()
-        _, alive = psutil.wait_procs(kernels, timeout=TERMINATION_SECONDS)
-        for kernel in alive:
-            kernel.kill()
-        raise KeyboardInterrupt
+        received.append(threading.Timer(TERMINATION_SECONDS, lambda: [kernel.kill() for kernel in kernels]))
+        received[-1].start()
 
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
+        for timer in received:
+            timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
+        if received:
+            raise KeyboardInterrupt

@@ -83,8 +83,11 @@ def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
 
 def plan(grid: list[tuple[str, RunConfig]]) -> list[Cell]:
     """The distinct cells of a grid, resolved; those that clamping made one are there once."""
-    located = [Cell(notebook, asked, *notebooks.locate(asked)) for notebook, asked in grid]
-    return list({cell.identity: cell for cell in reversed(located)}.values())[::-1]
+    distinct: dict[str, Cell] = {}
+    for notebook, asked in grid:
+        cell = Cell(notebook, asked, *notebooks.locate(asked))
+        distinct.setdefault(cell.identity, cell)
+    return list(distinct.values())
 
 
 def sweep(

@@ -19,7 +19,7 @@ SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_p
 
 def grid(tmp_path, content):
     path = tmp_path / "grid.yaml"
-    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
     return path
 
 
