@@ -93,7 +93,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["dataset", "model", "method", "line", "labels"]
     rows = []
-    for values, group in _with_lines(frame).groupby(keys, sort=True):
+    for values, group in [] if frame.empty else _with_lines(frame).groupby(keys, sort=True):
         bounds = stats.interval(*outcomes(list(group["record"]))) or (np.nan, np.nan)
         costs = {name: group[name].astype(float).mean() for name in COSTS}
         row = dict(zip(keys, values, strict=True)) | {"share": group["share"].mean(), "score": group["score"].mean()}

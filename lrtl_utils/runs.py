@@ -175,8 +175,8 @@ def load(results: str | Path, status: str = "completed") -> "pd.DataFrame":
     import pandas as pd
 
     rows = [_row(record) for record in records(results) if record["status"] == status]
-    frame = pd.DataFrame(rows, columns=None if rows else [*RunConfig.model_fields, "labels", "score"])
-    return frame.sort_values([c for c in ("dataset", "model", "method", "labels", "seed") if c in frame])
+    frame = pd.DataFrame(rows, columns=None if rows else [*RunConfig.model_fields, "labels", "run_device", "record"])
+    return frame.sort_values(["dataset", "model", "method", "labels", "seed"])
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:
