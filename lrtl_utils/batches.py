@@ -107,11 +107,11 @@ class Reader:
     tokenizer: Any = None  # for bags: a fitted vectorizer
     max_length: int | None = None
     limit: int = 512
-    padded: bool = False  # every batch to max_length
+    padded: bool = False  # every training batch to max_length; answers do not depend on padding
 
     def batch(self, data: Encoded, positions: np.ndarray, *, train: bool = False) -> dict[str, torch.Tensor]:
         """The rows at `positions`, stacked."""
-        return self.collate(data, positions, self.max_length if self.padded else None, train)
+        return self.collate(data, positions, self.max_length if self.padded and train else None, train)
 
     def encode(self, inputs: Sequence[Any], targets: Sequence[Any]) -> Encoded:
         """Rows with their targets; texts cut to `max_length`, or uncut while it is None."""
