@@ -77,10 +77,12 @@ def test_a_sentence_without_words_is_refused(tokenizer):
         encode_words([["a"], []], [[0], []], tokenizer)
 
 
-def test_texts_are_padded_to_a_multiple_of_eight_or_to_full_length(tokenizer):
+def test_texts_are_padded_to_a_multiple_of_eight_or_in_training_to_full_length(tokenizer):
     data = encode_text(["a", "a " * 9], [0, 1], tokenizer)
-    assert stacked(Reader("text", Collator(), tokenizer), data)["ids"].shape == (2, 16)
-    batch = stacked(Reader("text", Collator(pad_id=7), tokenizer, max_length=32, padded=True), data)
+    padded = Reader("text", Collator(pad_id=7), tokenizer, max_length=32, padded=True)
+    for reader, train in ((Reader("text", Collator(), tokenizer), True), (padded, False)):
+        assert stacked(reader, data, train=train)["ids"].shape == (2, 16)
+    batch = stacked(padded, data, train=True)
     assert batch["ids"].shape == (2, 32)
     assert batch["ids"][0, 3:].unique().tolist() == [7]
     assert batch["mask"].sum(1).tolist() == [3, 11]

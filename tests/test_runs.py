@@ -202,7 +202,7 @@ def test_load_gives_a_row_a_run(tmp_path):
 def test_load_of_nothing_has_the_columns(tmp_path):
     frame = runs.load(tmp_path / "no_such_folder")
     assert len(frame) == 0
-    assert {"dataset", "method", "labels", "score"} <= set(frame.columns)
+    assert {"dataset", "method", "labels", "record"} <= set(frame.columns)
 
 
 def test_load_passes_over_what_cannot_be_trusted_with_a_warning(path, tmp_path):
