@@ -37,7 +37,7 @@ def entities(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str
     """Micro-averaged precision, recall and F1 over whole entities, strict IOB2 (Tjong Kim Sang & De Meulder 2003).
 
     `accuracy` is over tokens; `hits` tells the sentences without a mistake; `counts` packs, for each sentence, its
-    entities found rightly, predicted and expected (uint8, [sentences, 3]), from which F1 is resampled.
+    entities found rightly, predicted and expected ([sentences, 3]), from which F1 is resampled.
     """
     from seqeval.metrics import classification_report
     from seqeval.scheme import IOB2
@@ -64,7 +64,7 @@ def entities(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str
         "per_class": _per_class(types, each),
         "confusion": None,
         "hits": pack(np.array([list(true) == list(guess) for true, guess in pairs])),
-        "counts": pack(np.array([_entity_counts(true, guess) for true, guess in pairs], dtype=np.uint8)),
+        "counts": pack(np.array([_entity_counts(true, guess) for true, guess in pairs])),
     }
 
 
@@ -76,8 +76,8 @@ def epochs_to_convergence(scores: Sequence[float | None]) -> int | None:
 
 
 def pack(array: np.ndarray) -> str:
-    """A boolean or uint8 array as a short string: its bytes (bits, for booleans), deflated, in base64."""
-    raw = np.packbits(array) if array.dtype == bool else array.astype(np.uint8)
+    """Booleans as bits, or counts below 2^16 as little-endian pairs of bytes, deflated, in base64."""
+    raw = np.packbits(array) if array.dtype == bool else array.astype("<u2")
     return base64.b64encode(zlib.compress(raw.tobytes(), 9)).decode()
 
 
@@ -88,7 +88,7 @@ def unpack_hits(packed: str, size: int) -> np.ndarray:
 
 def unpack_counts(packed: str) -> np.ndarray:
     """The entity counts, shape [sentences, 3], that `pack` made a string of."""
-    return _bytes(packed).reshape(-1, 3)
+    return _bytes(packed).view("<u2").reshape(-1, 3)
 
 
 def _bytes(packed: str) -> np.ndarray:

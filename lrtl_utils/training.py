@@ -6,42 +6,27 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
+from lrtl_utils.answers import Prediction, evaluate, headline
 from lrtl_utils.batches import Encoded, by_length, cut, order
 from lrtl_utils.config import InputError, RunConfig, derived_seed
 from lrtl_utils.cost import CostMeter, count_flops
-from lrtl_utils.metrics import classification, entities, epochs_to_convergence
 from lrtl_utils.networks import Batch, Model
 from lrtl_utils.runs import write_atomically, write_progress
 from lrtl_utils.tasks import Examples
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 PREDICT_BATCH = 64
 PROGRESS_SECONDS = 5.0
-SOLVER_STEPS = 100
 
 
 class Interrupted(RuntimeError):
     """The run was asked to end (SIGTERM); its checkpoint is written, and the same command goes on from it."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """`predicted` classes [n] or lists of tags; `confidence` [n] in [0, 1]; mean `loss` in nats; `seconds` it took."""
-
-    predicted: list[Any]
-    confidence: np.ndarray
-    loss: float
-    seconds: float
 
 
 def encode_training(model: Model, examples: Examples, max_length: int | None) -> Encoded:
@@ -261,54 +246,6 @@ def settled(config: RunConfig, model: Model) -> RunConfig:
     return config.model_copy(update={"max_length": model.reader.max_length})
 
 
-def evaluate(
-    model: Model,
-    targets: Sequence[Any],
-    prediction: Prediction,
-    labels: Sequence[str],
-    curve: Sequence[dict[str, Any]] = (),
-) -> dict[str, Any]:
-    """All metrics of a prediction, with its loss. Words past the model's `max_length` count as tagged O."""
-    if model.reader.kind == "tokens":
-        expected = [[labels[tag] for tag in tags] for tags in targets]
-        scores = entities(expected, tag_names(prediction, expected, labels))
-    else:
-        scores = classification(targets, prediction.predicted, labels)
-    converged = epochs_to_convergence([point["validation_score"] for point in curve])
-    return scores | {"loss": prediction.loss, "epochs_to_convergence": converged}
-
-
-def mistakes(examples: Examples, prediction: Prediction, labels: Sequence[str], rows: int = 10) -> "pd.DataFrame":
-    """The wrong answers that the model is surest of; of a sentence, its wrongly tagged words, expected → predicted."""
-    import pandas as pd
-
-    found = []
-    for i in np.argsort(-prediction.confidence, kind="stable"):
-        expected, predicted = examples.targets[i], prediction.predicted[i]
-        if isinstance(predicted, list):
-            tags = predicted + [0] * (len(expected) - len(predicted))
-            triples = zip(examples.inputs[i], expected, tags, strict=True)
-            wrong = "; ".join(f"{word}: {labels[a]} → {labels[b]}" for word, a, b in triples if a != b)
-            row = {"input": " ".join(examples.inputs[i]), "wrong": wrong}
-        else:
-            wrong = expected != predicted
-            row = {"input": examples.inputs[i], "true": labels[expected], "predicted": labels[predicted]}
-        if wrong:
-            found.append(row | {"confidence": float(prediction.confidence[i])})
-    return pd.DataFrame(found[:rows])
-
-
-def tag_names(prediction: Prediction, expected: Sequence[Sequence[str]], labels: Sequence[str]) -> list[list[str]]:
-    """Predicted tags by name, one for every expected word."""
-    rows = zip(prediction.predicted, expected, strict=True)
-    return [[labels[tag] for tag in tags] + ["O"] * (len(true) - len(tags)) for tags, true in rows]
-
-
-def headline(model: Model, metrics: dict[str, Any]) -> float:
-    """The score a run is judged by: entity F1 for tagging, else accuracy."""
-    return metrics["f1" if model.reader.kind == "tokens" else "accuracy"]
-
-
 def extract(model: Model, data: Encoded, config: RunConfig, meter: CostMeter) -> list[Batch]:
     """What the head reads, once for each row: batches of `features` with `targets` (and `word_mask`), on the device."""
     runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
@@ -324,47 +261,6 @@ def extract(model: Model, data: Encoded, config: RunConfig, meter: CostMeter) ->
     return chunks
 
 
-def solve_head(model: Model, chunks: list[Batch], l2: float, meter: CostMeter) -> float:
-    """Fit the linear head (and CRF) on fixed features by L-BFGS; returns the mean loss reached.
-
-    Minimises the summed loss plus `l2 / 2 * |W|^2` on features standardised over the training rows, and folds the
-    standardisation into the weights: scikit-learn's `LogisticRegression(C=1 / l2)` on such features.
-    """
-    chunks, shift, scale = _standardised(chunks)
-    linear, device = model.head[-1], shift.device
-    weights = [float(chunk["word_mask"].sum() if "word_mask" in chunk else len(chunk["targets"])) for chunk in chunks]
-    torch.nn.init.zeros_(linear.weight)
-    torch.nn.init.zeros_(linear.bias)
-    trained = model.head_parameters()
-    for weight in trained:
-        weight.requires_grad_(True)
-    solver = torch.optim.LBFGS(
-        trained, max_iter=SOLVER_STEPS, tolerance_grad=1e-6, tolerance_change=1e-8, line_search_fn="strong_wolfe"
-    )
-    width, classes = linear.weight.shape[1], linear.weight.shape[0]
-    meter.register("solve", lambda shape: _solve_flops(shape, classes))
-    reached = torch.zeros((), device=device)
-
-    def objective() -> torch.Tensor:
-        nonlocal reached
-        solver.zero_grad()
-        reached = torch.zeros((), device=device)
-        for chunk, weight in zip(chunks, weights, strict=True):
-            loss = model.loss(linear(chunk["features"]), chunk) * (weight / sum(weights))
-            loss.backward()
-            reached += loss.detach()
-        penalty = l2 / (2 * sum(weights)) * linear.weight.square().sum()
-        penalty.backward()
-        meter.tally("solve", (int(sum(c["features"].shape[:-1].numel() for c in chunks)), width))
-        return reached + penalty.detach()
-
-    solver.step(objective)
-    with torch.no_grad():
-        linear.weight /= scale
-        linear.bias -= linear.weight @ shift
-    return float(reached)
-
-
 def warm_up(model: Model, config: RunConfig) -> None:
     """One small forward pass, off the clock: the first one on a device also loads its kernels."""
     if model.reader.kind == "bag":
@@ -375,20 +271,6 @@ def warm_up(model: Model, config: RunConfig) -> None:
     model.to(runtime.device).eval()
     with torch.inference_mode(), runtime.autocast():
         model(model.blank(shape, runtime.device))
-
-
-def _standardised(chunks: list[Batch]) -> tuple[list[Batch], torch.Tensor, torch.Tensor]:
-    """Features at mean 0 and deviation 1 over all visible rows; without a CRF, the words of all sentences in one."""
-    seen = [chunk["features"][chunk["word_mask"]] if "word_mask" in chunk else chunk["features"] for chunk in chunks]
-    rows = torch.cat(seen)
-    shift, scale = rows.mean(0), rows.std(0, correction=0).clamp_min(1e-6)
-    return [chunk | {"features": (chunk["features"] - shift) / scale} for chunk in chunks], shift, scale
-
-
-def _solve_flops(shape: tuple[int, ...], classes: int) -> int:
-    rows, width = shape
-    head = torch.nn.Linear(width, classes, device="meta")
-    return count_flops(lambda: head(torch.empty(rows, width, device="meta")).sum().backward())
 
 
 def _step_counter(model: Model, frozen: int | None) -> Any:

@@ -63,9 +63,9 @@ def test_entity_f1_of_totals():
 
 
 def test_pareto_front():
-    cost = [1, 2, 3, 4, 4, 1]
-    score = [0.5, 0.4, 0.7, 0.7, 0.9, 0.5]
-    assert stats.pareto_front(cost, score).tolist() == [True, False, True, False, True, True]
+    cost = [1, 2, 3, 4, 4, 4, 1]
+    score = [0.5, 0.4, 0.7, 0.7, 0.8, 0.9, 0.5]
+    assert stats.pareto_front(cost, score).tolist() == [True, False, True, False, False, True, True]
 
 
 def test_pareto_front_of_one_point():
