@@ -16,7 +16,8 @@ def solve_head(model: "Model", chunks: "list[Batch]", l2: float, meter: CostMete
     """Fit the linear head (and CRF) on fixed features by L-BFGS; returns the mean loss reached.
 
     Minimises the summed loss plus `l2 / 2 * |W|^2` on features standardised over the training rows, and folds the
-    standardisation into the weights: scikit-learn's `LogisticRegression(C=1 / l2)` on such features.
+    standardisation into the weights: scikit-learn's `LogisticRegression(C=1 / l2)` on such features. (With two classes
+    that is `C=2 / l2`: scikit-learn then has one vector of weights where this has two.)
     """
     chunks, shift, scale = _standardised(chunks)
     linear, device = model.head[-1], shift.device

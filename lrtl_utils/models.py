@@ -154,7 +154,8 @@ def _text_model(row: Backbone, source: Source, kind: str, classes: int, pooling:
     backbone = make(AutoModel)
     if hasattr(backbone, "pooler"):
         backbone.pooler = None  # it reads the first token, which nothing here uses
-    dropout = getattr(architecture, "classifier_dropout", None) or TEXT_DROPOUT
+    named = (getattr(architecture, name, None) for name in ("classifier_dropout", "seq_classif_dropout"))
+    dropout = next((probability for probability in named if probability is not None), TEXT_DROPOUT)
     if kind == "text":
         return PooledClassifier(backbone, architecture.hidden_size, classes, dropout, reader)
     return Tagger(backbone, architecture.hidden_size, classes, dropout, reader, row.crf)

@@ -207,7 +207,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(ended_by, undisturbed, tmp_p
         assert child.returncode == -signal.SIGKILL
     else:
         assert child.returncode > 0
-        assert "interrupted in epoch" in message.splitlines()[-1]
+        assert "interrupted after" in message.splitlines()[-1]
 
     state = torch.load(checkpoint, weights_only=True)
     assert 0 < len(state["curve"]) < INTERRUPTED["epochs"]
@@ -396,7 +396,7 @@ def test_conventional_costs_its_steps_padding_included():
     assert meter.flops() == 2 * 3 * step
     # What was counted without weights is what the same step on real tensors counts.
     rows = run.model.reader.encode(run.train.inputs[:8], run.train.targets[:8])
-    batch = run.model.reader.batch(rows, np.arange(8))
+    batch = run.model.reader.batch(rows, np.arange(8), train=True)
     assert count_flops(lambda: run.model.loss(run.model(batch), batch).backward()) == step
 
 
