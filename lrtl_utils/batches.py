@@ -107,11 +107,15 @@ class Reader:
     tokenizer: Any = None  # for bags: a fitted vectorizer
     max_length: int | None = None
     limit: int = 512
-    padded: bool = False  # every training batch to max_length; answers do not depend on padding
+    plain: bool = False  # training batches as an example script has them: texts padded to max_length, channels first
 
     def batch(self, data: Encoded, positions: np.ndarray, *, train: bool = False) -> dict[str, torch.Tensor]:
-        """The rows at `positions`, stacked."""
-        return self.collate(data, positions, self.max_length if self.padded and train else None, train)
+        """The rows at `positions`, stacked; no answer depends on padding or layout, so others take the fast form."""
+        plain = self.plain and train
+        batch = self.collate(data, positions, self.max_length if plain else None, train)
+        if "pixels" in batch and not plain:  # convolutions on a CPU are about 1.5 times faster so
+            batch["pixels"] = batch["pixels"].contiguous(memory_format=torch.channels_last)
+        return batch
 
     def encode(self, inputs: Sequence[Any], targets: Sequence[Any]) -> Encoded:
         """Rows with their targets; texts cut to `max_length`, or uncut while it is None."""

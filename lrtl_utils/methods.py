@@ -37,7 +37,7 @@ class Method:
     kinds: tuple[str, ...] = ("text", "image", "tokens")
     pretrained: bool = True
     pooling: str = "mean"
-    padded: bool = False  # every text to max_length
+    plain: bool = False  # batches as an example script has them
     needs_model: bool = True
 
 
@@ -112,7 +112,7 @@ def build(config: RunConfig, data: Data, weights: Source | None) -> "Model":
     method = METHODS[config.method]
     if not method.needs_model:
         return models.build_tfidf(len(data.labels))
-    options = {"pooling": method.pooling, "padded": method.padded, "pretrained": method.pretrained}
+    options = {"pooling": method.pooling, "plain": method.plain, "pretrained": method.pretrained}
     return models.build(config, data.kind, len(data.labels), weights, **options)
 
 
@@ -289,7 +289,7 @@ def _input_size(kind: str, image_size: int, augment: str | None) -> dict[str, An
 METHODS = {
     "tfidf": Method(fit_tfidf, _tfidf, kinds=("text",), pretrained=False, needs_model=False),
     "from_scratch": Method(fit_from_scratch, _from_scratch, pretrained=False),
-    "conventional": Method(fit_conventional, _conventional, pooling="own", padded=True),
+    "conventional": Method(fit_conventional, _conventional, pooling="own", plain=True),
     "full": Method(fit_full, _full),
     "linear_probe": Method(fit_linear_probe, _linear_probe),
 }

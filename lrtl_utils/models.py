@@ -79,13 +79,13 @@ def build(
     source: Source | None,
     *,
     pooling: str = "mean",
-    padded: bool = False,
+    plain: bool = False,
     pretrained: bool = True,
 ) -> "Model":
     """The model that `config` names, for a task of `kind` with that many classes, in fp32, its head fresh.
 
-    `pooling` is `mean`, or `own` for the architecture's. `padded` batches all have `max_length` tokens (set by
-    whoever sees the training texts first), else those of their longest text. Seeds torch's global generator.
+    `pooling` is `mean`, or `own` for the architecture's; `plain` batches are as an example script has them. Seeds
+    torch's global generator.
     """
     import torch
 
@@ -97,9 +97,9 @@ def build(
         model = _image_model(row, source, config, classes, pretrained)
     elif row.library == "transformers":
         model = _text_model(row, source, kind, classes, pooling, pretrained)
-        model.reader.padded = padded
     else:
         model = _simple_model(config, kind, classes, row.width)
+    model.reader.plain = plain
     if config.dropout is not None:
         set_dropout(model, config.dropout)
     return model

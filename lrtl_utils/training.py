@@ -21,7 +21,7 @@ from lrtl_utils.networks import Batch, Model
 from lrtl_utils.runs import write_atomically, write_progress
 from lrtl_utils.tasks import Examples
 
-PREDICT_BATCH = 64
+PREDICT_BATCH = 32
 PROGRESS_SECONDS = 5.0
 
 

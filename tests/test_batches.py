@@ -76,7 +76,7 @@ def test_a_sentence_without_words_is_refused(tokenizer):
 
 def test_texts_are_padded_to_a_multiple_of_eight_or_in_training_to_full_length(tokenizer):
     data = encode_text(["a", "a " * 9], [0, 1], tokenizer)
-    padded = Reader("text", Collator(pad_id=7), tokenizer, max_length=32, padded=True)
+    padded = Reader("text", Collator(pad_id=7), tokenizer, max_length=32, plain=True)
     for reader, train in ((Reader("text", Collator(), tokenizer), True), (padded, False)):
         assert stacked(reader, data, train=train)["ids"].shape == (2, 16)
     batch = stacked(padded, data, train=True)

@@ -68,7 +68,7 @@ def test_conventional_is_frozen(mirror, kind, model):
     images = {"image_size": 224, "augment": "light"} if kind == "image" else {}
     assert {name: getattr(config, name) for name in CONVENTIONAL} == CONVENTIONAL | images
     row = methods.METHODS["conventional"]
-    assert (row.pooling, row.padded, row.pretrained, row.kinds) == ("own", True, True, ("text", "image", "tokens"))
+    assert (row.pooling, row.plain, row.pretrained, row.kinds) == ("own", True, True, ("text", "image", "tokens"))
 
 
 @pytest.mark.parametrize(("words", "tokens"), [(60, 128), (140, 256)])
