@@ -54,6 +54,8 @@ class RunConfig(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _none_is_a_word(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("true and false are no values here")
         named = info.field_name in {"dataset", "model", "method", "augment"}  # there it is a name like others
         return None if not named and isinstance(value, str) and value.lower() in {"none", "null"} else value
 

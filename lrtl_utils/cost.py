@@ -28,6 +28,7 @@ class CostMeter:
         self.energy_wh: float | None = None
         self.closed_form_flops = 0
         self._started: float | None = None
+        self._gauges: tuple[_PeakMemory, int | None] | None = None  # memory, and the energy counter at the start
         self._tally: Counter[tuple[str, Shape]] = Counter()
         self._counters: dict[str, Callable[[Shape], int]] = {}
         self._counted: dict[tuple[str, Shape], int] = {}
@@ -37,21 +38,29 @@ class CostMeter:
         """Run the clock over the block; synchronises the device at both ends; never pauses."""
         _synchronize(self.device)
         energy = _energy_mj(self.device)
-        with _PeakMemory(self.device) as peak:
-            self._started = time.perf_counter()
+        with _PeakMemory(self.device) as memory:
+            self._started, self._gauges = time.perf_counter(), (memory, energy)
             try:
                 yield self
                 _synchronize(self.device)
             finally:
                 self.device_seconds, self._started = self.seconds(), None
-                self.peak_memory_mib = max(self.peak_memory_mib, peak.read())
-                if energy is not None:
-                    self.energy_wh = (self.energy_wh or 0.0) + (_energy_mj(self.device) - energy) / 3.6e6
+                self.peak_memory_mib, self.energy_wh, self._gauges = self.peak(), self.energy(), None
 
     def seconds(self) -> float:
         """Device seconds so far, the running block included."""
         running = 0.0 if self._started is None else time.perf_counter() - self._started
         return self.device_seconds + running
+
+    def peak(self) -> float:
+        """Peak memory so far in MiB, the running block included."""
+        return max(self.peak_memory_mib, self._gauges[0].read() if self._gauges else 0.0)
+
+    def energy(self) -> float | None:
+        """Energy so far in Wh, the running block included; None where the device does not tell."""
+        if not self._gauges or self._gauges[1] is None:
+            return self.energy_wh
+        return (self.energy_wh or 0.0) + (_energy_mj(self.device) - self._gauges[1]) / 3.6e6
 
     def register(self, phase: str, count: Callable[[Shape], int]) -> None:
         """`count(shape)` gives the FLOPs of one `phase` on a batch of that shape."""
@@ -85,8 +94,8 @@ class CostMeter:
         """What a checkpoint keeps, so that a resumed run's clock and tally add up."""
         return {
             "device_seconds": self.seconds(),
-            "peak_memory_mib": self.peak_memory_mib,
-            "energy_wh": self.energy_wh,
+            "peak_memory_mib": self.peak(),
+            "energy_wh": self.energy(),
             "closed_form_flops": self.closed_form_flops,
             "tally": [[phase, list(shape), times] for (phase, shape), times in self._tally.items()],
         }

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lrtl_utils.config import InputError, RunConfig, require_name, resolve_device
 from lrtl_utils.cost import CostMeter
 from lrtl_utils.models import MODELS, Backbone, find
 from lrtl_utils.runs import run_id
-from lrtl_utils.sampling import count_labelled
+from lrtl_utils.sampling import count_labelled, share_of
 from lrtl_utils.sources import Source
 from lrtl_utils.tasks import TASKS, Data, Examples
 
@@ -35,7 +37,7 @@ class Method:
     kinds: tuple[str, ...] = ("text", "image", "tokens")
     pretrained: bool = True
     pooling: str = "mean"
-    padded: bool = False  # every text to max_length
+    plain: bool = False  # batches as an example script has them
     needs_model: bool = True
 
 
@@ -69,7 +71,8 @@ def resolve(asked: RunConfig, data: Data) -> RunConfig:
         values[name] = defaults.get(name) if values[name] is None else values[name] if name in defaults else None
     values["model"] = asked.model if method.needs_model else NO_MODEL
     values["device"] = resolve_device(asked.device) if method.needs_model else "cpu"
-    labels = count_labelled(len(data.train), len(data.classes), *(values[name] for name in reversed(SIZES)))
+    sizes = np.bincount(data.strata(data.train)).tolist()
+    labels = count_labelled(sizes, **{name: values[name] for name in SIZES})
     return RunConfig(**values | _clamped(values, labels))
 
 
@@ -109,7 +112,7 @@ def build(config: RunConfig, data: Data, weights: Source | None) -> "Model":
     method = METHODS[config.method]
     if not method.needs_model:
         return models.build_tfidf(len(data.labels))
-    options = {"pooling": method.pooling, "padded": method.padded, "pretrained": method.pretrained}
+    options = {"pooling": method.pooling, "plain": method.plain, "pretrained": method.pretrained}
     return models.build(config, data.kind, len(data.labels), weights, **options)
 
 
@@ -131,7 +134,7 @@ def _clamped(values: dict[str, Any], labels: int) -> dict[str, Any]:
     """A batch no larger than the data, and a warm-up longer than the run as a tenth of its steps."""
     if not values["batch_size"]:
         return {}
-    trained = labels - math.ceil((values["validation_share"] or 0) * labels)
+    trained = labels - share_of(labels, values["validation_share"] or 0)
     clamped = {"batch_size": max(1, min(values["batch_size"], trained))}
     if values["epochs"] and values["warmup_steps"]:
         batches = math.ceil(trained / clamped["batch_size"])
@@ -184,13 +187,13 @@ def fit_full(setting: Setting) -> Curve:
 
 def fit_linear_probe(setting: Setting) -> Curve:
     """A regularised linear head on features of the frozen backbone, extracted once."""
-    from lrtl_utils import training
+    from lrtl_utils import heads, training
 
     model, meter = setting.model, setting.meter
     model.freeze(len(model.blocks))
     rows = training.encode_training(model, setting.train, setting.config.max_length)
     chunks = training.extract(model, rows, setting.config, meter)
-    loss = training.solve_head(model, chunks, PROBE_L2[setting.data.kind], meter)
+    loss = heads.solve_head(model, chunks, PROBE_L2[setting.data.kind], meter)
     return [_only_point(setting, loss)]
 
 
@@ -199,9 +202,11 @@ def fit_tfidf(setting: Setting) -> Curve:
     import torch
     from sklearn.linear_model import LogisticRegression
 
+    from lrtl_utils.batches import check_texts
     from lrtl_utils.cost import linear_solver_flops, tfidf_flops
 
     model, labels = setting.model, setting.data.labels
+    check_texts(setting.train.inputs)
     matrix = model.reader.tokenizer.fit_transform(setting.train.inputs)
     solver = LogisticRegression(C=TFIDF_C, max_iter=1000).fit(matrix, setting.train.targets)
     weights, bias = torch.from_numpy(solver.coef_), torch.from_numpy(solver.intercept_)
@@ -221,15 +226,15 @@ def fit_tfidf(setting: Setting) -> Curve:
 
 def _only_point(setting: Setting, loss: float | None) -> dict[str, Any]:
     """The curve of a method that solves instead of stepping; the carve, where a grid asks for one, is scored once."""
-    from lrtl_utils import training
+    from lrtl_utils import answers, training
 
     point = {"epoch": 1, "loss": loss, "validation_loss": None, "validation_score": None}
     if setting.carve is not None:
         model = setting.model
         rows = model.reader.encode(setting.carve.inputs, setting.carve.targets)
         prediction = training.predict_rows(model, rows, setting.config, setting.meter)
-        metrics = training.evaluate(model, rows.targets, prediction, setting.data.labels)
-        point |= {"validation_loss": prediction.loss, "validation_score": training.headline(model, metrics)}
+        metrics = answers.evaluate(model, rows.targets, prediction, setting.data.labels)
+        point |= {"validation_loss": prediction.loss, "validation_score": answers.headline(model, metrics)}
     return point | {"device_seconds": setting.meter.seconds()}
 
 
@@ -284,7 +289,7 @@ def _input_size(kind: str, image_size: int, augment: str | None) -> dict[str, An
 METHODS = {
     "tfidf": Method(fit_tfidf, _tfidf, kinds=("text",), pretrained=False, needs_model=False),
     "from_scratch": Method(fit_from_scratch, _from_scratch, pretrained=False),
-    "conventional": Method(fit_conventional, _conventional, pooling="own", padded=True),
+    "conventional": Method(fit_conventional, _conventional, pooling="own", plain=True),
     "full": Method(fit_full, _full),
     "linear_probe": Method(fit_linear_probe, _linear_probe),
 }

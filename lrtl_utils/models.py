@@ -79,13 +79,13 @@ def build(
     source: Source | None,
     *,
     pooling: str = "mean",
-    padded: bool = False,
+    plain: bool = False,
     pretrained: bool = True,
 ) -> "Model":
     """The model that `config` names, for a task of `kind` with that many classes, in fp32, its head fresh.
 
-    `pooling` is `mean`, or `own` for the architecture's. `padded` batches all have `max_length` tokens (set by
-    whoever sees the training texts first), else those of their longest text. Seeds torch's global generator.
+    `pooling` is `mean`, or `own` for the architecture's; `plain` batches are as an example script has them. Seeds
+    torch's global generator.
     """
     import torch
 
@@ -97,9 +97,9 @@ def build(
         model = _image_model(row, source, config, classes, pretrained)
     elif row.library == "transformers":
         model = _text_model(row, source, kind, classes, pooling, pretrained)
-        model.reader.padded = padded
     else:
         model = _simple_model(config, kind, classes, row.width)
+    model.reader.plain = plain
     if config.dropout is not None:
         set_dropout(model, config.dropout)
     return model
@@ -154,7 +154,8 @@ def _text_model(row: Backbone, source: Source, kind: str, classes: int, pooling:
     backbone = make(AutoModel)
     if hasattr(backbone, "pooler"):
         backbone.pooler = None  # it reads the first token, which nothing here uses
-    dropout = getattr(architecture, "classifier_dropout", None) or TEXT_DROPOUT
+    named = (getattr(architecture, name, None) for name in ("classifier_dropout", "seq_classif_dropout"))
+    dropout = next((probability for probability in named if probability is not None), TEXT_DROPOUT)
     if kind == "text":
         return PooledClassifier(backbone, architecture.hidden_size, classes, dropout, reader)
     return Tagger(backbone, architecture.hidden_size, classes, dropout, reader, row.crf)

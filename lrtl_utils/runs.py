@@ -131,11 +131,12 @@ def read(path: Path) -> dict[str, Any]:
         checksum = record.pop("checksum")
         schema = record.pop("schema")
         RunRecord(schema_version=schema, **record)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        computed = _checksum({"schema": schema} | record)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         kind = "schema" if isinstance(error, ValidationError) else type(error).__name__
         raise InputError(f"{path} is not a readable record ({kind}).") from None
-    if checksum != _checksum({"schema": schema} | record):
-        raise InputError(f"{path} does not match its own checksum.")
+    if checksum != computed or record["run_id"] != path.stem:
+        raise InputError(f"{path} does not match its own checksum or name.")
     return {"schema": schema} | record | {"checksum": checksum}
 
 
@@ -201,7 +202,7 @@ def write_progress(work: Path, meter: CostMeter, epoch: int, batch: int) -> None
     """What a run has spent so far, for whoever has to write its record if it dies."""
     progress = {
         "device_seconds": meter.seconds(),
-        "peak_memory_mib": meter.peak_memory_mib or None,
+        "peak_memory_mib": meter.peak(),
         "epoch": epoch,
         "batch": batch,
     }

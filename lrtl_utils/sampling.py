@@ -9,9 +9,9 @@ from lrtl_utils.config import InputError
 
 
 def stratified_order(strata: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-    """An order of all examples whose every prefix holds each stratum in proportion, to within one example.
+    """An order of all examples whose every prefix holds each stratum in proportion; indices, shape [n].
 
-    The first of each stratum come first, so a prefix as long as there are strata misses none. Indices, shape [n].
+    The first of each stratum come first, so a prefix as long as there are strata misses none.
     """
     strata = np.asarray(strata)
     position = np.empty(len(strata))
@@ -21,17 +21,23 @@ def stratified_order(strata: Sequence[int], rng: np.random.Generator) -> np.ndar
     return np.lexsort((rng.random(len(strata)), position))
 
 
-def count_labelled(n: int, classes: int, data_fraction: float | None, train_size: int | None, shots: int | None) -> int:
-    """How many of `n` examples are labelled; `shots` beats `train_size` beats `data_fraction`."""
+def share_of(n: int, share: float) -> int:
+    """The share of `n` examples, rounded up; a share that is a whole number but for rounding noise is that number."""
+    return math.ceil(round(share * n, 6))
+
+
+def count_labelled(sizes: Sequence[int], data_fraction: float | None, train_size: int | None, shots: int | None) -> int:
+    """How many examples of strata of these `sizes` are labelled; `shots` beats `train_size` beats `data_fraction`."""
+    n = sum(sizes)
     if shots is not None:
-        return min(n, shots * classes)
+        return sum(min(size, shots) for size in sizes)
     if train_size is not None:
         if train_size > n:
             raise InputError(f"train_size={train_size} is more than the {n} examples of the train split.")
         return train_size
     if data_fraction is None:
         raise InputError("One of data_fraction, train_size and shots is needed.")
-    return math.ceil(data_fraction * n)
+    return share_of(n, data_fraction)
 
 
 def labelled_subset(
@@ -55,7 +61,7 @@ def labelled_subset(
             members = order[strata[order] == stratum]
             rank[members] = np.arange(len(members))
         return order[rank[order] < shots]
-    chosen = order[: count_labelled(len(strata), len(names), data_fraction, train_size, shots)]
+    chosen = order[: count_labelled(np.bincount(strata), data_fraction, train_size, shots)]
     missing = sorted(set(strata.tolist()) - set(strata[chosen].tolist()))
     if missing:
         least = len(np.unique(strata))
@@ -67,12 +73,12 @@ def labelled_subset(
 
 
 def carve(strata: Sequence[int], share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Positions kept for training and positions carved off for validation: `ceil(share * n)`, stratified.
+    """Positions kept for training and positions carved off for validation: `share_of(n, share)`, stratified.
 
     `InputError` where either part would be empty.
     """
     n = len(strata)
-    size = math.ceil(share * n)
+    size = share_of(n, share)
     if size == 0:
         return np.arange(n), np.arange(0)
     if size >= n:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from lrtl_utils.config import InputError, RunConfig, derived_seed, require_name
 from lrtl_utils.sampling import carve, labelled_subset, stratified_order
 from lrtl_utils.sources import Source, find_in_package, find_on_hub
 
+NO_LABEL = -(2**31)  # a null where a label should be; refused when read
 TEST_SHARE = 0.25  # held out where a data set has no test split of its own
 
 
@@ -114,7 +116,7 @@ def load(name: str) -> Data:
     task = TASKS[name]
     splits, labels = _READERS[source.files[0].suffix](task, source)
     for split, examples in splits.items():
-        _check_targets(name, split, examples.targets, labels)
+        _check_targets(name, split, examples, labels)
     data = Data(name, task.kind, labels, splits["train"], splits.get("test"), source)
     return data if data.test else _hold_out(data)
 
@@ -135,14 +137,16 @@ def labelled(data: Data, config: RunConfig) -> tuple[Examples, Examples | None]:
 
 
 def test_examples(data: Data, config: RunConfig) -> Examples:
-    """The test split, whole unless `test_limit` says otherwise (then its first examples)."""
-    return data.test.take(np.arange(min(len(data.test), config.test_limit or len(data.test))))
+    """The test split, whole unless `test_limit` says otherwise (then a stratified draw, the same for every run)."""
+    if config.test_limit is None:
+        return data.test
+    order = stratified_order(data.strata(data.test), np.random.default_rng(derived_seed(0, "test limit")))
+    return data.test.take(np.sort(order[: config.test_limit]))
 
 
 def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
     """The hub's layout: files `<split>-*.parquet` that carry their features as `datasets` writes them."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
     from datasets import Features
 
     splits, labels = {}, task.labels
@@ -150,17 +154,27 @@ def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tupl
         files = [file for file in source.files if file.name.startswith(prefix)]
         if not files:
             raise InputError(f"{source.folder} has no file {prefix}*.parquet.")
-        columns = pq.read_schema(files[0]).names
-        for column in (task.input, task.target):
-            require_name(f"column of {files[0]}", column, columns)
-        table = pa.concat_tables(pq.read_table(file, columns=[task.input, task.target]) for file in files)
+        table = pa.concat_tables([_read_table(file, (task.input, task.target)) for file in files])
         feature = Features.from_arrow_schema(table.schema)[task.target]
         labels = labels or tuple(getattr(feature, "feature", feature).names)
         inputs, targets = table[task.input].to_pylist(), table[task.target].to_pylist()
         if task.kind == "image":
-            inputs = [image["bytes"] for image in inputs]
+            inputs = [image and image["bytes"] for image in inputs]
         splits[split] = _examples(inputs, targets, task.kind)
     return splits, labels
+
+
+def _read_table(file: Path, columns: tuple[str, str]) -> Any:
+    """Two columns of a parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        for column in columns:
+            require_name(f"column of {file}", column, pq.read_schema(file).names)
+        return pq.read_table(file, columns=list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file} cannot be read as parquet: {str(error).splitlines()[0]}") from None
 
 
 def _read_jsonl(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
@@ -187,7 +201,7 @@ _READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".gz": _read_digit
 
 def _examples(inputs: Sequence[Any], targets: Sequence[Any], kind: str) -> Examples:
     if kind != "tokens":
-        targets = np.asarray([-1 if target is None else target for target in targets], dtype=np.int64)
+        targets = np.asarray([NO_LABEL if target is None else target for target in targets], dtype=np.int64)
     return Examples(inputs, targets, np.arange(len(inputs)))
 
 
@@ -197,14 +211,19 @@ def _hold_out(data: Data) -> Data:
     return replace(data, train=data.train.take(np.sort(order[size:])), test=data.train.take(np.sort(order[:size])))
 
 
-def _check_targets(name: str, split: str, targets: Sequence[Any], labels: tuple[str, ...]) -> None:
-    for row, target in enumerate(targets):
-        for value in np.atleast_1d(target):
-            if not 0 <= value < len(labels):
-                raise InputError(
-                    f"{name}: row {row} of the {split} split has label {value}; "
-                    f"the {len(labels)} labels are 0 to {len(labels) - 1} ({', '.join(labels)})."
-                )
+def _check_targets(name: str, split: str, examples: Examples, labels: tuple[str, ...]) -> None:
+    for row, (value, target) in enumerate(zip(examples.inputs, examples.targets, strict=True)):
+        if value is None:
+            raise InputError(f"{name}: row {row} of the {split} split is empty.")
+        tags = target if isinstance(target, list) else [target]
+        if isinstance(target, list) and len(tags) != len(value):
+            raise InputError(f"{name}: row {row} of the {split} split has {len(value)} words and {len(tags)} tags.")
+        wrong = [tag for tag in tags if tag is None or not 0 <= tag < len(labels)]
+        if wrong:
+            raise InputError(
+                f"{name}: row {row} of the {split} split has label {'none' if wrong[0] == NO_LABEL else wrong[0]}; "
+                f"the {len(labels)} labels are 0 to {len(labels) - 1} ({', '.join(labels)})."
+            )
 
 
 def _rarest_types(targets: Sequence[Sequence[int]], labels: tuple[str, ...], classes: tuple[str, ...]) -> np.ndarray:

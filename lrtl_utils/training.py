@@ -5,43 +5,28 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
+from lrtl_utils.answers import Prediction, evaluate, headline
 from lrtl_utils.batches import Encoded, by_length, cut, order
 from lrtl_utils.config import InputError, RunConfig, derived_seed
-from lrtl_utils.cost import CostMeter, count_flops
-from lrtl_utils.metrics import classification, entities, epochs_to_convergence
+from lrtl_utils.cost import CostMeter, Shape, count_flops
 from lrtl_utils.networks import Batch, Model
 from lrtl_utils.runs import write_atomically, write_progress
 from lrtl_utils.tasks import Examples
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-PREDICT_BATCH = 64
+PREDICT_BATCH = 32
 PROGRESS_SECONDS = 5.0
-SOLVER_STEPS = 100
 
 
 class Interrupted(RuntimeError):
     """The run was asked to end (SIGTERM); its checkpoint is written, and the same command goes on from it."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """`predicted` classes [n] or lists of tags; `confidence` [n] in [0, 1]; mean `loss` in nats; `seconds` it took."""
-
-    predicted: list[Any]
-    confidence: np.ndarray
-    loss: float
-    seconds: float
 
 
 def encode_training(model: Model, examples: Examples, max_length: int | None) -> Encoded:
@@ -86,11 +71,11 @@ def fit(
     With `work`, progress and checkpoints are kept there, and a checkpoint found there is gone on from: the same
     weights, order, dropout and clock as if nothing had happened.
     """
-    loop = _Loop(model, data, config, rates, meter, buckets, work)
-    curve = loop.restore()
     with _terminated() as asked_to_end:
+        loop = _Loop(model, data, config, rates, meter, buckets, work, asked_to_end)
+        curve = loop.restore()
         for epoch in range(len(curve), config.epochs):
-            loss = loop.run_epoch(epoch, curve, asked_to_end)
+            loss = loop.run_epoch(epoch, curve)
             point = {"epoch": epoch + 1, "loss": loss, "validation_loss": None, "validation_score": None}
             if carve is not None:
                 prediction = predict_rows(model, carve, config, meter)
@@ -104,10 +89,11 @@ def fit(
 class _Loop:
     """The state of one `fit`: what a step changes and a checkpoint keeps."""
 
-    def __init__(self, model, data, config, rates, meter, buckets, work):
-        self.model, self.data, self.config = model, data, config
-        self.meter, self.buckets, self.work = meter, buckets, work
-        self.runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
+    def __init__(self, model, data, config, rates, meter, buckets, work, asked_to_end):
+        self.model, self.data, self.config, self.meter = model, data, config, meter
+        self.buckets, self.work, self.asked_to_end = buckets, work, asked_to_end
+        # Not the shared one: it keeps the optimizers it prepared, and they their weights.
+        self.runtime = _new_accelerator(config.device, precision_used(config, model.reader.kind))
         model.to(self.runtime.device)
         self.trained = [weight for weights, _ in rates for weight in weights]
         steps = math.ceil(math.ceil(len(data) / config.batch_size) / config.accumulate) * config.epochs
@@ -116,11 +102,12 @@ class _Loop:
         self.optimizer = self.runtime.prepare(optimizer)
         self.phase = f"step above block {model.frozen}"
         meter.register(self.phase, _step_counter(model, model.frozen))
+        meter.register("forward", _pass_counter(model, head=True))
         self.first_batch, self.loss = 0, torch.zeros((), device=self.runtime.device)
         self.saved_at = self.told_at = time.monotonic()
         torch.manual_seed(derived_seed(config.seed, "dropout"))
 
-    def run_epoch(self, epoch: int, curve: list[dict[str, Any]], asked_to_end: list[int]) -> float:
+    def run_epoch(self, epoch: int, curve: list[dict[str, Any]]) -> float:
         """One pass over the data from `first_batch` on; returns the mean loss of its batches."""
         config = self.config
         rng = np.random.default_rng([derived_seed(config.seed, "order"), epoch])
@@ -128,10 +115,10 @@ class _Loop:
         self.model.train()
         for i in range(self.first_batch, len(batches)):
             group = batches[i - i % config.accumulate : i - i % config.accumulate + config.accumulate]
-            self._backward(batches[i], share=1 / len(group))
+            self._backward(batches[i], share=len(batches[i]) / sum(map(len, group)))
             if batches[i] is group[-1]:
                 self._step()
-            self._keep(epoch, i + 1, curve, asked_to_end)
+            self._keep(epoch, i + 1, curve, _checkpoint_seconds())
         mean = float(self.loss) / len(batches)
         if not math.isfinite(mean):
             raise InputError(
@@ -158,25 +145,21 @@ class _Loop:
             self.schedule.step()
         self.optimizer.zero_grad()
 
-    def _keep(self, epoch: int, batch: int, curve: list[dict[str, Any]], asked_to_end: list[int]) -> None:
-        if self.work is None:
-            return
+    def end_epoch(self, epoch: int, curve: list[dict[str, Any]]) -> None:
+        """A run long enough for a crash to hurt is kept at every epoch's end."""
+        self.told_at = -math.inf
+        self._keep(epoch + 1, 0, curve, _checkpoint_seconds() / 10)
+
+    def _keep(self, epoch: int, batch: int, curve: list[dict[str, Any]], every: float) -> None:
+        """Tell the progress now and then, and write a checkpoint `every` seconds or when the run is asked to end."""
         now = time.monotonic()
-        if asked_to_end or now - self.saved_at > _checkpoint_seconds():
-            self._save(epoch, batch, curve)
-        if now - self.told_at > PROGRESS_SECONDS:
+        if self.work and now - self.told_at > PROGRESS_SECONDS:
             write_progress(self.work, self.meter, epoch, batch)
             self.told_at = now
-        if asked_to_end:
-            raise Interrupted(f"interrupted in epoch {epoch + 1}; the same command goes on from there")
-
-    def end_epoch(self, epoch: int, curve: list[dict[str, Any]]) -> None:
-        """Checkpoint a run that is long enough for a crash to hurt."""
-        if self.work is None:
-            return
-        write_progress(self.work, self.meter, epoch + 1, 0)
-        if time.monotonic() - self.saved_at > _checkpoint_seconds() / 10:
-            self._save(epoch + 1, 0, curve)
+        if self.work and (self.asked_to_end or now - self.saved_at > every):
+            self._save(epoch, batch, curve)
+        if self.asked_to_end:
+            raise Interrupted(f"interrupted after {epoch} epochs, {batch} batches; the same command goes on from there")
 
     def _save(self, epoch: int, batch: int, curve: list[dict[str, Any]]) -> None:
         state = {
@@ -231,7 +214,7 @@ def predict_rows(model: Model, data: Encoded, config: RunConfig, meter: CostMete
     predicted: list[Any] = [None] * len(data)
     confidence, losses, weights = np.zeros(len(data)), [], []
     if meter:
-        meter.register("forward", _step_counter(model, None))
+        meter.register("forward", _pass_counter(model, head=True))
     for positions in by_length(data.lengths, PREDICT_BATCH):
         batch = _to(model.reader.batch(data, positions), runtime.device)
         with torch.inference_mode():
@@ -261,59 +244,11 @@ def settled(config: RunConfig, model: Model) -> RunConfig:
     return config.model_copy(update={"max_length": model.reader.max_length})
 
 
-def evaluate(
-    model: Model,
-    targets: Sequence[Any],
-    prediction: Prediction,
-    labels: Sequence[str],
-    curve: Sequence[dict[str, Any]] = (),
-) -> dict[str, Any]:
-    """All metrics of a prediction, with its loss. Words past the model's `max_length` count as tagged O."""
-    if model.reader.kind == "tokens":
-        expected = [[labels[tag] for tag in tags] for tags in targets]
-        scores = entities(expected, tag_names(prediction, expected, labels))
-    else:
-        scores = classification(targets, prediction.predicted, labels)
-    converged = epochs_to_convergence([point["validation_score"] for point in curve])
-    return scores | {"loss": prediction.loss, "epochs_to_convergence": converged}
-
-
-def mistakes(examples: Examples, prediction: Prediction, labels: Sequence[str], rows: int = 10) -> "pd.DataFrame":
-    """The wrong answers that the model is surest of; of a sentence, its wrongly tagged words, expected → predicted."""
-    import pandas as pd
-
-    found = []
-    for i in np.argsort(-prediction.confidence, kind="stable"):
-        expected, predicted = examples.targets[i], prediction.predicted[i]
-        if isinstance(predicted, list):
-            tags = predicted + [0] * (len(expected) - len(predicted))
-            triples = zip(examples.inputs[i], expected, tags, strict=True)
-            wrong = "; ".join(f"{word}: {labels[a]} → {labels[b]}" for word, a, b in triples if a != b)
-            row = {"input": " ".join(examples.inputs[i]), "wrong": wrong}
-        else:
-            wrong = expected != predicted
-            row = {"input": examples.inputs[i], "true": labels[expected], "predicted": labels[predicted]}
-        if wrong:
-            found.append(row | {"confidence": float(prediction.confidence[i])})
-    return pd.DataFrame(found[:rows])
-
-
-def tag_names(prediction: Prediction, expected: Sequence[Sequence[str]], labels: Sequence[str]) -> list[list[str]]:
-    """Predicted tags by name, one for every expected word."""
-    rows = zip(prediction.predicted, expected, strict=True)
-    return [[labels[tag] for tag in tags] + ["O"] * (len(true) - len(tags)) for tags, true in rows]
-
-
-def headline(model: Model, metrics: dict[str, Any]) -> float:
-    """The score a run is judged by: entity F1 for tagging, else accuracy."""
-    return metrics["f1" if model.reader.kind == "tokens" else "accuracy"]
-
-
 def extract(model: Model, data: Encoded, config: RunConfig, meter: CostMeter) -> list[Batch]:
     """What the head reads, once for each row: batches of `features` with `targets` (and `word_mask`), on the device."""
     runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
     model.to(runtime.device).eval()
-    meter.register("features", _step_counter(model, None))
+    meter.register("features", _pass_counter(model, head=False))
     chunks = []
     for positions in by_length(data.lengths, config.batch_size):
         batch = _to(model.reader.batch(data, positions), runtime.device)
@@ -322,47 +257,6 @@ def extract(model: Model, data: Encoded, config: RunConfig, meter: CostMeter) ->
         meter.tally("features", model.shape(batch))
         chunks.append({"features": features} | {k: batch[k] for k in ("targets", "word_mask") if k in batch})
     return chunks
-
-
-def solve_head(model: Model, chunks: list[Batch], l2: float, meter: CostMeter) -> float:
-    """Fit the linear head (and CRF) on fixed features by L-BFGS; returns the mean loss reached.
-
-    Minimises the summed loss plus `l2 / 2 * |W|^2` on features standardised over the training rows, and folds the
-    standardisation into the weights: scikit-learn's `LogisticRegression(C=1 / l2)` on such features.
-    """
-    chunks, shift, scale = _standardised(chunks)
-    linear, device = model.head[-1], shift.device
-    weights = [float(chunk["word_mask"].sum() if "word_mask" in chunk else len(chunk["targets"])) for chunk in chunks]
-    torch.nn.init.zeros_(linear.weight)
-    torch.nn.init.zeros_(linear.bias)
-    trained = model.head_parameters()
-    for weight in trained:
-        weight.requires_grad_(True)
-    solver = torch.optim.LBFGS(
-        trained, max_iter=SOLVER_STEPS, tolerance_grad=1e-6, tolerance_change=1e-8, line_search_fn="strong_wolfe"
-    )
-    width, classes = linear.weight.shape[1], linear.weight.shape[0]
-    meter.register("solve", lambda shape: _solve_flops(shape, classes))
-    reached = torch.zeros((), device=device)
-
-    def objective() -> torch.Tensor:
-        nonlocal reached
-        solver.zero_grad()
-        reached = torch.zeros((), device=device)
-        for chunk, weight in zip(chunks, weights, strict=True):
-            loss = model.loss(linear(chunk["features"]), chunk) * (weight / sum(weights))
-            loss.backward()
-            reached += loss.detach()
-        penalty = l2 / (2 * sum(weights)) * linear.weight.square().sum()
-        penalty.backward()
-        meter.tally("solve", (int(sum(c["features"].shape[:-1].numel() for c in chunks)), width))
-        return reached + penalty.detach()
-
-    solver.step(objective)
-    with torch.no_grad():
-        linear.weight /= scale
-        linear.bias -= linear.weight @ shift
-    return float(reached)
 
 
 def warm_up(model: Model, config: RunConfig) -> None:
@@ -377,39 +271,28 @@ def warm_up(model: Model, config: RunConfig) -> None:
         model(model.blank(shape, runtime.device))
 
 
-def _standardised(chunks: list[Batch]) -> tuple[list[Batch], torch.Tensor, torch.Tensor]:
-    """Features at mean 0 and deviation 1 over all visible rows; without a CRF, the words of all sentences in one."""
-    seen = [chunk["features"][chunk["word_mask"]] if "word_mask" in chunk else chunk["features"] for chunk in chunks]
-    rows = torch.cat(seen)
-    shift, scale = rows.mean(0), rows.std(0, correction=0).clamp_min(1e-6)
-    return [chunk | {"features": (chunk["features"] - shift) / scale} for chunk in chunks], shift, scale
-
-
-def _solve_flops(shape: tuple[int, ...], classes: int) -> int:
-    rows, width = shape
-    head = torch.nn.Linear(width, classes, device="meta")
-    return count_flops(lambda: head(torch.empty(rows, width, device="meta")).sum().backward())
-
-
-def _step_counter(model: Model, frozen: int | None) -> Any:
-    """Counts the FLOPs of a step above the `frozen` lowest blocks (None: of a forward pass) by shape of batch."""
+def _step_counter(model: Model, frozen: int) -> Callable[[Shape], int]:
+    """Counts a training step above the `frozen` lowest blocks, by shape of batch."""
 
     @lru_cache(maxsize=1)
     def on_meta() -> Model:
         copy = model.on_meta()
-        if frozen is not None:
-            copy.freeze(frozen)
+        copy.freeze(frozen)
         return copy.eval()
 
-    def step(shape: tuple[int, ...]) -> None:
-        batch = on_meta().blank(shape, "meta")
-        if frozen is None:
-            with torch.no_grad():
-                on_meta()(batch)
-        else:
-            on_meta()(batch).sum().backward()
+    return lambda shape: count_flops(lambda: on_meta()(on_meta().blank(shape, "meta")).sum().backward())
 
-    return lambda shape: count_flops(lambda: step(shape))
+
+def _pass_counter(model: Model, *, head: bool) -> Callable[[Shape], int]:
+    """Counts a forward pass with or without its head, by shape of batch."""
+
+    @lru_cache(maxsize=1)
+    def on_meta() -> Model:
+        return model.on_meta().eval().requires_grad_(False)
+
+    return lambda shape: count_flops(
+        lambda: (on_meta() if head else on_meta().features)(on_meta().blank(shape, "meta"))
+    )
 
 
 def _optimizer(config: RunConfig, rates: Sequence[tuple[Sequence[torch.nn.Parameter], float]]) -> torch.optim.Optimizer:
@@ -433,8 +316,7 @@ def _schedule(config: RunConfig, optimizer: torch.optim.Optimizer, steps: int) -
     return get_scheduler(name, optimizer, num_warmup_steps=config.warmup_steps, num_training_steps=steps)
 
 
-@lru_cache(maxsize=1)
-def _accelerator(device: str, precision: str) -> Any:
+def _new_accelerator(device: str, precision: str) -> Any:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
@@ -442,6 +324,11 @@ def _accelerator(device: str, precision: str) -> Any:
         raise InputError("precision='fp16' needs a GPU; on a CPU use 'bf16', 'fp32' or 'auto'.")
     AcceleratorState._reset_state(reset_partial_state=True)  # one process may do runs of several precisions, in tests
     return Accelerator(cpu=device == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision))
+
+
+@lru_cache(maxsize=1)
+def _accelerator(device: str, precision: str) -> Any:
+    return _new_accelerator(device, precision)
 
 
 def _cpu_has_tiles() -> bool:

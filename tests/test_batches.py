@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import AutoTokenizer
 
-from lrtl_utils import models, training
+from lrtl_utils import answers, models, training
 from lrtl_utils.batches import (
     Collator,
     Reader,
@@ -52,21 +52,18 @@ def test_what_is_no_text_is_refused_with_its_row(tokenizer, text):
         encode_text(["a film", text], [0, 1], tokenizer)
 
 
-# Fails: only the tokenizers' texts are looked at, so `tfidf` and `simple_nn` end in an AttributeError.
 def test_what_is_no_text_is_refused_by_bags_of_words_too():
     vectorizer = TfidfVectorizer().fit(["a good film"])
     with pytest.raises(InputError, match=r"Example 1 is None where a text is expected"):
         encode_bags(["a film", None], [0, 1], vectorizer)
 
 
-# Fails: a missing word, and a lone surrogate as JSON may hold it, end in the tokenizer's TypeError.
 @pytest.mark.parametrize("word", [None, 3, "\ud800"])
 def test_what_is_no_word_is_refused_with_its_sentence(tokenizer, word):
     with pytest.raises(InputError, match="Sentence 1"):
         encode_words([["a"], ["a", word]], [[0], [0, 0]], tokenizer)
 
 
-# Fails as above.
 def test_a_text_that_is_not_unicode_is_refused(tokenizer):
     with pytest.raises(InputError, match="Example 1"):
         encode_text(["a", "a \ud800"], [0, 1], tokenizer)
@@ -79,7 +76,7 @@ def test_a_sentence_without_words_is_refused(tokenizer):
 
 def test_texts_are_padded_to_a_multiple_of_eight_or_in_training_to_full_length(tokenizer):
     data = encode_text(["a", "a " * 9], [0, 1], tokenizer)
-    padded = Reader("text", Collator(pad_id=7), tokenizer, max_length=32, padded=True)
+    padded = Reader("text", Collator(pad_id=7), tokenizer, max_length=32, plain=True)
     for reader, train in ((Reader("text", Collator(), tokenizer), True), (padded, False)):
         assert stacked(reader, data, train=train)["ids"].shape == (2, 16)
     batch = stacked(padded, data, train=True)
@@ -131,9 +128,9 @@ def test_a_sentence_longer_than_the_model_is_cut_and_its_end_counts_as_o():
     rows = training.encode_training(model, examples, max_length=8192)
     assert rows.lengths.tolist() == [model.reader.limit] == [512]
     prediction = training.predict(model, examples, config)
-    (tags,) = training.tag_names(prediction, [["O"] * 602], labels)
+    (tags,) = answers.tag_names(prediction, [["O"] * 602], labels)
     assert tags == ["I-LOC"] * 510 + ["O"] * 92
-    scores = training.evaluate(model, examples.targets, prediction, labels)
+    scores = answers.evaluate(model, examples.targets, prediction, labels)
     assert unpack_counts(scores["counts"])[0, 2] == 2  # the lost one is missed, not forgotten
 
 
@@ -251,9 +248,7 @@ def png_that_claims(width, height):
         saved(halves("RGB"), "JPEG")[:300],
         saved(halves("RGB", (64, 64)), "GIF")[:40],
         png_that_claims(8, 8),
-        # Fails: pillow's own error for an image that would not fit in memory is not an OSError.
         png_that_claims(60_000, 60_000),
-        # Fails: an AttributeError.
         None,
     ],
     ids=["empty", "text", "cut png", "cut jpeg", "cut gif", "no pixels", "huge", "none"],

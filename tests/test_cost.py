@@ -139,7 +139,6 @@ def test_peak_memory_is_what_the_block_took_above_its_start():
     assert kept.numel()
 
 
-# Fails: inside the block, where checkpoints and progress are written, the peak so far is not told.
 def test_state_inside_the_block_tells_the_peak_so_far():
     meter = CostMeter()
     with meter.measure():

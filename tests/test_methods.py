@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from checkpoints import LAYERS
 
-from lrtl_utils import methods, models, runs, tasks, training
+from lrtl_utils import answers, methods, models, runs, tasks, training
 from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.cost import CostMeter
 from lrtl_utils.sources import Source
@@ -55,7 +55,7 @@ def run(**knobs):
         curve = methods.fit(model, data, train, carve, config, meter=meter)
     test = tasks.test_examples(data, config)
     prediction = training.predict(model, test, config)
-    metrics = training.evaluate(model, test.targets, prediction, data.labels, curve)
+    metrics = answers.evaluate(model, test.targets, prediction, data.labels, curve)
     return Done(config, model, data, train, carve, test, curve, meter, prediction, metrics)
 
 
@@ -68,7 +68,7 @@ def test_conventional_is_frozen(mirror, kind, model):
     images = {"image_size": 224, "augment": "light"} if kind == "image" else {}
     assert {name: getattr(config, name) for name in CONVENTIONAL} == CONVENTIONAL | images
     row = methods.METHODS["conventional"]
-    assert (row.pooling, row.padded, row.pretrained, row.kinds) == ("own", True, True, ("text", "image", "tokens"))
+    assert (row.pooling, row.plain, row.pretrained, row.kinds) == ("own", True, True, ("text", "image", "tokens"))
 
 
 @pytest.mark.parametrize(("words", "tokens"), [(60, 128), (140, 256)])

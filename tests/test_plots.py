@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from lrtl_utils import methods, models, plots, runs, tasks, training
+from lrtl_utils import answers, methods, models, plots, runs, tasks, training
 from lrtl_utils.config import InputError, read_config
 from lrtl_utils.cost import CostMeter
 
@@ -27,7 +27,7 @@ def complete(results, **knobs):
         training.settled(config, model),
         asked,
         data=tasks.describe(data, train, carve, test),
-        metrics=training.evaluate(model, test.targets, prediction, data.labels, curve),
+        metrics=answers.evaluate(model, test.targets, prediction, data.labels, curve),
         validation=training.validate(model, carve, config, data.labels),
         cost=meter.report(len(train), prediction.seconds, len(test)),
         model=models.describe(model, weights),

@@ -103,7 +103,6 @@ def test_a_changed_byte_is_never_accepted(path, flip):
         ('"schema": 1', '"schema": 2'),
         ('"flops": 1000000000000', '"flops": 1'),
         ('"run_id": "0123456789ab"', '"run_id": "fedcba987654"'),
-        # Fails: a number that JSON has no word for makes `read` raise a bare ValueError, which ends a sweep.
         ('"accuracy": 0.75', '"accuracy": NaN'),
         ('"accuracy": 0.75', '"accuracy": 1e999'),
     ],

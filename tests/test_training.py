@@ -19,7 +19,7 @@ import pytest
 import torch
 from checkpoints import INNER, LAYERS, WIDTH
 
-from lrtl_utils import methods, models, runs, tasks, training
+from lrtl_utils import answers, heads, methods, models, runs, tasks, training
 from lrtl_utils.batches import order
 from lrtl_utils.config import InputError, RunConfig, derived_seed
 from lrtl_utils.cost import CostMeter, count_flops
@@ -208,7 +208,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(ended_by, undisturbed, tmp_p
         assert child.returncode == -signal.SIGKILL
     else:
         assert child.returncode > 0
-        assert "interrupted in epoch" in message.splitlines()[-1]
+        assert "interrupted after" in message.splitlines()[-1]
 
     state = torch.load(checkpoint, weights_only=True)
     assert 0 < len(state["curve"]) < INTERRUPTED["epochs"]
@@ -245,7 +245,7 @@ def complete(run, curve, meter, results, identity):
         run.config,
         run.asked,
         data=tasks.describe(run.data, run.train, run.carve, test),
-        metrics=training.evaluate(run.model, test.targets, prediction, run.data.labels, curve),
+        metrics=answers.evaluate(run.model, test.targets, prediction, run.data.labels, curve),
         validation=training.validate(run.model, run.carve, run.config, run.data.labels),
         cost=meter.report(len(run.train) * len(curve), prediction.seconds, len(test)),
         model=models.describe(run.model, methods.find_weights(run.config)),
@@ -291,7 +291,7 @@ def test_solved_head_is_scikit_learn_s_logistic_regression(dataset, l2):
     run, chunks, meter = probe(dataset=dataset, train_size=40)
     features = torch.cat([chunk["features"] for chunk in chunks])
     targets = torch.cat([chunk["targets"] for chunk in chunks])
-    training.solve_head(run.model, chunks, l2, meter)
+    heads.solve_head(run.model, chunks, l2, meter)
     ours = run.model.head.eval()(features).softmax(-1).detach().numpy()
     scaled = StandardScaler().fit_transform(features.double().numpy())
     # Of two classes scikit-learn penalises one vector of weights, where ours are two, each half of it.
@@ -315,7 +315,7 @@ def test_solving_the_head_lowers_a_tagger_s_loss(model):
         run.model.head[-1].weight.zero_()
         run.model.head[-1].bias.zero_()
     start = loss()
-    reached = training.solve_head(run.model, chunks, 1.0, meter)
+    reached = heads.solve_head(run.model, chunks, 1.0, meter)
     assert reached < 0.5 * start
     assert loss() == pytest.approx(reached, rel=1e-3)  # the standardisation is folded into the weights
 
@@ -362,10 +362,10 @@ def test_words_past_the_cut_are_tagged_o(model):
     assert 0 < seen < 15
     assert len(prediction.predicted[1]) == 2
     expected = [[run.data.labels[tag] for tag in row] for row in examples.targets]
-    names = training.tag_names(prediction, expected, run.data.labels)
+    names = answers.tag_names(prediction, expected, run.data.labels)
     assert len(names[0]) == 40
     assert names[0][seen:] == ["O"] * (40 - seen)
-    metrics = training.evaluate(run.model, examples.targets, prediction, run.data.labels)
+    metrics = answers.evaluate(run.model, examples.targets, prediction, run.data.labels)
     assert metrics["recall"] <= seen / 40
 
 
