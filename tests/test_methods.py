@@ -201,7 +201,6 @@ def test_a_batch_is_no_larger_than_the_data(mirror):
 
 
 def test_a_batch_is_no_larger_than_the_shots_there_are(mirror):
-    # Fails where a class has fewer examples than shots: `shots * classes` is then more than there are.
     _, data, config = prepare(dataset="conll2003", model="bert_crf", method="conventional", shots=7, batch_size=64)
     assert config.batch_size == len(tasks.labelled(data, config)[0])
 

@@ -174,7 +174,6 @@ def test_two_batches_of_four_make_the_step_of_one_of_eight():
 
 
 def test_weights_are_not_kept_after_the_run():
-    # Fails: the cached Accelerator lists every optimizer that it ever prepared.
     run = finished()
     weight = weakref.ref(next(run.model.parameters()))
     del run
@@ -224,7 +223,6 @@ def test_an_interrupted_run_ends_with_the_same_bits(ended_by, undisturbed, tmp_p
 
 
 def test_a_run_killed_after_its_last_epoch_is_not_trained_again(tmp_path, monkeypatch):
-    # Fails with a carve: nothing is predicted any more, so nobody registers how a forward pass is counted.
     monkeypatch.setenv("LRTL_CHECKPOINT_SECONDS", "0")
     knobs = {"validation_share": 0.25}
     first = prepare(**knobs)
@@ -417,7 +415,6 @@ def test_frozen_blocks_keep_their_weights_and_cost_no_backward_pass():
 
 
 def test_a_probe_costs_one_forward_pass_and_its_solver():
-    # Fails: extraction is counted as a whole forward pass, head included, and the head is not run.
     run = prepare(method="linear_probe", train_size=24, max_length=8)
     _, meter = adapt(run)
     forward = 3 * LAYERS * layer_flops(batch=8, length=8)
