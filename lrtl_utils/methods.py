@@ -260,8 +260,10 @@ def _conventional(kind: str, backbone: Backbone) -> dict[str, Any]:
 def _full(kind: str, backbone: Backbone) -> dict[str, Any]:
     # Tried on minilm; wider transformers are known to want rates that fall about with the square of the width.
     rate = 1e-3 if kind == "image" else 5e-4 * (384 / backbone.width) ** 2
-    rule = {"learning_rate": rate, "epochs": 8 if kind == "image" else 3, "scheduler": "cosine", "precision": "auto"}
-    return STEPS | rule | {"warmup_steps": 0} | _input_size(kind, 160, "none")
+    rule = {"learning_rate": rate, "scheduler": "cosine", "warmup_steps": 0, "precision": "auto"}
+    # A new head on few images, or on few sentences with their many tags, needs more passes than one on a text.
+    rule |= {"epochs": {"text": 3, "image": 8, "tokens": 10}[kind]}
+    return STEPS | rule | _input_size(kind, 160, "none")
 
 
 def _from_scratch(kind: str, backbone: Backbone) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from lrtl_utils.runs import results_folder
 _PALETTE = sns.color_palette("colorblind", len(METHODS))
 COLOURS = dict(zip(METHODS, _PALETTE, strict=True))
 MARKS = dict(zip(METHODS, "XvosD^P*<"[: len(METHODS)], strict=True))
+DECIDED_BY_DATA = {"batch_size", "warmup_steps", "max_length"}  # clamped or left to a rule
 COSTS = {
     "device_seconds": "device seconds",
     "gpu_hours": "device hours",
@@ -122,9 +123,10 @@ def _with_lines(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    """What was asked for, but for the names, the amount of data and the seed: what must agree within a line."""
+    """What must agree within a line: all but names, amount of data and seed; as asked, where the data decides."""
     apart = {"dataset", "model", "method", "data_fraction", "train_size", "shots", "seed", "asked"}
-    return {name: value for name, value in (config | config["asked"]).items() if name not in apart}
+    as_asked = {name: config["asked"][name] for name in DECIDED_BY_DATA & set(config["asked"])}
+    return {name: value for name, value in (config | as_asked).items() if name not in apart}
 
 
 def outcomes(records: Sequence[dict[str, Any]]) -> tuple[np.ndarray, stats.Score]:

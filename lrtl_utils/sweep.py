@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -113,6 +114,7 @@ def sweep(
     threads = max(1, (os.cpu_count() or 1) // workers)
     running: dict[multiprocessing.Process, _Running] = {}
     started, to_run = time.monotonic(), len(pending)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended politely or by Ctrl-C, it takes its cells along
     try:
         while pending or running:
             while pending and len(running) < workers:

@@ -92,14 +92,16 @@ def test_a_cell_past_its_deadline_ends_with_all_that_it_started(tmp_path):
     assert runs.load(tmp_path, status="failed")["error"].str.contains("deadline").all()
 
 
-def test_an_interrupted_sweep_resumes(tmp_path):
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path, ended_by):
     path = grid(tmp_path, {"seed": [0, 1, 2]} | SMALL)
     words = [sys.executable, "-m", "lrtl_utils", "sweep", str(path), "--results", str(tmp_path / "results")]
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: list((tmp_path / "results").glob("runs/*/*.json")))
-    process.send_signal(signal.SIGINT)
+    process.send_signal(ended_by)
     _, said = process.communicate(timeout=90)
     assert process.returncode == 130, said
+    assert not writers_below(tmp_path)
     assert "goes on with the cells that are left" in said
     before = len(list((tmp_path / "results").glob("runs/*/*.json")))
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
