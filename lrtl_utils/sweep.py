@@ -49,7 +49,6 @@ class Outcome:
     completed: int = 0
     found: int = 0
     failed: list[tuple[Cell, str]] = field(default_factory=list)
-    left: int = 0
 
 
 @dataclass
@@ -114,7 +113,7 @@ def sweep(
     threads = max(1, (os.cpu_count() or 1) // workers)
     running: dict[multiprocessing.Process, _Running] = {}
     started, to_run = time.monotonic(), len(pending)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended politely or by Ctrl-C, it takes its cells along
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the cells are ended along
     try:
         while pending or running:
             while pending and len(running) < workers:
@@ -128,8 +127,8 @@ def sweep(
                 done = outcome.completed + len(outcome.failed)
                 report(_progress_line(outcome, done, to_run, time.monotonic() - started))
     finally:
-        outcome.left = len(pending) + len(running)
         _end_all(running)
+        signal.signal(signal.SIGTERM, before)
     return outcome
 
 
