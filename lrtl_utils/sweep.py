@@ -7,6 +7,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from lrtl_utils import notebooks, runs, tasks
+from lrtl_utils import kernels, notebooks, runs, tasks
 from lrtl_utils.config import InputError, RunConfig, read_config, require_name
 
 NOTEBOOK_OF = {"text": "text_classification", "image": "image_classification", "tokens": "named_entity_recognition"}
@@ -151,9 +152,9 @@ def _cells(place: str, values: Mapping[str, Any]) -> list[tuple[str, RunConfig]]
 
 
 def _process_factory() -> Any:
-    """Processes forked from a clean one that has imported papermill once."""
+    """Processes forked from a clean one that has imported everything once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["papermill", "lrtl_utils.notebooks", "pyarrow.parquet"])
+    context.set_forkserver_preload(kernels.IMPORTED)
     return context
 
 
@@ -167,8 +168,11 @@ def _run_cell(cell: Cell, results: Path, threads: int) -> None:
             os.dup2(stream.fileno(), descriptor)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
         os.environ[name] = str(threads)
+    # A process that may have asked a driver for its devices cannot be forked safely, so only CPU cells have it so.
+    kernel = kernels.forked_kernel(threads) if cell.config.device == "cpu" else nullcontext()
     try:
-        notebooks.run(cell.notebook, cell.asked, cell.config, cell.identity, results)
+        with kernel:
+            notebooks.run(cell.notebook, cell.asked, cell.config, cell.identity, results)
     except (notebooks.RunFailed, InputError) as error:
         raise SystemExit(str(error)) from None
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from lrtl_utils.config import ROOT
 FLOORS = [
     {"config"},  # the ground: everybody may import it
     {"sampling", "metrics", "cost", "stats"},
-    {"sources", "runs", "batches", "networks", "answers", "heads"},
+    {"kernels", "sources", "runs", "batches", "networks", "answers", "heads"},
     {"tasks", "models"},
     {"training"},
     {"methods"},

@@ -12,7 +12,7 @@ from lrtl_utils.notebooks import FOLDER, notebook_path, parameters_of, read_para
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 TASK_PATHS = [path for path in PATHS if path.name[0] in "01"]
 SUMMARY_PATHS = [path for path in PATHS if path.name[0] == "2"]
-CHOSEN = {"dataset", "model", "method", "image_size", "results"}  # a notebook may choose something small there
+CHOSEN = {"dataset", "model", "method", "results"}  # a notebook may choose something small there
 
 
 def cells(path):
