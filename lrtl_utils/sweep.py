@@ -114,7 +114,8 @@ def sweep(
     threads = max(1, (os.cpu_count() or 1) // workers)
     running: dict[multiprocessing.Process, _Running] = {}
     started, to_run = time.monotonic(), len(pending)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the cells are ended along
+    # However it was started (a shell's background job ignores Ctrl-C), a signal ends the cells along with the sweep.
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         while pending or running:
             while pending and len(running) < workers:
@@ -129,7 +130,8 @@ def sweep(
                 report(_progress_line(outcome, done, to_run, time.monotonic() - started))
     finally:
         _end_all(running)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return outcome
 
 
