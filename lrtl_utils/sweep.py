@@ -19,7 +19,6 @@ from lrtl_utils import kernels, notebooks, runs, tasks
 from lrtl_utils.config import InputError, RunConfig, read_config, require_name
 
 NOTEBOOK_OF = {"text": "text_classification", "image": "image_classification", "tokens": "named_entity_recognition"}
-GRID_KEYS = {"blocks", "notebook"}
 
 
 @dataclass(frozen=True)
