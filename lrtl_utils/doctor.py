@@ -1,7 +1,7 @@
 """What a machine has, in lines a person can act on."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
 from lrtl_utils import models, sources, tasks
@@ -25,7 +25,7 @@ def report() -> Iterator[str]:
             yield f"{what} {name}: {_origin(name, find)}"
 
 
-def _origin(name, find) -> str:
+def _origin(name: str, find: Callable[[str], sources.Source | None]) -> str:
     try:
         source = find(name)
     except InputError as error:

@@ -21,6 +21,8 @@ from lrtl_utils.networks import Batch, Model
 from lrtl_utils.runs import write_atomically, write_progress
 from lrtl_utils.tasks import Examples
 
+Rates = Sequence[tuple[Sequence[torch.nn.Parameter], float]]  # parameters with the peak rate of each group
+
 PREDICT_BATCH = 32
 PROGRESS_SECONDS = 5.0
 
@@ -58,7 +60,7 @@ def fit(
     model: Model,
     data: Encoded,
     config: RunConfig,
-    rates: Sequence[tuple[Sequence[torch.nn.Parameter], float]],
+    rates: Rates,
     *,
     meter: CostMeter,
     labels: Sequence[str],
@@ -89,7 +91,17 @@ def fit(
 class _Loop:
     """The state of one `fit`: what a step changes and a checkpoint keeps."""
 
-    def __init__(self, model, data, config, rates, meter, buckets, work, asked_to_end):
+    def __init__(
+        self,
+        model: Model,
+        data: Encoded,
+        config: RunConfig,
+        rates: Rates,
+        meter: CostMeter,
+        buckets: bool,
+        work: Path | None,
+        asked_to_end: list[int],
+    ):
         self.model, self.data, self.config, self.meter = model, data, config, meter
         self.buckets, self.work, self.asked_to_end = buckets, work, asked_to_end
         # Not the shared one: it keeps the optimizers it prepared, and they their weights.
@@ -295,7 +307,7 @@ def _pass_counter(model: Model, *, head: bool) -> Callable[[Shape], int]:
     )
 
 
-def _optimizer(config: RunConfig, rates: Sequence[tuple[Sequence[torch.nn.Parameter], float]]) -> torch.optim.Optimizer:
+def _optimizer(config: RunConfig, rates: Rates) -> torch.optim.Optimizer:
     """Groups with and without weight decay: biases and norms, the one-dimensional weights, have none."""
     groups = []
     for weights, rate in rates:
