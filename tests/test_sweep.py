@@ -10,7 +10,7 @@ import psutil
 import pytest
 import yaml
 
-from lrtl_utils import runs
+from lrtl_utils import notebooks, runs
 from lrtl_utils.config import ROOT, InputError
 from lrtl_utils.sweep import plan, read_grid, sweep
 
@@ -123,8 +123,12 @@ def wait_for(condition, seconds=120):
         time.sleep(0.05)
 
 
-def test_threads_are_divided_among_workers(tmp_path):
-    cells = plan(read_grid(grid(tmp_path, SMALL)))
-    sweep(cells, tmp_path, workers=max(1, os.cpu_count() or 1), report=print)
-    (record,) = runs.records(tmp_path)
-    assert record["environment"]["threads"] == 1
+def test_a_forked_kernel_with_its_share_of_threads_gives_what_a_fresh_one_gives(tmp_path):
+    (cell,) = plan(read_grid(grid(tmp_path, SMALL)))
+    sweep([cell], tmp_path / "forked", workers=max(1, os.cpu_count() or 1), report=print)
+    notebooks.run(cell.notebook, cell.asked, cell.config, cell.identity, tmp_path / "fresh")
+    forked, fresh = (runs.read(cell.path(tmp_path / name)) for name in ("forked", "fresh"))
+    assert forked["environment"]["threads"] == fresh["environment"]["threads"] == 1
+    assert forked["metrics"] == fresh["metrics"]
+    assert forked["cost"]["flops"] == fresh["cost"]["flops"]
+    assert forked["curve"][0]["loss"] == fresh["curve"][0]["loss"]
