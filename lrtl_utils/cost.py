@@ -114,12 +114,26 @@ def count_flops(step: Callable[[], Any]) -> int:
 
     Attention is counted under the math backend: the fused CPU kernel has no formula and would count as nothing.
     """
+    import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    ours = {torch.ops.aten.convolution_backward: _convolution_backward_flops}
+    with FlopCounterMode(display=False, custom_mapping=ours) as counter, sdpa_kernel(SDPBackend.MATH):
         step()
     return counter.get_total_flops()
+
+
+def _convolution_backward_flops(*shapes: Any, out_shape: Any = None, **_: Any) -> int:
+    """The gradients of input and weight cost a forward pass each, groups or not.
+
+    torch's own formula forgets the groups, and so counts a depthwise convolution's many times over.
+    """
+    from torch.utils.flop_counter import conv_flop_count
+
+    gradient, inputs, weight = shapes[:3]
+    transposed, wanted = shapes[7], shapes[10]
+    return conv_flop_count(inputs, weight, gradient, transposed=transposed) * (wanted[0] + wanted[1])
 
 
 def linear_solver_flops(nonzeros: int, classes: int, iterations: int) -> int:

@@ -175,3 +175,13 @@ def test_an_interrupted_runs_costs_add_up():
     assert second.flops() == 7 * 3 + 2
     assert second.seconds() >= first.seconds() + 0.01
     assert second.peak_memory_mib >= first.peak_memory_mib
+
+
+@pytest.mark.parametrize("groups", [1, 4, 8])
+def test_a_convolution_backward_costs_twice_its_forward_pass_whatever_its_groups(groups):
+    conv = torch.nn.Conv2d(8, 8, 3, padding=1, groups=groups, bias=False)
+    inputs = torch.zeros(2, 8, 6, 6, requires_grad=True)
+    forward = 2 * (2 * 6 * 6 * 8) * (8 // groups) * 9
+    assert count_flops(lambda: conv(inputs)) == forward
+    assert count_flops(lambda: conv(inputs).sum().backward()) == 3 * forward
+    assert count_flops(lambda: conv(inputs.detach()).sum().backward()) == 2 * forward
