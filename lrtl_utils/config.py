@@ -32,6 +32,7 @@ class RunConfig(BaseModel):
     data_fraction: float | None = Field(0.1, gt=0, le=1, description="share of the train split that is labelled")
     train_size: int | None = Field(None, ge=1, description="labelled examples, as a count")
     shots: int | None = Field(None, ge=1, description="labelled examples of each class")
+    selection: Literal["random", "kcenter", "margin"] = Field("random", description="which examples are labelled")
     seed: int = Field(0, ge=0, lt=2**31, description="draws the subset, the head, the order and the dropout")
     learning_rate: float | None = Field(None, gt=0, le=1, description="at the top of the model, after warm-up")
     batch_size: int | None = Field(None, ge=1, description="examples in one batch")
@@ -49,6 +50,8 @@ class RunConfig(BaseModel):
     image_size: int | None = Field(None, ge=8, le=1024, description="pixels a side, as the model sees it")
     augment: Literal["none", "light"] | None = Field(None, description="of train images: padded crop and flip")
     validation_share: float | None = Field(None, ge=0, lt=1, description="of the labelled examples, carved off")
+    budget_seconds: float | None = Field(None, gt=0, description="of the device; a method with rungs stops there")
+    without: str | None = Field(None, description="pieces of the method left out, with commas between")
     test_limit: int | None = Field(None, ge=1, description="test examples used; for smoke runs only")
 
     @field_validator("*", mode="before")

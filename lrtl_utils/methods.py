@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Curve = list[dict[str, Any]]
 SIZES = ("shots", "train_size", "data_fraction")  # the first that is given counts
-ALWAYS = {"dataset", "model", "method", *SIZES, "seed", "device", "test_limit"}
+ALWAYS = {"dataset", "model", "method", *SIZES, "selection", "seed", "device", "test_limit"}
 NO_MODEL = "none"
 
 

@@ -47,8 +47,12 @@ class RunRecord(BaseModel):
 
 
 def run_id(config: Mapping[str, Any], data_sha256: str, weights_sha256: str | None) -> str:
-    """First 12 hex digits of the SHA-256 of the resolved config and the checksums of data and weights."""
-    identity = {"config": dict(config), "data": data_sha256, "weights": weights_sha256}
+    """First 12 hex digits of the SHA-256 of the resolved config and the checksums of data and weights.
+
+    Knobs that are None do not enter, so that a knob that is added later leaves the names of earlier runs alone.
+    """
+    given = {name: value for name, value in config.items() if value is not None}
+    identity = {"config": given, "data": data_sha256, "weights": weights_sha256}
     return hashlib.sha256(_canonical(identity)).hexdigest()[:12]
 
 

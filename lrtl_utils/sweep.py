@@ -110,7 +110,7 @@ def sweep(
     if not pending:
         return outcome
     context = _process_factory()
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, _cores() // workers)
     running: dict[multiprocessing.Process, _Running] = {}
     started, to_run = time.monotonic(), len(pending)
     # However it was started (a shell's background job ignores Ctrl-C), a signal ends the cells along with the sweep.
@@ -150,6 +150,11 @@ def _cells(place: str, values: Mapping[str, Any]) -> list[tuple[str, RunConfig]]
         except InputError as error:
             raise InputError(f"{place}: {error}") from None
     return cells
+
+
+def _cores() -> int:
+    """Those this process may use: a batch system or `taskset` may leave it fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _process_factory() -> Any:
