@@ -38,7 +38,7 @@ def evaluate(
         scores = entities(expected, tag_names(prediction, expected, labels))
     else:
         scores = classification(targets, prediction.predicted, labels)
-    converged = epochs_to_convergence([point["validation_score"] for point in curve])
+    converged = epochs_to_convergence(curve)
     return scores | {"loss": prediction.loss, "epochs_to_convergence": converged}
 
 

@@ -30,6 +30,11 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def joined(self, other: "Encoded") -> "Encoded":
+        """These rows, then the other's."""
+        lengths = np.concatenate([self.lengths, other.lengths])
+        return Encoded(self.kind, [*self.rows, *other.rows], lengths, [*self.targets, *other.targets])
+
 
 @dataclass(frozen=True)
 class Collator:

@@ -27,6 +27,7 @@ class CostMeter:
         self.peak_memory_mib = 0.0
         self.energy_wh: float | None = None
         self.closed_form_flops = 0
+        self._resumed = 0.0
         self._started: float | None = None
         self._gauges: tuple[_PeakMemory, int | None] | None = None  # memory, and the energy counter at the start
         self._tally: Counter[tuple[str, Shape]] = Counter()
@@ -72,10 +73,30 @@ class CostMeter:
 
     def flops(self) -> int:
         """All FLOPs so far, each distinct (phase, shape) counted once and multiplied."""
-        for phase, shape in self._tally:
+        return self._priced(self.closed_form_flops, self._tally)
+
+    def so_far(self) -> dict[str, Any]:
+        """What a point of a curve says of the cost until now; `priced` turns its tally into FLOPs, off the clock."""
+        return {"device_seconds": self.seconds(), "tally": self._listed(), "closed_form_flops": self.closed_form_flops}
+
+    def priced(self, curve: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The curve with `flops` up to each point in the place of its tally."""
+        points = []
+        for point in curve:
+            tally = Counter({(phase, tuple(shape)): times for phase, shape, times in point["tally"]})
+            flops = self._priced(point["closed_form_flops"], tally)
+            kept = {key: value for key, value in point.items() if key not in {"tally", "closed_form_flops"}}
+            points.append(kept | {"flops": flops})
+        return points
+
+    def _priced(self, closed_form_flops: int, tally: Counter[tuple[str, Shape]]) -> int:
+        for phase, shape in tally:
             if (phase, shape) not in self._counted:
                 self._counted[phase, shape] = self._counters[phase](shape)
-        return self.closed_form_flops + sum(self._counted[key] * times for key, times in self._tally.items())
+        return closed_form_flops + sum(self._counted[key] * times for key, times in tally.items())
+
+    def _listed(self) -> list[list[Any]]:
+        return [[phase, list(shape), times] for (phase, shape), times in self._tally.items()]
 
     def report(self, examples_seen: int, predict_seconds: float, predicted: int) -> dict[str, Any]:
         """What a record says of the cost. GPU hours are device hours, of whatever device the run had."""
@@ -97,12 +118,16 @@ class CostMeter:
             "peak_memory_mib": self.peak(),
             "energy_wh": self.energy(),
             "closed_form_flops": self.closed_form_flops,
-            "tally": [[phase, list(shape), times] for (phase, shape), times in self._tally.items()],
+            "tally": self._listed(),
         }
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Add what an interrupted run had spent; its tally replaces this one's."""
-        self.device_seconds += state["device_seconds"]
+        """Add what an interrupted run had spent; its tally replaces this one's.
+
+        A later checkpoint of the same run holds what an earlier one held, so only the difference is added.
+        """
+        self.device_seconds += state["device_seconds"] - self._resumed
+        self._resumed = state["device_seconds"]
         self.peak_memory_mib = max(self.peak_memory_mib, state["peak_memory_mib"])
         self.energy_wh = state["energy_wh"]
         self.closed_form_flops = state["closed_form_flops"]
@@ -144,6 +169,11 @@ def linear_solver_flops(nonzeros: int, classes: int, iterations: int) -> int:
 def tfidf_flops(nonzeros: int) -> int:
     """Weighting and L2 normalisation of the non-zero entries: idf product, square, sum, division."""
     return 4 * nonzeros
+
+
+def distance_flops(rows: int, width: int, centres: int) -> int:
+    """Distances of every row to every centre, as products of vectors: a multiply-add as two."""
+    return 2 * rows * width * centres
 
 
 class _PeakMemory:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrtl_utils import defaults, tasks
 from lrtl_utils.config import InputError, RunConfig, require_name, resolve_device
 from lrtl_utils.cost import CostMeter
 from lrtl_utils.models import MODELS, Backbone, find
@@ -23,6 +24,10 @@ Curve = list[dict[str, Any]]
 SIZES = ("shots", "train_size", "data_fraction")  # the first that is given counts
 ALWAYS = {"dataset", "model", "method", *SIZES, "selection", "seed", "device", "test_limit"}
 NO_MODEL = "none"
+PIECES = ("label_names", "warm_start", "soften", "decay", "cache", "buckets", "finish")
+LORA_RANK = 8
+FULL_DECAY = 0.8  # of the rate, a block down (Howard & Ruder 2018)
+TFIDF_C = 10.0
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,14 @@ class Method:
     """
 
     fit: Callable[["Setting"], Curve]
-    defaults: Callable[[str, Backbone | None], dict[str, Any]]
+    defaults: Callable[[str, Backbone | None, int], dict[str, Any]]
     kinds: tuple[str, ...] = ("text", "image", "tokens")
     pretrained: bool = True
     pooling: str = "mean"
     plain: bool = False  # batches as an example script has them
     needs_model: bool = True
+    features: bool = True  # frozen ones, to select examples by
+    pieces: tuple[str, ...] = ()  # what `without` may leave out
 
 
 @dataclass(frozen=True)
@@ -63,16 +70,16 @@ def resolve(asked: RunConfig, data: Data) -> RunConfig:
     check(asked)
     method = METHODS[asked.method]
     backbone = MODELS[asked.model] if method.needs_model else None
-    defaults = method.defaults(data.kind, backbone)
     values = asked.model_dump()
     size = next((name for name in SIZES if values[name] is not None), None)
     values |= {name: None for name in SIZES if name != size}
-    for name in set(values) - ALWAYS:
-        values[name] = defaults.get(name) if values[name] is None else values[name] if name in defaults else None
-    values["model"] = asked.model if method.needs_model else NO_MODEL
-    values["device"] = resolve_device(asked.device) if method.needs_model else "cpu"
     sizes = np.bincount(data.strata(data.train)).tolist()
     labels = count_labelled(sizes, **{name: values[name] for name in SIZES})
+    own = method.defaults(data.kind, backbone, labels)
+    for name in set(values) - ALWAYS:
+        values[name] = own.get(name) if values[name] is None else values[name] if name in own else None
+    values["model"] = asked.model if method.needs_model else NO_MODEL
+    values["device"] = resolve_device(asked.device) if method.needs_model else "cpu"
     return RunConfig(**values | _clamped(values, labels))
 
 
@@ -84,6 +91,11 @@ def check(asked: RunConfig) -> None:
     if kind not in method.kinds:
         fitting = ", ".join(name for name, row in METHODS.items() if kind in row.kinds)
         raise InputError(f"Method {asked.method!r} is not for {kind}, as {asked.dataset!r} is; {fitting} are.")
+    if asked.selection != "random" and not method.features:
+        fitting = ", ".join(name for name, row in METHODS.items() if row.features)
+        raise InputError(f"selection={asked.selection!r} needs frozen features; of the methods, {fitting} have them.")
+    for piece in asked.without.split(",") if asked.without and method.pieces else []:
+        require_name(f"piece of {asked.method}", piece, method.pieces)
     if not method.needs_model:
         return
     backbone = MODELS[asked.model]
@@ -116,6 +128,15 @@ def build(config: RunConfig, data: Data, weights: Source | None) -> "Model":
     return models.build(config, data.kind, len(data.labels), weights, **options)
 
 
+def label(model: "Model", data: Data, config: RunConfig, meter: CostMeter) -> tuple[Examples, Examples | None]:
+    """The examples whose labels this run may see, as (trained on, validation carve or None), by its `selection`."""
+    if config.selection == "random":
+        return tasks.labelled(data, config)
+    from lrtl_utils import selection
+
+    return tasks.labelled(data, config, selection.choose(model, data, config, meter))
+
+
 def fit(
     model: "Model",
     data: Data,
@@ -144,22 +165,18 @@ def _clamped(values: dict[str, Any], labels: int) -> dict[str, Any]:
     return clamped
 
 
-def _train(setting: Setting, frozen: int, decay: float, *, buckets: bool) -> Curve:
-    """Train all blocks above the `frozen` lowest; the rate falls by `decay` a block from the head down."""
+def _train(setting: Setting, decay: float = 1.0, *, buckets: bool = True) -> Curve:
+    """Train what is not frozen; the rate falls by `decay` a block from the head down."""
     from lrtl_utils import training
 
     model, config = setting.model, setting.config
-    model.freeze(frozen)
     rows = training.encode_training(model, setting.train, config.max_length)
     carve = setting.carve and model.reader.encode(setting.carve.inputs, setting.carve.targets)
-    rates = [(model.head_parameters(), config.learning_rate)]
-    for depth, block in enumerate(reversed(model.blocks[frozen:]), 1):
-        rates.append((list(block.parameters()), config.learning_rate * decay**depth))
     return training.fit(
         model,
         rows,
         config,
-        rates,
+        model.rates(config.learning_rate, decay),
         meter=setting.meter,
         labels=setting.data.labels,
         buckets=buckets,
@@ -170,19 +187,64 @@ def _train(setting: Setting, frozen: int, decay: float, *, buckets: bool) -> Cur
 
 def fit_conventional(setting: Setting) -> Curve:
     """All weights at one rate, padded to full length, in fp32: what an example script does (Devlin et al. 2019)."""
-    return _train(setting, frozen=0, decay=1.0, buckets=False)
+    return _train(setting, buckets=False)
 
 
 def fit_from_scratch(setting: Setting) -> Curve:
     """The same architecture from random weights: what the pre-training is worth."""
-    return _train(setting, frozen=0, decay=1.0, buckets=True)
+    return _train(setting)
 
 
 def fit_full(setting: Setting) -> Curve:
     """All blocks but a text model's lowest two, rates falling 0.8 a block (Howard & Ruder 2018), in length buckets."""
     text = setting.data.kind != "image"
     setting.model.fixed_statistics = True
-    return _train(setting, frozen=2 if text else 0, decay=0.8, buckets=True)
+    setting.model.freeze(2 if text else 0)
+    return _train(setting, FULL_DECAY)
+
+
+def fit_lp_ft(setting: Setting) -> Curve:
+    """The head first, on frozen features, then all blocks with it (Kumar et al. 2022)."""
+    fit_linear_probe(setting)
+    setting.model.fixed_statistics = True
+    setting.model.freeze(0)
+    return _train(setting, FULL_DECAY)
+
+
+def fit_bitfit(setting: Setting) -> Curve:
+    """The head and the bias terms, those of norms included (Ben Zaken et al. 2022)."""
+    model = setting.model
+    model.fixed_statistics = True
+    for block in model.blocks:
+        for name, weight in block.named_parameters():
+            weight.requires_grad_(name.endswith("bias"))
+    return _train(setting)
+
+
+def fit_lora(setting: Setting) -> Curve:
+    """Low-rank additions to linear layers and 1 × 1 convolutions, with the head (Hu et al. 2022); merged at the end."""
+    from peft import LoraConfig, get_peft_model
+
+    model = setting.model
+    model.fixed_statistics = True
+    targets = [name for name, layer in model.named_modules() if _takes_lora(name, layer)]
+    adapted = get_peft_model(
+        model, LoraConfig(r=LORA_RANK, lora_alpha=2 * LORA_RANK, target_modules=targets, modules_to_save=["model.head"])
+    )
+    if getattr(model, "crf", None) is not None:
+        model.crf.requires_grad_(True)
+    curve = _train(setting)
+    adapted.merge_and_unload()
+    return curve
+
+
+def fit_progressive(setting: Setting) -> Curve:
+    """A ladder from a solved head to trained blocks, climbed while it pays: see `ladder`."""
+    from lrtl_utils import ladder
+
+    return ladder.climb(
+        setting.model, setting.data, setting.train, setting.carve, setting.config, setting.meter, setting.work
+    )
 
 
 def fit_linear_probe(setting: Setting) -> Curve:
@@ -193,7 +255,7 @@ def fit_linear_probe(setting: Setting) -> Curve:
     model.freeze(len(model.blocks))
     rows = training.encode_training(model, setting.train, setting.config.max_length)
     chunks = training.extract(model, rows, setting.config, meter)
-    loss = heads.solve_head(model, chunks, PROBE_L2[setting.data.kind], meter)
+    loss = heads.solve_head(model, chunks, heads.L2[setting.data.kind], meter)
     return [_only_point(setting, loss)]
 
 
@@ -224,6 +286,14 @@ def fit_tfidf(setting: Setting) -> Curve:
     return [_only_point(setting, None)]
 
 
+def _takes_lora(name: str, layer: Any) -> bool:
+    """Of the backbone: linear layers, and convolutions of one pixel that see all channels."""
+    import torch
+
+    pointwise = isinstance(layer, torch.nn.Conv2d) and layer.kernel_size == (1, 1) and layer.groups == 1
+    return name.startswith("backbone.") and (isinstance(layer, torch.nn.Linear) or pointwise)
+
+
 def _only_point(setting: Setting, loss: float | None) -> dict[str, Any]:
     """The curve of a method that solves instead of stepping; the carve, where a grid asks for one, is scored once."""
     from lrtl_utils import answers, training
@@ -235,63 +305,17 @@ def _only_point(setting: Setting, loss: float | None) -> dict[str, Any]:
         prediction = training.predict_rows(model, rows, setting.config, setting.meter)
         metrics = answers.evaluate(model, rows.targets, prediction, setting.data.labels)
         point |= {"validation_loss": prediction.loss, "validation_score": answers.headline(model, metrics)}
-    return point | {"device_seconds": setting.meter.seconds()}
-
-
-TFIDF_C = 10.0
-PROBE_L2 = {"text": 300.0, "image": 300.0, "tokens": 30.0}
-STEPS = {
-    "batch_size": 16,
-    "accumulate": 1,
-    "optimizer": "adamw",
-    "dropout": None,
-    "weight_decay": 0.01,
-    "max_grad_norm": 1.0,
-    "validation_share": 0.0,
-}
-
-
-def _conventional(kind: str, backbone: Backbone) -> dict[str, Any]:
-    """Frozen: every comparison of this project is against these."""
-    rule = {"learning_rate": 5e-5, "epochs": 3, "scheduler": "linear", "warmup_steps": 0, "precision": "fp32"}
-    return STEPS | rule | _input_size(kind, 224, "light")
-
-
-def _full(kind: str, backbone: Backbone) -> dict[str, Any]:
-    # Tried on minilm; wider transformers are known to want rates that fall about with the square of the width.
-    rate = 1e-3 if kind == "image" else 5e-4 * (384 / backbone.width) ** 2
-    rule = {"learning_rate": rate, "scheduler": "cosine", "warmup_steps": 0, "precision": "auto"}
-    # A new head on few images, or on few sentences with their many tags, needs more passes than one on a text.
-    rule |= {"epochs": {"text": 3, "image": 8, "tokens": 10}[kind]}
-    return STEPS | rule | _input_size(kind, 160, "none")
-
-
-def _from_scratch(kind: str, backbone: Backbone) -> dict[str, Any]:
-    rule = {"learning_rate": 5e-4, "epochs": 10, "scheduler": "cosine", "warmup_steps": 0, "precision": "auto"}
-    if backbone.library == "ours":
-        rule |= {"optimizer": "adam", "epochs": 30, "scheduler": "constant", "precision": "fp32"}
-        return STEPS | rule | {"weight_decay": 0.0} | (_input_size(kind, 32, "none") if kind == "image" else {})
-    return STEPS | rule | _input_size(kind, 160, "light")
-
-
-def _linear_probe(kind: str, backbone: Backbone) -> dict[str, Any]:
-    return {"batch_size": 32, "precision": "auto", "validation_share": 0.0} | _input_size(kind, 224, None)
-
-
-def _tfidf(kind: str, backbone: None) -> dict[str, Any]:
-    return {"validation_share": 0.0}
-
-
-def _input_size(kind: str, image_size: int, augment: str | None) -> dict[str, Any]:
-    if kind != "image":
-        return {"max_length": None}
-    return {"image_size": image_size} | ({"augment": augment} if augment else {})
+    return point | setting.meter.so_far()
 
 
 METHODS = {
-    "tfidf": Method(fit_tfidf, _tfidf, kinds=("text",), pretrained=False, needs_model=False),
-    "from_scratch": Method(fit_from_scratch, _from_scratch, pretrained=False),
-    "conventional": Method(fit_conventional, _conventional, pooling="own", plain=True),
-    "full": Method(fit_full, _full),
-    "linear_probe": Method(fit_linear_probe, _linear_probe),
+    "tfidf": Method(fit_tfidf, defaults.tfidf, kinds=("text",), pretrained=False, needs_model=False, features=False),
+    "from_scratch": Method(fit_from_scratch, defaults.from_scratch, pretrained=False, features=False),
+    "conventional": Method(fit_conventional, defaults.conventional, pooling="own", plain=True, features=False),
+    "full": Method(fit_full, defaults.full),
+    "linear_probe": Method(fit_linear_probe, defaults.linear_probe),
+    "lp_ft": Method(fit_lp_ft, defaults.lp_ft),
+    "bitfit": Method(fit_bitfit, defaults.bitfit),
+    "lora": Method(fit_lora, defaults.lora),
+    "progressive": Method(fit_progressive, defaults.progressive, pieces=PIECES),
 }

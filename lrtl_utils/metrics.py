@@ -2,7 +2,7 @@
 
 import base64
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,11 +68,11 @@ def entities(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str
     }
 
 
-def epochs_to_convergence(scores: Sequence[float | None]) -> int | None:
-    """The first epoch, from 1, whose validation score is within 0.5 points of the run's best; None without scores."""
-    if not scores or scores[0] is None:
-        return None
-    return next(epoch for epoch, score in enumerate(scores, 1) if score >= max(scores) - CONVERGED_WITHIN)
+def epochs_to_convergence(curve: Sequence[Mapping[str, Any]]) -> int | None:
+    """The first epoch whose `validation_score` is within 0.5 points of the curve's best; None without scores."""
+    scored = [point for point in curve if point["validation_score"] is not None]
+    best = max((point["validation_score"] for point in scored), default=None)
+    return next((point["epoch"] for point in scored if point["validation_score"] >= best - CONVERGED_WITHIN), None)
 
 
 def pack(array: np.ndarray) -> str:

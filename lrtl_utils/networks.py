@@ -1,6 +1,8 @@
 """What a model is made of: a backbone as an ordered list of blocks, features, and a head that scores them."""
 
+import contextlib
 import copy
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,6 +58,12 @@ class Model(nn.Module):
         for block in self.blocks[:blocks]:
             block.requires_grad_(False)
 
+    def rates(self, rate: float, decay: float) -> list[tuple[list[nn.Parameter], float]]:
+        """What is trained, with its rate: the head at `rate`, each block from the top down at `decay` of the last."""
+        blocks = [list(block.parameters()) for block in reversed(self.blocks)]
+        groups = [[weight for weight in group if weight.requires_grad] for group in (self.head_parameters(), *blocks)]
+        return [(group, rate * decay**depth) for depth, group in enumerate(groups) if group]
+
     def train(self, mode: bool = True) -> "Model":
         super().train(mode)
         for block in self.blocks[: self.frozen]:
@@ -65,6 +73,40 @@ class Model(nn.Module):
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         return self
+
+    @contextlib.contextmanager
+    def given(self, blocks: int, output: torch.Tensor) -> Iterator[None]:
+        """Passes in which the lowest `blocks` do not run: what they gave before, `output`, is taken."""
+        below = self._called(blocks)
+        for module in below:
+            module.forward = lambda *_, **__: output
+        try:
+            yield
+        finally:
+            for module in below:
+                del module.forward
+
+    @contextlib.contextmanager
+    def watched(self, depths: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
+        """Passes in which what the lowest `depth` blocks give is kept, by depth."""
+        kept: dict[int, torch.Tensor] = {}
+        hooks = [
+            self._called(depth)[-1].register_forward_hook(
+                lambda _m, _i, output, depth=depth: kept.update({depth: output})
+            )
+            for depth in depths
+        ]
+        try:
+            yield kept
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _called(self, blocks: int) -> list[nn.Module]:
+        """The modules of the lowest `blocks`, as the forward pass calls them."""
+        return [
+            part for block in self.blocks[:blocks] for part in (block if isinstance(block, nn.ModuleList) else [block])
+        ]
 
     def shape(self, batch: Batch) -> tuple[int, ...]:
         """What the cost of a batch depends on."""
@@ -172,7 +214,8 @@ class ImageClassifier(Model):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(backbone.num_features, classes))
         groups = group_modules(backbone, backbone.group_matcher(coarse=True))
         self.blocks = [
-            nn.ModuleList([backbone.get_submodule(name) for name in names]) for _, names in sorted(groups.items())
+            nn.ModuleList([backbone.get_submodule(name) for name in _whole(names, groups, number)])
+            for number, names in sorted(groups.items())
         ]
 
     def features(self, batch: Batch) -> torch.Tensor:
@@ -201,6 +244,17 @@ class LinearBag(Model):
 
     def features(self, batch: Batch) -> torch.Tensor:
         return batch["bag"]
+
+
+def _whole(names: Sequence[str], groups: dict[int, list[str]], number: int) -> list[str]:
+    """A group's layers as the largest modules that hold none of another group: shortcuts belong to their stage."""
+    others = [f"{name}." for other, group in groups.items() if other != number for name in group]
+    whole = {}
+    for name in names:
+        steps = name.split(".")
+        prefixes = (".".join(steps[:length]) for length in range(1, len(steps) + 1))
+        whole[next(p for p in prefixes if not any(other.startswith(f"{p}.") for other in others))] = True
+    return list(whole)
 
 
 def text_blocks(backbone: nn.Module) -> list[nn.Module]:

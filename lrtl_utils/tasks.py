@@ -121,14 +121,16 @@ def load(name: str) -> Data:
     return data if data.test else _hold_out(data)
 
 
-def labelled(data: Data, config: RunConfig) -> tuple[Examples, Examples | None]:
+def labelled(data: Data, config: RunConfig, chosen: np.ndarray | None = None) -> tuple[Examples, Examples | None]:
     """The examples whose labels this run may see, as (trained on, validation carve or None).
 
-    They depend on the data and the seed only, so every method sees the same ones.
+    Unless they are `chosen`, they depend on the data and the seed only, so every method sees the same ones.
     """
-    rng = np.random.default_rng(derived_seed(config.seed, "subset"))
-    amount = {"data_fraction": config.data_fraction, "train_size": config.train_size, "shots": config.shots}
-    chosen = data.train.take(labelled_subset(data.strata(data.train), data.classes, rng, **amount))
+    if chosen is None:
+        rng = np.random.default_rng(derived_seed(config.seed, "subset"))
+        amount = {"data_fraction": config.data_fraction, "train_size": config.train_size, "shots": config.shots}
+        chosen = labelled_subset(data.strata(data.train), data.classes, rng, **amount)
+    chosen = data.train.take(chosen)
     if not config.validation_share:
         return chosen, None
     rng = np.random.default_rng(derived_seed(config.seed, "carve"))

@@ -15,6 +15,7 @@ import torch
 
 from lrtl_utils.answers import Prediction, evaluate, headline
 from lrtl_utils.batches import Encoded, by_length, cut, order
+from lrtl_utils.caches import Cache
 from lrtl_utils.config import InputError, RunConfig, derived_seed
 from lrtl_utils.cost import CostMeter, Shape, count_flops
 from lrtl_utils.networks import Batch, Model
@@ -29,6 +30,10 @@ PROGRESS_SECONDS = 5.0
 
 class Interrupted(RuntimeError):
     """The run was asked to end (SIGTERM); its checkpoint is written, and the same command goes on from it."""
+
+
+class OutOfBudget(RuntimeError):
+    """The run's `budget_seconds` are spent."""
 
 
 def encode_training(model: Model, examples: Examples, max_length: int | None) -> Encoded:
@@ -66,15 +71,18 @@ def fit(
     labels: Sequence[str],
     buckets: bool,
     carve: Encoded | None = None,
+    cache: Cache | None = None,
     work: Path | None = None,
+    stage: str = "",
 ) -> list[dict[str, Any]]:
     """Train the parameters of `rates`, each group at its own peak rate; returns one curve point an epoch.
 
-    With `work`, progress and checkpoints are kept there, and a checkpoint found there is gone on from: the same
-    weights, order, dropout and clock as if nothing had happened.
+    `cache` holds what the frozen blocks give for `data`. With `work`, progress and checkpoints (one for each `stage` of
+    a method) are kept there, and a checkpoint found there is gone on from: the same weights, order, dropout and clock
+    as if nothing had happened.
     """
     with _terminated() as asked_to_end:
-        loop = _Loop(model, data, config, rates, meter, buckets, work, asked_to_end)
+        loop = _Loop(model, data, config, rates, meter, buckets, cache, work, stage, asked_to_end)
         curve = loop.restore()
         for epoch in range(len(curve), config.epochs):
             loss = loop.run_epoch(epoch, curve)
@@ -83,7 +91,7 @@ def fit(
                 prediction = predict_rows(model, carve, config, meter)
                 point["validation_loss"] = prediction.loss
                 point["validation_score"] = headline(model, evaluate(model, carve.targets, prediction, labels))
-            curve.append(point | {"device_seconds": meter.seconds()})
+            curve.append(point | meter.so_far())
             loop.end_epoch(epoch, curve)
     return curve
 
@@ -99,11 +107,14 @@ class _Loop:
         rates: Rates,
         meter: CostMeter,
         buckets: bool,
+        cache: Cache | None,
         work: Path | None,
+        stage: str,
         asked_to_end: list[int],
     ):
         self.model, self.data, self.config, self.meter = model, data, config, meter
-        self.buckets, self.work, self.asked_to_end = buckets, work, asked_to_end
+        self.buckets, self.cache, self.asked_to_end = buckets, cache, asked_to_end
+        self.work, self.checkpoint = work, work and work / f"checkpoint{stage}.pt"
         # Not the shared one: it keeps the optimizers it prepared, and they their weights.
         self.runtime = _new_accelerator(config.device, precision_used(config, model.reader.kind))
         model.to(self.runtime.device)
@@ -112,8 +123,8 @@ class _Loop:
         optimizer = _optimizer(config, rates)
         self.schedule = _schedule(config, optimizer, steps)
         self.optimizer = self.runtime.prepare(optimizer)
-        self.phase = f"step above block {model.frozen}"
-        meter.register(self.phase, _step_counter(model, model.frozen))
+        self.phase = f"step above block {model.frozen}" + (", cached" if cache else "")
+        meter.register(self.phase, _step_counter(model, cached=cache is not None))
         meter.register("forward", _pass_counter(model, head=True))
         self.first_batch, self.loss = 0, torch.zeros((), device=self.runtime.device)
         self.saved_at = self.told_at = time.monotonic()
@@ -142,7 +153,7 @@ class _Loop:
 
     def _backward(self, positions: np.ndarray, share: float) -> None:
         batch = _to(self.model.reader.batch(self.data, positions, train=True), self.runtime.device)
-        with self.runtime.autocast():
+        with self.runtime.autocast(), _given(self.model, self.cache, positions, batch):
             scores = self.model(batch)
         loss = self.model.loss(scores, batch)
         self.runtime.backward(loss * share)
@@ -164,6 +175,8 @@ class _Loop:
 
     def _keep(self, epoch: int, batch: int, curve: list[dict[str, Any]], every: float) -> None:
         """Tell the progress now and then, and write a checkpoint `every` seconds or when the run is asked to end."""
+        if self.config.budget_seconds and self.meter.seconds() > self.config.budget_seconds:
+            raise OutOfBudget(f"{self.config.budget_seconds:g} s are spent")
         now = time.monotonic()
         if self.work and now - self.told_at > PROGRESS_SECONDS:
             write_progress(self.work, self.meter, epoch, batch)
@@ -187,15 +200,14 @@ class _Loop:
             "curve": curve,
             "meter": self.meter.state(),
         }
-        write_atomically(self.work / "checkpoint.pt", lambda stream: torch.save(state, stream))
+        write_atomically(self.checkpoint, lambda stream: torch.save(state, stream))
         self.saved_at = time.monotonic()
 
     def restore(self) -> list[dict[str, Any]]:
         """Go on from the checkpoint, if there is one; returns the curve so far."""
-        path = self.work and self.work / "checkpoint.pt"
-        if not path or not path.is_file():
+        if not self.checkpoint or not self.checkpoint.is_file():
             return []
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
         for weight, gradient in zip(self.trained, state["gradients"], strict=True):
             weight.grad = None if gradient is None else gradient.to(weight.device)
@@ -218,19 +230,25 @@ def predict(model: Model, examples: Examples, config: RunConfig) -> Prediction:
     return Prediction(prediction.predicted, prediction.confidence, prediction.loss, time.perf_counter() - start)
 
 
-def predict_rows(model: Model, data: Encoded, config: RunConfig, meter: CostMeter | None = None) -> Prediction:
-    """The model's answers for encoded rows, in their order; tallied if a meter is given."""
+def predict_rows(
+    model: Model, data: Encoded, config: RunConfig, meter: CostMeter | None = None, cache: Cache | None = None
+) -> Prediction:
+    """The model's answers for encoded rows, in their order; tallied if a meter is given.
+
+    `cache` holds what the model's frozen blocks give for them.
+    """
     start = time.perf_counter()
     runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
     model.to(runtime.device).eval()
     predicted: list[Any] = [None] * len(data)
     confidence, losses, weights = np.zeros(len(data)), [], []
+    phase = f"forward above block {cache.depth}" if cache else "forward"
     if meter:
-        meter.register("forward", _pass_counter(model, head=True))
+        meter.register(phase, _pass_counter(model, head=True, given=cache.depth if cache else 0))
     for positions in by_length(data.lengths, PREDICT_BATCH):
         batch = _to(model.reader.batch(data, positions), runtime.device)
         with torch.inference_mode():
-            with runtime.autocast():
+            with runtime.autocast(), _given(model, cache, positions, batch):
                 scores = model(batch)
             classes, sure = model.decode(scores, batch)
             losses.append(float(model.loss(scores, batch)))
@@ -239,14 +257,22 @@ def predict_rows(model: Model, data: Encoded, config: RunConfig, meter: CostMete
         for position, answer in zip(positions, classes, strict=True):
             predicted[position] = answer
         if meter:
-            meter.tally("forward", model.shape(batch))
+            meter.tally(phase, model.shape(batch))
     return Prediction(predicted, confidence, float(np.average(losses, weights=weights)), time.perf_counter() - start)
 
 
-def validate(model: Model, carve: Examples | None, config: RunConfig, labels: Sequence[str]) -> dict[str, Any] | None:
-    """All metrics of the model on the carve, with its headline as `score`; None without a carve."""
+def validate(
+    model: Model, carve: Examples | None, config: RunConfig, labels: Sequence[str], curve: Sequence[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """All metrics of the model on the carve, with its headline as `score`; None without a carve.
+
+    Where the carve's labels came back for a last pass, the curve's score from before it: the model now knows them.
+    """
     if carve is None:
         return None
+    if curve[-1]["validation_score"] is None:
+        scored = [point for point in curve if point.get("rung") == curve[-1].get("rung") and point is not curve[-1]]
+        return {"score": scored[-1]["validation_score"], "loss": scored[-1]["validation_loss"]}
     metrics = evaluate(model, carve.targets, predict(model, carve, config), labels)
     return metrics | {"score": headline(model, metrics)}
 
@@ -256,18 +282,26 @@ def settled(config: RunConfig, model: Model) -> RunConfig:
     return config.model_copy(update={"max_length": model.reader.max_length})
 
 
-def extract(model: Model, data: Encoded, config: RunConfig, meter: CostMeter) -> list[Batch]:
-    """What the head reads, once for each row: batches of `features` with `targets` (and `word_mask`), on the device."""
+def extract(
+    model: Model, data: Encoded, config: RunConfig, meter: CostMeter, caches: Sequence[Cache] = ()
+) -> list[Batch]:
+    """What the head reads, once for each row: batches of `features` with `targets` (and `word_mask`), on the device.
+
+    Each batch also tells the `positions` of its rows. The same pass fills the `caches`.
+    """
     runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
     model.to(runtime.device).eval()
     meter.register("features", _pass_counter(model, head=False))
     chunks = []
     for positions in by_length(data.lengths, config.batch_size):
         batch = _to(model.reader.batch(data, positions), runtime.device)
-        with torch.no_grad(), runtime.autocast():
+        with torch.no_grad(), runtime.autocast(), model.watched([cache.depth for cache in caches]) as outputs:
             features = model.features(batch).float()
+        for cache in caches:
+            cache.keep(positions, outputs[cache.depth])
         meter.tally("features", model.shape(batch))
-        chunks.append({"features": features} | {k: batch[k] for k in ("targets", "word_mask") if k in batch})
+        chunk = {"features": features, "positions": torch.from_numpy(positions)}
+        chunks.append(chunk | {name: batch[name] for name in ("targets", "word_mask") if name in batch})
     return chunks
 
 
@@ -283,28 +317,47 @@ def warm_up(model: Model, config: RunConfig) -> None:
         model(model.blank(shape, runtime.device))
 
 
-def _step_counter(model: Model, frozen: int) -> Callable[[Shape], int]:
-    """Counts a training step above the `frozen` lowest blocks, by shape of batch."""
-
-    @lru_cache(maxsize=1)
-    def on_meta() -> Model:
-        copy = model.on_meta()
-        copy.freeze(frozen)
-        return copy.eval()
-
-    return lambda shape: count_flops(lambda: on_meta()(on_meta().blank(shape, "meta")).sum().backward())
+def _given(model: Model, cache: Cache | None, positions: np.ndarray, batch: Batch) -> Any:
+    """Passes in which the blocks below the cache's boundary do not run."""
+    if cache is None:
+        return contextlib.nullcontext()
+    return model.given(cache.depth, cache.batch(positions, model.shape(batch)[1]))
 
 
-def _pass_counter(model: Model, *, head: bool) -> Callable[[Shape], int]:
-    """Counts a forward pass with or without its head, by shape of batch."""
+def _step_counter(model: Model, *, cached: bool) -> Callable[[Shape], int]:
+    """Counts a training step of the model as it is now, by shape of batch; without the frozen blocks where `cached`."""
+    meta, below = model.on_meta().eval(), model.frozen if cached else 0
+
+    def count(shape: Shape) -> int:
+        blank = meta.blank(shape, "meta")
+        with _as_if_cached(meta, blank, below):
+            return count_flops(lambda: meta(blank).sum().backward())
+
+    return count
+
+
+def _pass_counter(model: Model, *, head: bool, given: int = 0) -> Callable[[Shape], int]:
+    """Counts a forward pass with or without its head, above the lowest `given` blocks, by shape of batch."""
 
     @lru_cache(maxsize=1)
     def on_meta() -> Model:
         return model.on_meta().eval().requires_grad_(False)
 
-    return lambda shape: count_flops(
-        lambda: (on_meta() if head else on_meta().features)(on_meta().blank(shape, "meta"))
-    )
+    def count(shape: Shape) -> int:
+        blank = on_meta().blank(shape, "meta")
+        with _as_if_cached(on_meta(), blank, given):
+            return count_flops(lambda: (on_meta() if head else on_meta().features)(blank))
+
+    return count
+
+
+def _as_if_cached(model: Model, batch: Batch, depth: int) -> Any:
+    """Passes on `batch` in which the lowest `depth` blocks do not run."""
+    if not depth:
+        return contextlib.nullcontext()
+    with torch.no_grad(), model.watched([depth]) as kept:
+        model(batch)
+    return model.given(depth, kept[depth])
 
 
 def _optimizer(config: RunConfig, rates: Rates) -> torch.optim.Optimizer:

@@ -10,8 +10,9 @@ FLOORS = [
     {"config"},  # the ground: everybody may import it
     {"sampling", "metrics", "cost", "stats"},
     {"kernels", "sources", "runs", "batches", "networks", "answers", "heads"},
-    {"tasks", "models"},
-    {"training"},
+    {"tasks", "models", "caches"},
+    {"training", "defaults"},
+    {"ladder"},
     {"methods"},
     {"notebooks", "plots"},
     {"sweep", "doctor"},

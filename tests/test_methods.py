@@ -14,7 +14,7 @@ from lrtl_utils.sources import Source
 
 DATASET = {"text": "ag_news", "image": "cifar10", "tokens": "conll2003"}
 TINY = {"train_size": 16, "batch_size": 8, "epochs": 1, "max_length": 16, "image_size": 32, "device": "cpu"}
-ADAPTING = ("from_scratch", "conventional", "full", "linear_probe")
+ADAPTING = ("from_scratch", "conventional", "full", "linear_probe", "lp_ft", "bitfit", "lora", "progressive")
 MIRRORED = [(name, kind) for name, row in models.MODELS.items() if row.hub for kind in row.kinds]
 
 Done = namedtuple("Done", "config model data train carve test curve meter prediction metrics")
@@ -48,11 +48,12 @@ def run(**knobs):
     """Build, train and predict as the notebooks do."""
     _, data, config = prepare(**TINY | knobs)
     model = methods.build(config, data, methods.find_weights(config))
-    train, carve = tasks.labelled(data, config)
     training.warm_up(model, config)
     meter = CostMeter(config.device)
     with meter.measure():
+        train, carve = methods.label(model, data, config, meter)
         curve = methods.fit(model, data, train, carve, config, meter=meter)
+    curve = meter.priced(curve)
     test = tasks.test_examples(data, config)
     prediction = training.predict(model, test, config)
     metrics = answers.evaluate(model, test.targets, prediction, data.labels, curve)
@@ -91,19 +92,22 @@ def test_conventional_pads_all_texts_and_pools_as_the_architecture_does(mirror, 
 def test_every_model_is_trained_by_every_method(mirror, model, kind, method):
     done = run(dataset=DATASET[kind], model=model, method=method, train_size=20)
     net = done.model
-    assert len(done.curve) == 1
-    assert math.isfinite(done.curve[0]["loss"])
+    assert all(math.isfinite(point["loss"]) for point in done.curve)
+    assert [point["flops"] for point in done.curve] == sorted(point["flops"] for point in done.curve)
+    assert done.curve[-1]["flops"] == done.meter.flops()
     assert len(done.prediction.predicted) == len(done.test)
     answers = done.prediction.predicted
     flat = [tag for tags in answers for tag in tags] if kind == "tokens" else answers
     assert set(flat) <= set(range(len(done.data.labels)))
     assert 0 <= done.metrics["accuracy"] <= 1
-    assert done.meter.flops() > 0
     trained = models.describe(net, None)
-    frozen = {"full": 2 if kind != "image" else 0, "linear_probe": len(net.blocks)}.get(method, 0)
+    half = len(net.blocks) - math.ceil((len(net.blocks) - 1) / 2)
+    lowest = 2 if kind != "image" else 0
+    frozen = {"full": lowest, "linear_probe": len(net.blocks), "progressive": half}.get(method, 0)
     assert net.frozen == frozen
-    assert (trained["trainable_parameters"] < trained["parameters"]) == (frozen > 0)
-    assert net.fixed_statistics == (method == "full")
+    some = frozen > 0 or method in {"bitfit", "lora"}
+    assert (trained["trainable_parameters"] < trained["parameters"]) == some
+    assert net.fixed_statistics == (method not in {"from_scratch", "conventional", "linear_probe"})
     if kind != "image":
         assert len(net.blocks) == LAYERS + 1
 
