@@ -65,6 +65,29 @@ def sweep(
 
 
 @app.command()
+def bench(
+    grid: Annotated[Path, typer.Argument(help="The benchmark's grid.")] = Path("notebooks/grids/bench.yaml"),
+    tuning: Annotated[Path, typer.Option(help="The grid that tunes `conventional`, run first.")] = Path(
+        "notebooks/grids/bench_tuning.yaml"
+    ),
+    results: Results = Path("results/bench-local"),
+    table_only: Annotated[
+        bool, typer.Option("--table-only", help="Run nothing; write the table of what is there.")
+    ] = False,
+) -> None:
+    """Tune `conventional`, run every method beside it, and write the table; resumes."""
+    from lrtl_utils import bench as benches
+    from lrtl_utils import runs
+    from lrtl_utils import sweep as sweeps
+
+    folder = runs.results_folder(results)
+    if not table_only:
+        sweeps.sweep(sweeps.plan(sweeps.read_grid(tuning)), results, report=_print_now)
+        sweeps.sweep(benches.cells(sweeps.read_grid(grid), benches.tuned(folder)), results, report=_print_now)
+    print(benches.write_table(folder))
+
+
+@app.command()
 def summary(results: Results = Path("results/local")) -> None:
     """Execute the summary notebooks over a folder of records and say where their pictures are."""
     from lrtl_utils import notebooks, runs

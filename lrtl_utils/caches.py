@@ -40,11 +40,6 @@ class Cache:
             padded[i, : len(row)] = row
         return padded
 
-    def joined(self, other: "Cache") -> "Cache":
-        """These rows, then the other's."""
-        lengths = None if self.lengths is None else np.concatenate([self.lengths, other.lengths])
-        return Cache(self.depth, lengths, self.rows + other.rows)
-
 
 def size_mib(model: Model, data: Encoded, depth: int, image_size: int | None) -> float:
     """What a cache of `data` above the lowest `depth` blocks will hold, in MiB of fp32, told before it is filled."""

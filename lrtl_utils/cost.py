@@ -75,6 +75,13 @@ class CostMeter:
         """All FLOPs so far, each distinct (phase, shape) counted once and multiplied."""
         return self._priced(self.closed_form_flops, self._tally)
 
+    def flops_by_phase(self) -> dict[str, int]:
+        """The FLOPs so far of each phase; those outside torch as `closed form`."""
+        phases: Counter[str] = Counter({"closed form": self.closed_form_flops} if self.closed_form_flops else {})
+        for (phase, shape), times in self._tally.items():
+            phases[phase] += self._priced(0, Counter({(phase, shape): times}))
+        return dict(phases)
+
     def so_far(self) -> dict[str, Any]:
         """What a point of a curve says of the cost until now; `priced` turns its tally into FLOPs, off the clock."""
         return {"device_seconds": self.seconds(), "tally": self._listed(), "closed_form_flops": self.closed_form_flops}
@@ -104,6 +111,7 @@ class CostMeter:
             "device_seconds": self.device_seconds,
             "gpu_hours": self.device_seconds / 3600,
             "flops": self.flops(),
+            "flops_by_phase": self.flops_by_phase(),
             "peak_memory_mib": self.peak_memory_mib,
             "energy_wh": self.energy_wh,
             "train_samples_per_second": examples_seen / self.device_seconds,
@@ -169,6 +177,11 @@ def linear_solver_flops(nonzeros: int, classes: int, iterations: int) -> int:
 def tfidf_flops(nonzeros: int) -> int:
     """Weighting and L2 normalisation of the non-zero entries: idf product, square, sum, division."""
     return 4 * nonzeros
+
+
+def ridge_flops(rows: int, width: int, classes: int) -> int:
+    """Ridge regression by its kernel: all products of two rows, the inverse, and its product with the targets."""
+    return 2 * rows**2 * width + 2 * rows**3 + 2 * rows**2 * classes
 
 
 def distance_flops(rows: int, width: int, centres: int) -> int:

@@ -67,11 +67,14 @@ def lora(kind: str, backbone: Backbone, labels: int) -> dict[str, Any]:
 
 
 def progressive(kind: str, backbone: Backbone, labels: int) -> dict[str, Any]:
-    """The rule of `ladder`: from the kind of task and the number of labels alone."""
+    """As `full`, but for small batches and few passes: a solved head and frozen lower blocks leave less to learn.
+
+    A carve takes its labels from training (a fifth of 100 cost 3.7 points on SST-2), and under 200 examples it hardly
+    tells two rungs apart: so there is none before it is a fifth, and it stays at 200 from there on.
+    """
     rule = full(kind, backbone, labels) | {"batch_size": 8, "budget_seconds": None, "without": None}
-    rule |= {"epochs": {"text": 2, "image": 4, "tokens": 6}[kind]}
-    # A carve of fewer than 20 examples tells nothing.
-    return rule | {"validation_share": 0.2 if labels >= 100 else 0.0}
+    rule |= {"epochs": {"text": 2, "image": 3, "tokens": 6}[kind]}
+    return rule | {"validation_share": round(200 / labels, 4) if labels >= 1000 else 0.0}
 
 
 def _input_size(kind: str, image_size: int, augment: str | None) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The project's own method: one anytime ladder from a head on frozen features to trained blocks.
 
 Rung 0 is a head solved on the features of the frozen backbone. Each next rung trains more blocks from the top, starting
-from the rung below. A rung that the carve finds worse is undone, and the climb ends where it no longer pays.
+from the rung below. With a carve, a rung that it finds worse is undone, and the climb ends where it no longer pays.
+Without one, the rule below says how far to climb.
 """
 
 import math
@@ -23,9 +24,15 @@ from lrtl_utils.tasks import Data, Examples
 
 Point = dict[str, Any]
 
-# Shares of the blocks above the embeddings or the stem that each rung trains. What a new task needs lies near the top
-# (Yosinski et al. 2014; Lee et al. 2023), and what is not trained is run once, so half of them come first.
+# The shares of the blocks above the embeddings or the stem that each rung trains. What a new task needs lies near the
+# top (Yosinski et al. 2014), and what is not trained is run once, so half of them come first.
 SHARES = {"text": (0.5, 0.84), "tokens": (0.5, 0.84), "image": (0.5, 1.0)}
+# Labels from which a rung is worth climbing where no carve tells. Sub-words' features say little of entities, so those
+# are trained at any size; a network for photographs has good features and is easily hurt by few of them.
+LEAST_LABELS = {"text": (32, 250), "tokens": (1, 1000), "image": (250, 1000)}
+# Of the way from chance to all right that rung 0 must have gone, left-out examples counted, for its features to be near
+# enough to the task: then the rungs beyond the first have little to add.
+NEAR = 2 / 3
 # A solved head is surer of its training rows than it should be, and its small gradients then teach the blocks nothing.
 SOFTENED = {"text": 0.3, "tokens": 0.3, "image": 1.0}
 DECAY = 0.8  # of the rate, a block down (Howard & Ruder 2018)
@@ -51,8 +58,7 @@ class _Ladder:
         self.rows = training.encode_training(model, train, config.max_length)
         self.carve = carve and model.reader.encode(carve.inputs, carve.targets)
         self.depths = [rung_depth(len(model.blocks), share) for share in SHARES[data.kind]]
-        if carve is None:  # nothing would tell whether a further rung pays
-            self.depths = self.depths[:1]
+        self.caches: dict[int, tuple[Cache, Cache | None]] = {}
         self.cache_mib = 0.0
         model.fixed_statistics = True
 
@@ -62,76 +68,68 @@ class _Ladder:
         The same pass fills the caches at the boundaries of the rungs above, as far as memory is allowed.
         """
         self.model.freeze(len(self.model.blocks))
-        caches = self._empty_caches()
-        self.chunks = self._extract(self.rows, [cache for cache, _ in caches.values()]) + self._label_names()
+        caches = {} if "cache" in self.without else self._empty_caches()
+        chunks = self._extract(self.rows, [cache for cache, _ in caches.values()])
+        loss = heads.solve_head(self.model, chunks + self._label_names(), heads.L2[self.data.kind], self.meter)
         top = None
         if self.carve:
             top = Cache.empty(len(self.model.blocks), self.carve)
-            self.carved_chunks = self._extract(self.carve, [*(carved for _, carved in caches.values()), top])
+            self._extract(self.carve, [*(carved for _, carved in caches.values()), top])
         self.caches = caches
-        return self._point(0, self._solve(self.chunks), epoch=1) | self._judge(top)
+        point = self._point(0, loss, epoch=1, cache=top)
+        if self.carve or self.data.kind == "tokens":
+            return point
+        return point | {"validation_score": heads.leave_one_out(self.model, chunks, self.meter)} | self.meter.so_far()
+
+    def ahead(self, ground: Point) -> list[int]:
+        """The rungs to climb: all of them where a carve will judge, else the one that the rule names, or none."""
+        rungs = range(1, len(self.depths) + 1)
+        if self.carve:
+            return list(rungs)
+        enough = [rung for rung in rungs if len(self.rows) >= LEAST_LABELS[self.data.kind][rung - 1]]
+        score = ground["validation_score"]
+        chance = 1 / len(self.data.labels)
+        near = score is not None and score - chance >= NEAR * (1 - chance)
+        return enough[:1] if near else enough[-1:]
 
     def train(self, rung: int, seen: int) -> Point:
         """Train the rung's blocks and the head from where they are; `seen` passes over the rows lie behind."""
-        cache, carved = self.caches.get(self.depths[rung - 1], (None, None))
-        epochs = max(1, self.config.epochs - 1) if self.finishes else self.config.epochs
-        loss = self._fit(rung, self.rows, cache, epochs, f"-{rung}")
-        return self._point(rung, loss, epoch=seen + epochs) | self._judge(carved)
-
-    def finish(self, rung: int, seen: int) -> Point:
-        """What the carve has decided stands; its labels come back, and the rung is trained once on all of them."""
-        if rung == 0:
-            return self._point(0, self._solve(self.chunks + self.carved_chunks), epoch=seen + 1)
-        cache, carved = self.caches.get(self.depths[rung - 1], (None, None))
-        rows = self.rows.joined(self.carve)
-        loss = self._fit(rung, rows, cache and cache.joined(carved), 1, "-finish")
-        return self._point(rung, loss, epoch=seen + 1)
-
-    @property
-    def finishes(self) -> bool:
-        return self.carve is not None and "finish" not in self.without
-
-    def soften(self) -> None:
-        """Make a solved head less sure, so that the blocks below have something to learn."""
-        linear = self.model.head[-1]
-        with torch.no_grad():
-            if "warm_start" in self.without:
-                linear.reset_parameters()
-            elif "soften" not in self.without:
-                linear.weight *= SOFTENED[self.data.kind]
-                linear.bias *= SOFTENED[self.data.kind]
-
-    def weights(self, rung: int) -> dict[str, torch.Tensor]:
-        """A copy of what the rung will train."""
-        self.model.freeze(self.depths[rung - 1] if rung else len(self.model.blocks))
-        return {name: weight.detach().clone() for name, weight in self.model.named_parameters() if weight.requires_grad}
-
-    def restore(self, weights: dict[str, torch.Tensor]) -> None:
-        """Put a copy back."""
-        with torch.no_grad():
-            for name, weight in self.model.named_parameters():
-                if name in weights:
-                    weight.copy_(weights[name])
-
-    def _fit(self, rung: int, rows: Encoded, cache: Cache | None, epochs: int, stage: str) -> float:
-        self.model.freeze(self.depths[rung - 1])
-        config = self.config.model_copy(update={"epochs": epochs})
+        depth = self.depths[rung - 1]
+        self.model.freeze(depth)
+        cache, carved = self.caches.get(depth, (None, None))
         curve = training.fit(
             self.model,
-            rows,
-            config,
-            self.model.rates(config.learning_rate, 1.0 if "decay" in self.without else DECAY),
+            self.rows,
+            self.config,
+            self.model.rates(self.config.learning_rate, 1.0 if "decay" in self.without else DECAY),
             meter=self.meter,
             labels=self.data.labels,
             buckets="buckets" not in self.without,
             cache=cache,
             work=self.work,
-            stage=stage,
+            stage=f"-{rung}",
         )
-        return curve[-1]["loss"]
+        return self._point(rung, curve[-1]["loss"], epoch=seen + self.config.epochs, cache=carved)
 
-    def _solve(self, chunks: list[Batch]) -> float:
-        return heads.solve_head(self.model, chunks, heads.L2[self.data.kind], self.meter)
+    def soften(self) -> None:
+        """Make a solved head less sure, so that the blocks below have something to learn."""
+        linear = self.model.head[-1]
+        if "warm_start" in self.without:
+            linear.reset_parameters()
+        elif "soften" not in self.without:
+            with torch.no_grad():
+                linear.weight *= SOFTENED[self.data.kind]
+                linear.bias *= SOFTENED[self.data.kind]
+
+    def weights(self, rung: int) -> dict[str, torch.Tensor]:
+        """A copy of what the rung will train."""
+        self.model.freeze(self.depths[rung - 1])
+        return {name: weight.detach().clone() for name, weight in self.model.named_parameters() if weight.requires_grad}
+
+    def restore(self, weights: dict[str, torch.Tensor], rung: int) -> None:
+        """Put a copy back, and freeze what the rung that it came from had frozen."""
+        self.model.load_state_dict(weights, strict=False)
+        self.model.freeze(self.depths[rung - 1] if rung else len(self.model.blocks))
 
     def _extract(self, rows: Encoded, caches: Sequence[Cache]) -> list[Batch]:
         return training.extract(self.model, rows, self.config, self.meter, caches)
@@ -140,7 +138,7 @@ class _Ladder:
         """Those that fit into the bound together, the one for the first rung first; their size is told before."""
         caches: dict[int, tuple[Cache, Cache | None]] = {}
         rows = self.rows.joined(self.carve) if self.carve else self.rows
-        for depth in [] if "cache" in self.without else self.depths:
+        for depth in self.depths:
             size = size_mib(self.model, rows, depth, self.config.image_size)
             if self.cache_mib + size <= BOUND_MIB:
                 self.cache_mib += size
@@ -155,19 +153,16 @@ class _Ladder:
         texts, targets = zip(*(names * NAME_COPIES), strict=True)
         return self._extract(self.model.reader.encode(texts, np.array(targets)), [])
 
-    def _judge(self, cache: Cache | None) -> Point:
-        """Score and loss on the carve; `cache` holds what the blocks that are frozen now give for it."""
-        if self.carve is None:
-            return {}
-        prediction = training.predict_rows(self.model, self.carve, self.config, self.meter, cache)
-        metrics = evaluate(self.model, self.carve.targets, prediction, self.data.labels)
-        score = headline(self.model, metrics)
-        return {"validation_loss": prediction.loss, "validation_score": score} | self.meter.so_far()
-
-    def _point(self, rung: int, loss: float, epoch: int) -> Point:
+    def _point(self, rung: int, loss: float, epoch: int, cache: Cache | None) -> Point:
+        """The curve's point; `cache` holds what the blocks that are frozen now give for the carve."""
         trained = len(self.model.blocks) - self.depths[rung - 1] if rung else 0
-        about = {"rung": rung, "epoch": epoch, "trained_blocks": trained, "cache_mib": round(self.cache_mib, 3)}
-        return about | {"loss": loss, "validation_loss": None, "validation_score": None} | self.meter.so_far()
+        point = {"rung": rung, "epoch": epoch, "trained_blocks": trained, "cache_mib": round(self.cache_mib, 3)}
+        point |= {"loss": loss, "validation_loss": None, "validation_score": None}
+        if self.carve:
+            prediction = training.predict_rows(self.model, self.carve, self.config, self.meter, cache)
+            metrics = evaluate(self.model, self.carve.targets, prediction, self.data.labels)
+            point |= {"validation_loss": prediction.loss, "validation_score": headline(self.model, metrics)}
+        return point | self.meter.so_far()
 
 
 def climb(
@@ -179,38 +174,33 @@ def climb(
     meter: CostMeter,
     work: Path | None = None,
 ) -> list[Point]:
-    """Adapt `model` rung by rung; returns the curve, a point a rung and one for the last pass over all labels.
+    """Adapt `model` rung by rung; returns the curve, a point a rung.
 
     A rung replaces the one below unless the carve says, by more than one standard error, that it is worse. Beyond the
     first trained rung, the climb goes on while the gain less its standard error is at least `PRICE` for every doubling
-    of the FLOPs; without a carve, nothing could tell, and it ends there. Past `budget_seconds` the best rung stands.
+    of the FLOPs. Past `budget_seconds` the last whole rung stands.
     """
     ladder = _Ladder(model, data, train, carve, config, meter, work)
     curve = [ladder.ground()]
-    kept = 0
-    for rung in range(1, len(ladder.depths) + 1):
+    for rung in ladder.ahead(curve[0]):
+        below = curve[-1]
         before = ladder.weights(rung)
-        if kept == 0:
+        if below["rung"] == 0:
             ladder.soften()
         try:
-            point = ladder.train(rung, curve[-1]["epoch"])
+            point = ladder.train(rung, below["epoch"])
         except training.OutOfBudget:
-            ladder.restore(before)
-            return curve
+            ladder.restore(before, below["rung"])
+            break
         curve.append(point)
-        gain, error = _gain(curve[kept], point, carve)
+        if carve is None:
+            break
+        gain, error = _gain(below, point, len(carve))
         if gain < -error:
-            ladder.restore(before)
+            ladder.restore(before, below["rung"])
             break
-        below, kept = kept, rung
-        if not _earned(gain - error, curve[below], point, meter):
+        if not _earned(gain - error, below, point, meter):
             break
-    if ladder.finishes:
-        before = ladder.weights(kept)
-        try:
-            curve.append(ladder.finish(kept, curve[-1]["epoch"]))
-        except training.OutOfBudget:
-            ladder.restore(before)
     return curve
 
 
@@ -219,16 +209,14 @@ def rung_depth(blocks: int, share: float) -> int:
     return blocks - math.ceil(share * (blocks - 1))
 
 
-def _gain(below: Point, above: Point, carve: Examples | None) -> tuple[float, float]:
+def _gain(below: Point, above: Point, examples: int) -> tuple[float, float]:
     """What a rung gained on the carve, and the standard error of a score on so many examples (binomial)."""
-    if carve is None:
-        return 0.0, 0.0
     score = above["validation_score"]
-    return score - below["validation_score"], math.sqrt(max(score * (1 - score), 0.05) / len(carve))
+    return score - below["validation_score"], math.sqrt(max(score * (1 - score), 0.05) / examples)
 
 
 def _earned(gain: float, below: Point, above: Point, meter: CostMeter) -> bool:
-    """Whether the gain is worth the FLOPs that it took."""
+    """Whether the gain is worth the FLOPs that it took; they are counted only where there is one."""
     if gain <= 0:
         return False
     before, after = (point["flops"] for point in meter.priced([below, above]))

@@ -30,6 +30,14 @@ def interval(outcomes: np.ndarray, score: Score, *, level: float = 0.95, seed: i
     return float(low), float(high)
 
 
+def paired_interval(ours: tuple[np.ndarray, Score], theirs: tuple[np.ndarray, Score]) -> tuple[float, float] | None:
+    """`interval` of the difference of two scores, ours less theirs, on the same seeds and test examples."""
+    (first, score), (second, _) = ours, theirs
+    parts = first.shape[2]
+    both = np.concatenate([first, second], axis=2)
+    return interval(both, lambda totals: score(totals[..., :parts]) - score(totals[..., parts:]))
+
+
 def accuracy(totals: np.ndarray) -> np.ndarray:
     """From totals of (right, all), shape [..., 2]."""
     return totals[..., 0] / totals[..., 1]

@@ -261,18 +261,10 @@ def predict_rows(
     return Prediction(predicted, confidence, float(np.average(losses, weights=weights)), time.perf_counter() - start)
 
 
-def validate(
-    model: Model, carve: Examples | None, config: RunConfig, labels: Sequence[str], curve: Sequence[dict[str, Any]]
-) -> dict[str, Any] | None:
-    """All metrics of the model on the carve, with its headline as `score`; None without a carve.
-
-    Where the carve's labels came back for a last pass, the curve's score from before it: the model now knows them.
-    """
+def validate(model: Model, carve: Examples | None, config: RunConfig, labels: Sequence[str]) -> dict[str, Any] | None:
+    """All metrics of the model on the carve, with its headline as `score`; None without a carve."""
     if carve is None:
         return None
-    if curve[-1]["validation_score"] is None:
-        scored = [point for point in curve if point.get("rung") == curve[-1].get("rung") and point is not curve[-1]]
-        return {"score": scored[-1]["validation_score"], "loss": scored[-1]["validation_loss"]}
     metrics = evaluate(model, carve.targets, predict(model, carve, config), labels)
     return metrics | {"score": headline(model, metrics)}
 

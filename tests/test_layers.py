@@ -12,10 +12,11 @@ FLOORS = [
     {"kernels", "sources", "runs", "batches", "networks", "answers", "heads"},
     {"tasks", "models", "caches"},
     {"training", "defaults"},
-    {"ladder"},
+    {"ladder", "selection"},
     {"methods"},
     {"notebooks", "plots"},
     {"sweep", "doctor"},
+    {"bench"},
     {"__main__"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}

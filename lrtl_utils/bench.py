@@ -1,0 +1,152 @@
+"""The benchmark: every method against `conventional` at its tuned best, in one table of scores and ratios of cost."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lrtl_utils import plots, runs, stats
+from lrtl_utils.config import InputError, RunConfig
+from lrtl_utils.sweep import Cell, plan
+
+BASELINE = "conventional"
+PLANNED = (1e-5, 3e-5, 5e-5)  # the rates of the original plan; *wide* tuning takes the others of its grid too
+TUNED = ("learning_rate", "epochs")
+COSTS = {"flops": "FLOPs", "device_seconds": "seconds", "peak_memory_mib": "memory"}
+AGAINST = {"plan": f"{BASELINE} (plan-tuned)", "wide": f"{BASELINE} (wide-tuned)", "full": "full"}
+
+
+def tuned(results: Path) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+    """For each data set and model, `conventional` at its best on the carves: `plan` and `wide`, by rate and epochs.
+
+    Best is the highest mean validation score over the seeds, then the lowest mean loss.
+    """
+    frame = runs.load(results)
+    frame = frame[(frame["method"] == BASELINE) & (frame["validation_share"] > 0)]
+    if frame.empty:
+        raise InputError(f"{results} has no tuning runs; notebooks/grids/bench_tuning.yaml makes them.")
+    frame = frame.assign(validation_loss=[record["validation"]["loss"] for record in frame["record"]])
+    best = {}
+    for key, group in frame.groupby(["dataset", "model"]):
+        means = group.groupby(list(TUNED))[["validation_score", "validation_loss"]].mean().reset_index()
+        means = means.sort_values(["validation_score", "validation_loss"], ascending=[False, True])
+        planned = means[means["learning_rate"].isin(PLANNED)]
+        best[key] = {
+            name: {"learning_rate": float(rows.iloc[0]["learning_rate"]), "epochs": int(rows.iloc[0]["epochs"])}
+            for name, rows in (("plan", planned), ("wide", means))
+        }
+    return best
+
+
+def cells(grid: Sequence[tuple[str, RunConfig]], settings: dict[tuple[str, str], Any]) -> list[Cell]:
+    """The grid's cells with `conventional` at its tuned settings beside them.
+
+    A block of the grid runs seed by seed, so that what is compared ran in one stretch. Data sets that were not tuned
+    are left out.
+    """
+    ordered = []
+    for _, block in itertools.groupby(grid, key=lambda cell: (cell[1].dataset, cell[1].train_size)):
+        for _, group in itertools.groupby(sorted(block, key=_seed), key=_seed):
+            members = list(group)
+            notebook, config = members[0]
+            baselines = settings.get((config.dataset, config.model), {}).values()
+            tuned_cells = [(notebook, config.model_copy(update={"method": BASELINE, **values})) for values in baselines]
+            ordered += [*members, *tuned_cells] if tuned_cells else []
+    return plan(ordered)
+
+
+def _seed(cell: tuple[str, RunConfig]) -> int:
+    return cell[1].seed
+
+
+def table(results: Path) -> pd.DataFrame:
+    """A row for each data set, number of labels and line: score, differences and ratios of cost to the baselines.
+
+    Differences are paired, in points; differences and ratios are means over the seeds that both have.
+    """
+    frame = runs.load(results)
+    frame = frame[~(frame["validation_share"] > 0) | (frame["method"] != BASELINE)]
+    rows = []
+    for (dataset, model), settings in tuned(results).items():
+        own = frame[(frame["dataset"] == dataset) & (frame["model"].isin([model, "none"]))]
+        for labels, part in own.groupby("labels"):
+            lines = _lines(part, settings)
+            rows += [{"data set": dataset, "labels": labels, **row} for row in _compared(lines)]
+    return pd.DataFrame(rows)
+
+
+def write_table(results: Path) -> Path:
+    """`<results>/table.md` and `table.csv`; returns the former."""
+    frame = table(results)
+    frame.to_csv(results / "table.csv", index=False)
+    environments = [record["environment"] for record in runs.records(results)]
+    path = results / "table.md"
+    runs.write_atomically(path, lambda stream: stream.write(_page(frame, environments).encode()))
+    return path
+
+
+def _page(frame: pd.DataFrame, environments: Sequence[dict[str, Any]]) -> str:
+    """The table as a page that names machine and versions."""
+    machine = sorted({f"{e['device']}, {e['threads']} threads" for e in environments})
+    names = ("python", "torch", "transformers", "datasets", "timm")
+    versions = sorted({", ".join(f"{name} {e[name]}" for name in names) for e in environments})
+    about = ["# Benchmark", "", *(f"- {line}" for line in [*machine, *versions]), ""]
+    return "\n".join([*about, frame.to_markdown(index=False), ""])
+
+
+def _lines(part: pd.DataFrame, settings: dict[str, dict[str, Any]]) -> dict[str, pd.DataFrame]:
+    """The runs of each line, by its name: `conventional` by its tuning, `progressive` by what it went without."""
+    lines = {}
+    for name, values in settings.items():
+        at = (part["method"] == BASELINE) & np.logical_and.reduce([part[key] == value for key, value in values.items()])
+        lines[f"{BASELINE} ({name}-tuned)"] = part[at]
+    others = part[part["method"] != BASELINE]
+    for (method, without, selection), group in others.fillna({"without": ""}).groupby(
+        ["method", "without", "selection"]
+    ):
+        left_out = f", without {without}" if without else ""
+        lines[method + left_out + (f", {selection}" if selection != "random" else "")] = group
+    return {name: group.set_index("seed") for name, group in lines.items() if len(group)}
+
+
+def _compared(lines: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
+    rows = []
+    for name, group in lines.items():
+        bounds = stats.interval(*plots.outcomes(list(group["record"])))
+        row = {"line": name, "seeds": len(group), "score": _with_interval(group["score"].mean(), bounds)}
+        for title, line in AGAINST.items():
+            row |= _against(group, lines[line], title) if line in lines else {}
+        rows.append(row)
+    if "linear_probe" in lines:
+        rows.append(_floor(lines))
+    return rows
+
+
+def _floor(lines: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """One forward pass over the labelled data: what no method that looks at them with the model can go below."""
+    phases = lines["linear_probe"]["flops_by_phase"]
+    forward = pd.Series({seed: by_phase["features"] for seed, by_phase in phases.items()})
+    row: dict[str, Any] = {"line": "floor: one forward pass", "seeds": len(forward)}
+    for title, line in AGAINST.items():
+        if line in lines:
+            row[f"FLOPs / {title}"] = f"{(forward / lines[line]['flops']).mean():.4f}"
+    return row
+
+
+def _against(group: pd.DataFrame, baseline: pd.DataFrame, tuning: str) -> dict[str, Any]:
+    """Paired difference in points, and costs as shares of the baseline's, over the seeds that both have."""
+    seeds = group.index.intersection(baseline.index)
+    if not len(seeds):
+        return {}
+    ours, theirs = group.loc[seeds], baseline.loc[seeds]
+    difference = 100 * (ours["score"] - theirs["score"]).mean()
+    bounds = stats.paired_interval(plots.outcomes(list(ours["record"])), plots.outcomes(list(theirs["record"])))
+    ratios = {f"{title} / {tuning}": f"{(ours[cost] / theirs[cost]).mean():.3f}" for cost, title in COSTS.items()}
+    return {f"points over {tuning}": _with_interval(difference, bounds and [100 * b for b in bounds], "+.1f")} | ratios
+
+
+def _with_interval(value: float, bounds: Sequence[float] | None, form: str = ".3f") -> str:
+    return f"{value:{form}}" + (f" [{bounds[0]:{form}}, {bounds[1]:{form}}]" if bounds else "")
