@@ -28,8 +28,8 @@ Point = dict[str, Any]
 # top (Yosinski et al. 2014), and what is not trained is run once, so half of them come first.
 SHARES = {"text": (0.5, 0.84), "tokens": (0.5, 0.84), "image": (0.5, 1.0)}
 # Labels from which a rung is worth climbing where no carve tells. Sub-words' features say little of entities, so those
-# are trained at any size; a network for photographs has good features and is easily hurt by few of them.
-LEAST_LABELS = {"text": (32, 250), "tokens": (1, 1000), "image": (250, 1000)}
+# are trained at any size; the features of photographs are good, and few of them easily hurt a network.
+LEAST_LABELS = {"text": (32, 250), "tokens": (1, 1000), "image": (64, 1000)}
 # Of the way from chance to all right that rung 0 must have gone, left-out examples counted, for its features to be near
 # enough to the task: then the rungs beyond the first have little to add.
 NEAR = 2 / 3

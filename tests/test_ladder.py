@@ -87,8 +87,8 @@ def test_the_cache_saves_flops_and_changes_no_answer(everywhere, knobs):
     assert curve[0]["cache_mib"] > 0 == without[0]["cache_mib"]
     assert curve[0]["flops"] == without[0]["flops"]
     assert curve[1]["flops"] < without[1]["flops"]
-    for (name, ours), theirs in zip(cached.named_parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=1e-2, msg=name)
+    for ours, theirs in zip(cached.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=1e-2)
 
 
 def test_past_its_bound_the_frozen_part_runs_again(everywhere, monkeypatch):
@@ -122,15 +122,15 @@ def test_the_rungs_train_from_the_top(everywhere):
     assert not any("embeddings" in name for name in changed)
 
 
-def test_a_rung_that_the_carve_finds_worse_is_undone():
-    knobs = TEXT | JUDGED | {"learning_rate": 1.0}  # ruins whatever it trains
-    model, curve, _, _, carve = climbed(**knobs)
-    below, above = curve
-    assert above["validation_score"] < below["validation_score"]
-    data, config, alone = built(**knobs)
-    train, _ = tasks.labelled(data, config)
-    probe = ladder._Ladder(alone, data, train, carve, config, CostMeter(), None)
-    assert probe.ground()["validation_score"] == below["validation_score"]
+def test_a_rung_that_the_carve_finds_worse_is_undone(monkeypatch):
+    scores = iter([0.9, 0.2])
+    monkeypatch.setattr(ladder, "headline", lambda *_: next(scores))
+    model, curve, *_ = climbed(**TEXT, **JUDGED)
+    assert [point["rung"] for point in curve] == [0, 1]
+    scores = iter([0.9])
+    data, config, alone = built(**TEXT, **JUDGED)
+    train, carve = tasks.labelled(data, config)
+    ladder._Ladder(alone, data, train, carve, config, CostMeter(), None).ground()
     for ours, theirs in zip(model.state_dict().values(), alone.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs)
     assert model.frozen == len(model.blocks)
@@ -146,7 +146,7 @@ def test_the_carve_decides_how_far(monkeypatch):
 
 def test_the_rule_decides_without_a_carve(monkeypatch):
     monkeypatch.setattr(ladder, "LEAST_LABELS", {"text": (20, 30)})
-    for near, size, rungs in ((0.0, 40, [0, 1]), (1.0, 40, [0, 2]), (1.0, 25, [0, 1]), (0.0, 10, [0])):
+    for near, size, rungs in ((-9, 40, [0, 1]), (9, 40, [0, 2]), (9, 25, [0, 1]), (-9, 10, [0])):
         monkeypatch.setattr(ladder, "NEAR", near)
         _, curve, *_ = climbed(**TEXT | {"train_size": size})
         assert [point["rung"] for point in curve] == rungs
@@ -166,7 +166,7 @@ def test_every_piece_can_be_left_out_and_does_something(everywhere):
     for piece in pieces:
         model, *_ = climbed(**TEXT, without=piece)
         same = all(map(torch.equal, whole.state_dict().values(), model.state_dict().values()))
-        assert not same, piece
+        assert same == (piece == "cache"), piece  # that one saves work and changes nothing
     with pytest.raises(InputError, match="did you mean 'cache'"):
         methods.check(RunConfig(dataset="ag_news", model="bert_base", method="progressive", without="cash"))
 
