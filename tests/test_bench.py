@@ -1,0 +1,96 @@
+"""The benchmark over shipped data, end to end: tuning first, then everything side by side, and the table."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from lrtl_utils import bench, runs
+from lrtl_utils.config import ROOT, InputError
+from lrtl_utils.sweep import read_grid
+
+SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "image_size": 32, "train_size": 20, "test_limit": 60}
+TUNING = SMALL | {"method": "conventional", "validation_share": 0.2, "learning_rate": [5e-5, 1e-3], "epochs": 1}
+GRID = SMALL | {"method": ["linear_probe", "progressive", "full"], "epochs": 1, "seed": [0, 1, 2]}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    for name, content in (("tuning", TUNING | {"seed": 100}), ("grid", GRID)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    command = [sys.executable, "-m", "lrtl_utils", "bench", folder / "grid.yaml", "--tuning", folder / "tuning.yaml"]
+    run = subprocess.run([*command, "--results", folder / "out"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return folder, run.stdout
+
+
+def test_baselines_are_tuned_on_carves_and_rerun_on_all_labels(done):
+    folder, _ = done
+    frame = runs.load(folder / "out")
+    tuning, reported = frame[frame["seed"] >= 100], frame[frame["seed"] < 100]
+    best = tuning.sort_values("validation_score", kind="stable").iloc[-1]
+    settings = bench.tuned(folder / "out")["digits", "efficientnet_lite0"]
+    assert settings["plan"] == {"learning_rate": 5e-5, "epochs": 1}  # the only rate of the plan here
+    scores = tuning.set_index("learning_rate")["validation_score"]
+    assert scores[settings["wide"]["learning_rate"]] == best["validation_score"]
+    rerun = reported[reported["method"] == "conventional"]
+    assert set(rerun["learning_rate"]) == {values["learning_rate"] for values in settings.values()}
+    assert set(rerun["validation_share"]) == {0.0}
+    assert sorted(rerun["seed"].unique()) == [0, 1, 2]
+    subsets = {seed: {r["data"]["subset_sha256"] for r in g["record"]} for seed, g in reported.groupby("seed")}
+    assert all(len(hashes) == 1 for hashes in subsets.values())  # every method saw the same labels
+
+
+def test_the_table_holds_what_the_records_do(done):
+    folder, printed = done
+    path = folder / "out" / "table.md"
+    assert printed.splitlines()[-1] == str(path)
+    table = pd.read_csv(folder / "out" / "table.csv").set_index("line")
+    frame = runs.load(folder / "out")
+    frame = frame[frame["seed"] < 100].set_index(["method", "learning_rate", "seed"]).sort_index()
+    plan = frame.loc["conventional", 5e-5]
+    ours = frame.loc["progressive"].droplevel(0)
+    row = table.loc["progressive"]
+    assert row["seeds"] == 3
+    assert row["FLOPs / plan"] == pytest.approx((ours["flops"] / plan["flops"]).mean(), abs=1e-3)
+    assert row["seconds / plan"] == pytest.approx((ours["device_seconds"] / plan["device_seconds"]).mean(), abs=1e-3)
+    assert row["memory / plan"] == pytest.approx((ours["peak_memory_mib"] / plan["peak_memory_mib"]).mean(), abs=1e-3)
+    assert row["points over plan"].startswith(f"{100 * (ours['score'] - plan['score']).mean():+.1f} [")
+    floor = float(table.loc["floor: one forward pass", "FLOPs / plan"])
+    assert 0 < floor < float(table.loc["linear_probe", "FLOPs / plan"])
+    page = path.read_text()
+    environment = frame["record"].iloc[0]["environment"]
+    assert environment["device"] in page
+    assert f"torch {environment['torch']}" in page
+
+
+def test_a_second_time_nothing_runs(done):
+    folder, _ = done
+    before = {path: path.stat().st_mtime_ns for path in (folder / "out" / "runs").rglob("*.json")}
+    command = [sys.executable, "-m", "lrtl_utils", "bench", folder / "grid.yaml", "--tuning", folder / "tuning.yaml"]
+    run = subprocess.run([*command, "--results", folder / "out"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.count(" 0 to run") == 2
+    assert before == {path: path.stat().st_mtime_ns for path in (folder / "out" / "runs").rglob("*.json")}
+
+
+def test_a_block_runs_seed_by_seed(done):
+    folder, _ = done
+    cells = bench.cells(read_grid(folder / "grid.yaml"), bench.tuned(folder / "out"))
+    seeds = [cell.config.seed for cell in cells]
+    assert seeds == sorted(seeds)
+    each = np.array_split([cell.config.method for cell in cells], 3)
+    assert {tuple(methods) for methods in each} == {tuple(each[0])}
+    assert "conventional" in each[0]
+
+
+def test_without_tuning_there_is_nothing_to_compare_with(done, tmp_path):
+    shutil.copytree(done[0] / "out" / "runs", tmp_path / "runs")
+    for path in (tmp_path / "runs").rglob("*.json"):
+        if runs.read(path)["config"]["seed"] >= 100:
+            path.unlink()
+    with pytest.raises(InputError, match="bench_tuning"):
+        bench.table(tmp_path)
