@@ -41,6 +41,13 @@ study: .venv/installed ## Run the committed study's grid on real data (hours; re
 	$(BIN)/jupyter nbconvert --log-level ERROR --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
 		notebooks/20_accuracy_vs_data.ipynb notebooks/21_accuracy_vs_cost.ipynb
 
+BENCH ?= results/bench-local
+# Real data where a mirror holds it, else the shipped samples.
+BENCH_GRID := notebooks/grids/$(if $(wildcard $(LRTL_MIRROR)/datasets),bench,bench_shipped)
+
+bench: .venv/installed ## Every method against tuned conventional fine-tuning (hours; resumes), as one table
+	$(RUN) bench $(BENCH_GRID).yaml --tuning $(BENCH_GRID)_tuning.yaml --results $(BENCH)
+
 lab: .venv/installed ## Open JupyterLab on loopback, with its token
 	$(BIN)/jupyter lab --ip 127.0.0.1 --notebook-dir .
 
@@ -48,4 +55,4 @@ clean: ## Remove what a test or a build left; results and .venv stay
 	rm -rf .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help install demo test slow gpu lint study lab clean
+.PHONY: help install demo test slow gpu lint study bench lab clean

@@ -107,4 +107,5 @@ def test_packed_hits_are_short_and_come_back(size):
     ],
 )
 def test_epochs_to_convergence(scores, epoch):
-    assert epochs_to_convergence(scores) == epoch
+    curve = [{"epoch": number, "validation_score": score} for number, score in enumerate(scores, 1)]
+    assert epochs_to_convergence(curve) == epoch
