@@ -180,8 +180,8 @@ def tfidf_flops(nonzeros: int) -> int:
 
 
 def ridge_flops(rows: int, width: int, classes: int) -> int:
-    """Ridge regression by its kernel: all products of two rows, the inverse, and its product with the targets."""
-    return 2 * rows**2 * width + 2 * rows**3 + 2 * rows**2 * classes
+    """Ridge regression by its normal equations: their products, their solution for every row, and the fit."""
+    return 2 * rows * width**2 + 2 * width**3 // 3 + 2 * rows * width**2 + 4 * rows * width * classes
 
 
 def distance_flops(rows: int, width: int, centres: int) -> int:

@@ -132,7 +132,8 @@ class _Ladder:
         self.model.freeze(self.depths[rung - 1] if rung else len(self.model.blocks))
 
     def _extract(self, rows: Encoded, caches: Sequence[Cache]) -> list[Batch]:
-        return training.extract(self.model, rows, self.config, self.meter, caches)
+        config = self.config.model_copy(update={"batch_size": training.PREDICT_BATCH})  # no gradients: there is room
+        return training.extract(self.model, rows, config, self.meter, caches)
 
     def _empty_caches(self) -> dict[int, tuple[Cache, Cache | None]]:
         """Those that fit into the bound together, the one for the first rung first; their size is told before."""
