@@ -75,6 +75,8 @@ def progressive(kind: str, backbone: Backbone, labels: int) -> dict[str, Any]:
     rule = full(kind, backbone, labels) | {"batch_size": 8, "budget_seconds": None, "without": None}
     # Few examples need more passes to make as many steps.
     rule |= {"epochs": {"text": 2 if labels >= 64 else 4, "image": 3, "tokens": 6}[kind]}
+    if kind == "text" and labels >= 250:  # more steps, each the smaller
+        rule |= {"learning_rate": 0.6 * rule["learning_rate"]}
     if kind == "image":  # a solved head is a good start, and a higher rate or smaller batches throw it away
         rule |= {"learning_rate": 3e-4, "batch_size": 16}
     return rule | {"validation_share": round(200 / labels, 4) if labels >= 1000 else 0.0}

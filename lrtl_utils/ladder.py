@@ -58,6 +58,8 @@ class _Ladder:
         self.rows = training.encode_training(model, train, config.max_length)
         self.carve = carve and model.reader.encode(carve.inputs, carve.targets)
         self.depths = [rung_depth(len(model.blocks), share) for share in SHARES[data.kind]]
+        enough = [carve is not None or len(train) >= least for least in LEAST_LABELS[data.kind]]
+        self.within_reach = [rung for rung, reached in enumerate(enough, 1) if reached]
         self.caches: dict[int, tuple[Cache, Cache | None]] = {}
         self.cache_mib = 0.0
         model.fixed_statistics = True
@@ -82,15 +84,12 @@ class _Ladder:
         return point | {"validation_score": heads.leave_one_out(self.model, chunks, self.meter)} | self.meter.so_far()
 
     def ahead(self, ground: Point) -> list[int]:
-        """The rungs to climb: all of them where a carve will judge, else the one that the rule names, or none."""
-        rungs = range(1, len(self.depths) + 1)
+        """The rungs to climb: all within reach where a carve will judge, else the one that the rule names, or none."""
         if self.carve:
-            return list(rungs)
-        enough = [rung for rung in rungs if len(self.rows) >= LEAST_LABELS[self.data.kind][rung - 1]]
-        score = ground["validation_score"]
-        chance = 1 / len(self.data.labels)
+            return self.within_reach
+        score, chance = ground["validation_score"], 1 / len(self.data.labels)
         near = score is not None and score - chance >= NEAR * (1 - chance)
-        return enough[:1] if near else enough[-1:]
+        return self.within_reach[:1] if near else self.within_reach[-1:]
 
     def train(self, rung: int, seen: int) -> Point:
         """Train the rung's blocks and the head from where they are; `seen` passes over the rows lie behind."""
@@ -139,7 +138,7 @@ class _Ladder:
         """Those that fit into the bound together, the one for the first rung first; their size is told before."""
         caches: dict[int, tuple[Cache, Cache | None]] = {}
         rows = self.rows.joined(self.carve) if self.carve else self.rows
-        for depth in self.depths:
+        for depth in [self.depths[rung - 1] for rung in self.within_reach]:
             size = size_mib(self.model, rows, depth, self.config.image_size)
             if self.cache_mib + size <= BOUND_MIB:
                 self.cache_mib += size
