@@ -42,24 +42,17 @@ def tuned(results: Path) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
 
 
 def cells(grid: Sequence[tuple[str, RunConfig]], settings: dict[tuple[str, str], Any]) -> list[Cell]:
-    """The grid's cells with `conventional` at its tuned settings beside them.
+    """The grid's cells, `conventional` at its tuned settings (and left out where it was not tuned).
 
-    A block of the grid runs seed by seed, so that what is compared ran in one stretch. Data sets that were not tuned
-    are left out.
+    A block of the grid runs seed by seed, so that what is compared ran in one stretch.
     """
     ordered = []
     for _, block in itertools.groupby(grid, key=lambda cell: (cell[1].dataset, cell[1].train_size)):
-        for _, group in itertools.groupby(sorted(block, key=_seed), key=_seed):
-            members = list(group)
-            notebook, config = members[0]
+        for notebook, config in sorted(block, key=lambda cell: cell[1].seed):
             baselines = settings.get((config.dataset, config.model), {}).values()
-            tuned_cells = [(notebook, config.model_copy(update={"method": BASELINE, **values})) for values in baselines]
-            ordered += [*members, *tuned_cells] if tuned_cells else []
+            changes = baselines if config.method == BASELINE else [{}]
+            ordered += [(notebook, config.model_copy(update=change)) for change in changes]
     return plan(ordered)
-
-
-def _seed(cell: tuple[str, RunConfig]) -> int:
-    return cell[1].seed
 
 
 def table(results: Path) -> pd.DataFrame:

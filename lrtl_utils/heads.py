@@ -76,10 +76,11 @@ def _minimise(loss: Callable[[], torch.Tensor], module: torch.nn.Module, steps: 
     solver.step(objective)
 
 
-def leave_one_out(model: "Model", chunks: "list[Batch]", meter: CostMeter) -> float:
-    """Accuracy on each row of a ridge regression on all others, in closed form (Hastie et al. 2009, section 7.10).
+def leave_one_out(model: "Model", chunks: "list[Batch]", examples: int, meter: CostMeter) -> float:
+    """Accuracy of a ridge regression on all other rows, on each of the first `examples` rows: in closed form.
 
-    On standardised features, with targets of one for the class and zero else; the penalty is the head's.
+    On standardised features, with targets of one for the class and zero else; the penalty is the head's
+    (Hastie et al. 2009, section 7.10).
     """
     rows, targets = _visible(chunks)
     rows = ((rows - rows.mean(0)) / rows.std(0, correction=0).clamp_min(1e-6)).cpu().double()
@@ -91,7 +92,8 @@ def leave_one_out(model: "Model", chunks: "list[Batch]", meter: CostMeter) -> fl
     fitted = wanted.mean(0) + spread @ (rows.T @ (wanted - wanted.mean(0)))
     left_out = wanted - (wanted - fitted) / (1 - leverage)
     meter.closed_form_flops += ridge_flops(n, width, wanted.shape[1])
-    return float((left_out.argmax(1) == targets.cpu()).double().mean())
+    right = left_out.argmax(1) == targets.cpu()
+    return float(right[torch.cat([chunk["positions"] for chunk in chunks]) < examples].double().mean())
 
 
 def _visible(chunks: "list[Batch]") -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from lrtl_utils import heads, training
@@ -55,7 +54,8 @@ class _Ladder:
     ):
         self.model, self.data, self.config, self.meter, self.work = model, data, config, meter, work
         self.without = set((config.without or "").split(","))
-        self.rows = training.encode_training(model, train, config.max_length)
+        self.examples = len(train)
+        self.rows = self._with_label_names(training.encode_training(model, train, config.max_length))
         self.carve = carve and model.reader.encode(carve.inputs, carve.targets)
         self.depths = [rung_depth(len(model.blocks), share) for share in SHARES[data.kind]]
         enough = [carve is not None or len(train) >= least for least in LEAST_LABELS[data.kind]]
@@ -72,7 +72,7 @@ class _Ladder:
         self.model.freeze(len(self.model.blocks))
         caches = {} if "cache" in self.without else self._empty_caches()
         chunks = self._extract(self.rows, [cache for cache, _ in caches.values()])
-        loss = heads.solve_head(self.model, chunks + self._label_names(), heads.L2[self.data.kind], self.meter)
+        loss = heads.solve_head(self.model, chunks, heads.L2[self.data.kind], self.meter)
         top = None
         if self.carve:
             top = Cache.empty(len(self.model.blocks), self.carve)
@@ -81,13 +81,14 @@ class _Ladder:
         point = self._point(0, loss, epoch=1, cache=top)
         if self.carve or self.data.kind == "tokens":
             return point
-        return point | {"validation_score": heads.leave_one_out(self.model, chunks, self.meter)} | self.meter.so_far()
+        left_out = heads.leave_one_out(self.model, chunks, self.examples, self.meter)
+        return point | {"left_out_score": left_out} | self.meter.so_far()
 
     def ahead(self, ground: Point) -> list[int]:
         """The rungs to climb: all within reach where a carve will judge, else the one that the rule names, or none."""
         if self.carve:
             return self.within_reach
-        score, chance = ground["validation_score"], 1 / len(self.data.labels)
+        score, chance = ground.get("left_out_score"), 1 / len(self.data.labels)
         near = score is not None and score - chance >= NEAR * (1 - chance)
         return self.within_reach[:1] if near else self.within_reach[-1:]
 
@@ -145,13 +146,13 @@ class _Ladder:
                 caches[depth] = Cache.empty(depth, self.rows), self.carve and Cache.empty(depth, self.carve)
         return caches
 
-    def _label_names(self) -> list[Batch]:
-        """The names of the classes, read as examples of them: knowledge that a task already gives."""
+    def _with_label_names(self, rows: Encoded) -> Encoded:
+        """The rows, and the names of the classes as further examples of them: knowledge that a task already gives."""
         names = [(name, label) for label, name in enumerate(self.data.labels) if any(map(str.isalpha, name))]
         if self.data.kind != "text" or "label_names" in self.without or not names:
-            return []
+            return rows
         texts, targets = zip(*(names * NAME_COPIES), strict=True)
-        return self._extract(self.model.reader.encode(texts, np.array(targets)), [])
+        return rows.joined(self.model.reader.encode(texts, targets))
 
     def _point(self, rung: int, loss: float, epoch: int, cache: Cache | None) -> Point:
         """The curve's point; `cache` holds what the blocks that are frozen now give for the carve."""

@@ -15,7 +15,7 @@ from lrtl_utils.sweep import read_grid
 
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "image_size": 32, "train_size": 20, "test_limit": 60}
 TUNING = SMALL | {"method": "conventional", "validation_share": 0.2, "learning_rate": [5e-5, 1e-3], "epochs": 1}
-GRID = SMALL | {"method": ["linear_probe", "progressive", "full"], "epochs": 1, "seed": [0, 1, 2]}
+GRID = SMALL | {"method": ["linear_probe", "progressive", "full", "conventional"], "epochs": 1, "seed": [0, 1, 2]}
 
 
 @pytest.fixture(scope="module")
