@@ -16,7 +16,12 @@ BASELINE = "conventional"
 PLANNED = (1e-5, 3e-5, 5e-5)  # the rates of the original plan; *wide* tuning takes the others of its grid too
 TUNED = ("learning_rate", "epochs")
 COSTS = {"flops": "FLOPs", "device_seconds": "seconds", "peak_memory_mib": "memory"}
-AGAINST = {"plan": f"{BASELINE} (plan-tuned)", "wide": f"{BASELINE} (wide-tuned)", "full": "full"}
+AGAINST = {
+    "plan": f"{BASELINE} (plan-tuned)",
+    "wide": f"{BASELINE} (wide-tuned)",
+    "full": "full",
+    "progressive": "progressive",
+}
 
 
 def tuned(results: Path) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
@@ -87,7 +92,7 @@ def _page(frame: pd.DataFrame, environments: Sequence[dict[str, Any]]) -> str:
     names = ("python", "torch", "transformers", "datasets", "timm")
     versions = sorted({", ".join(f"{name} {e[name]}" for name in names) for e in environments})
     about = ["# Benchmark", "", *(f"- {line}" for line in [*machine, *versions]), ""]
-    return "\n".join([*about, frame.to_markdown(index=False), ""])
+    return "\n".join([*about, frame.fillna("").to_markdown(index=False, disable_numparse=True), ""])
 
 
 def _lines(part: pd.DataFrame, settings: dict[str, dict[str, Any]]) -> dict[str, pd.DataFrame]:
@@ -111,7 +116,7 @@ def _compared(lines: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
         bounds = stats.interval(*plots.outcomes(list(group["record"])))
         row = {"line": name, "seeds": len(group), "score": _with_interval(group["score"].mean(), bounds)}
         for title, line in AGAINST.items():
-            row |= _against(group, lines[line], title) if line in lines else {}
+            row |= _against(group, lines[line], title) if line in lines and line != name else {}
         rows.append(row)
     if "linear_probe" in lines:
         rows.append(_floor(lines))
