@@ -31,16 +31,16 @@ def run(work=None, **knobs):
     asked = read_config(knobs)
     data = tasks.load(asked.dataset)
     config = methods.resolve(asked, data)
-    train, carve = tasks.labelled(data, config)
     model, meter = methods.build(config, data, methods.find_weights(config)), CostMeter(config.device)
     training.warm_up(model, config)
     with meter.measure():
+        train, carve = methods.label(model, data, config, meter)
         methods.fit(model, data, train, carve, config, meter=meter, work=work)
     prediction = training.predict(model, data.test, config)
     return config, meter, prediction, answers.evaluate(model, data.test.targets, prediction, data.labels)
 
 
-@pytest.mark.parametrize("method", ["from_scratch", "conventional", "full", "linear_probe"])
+@pytest.mark.parametrize("method", [name for name, row in methods.METHODS.items() if row.needs_model])
 @pytest.mark.parametrize("knobs", [TEXT, TAGS, IMAGE], ids=["text", "tokens", "image"])
 def test_every_method_runs_on_the_card(knobs, method):
     config, meter, prediction, metrics = run(**knobs, method=method)
@@ -49,6 +49,14 @@ def test_every_method_runs_on_the_card(knobs, method):
     assert meter.flops() > 0
     assert np.isfinite(prediction.loss)
     assert 0 <= metrics["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("selection", ["kcenter", "margin"])
+@pytest.mark.parametrize("knobs", [TEXT, TAGS, IMAGE], ids=["text", "tokens", "image"])
+def test_examples_are_selected_on_the_card(knobs, selection):
+    config, meter, *_ = run(**knobs, method="linear_probe", selection=selection)
+    assert config.device == "cuda"
+    assert meter.flops_by_phase()["features"] > 0
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

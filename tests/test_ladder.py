@@ -1,6 +1,8 @@
 """The ladder: what its rungs cost, keep, undo and leave out."""
 
 import copy
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -158,6 +160,32 @@ def test_the_budget_ends_the_climb(everywhere, seconds):
     model, curve, *_ = climbed(**TEXT, budget_seconds=seconds)
     assert [point["rung"] for point in curve] == ([0] if seconds < 1 else [0, 1])
     assert model.frozen == (len(model.blocks) if seconds < 1 else 1 + LAYERS - curve[1]["trained_blocks"])
+
+
+@pytest.mark.parametrize("step", [2, 7])
+def test_an_interrupted_climb_goes_on_where_it_was(everywhere, tmp_path, step):
+    undisturbed, curve, meter, *_ = climbed(**TEXT)
+
+    class Stopping(CostMeter):
+        steps = 0
+
+        def tally(self, phase, shape, times=1):
+            super().tally(phase, shape, times)
+            self.steps += phase.startswith("step")
+            if self.steps == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    data, config, model = built(**TEXT)
+    train, carve = tasks.labelled(data, config)
+    with pytest.raises(training.Interrupted):
+        ladder.climb(model, data, train, carve, config, Stopping(), tmp_path)
+    data, config, model = built(**TEXT)
+    again = CostMeter()
+    resumed = ladder.climb(model, data, train, carve, config, again, tmp_path)
+    assert [point["loss"] for point in resumed] == [point["loss"] for point in curve]
+    assert again.flops() == meter.flops()
+    for ours, theirs in zip(model.state_dict().values(), undisturbed.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_every_piece_can_be_left_out_and_does_something(everywhere):
