@@ -222,20 +222,17 @@ def fit_bitfit(setting: Setting) -> Curve:
 
 
 def fit_lora(setting: Setting) -> Curve:
-    """Low-rank additions to linear layers and 1 × 1 convolutions, with the head (Hu et al. 2022); merged at the end."""
+    """Low-rank additions to linear layers and 1 × 1 convolutions, and the head (Hu et al. 2022)."""
     from peft import LoraConfig, get_peft_model
 
     model = setting.model
     model.fixed_statistics = True
     targets = [name for name, layer in model.named_modules() if _takes_lora(name, layer)]
-    adapted = get_peft_model(
-        model, LoraConfig(r=LORA_RANK, lora_alpha=2 * LORA_RANK, target_modules=targets, modules_to_save=["model.head"])
-    )
-    if getattr(model, "crf", None) is not None:
-        model.crf.requires_grad_(True)
-    curve = _train(setting)
-    adapted.merge_and_unload()
-    return curve
+    # By its full name: `head` alone would also be EfficientNet's `conv_head`.
+    saved = ["model.head"] + ["model.crf"] * (getattr(model, "crf", None) is not None)
+    options = {"target_modules": targets, "modules_to_save": saved}
+    get_peft_model(model, LoraConfig(r=LORA_RANK, lora_alpha=2 * LORA_RANK, **options))
+    return _train(setting)
 
 
 def fit_progressive(setting: Setting) -> Curve:
