@@ -72,7 +72,7 @@ def lora(kind: str, backbone: Backbone, labels: int) -> dict[str, Any]:
 LADDER_RULE = {
     "text": ((64, 0.6, 8, 5), (250, 1.0, 8, 2), (float("inf"), 0.6, 8, 2)),
     "tokens": ((float("inf"), 1.0, 8, 6),),
-    "image": ((float("inf"), 0.3, 16, 3),),
+    "image": ((float("inf"), 0.3, 16, 2),),
 }
 
 
