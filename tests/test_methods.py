@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from checkpoints import LAYERS
 
-from lrtl_utils import answers, methods, models, runs, tasks, training
+from lrtl_utils import answers, ladder, methods, models, runs, tasks, training
 from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.cost import CostMeter
 from lrtl_utils.sources import Source
@@ -89,7 +89,8 @@ def test_conventional_pads_all_texts_and_pools_as_the_architecture_does(mirror, 
 
 @pytest.mark.parametrize("method", ADAPTING)
 @pytest.mark.parametrize(("model", "kind"), MIRRORED)
-def test_every_model_is_trained_by_every_method(mirror, model, kind, method):
+def test_every_model_is_trained_by_every_method(mirror, monkeypatch, model, kind, method):
+    monkeypatch.setattr(ladder, "LEAST_LABELS", dict.fromkeys(ladder.LEAST_LABELS, (1, 10**9)))  # let it climb
     done = run(dataset=DATASET[kind], model=model, method=method, train_size=20)
     net = done.model
     assert all(math.isfinite(point["loss"]) for point in done.curve)
