@@ -42,11 +42,11 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and run none.")] = False,
 ) -> None:
     """Run every cell of a grid that has no record yet."""
-    from lrtl_utils import runs
+    from lrtl_utils import grids, runs
     from lrtl_utils import sweep as sweeps
 
-    configs = sweeps.read_grid(grid)
-    cells = sweeps.plan(configs)
+    configs = grids.read_grid(grid)
+    cells = grids.plan(configs)
     print(f"{len(configs)} cells", f"{len(cells)} cells after clamping", sep="\n")
     if dry_run:
         folder = runs.results_folder(results)
@@ -77,13 +77,13 @@ def bench(
 ) -> None:
     """Tune `conventional`, run every method beside it, and write the table; resumes."""
     from lrtl_utils import bench as benches
-    from lrtl_utils import runs
+    from lrtl_utils import grids, runs
     from lrtl_utils import sweep as sweeps
 
     folder = runs.results_folder(results)
     if not table_only:
-        sweeps.sweep(sweeps.plan(sweeps.read_grid(tuning)), results, report=_print_now)
-        sweeps.sweep(benches.cells(sweeps.read_grid(grid), benches.tuned(folder)), results, report=_print_now)
+        sweeps.sweep(grids.plan(grids.read_grid(tuning)), results, report=_print_now)
+        sweeps.sweep(benches.cells(grids.read_grid(grid), benches.tuned(folder)), results, report=_print_now)
     print(benches.write_table(folder))
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from lrtl_utils import plots, runs, stats
 from lrtl_utils.config import InputError, RunConfig
-from lrtl_utils.sweep import Cell, plan
+from lrtl_utils.grids import Cell, plan
 
 BASELINE = "conventional"
 PLANNED = (1e-5, 3e-5, 5e-5)  # the rates of the original plan; *wide* tuning takes the others of its grid too

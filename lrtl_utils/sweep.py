@@ -1,6 +1,5 @@
-"""A grid of runs: read, checked whole, then each cell in a process of its own."""
+"""A grid of runs, each cell in a process of its own."""
 
-import itertools
 import multiprocessing
 import os
 import signal
@@ -13,33 +12,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lrtl_utils import kernels, notebooks, runs, tasks
-from lrtl_utils.config import InputError, RunConfig, read_config, require_name
-
-NOTEBOOK_OF = {"text": "text_classification", "image": "image_classification", "tokens": "named_entity_recognition"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a grid, resolved."""
-
-    notebook: str
-    asked: RunConfig
-    config: RunConfig
-    identity: str
-
-    def path(self, results: Path) -> Path:
-        """Where its record lies."""
-        return runs.record_path(results, self.config.dataset, self.identity)
-
-    def __str__(self) -> str:
-        size = next(name for name in ("shots", "train_size", "data_fraction") if getattr(self.config, name) is not None)
-        return (
-            f"{self.config.dataset} {self.config.model} {self.config.method} {size}={getattr(self.config, size)} "
-            f"seed={self.config.seed}"
-        )
+from lrtl_utils import kernels, notebooks, runs
+from lrtl_utils.config import InputError
+from lrtl_utils.grids import Cell
 
 
 @dataclass
@@ -55,39 +30,6 @@ class Outcome:
 class _Running:
     cell: Cell
     started: float
-
-
-def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
-    """The cells of a grid file, as (notebook, config): fixed values, lists that multiply, `blocks` that share the rest.
-
-    `InputError` names the first thing that is wrong anywhere in it.
-    """
-    path = Path(path)
-    try:
-        grid = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not plain YAML: {' '.join(str(error).split())}.") from None
-    if not isinstance(grid, Mapping):
-        raise InputError(f"{path} is not a mapping of parameters to values.")
-    shared = {key: value for key, value in grid.items() if key != "blocks"}
-    blocks = grid.get("blocks", {"all": {}})
-    if not isinstance(blocks, Mapping) or not all(isinstance(block, Mapping) for block in blocks.values()):
-        raise InputError(f"{path}: `blocks` names groups of parameters, each a mapping.")
-    cells = [cell for name, block in blocks.items() for cell in _cells(f"{path.name}, {name}", shared | dict(block))]
-    if not cells:
-        raise InputError(f"{path} has no cell: a list in it is empty.")
-    return cells
-
-
-def plan(grid: list[tuple[str, RunConfig]]) -> list[Cell]:
-    """The distinct cells of a grid, resolved; those that clamping made one are there once."""
-    distinct: dict[str, Cell] = {}
-    for notebook, asked in grid:
-        cell = Cell(notebook, asked, *notebooks.locate(asked))
-        distinct.setdefault(cell.identity, cell)
-    return list(distinct.values())
 
 
 def sweep(
@@ -132,24 +74,6 @@ def sweep(
         for number, handler in before.items():
             signal.signal(number, handler)
     return outcome
-
-
-def _cells(place: str, values: Mapping[str, Any]) -> list[tuple[str, RunConfig]]:
-    for name in values:
-        require_name(f"parameter ({place})", name, {*RunConfig.model_fields, "notebook"})
-    lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
-    cells = []
-    for combination in itertools.product(*lists.values()):
-        cell = dict(zip(lists, combination, strict=True))
-        notebook = cell.pop("notebook", None)
-        try:
-            config = read_config(cell)
-            require_name("dataset", config.dataset, tasks.TASKS)
-            notebook = notebook or NOTEBOOK_OF[tasks.TASKS[config.dataset].kind]
-            cells.append((notebook, notebooks.read_parameters(notebook, config.model_dump())))
-        except InputError as error:
-            raise InputError(f"{place}: {error}") from None
-    return cells
 
 
 def _cores() -> int:

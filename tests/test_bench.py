@@ -11,7 +11,7 @@ import yaml
 
 from lrtl_utils import bench, runs
 from lrtl_utils.config import ROOT, InputError
-from lrtl_utils.sweep import read_grid
+from lrtl_utils.grids import read_grid
 
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "image_size": 32, "train_size": 20, "test_limit": 60}
 TUNING = SMALL | {"method": "conventional", "validation_share": 0.2, "learning_rate": [5e-5, 1e-3], "epochs": 1}

@@ -15,7 +15,8 @@ FLOORS = [
     {"ladder", "selection"},
     {"methods"},
     {"notebooks", "plots"},
-    {"sweep", "doctor"},
+    {"grids", "doctor"},
+    {"sweep"},
     {"bench"},
     {"__main__"},
 ]

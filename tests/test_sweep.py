@@ -12,7 +12,8 @@ import yaml
 
 from lrtl_utils import notebooks, runs
 from lrtl_utils.config import ROOT, InputError
-from lrtl_utils.sweep import plan, read_grid, sweep
+from lrtl_utils.grids import plan, read_grid
+from lrtl_utils.sweep import sweep
 
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
 

@@ -1,0 +1,94 @@
+"""A grid of runs: read and checked whole, then resolved into distinct cells."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lrtl_utils import notebooks, runs, tasks
+from lrtl_utils.config import InputError, RunConfig, read_config, require_name
+
+NOTEBOOK_OF = {"text": "text_classification", "image": "image_classification", "tokens": "named_entity_recognition"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid, resolved."""
+
+    notebook: str
+    asked: RunConfig
+    config: RunConfig
+    identity: str
+
+    def path(self, results: Path) -> Path:
+        """Where its record lies."""
+        return runs.record_path(results, self.config.dataset, self.identity)
+
+    def __str__(self) -> str:
+        size = next(name for name in ("shots", "train_size", "data_fraction") if getattr(self.config, name) is not None)
+        return (
+            f"{self.config.dataset} {self.config.model} {self.config.method} {size}={getattr(self.config, size)} "
+            f"seed={self.config.seed}"
+        )
+
+
+def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
+    """The cells of a grid file, as (notebook, config): fixed values, lists that multiply, `blocks` that share the rest.
+
+    `extends` names a grid beside it whose values stand wherever the file has none of its own. `InputError` names the
+    first thing that is wrong anywhere in it.
+    """
+    path = Path(path)
+    grid = _read(path)
+    base = grid.pop("extends", None)
+    grid = (_read(path.parent / str(base)) if base else {}) | grid
+    shared = {key: value for key, value in grid.items() if key != "blocks"}
+    blocks = grid.get("blocks", {"all": {}})
+    if not isinstance(blocks, Mapping) or not all(isinstance(block, Mapping) for block in blocks.values()):
+        raise InputError(f"{path}: `blocks` names groups of parameters, each a mapping.")
+    cells = [cell for name, block in blocks.items() for cell in _cells(f"{path.name}, {name}", shared | dict(block))]
+    if not cells:
+        raise InputError(f"{path} has no cell: a list in it is empty.")
+    return cells
+
+
+def plan(grid: list[tuple[str, RunConfig]]) -> list[Cell]:
+    """The distinct cells of a grid, resolved; those that clamping made one are there once."""
+    distinct: dict[str, Cell] = {}
+    for notebook, asked in grid:
+        cell = Cell(notebook, asked, *notebooks.locate(asked))
+        distinct.setdefault(cell.identity, cell)
+    return list(distinct.values())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        grid = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not plain YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(grid, Mapping):
+        raise InputError(f"{path} is not a mapping of parameters to values.")
+    return dict(grid)
+
+
+def _cells(place: str, values: Mapping[str, Any]) -> list[tuple[str, RunConfig]]:
+    for name in values:
+        require_name(f"parameter ({place})", name, {*RunConfig.model_fields, "notebook"})
+    lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
+    cells = []
+    for combination in itertools.product(*lists.values()):
+        cell = dict(zip(lists, combination, strict=True))
+        notebook = cell.pop("notebook", None)
+        try:
+            config = read_config(cell)
+            require_name("dataset", config.dataset, tasks.TASKS)
+            notebook = notebook or NOTEBOOK_OF[tasks.TASKS[config.dataset].kind]
+            cells.append((notebook, notebooks.read_parameters(notebook, config.model_dump())))
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
+    return cells
