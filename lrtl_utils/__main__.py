@@ -1,8 +1,11 @@
 """The command line: `python -m lrtl_utils VERB`."""
 
+import os
 import sys
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,18 +36,50 @@ def run(
     print(path)
 
 
+class Engine(StrEnum):
+    """Who starts the workers of a sweep."""
+
+    local = "local"
+    dask = "dask"
+    slurm = "slurm"
+
+
+class OnOom(StrEnum):
+    """What becomes of a cell that ran out of memory."""
+
+    fail = "fail"
+    halve = "halve"
+
+
 @app.command()
 def sweep(
     grid: Annotated[Path, typer.Argument(help="A YAML grid: notebooks/grids/demo.yaml.")],
     results: Results = Path("results/local"),
     workers: Annotated[int, typer.Option(min=1, help="Cells at a time; the cores are divided among them.")] = 1,
     deadline: Annotated[float | None, typer.Option(min=1, help="Seconds after which a cell is ended.")] = None,
+    memory_limit: Annotated[
+        float | None, typer.Option(min=1, help="MiB of resident memory past which a cell is ended.")
+    ] = None,
+    on_oom: Annotated[OnOom, typer.Option(help="Out of memory: fail, or halve the batch and accumulate.")] = OnOom.fail,
+    engine: Annotated[Engine, typer.Option(help="Who starts the workers.")] = Engine.local,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler; without, one is started.")] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option(help="name=value for dask-jobqueue (cores, memory, …); may be repeated.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and run none.")] = False,
 ) -> None:
     """Run every cell of a grid that has no record yet."""
-    from lrtl_utils import grids, runs
+    from lrtl_utils import engines, grids, runs
     from lrtl_utils import sweep as sweeps
 
+    job = _slurm_parameters(slurm or [])
+    if (job and engine != Engine.slurm) or (scheduler and engine != Engine.dask):
+        raise InputError("--slurm goes with --engine slurm, and --scheduler with --engine dask.")
+    start = {
+        Engine.local: engines.local,
+        Engine.dask: partial(engines.dask, address=scheduler),
+        Engine.slurm: partial(engines.slurm, parameters=job),
+    }[engine]
     configs = grids.read_grid(grid)
     cells = grids.plan(configs)
     print(f"{len(configs)} cells", f"{len(cells)} cells after clamping", sep="\n")
@@ -52,16 +87,45 @@ def sweep(
         folder = runs.results_folder(results)
         for cell in cells:
             print(cell.identity, "done" if runs.is_completed(cell.path(folder)) else "to run", cell)
+        if engine == Engine.slurm:
+            print(engines.job_script(job))
         return
     try:
-        outcome = sweeps.sweep(cells, results, workers=workers, deadline_seconds=deadline, report=_print_now)
+        outcome = sweeps.sweep(
+            cells,
+            results,
+            workers=workers,
+            deadline_seconds=deadline,
+            memory_limit_mib=memory_limit,
+            on_oom=on_oom.value,
+            engine=start,
+            report=_print_now,
+        )
     except KeyboardInterrupt:
         _complain("Interrupted; the same command goes on with the cells that are left.", code=130)
-    print(f"{outcome.completed} completed, {outcome.found} already done, {len(outcome.failed)} failed")
+    overhead = sweeps.overhead_seconds(cells, results)
+    if outcome.completed and overhead is not None:
+        print(f"overhead: {overhead:.1f} s a cell beyond its clocked work (median)")
+    left = f", {outcome.left} left undone" if outcome.left else ""
+    print(f"{outcome.completed} completed, {outcome.found} already done, {len(outcome.failed)} failed{left}")
     for cell, reason in outcome.failed:
         print(f"failed: {cell}: {reason}", file=sys.stderr)
-    if outcome.failed:
+    if outcome.failed or outcome.left:
         raise typer.Exit(1)
+
+
+@app.command(hidden=True)
+def work(
+    file: Annotated[Path, typer.Argument(help="The plan of a sweep.")],
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    gpu: Annotated[str | None, typer.Option()] = None,
+) -> None:
+    """Claim and run cells of a plan until none is left or standard input closes: what an engine starts elsewhere."""
+    from multiprocessing.connection import Connection
+
+    from lrtl_utils import workers
+
+    workers.work(file, workers.Slot(threads, gpu), Connection(os.dup(sys.stdin.fileno()), writable=False))
 
 
 @app.command()
@@ -111,10 +175,20 @@ def doctor() -> None:
         print(line)
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _slurm_parameters(pairs: list[str]) -> dict[str, Any]:
+    """Parameters of dask-jobqueue; a name that is given more than once is a list."""
+    values: dict[str, list[str]] = {}
+    for text in pairs:
+        name, value = _pair(text, "--slurm")
+        values.setdefault(name, []).append(value)
+    lists = {"job_extra_directives", "job_script_prologue", "job_directives_skip"}
+    return {name: given if name in lists else given[-1] for name, given in values.items()}
+
+
+def _pair(text: str, option: str = "-p") -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator:
-        raise InputError(f"-p {text} has no '='; write -p name=value.")
+        raise InputError(f"{option} {text} has no '='; write {option} name=value.")
     return name, value
 
 

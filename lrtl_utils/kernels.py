@@ -17,7 +17,7 @@ IMPORTED = [
     "lrtl_utils.heads",
     "lrtl_utils.notebooks",
     "lrtl_utils.plots",
-    "lrtl_utils.sweep",
+    "lrtl_utils.workers",
     "lrtl_utils.training",
     "pyarrow.parquet",
     "seqeval.metrics",

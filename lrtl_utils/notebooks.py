@@ -18,6 +18,9 @@ from lrtl_utils.config import ROOT, InputError, RunConfig, read_config, require_
 
 FOLDER = ROOT / "notebooks"
 TERMINATION_SECONDS = 20.0  # a kernel's to write its checkpoint
+OUT_OF_MEMORY = "out of memory"  # how the reason of a run begins that would want a smaller batch
+_MEMORY_ERRORS = ("OutOfMemoryError", "MemoryError")  # of CUDA and of Python; torch on a CPU only words it
+_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "bad_alloc", "unable to mmap")
 
 
 class RunFailed(RuntimeError):
@@ -112,10 +115,17 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
                     config=Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}}),
                 )
         except papermill.PapermillExecutionError as error:
-            return f"{error.ename}: {error.evalue}" if error.ename != "InputError" else error.evalue
+            return _reason(error.ename, error.evalue)
         except RuntimeError as error:  # the kernel did not start, or died: killed, or out of memory
             return f"the kernel ended before the notebook did: {error}"
     return None
+
+
+def _reason(name: str, value: str) -> str:
+    """Why a notebook ended, by the name and the words of its error."""
+    if name in _MEMORY_ERRORS or any(words in value for words in _MEMORY_WORDS):
+        return f"{OUT_OF_MEMORY}: {' '.join(value.split()) or name}"
+    return value if name == "InputError" else f"{name}: {value}"
 
 
 @lru_cache

@@ -1,5 +1,6 @@
 """The record of a run: one JSON file, written atomically, checked when read."""
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+ASKED_FILE = "asked.json"  # in a run's work folder: what was planned where a sweep runs something smaller in its place
 
 
 class RunRecord(BaseModel):
@@ -87,11 +89,13 @@ def completed(
 ) -> Path:
     """Write the record of a completed run, and delete its progress and checkpoint; returns the record's path."""
     elapsed = time.time() - _process_start()
+    planned = work_folder(results_folder(results), identity) / ASKED_FILE
     cost = cost | {"overhead_seconds": elapsed - cost["device_seconds"] - cost["predict_seconds"]}
+    in_place_of = json.loads(planned.read_text()) if planned.is_file() else {}
     record = {
         "status": "completed",
         "error": None,
-        "config": config.model_dump() | {"asked": changed(asked, config)},
+        "config": config.model_dump() | {"asked": changed(asked, config) | in_place_of},
         "data": data,
         "metrics": metrics,
         "validation": validation,
@@ -104,8 +108,13 @@ def completed(
 
 
 def failed(results: str | Path, identity: str, config: RunConfig, asked: RunConfig, error: str, started: float) -> Path:
-    """Write the record of a run that did not complete, with the cost its progress file tells; keeps its checkpoint."""
+    """Write the record of a run that did not complete, with the cost its progress file tells; keeps its checkpoint.
+
+    A record that says completed stays.
+    """
     results = results_folder(results)
+    if is_completed(path := record_path(results, config.dataset, identity)):
+        return path
     progress = work_folder(results, identity) / "progress.json"
     spent = json.loads(progress.read_text()) if progress.is_file() else {"device_seconds": 0.0}
     record = {
@@ -144,15 +153,21 @@ def read(path: Path) -> dict[str, Any]:
     return {"schema": schema} | record | {"checksum": checksum}
 
 
-def is_completed(path: Path) -> bool:
-    """Whether a valid record of a completed run lies there. One that cannot be read is quarantined, not deleted."""
+def readable(path: Path) -> dict[str, Any] | None:
+    """The record that lies there, or None. One that cannot be read is quarantined, not deleted."""
     if not path.is_file():
-        return False
+        return None
     try:
-        return read(path)["status"] == "completed"
+        return read(path)
     except InputError:
         quarantine(path)
-        return False
+        return None
+
+
+def is_completed(path: Path) -> bool:
+    """Whether a valid record of a completed run lies there."""
+    record = readable(path)
+    return record is not None and record["status"] == "completed"
 
 
 def quarantine(path: Path) -> Path:
@@ -160,7 +175,8 @@ def quarantine(path: Path) -> Path:
     folder = path.parents[2] / "quarantine"
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{path.stem}-{time.time_ns()}.json"
-    path.rename(target)
+    with contextlib.suppress(FileNotFoundError):  # another worker moved it first
+        path.rename(target)
     return target
 
 

@@ -8,7 +8,7 @@ from lrtl_utils.config import ROOT
 
 FLOORS = [
     {"config"},  # the ground: everybody may import it
-    {"sampling", "metrics", "cost", "stats"},
+    {"sampling", "metrics", "cost", "stats", "claims"},
     {"kernels", "sources", "runs", "batches", "networks", "answers", "heads"},
     {"tasks", "models", "caches"},
     {"training", "defaults"},
@@ -16,13 +16,15 @@ FLOORS = [
     {"methods"},
     {"notebooks", "plots"},
     {"grids", "doctor"},
+    {"workers"},
+    {"engines"},
     {"sweep"},
     {"bench"},
     {"__main__"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(path for path in (ROOT / "lrtl_utils").glob("*.py") if path.stem != "__init__")
-LIGHT = ("config", "sources", "runs", "tasks", "models", "methods", "sweep", "__main__")
+LIGHT = ("config", "sources", "runs", "tasks", "models", "methods", "grids", "sweep", "__main__")
 HEAVY = ("torch", "transformers", "timm", "datasets")
 
 
