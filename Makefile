@@ -29,6 +29,9 @@ test: lint ## Lint, pytest, and nbval over every notebook
 slow: .venv/installed ## The tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
 
+faults: .venv/installed ## Kill, fill and cut short what runs, for LRTL_FAULT_MINUTES (20)
+	$(BIN)/python -m pytest -q -m faults tests/test_faults.py
+
 gpu: .venv/installed ## The tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu
 
@@ -55,4 +58,4 @@ clean: ## Remove what a test or a build left; results and .venv stay
 	rm -rf .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help install demo test slow gpu lint study bench lab clean
+.PHONY: help install demo test slow faults gpu lint study bench lab clean

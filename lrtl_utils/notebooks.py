@@ -115,13 +115,13 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
                     config=Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}}),
                 )
         except papermill.PapermillExecutionError as error:
-            return _reason(error.ename, error.evalue)
+            return explain(error.ename, error.evalue)
         except RuntimeError as error:  # the kernel did not start, or died: killed, or out of memory
             return f"the kernel ended before the notebook did: {error}"
     return None
 
 
-def _reason(name: str, value: str) -> str:
+def explain(name: str, value: str) -> str:
     """Why a notebook ended, by the name and the words of its error."""
     if name in _MEMORY_ERRORS or any(words in value for words in _MEMORY_WORDS):
         return f"{OUT_OF_MEMORY}: {' '.join(value.split()) or name}"

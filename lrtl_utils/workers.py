@@ -317,12 +317,14 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _resident_mib(pid: int) -> float:
+    """What the family holds, a page that several share counted once among them (on Linux; elsewhere not at all)."""
     total = 0
     for member in _family(pid):
         try:
-            total += member.memory_info().rss
+            held = member.memory_full_info()
         except psutil.NoSuchProcess:
             continue
+        total += getattr(held, "pss", held.uss)
     return total / 2**20
 
 
