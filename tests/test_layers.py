@@ -16,13 +16,14 @@ FLOORS = [
     {"methods"},
     {"notebooks", "plots"},
     {"grids", "doctor"},
-    {"sweep"},
-    {"bench"},
+    {"sweep", "strategies"},
+    {"bench", "search"},
+    {"replay"},
     {"__main__"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(path for path in (ROOT / "lrtl_utils").glob("*.py") if path.stem != "__init__")
-LIGHT = ("config", "sources", "runs", "tasks", "models", "methods", "sweep", "__main__")
+LIGHT = ("config", "sources", "runs", "tasks", "models", "methods", "sweep", "search", "__main__")
 HEAVY = ("torch", "transformers", "timm", "datasets")
 
 
