@@ -83,6 +83,8 @@ def search(
     from lrtl_utils import search as searches
     from lrtl_utils import strategies
 
+    if fidelity and not (halving or replay):
+        raise InputError("--fidelity goes with --halving or --replay.")
     settings = strategies.read_space(space)
     if replay:
         path = replays.write_table(settings, results, seeds=replay, keep=halving or 3, fidelity=fidelity)

@@ -29,7 +29,8 @@ def write_table(space: Space, results: str | Path, *, seeds: int, keep: int, fid
     if fidelity or strategies.fidelities(space):
         fidelity = strategies.find_fidelity(space, fidelity)
     spent = replay(space, grid, seeds=seeds, keep=keep, fidelity=fidelity)
-    records = [runs.read(cell.path(results)) for one in space.combinations for cell in one.cells]
+    paths = [cell.path(results) for one in space.combinations for cell in one.cells]
+    records = [runs.read(path) for path in paths if path.is_file()]  # where a seed failed, others may have none
     text = "\n".join([*_about(space, grid, _near(space, grid, fidelity), records, seeds), _table(spent, grid), ""])
     path = results / "search.md"
     runs.write_atomically(path, lambda stream: stream.write(text.encode()))
@@ -67,17 +68,20 @@ def _near(space: Space, grid: Sequence[Result], fidelity: str | None) -> set[int
 def _samplers(space: Space, keep: int, fidelity: str | None) -> dict[str, Callable[[int], Strategy]]:
     """By their names, those that the space is fit for; where labels are the fidelity, only halving can compare.
 
-    Halving goes on with fresh arms, bracket after bracket, so that it reaches the target in the end as the others do.
+    Halving goes on with fresh arms, bracket after bracket, and with what it dropped after them.
     """
     samplers: dict[str, Callable[[int], Strategy]] = {}
     if fidelity not in LABELS:
         samplers["TPE"] = lambda seed: strategies.tpe(space, seed, {}, len(space.combinations))
     if fidelity:
-        size = strategies.bracket_size(space, fidelity, keep)
-        samplers[f"halving over {fidelity}, 1/{keep} kept"] = lambda seed: strategies.halving(
-            strategies.brackets(strategies.arms(space, seed, fidelity), size), keep
-        )
+        samplers[f"halving over {fidelity}, 1/{keep} kept"] = lambda seed: _halving(space, seed, fidelity, keep)
     return samplers | {"random order": lambda seed: strategies.random_order(space, seed)}
+
+
+def _halving(space: Space, seed: int, fidelity: str, keep: int) -> Strategy:
+    arms, size = strategies.arms(space, seed, fidelity), strategies.bracket_size(space, fidelity, keep)
+    yield from strategies.halving([arms[start : start + size] for start in range(0, len(arms), size)], keep)
+    yield from strategies.random_order(space, seed)
 
 
 def _about(

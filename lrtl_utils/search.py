@@ -73,7 +73,7 @@ def search(
     deadline_seconds: float | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Try settings of the space, by the sampler `sampler`: for TPE `trials` of them, for halving those to start with.
+    """Try settings of the space: by TPE `trials` of them, by halving so many at the lowest rung.
 
     Their cells run as a sweep's do, and one with a record is not run again, whether a search or a grid made it: a
     search that was killed goes on where it was when it is called again. TPE is told first what is recorded already.
@@ -92,9 +92,10 @@ def search(
         nonlocal in_cells
         entered = time.monotonic()
         chosen = [space.combinations[at] for at in positions]
-        cells = [cell for one in chosen if recorded(one, results) is None for cell in one.cells]
+        cells = {cell.identity: cell for one in chosen if recorded(one, results) is None for cell in one.cells}
         if cells:
-            sweep(cells, results, workers=workers, deadline_seconds=deadline_seconds, report=lambda line: None)
+            tell = report if len(positions) > 1 else lambda line: None  # of a single trial its own line says enough
+            sweep([*cells.values()], results, workers=workers, deadline_seconds=deadline_seconds, report=tell)
         in_cells += time.monotonic() - entered
         return [_found(one, results) for one in chosen]
 

@@ -26,9 +26,6 @@ class Combination:
     values: dict[str, Any]
     cells: tuple[Cell, ...]
 
-    def __str__(self) -> str:
-        return " ".join(f"{name}={value}" for name, value in self.values.items()) or "the only setting"
-
 
 @dataclass(frozen=True)
 class Space:
@@ -149,7 +146,7 @@ def tpe(space: Space, seed: int, known: Mapping[int, float | None], trials: int,
         trials -= len(fresh)
 
 
-def halving(brackets: Sequence[Sequence[Sequence[int]]], keep: int) -> Strategy:
+def halving(brackets: Sequence[Sequence[tuple[int, ...]]], keep: int) -> Strategy:
     """Successive halving (Jamieson & Talwalkar 2016), bracket after bracket of `arms`.
 
     A bracket measures its arms at the lowest rung, and the best 1/`keep` of them, rounded down but at least one, at
@@ -183,11 +180,6 @@ def arms(space: Space, seed: int, fidelity: str) -> list[tuple[int, ...]]:
     climbs = list(dict.fromkeys(tuple(arm[rung] for rung in rungs) for arm in positions.values()))
     order = np.random.default_rng(derived_seed(seed, "search")).permutation(len(climbs))
     return [climbs[at] for at in order]
-
-
-def brackets(arms: Sequence[tuple[int, ...]], size: int) -> list[Sequence[tuple[int, ...]]]:
-    """The arms in their order, `size` at a time."""
-    return [arms[start : start + size] for start in range(0, len(arms), size)]
 
 
 def random_order(space: Space, seed: int) -> Strategy:
