@@ -17,6 +17,7 @@ from lrtl_utils.sweep import sweep
 
 LEAST_TRIALS = 10
 COSTS = ("device_seconds", "flops")
+AT_ONCE = {"at_once": 1}  # follows from the workers, of which a later call may have others
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def search(
         runs.write_atomically(path, lambda stream: stream.write(text.encode()))
 
     save()
-    strategy = _strategy(space, sampler, record["known"], trials or default_trials(space, sampler))
+    strategy = _strategy(space, record["sampler"], record["known"], trials or default_trials(space, sampler))
     for at, result in follow(strategy, measure):
         _add_trial(record, space.combinations[at], result, counts=at in judged)
         save()
@@ -162,8 +163,8 @@ def _strategy(space: Space, sampler: dict[str, Any], known: Sequence[dict[str, A
 def _begin(path: Path, space: Space, sampler: dict[str, Any], results: Path) -> dict[str, Any]:
     """The search's record before its first trial.
 
-    What was known then is taken from an earlier call of the same search, so that its own trials are asked for again in
-    the same order, and found done.
+    What was known then, and how many trials were asked for at once, is taken from an earlier call of the same search,
+    so that its own trials are asked for again in the same order, and found done.
     """
     ids = [cell.identity for one in space.combinations for cell in one.cells]
     about = {
@@ -179,7 +180,7 @@ def _begin(path: Path, space: Space, sampler: dict[str, Any], results: Path) -> 
     record = {
         "schema": 1,
         "space": about,
-        "sampler": sampler,
+        "sampler": earlier["sampler"] if earlier else sampler,
         "versions": {"python": platform.python_version(), "optuna": version("optuna")},
         "known": known,
         "trials": [],
@@ -194,7 +195,8 @@ def _earlier(path: Path, about: dict[str, Any], sampler: dict[str, Any]) -> dict
     """The record of an earlier call of the same search; one that cannot be read is as good as none."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return record if (record["space"], record["sampler"]) == (about, sampler) else None
+        same = record["space"] == about and record["sampler"] | AT_ONCE == sampler | AT_ONCE
+        return record if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
