@@ -129,6 +129,46 @@ def work(
 
 
 @app.command()
+def search(
+    space: Annotated[Path, typer.Argument(help="A YAML grid whose lists are the choices.")],
+    results: Results = Path("results/local"),
+    trials: Annotated[int | None, typer.Option(min=1, help="Settings to try; with --halving, to start with.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The search's; those of the runs are averaged.")] = 0,
+    halving: Annotated[
+        int | None, typer.Option(min=2, help="Successive halving, one in so many kept; else TPE.")
+    ] = None,
+    fidelity: Annotated[str | None, typer.Option(help="What halving raises: epochs (default), train_size.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Cells at a time; the cores are divided among them.")] = 1,
+    deadline: Annotated[float | None, typer.Option(min=1, help="Seconds after which a cell is ended.")] = None,
+    replay: Annotated[int | None, typer.Option(min=1, help="Run nothing: so many searches of a recorded grid.")] = None,
+) -> None:
+    """Look for the best setting of a grid by trying few: TPE, or successive halving; resumes."""
+    from lrtl_utils import replay as replays
+    from lrtl_utils import search as searches
+    from lrtl_utils import strategies
+
+    if fidelity and not (halving or replay):
+        raise InputError("--fidelity goes with --halving or --replay.")
+    settings = strategies.read_space(space)
+    if replay:
+        path = replays.write_table(settings, results, seeds=replay, keep=halving or 3, fidelity=fidelity)
+        print(path.read_text(), path, sep="\n")
+        return
+    seeds = len(settings.combinations[0].cells)
+    sampler = searches.choose_sampler(
+        settings, seed=seed, keep=halving, fidelity=fidelity, at_once=max(1, workers // seeds)
+    )
+    options = {"trials": trials, "workers": workers, "deadline_seconds": deadline, "report": _print_now}
+    try:
+        record = searches.search(settings, results, sampler, **options)
+    except KeyboardInterrupt:
+        _complain("Interrupted; the same command goes on with the trials that are left.", code=130)
+    print(*searches.summary(record), sep="\n")
+    if record["best"] is None:
+        raise typer.Exit(1)
+
+
+@app.command()
 def bench(
     grid: Annotated[Path, typer.Argument(help="The benchmark's grid.")] = Path("notebooks/grids/bench.yaml"),
     tuning: Annotated[Path, typer.Option(help="The grid that tunes `conventional`, run first.")] = Path(

@@ -18,13 +18,14 @@ FLOORS = [
     {"grids", "doctor"},
     {"workers"},
     {"engines"},
-    {"sweep"},
-    {"bench"},
+    {"sweep", "strategies"},
+    {"bench", "search"},
+    {"replay"},
     {"__main__"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(path for path in (ROOT / "lrtl_utils").glob("*.py") if path.stem != "__init__")
-LIGHT = ("config", "sources", "runs", "tasks", "models", "methods", "grids", "sweep", "__main__")
+LIGHT = ("config", "sources", "runs", "tasks", "models", "methods", "grids", "sweep", "search", "__main__")
 HEAVY = ("torch", "transformers", "timm", "datasets")
 
 
