@@ -209,7 +209,7 @@ def _known(space: Space, results: Path) -> list[dict[str, Any]]:
 def _found(combination: Combination, results: Path) -> Result:
     result = recorded(combination, results)
     if result is None:
-        raise InputError(f"{words(combination.values)} is being run by another sweep; call the search again after it.")
+        raise InputError(f"{words(combination.values)} was left undone; call the search again.")
     return result
 
 
