@@ -1,16 +1,18 @@
 """The command line: `python -m lrtl_utils VERB`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lrtl_utils.config import InputError
+from lrtl_utils.config import InputError, printable
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
 Results = Annotated[Path, typer.Option(help="Folder of records; relative to the repository's root.")]
+Folder = Annotated[Path, typer.Argument(help="Folder of records; relative to the repository's root.")]
 
 
 @app.command()
@@ -103,6 +105,29 @@ def summary(results: Results = Path("results/local")) -> None:
 
 
 @app.command()
+def status(results: Folder = Path("results/local")) -> None:
+    """Say how a sweep stands, from its folder alone: on this machine or another, while it runs or after."""
+    from lrtl_utils import runs, watch
+
+    for line in watch.status(runs.results_folder(results)):
+        _print_now(line)
+
+
+@app.command()
+def verify(results: Folder = Path("results/local")) -> None:
+    """Check every record of a folder: schema, checksum, config hash, protocol; a line for each that fails."""
+    from lrtl_utils import runs
+    from lrtl_utils import verify as verifying
+
+    os.environ["HF_HUB_OFFLINE"] = "1"  # data that are here are looked at; none are fetched
+    report = verifying.verify(runs.results_folder(results))
+    for line in report.lines():
+        _print_now(line)
+    if report.faults:
+        raise typer.Exit(1)
+
+
+@app.command()
 def doctor() -> None:
     """Say what this machine has, and for each data set and model where it would come from, or what is missing."""
     from lrtl_utils import doctor as doctors
@@ -119,11 +144,11 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _print_now(line: str) -> None:
-    print(line, flush=True)
+    print(printable(line), flush=True)
 
 
 def _complain(sentence: str, code: int) -> None:
-    print(sentence, file=sys.stderr)
+    print(printable(sentence), file=sys.stderr)
     raise SystemExit(code)
 
 
