@@ -120,8 +120,9 @@ def verify(results: Folder = Path("results/local")) -> None:
     from lrtl_utils import verify as verifying
 
     os.environ["HF_HUB_OFFLINE"] = "1"  # data that are here are looked at; none are fetched
-    report = verifying.verify(runs.results_folder(results))
-    for line in report.lines():
+    folder = runs.results_folder(results)
+    report = verifying.verify(folder)
+    for line in report.lines() if report.records else [f"There are no records below {folder / 'runs'}."]:
         _print_now(line)
     if report.faults:
         raise typer.Exit(1)

@@ -1,6 +1,5 @@
 """How a sweep stands, seen from outside: from records and claims alone, so on any machine that has the folder."""
 
-import json
 import statistics
 import sys
 import time
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from lrtl_utils import checks, claims, runs
 from lrtl_utils.config import InputError, printable
@@ -19,16 +18,22 @@ PLAIN_SECONDS = 5.0  # at least, between two plain lines
 SHOWN = 10  # failures and unreadable files that are named
 
 
+class Progress(BaseModel):
+    """What a run has told of itself, see `runs.write_progress`."""
+
+    device_seconds: float = Field(ge=0, allow_inf_nan=False)
+    epoch: int = Field(ge=0)  # whole ones behind it
+    batch: int = Field(ge=0)
+
+
 @dataclass(frozen=True)
 class Running:
-    """A cell that somebody alive has claimed. `device_seconds`, `epochs` and `batches` it has told; None: not yet."""
+    """A cell that somebody alive has claimed, and since how many seconds; `progress` is None until it has told any."""
 
     cell: str
     host: str
-    elapsed: float  # seconds
-    device_seconds: float | None
-    epochs: int | None
-    batches: int | None
+    elapsed: float
+    progress: Progress | None
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ class Watch:
             silent=tuple(claim.cell for claim in held if claim.identity not in alive),
             left=left,
             best=_best(done.values()),
-            hours_spent=spent + sum(cell.device_seconds or 0.0 for cell in running) / 3600,
+            hours_spent=spent + sum(cell.progress.device_seconds for cell in running if cell.progress) / 3600,
             hours_left=statistics.mean(each) * left if each and left is not None else None,
             overhead_seconds=statistics.median(run.cost.overhead_seconds for run in done.values()) if done else None,
             unreadable=unreadable,
@@ -218,20 +223,16 @@ def status(results: Path) -> Iterator[str]:
         yield from tabulate(_rows(snapshot), HEADERS, tablefmt="simple", disable_numparse=True).splitlines()
 
 
-HEADERS = ("running", "host", "for", "of it on the device", "behind it")
+HEADERS = ("running", "host", "elapsed", "device time", "behind it")
 
 
 def _rows(snapshot: Snapshot) -> list[list[str]]:
-    return [
-        [
-            printable(cell.cell),
-            printable(cell.host),
-            _clock(cell.elapsed),
-            "–" if cell.device_seconds is None else _clock(cell.device_seconds),
-            "–" if cell.epochs is None else f"{cell.epochs} epochs, {cell.batches} batches",
-        ]
-        for cell in snapshot.running
-    ]
+    rows = []
+    for cell in snapshot.running:
+        told = cell.progress
+        behind = [_clock(told.device_seconds), f"{told.epoch} epochs, {told.batch} batches"] if told else ["–", "–"]
+        rows.append([printable(cell.cell), printable(cell.host), _clock(cell.elapsed), *behind])
+    return rows
 
 
 def _clock(seconds: float) -> str:
@@ -240,18 +241,13 @@ def _clock(seconds: float) -> str:
 
 
 def _running(results: Path, claim: claims.Claim, now: float) -> Running:
-    """The claim with what its run's progress file tells, if there is one yet."""
-    progress: dict[str, Any] = {}
     try:
-        told = json.loads((runs.work_folder(results, claim.identity) / "progress.json").read_text(encoding="utf-8"))
-        progress = {
-            "device_seconds": float(told["device_seconds"]),
-            "epochs": int(told["epoch"]),
-            "batches": int(told["batch"]),
-        }
-    except (OSError, ValueError, KeyError, TypeError):
-        progress = dict.fromkeys(("device_seconds", "epochs", "batches"))
-    return Running(cell=claim.cell, host=claim.host, elapsed=max(0.0, now - claim.started), **progress)
+        told = (runs.work_folder(results, claim.identity) / "progress.json").read_bytes()
+        progress = Progress.model_validate_json(told)
+    except (OSError, ValidationError):
+        progress = None
+    # A clock elsewhere may be ahead, or the file may hold anything.
+    return Running(claim.cell, claim.host, max(0.0, min(now - claim.started, now)), progress)
 
 
 def _best(completed: Collection[checks.Completed]) -> dict[str, tuple[float, str]]:
