@@ -15,7 +15,8 @@ from lrtl_utils import checks, claims, runs
 from lrtl_utils.config import InputError, printable
 
 PLAIN_SECONDS = 5.0  # at least, between two plain lines
-SHOWN = 10  # failures and unreadable files that are named
+SHOWN = 10  # failures and files that are named
+HEADERS = ("running", "host", "elapsed", "device time", "behind it")
 
 
 class Progress(BaseModel):
@@ -68,8 +69,8 @@ class Snapshot:
             lines.append(f"{self.overhead_seconds:.2f} s a cell beyond its clocked work (median)")
         lines += [f"best by validation: {score:.4f}, {cell}" for _, (score, cell) in sorted(self.best.items())]
         for what, names in (
-            ("claims without a sign of life", self.silent),
-            ("files that are no readable records", self.unreadable),
+            ("without a sign of life", self.silent),
+            ("not readable as records", self.unreadable),
         ):
             if names:
                 more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -221,9 +222,6 @@ def status(results: Path) -> Iterator[str]:
     if snapshot.running:
         yield ""
         yield from tabulate(_rows(snapshot), HEADERS, tablefmt="simple", disable_numparse=True).splitlines()
-
-
-HEADERS = ("running", "host", "elapsed", "device time", "behind it")
 
 
 def _rows(snapshot: Snapshot) -> list[list[str]]:
