@@ -136,6 +136,8 @@ def changed(asked: RunConfig, used: RunConfig) -> dict[str, Any]:
 
 def read(path: Path) -> dict[str, Any]:
     """One record, checked against its schema and its checksum; `InputError` says which failed."""
+    if not path.is_file():  # a pipe would keep its reader waiting
+        raise InputError(f"{path} is not a readable record (it is no file).")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         checksum = record.pop("checksum")

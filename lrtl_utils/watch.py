@@ -68,10 +68,7 @@ class Snapshot:
         if self.overhead_seconds is not None:
             lines.append(f"{self.overhead_seconds:.2f} s a cell beyond its clocked work (median)")
         lines += [f"best by validation: {score:.4f}, {cell}" for _, (score, cell) in sorted(self.best.items())]
-        for what, names in (
-            ("without a sign of life", self.silent),
-            ("not readable as records", self.unreadable),
-        ):
+        for what, names in {"without a sign of life": self.silent, "not readable as records": self.unreadable}.items():
             if names:
                 more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
                 lines.append(f"{len(names)} {what}: {', '.join(names[:SHOWN])}{more}")
@@ -87,7 +84,7 @@ class Watch:
     def __init__(self, results: Path, identities: Collection[str] | None = None):
         self.results = results
         self.identities = None if identities is None else set(identities)
-        self._read: dict[Path, tuple[tuple[int, int], checks.Completed | checks.Failed | None]] = {}
+        self._read: dict[Path, tuple[tuple[int, int], checks.Completed | checks.Failed]] = {}
 
     def look(self) -> Snapshot:
         """The folder as it is now; nothing in it is touched."""
@@ -135,8 +132,7 @@ class Watch:
             status = path.stat()
             stamp = status.st_mtime_ns, status.st_size
             if self._read.get(path, (None,))[0] != stamp:
-                self._read[path] = stamp, None
-                self._read[path] = stamp, checks.parts(runs.read(path)) if path.is_file() else None
+                self._read[path] = stamp, checks.parts(runs.read(path))
         except (OSError, InputError, ValidationError):
             return None
         return self._read[path][1]
@@ -154,10 +150,8 @@ def live(
     from rich.console import Console
 
     watch, console = Watch(results, identities), Console()
-    shown = (
-        _table(watch, console) if sys.stdout.isatty() and not console.is_dumb_terminal else _lines(watch, say, every)
-    )
-    with shown as update:
+    in_place = sys.stdout.isatty() and not console.is_dumb_terminal  # whatever FORCE_COLOR says of a file
+    with _table(watch, console) if in_place else _lines(watch, say, every) as update:
         yield update
 
 
@@ -252,8 +246,9 @@ def _best(completed: Collection[checks.Completed]) -> dict[str, tuple[float, str
     """Of each data set the run with the highest validation score; no test score chooses."""
     best: dict[str, tuple[float, str]] = {}
     for run in completed:
-        if run.validation and run.validation.score > best.get(run.config.dataset, (-1.0,))[0]:
-            best[run.config.dataset] = run.validation.score, _words(run)
+        score = run.validation and run.validation.score
+        if score is not None and score > best.get(run.config.dataset, (-1.0,))[0]:
+            best[run.config.dataset] = score, _words(run)
     return best
 
 

@@ -325,11 +325,12 @@ def test_what_is_no_record_fails_in_words(results, content):
 
 def test_the_command_line_fails_in_words_and_steers_no_terminal(results):
     (results / "runs" / "digits" / "a\x1b[2Jb.json").mkdir()
+    os.mkfifo(results / "runs" / "digits" / "pipe.json")
     done = call("verify", results)
     assert (done.returncode, done.stderr) == (1, "")
     assert r"a\x1b[2Jb.json: is not a readable record" in done.stdout.splitlines()[0]
     assert "\x1b" not in done.stdout
-    assert done.stdout.splitlines()[-1] == "7 records, 1 fail"
+    assert done.stdout.splitlines()[-1] == "8 records, 2 fail"
 
 
 def test_a_missing_folder_is_an_error_and_an_empty_one_is_told(tmp_path):

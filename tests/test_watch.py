@@ -64,6 +64,7 @@ def swept(tmp_path_factory):
     said = []
     while sweep.poll() is None:
         said.append(status(results))
+        time.sleep(1)
     assert sweep.returncode == 0, sweep.stdout.read()
     return folder / "grid.yaml", results, [*said, status(results)]
 
@@ -141,7 +142,7 @@ def test_claims_alone_are_told_as_running_or_without_a_sign_of_life(tmp_path):
     assert lines[2] == "1 without a sign of life: a cell of the dead"
     (row,) = [line for line in lines if line.startswith(CELL)]
     assert re.split(r"\s{2,}", row)[1::2] == ["node7", "0:01:01"]
-    assert re.search(r" 1:01:4\d +0:01:01  2 epochs, 12 batches$", row)
+    assert re.search(r" 1:01:4\d +0:01:01 +2 epochs, 12 batches$", row)
     (row,) = [line for line in lines if line.startswith("a cell without progress")]
     assert re.split(r"\s{2,}", row.strip())[3:] == ["–", "–"]
 
