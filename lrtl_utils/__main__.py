@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from lrtl_utils.config import InputError
+from lrtl_utils.config import InputError, printable
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
 Results = Annotated[Path, typer.Option(help="Folder of records; relative to the repository's root.")]
+Folder = Annotated[Path, typer.Argument(help="Folder of records; relative to the repository's root.")]
 
 
 @app.command()
@@ -69,7 +70,7 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and run none.")] = False,
 ) -> None:
     """Run every cell of a grid that has no record yet."""
-    from lrtl_utils import engines, grids, runs
+    from lrtl_utils import engines, grids, runs, watch
     from lrtl_utils import sweep as sweeps
 
     job = _slurm_parameters(slurm or [])
@@ -103,7 +104,7 @@ def sweep(
         )
     except KeyboardInterrupt:
         _complain("Interrupted; the same command goes on with the cells that are left.", code=130)
-    overhead = sweeps.overhead_seconds(cells, results)
+    overhead = watch.Watch(runs.results_folder(results), [cell.identity for cell in cells]).look().overhead_seconds
     if outcome.completed and overhead is not None:
         print(f"overhead: {overhead:.1f} s a cell beyond its clocked work (median)")
     left = f", {outcome.left} left undone" if outcome.left else ""
@@ -207,6 +208,30 @@ def summary(results: Results = Path("results/local")) -> None:
 
 
 @app.command()
+def status(results: Folder = Path("results/local")) -> None:
+    """Say how a sweep stands, from its folder alone: on this machine or another, while it runs or after."""
+    from lrtl_utils import runs, watch
+
+    for line in watch.status(runs.results_folder(results)):
+        _print_now(line)
+
+
+@app.command()
+def verify(results: Folder = Path("results/local")) -> None:
+    """Check every record of a folder: schema, checksum, config hash, protocol; a line for each that fails."""
+    from lrtl_utils import runs
+    from lrtl_utils import verify as verifying
+
+    os.environ["HF_HUB_OFFLINE"] = "1"  # data that are here are looked at; none are fetched
+    folder = runs.results_folder(results)
+    report = verifying.verify(folder)
+    for line in report.lines() if report.records else [f"There are no records below {folder / 'runs'}."]:
+        _print_now(line)
+    if report.faults:
+        raise typer.Exit(1)
+
+
+@app.command()
 def doctor() -> None:
     """Say what this machine has, and for each data set and model where it would come from, or what is missing."""
     from lrtl_utils import doctor as doctors
@@ -233,11 +258,11 @@ def _pair(text: str, option: str = "-p") -> tuple[str, str]:
 
 
 def _print_now(line: str) -> None:
-    print(line, flush=True)
+    print(printable(line), flush=True)
 
 
 def _complain(sentence: str, code: int) -> None:
-    print(sentence, file=sys.stderr)
+    print(printable(sentence), file=sys.stderr)
     raise SystemExit(code)
 
 

@@ -92,6 +92,11 @@ def require_name(what: str, name: str, known: Iterable[str]) -> None:
     raise InputError(f"There is no {what} {name!r}; {hint}")
 
 
+def printable(text: str) -> str:
+    """Text from elsewhere as it may go to a terminal: what would steer one is written out (`\\x1b`), on one line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def derived_seed(seed: int, purpose: str) -> int:
     """A seed in [0, 2^31) for one purpose, independent of every other purpose's."""
     return int.from_bytes(hashlib.sha256(f"{purpose}:{seed}".encode()).digest()[:4], "big") >> 1

@@ -109,6 +109,7 @@ class CostMeter:
         """What a record says of the cost. GPU hours are device hours, of whatever device the run had."""
         return {
             "device_seconds": self.device_seconds,
+            "resumed_seconds": self._resumed,  # of them, those of earlier processes that were interrupted
             "gpu_hours": self.device_seconds / 3600,
             "flops": self.flops(),
             "flops_by_phase": self.flops_by_phase(),

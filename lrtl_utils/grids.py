@@ -28,11 +28,7 @@ class Cell:
         return runs.record_path(results, self.config.dataset, self.identity)
 
     def __str__(self) -> str:
-        size = next(name for name in ("shots", "train_size", "data_fraction") if getattr(self.config, name) is not None)
-        return (
-            f"{self.config.dataset} {self.config.model} {self.config.method} {size}={getattr(self.config, size)} "
-            f"seed={self.config.seed}"
-        )
+        return runs.in_words(self.config.model_dump())
 
 
 def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:

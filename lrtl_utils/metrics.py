@@ -82,8 +82,11 @@ def pack(array: np.ndarray) -> str:
 
 
 def unpack_hits(packed: str, size: int) -> np.ndarray:
-    """The boolean array, shape [size], that `pack` made a string of."""
-    return np.unpackbits(_bytes(packed), count=size).astype(bool)
+    """The boolean array, shape [size], that `pack` made a string of; `ValueError` where another number is in it."""
+    raw = _bytes(packed)
+    if len(raw) != -(-size // 8):
+        raise ValueError(f"{len(raw)} bytes of hits are not those of {size} examples")
+    return np.unpackbits(raw, count=size).astype(bool)
 
 
 def unpack_counts(packed: str) -> np.ndarray:

@@ -63,6 +63,12 @@ def record_path(results: Path, dataset: str, identity: str) -> Path:
     return results / "runs" / dataset / f"{identity}.json"
 
 
+def in_words(config: Mapping[str, Any]) -> str:
+    """The run of a resolved config, as a person would name it."""
+    size = next((name for name in ("shots", "train_size") if config[name] is not None), "data_fraction")
+    return f"{config['dataset']} {config['model']} {config['method']} {size}={config[size]} seed={config['seed']}"
+
+
 def work_folder(results: Path, identity: str) -> Path:
     """Where a run keeps its progress and checkpoint until its record is written."""
     return results / "work" / identity
@@ -88,10 +94,10 @@ def completed(
     precision: str,
 ) -> Path:
     """Write the record of a completed run, and delete its progress and checkpoint; returns the record's path."""
-    elapsed = time.time() - _process_start()
     planned = work_folder(results_folder(results), identity) / ASKED_FILE
-    cost = cost | {"overhead_seconds": elapsed - cost["device_seconds"] - cost["predict_seconds"]}
     in_place_of = json.loads(planned.read_text()) if planned.is_file() else {}
+    clocked = cost["device_seconds"] - cost.get("resumed_seconds", 0.0) + cost["predict_seconds"]
+    cost = cost | {"overhead_seconds": time.time() - _process_start() - clocked}
     record = {
         "status": "completed",
         "error": None,
@@ -139,6 +145,8 @@ def changed(asked: RunConfig, used: RunConfig) -> dict[str, Any]:
 
 def read(path: Path) -> dict[str, Any]:
     """One record, checked against its schema and its checksum; `InputError` says which failed."""
+    if not path.is_file():  # a pipe would keep its reader waiting
+        raise InputError(f"{path} is not a readable record (it is no file).")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         checksum = record.pop("checksum")
@@ -146,11 +154,19 @@ def read(path: Path) -> dict[str, Any]:
         RunRecord(schema_version=schema, **record)
         computed = _checksum({"schema": schema} | record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        kind = "schema" if isinstance(error, ValidationError) else type(error).__name__
-        raise InputError(f"{path} is not a readable record ({kind}).") from None
-    if checksum != computed or record["run_id"] != path.stem:
-        raise InputError(f"{path} does not match its own checksum or name.")
+        raise InputError(f"{path} is not a readable record ({_reason(error)}).") from None
+    if checksum != computed:
+        raise InputError(f"{path} does not match its own checksum.")
+    if record["run_id"] != path.stem:
+        raise InputError(f"{path} does not match its own name: its run_id is {record['run_id']}.")
     return {"schema": schema} | record | {"checksum": checksum}
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"schema: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"{type(error).__name__}: {error}"
 
 
 def readable(path: Path) -> dict[str, Any] | None:

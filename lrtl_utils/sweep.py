@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import statistics
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lrtl_utils import claims, engines, runs
+from lrtl_utils import claims, engines, runs, watch
 from lrtl_utils.config import InputError
 from lrtl_utils.grids import Cell
 from lrtl_utils.workers import END, FINISH, LEAST_FREE_MIB, Plan, ask_to_stop, has_room, latest, left_of, write_plan
 
-LOOK_SECONDS = 0.5  # between two looks at what the workers did
+LOOK_SECONDS = 1.0  # between two looks at what the workers did
 
 
 @dataclass
@@ -56,8 +55,14 @@ def sweep(
         return outcome
     _require_room(results)
     slots = engines.slots(workers, any(cell.config.device == "cuda" for cell in pending))
-    with _plan_file(plan) as file, _signals() as received, engine(file, slots) as running:
-        interrupted = _watch(pending, plan, file, running, received, report)
+    planned = [cell.identity for cell in cells]
+    with (
+        _plan_file(plan) as file,
+        _signals() as received,
+        engine(file, slots) as running,
+        watch.live(results, planned, say=report) as show,
+    ):
+        interrupted = _watch(file, running, received, show, report)
     _settle(pending, plan, outcome)
     if interrupted:
         raise KeyboardInterrupt
@@ -66,28 +71,17 @@ def sweep(
     return outcome
 
 
-def overhead_seconds(cells: list[Cell], results: str | Path) -> float | None:
-    """What a cell cost beyond its clocked work (process, kernel, imports, notebook): the median of those completed."""
-    records = [runs.readable(cell.path(runs.results_folder(results))) for cell in cells]
-    completed = [record["cost"]["overhead_seconds"] for record in records if record and record["status"] == "completed"]
-    return statistics.median(completed) if completed else None
-
-
 def _watch(
-    pending: list[Cell],
-    plan: Plan,
     file: Path,
     running: engines.Running,
     received: list[int],
+    show: Callable[[], None],
     report: Callable[[str], None],
 ) -> bool:
-    """Tell of progress, and the workers of signals, until none is at work; returns whether there were signals."""
-    waiting, said, began = list(pending), 0, time.monotonic()
+    """Show progress, and tell the workers of signals, until none is at work; returns whether there were signals."""
+    said = 0
     while running():
-        still = [cell for cell in waiting if left_of(cell, plan)]
-        if len(still) < len(waiting):
-            report(_progress_line(len(pending) - len(still), len(still), time.monotonic() - began))
-        waiting = still
+        show()
         if len(received) > said:
             said = len(received)
             how = END if said > 1 or signal.SIGTERM in received else FINISH
@@ -110,11 +104,6 @@ def _settle(pending: list[Cell], plan: Plan, outcome: Outcome) -> None:
             outcome.completed += 1
         else:
             outcome.failed.append((cell, record["error"]))
-
-
-def _progress_line(done: int, left: int, elapsed: float) -> str:
-    seconds = int(elapsed / done * left)
-    return f"{done} cells done, {left} left, about {seconds // 60}:{seconds % 60:02d} to go"
 
 
 def _require_room(results: Path) -> None:

@@ -175,6 +175,7 @@ def test_an_interrupted_runs_costs_add_up():
     assert second.flops() == 7 * 3 + 2
     assert second.seconds() >= first.seconds() + 0.01
     assert second.peak_memory_mib >= first.peak_memory_mib
+    assert second.report(1, 1.0, 1)["resumed_seconds"] == first.seconds()
 
 
 @pytest.mark.parametrize("groups", [1, 4, 8])

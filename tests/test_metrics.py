@@ -16,6 +16,8 @@ def test_classification_by_hand():
     assert scores["f1"] == pytest.approx((0.8 + 2 / 3 + 0) / 3)
     assert scores["per_class"]["dog"] == pytest.approx({"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "support": 2})
     assert unpack_hits(scores["hits"], 6).tolist() == [True, True, False, True, True, False]
+    with pytest.raises(ValueError, match="1 bytes of hits are not those of 9 examples"):
+        unpack_hits(scores["hits"], 9)
 
 
 def test_classification_agrees_with_scikit_learn():

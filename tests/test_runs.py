@@ -13,7 +13,7 @@ CONFIG = RunConfig(device="cpu", learning_rate=5e-5, batch_size=16, warmup_steps
 ASKED = RunConfig(learning_rate=5e-5, batch_size=64, warmup_steps=500)
 
 
-def write(results, identity="0123456789ab", config=CONFIG, accuracy=0.75):
+def write(results, identity="0123456789ab", config=CONFIG, accuracy=0.75, **cost):
     """A completed record with what a run puts there."""
     sums = {"kind": "package", "id": "lrtl_utils", "revision": None, "sha256": "0" * 64}
     sizes = {"train_size": 32, "validation_size": 8, "test_size": 131, "available": 400}
@@ -25,7 +25,7 @@ def write(results, identity="0123456789ab", config=CONFIG, accuracy=0.75):
         data=sizes | {"labels": ["neg", "pos"], "source": sums, "subset_sha256": "1" * 64},
         metrics={"accuracy": accuracy, "precision": 0.7, "recall": 0.7, "f1": 0.7, "loss": 0.5, "confusion": None},
         validation={"score": 0.625},
-        cost={"device_seconds": 2.0, "gpu_hours": 2 / 3600, "flops": 10**12, "predict_seconds": 0.5},
+        cost={"device_seconds": 2.0, "gpu_hours": 2 / 3600, "flops": 10**12, "predict_seconds": 0.5} | cost,
         model={"source": sums, "parameters": 100, "trainable_parameters": 90},
         curve=[{"epoch": 1, "loss": 0.6}],
         precision="fp32",
@@ -52,6 +52,13 @@ def test_record_lies_where_it_should_and_says_what_it_must(path, tmp_path):
     assert record["environment"]["precision"] == "fp32"
     assert str(ROOT) not in path.read_text()
     assert path.stat().st_size < 5000
+
+
+def test_overhead_is_that_of_the_process_that_ends_a_run(tmp_path):
+    """What earlier processes clocked before they were interrupted is no part of this one's time."""
+    alone = runs.read(write(tmp_path / "alone"))["cost"]["overhead_seconds"]
+    resumed = runs.read(write(tmp_path / "resumed", device_seconds=1e6 + 2.0, resumed_seconds=1e6))["cost"]
+    assert alone <= resumed["overhead_seconds"] < alone + 60
 
 
 def test_checksum_is_that_of_the_canonical_rest(path):
