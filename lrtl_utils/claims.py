@@ -7,6 +7,7 @@ can succeed only once, so that two who take over the same dead claim at the same
 
 import json
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import psutil
 
 BEAT_SECONDS = 5.0  # between two heartbeats
 DEAD_SECONDS = 60.0  # without one, after which a claim is anybody's
+NAME = re.compile(r"([\w-]+)\.(\d+)\.json")  # identity and generation; other files in the folder are nobody's
 MARGIN_SECONDS = 1.0  # by which the clock of a process's start and that of a file may differ
 
 
@@ -73,8 +75,8 @@ def release(results: Path, claim: Claim) -> None:
 
 def held(results: Path) -> list[Claim]:
     """The newest claim of each cell that has one, dead or alive, in the order of their ids."""
-    identities = {path.name.split(".")[0] for path in _folder(results).glob("[!.]*.json")}
-    found = (_newest(results, identity) for identity in sorted(identities))
+    names = (NAME.fullmatch(path.name) for path in _folder(results).glob("*.json"))
+    found = (_newest(results, identity) for identity in sorted({name[1] for name in names if name}))
     return [claim for claim in found if claim]
 
 
@@ -114,15 +116,17 @@ def _runs(claim: Claim) -> bool:
 
 def _newest(results: Path, identity: str) -> Claim | None:
     """The claim in effect; one that cannot be read (yet) has an owner nobody knows, and lives by its heartbeat."""
-    generations = sorted(int(path.name.split(".")[1]) for path in _folder(results).glob(f"{identity}.*.json"))
-    for generation in reversed(generations):
+    names = (NAME.fullmatch(path.name) for path in _folder(results).glob(f"{identity}.*.json"))
+    for generation in sorted((int(name[2]) for name in names if name), reverse=True):
         path = _path(results, identity, generation)
         try:
             stamp = path.stat().st_mtime
-            return Claim(beat=stamp, generation=generation, **json.loads(path.read_text(encoding="utf-8")))
+            told = json.loads(path.read_text(encoding="utf-8"))
+            host, process, started = str(told["host"]), int(told["process"]), float(told["started"])
+            return Claim(identity, host, process, started, stamp, str(told["cell"]), generation)
         except FileNotFoundError:  # released meanwhile
             continue
-        except (ValueError, TypeError):
+        except (IsADirectoryError, PermissionError, ValueError, TypeError, KeyError, OverflowError):
             return Claim(identity, "unknown", 0, stamp, stamp, "", generation)
     return None
 

@@ -102,7 +102,7 @@ class Watch:
             done=len(done),
             running=tuple(running),
             failed=tuple(f"{_words(run)}: {run.error}" for run in failed.values()),
-            silent=tuple(claim.cell for claim in held if claim.identity not in alive),
+            silent=tuple(_claimed(claim) for claim in held if claim.identity not in alive),
             left=left,
             best=_best(done.values()),
             hours_spent=spent + sum(cell.progress.device_seconds for cell in running if cell.progress) / 3600,
@@ -239,7 +239,12 @@ def _running(results: Path, claim: claims.Claim, now: float) -> Running:
     except (OSError, ValidationError):
         progress = None
     # A clock elsewhere may be ahead, or the file may hold anything.
-    return Running(claim.cell, claim.host.partition(" ")[0], max(0.0, min(now - claim.started, now)), progress)
+    return Running(_claimed(claim), claim.host.split(" ")[0], max(0.0, min(now - claim.started, now)), progress)
+
+
+def _claimed(claim: claims.Claim) -> str:
+    """The cell in words; a claim that cannot be read has none."""
+    return claim.cell or claim.identity
 
 
 def _best(completed: Collection[checks.Completed]) -> dict[str, tuple[float, str]]:
