@@ -18,7 +18,6 @@ from lrtl_utils.models import HASHED_WORDS
 from lrtl_utils.tasks import Facts
 from lrtl_utils.workload import WORDS, Load, Stage, key_of, row_flops
 
-BOX_SECONDS = 45.0  # the last thing timed may run over it, to a minute
 GROWTH = 4  # of the batch from one timing to the next
 EPOCHS = 3  # of one batch each; the first also sets up
 RATE = 1e-6  # that trains, and leaves random weights where they are
@@ -60,10 +59,10 @@ class Job:
         return sum(_nearest(rates, self.key, stage.kind).seconds(stage) for stage in stages)
 
 
-def calibrate(jobs: Sequence[Job], threads: int) -> Rates:
+def calibrate(jobs: Sequence[Job], threads: int, seconds: float) -> Rates:
     """The rates of these jobs with so many threads, the dearest first; those that the time is too short for are absent.
 
-    On a machine that others use too, seconds are rough.
+    The last thing timed may run over `seconds`. On a machine that others use too, rates are rough.
     """
     work: defaultdict[Key, float] = defaultdict(float)
     stands_for: dict[Key, Job] = {}
@@ -73,7 +72,7 @@ def calibrate(jobs: Sequence[Job], threads: int) -> Rates:
             stands_for.setdefault(job.key, job)
     dearest = sorted(work, key=work.get, reverse=True)
     rates: Rates = {}
-    end = time.monotonic() + BOX_SECONDS
+    end = time.monotonic() + seconds
     with _threads(threads):
         for i, key in enumerate(dearest):
             left = end - time.monotonic()

@@ -1,7 +1,7 @@
 """A grid of runs: read and checked whole, then resolved into distinct cells."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,13 @@ def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
     return cells
 
 
-def plan(grid: list[tuple[str, RunConfig]]) -> list[Cell]:
-    """The distinct cells of a grid, resolved; those that clamping made one are there once."""
+def plan(
+    grid: list[tuple[str, RunConfig]], locate: Callable[[RunConfig], tuple[RunConfig, str]] = notebooks.locate
+) -> list[Cell]:
+    """The distinct cells of a grid, resolved and named by `locate`; those that clamping made one are there once."""
     distinct: dict[str, Cell] = {}
     for notebook, asked in grid:
-        cell = Cell(notebook, asked, *notebooks.locate(asked))
+        cell = Cell(notebook, asked, *locate(asked))
         distinct.setdefault(cell.identity, cell)
     return list(distinct.values())
 

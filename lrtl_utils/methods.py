@@ -113,9 +113,9 @@ def identify(config: RunConfig, asked: RunConfig, data: Source | None, weights: 
     return run_id(identity, data.sha256 if data else "", weights and weights.sha256)
 
 
-def find_weights(config: RunConfig) -> Source | None:
-    """Where the weights of a resolved config lie; None where its method or model has none."""
-    return None if config.model == NO_MODEL else find(config.model)
+def find_weights(config: RunConfig, *, fetch: bool = True) -> Source | None:
+    """Where the weights of a resolved config lie; None where its method or model has none. As `models.find`."""
+    return None if config.model == NO_MODEL else find(config.model, fetch=fetch)
 
 
 def build(config: RunConfig, data: Data | Facts, weights: Source | None) -> "Model":
