@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class Job:
 def calibrate(jobs: Sequence[Job], threads: int, seconds: float) -> Rates:
     """The rates of these jobs with so many threads, the dearest first; those that the time is too short for are absent.
 
-    The last thing timed may run over `seconds`. On a machine that others use too, rates are rough.
+    The dearest is always timed, and what was begun is ended. On a machine that others use too, rates are rough.
     """
     work: defaultdict[Key, float] = defaultdict(float)
     stands_for: dict[Key, Job] = {}
@@ -76,7 +77,7 @@ def calibrate(jobs: Sequence[Job], threads: int, seconds: float) -> Rates:
     with _threads(threads):
         for i, key in enumerate(dearest):
             left = end - time.monotonic()
-            if left > 0:
+            if left > 0 or not rates:
                 rates |= _Bench(stands_for[key]).rates(left / (len(dearest) - i))
     return rates
 
@@ -139,17 +140,20 @@ class _Bench:
 
     def _forward(self, run: Callable[[int], object], seconds: float) -> Rate:
         flops = row_flops(key_of(self.job.config, self.known), "forward", None, False)(self.tokens)
-        return _line(_grown(lambda size: self._timed(lambda: run(size)), training.PREDICT_BATCH, seconds), flops)
+        return _line(_grown(lambda size: self._timed(partial(run, size)), training.PREDICT_BATCH, seconds), flops)
 
     def _head(self) -> Rate:
-        """The solver on one batch of features, and on two."""
-        chunk = self._features(training.PREDICT_BATCH)
+        """The solver on one batch of invented features, and on two."""
+        batch = self.model.reader.batch(self._rows(training.PREDICT_BATCH), np.arange(training.PREDICT_BATCH))
+        chunk = {name: batch[name].to(self.config.device) for name in ("targets", "word_mask") if name in batch}
+        shape = (*chunk["targets"].shape, self.model.head[-1].in_features)
+        chunk["features"] = torch.randn(shape, device=self.config.device)
         once, twice = (
-            self._timed(lambda chunks=chunks: heads.solve_head(self.model, chunks, heads.L2[self.kind], CostMeter()))
-            for chunks in (chunk, chunk * 2)
+            self._timed(partial(heads.solve_head, self.model, chunks, heads.L2[self.kind], CostMeter()))
+            for chunks in ([chunk], [chunk] * 2)
         )
-        batch = max(0.0, twice - once)
-        return Rate(max(0.0, once - batch), batch, 0.0)
+        batches = max(0.0, twice - once)
+        return Rate(max(0.0, once - batches), batches, 0.0)
 
     def _features(self, size: int) -> list:
         config = self.config.model_copy(update={"batch_size": size})
@@ -186,7 +190,7 @@ class _Bench:
 
 def _grown(timed: Callable[[int], float], most: int, seconds: float) -> list[tuple[int, float]]:
     """Seconds of ever larger batches up to `most`, as long as the next one should fit into what is left."""
-    times, spent, size = [], 0.0, 1
+    times, spent, size = [], 0.0, min(2, most)  # one row has no batch statistics
     while not times or spent + GROWTH * times[-1][1] < seconds:
         times.append((size, timed(size)))
         spent += times[-1][1]

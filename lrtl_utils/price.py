@@ -63,7 +63,7 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
         known = workload.facts(cell.config.dataset)
         jobs.append(calibration.Job(cell.config, known, workload.load(cell.config, known)))
     counted = time.monotonic()
-    rates = calibration.calibrate(jobs, threads, max(5.0, min(BOX_SECONDS, began + IN_ALL_SECONDS - counted)))
+    rates = calibration.calibrate(jobs, threads, min(BOX_SECONDS, began + IN_ALL_SECONDS - counted))
     priced = [
         Priced(
             cell,
@@ -153,6 +153,6 @@ def _how(jobs: Sequence["Job"], rates: "Rates", threads: int, seconds: float) ->
     absent = sorted({job.config.dataset for job in jobs if job.known.source is None})
     counts = f"; {', '.join(absent)}: row counts as published, the files are not here" if absent else ""
     return (
-        f"FLOPs are counted. Seconds: {timed} of {kinds} kinds of cell were timed for {seconds:.0f} s on random weights "
+        f"FLOPs are counted. Of {kinds} kinds of cell {timed} were timed, {seconds:.0f} s in all, on random weights "
         f"and invented rows ({device}, threads a cell: {threads}){counts}."
     )

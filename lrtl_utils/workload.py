@@ -288,8 +288,8 @@ def _kept_bytes(key: tuple, frozen: int, tokens: int) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(model.blank(shape_of(model, 1, tokens, key[2]), "meta"))
-    return sum(storage.nbytes() for storage in kept.values())
+        model(model.blank(shape_of(model, 2, tokens, key[2]), "meta"))  # one row has no batch statistics
+    return sum(storage.nbytes() for storage in kept.values()) // 2
 
 
 @lru_cache
