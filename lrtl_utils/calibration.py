@@ -15,9 +15,10 @@ from lrtl_utils.batches import Encoded, round_up
 from lrtl_utils.caches import Cache
 from lrtl_utils.config import RunConfig
 from lrtl_utils.cost import CostMeter
+from lrtl_utils.footprint import key_of, row_flops
 from lrtl_utils.models import HASHED_WORDS
 from lrtl_utils.tasks import Facts
-from lrtl_utils.workload import WORDS, Load, Stage, key_of, row_flops
+from lrtl_utils.workload import WORDS, Load, Stage
 
 GROWTH = 4  # of the batch from one timing to the next
 EPOCHS = 3  # of one batch each; the first also sets up
@@ -134,12 +135,13 @@ class _Bench:
             starts.append(first - once)
             return once
 
-        flops = row_flops(key_of(self.job.config, self.known), "step", depth, depth is not None)(self.tokens)
+        key = key_of(self.job.config, self.known)._replace(depth=depth)
+        flops = row_flops(key, "step", depth or 0)(self.tokens)
         rate = _line(_grown(step, self.job.config.batch_size, seconds / EPOCHS), flops)
         return Rate(max(0.0, starts[-1]), rate.batch, rate.flop)
 
     def _forward(self, run: Callable[[int], object], seconds: float) -> Rate:
-        flops = row_flops(key_of(self.job.config, self.known), "forward", None, False)(self.tokens)
+        flops = row_flops(key_of(self.job.config, self.known), "forward")(self.tokens)
         return _line(_grown(lambda size: self._timed(partial(run, size)), training.PREDICT_BATCH, seconds), flops)
 
     def _head(self) -> Rate:

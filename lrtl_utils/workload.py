@@ -1,4 +1,4 @@
-"""What a cell will do: its batches, their FLOPs, its memory. Told from counts: nothing is read or run."""
+"""What a cell will do: its batches, their FLOPs, its memory. Told from counts; nothing is trained."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -7,14 +7,13 @@ from math import exp, log, sqrt
 from statistics import NormalDist
 
 import numpy as np
-import torch
 
 from lrtl_utils import caches, ladder, methods, tasks, training
 from lrtl_utils.batches import Encoded, by_length, order, round_up
 from lrtl_utils.config import RunConfig
-from lrtl_utils.cost import MIB, Shape, distance_flops, linear_solver_flops, ridge_flops, tfidf_flops
+from lrtl_utils.cost import MIB, distance_flops, linear_solver_flops, ridge_flops, tfidf_flops
+from lrtl_utils.footprint import architecture, held_bytes, kept_bytes, key_of, row_flops
 from lrtl_utils.models import MODELS
-from lrtl_utils.networks import Model
 from lrtl_utils.sampling import count_labelled, share_of
 from lrtl_utils.selection import ROUNDS
 from lrtl_utils.tasks import Facts
@@ -26,7 +25,6 @@ TFIDF_TERMS = 1.5  # distinct words and pairs of words, a token
 WORDS = 0.8  # of a tagged sentence, a token beyond the two special ones
 NAME_TOKENS = 4  # of a class's name, the special ones with it
 STATE_BYTES = {"adamw": 8, "adam": 8, "sgd": 4}  # of an optimizer, a trained parameter
-LENGTHS = (8, 64, 128)  # tokens; three counts are enough, see `row_flops`
 
 
 @dataclass(frozen=True)
@@ -69,28 +67,13 @@ def load(config: RunConfig, known: Facts) -> Load:
     return (_Tfidf if config.model == methods.NO_MODEL else _Cell)(config, known).load()
 
 
-def key_of(config: RunConfig, known: Facts) -> tuple:
-    """What `architecture` takes."""
-    return config.model, config.method, config.image_size, known.kind, len(known.labels)
-
-
-@lru_cache
-def architecture(model: str, method: str, image_size: int | None, kind: str, labels: int) -> Model:
-    """The model as the method's steps train it, on the meta device: it has shapes, and no weights in memory."""
-    config = RunConfig(model=model, method=method, image_size=image_size)
-    with torch.device("meta"):
-        built = methods.build(config, Facts(kind, ("",) * labels, (), 0, None, None), None)
-        methods.prepare(built, config)
-    return built
-
-
 class _Cell:
     """The batches of one cell, drawn as the run will draw them, from lengths of the same distribution."""
 
     def __init__(self, config: RunConfig, known: Facts):
         self.config, self.known, self.kind = config, known, known.kind
-        self.key = key_of(config, known)
-        self.model = architecture(*self.key)
+        self.key = self.trained = key_of(config, known)
+        self.model = architecture(self.key)
         self.rng = np.random.default_rng(0)
         size = {name: getattr(config, name) for name in methods.SIZES}
         labels = count_labelled(known.sizes, **size)
@@ -104,8 +87,8 @@ class _Cell:
     def load(self) -> Load:
         stages = [*self._selection(), *_METHODS.get(self.config.method, _steps)(self)]
         test = self.predict(self._drawn(self.config.test_limit or self.known.test))
-        longest = self._padded(self.train.lengths.max())
-        weights = [(weight.numel(), weight.requires_grad) for weight in self.model.parameters()]
+        longest = self._padded(self.max_length if self.model.reader.plain else self.train.lengths.max())
+        weights = [(weight.numel(), weight.requires_grad) for weight in architecture(self.trained).parameters()]
         trained = sum(size for size, wanted in weights if wanted) if self.config.epochs else 0
         static = 4 * sum(size for size, _ in weights) + trained * (4 + STATE_BYTES.get(self.config.optimizer, 0))
         memory = (static + self._activations(longest)) / MIB + self.cache_mib
@@ -113,19 +96,20 @@ class _Cell:
 
     def steps(self, rows: Encoded, depth: int | None = None, cached: bool = False, buckets: bool = True) -> Stage:
         """All epochs of training on `rows`, the lowest `depth` blocks frozen where one is given."""
-        batches = order(rows.lengths, self.config.batch_size, self.rng, buckets=buckets and not self.model.reader.plain)
-        flops = self._flops(batches, rows, ("step", depth, cached), padded=self.model.reader.plain)
+        self.trained, plain = self.key._replace(depth=depth), self.model.reader.plain
+        batches = order(rows.lengths, self.config.batch_size, self.rng, buckets=buckets and not plain)
+        flops = self._flops(batches, rows, row_flops(self.trained, "step", depth if cached else 0), padded=plain)
         return Stage("step", len(batches) * self.config.epochs, flops * self.config.epochs)
 
     def features(self, rows: Encoded, size: int = training.PREDICT_BATCH) -> Stage:
         """One pass over `rows` for what the head reads."""
         batches = list(by_length(rows.lengths, size))
-        return Stage("features", len(batches), self._flops(batches, rows, ("forward", None, False), padded=False))
+        return Stage("features", len(batches), self._flops(batches, rows, row_flops(self.key, "forward")))
 
     def predict(self, rows: Encoded, times: int = 1, given: int = 0) -> Stage:
         """Answers for `rows`, by passes above the lowest `given` blocks."""
         batches = list(by_length(rows.lengths, training.PREDICT_BATCH))
-        flops = self._flops(batches, rows, ("forward", given, given > 0), padded=False)
+        flops = self._flops(batches, rows, row_flops(self.key, "forward", given))
         return Stage("predict", len(batches) * times, flops * times)
 
     def head(self, rows: Encoded, share: float = 1.0, times: int = 1) -> Stage:
@@ -153,28 +137,21 @@ class _Cell:
         # Its rounds solve on half of the labels up to nearly all of them.
         return [look, self.head(self.train, share=0.7, times=ROUNDS)]
 
-    def _flops(self, batches: Iterable[np.ndarray], rows: Encoded, phase: tuple, *, padded: bool) -> float:
-        one_row = row_flops(self.key, *phase)
-        lengths = (self.max_length if padded else self._padded(rows.lengths[batch].max()) for batch in batches)
-        return sum(len(batch) * one_row(length) for batch, length in zip(batches, lengths, strict=True))
+    def _flops(
+        self, batches: Iterable[np.ndarray], rows: Encoded, one_row: Callable[[int], float], padded: bool = False
+    ) -> float:
+        lengths = ((batch, self.max_length if padded else self._padded(rows.lengths[batch].max())) for batch in batches)
+        return sum(len(batch) * one_row(length) for batch, length in lengths)
 
     def _padded(self, length: int) -> int:
-        if self.kind not in {"text", "tokens"} or self.model.reader.kind == "bag":
-            return 0
-        return self.max_length if self.model.reader.plain else round_up(int(length))
+        return round_up(int(length)) if self.model.reader.kind in {"text", "tokens"} else 0
 
     def _drawn(self, n: int) -> Encoded:
         return self._rows(np.minimum(self._lengths(n), self.max_length))
 
     def _lengths(self, n: int) -> np.ndarray:
-        """Of n inputs in random order: evenly spread over the log-normal distribution of that mean and deviation."""
-        if self.known.tokens is None or not n:
-            return np.ones(n, dtype=int)
-        mean, deviation = self.known.tokens
-        spread = sqrt(log(1 + (deviation / mean) ** 2))
-        middle = NormalDist(log(mean) - spread**2 / 2, spread)
-        lengths = [max(3, round(exp(middle.inv_cdf((i + 0.5) / n)))) for i in range(n)]
-        return self.rng.permutation(lengths)
+        """Of n inputs, in random order."""
+        return self.rng.permutation(_spread(n, *self.known.tokens) if self.known.tokens else np.ones(n, dtype=int))
 
     def _rows(self, lengths: np.ndarray) -> Encoded:
         return Encoded(self.kind, [None] * len(lengths), lengths, [])
@@ -182,8 +159,8 @@ class _Cell:
     def _activations(self, longest: int) -> int:
         """Bytes: what a step of full size keeps for its backward pass, or a pass holds at a time where none is made."""
         if self.config.epochs:
-            return self.config.batch_size * _kept_bytes(self.key, self.model.frozen, longest)
-        return training.PREDICT_BATCH * _held_bytes(self.key, longest)
+            return self.config.batch_size * kept_bytes(self.trained, longest)
+        return training.PREDICT_BATCH * held_bytes(self.key, longest)
 
 
 class _Tfidf:
@@ -244,69 +221,12 @@ _METHODS: dict[str, Callable[[_Cell], list[Stage]]] = {
 }
 
 
-def shape_of(model: Model, rows: int, tokens: int, image_size: int | None) -> Shape:
-    """The shape of a batch, as `Model.blank` takes it; every token of a tagged sentence begins a word."""
-    kind = model.reader.kind
-    if kind == "bag":
-        return rows, next(layer.in_features for layer in model.modules() if isinstance(layer, torch.nn.Linear))
-    return (rows, 3, image_size, image_size) if kind == "image" else (rows, tokens) + (tokens,) * (kind == "tokens")
-
-
 @lru_cache
-def row_flops(key: tuple, phase: str, depth: int | None, cached: bool) -> Callable[[int], float]:
-    """FLOPs of one row, by the tokens that its batch is padded to.
-
-    A batch costs its rows' sum. A transformer costs a polynomial of second degree in the tokens, which three counts
-    tell; an image always costs the same.
-    """
-    model = architecture(*key)
-    if phase == "step":
-        if depth is not None:
-            model.fixed_statistics = True
-            model.freeze(depth)
-        count = training.step_counter(model, cached=cached)
-    else:
-        count = training.pass_counter(model, head=True, given=depth if cached else 0)
-    if model.reader.kind not in {"text", "tokens"}:
-        once = float(count(shape_of(model, 1, 0, key[2])))
-        return lambda _tokens: once
-    return np.polynomial.Polynomial.fit(LENGTHS, [count(shape_of(model, 1, n, None)) for n in LENGTHS], 2)
-
-
-@lru_cache
-def _kept_bytes(key: tuple, frozen: int, tokens: int) -> int:
-    """What a step of one row, `frozen` blocks below, keeps for its backward pass, in fp32; weights are not among it."""
-    model = architecture(*key).train()
-    assert model.frozen == frozen
-    own = {weight.untyped_storage()._cdata for weight in model.parameters()}
-    kept = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage  # held, so that no other gets its address
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(model.blank(shape_of(model, 2, tokens, key[2]), "meta"))  # one row has no batch statistics
-    return sum(storage.nbytes() for storage in kept.values()) // 2
-
-
-@lru_cache
-def _held_bytes(key: tuple, tokens: int) -> int:
-    """What a forward pass of one row holds at a time: a layer's input, its output and one more of that size."""
-    model = architecture(*key).eval()
-    outputs = [0]
-
-    def note(_layer: torch.nn.Module, _inputs: tuple, output: object) -> None:
-        outputs.append(output.nbytes if isinstance(output, torch.Tensor) else 0)
-
-    hooks = [layer.register_forward_hook(note) for layer in model.modules() if not list(layer.children())]
-    with torch.no_grad():
-        model(model.blank(shape_of(model, 1, tokens, key[2]), "meta"))
-    for hook in hooks:
-        hook.remove()
-    return 3 * max(outputs)
+def _spread(n: int, mean: float, deviation: float) -> np.ndarray:
+    """So many lengths, evenly spread over the log-normal distribution of that mean and deviation."""
+    sigma = max(sqrt(log(1 + (deviation / mean) ** 2)), 1e-6)
+    normal = NormalDist(log(mean) - sigma**2 / 2, sigma)
+    return np.array([max(3, round(exp(normal.inv_cdf((i + 0.5) / n)))) for i in range(n)], dtype=int)
 
 
 def _measured(name: str, rows: int = 1000) -> tuple[float, float]:

@@ -8,16 +8,22 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from lrtl_utils import answers, calibration, grids, methods, price, runs, tasks, training, workload
+from lrtl_utils import answers, calibration, footprint, grids, methods, price, runs, tasks, training, workload
 from lrtl_utils.__main__ import app
 from lrtl_utils.config import ROOT, InputError, RunConfig
 from lrtl_utils.cost import CostMeter
 
 FULL = sorted((ROOT / "notebooks/grids").glob("full_*.yaml"))
 TINY = {
-    "text": {"dataset": "news_sample", "model": "minilm", "train_size": 40, "max_length": 40},
-    "tokens": {"dataset": "entities_sample", "model": "minilm_crf", "train_size": 40, "max_length": 40},
-    "image": {"dataset": "digits", "model": "efficientnet_lite0", "train_size": 70, "image_size": 32},
+    "text": {"dataset": "reviews_sample", "model": "minilm", "train_size": 32, "batch_size": 8, "max_length": 40},
+    "tokens": {
+        "dataset": "entities_sample",
+        "model": "minilm_crf",
+        "train_size": 24,
+        "batch_size": 8,
+        "max_length": 40,
+    },
+    "image": {"dataset": "digits", "model": "efficientnet_lite0", "train_size": 64, "image_size": 32},
 }
 CASES = [(method, kind) for method, row in methods.METHODS.items() for kind in row.kinds if method != "tfidf"]
 
@@ -125,21 +131,17 @@ def test_what_is_wrong_with_a_base_is_told_in_a_sentence(tmp_path, base, said):
     ],
 )
 def test_an_architecture_without_weights_has_the_parameters_of_the_published_one(model, kind, labels, parameters):
-    built = workload.architecture(model, "conventional", None if kind == "text" else 64, kind, labels)
+    built = footprint.architecture(footprint.Key(model, "conventional", 64, kind, labels))
     assert all(weight.is_meta for weight in built.parameters())
     assert 0.99 * parameters < sum(weight.numel() for weight in built.parameters()) <= parameters * 1.01
 
 
 def test_shipped_weights_fit_the_architecture_of_their_row():
-    for name, knobs in (
-        ("minilm", TINY["text"]),
-        ("minilm_crf", TINY["tokens"]),
-        ("efficientnet_lite0", TINY["image"]),
-    ):
+    for knobs in TINY.values():
         config = RunConfig(**knobs)
         data = tasks.load(config.dataset)
         real = methods.build(config, data, methods.find_weights(config))
-        bare = workload.architecture(name, config.method, config.image_size, data.kind, len(data.labels))
+        bare = footprint.architecture(footprint.key_of(config, workload.facts(config.dataset)))
         assert {n: w.shape for n, w in real.named_parameters()} == {n: w.shape for n, w in bare.named_parameters()}
 
 
@@ -153,7 +155,7 @@ def test_flops_are_those_of_a_real_run(method, kind):
 @pytest.mark.parametrize(
     "knobs",
     [
-        TINY["text"] | {"method": "full", "validation_share": 0.25, "epochs": 2},
+        TINY["text"] | {"method": "conventional", "validation_share": 0.25, "epochs": 2},
         TINY["image"] | {"method": "linear_probe", "validation_share": 0.25, "selection": "margin"},
         TINY["image"] | {"method": "linear_probe", "selection": "kcenter"},
         {"dataset": "news_sample", "model": "simple_nn", "method": "from_scratch", "train_size": 40},
@@ -172,7 +174,7 @@ def test_a_climb_that_a_carve_judges_is_priced_at_its_dearest():
 
 def test_tfidf_is_next_to_nothing():
     config, counted = run(dataset="news_sample", method="tfidf", train_size=100)
-    full = methods.resolve(RunConfig(**TINY["text"] | {"method": "full"}), workload.facts("news_sample"))
+    full = methods.resolve(RunConfig(**TINY["text"] | {"method": "full"}), workload.facts("reviews_sample"))
     assert estimated(config) == pytest.approx(counted, rel=2)
     assert estimated(config) < 1e-3 * estimated(full)
 
@@ -195,8 +197,8 @@ def test_more_work_is_dearer_and_freezing_is_cheaper(nothing_here):
 
 
 def test_memory_kept_for_the_backward_pass_is_what_a_real_step_keeps():
-    config = methods.resolve(RunConfig(**TINY["text"] | {"method": "full"}), workload.facts("news_sample"))
-    data = tasks.load("news_sample")
+    known, data = workload.facts("reviews_sample"), tasks.load("reviews_sample")
+    config = methods.resolve(RunConfig(**TINY["text"] | {"method": "full"}), known)
     model = methods.build(config, data, methods.find_weights(config)).train()
     methods.prepare(model, config)
     kept = {}
@@ -208,9 +210,9 @@ def test_memory_kept_for_the_backward_pass_is_what_a_real_step_keeps():
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(model.blank((16, 40), "cpu"))
+        model(model.blank((8, 40), "cpu"))
     activations = sum(storage.nbytes() for storage in kept.values()) / 2**20
-    load = workload.load(config, workload.facts("news_sample"))
+    load = workload.load(config, known)
     assert load.memory_mib - load.checkpoint_mib == pytest.approx(activations, rel=0.15)
 
 
@@ -220,7 +222,7 @@ def test_a_dry_run_tells_everything_with_nothing_at_hand(tmp_path, nothing_here)
     done = CliRunner().invoke(app, list(map(str, words)))
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    # 4,000 images make 750 steps in batches of 16 and three epochs: a warm-up of 1,000 is clamped there, and so in 32s.
+    # Three epochs of 4,000 images in batches of 32 are 375 steps: there both warm-ups are clamped to the same tenth.
     assert lines[:3] == ["144 cells", "132 cells after clamping", "0 already done, 132 to run"]
     told = {
         line.split(": ")[0]: float(re.search(r"[\d.,e+]+", line.split(": ")[1])[0].replace(",", ""))
@@ -272,7 +274,7 @@ def test_without_an_estimate_there_is_nothing_to_set_against(tmp_path):
 
 
 def test_a_calibration_keeps_its_time_and_times_the_dearest_first(nothing_here):
-    known = workload.facts("news_sample")
+    known = workload.facts("reviews_sample")
     jobs = []
     for method in ("linear_probe", "full"):
         config = methods.resolve(RunConfig(**TINY["text"] | {"method": method, "device": "cpu"}), known)
