@@ -67,10 +67,12 @@ def sweep(
     slurm: Annotated[
         list[str] | None, typer.Option(help="name=value for dask-jobqueue (cores, memory, …); may be repeated.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and run none.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the price and run nothing.")] = False,
+    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of a device, for --dry-run.")] = None,
+    every_cell: Annotated[bool, typer.Option("--cells", help="With --dry-run, list every cell.")] = False,
 ) -> None:
     """Run every cell of a grid that has no record yet."""
-    from lrtl_utils import engines, grids, runs, watch
+    from lrtl_utils import engines, grids, notebooks, price, runs, watch
     from lrtl_utils import sweep as sweeps
 
     job = _slurm_parameters(slurm or [])
@@ -82,12 +84,15 @@ def sweep(
         Engine.slurm: partial(engines.slurm, parameters=job),
     }[engine]
     configs = grids.read_grid(grid)
-    cells = grids.plan(configs)
-    print(f"{len(configs)} cells", f"{len(cells)} cells after clamping", sep="\n")
+    cells = grids.plan(configs, price.outline if dry_run else notebooks.locate)
+    _print_now(f"{len(configs)} cells")
+    _print_now(f"{len(cells)} cells after clamping")
     if dry_run:
-        folder = runs.results_folder(results)
-        for cell in cells:
-            print(cell.identity, "done" if runs.is_completed(cell.path(folder)) else "to run", cell)
+        priced, how = price.estimate(cells, results, max(1, engines.cores() // workers))
+        for line in [*price.lines(priced, workers, price_per_hour), how]:
+            print(line)
+        for one in priced if every_cell else []:
+            print(one.cell.identity, "done" if one.done else f"{one.seconds:.3g} s", one.cell)
         if engine == Engine.slurm:
             print(engines.job_script(job))
         return
@@ -107,6 +112,8 @@ def sweep(
     overhead = watch.Watch(runs.results_folder(results), [cell.identity for cell in cells]).look().overhead_seconds
     if outcome.completed and overhead is not None:
         print(f"overhead: {overhead:.1f} s a cell beyond its clocked work (median)")
+    for line in price.against(results):
+        print(line)
     left = f", {outcome.left} left undone" if outcome.left else ""
     print(f"{outcome.completed} completed, {outcome.found} already done, {len(outcome.failed)} failed{left}")
     for cell, reason in outcome.failed:

@@ -70,7 +70,7 @@ class Collator:
         return batch
 
     def _text(self, rows: list[list[int]], pad_to: int | None) -> dict[str, torch.Tensor]:
-        length = pad_to or _round_up(max(len(ids) for ids in rows))
+        length = pad_to or round_up(max(len(ids) for ids in rows))
         ids = _padded(rows, self.pad_id, length)
         return {"ids": ids, "mask": _prefix_mask([len(ids) for ids in rows], length)}
 
@@ -265,5 +265,6 @@ def _prefix_mask(lengths: list[int], width: int) -> torch.Tensor:
     return (torch.arange(width) < torch.tensor(lengths)[:, None]).long()
 
 
-def _round_up(length: int) -> int:
+def round_up(length: int) -> int:
+    """The length that a batch is padded to whose longest text has `length` tokens."""
     return -(-length // MULTIPLE) * MULTIPLE

@@ -1,7 +1,7 @@
 """A grid of runs: read and checked whole, then resolved into distinct cells."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,16 @@ class Cell:
 def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
     """The cells of a grid file, as (notebook, config): fixed values, lists that multiply, `blocks` that share the rest.
 
-    `extends` names a grid beside it whose values stand wherever the file has none of its own. `InputError` names the
-    first thing that is wrong anywhere in it.
+    `extends` names a grid beside it, which extends no other; its values stand wherever the file has none of its own.
+    `InputError` names the first thing that is wrong anywhere in it.
     """
     path = Path(path)
     grid = _read(path)
-    base = grid.pop("extends", None)
-    grid = (_read(path.parent / str(base)) if base else {}) | grid
+    if base := grid.pop("extends", None):
+        shared = _read(path.parent / str(base))
+        if "extends" in shared:
+            raise InputError(f"{path} extends {base}, which extends another: a base stands alone.")
+        grid = shared | grid
     shared = {key: value for key, value in grid.items() if key != "blocks"}
     blocks = grid.get("blocks", {"all": {}})
     if not isinstance(blocks, Mapping) or not all(isinstance(block, Mapping) for block in blocks.values()):
@@ -51,11 +54,13 @@ def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
     return cells
 
 
-def plan(grid: list[tuple[str, RunConfig]]) -> list[Cell]:
-    """The distinct cells of a grid, resolved; those that clamping made one are there once."""
+def plan(
+    grid: list[tuple[str, RunConfig]], locate: Callable[[RunConfig], tuple[RunConfig, str]] = notebooks.locate
+) -> list[Cell]:
+    """The distinct cells of a grid, resolved and named by `locate`; those that clamping made one are there once."""
     distinct: dict[str, Cell] = {}
     for notebook, asked in grid:
-        cell = Cell(notebook, asked, *notebooks.locate(asked))
+        cell = Cell(notebook, asked, *locate(asked))
         distinct.setdefault(cell.identity, cell)
     return list(distinct.values())
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lrtl_utils import defaults, tasks
 from lrtl_utils.config import InputError, RunConfig, require_name, resolve_device
 from lrtl_utils.cost import CostMeter
@@ -15,7 +13,7 @@ from lrtl_utils.models import MODELS, Backbone, find
 from lrtl_utils.runs import run_id
 from lrtl_utils.sampling import count_labelled, share_of
 from lrtl_utils.sources import Source
-from lrtl_utils.tasks import TASKS, Data, Examples
+from lrtl_utils.tasks import TASKS, Data, Examples, Facts
 
 if TYPE_CHECKING:
     from lrtl_utils.networks import Model
@@ -39,6 +37,7 @@ class Method:
 
     fit: Callable[["Setting"], Curve]
     defaults: Callable[[str, Backbone | None, int], dict[str, Any]]
+    prepare: Callable[["Model"], None] | None = None  # decides what its steps train
     kinds: tuple[str, ...] = ("text", "image", "tokens")
     pretrained: bool = True
     pooling: str = "mean"
@@ -61,7 +60,7 @@ class Setting:
     work: Path | None
 
 
-def resolve(asked: RunConfig, data: Data) -> RunConfig:
+def resolve(asked: RunConfig, data: Data | Facts) -> RunConfig:
     """The config as it will run: defaults in the place of None, what does not apply taken out, the rest clamped.
 
     `max_length` and `precision='auto'` wait for the training texts and the device. `InputError` where dataset, model
@@ -73,8 +72,7 @@ def resolve(asked: RunConfig, data: Data) -> RunConfig:
     values = asked.model_dump()
     size = next((name for name in SIZES if values[name] is not None), None)
     values |= {name: None for name in SIZES if name != size}
-    sizes = np.bincount(data.strata(data.train)).tolist()
-    labels = count_labelled(sizes, **{name: values[name] for name in SIZES})
+    labels = count_labelled(data.sizes, **{name: values[name] for name in SIZES})
     own = method.defaults(data.kind, backbone, labels)
     for name in set(values) - ALWAYS:
         values[name] = own.get(name) if values[name] is None else values[name] if name in own else None
@@ -106,19 +104,22 @@ def check(asked: RunConfig) -> None:
         raise InputError(f"Model {asked.model!r} has no pre-trained weights; its method is 'from_scratch'.")
 
 
-def identify(config: RunConfig, asked: RunConfig, data: Source, weights: Source | None) -> str:
-    """The run's id. A `max_length` left to the rule enters as None: what the rule gives follows from the data."""
+def identify(config: RunConfig, asked: RunConfig, data: Source | None, weights: Source | None) -> str:
+    """The run's id. A `max_length` left to the rule enters as None: what the rule gives follows from the data.
+
+    Without `data` it is an id of the config alone, which names no record.
+    """
     identity = config.model_dump() | {"max_length": asked.max_length and config.max_length}
-    return run_id(identity, data.sha256, weights and weights.sha256)
+    return run_id(identity, data.sha256 if data else "", weights and weights.sha256)
 
 
-def find_weights(config: RunConfig) -> Source | None:
-    """Where the weights of a resolved config lie; None where its method or model has none."""
-    return None if config.model == NO_MODEL else find(config.model)
+def find_weights(config: RunConfig, *, fetch: bool = True) -> Source | None:
+    """Where the weights of a resolved config lie; None where its method or model has none. As `models.find`."""
+    return None if config.model == NO_MODEL else find(config.model, fetch=fetch)
 
 
-def build(config: RunConfig, data: Data, weights: Source | None) -> "Model":
-    """The model of a resolved config, fresh, in the form its method wants."""
+def build(config: RunConfig, data: Data | Facts, weights: Source | None) -> "Model":
+    """The model of a resolved config, fresh, in the form its method wants; random and mute without `weights`."""
     from lrtl_utils import models
 
     method = METHODS[config.method]
@@ -148,7 +149,14 @@ def fit(
     work: Path | None = None,
 ) -> Curve:
     """Adapt `model` to the examples by the config's method; returns the curve of loss and cost."""
+    prepare(model, config)
     return METHODS[config.method].fit(Setting(model, data, train, carve, config, meter, work))
+
+
+def prepare(model: "Model", config: RunConfig) -> None:
+    """Freeze or adapt `model` as the steps of the config's method want it."""
+    if METHODS[config.method].prepare:
+        METHODS[config.method].prepare(model)
 
 
 def _clamped(values: dict[str, Any], labels: int) -> dict[str, Any]:
@@ -190,49 +198,53 @@ def fit_conventional(setting: Setting) -> Curve:
     return _train(setting, buckets=False)
 
 
-def fit_from_scratch(setting: Setting) -> Curve:
-    """The same architecture from random weights: what the pre-training is worth."""
+def fit_plainly(setting: Setting) -> Curve:
+    """What is not frozen, at one rate, in length buckets."""
     return _train(setting)
 
 
 def fit_full(setting: Setting) -> Curve:
-    """All blocks but a text model's lowest two, rates falling 0.8 a block (Howard & Ruder 2018), in length buckets."""
-    text = setting.data.kind != "image"
-    setting.model.fixed_statistics = True
-    setting.model.freeze(2 if text else 0)
+    """What is not frozen, rates falling 0.8 a block (Howard & Ruder 2018), in length buckets."""
     return _train(setting, FULL_DECAY)
 
 
 def fit_lp_ft(setting: Setting) -> Curve:
     """The head first, on frozen features, then all blocks with it (Kumar et al. 2022)."""
     fit_linear_probe(setting)
-    setting.model.fixed_statistics = True
-    setting.model.freeze(0)
+    train_all(setting.model)
     return _train(setting, FULL_DECAY)
 
 
-def fit_bitfit(setting: Setting) -> Curve:
-    """The head and the bias terms, those of norms included (Ben Zaken et al. 2022)."""
-    model = setting.model
+def keep_lowest(model: "Model") -> None:
+    """Freeze a text model's lowest two blocks."""
+    model.fixed_statistics = True
+    model.freeze(0 if model.reader.kind == "image" else 2)
+
+
+def train_all(model: "Model") -> None:
+    """Train every block."""
+    model.fixed_statistics = True
+    model.freeze(0)
+
+
+def train_biases(model: "Model") -> None:
+    """Train the head and the bias terms, those of norms included (Ben Zaken et al. 2022)."""
     model.fixed_statistics = True
     for block in model.blocks:
         for name, weight in block.named_parameters():
             weight.requires_grad_(name.endswith("bias"))
-    return _train(setting)
 
 
-def fit_lora(setting: Setting) -> Curve:
-    """Low-rank additions to linear layers and 1 × 1 convolutions, and the head (Hu et al. 2022)."""
+def add_lora(model: "Model") -> None:
+    """Train low-rank additions to linear layers and 1 × 1 convolutions, and the head (Hu et al. 2022)."""
     from peft import LoraConfig, get_peft_model
 
-    model = setting.model
     model.fixed_statistics = True
     targets = [name for name, layer in model.named_modules() if _takes_lora(name, layer)]
     # By its full name: `head` alone would also be EfficientNet's `conv_head`.
     saved = ["model.head"] + ["model.crf"] * (getattr(model, "crf", None) is not None)
     options = {"target_modules": targets, "modules_to_save": saved}
     get_peft_model(model, LoraConfig(r=LORA_RANK, lora_alpha=2 * LORA_RANK, **options))
-    return _train(setting)
 
 
 def fit_progressive(setting: Setting) -> Curve:
@@ -307,12 +319,13 @@ def _only_point(setting: Setting, loss: float | None) -> dict[str, Any]:
 
 METHODS = {
     "tfidf": Method(fit_tfidf, defaults.tfidf, kinds=("text",), pretrained=False, needs_model=False, features=False),
-    "from_scratch": Method(fit_from_scratch, defaults.from_scratch, pretrained=False, features=False),
+    # The same architecture from random weights: what the pre-training is worth.
+    "from_scratch": Method(fit_plainly, defaults.from_scratch, pretrained=False, features=False),
     "conventional": Method(fit_conventional, defaults.conventional, pooling="own", plain=True, features=False),
-    "full": Method(fit_full, defaults.full),
+    "full": Method(fit_full, defaults.full, keep_lowest),
     "linear_probe": Method(fit_linear_probe, defaults.linear_probe),
-    "lp_ft": Method(fit_lp_ft, defaults.lp_ft),
-    "bitfit": Method(fit_bitfit, defaults.bitfit),
-    "lora": Method(fit_lora, defaults.lora),
+    "lp_ft": Method(fit_lp_ft, defaults.lp_ft, train_all),
+    "bitfit": Method(fit_plainly, defaults.bitfit, train_biases),
+    "lora": Method(fit_plainly, defaults.lora, add_lora),
     "progressive": Method(fit_progressive, defaults.progressive, pieces=PIECES),
 }

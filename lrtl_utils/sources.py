@@ -46,8 +46,10 @@ def mirror() -> Path:
     return ROOT / Path(os.environ.get("LRTL_MIRROR") or "~/.cache/lrtl/mirror").expanduser()
 
 
-def find_on_hub(name: str, section: str, hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Source:
-    """The files of a hub repository, from the mirror, else the hub's local cache, else the hub.
+def find_on_hub(
+    name: str, section: str, hub_id: str, revision: str | None, patterns: tuple[str, ...], *, fetch: bool = True
+) -> Source:
+    """The files of a hub repository, from the mirror, else the hub's local cache, else, with `fetch`, the hub.
 
     `section` is `datasets` or `models`; `patterns` name the files that a run reads and its checksum covers.
     `InputError` says what is missing and the two ways to get it.
@@ -56,7 +58,7 @@ def find_on_hub(name: str, section: str, hub_id: str, revision: str | None, patt
     if files := _matching(folder, patterns):
         return Source("mirror", hub_id, None, folder, files)
     folder = _snapshot(section, hub_id, revision, patterns, local=True)
-    if folder is None and hub_reachable():
+    if folder is None and fetch and hub_reachable():
         folder = _snapshot(section, hub_id, revision, patterns, local=False)
     if folder and (files := _matching(folder, patterns)):
         return Source("hub", hub_id, revision or folder.name, folder, files)

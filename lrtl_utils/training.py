@@ -124,8 +124,8 @@ class _Loop:
         self.schedule = _schedule(config, optimizer, steps)
         self.optimizer = self.runtime.prepare(optimizer)
         self.phase = f"step above block {model.frozen}" + (", cached" if cache else "")
-        meter.register(self.phase, _step_counter(model, cached=cache is not None))
-        meter.register("forward", _pass_counter(model, head=True))
+        meter.register(self.phase, step_counter(model, cached=cache is not None))
+        meter.register("forward", pass_counter(model, head=True))
         self.first_batch, self.loss = 0, torch.zeros((), device=self.runtime.device)
         self.saved_at = self.told_at = time.monotonic()
         torch.manual_seed(derived_seed(config.seed, "dropout"))
@@ -244,7 +244,7 @@ def predict_rows(
     confidence, losses, weights = np.zeros(len(data)), [], []
     phase = f"forward above block {cache.depth}" if cache else "forward"
     if meter:
-        meter.register(phase, _pass_counter(model, head=True, given=cache.depth if cache else 0))
+        meter.register(phase, pass_counter(model, head=True, given=cache.depth if cache else 0))
     for positions in by_length(data.lengths, PREDICT_BATCH):
         batch = _to(model.reader.batch(data, positions), runtime.device)
         with torch.inference_mode():
@@ -283,7 +283,7 @@ def extract(
     """
     runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
     model.to(runtime.device).eval()
-    meter.register("features", _pass_counter(model, head=False))
+    meter.register("features", pass_counter(model, head=False))
     chunks = []
     for positions in by_length(data.lengths, config.batch_size):
         batch = _to(model.reader.batch(data, positions), runtime.device)
@@ -316,7 +316,7 @@ def _given(model: Model, cache: Cache | None, positions: np.ndarray, batch: Batc
     return model.given(cache.depth, cache.batch(positions, model.shape(batch)[1]))
 
 
-def _step_counter(model: Model, *, cached: bool) -> Callable[[Shape], int]:
+def step_counter(model: Model, *, cached: bool) -> Callable[[Shape], int]:
     """Counts a training step of the model as it is now, by shape of batch; without the frozen blocks where `cached`."""
     meta, below = model.on_meta().eval(), model.frozen if cached else 0
 
@@ -328,7 +328,7 @@ def _step_counter(model: Model, *, cached: bool) -> Callable[[Shape], int]:
     return count
 
 
-def _pass_counter(model: Model, *, head: bool, given: int = 0) -> Callable[[Shape], int]:
+def pass_counter(model: Model, *, head: bool, given: int = 0) -> Callable[[Shape], int]:
     """Counts a forward pass with or without its head, above the lowest `given` blocks, by shape of batch."""
 
     @lru_cache(maxsize=1)
