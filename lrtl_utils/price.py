@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 ESTIMATE = "estimate.json"
 BOX_SECONDS = 45.0  # for the calibration, less where the counting before it took long
 IN_ALL_SECONDS = 75.0
-RECORD_KIB = 6.0  # of a committed record, about
-NOTEBOOK_KIB = 100.0  # of an executed one, with its pictures
+RECORD_KIB = 6.0  # of one run, as the demo grid's are
+NOTEBOOK_KIB = 40.0  # of one executed, with its pictures, as the demo grid's are
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def lines(priced: Sequence[Priced], workers: int, price_per_hour: float | None) 
     checkpoints = sorted((one.load.checkpoint_mib for one in left), reverse=True)[:workers]
     kept = len(left) * (RECORD_KIB + NOTEBOOK_KIB) / 1024
     yield f"estimated FLOPs: {sum(one.load.flops for one in left):.3g}"
-    yield f"estimated device hours: {hours:.3g}, and off a record's clock {predicting:.2g} to predict the test splits"
+    yield f"estimated device hours: {_round(hours)}, and off the clock {_round(predicting)} to predict the test splits"
     yield f"estimated peak memory: {largest.load.memory_mib:,.0f} MiB, weights included, for {largest.cell}"
     yield f"estimated disk: {kept:,.1f} MiB of records and notebooks, and up to {sum(checkpoints):,.0f} of checkpoints"
     if price_per_hour is not None:
@@ -142,7 +142,11 @@ def _table(left: Sequence[Priced]) -> Iterator[str]:
     for names, ones in groups.items():
         flops, hours = sum(one.load.flops for one in ones), sum(one.seconds for one in ones) / 3600
         memory = max(one.load.memory_mib for one in ones)
-        yield f"{' '.join(names):44} {len(ones):6} {flops:9.3g} {hours:9.3g} {memory:8,.0f}"
+        yield f"{' '.join(names):44} {len(ones):6} {flops:9.3g} {_round(hours):>9} {memory:8,.0f}"
+
+
+def _round(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 1000 else f"{hours:.3g}"
 
 
 def _how(jobs: Sequence["Job"], rates: "Rates", threads: int, seconds: float) -> str:

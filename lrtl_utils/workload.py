@@ -74,6 +74,9 @@ class _Cell:
         self.config, self.known, self.kind = config, known, known.kind
         self.key = self.trained = key_of(config, known)
         self.model = architecture(self.key)
+        # A forward pass is the same for all methods with that pooling; adapters would add about a hundredth to it.
+        alike = "linear_probe" if methods.METHODS[config.method].pooling == "mean" else config.method
+        self.forward = self.key._replace(method=alike)
         self.rng = np.random.default_rng(0)
         size = {name: getattr(config, name) for name in methods.SIZES}
         labels = count_labelled(known.sizes, **size)
@@ -104,12 +107,12 @@ class _Cell:
     def features(self, rows: Encoded, size: int = training.PREDICT_BATCH) -> Stage:
         """One pass over `rows` for what the head reads."""
         batches = list(by_length(rows.lengths, size))
-        return Stage("features", len(batches), self._flops(batches, rows, row_flops(self.key, "forward")))
+        return Stage("features", len(batches), self._flops(batches, rows, row_flops(self.forward, "forward")))
 
     def predict(self, rows: Encoded, times: int = 1, given: int = 0) -> Stage:
         """Answers for `rows`, by passes above the lowest `given` blocks."""
         batches = list(by_length(rows.lengths, training.PREDICT_BATCH))
-        flops = self._flops(batches, rows, row_flops(self.key, "forward", given))
+        flops = self._flops(batches, rows, row_flops(self.forward, "forward", given))
         return Stage("predict", len(batches) * times, flops * times)
 
     def head(self, rows: Encoded, share: float = 1.0, times: int = 1) -> Stage:
@@ -160,7 +163,7 @@ class _Cell:
         """Bytes: what a step of full size keeps for its backward pass, or a pass holds at a time where none is made."""
         if self.config.epochs:
             return self.config.batch_size * kept_bytes(self.trained, longest)
-        return training.PREDICT_BATCH * held_bytes(self.key, longest)
+        return training.PREDICT_BATCH * held_bytes(self.forward, longest)
 
 
 class _Tfidf:
