@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils.config import ROOT, InputError
-from lrtl_utils.workers import Slot, end_softly, process_factory, work
+from lrtl_utils.processes import TERMINATION_SECONDS, kill_tree, process_factory
+from lrtl_utils.workers import Slot, work
 
 REPLACEMENTS = 5  # of dead workers, for each slot
 RESOURCE = "slot"  # of a Dask worker: how many cells it takes at a time
@@ -143,10 +144,11 @@ class _Hand:
         theirs.close()
 
     def end(self) -> None:
+        """Close the pipe: a worker that is still there then ends its cell at its checkpoint."""
         self.pipe.close()
-        self.process.join(0)
+        self.process.join(TERMINATION_SECONDS + 5)
         if self.process.is_alive():
-            end_softly(self.process)
+            kill_tree(self.process.pid)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ import psutil
 from lrtl_utils import claims, kernels, notebooks, runs
 from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.grids import Cell
+from lrtl_utils.processes import end_softly, kill_tree, oom_kills, process_factory, resident_mib
 
 POLL_SECONDS = 0.25
 LEAST_FREE_MIB = 64  # of disk; below it, no cell is claimed
@@ -132,13 +133,6 @@ def halved(cell: Cell) -> Cell | None:
     return Cell(cell.notebook, asked, *notebooks.locate(asked))
 
 
-def process_factory() -> Any:
-    """Processes forked from a clean one that has imported everything once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(kernels.IMPORTED)
-    return context
-
-
 class _Worker:
     """A worker at work: its plan, its slot, and what it need not look at again."""
 
@@ -181,7 +175,7 @@ class _Worker:
         results, started = self.plan.results, time.time()
         if cell != planned:
             _keep_asked(results, cell, planned)
-        stamp, kills = claims.file_system_now(results), _oom_kills()
+        stamp, kills = claims.file_system_now(results), oom_kills()
         watched, ours = multiprocessing.Pipe(duplex=False)
         process = process_factory().Process(target=_run_cell, args=(cell, results, self.slot, watched))
         process.start()
@@ -190,7 +184,7 @@ class _Worker:
             reason = self._watch(process, claim, started)
         if reason is None:
             return
-        if _oom_kills() > kills:
+        if oom_kills() > kills:
             reason = f"{notebooks.OUT_OF_MEMORY}: the system ended the cell"
         elif _written_since(cell.path(results), stamp):
             return
@@ -224,7 +218,7 @@ class _Worker:
         deadline, limit = self.plan.deadline_seconds, self.plan.memory_limit_mib
         if deadline is not None and time.time() - started > deadline:
             return f"past its deadline of {deadline:g} s"
-        if limit is not None and _resident_mib(process.pid) > limit:
+        if limit is not None and resident_mib(process.pid) > limit:
             return f"{notebooks.OUT_OF_MEMORY}: it held more than its limit of {limit:g} MiB"
         return None
 
@@ -236,26 +230,6 @@ class _Worker:
 def has_room(results: Path) -> bool:
     """Whether the disk has room for a cell's files."""
     return shutil.disk_usage(results).free >= LEAST_FREE_MIB * 2**20
-
-
-def end_softly(process: Any) -> None:
-    """SIGTERM, which lets a cell or a worker write its checkpoint; then make sure."""
-    process.terminate()
-    process.join(notebooks.TERMINATION_SECONDS + 5)
-    if process.is_alive():
-        kill_tree(process.pid)
-        process.join()
-
-
-def kill_tree(pid: int) -> None:
-    """End a process and all that came of it: a kernel leads a session of its own, so its group is not ours."""
-    family = _family(pid)
-    for member in family:
-        try:
-            member.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(family, timeout=5)
 
 
 def _run_cell(cell: Cell, results: Path, slot: Slot, worker: Connection) -> None:
@@ -307,34 +281,3 @@ def _stop_file(file: Path) -> Path:
 
 def _written_since(path: Path, stamp: float) -> bool:
     return path.is_file() and path.stat().st_mtime >= stamp
-
-
-def _family(pid: int) -> list[psutil.Process]:
-    try:
-        return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _resident_mib(pid: int) -> float:
-    """What the family holds, a page that several share counted once among them (on Linux; elsewhere not at all)."""
-    total = 0
-    for member in _family(pid):
-        try:
-            held = member.memory_full_info()
-        except psutil.NoSuchProcess:
-            continue
-        total += getattr(held, "pss", held.uss)
-    return total / 2**20
-
-
-def _oom_kills() -> int:
-    """How often the system has ended a process of this control group for memory (Linux, cgroup v2); else 0."""
-    groups = Path("/proc/self/cgroup")
-    own = [line[3:].strip().lstrip("/") for line in _lines(groups) if line.startswith("0::")]
-    events = _lines(Path("/sys/fs/cgroup") / own[0] / "memory.events") if own else []
-    return sum(int(line.split()[1]) for line in events if line.startswith("oom_kill "))
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.is_file() else []

@@ -10,7 +10,7 @@ FLOORS = [
     {"config"},  # the ground: everybody may import it
     {"sampling", "metrics", "cost", "stats", "claims"},
     {"kernels", "sources", "runs", "batches", "networks", "answers", "heads"},
-    {"tasks", "models", "caches", "checks"},
+    {"tasks", "models", "caches", "checks", "processes"},
     {"training", "defaults"},
     {"ladder", "selection"},
     {"methods"},
