@@ -4,6 +4,7 @@ What a worker needs to know lies in a file of the results folder, so that it may
 """
 
 import errno
+import importlib
 import json
 import multiprocessing
 import os
@@ -21,8 +22,9 @@ import psutil
 from lrtl_utils import claims, kernels, notebooks, runs
 from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.grids import Cell
-from lrtl_utils.processes import end_softly, kill_tree, oom_kills, process_factory, resident_mib
+from lrtl_utils.processes import end_softly, kill_tree, oom_kills, resident_mib
 
+FORK = multiprocessing.get_context("fork")  # of a worker, which has imported everything and started no thread
 POLL_SECONDS = 0.25
 LEAST_FREE_MIB = 64  # of disk; below it, no cell is claimed
 FINISH, END = "finish", "end"  # what a plan's stop file says: claim no more, or end the running cells too
@@ -88,6 +90,9 @@ def work(file: Path, slot: Slot, owner: Connection) -> None:
     `owner` is the reading end of a pipe whose other end closes when the process that started this worker ends.
     """
     os.setsid()  # Ctrl-C in the terminal is for the sweep, which tells its workers what it means
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # the other check could not be followed by a fork
+    for module in kernels.IMPORTED:
+        importlib.import_module(module)
     worker = _Worker(file, read_plan(file), slot, owner)
     while not worker.stopped():
         left = worker.left()
@@ -176,8 +181,8 @@ class _Worker:
         if cell != planned:
             _keep_asked(results, cell, planned)
         stamp, kills = claims.file_system_now(results), oom_kills()
-        watched, ours = multiprocessing.Pipe(duplex=False)
-        process = process_factory().Process(target=_run_cell, args=(cell, results, self.slot, watched))
+        watched, ours = FORK.Pipe(duplex=False)
+        process = FORK.Process(target=_run_cell, args=(cell, results, self.slot, watched, ours))
         process.start()
         watched.close()
         with ours:
@@ -188,11 +193,10 @@ class _Worker:
             reason = f"{notebooks.OUT_OF_MEMORY}: the system ended the cell"
         elif _written_since(cell.path(results), stamp):
             return
-        try:
-            runs.failed(results, cell.identity, cell.config, cell.asked, reason, started)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:  # a full disk is told by the sweep, and the cell stays to be run
-                raise
+        # By a process of its own: it asks the device for its name, and who has done so cannot be forked safely.
+        writer = FORK.Process(target=_write_failed, args=(results, cell, reason, started))
+        writer.start()
+        writer.join()
 
     def _watch(self, process: Any, claim: claims.Claim, started: float) -> str | None:
         """Wait for the cell's end or bring it about; returns what a failed record would say, None if none is due."""
@@ -232,8 +236,9 @@ def has_room(results: Path) -> bool:
     return shutil.disk_usage(results).free >= LEAST_FREE_MIB * 2**20
 
 
-def _run_cell(cell: Cell, results: Path, slot: Slot, worker: Connection) -> None:
+def _run_cell(cell: Cell, results: Path, slot: Slot, worker: Connection, other_end: Connection) -> None:
     """In the cell's own process, at the head of a group of its own; what it and its kernel print goes to a log."""
+    other_end.close()  # inherited; the pipe ends with the worker only if nobody else holds it open
     os.setsid()
     log = runs.work_folder(results, cell.identity) / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -261,6 +266,14 @@ def _end_with(worker: Connection) -> None:
     for child in psutil.Process().children(recursive=True):
         child.kill()
     os._exit(1)
+
+
+def _write_failed(results: Path, cell: Cell, reason: str, started: float) -> None:
+    try:
+        runs.failed(results, cell.identity, cell.config, cell.asked, reason, started)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:  # a full disk is told by the sweep, and the cell stays to be run
+            raise
 
 
 def _is_gone(owner: Connection) -> bool:
