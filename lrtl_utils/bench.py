@@ -142,7 +142,10 @@ def _against(group: pd.DataFrame, baseline: pd.DataFrame, tuning: str) -> dict[s
     ours, theirs = group.loc[seeds], baseline.loc[seeds]
     difference = 100 * (ours["score"] - theirs["score"]).mean()
     bounds = stats.paired_interval(plots.outcomes(list(ours["record"])), plots.outcomes(list(theirs["record"])))
-    ratios = {f"{title} / {tuning}": f"{(ours[cost] / theirs[cost]).mean():.3f}" for cost, title in COSTS.items()}
+    # FLOPs are the same everywhere; seconds and memory are compared only where both ran on one machine.
+    together = ours["run_device"] == theirs["run_device"]
+    shares = {title: (ours[cost] / theirs[cost])[together | (cost == "flops")] for cost, title in COSTS.items()}
+    ratios = {f"{title} / {tuning}": f"{share.mean():.3f}" for title, share in shares.items() if len(share)}
     return {f"points over {tuning}": _with_interval(difference, bounds and [100 * b for b in bounds], "+.1f")} | ratios
 
 

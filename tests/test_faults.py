@@ -4,6 +4,7 @@ The loop of random kills is short here; `make faults` gives it LRTL_FAULT_MINUTE
 """
 
 import collections
+import contextlib
 import json
 import os
 import random
@@ -70,6 +71,13 @@ def family(pid):
         return []
 
 
+def parent(process):
+    try:
+        return process.ppid()
+    except psutil.NoSuchProcess:
+        return None
+
+
 def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not (value := condition()):
@@ -80,14 +88,14 @@ def wait_for(condition, seconds=60):
 
 def victims(role, runner, results):
     """The processes of a running sweep that have that role."""
-    workers = {claim.process for claim in claims.held(results)}
+    started = {process.pid: process for process in family(runner.pid)}
+    workers = {claim.process for claim in claims.held(results)} & started.keys()
     if role == "runner":
         return [runner.pid]
     if role == "worker":
         return list(workers)
-    started = {process.pid: process for process in family(runner.pid)}
-    cells = {pid for pid, process in started.items() if process.ppid() in started and pid not in workers}
-    return [pid for pid, process in started.items() if process.ppid() in cells]
+    cells = {pid for pid, process in started.items() if parent(process) in started and pid not in workers}
+    return [pid for pid, process in started.items() if parent(process) in cells]
 
 
 def disturbed(grid, results, rng, roles):
@@ -106,8 +114,9 @@ def disturbed(grid, results, rng, roles):
             time.sleep(rng.uniform(0, 1.5))
             known |= set(family(runner.pid))
             for pid in victims(roles[0], runner, results)[:1]:
-                os.kill(pid, signal.SIGKILL)
-                killed[roles.pop(0)] += 1
+                with contextlib.suppress(ProcessLookupError):  # it ended by itself just now
+                    os.kill(pid, signal.SIGKILL)
+                    killed[roles.pop(0)] += 1
         runner.communicate(timeout=180)
         wait_for(lambda known=known: not any(p.is_running() and p.status() != "zombie" for p in known))
         if runner.returncode == 0:
