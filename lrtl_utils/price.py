@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 ESTIMATE = "estimate.json"
 BOX_SECONDS = 45.0  # for the calibration, less where the counting before it took long
-IN_ALL_SECONDS = 75.0
+IN_ALL_SECONDS = 65.0
+IDLE = 0.8  # of a core, at least, is had by who times an idle machine
 RECORD_KIB = 6.0  # of one run, as the demo grid's are
 NOTEBOOK_KIB = 40.0  # of one executed, with its pictures, as the demo grid's are
 
@@ -62,7 +63,7 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
     for cell in cells:
         known = workload.facts(cell.config.dataset)
         jobs.append(calibration.Job(cell.config, known, workload.load(cell.config, known)))
-    counted = time.monotonic()
+    counted, worked = time.monotonic(), time.process_time()
     rates = calibration.calibrate(jobs, threads, min(BOX_SECONDS, began + IN_ALL_SECONDS - counted))
     priced = [
         Priced(
@@ -77,7 +78,7 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
     expected = {p.cell.identity: {"flops": p.load.flops, "device_seconds": p.seconds} for p in priced}
     text = json.dumps({"cells": expected}, indent=1)
     runs.write_atomically(results / ESTIMATE, lambda stream: stream.write(text.encode()))
-    return priced, _how(jobs, rates, threads, time.monotonic() - counted)
+    return priced, _how(jobs, rates, threads, time.monotonic() - counted, time.process_time() - worked)
 
 
 def lines(priced: Sequence[Priced], workers: int, price_per_hour: float | None) -> Iterator[str]:
@@ -149,14 +150,16 @@ def _round(hours: float) -> str:
     return f"{hours:,.0f}" if hours >= 1000 else f"{hours:.3g}"
 
 
-def _how(jobs: Sequence["Job"], rates: "Rates", threads: int, seconds: float) -> str:
-    """How the figures were made."""
+def _how(jobs: Sequence["Job"], rates: "Rates", threads: int, seconds: float, worked: float) -> str:
+    """How the figures were made; `worked` are the processor's seconds of those that the timing took."""
     running = [job for job in jobs if job.config.model != methods.NO_MODEL]
     timed, kinds = len({key for key, _ in rates}), len({job.key for job in running})
     device = runs.device_name(running[0].config.device if running else "cpu")
     absent = sorted({job.config.dataset for job in jobs if job.known.source is None})
     counts = f"; {', '.join(absent)}: row counts as published, the files are not here" if absent else ""
+    busy = running and running[0].config.device == "cpu" and worked < IDLE * seconds
+    others = f"; others kept this machine busy ({worked:.0f} s were ours), so hours are too high" if busy else ""
     return (
         f"FLOPs are counted. Of {kinds} kinds of cell {timed} were timed, {seconds:.0f} s in all, on random weights "
-        f"and invented rows ({device}, threads a cell: {threads}){counts}."
+        f"and invented rows ({device}, threads a cell: {threads}){counts}{others}."
     )
