@@ -97,7 +97,7 @@ class _Bench:
         self.model.reader.max_length = longest or None
         self.tokens = longest
         if longest and not self.model.reader.plain:
-            self.tokens = min(longest, round_up(round(known.tokens[0])))
+            self.tokens = min(longest, round_up(round(np.mean(known.lengths))))
 
     def rates(self, seconds: float) -> Rates:
         """Those of the job's kinds of stage, in about so many seconds: half of them for steps, the dearest."""

@@ -38,7 +38,7 @@ def architecture(key: Key) -> Model:
     """The model on the meta device: it has shapes, and no weights in memory."""
     config = RunConfig(model=key.model, method=key.method, image_size=key.image_size)
     with torch.device("meta"):
-        model = methods.build(config, Facts(key.kind, ("",) * key.labels, (), 0, None, None), None)
+        model = methods.build(config, Facts(key.kind, ("",) * key.labels, (), 0, (), None), None)
         methods.prepare(model, config)
     if key.depth is not None:
         model.fixed_statistics = True

@@ -3,10 +3,12 @@
 import gzip
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -93,15 +95,15 @@ class Examples:
 class Facts:
     """What a plan needs to know of a data set: its labels, how many train examples each class has, and the test's size.
 
-    `tokens` are the mean and the standard deviation of an input's length; None for images, and where nobody counted.
-    `source` is None where the files are not at hand, and these are the published figures.
+    `lengths` are tokens of a sample of inputs, shortest first; empty for images, and where nobody counted. `source` is
+    None where the files are not at hand, and these are the published figures.
     """
 
     kind: str
     labels: tuple[str, ...]
     sizes: tuple[int, ...]
     test: int
-    tokens: tuple[float, float] | None
+    lengths: tuple[int, ...]
     source: Source | None
 
 
@@ -167,12 +169,19 @@ def facts(name: str) -> Facts:
             raise
     else:
         data = load(name)
-        return Facts(data.kind, data.labels, data.sizes, len(data.test), None, data.source)
+        return Facts(data.kind, data.labels, data.sizes, len(data.test), (), data.source)
     # A tagged sentence counts for an entity type, which has two tags, or for none.
     classes = (row.labels + 1) // 2 if TASKS[name].kind == "tokens" else row.labels
     sizes = tuple(row.train // classes + (i < row.train % classes) for i in range(classes))
     labels = tuple(f"label {i}" for i in range(row.labels))
-    return Facts(TASKS[name].kind, labels, sizes, row.test, row.tokens, None)
+    return Facts(TASKS[name].kind, labels, sizes, row.test, _log_normal(*row.tokens) if row.tokens else (), None)
+
+
+def _log_normal(mean: float, deviation: float, n: int = 1000) -> tuple[int, ...]:
+    """So many lengths, evenly spread over the log-normal distribution of that mean and deviation."""
+    sigma = math.sqrt(math.log(1 + (deviation / mean) ** 2))
+    normal = NormalDist(math.log(mean) - sigma**2 / 2, sigma)
+    return tuple(round(math.exp(normal.inv_cdf((i + 0.5) / n))) for i in range(n))
 
 
 def labelled(data: Data, config: RunConfig, chosen: np.ndarray | None = None) -> tuple[Examples, Examples | None]:

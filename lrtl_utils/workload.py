@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import exp, log, sqrt
-from statistics import NormalDist
 
 import numpy as np
 
@@ -59,7 +57,7 @@ class Load:
 def facts(name: str) -> Facts:
     """`tasks.facts`, with its texts' lengths by the shipped tokenizer where the files are at hand."""
     found = tasks.facts(name)
-    return found if found.tokens or found.kind == "image" else replace(found, tokens=_measured(name))
+    return found if found.lengths or found.kind == "image" else replace(found, lengths=_measured(name))
 
 
 def load(config: RunConfig, known: Facts) -> Load:
@@ -153,8 +151,9 @@ class _Cell:
         return self._rows(np.minimum(self._lengths(n), self.max_length))
 
     def _lengths(self, n: int) -> np.ndarray:
-        """Of n inputs, in random order."""
-        return self.rng.permutation(_spread(n, *self.known.tokens) if self.known.tokens else np.ones(n, dtype=int))
+        """Of n inputs, in random order: evenly spread over the known ones."""
+        known = self.known.lengths or (1,)
+        return self.rng.permutation([known[int((i + 0.5) / n * len(known))] for i in range(n)]).astype(int)
 
     def _rows(self, lengths: np.ndarray) -> Encoded:
         return Encoded(self.kind, [None] * len(lengths), lengths, [])
@@ -171,7 +170,7 @@ class _Tfidf:
 
     def __init__(self, config: RunConfig, known: Facts):
         size = {name: getattr(config, name) for name in methods.SIZES}
-        self.terms = count_labelled(known.sizes, **size) * known.tokens[0] * TFIDF_TERMS
+        self.terms = count_labelled(known.sizes, **size) * float(np.mean(known.lengths)) * TFIDF_TERMS
         self.labels = len(known.labels)
 
     def load(self) -> Load:
@@ -224,16 +223,8 @@ _METHODS: dict[str, Callable[[_Cell], list[Stage]]] = {
 }
 
 
-@lru_cache
-def _spread(n: int, mean: float, deviation: float) -> np.ndarray:
-    """So many lengths, evenly spread over the log-normal distribution of that mean and deviation."""
-    sigma = max(sqrt(log(1 + (deviation / mean) ** 2)), 1e-6)
-    normal = NormalDist(log(mean) - sigma**2 / 2, sigma)
-    return np.array([max(3, round(exp(normal.inv_cdf((i + 0.5) / n)))) for i in range(n)], dtype=int)
-
-
-def _measured(name: str, rows: int = 1000) -> tuple[float, float]:
-    """Mean and standard deviation of the tokens of the first train inputs, by the shipped tokenizer."""
+def _measured(name: str, rows: int = 1000) -> tuple[int, ...]:
+    """Tokens of the first train inputs by the shipped tokenizer, in order."""
     from transformers import AutoTokenizer
 
     from lrtl_utils.models import find
@@ -242,5 +233,4 @@ def _measured(name: str, rows: int = 1000) -> tuple[float, float]:
     data = tasks.load(name)
     inputs = [x if isinstance(x, str) else list(x) for x in data.train.inputs[:rows]]
     ids = tokenizer(inputs, is_split_into_words=data.kind == "tokens", verbose=False)["input_ids"]
-    lengths = [len(row) for row in ids]
-    return float(np.mean(lengths)), float(np.std(lengths))
+    return tuple(sorted(len(row) for row in ids))
