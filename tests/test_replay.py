@@ -131,6 +131,7 @@ def test_the_table_is_of_the_records_and_the_same_each_time(space, tmp_path):
 def test_a_failed_setting_is_paid_for_and_never_the_best(space, tmp_path):
     record_all(space, tmp_path, MEASURED)
     cell = space.combinations[space.places[1e-3, 3]].cells[0]
+    cell.path(tmp_path).unlink()  # a completed record would stay
     runs.failed(tmp_path, cell.identity, cell.config, cell.asked, "out of memory", started=1e9)
     grid, rows = replayed(space, tmp_path)
     assert grid[space.places[1e-3, 3]].error == "out of memory"
