@@ -45,7 +45,7 @@ class ForkedKernel(LocalProvisioner):
 def forked_kernel(threads: int) -> Iterator[None]:
     """In the block, the next kernel is a fork of this process, made before anything else runs in it."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(target=_serve, args=(theirs, threads))
+    process = multiprocessing.get_context("fork").Process(target=_serve, args=(theirs, ours, threads))
     process.start()
     ForkedKernel.waiting = (_Process(process), ours)
     os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = NAME
@@ -79,11 +79,12 @@ class _Process:
         os.kill(self.pid, number)
 
 
-def _serve(pipe: Connection, threads: int) -> None:
+def _serve(pipe: Connection, other_end: Connection, threads: int) -> None:
     """Wait for a connection file, then be a kernel."""
     import torch
     from ipykernel.kernelapp import IPKernelApp
 
+    other_end.close()  # inherited; held open here, it would keep this process waiting after its parent has died
     os.setsid()
     try:
         arguments, environment, folder = pipe.recv()

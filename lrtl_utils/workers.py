@@ -3,6 +3,7 @@
 What a worker needs to know lies in a file of the results folder, so that it may run on another machine.
 """
 
+import contextlib
 import errno
 import importlib
 import json
@@ -264,7 +265,8 @@ def _end_with(worker: Connection) -> None:
     """End this process and its kernel at once when the worker is gone: nobody would beat for them."""
     worker.poll(None)
     for child in psutil.Process().children(recursive=True):
-        child.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
     os._exit(1)
 
 

@@ -204,13 +204,13 @@ def test_errors_of_allocation_are_told_as_out_of_memory():
 
 def test_a_truncated_record_is_put_aside_and_its_cell_run_again(grid, undisturbed, tmp_path):
     cells = plan(read_grid(grid))[:1]
-    sweep(cells, tmp_path)
+    sweep(cells, tmp_path, workers=2)  # as many threads a cell as the undisturbed one had
     path = cells[0].path(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 3])
     with pytest.warns(UserWarning, match="not a readable record"):
         assert runs.load(tmp_path).empty
-    assert sweep(cells, tmp_path).completed == 1
+    assert sweep(cells, tmp_path, workers=2).completed == 1
     assert told(tmp_path) == {cells[0].identity: undisturbed[cells[0].identity]}
     assert [kept.read_bytes() for kept in (tmp_path / "quarantine").iterdir()] == [whole[: len(whole) // 3]]
 
@@ -232,7 +232,7 @@ FILL = """
 import pathlib, subprocess, sys, time
 
 results, grid = pathlib.Path(sys.argv[1]), sys.argv[2]
-words = [sys.executable, "-m", "lrtl_utils", "sweep", grid, "--results", str(results)]
+words = [sys.executable, "-m", "lrtl_utils", "sweep", grid, "--results", str(results), "--workers", "2"]
 ballast = results / "ballast"
 
 
