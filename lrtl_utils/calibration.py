@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -130,9 +131,9 @@ class _Bench:
             with meter.measure():
                 fitted = {"meter": meter, "labels": labels, "buckets": False, "cache": cache}
                 curve = training.fit(self.model, rows, config, rates, **fitted)
-            first, *ends = (point["device_seconds"] for point in curve)
-            once = (ends[-1] - first) / len(ends)
-            starts.append(first - once)
+            ends = [point["device_seconds"] for point in curve]
+            once = min(after - before for before, after in pairwise(ends))  # what disturbs a timing only lengthens it
+            starts.append(ends[0] - once)
             return once
 
         key = key_of(self.job.config, self.known)._replace(depth=depth)

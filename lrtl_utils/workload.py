@@ -17,7 +17,7 @@ from lrtl_utils.selection import ROUNDS
 from lrtl_utils.tasks import Facts
 
 # How often a head's solver looks at its loss: the medians of the committed records.
-LOOKS = {"text": 17, "image": 19, "tokens": 65}
+LOOKS = {"text": 16, "image": 26, "tokens": 65}
 TFIDF_LOOKS = 15  # of scikit-learn's solver
 TFIDF_TERMS = 1.5  # distinct words and pairs of words, a token
 WORDS = 0.8  # of a tagged sentence, a token beyond the two special ones
