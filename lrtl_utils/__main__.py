@@ -229,7 +229,6 @@ def verify(results: Folder = Path("results/local")) -> None:
     from lrtl_utils import runs
     from lrtl_utils import verify as verifying
 
-    os.environ["HF_HUB_OFFLINE"] = "1"  # data that are here are looked at; none are fetched
     folder = runs.results_folder(results)
     report = verifying.verify(folder)
     for line in report.lines() if report.records else [f"There are no records below {folder / 'runs'}."]:

@@ -80,18 +80,14 @@ def write_table(results: Path) -> Path:
     """`<results>/table.md` and `table.csv`; returns the former."""
     frame = table(results)
     frame.to_csv(results / "table.csv", index=False)
-    environments = [record["environment"] for record in runs.records(results)]
     path = results / "table.md"
-    runs.write_atomically(path, lambda stream: stream.write(_page(frame, environments).encode()))
+    runs.write_text(path, _page(frame, runs.machines(runs.records(results))))
     return path
 
 
-def _page(frame: pd.DataFrame, environments: Sequence[dict[str, Any]]) -> str:
+def _page(frame: pd.DataFrame, machines: Sequence[str]) -> str:
     """The table as a page that names machine and versions."""
-    machine = sorted({f"{e['device']}, {e['threads']} threads" for e in environments})
-    names = ("python", "torch", "transformers", "datasets", "timm")
-    versions = sorted({", ".join(f"{name} {e[name]}" for name in names) for e in environments})
-    about = ["# Benchmark", "", *(f"- {line}" for line in [*machine, *versions]), ""]
+    about = ["# Benchmark", "", *(f"- {line}" for line in machines), ""]
     return "\n".join([*about, frame.fillna("").to_markdown(index=False, disable_numparse=True), ""])
 
 

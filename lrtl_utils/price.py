@@ -76,8 +76,7 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
         for cell, job in zip(cells, jobs, strict=True)
     ]
     expected = {p.cell.identity: {"flops": p.load.flops, "device_seconds": p.seconds} for p in priced}
-    text = json.dumps({"cells": expected}, indent=1)
-    runs.write_atomically(results / ESTIMATE, lambda stream: stream.write(text.encode()))
+    runs.write_text(results / ESTIMATE, json.dumps({"cells": expected}, indent=1))
     return priced, _how(jobs, rates, threads, time.monotonic() - counted, time.process_time() - worked)
 
 
@@ -128,10 +127,7 @@ def _completed(results: Path) -> Iterator[dict[str, Any]]:
 
 def _names(record: Mapping[str, Any]) -> set[str]:
     """The run's id, and the one that `outline` gives its config where data or weights are absent."""
-    config = {name: value for name, value in record["config"].items() if name != "asked"}
-    # What a run settled later: `methods.identify` has it as it was asked for.
-    config["max_length"] = config["max_length"] and record["config"]["asked"].get("max_length", config["max_length"])
-    return {record["run_id"], runs.run_id(config, "", None)}
+    return {record["run_id"], runs.run_id(runs.identifying(record), "", None)}
 
 
 def _table(left: Sequence[Priced]) -> Iterator[str]:

@@ -6,9 +6,10 @@ from typing import Any
 
 import psutil
 
-from lrtl_utils import kernels
+from lrtl_utils import kernels, notebooks
+from lrtl_utils.runs import lines_of
 
-TERMINATION_SECONDS = 25.0  # to write a checkpoint; a kernel has a little less
+TERMINATION_SECONDS = notebooks.TERMINATION_SECONDS + 5  # a cell's, whose kernel writes its checkpoint first
 
 
 def process_factory() -> Any:
@@ -19,7 +20,7 @@ def process_factory() -> Any:
 
 
 def end_softly(process: Any) -> None:
-    """SIGTERM, which lets a cell or a worker write its checkpoint; then make sure."""
+    """SIGTERM, which lets a cell write its checkpoint; then make sure."""
     process.terminate()
     process.join(TERMINATION_SECONDS)
     if process.is_alive():
@@ -53,8 +54,8 @@ def resident_mib(pid: int) -> float:
 def oom_kills() -> int:
     """How often the system has ended a process of this control group for memory (Linux, cgroup v2); else 0."""
     groups = Path("/proc/self/cgroup")
-    own = [line[3:].strip().lstrip("/") for line in _lines(groups) if line.startswith("0::")]
-    events = _lines(Path("/sys/fs/cgroup") / own[0] / "memory.events") if own else []
+    own = [line[3:].strip().lstrip("/") for line in lines_of(groups) if line.startswith("0::")]
+    events = lines_of(Path("/sys/fs/cgroup") / own[0] / "memory.events") if own else []
     return sum(int(line.split()[1]) for line in events if line.startswith("oom_kill "))
 
 
@@ -63,7 +64,3 @@ def _family(pid: int) -> list[psutil.Process]:
         return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.is_file() else []

@@ -33,7 +33,7 @@ def write_table(space: Space, results: str | Path, *, seeds: int, keep: int, fid
     records = [runs.read(path) for path in paths if path.is_file()]  # where a seed failed, others may have none
     text = "\n".join([*_about(space, grid, _near(space, grid, fidelity), records, seeds), _table(spent, grid), ""])
     path = results / "search.md"
-    runs.write_atomically(path, lambda stream: stream.write(text.encode()))
+    runs.write_text(path, text)
     return path
 
 
@@ -89,17 +89,13 @@ def _about(
 ) -> list[str]:
     """What the table is of: the space, the grid's best and how many settings come near it, machine and versions."""
     best = max(grid[at].score or 0.0 for at in near)
-    environments = [record["environment"] for record in records]
-    machine = sorted({f"{e['device']}, {e['threads']} threads" for e in environments})
-    names = ("python", "torch", "transformers", "datasets", "timm")
-    versions = sorted({", ".join(f"{name} {e[name]}" for name in names) for e in environments})
     return [
         f"# Search over {space.name}, replayed on the recorded grid",
         "",
         f"- {len(grid)} distinct settings of {', '.join(space.knobs)}; the best has validation score {best:.4f}",
         f"- spent until the best so far is within {100 * TOLERANCE:g} points of it, as {len(near)} settings are",
         f"- means over {seeds} search seeds, lowest and highest in brackets; shares are of the whole grid's cost",
-        *(f"- {line}" for line in [*machine, *versions]),
+        *(f"- {line}" for line in runs.machines(records)),
         f"- optuna {version('optuna')}",
         "",
     ]

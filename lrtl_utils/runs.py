@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
@@ -56,6 +56,16 @@ def run_id(config: Mapping[str, Any], data_sha256: str, weights_sha256: str | No
     given = {name: value for name, value in config.items() if value is not None}
     identity = {"config": given, "data": data_sha256, "weights": weights_sha256}
     return hashlib.sha256(_canonical(identity)).hexdigest()[:12]
+
+
+def identifying(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a record as its run's id has it: with the `max_length` that was asked for, see `methods.identify`.
+
+    Not with the one on the record: that is what the training texts gave, or what the model allows.
+    """
+    config = {name: value for name, value in record["config"].items() if name != "asked"}
+    length = config["max_length"]
+    return config | {"max_length": length and record["config"]["asked"].get("max_length", length)}
 
 
 def record_path(results: Path, dataset: str, identity: str) -> Path:
@@ -242,7 +252,12 @@ def write_progress(work: Path, meter: CostMeter, epoch: int, batch: int) -> None
         "epoch": epoch,
         "batch": batch,
     }
-    write_atomically(work / "progress.json", lambda stream: stream.write(json.dumps(progress).encode()))
+    write_text(work / "progress.json", json.dumps(progress))
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, by `write_atomically`."""
+    write_atomically(path, lambda stream: stream.write(text.encode()))
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
@@ -283,12 +298,22 @@ def device_name(device: str) -> str:
         import torch
 
         return torch.cuda.get_device_name()
-    model = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    model = [line for line in lines_of(Path("/proc/cpuinfo")) if line.startswith("model name")]
     return f"{device}: {model[0].split(':', 1)[1].strip() if model else platform.processor() or platform.machine()}"
 
 
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).is_file() else []
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file; none where there is no such file."""
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def machines(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line for each machine that the records come from, then for each set of versions."""
+    environments = [record["environment"] for record in records]
+    names = ("python", "torch", "transformers", "datasets", "timm")
+    devices = {f"{e['device']}, {e['threads']} threads" for e in environments}
+    versions = {", ".join(f"{name} {e[name]}" for name in names) for e in environments}
+    return [*sorted(devices), *sorted(versions)]
 
 
 def _threads() -> int:
@@ -323,7 +348,7 @@ def _write(results: Path, identity: str, dataset: str, record: dict[str, Any], s
     record["checksum"] = _checksum(record)
     path = record_path(results, dataset, identity)
     text = json.dumps(record, indent=1, allow_nan=False)
-    write_atomically(path, lambda stream: stream.write(text.encode()))
+    write_text(path, text)
     if record["status"] == "completed":
         shutil.rmtree(work_folder(results, identity), ignore_errors=True)
     return path

@@ -102,8 +102,7 @@ def search(
 
     def save() -> None:
         record["cost"]["own_seconds"] = earlier + time.monotonic() - started - in_cells
-        text = json.dumps(record, indent=1, allow_nan=False)
-        runs.write_atomically(path, lambda stream: stream.write(text.encode()))
+        runs.write_text(path, json.dumps(record, indent=1, allow_nan=False))
 
     save()
     strategy = _strategy(space, record["sampler"], record["known"], trials or default_trials(space, sampler))

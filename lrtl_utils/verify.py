@@ -76,14 +76,8 @@ def _records(count: int) -> str:
 
 
 def _identity(record: Mapping[str, Any], run: Completed) -> str:
-    """The id that config and checksums make, with the length asked for, as `methods.identify` has it.
-
-    Not the length on the record: that is what the training texts gave, or what the model allows.
-    """
-    config = {name: value for name, value in record["config"].items() if name != "asked"}
-    if config.get("max_length"):
-        config["max_length"] = record["config"]["asked"].get("max_length", config["max_length"])
-    return runs.run_id(config, run.data.source.sha256, run.model.source and run.model.source.sha256)
+    """The id that config and checksums make."""
+    return runs.run_id(runs.identifying(record), run.data.source.sha256, run.model.source and run.model.source.sha256)
 
 
 def _paired(completed: Mapping[Path, Completed], report: Report) -> None:
@@ -134,7 +128,7 @@ def _drawn_again(completed: Mapping[Path, Completed], report: Report) -> None:
 def _at_hand(dataset: str, sha256: str) -> tasks.Data | None:
     """The data set, if it is here and is the one with that checksum."""
     try:
-        return tasks.load(dataset) if tasks.find(dataset).sha256 == sha256 else None
+        return tasks.load(dataset) if tasks.find(dataset, fetch=False).sha256 == sha256 else None
     except InputError:
         return None
 

@@ -66,8 +66,7 @@ def write_plan(plan: Plan, file: Path) -> None:
         }
         for cell in plan.cells
     ]
-    content = json.dumps(vars(plan) | {"results": str(plan.results), "cells": cells})
-    runs.write_atomically(file, lambda stream: stream.write(content.encode()))
+    runs.write_text(file, json.dumps(vars(plan) | {"results": str(plan.results), "cells": cells}))
 
 
 def read_plan(file: Path) -> Plan:
@@ -82,7 +81,7 @@ def read_plan(file: Path) -> Plan:
 
 def ask_to_stop(file: Path, how: str) -> None:
     """Tell the workers of a plan, wherever they are, to `FINISH` what they run, or to `END` it."""
-    runs.write_atomically(_stop_file(file), lambda stream: stream.write(how.encode()))
+    runs.write_text(_stop_file(file), how)
 
 
 def work(file: Path, slot: Slot, owner: Connection) -> None:
@@ -211,6 +210,7 @@ class _Worker:
                 beaten = time.monotonic()
                 if not claims.beat(self.plan.results, claim):  # we were thought dead, and another runs it
                     kill_tree(process.pid)
+                    process.join()
                     return None
             if reason := self._over_bounds(process, started):
                 kill_tree(process.pid)
@@ -285,9 +285,8 @@ def _is_gone(owner: Connection) -> bool:
 
 def _keep_asked(results: Path, cell: Cell, planned: Cell) -> None:
     """What was planned in the place of what now runs: its record will say so."""
-    text = json.dumps(runs.changed(planned.config, cell.config))
-    file = runs.work_folder(results, cell.identity) / runs.ASKED_FILE
-    runs.write_atomically(file, lambda stream: stream.write(text.encode()))
+    changed = runs.changed(planned.config, cell.config)
+    runs.write_text(runs.work_folder(results, cell.identity) / runs.ASKED_FILE, json.dumps(changed))
 
 
 def _stop_file(file: Path) -> Path:

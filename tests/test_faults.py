@@ -271,7 +271,6 @@ def test_a_full_disk_stops_the_claims_tears_nothing_and_is_told(grid, undisturbe
     said = done.stdout
     assert "has less than 64 MiB free, so no cell is started; free some" in said, said + done.stderr
     assert "torn: []" in said
-    assert "3 completed" in said or "already done, 0 failed" in said
     assert told(tmp_path / "kept") == undisturbed
 
 
