@@ -72,7 +72,7 @@ def sweep(
     every_cell: Annotated[bool, typer.Option("--cells", help="With --dry-run, list every cell.")] = False,
 ) -> None:
     """Run every cell of a grid that has no record yet."""
-    from lrtl_utils import engines, grids, notebooks, price, runs, watch
+    from lrtl_utils import engines, grids, notebooks, price
     from lrtl_utils import sweep as sweeps
 
     job = _slurm_parameters(slurm or [])
@@ -88,11 +88,7 @@ def sweep(
     _print_now(f"{len(configs)} cells")
     _print_now(f"{len(cells)} cells after clamping")
     if dry_run:
-        priced, how = price.estimate(cells, results, max(1, engines.cores() // workers))
-        for line in [*price.lines(priced, workers, price_per_hour), how]:
-            print(line)
-        for one in priced if every_cell else []:
-            print(one.cell.identity, "done" if one.done else f"{one.seconds:.3g} s", one.cell)
+        _tell_price(cells, results, workers, price_per_hour, every_cell)
         if engine == Engine.slurm:
             print(engines.job_script(job))
         return
@@ -109,15 +105,7 @@ def sweep(
         )
     except KeyboardInterrupt:
         _complain("Interrupted; the same command goes on with the cells that are left.", code=130)
-    overhead = watch.Watch(runs.results_folder(results), [cell.identity for cell in cells]).look().overhead_seconds
-    if outcome.completed and overhead is not None:
-        print(f"overhead: {overhead:.1f} s a cell beyond its clocked work (median)")
-    for line in price.against(results):
-        print(line)
-    left = f", {outcome.left} left undone" if outcome.left else ""
-    print(f"{outcome.completed} completed, {outcome.found} already done, {len(outcome.failed)} failed{left}")
-    for cell, reason in outcome.failed:
-        print(f"failed: {cell}: {reason}", file=sys.stderr)
+    _tell_outcome(outcome, cells, results)
     if outcome.failed or outcome.left:
         raise typer.Exit(1)
 
@@ -244,6 +232,30 @@ def doctor() -> None:
 
     for line in doctors.report():
         print(line)
+
+
+def _tell_price(cells: list[Any], results: Path, workers: int, price_per_hour: float | None, every_cell: bool) -> None:
+    from lrtl_utils import engines, price
+
+    priced, how = price.estimate(cells, results, max(1, engines.cores() // workers))
+    for line in [*price.lines(priced, workers, price_per_hour), how]:
+        _print_now(line)
+    for one in priced if every_cell else []:
+        _print_now(f"{one.cell.identity} {'done' if one.done else f'{one.seconds:.3g} s'} {one.cell}")
+
+
+def _tell_outcome(outcome: Any, cells: list[Any], results: Path) -> None:
+    from lrtl_utils import price, runs, watch
+
+    overhead = watch.Watch(runs.results_folder(results), [cell.identity for cell in cells]).look().overhead_seconds
+    if outcome.completed and overhead is not None:
+        _print_now(f"overhead: {overhead:.1f} s a cell beyond its clocked work (median)")
+    for line in price.against(results):
+        _print_now(line)
+    left = f", {outcome.left} left undone" if outcome.left else ""
+    _print_now(f"{outcome.completed} completed, {outcome.found} already done, {len(outcome.failed)} failed{left}")
+    for cell, reason in outcome.failed:
+        print(printable(f"failed: {cell}: {reason}"), file=sys.stderr)
 
 
 def _slurm_parameters(pairs: list[str]) -> dict[str, Any]:
