@@ -1,6 +1,6 @@
 import contextlib
-import mmap
 import json
+import mmap
 import time
 
 import pytest
