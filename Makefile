@@ -23,7 +23,7 @@ demo: .venv/installed ## Run the demo grid and its two pictures (minutes; a seco
 	@$(RUN) summary --results $(RESULTS)
 
 test: lint ## Lint, pytest, and nbval over every notebook
-	$(BIN)/python -m pytest -q -n 3 --dist loadscope --durations 15
+	$(BIN)/python -m pytest -q -n 2 --dist loadscope
 	$(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout 120 -p no:cacheprovider notebooks
 
 slow: .venv/installed ## The tests that take minutes

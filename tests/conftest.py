@@ -5,6 +5,10 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # a test's own processes inherit it; many threads on few cores are slow
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Tests that run side by side have a core each: a sweep divides what it may use, and takes no other's.
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % len(cores)]})
 
 from collections.abc import Iterator
 from pathlib import Path
