@@ -1,41 +1,134 @@
-"""How sure a number is: intervals that resample seeds and test examples together."""
+"""How sure a number is: intervals that resample seeds and test examples together, paired tests, aggregates, fronts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from math import comb
+from typing import NamedTuple
 
 import numpy as np
 
 DRAWS = 1000
 LEAST_SEEDS = 3  # under three, a point has no interval
+LEAST_SEEDS_TO_TEST = 6  # under six, no permutation test over seeds can reach 5 %
 
 Score = Callable[[np.ndarray], np.ndarray]
+Outcomes = tuple[np.ndarray, Score]  # [seeds, examples, parts], and the score of their totals
+
+
+class Difference(NamedTuple):
+    """A paired difference of two scores; without interval (None) under three seeds, and then the verdict is `open`."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    verdict: str  # better, worse, tie (zero lies in the interval), or open
+
+
+def resample(outcomes: np.ndarray, score: Score, *, seed: int = 0) -> np.ndarray:
+    """Scores of resampled seeds and test examples, drawn together (Efron & Tibshirani 1993, ch. 8): shape [DRAWS].
+
+    `outcomes` [seeds, examples, parts]; `score` maps totals over seeds and examples [draws, parts] to scores [draws].
+    One `seed` draws the same seeds and examples for all outcomes of one shape, so what comes of it is paired.
+    """
+    seeds, examples, parts = outcomes.shape
+    by_seed, by_example = _drawn(seeds, examples, seed)
+    over_examples = by_example @ outcomes.transpose(1, 0, 2).reshape(examples, seeds * parts)
+    return score(np.einsum("ds,dsp->dp", by_seed, over_examples.reshape(DRAWS, seeds, parts)))
+
+
+@lru_cache(maxsize=4)
+def _drawn(seeds: int, examples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each seed [DRAWS, seeds] and each example [DRAWS, examples] was drawn."""
+    rng = np.random.default_rng(seed)
+    by_seed, by_example = np.empty((DRAWS, seeds)), np.empty((DRAWS, examples))
+    for draw in range(DRAWS):
+        by_seed[draw] = rng.multinomial(seeds, [1 / seeds] * seeds)
+        by_example[draw] = rng.multinomial(examples, [1 / examples] * examples)
+    return by_seed, by_example
 
 
 def interval(outcomes: np.ndarray, score: Score, *, level: float = 0.95, seed: int = 0) -> tuple[float, float] | None:
-    """Percentile bootstrap over seeds and test examples, drawn together (Efron & Tibshirani 1993, ch. 8).
+    """Percentile bootstrap of `resample`; None under three seeds."""
+    return middle(resample(outcomes, score, seed=seed), level) if len(outcomes) >= LEAST_SEEDS else None
 
-    `outcomes` [seeds, examples, parts]; `score` maps totals over seeds and examples [draws, parts] to scores [draws].
-    None under three seeds.
-    """
-    if len(outcomes) < LEAST_SEEDS:
-        return None
-    rng = np.random.default_rng(seed)
-    seeds, examples, _ = outcomes.shape
-    totals = np.empty((DRAWS, outcomes.shape[2]))
-    for draw in range(DRAWS):
-        # Weights say how often each seed and each example was drawn; a resampled total is a product with them.
-        by_seed = rng.multinomial(seeds, [1 / seeds] * seeds)
-        by_example = rng.multinomial(examples, [1 / examples] * examples)
-        totals[draw] = np.einsum("s,sep,e->p", by_seed, outcomes, by_example, optimize=True)
-    low, high = np.quantile(score(totals), [(1 - level) / 2, (1 + level) / 2])
+
+def middle(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Where the middle `level` of the draws lies."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def paired_interval(ours: tuple[np.ndarray, Score], theirs: tuple[np.ndarray, Score]) -> tuple[float, float] | None:
+def paired_interval(ours: Outcomes, theirs: Outcomes) -> tuple[float, float] | None:
     """`interval` of the difference of two scores, ours less theirs, on the same seeds and test examples."""
     (first, score), (second, _) = ours, theirs
     parts = first.shape[2]
     both = np.concatenate([first, second], axis=2)
     return interval(both, lambda totals: score(totals[..., :parts]) - score(totals[..., parts:]))
+
+
+def difference(ours: Outcomes, theirs: Outcomes) -> Difference:
+    """Ours less theirs, seed by seed on the same test examples, with its interval and what that says."""
+    mean = float(np.mean(by_seed(*ours) - by_seed(*theirs)))
+    low, high = paired_interval(ours, theirs) or (None, None)
+    verdict = "open" if low is None else "better" if low > 0 else "worse" if high < 0 else "tie"
+    return Difference(mean, low, high, verdict)
+
+
+def by_seed(outcomes: np.ndarray, score: Score) -> np.ndarray:
+    """The score under each seed, shape [seeds]."""
+    return score(outcomes.sum(axis=1))
+
+
+def sign_flip_test(differences: Sequence[float]) -> float | None:
+    """Two-sided p of differences [seeds] whose sign could as well be the other one; None under six seeds.
+
+    Every assignment of signs counts once up to thirteen seeds; beyond, 9,999 are drawn.
+    """
+    from scipy.stats import permutation_test
+
+    if len(differences) < LEAST_SEEDS_TO_TEST:
+        return None
+    rounded = np.round(differences, 12)  # flips that give the same mean shall not differ by rounding
+    options = {"permutation_type": "samples", "vectorized": True, "rng": 0}
+    return float(permutation_test((rounded,), np.mean, **options).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for their number, in the order given (Holm 1979)."""
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
+    corrected = np.empty(len(order))
+    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1)
+    return corrected.tolist()
+
+
+def interquartile_mean(scores: Sequence[np.ndarray]) -> tuple[float, tuple[float, float] | None]:
+    """Mean of the middle half of all scores, [seeds] for each data set, with a stratified bootstrap interval.
+
+    Seeds are resampled within each data set (Agarwal et al. 2021); no interval where one has fewer than three.
+    """
+    from scipy.stats import trim_mean
+
+    mean = float(trim_mean(np.concatenate(scores), 0.25))
+    if min(map(len, scores)) < LEAST_SEEDS:
+        return mean, None
+    rng = np.random.default_rng(0)
+    drawn = [np.asarray(each)[rng.integers(len(each), size=(DRAWS, len(each)))] for each in scores]
+    return mean, middle(trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1))
+
+
+def expected_best(scores: Sequence[float], *, replacement: bool = False) -> np.ndarray:
+    """Expected highest of n of the scores drawn at random, for n = 1 … N: shape [N] (Dodge et al. 2019).
+
+    With `replacement` as in that paper; without, as a search goes that tries no setting twice.
+    """
+    ordered = np.sort(scores)
+    size = len(ordered)
+    if replacement:
+        below = np.array([[(rank / size) ** n for rank in range(size + 1)] for n in range(1, size + 1)])
+    else:
+        below = np.array([[comb(rank, n) / comb(size, n) for rank in range(size + 1)] for n in range(1, size + 1)])
+    return np.diff(below, axis=1) @ ordered  # times the chance that the highest is that one
 
 
 def accuracy(totals: np.ndarray) -> np.ndarray:
@@ -55,3 +148,8 @@ def pareto_front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
     cheaper = (cost[None] <= cost[:, None]) & (score[None] >= score[:, None])
     strictly = (cost[None] < cost[:, None]) | (score[None] > score[:, None])
     return ~(cheaper & strictly).any(axis=1)
+
+
+def front_share(cost: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """How often each point is on the Pareto front, in [0, 1], shape [n]: costs [n], a column of `scores` a draw."""
+    return np.mean([pareto_front(cost, drawn) for drawn in np.asarray(scores).T], axis=0)

@@ -9,6 +9,7 @@ from lrtl_utils.config import ROOT
 FLOORS = [
     {"config"},  # the ground: everybody may import it
     {"sampling", "metrics", "cost", "stats", "claims"},
+    {"curves"},
     {"kernels", "sources", "runs", "batches", "networks", "answers", "heads"},
     {"tasks", "models", "caches", "checks"},
     {"training", "defaults"},

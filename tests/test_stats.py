@@ -1,5 +1,8 @@
+import itertools
+
 import numpy as np
 import pytest
+from scipy.stats import trim_mean, wilcoxon
 
 from lrtl_utils import stats
 
@@ -70,3 +73,65 @@ def test_pareto_front():
 
 def test_pareto_front_of_one_point():
     assert stats.pareto_front([3.0], [0.1]).tolist() == [True]
+
+
+def against(ours, theirs):
+    return stats.difference((outcomes(ours), stats.accuracy), (outcomes(theirs), stats.accuracy))
+
+
+def test_a_difference_is_called_what_its_interval_says():
+    rng = np.random.default_rng(0)
+    high, low = rng.random((3, 300)) < 0.9, rng.random((3, 300)) < 0.7
+    better, worse = against(high, low), against(low, high)
+    assert (better.verdict, worse.verdict) == ("better", "worse")
+    assert better.mean == pytest.approx(high.mean() - low.mean()) == -worse.mean
+    assert 0 < better.low < better.mean < better.high
+    assert against(high, high) == (0, 0, 0, "tie")
+    assert against(high, rng.random((3, 300)) < 0.9).verdict == "tie"
+    assert against(high[:2], low[:2])[1:] == (None, None, "open")
+
+
+def test_draws_of_one_shape_are_of_the_same_seeds_and_examples():
+    one, other = (stats.resample(outcomes(hits(share)), stats.accuracy) for share in (0.5, 0.6))
+    assert one.shape == (stats.DRAWS,)
+    assert np.all(other > one)  # what the one has right, the other has too
+
+
+def test_sign_flips_count_every_assignment_once():
+    differences = np.array([0.05, 0.03, -0.01, 0.04, 0.02, 0.06])
+    means = [np.mean(differences * signs) for signs in itertools.product((-1, 1), repeat=6)]
+    by_hand = np.mean(np.abs(means) >= differences.mean() - 1e-12)
+    assert stats.sign_flip_test(differences) == pytest.approx(by_hand)
+    assert stats.sign_flip_test([0.01] * 6) == 2 / 64
+    ranks = np.arange(1, 8) * [1, 1, -1, 1, 1, 1, 1]  # on ranks it is Wilcoxon's signed-rank test
+    assert stats.sign_flip_test(ranks) == pytest.approx(wilcoxon(ranks, method="exact").pvalue)
+    assert stats.sign_flip_test([0.01] * 5) is None
+
+
+def test_holm_by_hand():
+    assert stats.holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert stats.holm([0.9, 0.8]) == [1, 1]
+    assert stats.holm([]) == []
+
+
+def test_interquartile_mean_is_that_of_the_middle_half():
+    scores = [np.array([0.0, 0.2, 0.4, 0.6]), np.array([0.5, 0.7, 0.9, 1.0])]
+    mean, (low, high) = stats.interquartile_mean(scores)
+    assert mean == pytest.approx(np.mean([0.4, 0.5, 0.6, 0.7])) == trim_mean(np.concatenate(scores), 0.25)
+    assert low < mean < high
+    assert stats.interquartile_mean([scores[0], scores[1][:2]])[1] is None
+    alike = [np.full(3, 0.2), np.full(3, 0.8)]  # resampled within its data set, nothing changes
+    assert stats.interquartile_mean(alike) == (pytest.approx(0.5), (pytest.approx(0.5), pytest.approx(0.5)))
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+def test_expected_best_is_the_mean_over_every_draw(replacement):
+    scores = [0.3, 0.9, 0.5, 0.5]
+    every = itertools.product if replacement else lambda values, repeat: itertools.permutations(values, repeat)
+    means = [np.mean([max(drawn) for drawn in every(scores, repeat=n)]) for n in (1, 2, 3, 4)]
+    assert stats.expected_best(scores, replacement=replacement) == pytest.approx(means)
+
+
+def test_front_share_counts_draws():
+    scores = np.array([[0.5, 0.5, 0.5, 0.5], [0.6, 0.4, 0.6, 0.6], [0.5, 0.7, 0.5, 0.7]])
+    assert stats.front_share([1, 2, 3], scores).tolist() == [1, 0.75, 0.5]

@@ -1,0 +1,93 @@
+"""Learning curves: a power law through the scores of a few sizes, and the labels that a score would need."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from lrtl_utils.stats import middle
+
+LEAST_SIZES = 4  # a law has three numbers: three sizes fit any of them
+FARTHEST = 3  # times the largest size measured; beyond, a warning
+WIDEST = 10  # times the interval's lower end; beyond, a warning
+SHARE = 0.95  # of the score at full data
+EXPONENTS = np.geomspace(0.02, 3, 300)
+
+
+class PowerLaw(NamedTuple):
+    """Score = a - b · n^-c: `a` ≤ 1 is approached, `b` ≥ 0 is missing at one label. Numbers, or arrays of [draws]."""
+
+    a: np.ndarray
+    b: np.ndarray
+    c: np.ndarray
+
+    def score(self, size: float) -> np.ndarray:
+        return self.a - self.b * size**-self.c
+
+    def size(self, score: np.ndarray) -> np.ndarray:
+        """Labels at which the score is reached: 0 where it always is, infinity where it never is."""
+        missing = np.maximum(self.a - score, 0)
+        with np.errstate(divide="ignore", over="ignore"):
+            return np.where(self.b > 0, (self.b / missing) ** (1 / self.c), np.where(self.a >= score, 0, np.inf))
+
+
+class Need(NamedTuple):
+    """Labels for 95 % of the score at full data, with a 95 % interval; `doubts` say why the data cannot tell.
+
+    All lie between the smallest size measured, which then is enough, and full data.
+    """
+
+    labels: float
+    low: float | None
+    high: float | None
+    full_score: float
+    doubts: list[str]
+
+
+def fit(sizes: Sequence[float], scores: np.ndarray) -> PowerLaw:
+    """The least-squares law through scores [..., sizes], with 0 ≤ b and a ≤ 1.
+
+    For each exponent of a grid the other two follow in closed form, for all draws at once; the best exponent is kept.
+    """
+    scores = np.asarray(scores, dtype=float)[..., None]  # [..., sizes, 1]
+    x = np.asarray(sizes, dtype=float)[:, None] ** -EXPONENTS  # [sizes, exponents]
+    slope = ((x - x.mean(0)) * (scores - scores.mean(-2, keepdims=True))).sum(-2) / ((x - x.mean(0)) ** 2).sum(0)
+    b = np.maximum(-slope, 0)
+    a = scores.mean(-2) + b * x.mean(0)
+    through_one = np.maximum((x * (1 - scores)).sum(-2) / (x**2).sum(0), 0)
+    a, b = np.where(a > 1, 1, a), np.where(a > 1, through_one, b)
+    errors = ((scores - (a[..., None, :] - b[..., None, :] * x)) ** 2).sum(-2)
+    best = errors.argmin(-1)[..., None]
+    chosen = (np.take_along_axis(values, best, -1)[..., 0] for values in (a, b))
+    return PowerLaw(*chosen, EXPONENTS[best[..., 0]])
+
+
+def need(sizes: Sequence[int], scores: np.ndarray, draws: np.ndarray | None, full: int) -> Need | None:
+    """Labels for 95 % of the score at `full` labels, from mean scores [sizes] and their resampled ones [draws, sizes].
+
+    No interval without `draws`; None under two sizes, where there is no curve.
+    """
+    if len(sizes) < 2:
+        return None
+    law = fit(sizes, scores)
+    full_score, labels = float(law.score(full)), float(_needed(law, sizes, full))
+    low, high = (None, None) if draws is None else middle(_needed(fit(sizes, draws), sizes, full))
+    return Need(labels, low, high, full_score, _doubts(sizes, full, low, high))
+
+
+def _needed(law: PowerLaw, sizes: Sequence[int], full: int) -> np.ndarray:
+    return np.clip(law.size(SHARE * law.score(full)), min(sizes), full)
+
+
+def _doubts(sizes: Sequence[int], full: int, low: float | None, high: float | None) -> list[str]:
+    """Why the data cannot say."""
+    doubts = []
+    if len(sizes) < LEAST_SIZES:
+        doubts.append(f"{len(sizes)} sizes; a curve needs {LEAST_SIZES}")
+    if low is None:
+        doubts.append("too few seeds for an interval")
+    elif high > WIDEST * low:
+        doubts.append(f"the interval spans a factor of {high / low:.0f}")
+    if full > FARTHEST * max(sizes):
+        doubts.append(f"full data are {full / max(sizes):.0f} times the largest size measured")
+    return doubts
