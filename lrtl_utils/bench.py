@@ -13,49 +13,57 @@ from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.grids import Cell, plan
 
 BASELINE = "conventional"
-PLANNED = (1e-5, 3e-5, 5e-5)  # the rates of the original plan; *wide* tuning takes the others of its grid too
+PLANNED = (1e-5, 3e-5, 5e-5)  # the rates of the original plan
 TUNED = ("learning_rate", "epochs")
+# What is tuned: the method, and the rates that count; None for all of its tuning grid.
+TUNINGS = {"plan": (BASELINE, PLANNED), "wide": (BASELINE, None), "full": ("full", None)}
 COSTS = {"flops": "FLOPs", "device_seconds": "seconds", "peak_memory_mib": "memory"}
 AGAINST = {
     "plan": f"{BASELINE} (plan-tuned)",
     "wide": f"{BASELINE} (wide-tuned)",
-    "full": "full",
+    "full": "full (tuned)",
     "progressive": "progressive",
 }
 
 
 def tuned(results: Path) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
-    """For each data set and model, `conventional` at its best on the carves: `plan` and `wide`, by rate and epochs.
+    """For each data set and model, what `TUNINGS` names at its best on the carves: method, rate and epochs.
 
     Best is the highest mean validation score over the seeds, then the lowest mean loss.
     """
-    frame = runs.load(results)
-    frame = frame[(frame["method"] == BASELINE) & (frame["validation_share"] > 0)]
+    frame = _tuning_runs(runs.load(results))
     if frame.empty:
         raise InputError(f"{results} has no tuning runs; notebooks/grids/bench_tuning.yaml makes them.")
     frame = frame.assign(validation_loss=[record["validation"]["loss"] for record in frame["record"]])
-    best = {}
-    for key, group in frame.groupby(["dataset", "model"]):
+    best: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for (dataset, model, method), group in frame.groupby(["dataset", "model", "method"]):
         means = group.groupby(list(TUNED))[["validation_score", "validation_loss"]].mean().reset_index()
         means = means.sort_values(["validation_score", "validation_loss"], ascending=[False, True])
-        planned = means[means["learning_rate"].isin(PLANNED)]
-        best[key] = {
-            name: {"learning_rate": float(rows.iloc[0]["learning_rate"]), "epochs": int(rows.iloc[0]["epochs"])}
-            for name, rows in (("plan", planned), ("wide", means))
-        }
+        for name, (tuned_method, rates) in TUNINGS.items():
+            rows = means[means["learning_rate"].isin(rates)] if rates else means
+            if method == tuned_method and len(rows):
+                setting = {"learning_rate": float(rows.iloc[0]["learning_rate"]), "epochs": int(rows.iloc[0]["epochs"])}
+                best.setdefault((dataset, model), {})[name] = {"method": method} | setting
     return best
 
 
+def _tuning_runs(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs of tuned methods that a carve judged."""
+    return frame[frame["method"].isin({method for method, _ in TUNINGS.values()}) & (frame["validation_share"] > 0)]
+
+
 def cells(grid: Sequence[tuple[str, RunConfig]], settings: dict[tuple[str, str], Any]) -> list[Cell]:
-    """The grid's cells, `conventional` at its tuned settings (and left out where it was not tuned).
+    """The grid's cells, a tuned method at its tuned settings (and `conventional` left out where it was not tuned).
 
     A block of the grid runs seed by seed, so that what is compared ran in one stretch.
     """
     ordered = []
     for _, block in itertools.groupby(grid, key=lambda cell: (cell[1].dataset, cell[1].train_size)):
         for notebook, config in sorted(block, key=lambda cell: cell[1].seed):
-            baselines = settings.get((config.dataset, config.model), {}).values()
-            changes = baselines if config.method == BASELINE else [{}]
+            own = settings.get((config.dataset, config.model), {}).values()
+            changes = [setting for setting in own if setting["method"] == config.method]
+            if not changes and config.method != BASELINE:
+                changes = [{}]
             ordered += [(notebook, config.model_copy(update=change)) for change in changes]
     return plan(ordered)
 
@@ -66,7 +74,7 @@ def table(results: Path) -> pd.DataFrame:
     Differences are paired, in points; differences and ratios are means over the seeds that both have.
     """
     frame = runs.load(results)
-    frame = frame[~(frame["validation_share"] > 0) | (frame["method"] != BASELINE)]
+    frame = frame.drop(_tuning_runs(frame).index)
     rows = []
     for (dataset, model), settings in tuned(results).items():
         own = frame[(frame["dataset"] == dataset) & (frame["model"].isin([model, "none"]))]
@@ -92,12 +100,12 @@ def _page(frame: pd.DataFrame, machines: Sequence[str]) -> str:
 
 
 def _lines(part: pd.DataFrame, settings: dict[str, dict[str, Any]]) -> dict[str, pd.DataFrame]:
-    """The runs of each line, by its name: `conventional` by its tuning, `progressive` by what it went without."""
-    lines = {}
-    for name, values in settings.items():
-        at = (part["method"] == BASELINE) & np.logical_and.reduce([part[key] == value for key, value in values.items()])
-        lines[f"{BASELINE} ({name}-tuned)"] = part[at]
-    others = part[part["method"] != BASELINE]
+    """The runs of each line, by its name: tuned methods by their tuning, `progressive` by what it went without."""
+    lines, others = {}, part[part["method"] != BASELINE]
+    for name, setting in settings.items():
+        at = np.logical_and.reduce([part[key] == value for key, value in setting.items()])
+        lines[AGAINST[name]] = part[at]
+        others = others.drop(part[at].index, errors="ignore")
     for (method, without, selection), group in others.fillna({"without": ""}).groupby(
         ["method", "without", "selection"]
     ):

@@ -14,7 +14,9 @@ from lrtl_utils.config import ROOT, InputError
 from lrtl_utils.grids import read_grid
 
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "image_size": 32, "train_size": 20, "test_limit": 60}
-TUNING = SMALL | {"method": "conventional", "validation_share": 0.2, "learning_rate": [5e-5, 1e-3], "epochs": 1}
+RATES = {"conventional": [5e-5, 1e-3], "full": [2e-3, 1e-3]}
+BLOCKS = {method: {"method": method, "learning_rate": rates} for method, rates in RATES.items()}
+TUNING = SMALL | {"validation_share": 0.2, "epochs": 1, "blocks": BLOCKS}
 GRID = SMALL | {"method": ["linear_probe", "progressive", "full", "conventional"], "epochs": 1, "seed": [0, 1, 2]}
 
 
@@ -32,15 +34,21 @@ def test_baselines_are_tuned_on_carves_and_rerun_on_all_labels(done):
     folder, _ = done
     frame = runs.load(folder / "out")
     tuning, reported = frame[frame["seed"] >= 100], frame[frame["seed"] < 100]
-    best = tuning.sort_values("validation_score", kind="stable").iloc[-1]
     settings = bench.tuned(folder / "out")["digits", "efficientnet_lite0"]
-    assert settings["plan"] == {"learning_rate": 5e-5, "epochs": 1}  # the only rate of the plan here
-    scores = tuning.set_index("learning_rate")["validation_score"]
-    assert scores[settings["wide"]["learning_rate"]] == best["validation_score"]
-    rerun = reported[reported["method"] == "conventional"]
-    assert set(rerun["learning_rate"]) == {values["learning_rate"] for values in settings.values()}
-    assert set(rerun["validation_share"]) == {0.0}
-    assert sorted(rerun["seed"].unique()) == [0, 1, 2]
+    assert settings["plan"] == {
+        "method": "conventional",
+        "learning_rate": 5e-5,
+        "epochs": 1,
+    }  # the plan's only rate here
+    for name, method in (("wide", "conventional"), ("full", "full")):
+        scores = tuning[tuning["method"] == method].set_index("learning_rate")["validation_score"]
+        assert sorted(scores.index) == sorted(RATES[method])
+        assert scores[settings[name]["learning_rate"]] == scores.max()
+    for method in RATES:
+        rerun = reported[reported["method"] == method]
+        assert set(rerun["learning_rate"]) == {s["learning_rate"] for s in settings.values() if s["method"] == method}
+        assert set(rerun["validation_share"]) == {0.0}
+        assert sorted(rerun["seed"].unique()) == [0, 1, 2]
     subsets = {seed: {r["data"]["subset_sha256"] for r in g["record"]} for seed, g in reported.groupby("seed")}
     assert all(len(hashes) == 1 for hashes in subsets.values())  # every method saw the same labels
 
@@ -84,7 +92,7 @@ def test_a_block_runs_seed_by_seed(done):
     assert seeds == sorted(seeds)
     each = np.array_split([cell.config.method for cell in cells], 3)
     assert {tuple(methods) for methods in each} == {tuple(each[0])}
-    assert "conventional" in each[0]
+    assert {"conventional", "full"} < set(each[0])
 
 
 def test_without_tuning_there_is_nothing_to_compare_with(done, tmp_path):
