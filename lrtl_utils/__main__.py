@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lrtl_utils.config import InputError, printable
+from lrtl_utils.config import ROOT, InputError, printable
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
@@ -226,12 +226,37 @@ def verify(results: Folder = Path("results/local")) -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    mirror: Annotated[bool, typer.Option("--mirror", help="Check the files of the mirror, without a network.")] = False,
+) -> None:
     """Say what this machine has, and for each data set and model where it would come from, or what is missing."""
     from lrtl_utils import doctor as doctors
+    from lrtl_utils import sources
 
-    for line in doctors.report():
-        print(line)
+    lines, whole = doctors.mirror_report(sources.mirror()) if mirror else (doctors.report(), True)
+    for line in lines:
+        _print_now(line)
+    if not whole:
+        raise typer.Exit(1)
+
+
+@app.command()
+def fetch(
+    datasets: Annotated[str | None, typer.Option(help="Names, with commas between.")] = None,
+    models: Annotated[str | None, typer.Option(help="Names, with commas between.")] = None,
+    to: Annotated[Path | None, typer.Option(help="The mirror; without, LRTL_MIRROR.")] = None,
+) -> None:
+    """Bring data sets and models of the hub, all unless some are named, into a folder that can be carried; resumes."""
+    from lrtl_utils import fetch as fetching
+    from lrtl_utils import sources
+
+    mirror = ROOT / to.expanduser() if to else sources.mirror()
+    named = [[name for name in (names or "").split(",") if name] for names in (datasets, models)]
+    wanted = fetching.repositories(*named) if any(named) else fetching.repositories()
+    failures = fetching.fetch(wanted, mirror, _print_now)
+    print(mirror)
+    if failures:
+        _complain("; ".join(failures) + ". The same command goes on from there.", code=1)
 
 
 def _tell_price(cells: list[Any], results: Path, workers: int, price_per_hour: float | None, every_cell: bool) -> None:

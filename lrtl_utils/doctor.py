@@ -3,8 +3,9 @@
 import os
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from pathlib import Path
 
-from lrtl_utils import models, sources, tasks
+from lrtl_utils import fetch, manifest, models, sources, tasks
 from lrtl_utils.config import InputError, resolve_device
 
 PACKAGES = ("torch", "transformers", "datasets", "timm", "accelerate", "papermill", "scikit-learn")
@@ -23,6 +24,21 @@ def report() -> Iterator[str]:
     for what, table, find in (("dataset", tasks.TASKS, tasks.find), ("model", models.MODELS, models.find)):
         for name in table:
             yield f"{what} {name}: {_origin(name, find)}"
+
+
+def mirror_report(mirror: Path) -> tuple[list[str], bool]:
+    """A line for each repository of a mirror's manifest, and one for each fault; and whether there is none."""
+    if not mirror.is_dir():
+        raise InputError(f"There is no mirror at {mirror}; LRTL_MIRROR names one, and `fetch` makes one.")
+    pinned = {one.place: one.revision for one in fetch.repositories().values() if one}
+    lines, whole = [], True
+    for place, locked in manifest.read(mirror).repositories.items():
+        faults = list(manifest.faults(mirror / place, locked))
+        if pinned.get(place) not in (None, locked.revision):
+            faults.append(f"{mirror / place} is at revision {locked.revision}; the one to use is {pinned[place]}")
+        lines += faults or [f"{place}: {len(locked.files)} files, whole, at {locked.revision}"]
+        whole = whole and not faults
+    return lines or [f"{mirror} has no manifest: what lies there is used, its sums recorded and not enforced."], whole
 
 
 def _origin(name: str, find: Callable[[str], sources.Source | None]) -> str:

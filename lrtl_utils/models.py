@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrtl_utils.config import RunConfig, derived_seed, require_name
-from lrtl_utils.sources import Source, find_in_package, find_on_hub
+from lrtl_utils.sources import Repository, Source, find_in_package, find_on_hub
 
 if TYPE_CHECKING:
     from lrtl_utils.networks import Model
@@ -73,9 +73,14 @@ def find(name: str, *, fetch: bool = True) -> Source | None:
     if row.package:
         module, file, sha256 = row.package
         return find_in_package(module, (file,), sha256)
-    if row.hub:
-        return find_on_hub(name, "models", row.hub, row.revision, ("model.safetensors",), fetch=fetch)
-    return None
+    return find_on_hub(name, repository(name), fetch=fetch) if row.hub else None
+
+
+def repository(name: str) -> Repository | None:
+    """Where on the hub the model `name` lies; None for one that is installed. `InputError` if it is unknown."""
+    require_name("model", name, MODELS)
+    row = MODELS[name]
+    return row.hub and Repository("models", row.hub, row.revision, ("model.safetensors",))
 
 
 def build(

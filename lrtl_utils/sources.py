@@ -6,15 +6,42 @@ import os
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from lrtl_utils import manifest
 from lrtl_utils.config import ROOT, InputError
+from lrtl_utils.manifest import file_sha256
 
 PROBE_SECONDS = 2.0
 BESIDE = {"datasets": [], "models": ["*.json", "*.txt"]}  # what a client needs beside the files that are summed
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository of the hub, and the files of it that a run reads and its checksum covers.
+
+    `section` is `datasets` or `models`; a `revision` of None is the newest, until a mirror's manifest locks it.
+    """
+
+    section: str
+    id: str
+    revision: str | None
+    patterns: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """The hub's client's word for the section."""
+        return self.section.removesuffix("s")
+
+    @property
+    def place(self) -> str:
+        """Where it lies in a mirror."""
+        return f"{self.section}/{self.id}"
 
 
 @dataclass(frozen=True)
@@ -46,25 +73,23 @@ def mirror() -> Path:
     return ROOT / Path(os.environ.get("LRTL_MIRROR") or "~/.cache/lrtl/mirror").expanduser()
 
 
-def find_on_hub(
-    name: str, section: str, hub_id: str, revision: str | None, patterns: tuple[str, ...], *, fetch: bool = True
-) -> Source:
-    """The files of a hub repository, from the mirror, else the hub's local cache, else, with `fetch`, the hub.
+def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Source:
+    """The files of a repository, from the mirror, else the hub's local cache, else, with `fetch`, the hub.
 
-    `section` is `datasets` or `models`; `patterns` name the files that a run reads and its checksum covers.
-    `InputError` says what is missing and the two ways to get it.
+    Those of a mirror with a manifest are checked against it. `InputError` says what is wrong with them, or what is
+    missing and the ways to get it.
     """
-    folder = mirror() / section / hub_id
-    if files := _matching(folder, patterns):
-        return Source("mirror", hub_id, None, folder, files)
-    folder = _snapshot(section, hub_id, revision, patterns, local=True)
+    folder = mirror() / repository.place
+    if files := _matching(folder, repository.patterns):
+        return Source("mirror", repository.id, _revision_in_mirror(folder, repository, files), folder, files)
+    folder = download(repository, repository.revision, cached=True)
     if folder is None and fetch and hub_reachable():
-        folder = _snapshot(section, hub_id, revision, patterns, local=False)
-    if folder and (files := _matching(folder, patterns)):
-        return Source("hub", hub_id, revision or folder.name, folder, files)
+        folder = download(repository, repository.revision)
+    if folder and (files := _matching(folder, repository.patterns)):
+        return Source("hub", repository.id, repository.revision or folder.name, folder, files)
     raise InputError(
-        f"{name} is not on this machine and the hub cannot be reached: copy {hub_id} as the hub lays it out to "
-        f"{mirror() / section / hub_id} (or set LRTL_MIRROR to a folder that holds {section}/{hub_id}), "
+        f"{name} is not on this machine and the hub cannot be reached: copy {repository.id} as the hub lays it out to "
+        f"{mirror() / repository.place} (or set LRTL_MIRROR to a folder that holds {repository.place}), "
         "or run once with internet access."
     )
 
@@ -99,16 +124,48 @@ def hub_endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 
 
-@lru_cache(maxsize=256)
-def _sha256(path: Path, size: int, modified: int) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def download(
+    repository: Repository, revision: str | None, folder: Path | None = None, *, cached: bool = False
+) -> Path | None:
+    """Bring a repository's files at `revision` into `folder`, else into the hub's local cache; returns where they lie.
+
+    With `cached` nothing is asked of the hub, and None says that they are not there. `InputError` if it failed.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    with asking_the_hub(repository, revision):
+        try:
+            path = snapshot_download(
+                repository.id,
+                repo_type=repository.kind,
+                revision=revision,
+                local_dir=folder,
+                allow_patterns=[f"*{pattern}" for pattern in repository.patterns] + BESIDE[repository.section],
+                ignore_patterns="*/*" if repository.section == "models" else None,  # the same weights in other formats
+                local_files_only=cached,
+            )
+        except LocalEntryNotFoundError:
+            if not cached:
+                raise
+            return None
+    return Path(path)
 
 
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file; read once as long as its size and time stay."""
-    status = path.stat()
-    return _sha256(path, status.st_size, status.st_mtime_ns)
+@contextmanager
+def asking_the_hub(repository: Repository, revision: str | None) -> Iterator[None]:
+    """What the hub's client raises becomes an `InputError` in one sentence, with that as its cause."""
+    import httpx
+    from huggingface_hub.errors import XetDownloadError
+
+    try:
+        yield
+    except (httpx.HTTPError, XetDownloadError, OSError) as error:
+        cause = error.__cause__ or error  # the outer one says what to do about it, in many words
+        reason = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
+        raise InputError(
+            f"{repository.id} at revision {revision} could not be fetched from {hub_endpoint()}: {reason}"
+        ) from cause
 
 
 @lru_cache(maxsize=8)
@@ -131,29 +188,16 @@ def _answers(url: str) -> bool:
     return True
 
 
-def _snapshot(
-    section: str, hub_id: str, revision: str | None, patterns: tuple[str, ...], *, local: bool
-) -> Path | None:
-    """The folder of a pinned snapshot; None if it is not in the local cache."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        path = snapshot_download(
-            hub_id,
-            repo_type="dataset" if section == "datasets" else "model",
-            revision=revision,
-            allow_patterns=[f"*{pattern}" for pattern in patterns] + BESIDE[section],
-            local_files_only=local,
-        )
-    except LocalEntryNotFoundError:
+def _revision_in_mirror(folder: Path, repository: Repository, files: tuple[Path, ...]) -> str | None:
+    """What the mirror's manifest says of these files; None where it says nothing of the repository."""
+    locked = manifest.read(mirror()).repositories.get(repository.place)
+    if locked is None:
         return None
-    except (HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"{hub_id} at revision {revision} could not be fetched from {hub_endpoint()}: {reason}"
-        ) from None
-    return Path(path)
+    unknown = [file for file in files if file.relative_to(folder).as_posix() not in locked.files]
+    fault = next(manifest.faults(folder, locked), f"{unknown[0]} is not in the manifest" if unknown else None)
+    if fault:
+        raise InputError(f"{fault}; `fetch --to {mirror()}` brings back what belongs there.")
+    return locked.revision
 
 
 def _matching(folder: Path, patterns: tuple[str, ...]) -> tuple[Path, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from lrtl_utils.config import InputError, RunConfig, derived_seed, require_name
 from lrtl_utils.sampling import carve, labelled_subset, stratified_order
-from lrtl_utils.sources import Source, find_in_package, find_on_hub
+from lrtl_utils.sources import Repository, Source, find_in_package, find_on_hub
 
 NO_LABEL = -(2**31)  # a null where a label should be; refused when read
 TEST_SHARE = 0.25  # held out where a data set has no test split of its own
@@ -144,8 +144,14 @@ def find(name: str, *, fetch: bool = True) -> Source:
     if task.package:
         module, file = task.package
         return find_in_package(module, (file.format(name),))
-    files = ("train-*.parquet", f"{task.test}-*.parquet")
-    return find_on_hub(name, "datasets", task.hub, task.revision, files, fetch=fetch)
+    return find_on_hub(name, repository(name), fetch=fetch)
+
+
+def repository(name: str) -> Repository | None:
+    """Where on the hub the data set `name` lies; None for one that is installed. `InputError` if it is unknown."""
+    require_name("dataset", name, TASKS)
+    task = TASKS[name]
+    return task.hub and Repository("datasets", task.hub, task.revision, ("train-*.parquet", f"{task.test}-*.parquet"))
 
 
 def load(name: str) -> Data:

@@ -8,11 +8,11 @@ from lrtl_utils.config import ROOT
 
 FLOORS = [
     {"config"},  # the ground: everybody may import it
-    {"sampling", "metrics", "cost", "stats", "claims"},
+    {"sampling", "metrics", "cost", "stats", "claims", "manifest"},
     {"curves"},
     {"kernels", "sources", "runs", "batches", "networks", "answers", "heads"},
     {"tasks", "models", "caches", "checks"},
-    {"training", "defaults"},
+    {"training", "defaults", "fetch"},
     {"ladder", "selection"},
     {"methods"},
     {"notebooks", "plots", "footprint"},

@@ -1,19 +1,18 @@
 import hashlib
-import http.server
 import json
 import os
 import socket
 import subprocess
 import sys
-import threading
-from urllib.parse import unquote, urlsplit
 
 import pytest
+from hub import environment, serve
 
 from lrtl_utils import models, sources, tasks
 from lrtl_utils.config import ROOT, InputError
 
 AG_NEWS = "fancyzhx/ag_news"
+REVISION = tasks.TASKS["ag_news"].revision
 FILES = {
     "README.md": b"nobody asks for this one",
     "data/train-00000-of-00001.parquet": b"train rows",
@@ -33,89 +32,47 @@ print(json.dumps(answer | {"seconds": time.monotonic() - start}))
 """
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the hub as its client asks for: the list of one repository's files, and the files."""
-
-    def do_GET(self):
-        path = unquote(urlsplit(self.path).path)
-        self.server.asked.append(path)
-        files = f"/datasets/{AG_NEWS}/resolve/{self.server.revision}/"
-        content = FILES.get(path.removeprefix(files)) if path.startswith(files) else None
-        if path == "/":
-            self.answer(200, b"")
-        elif path == f"/api/datasets/{AG_NEWS}/tree/{self.server.revision}":
-            rows = [{"type": "file", "path": k, "size": len(v), "oid": git_hash(v)} for k, v in FILES.items()]
-            self.answer(200, json.dumps(rows).encode(), {"Content-Type": "application/json"})
-        elif content is None:
-            self.answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
-        else:
-            self.answer(200, content, {"ETag": f'"{git_hash(content)}"', "X-Repo-Commit": self.server.revision})
-
-    do_HEAD = do_GET
-
-    def answer(self, status, body, headers=()):
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **dict(headers)}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-def git_hash(content):
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
 @pytest.fixture
 def hub():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.revision, server.asked = tasks.TASKS["ag_news"].revision, []
-    server.address = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serve() as server:
+        server.holds[f"datasets/{AG_NEWS}", REVISION] = FILES
+        yield server
 
 
-def find_ag_news(folder, **variables):
+def find_ag_news(folder, server=None, **variables):
     """What a fresh process finds, which has no mirror, and no cache but the one in `folder`."""
-    proxies = {"http_proxy", "https_proxy", "all_proxy"}
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and k.lower() not in proxies}
-    places = {"LRTL_MIRROR": str(folder / "mirror"), "HF_HOME": str(folder / "hub")}
     command = [sys.executable, "-c", FIND]
-    done = subprocess.run(command, env=kept | places | variables, capture_output=True, text=True, timeout=60)
+    variables = environment(server, folder) | variables
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def test_hub_is_asked_for_the_pinned_revision_and_only_for_what_is_read(hub, tmp_path):
-    found = find_ag_news(tmp_path, HF_ENDPOINT=hub.address)
-    assert (found["kind"], found["id"], found["revision"]) == ("hub", AG_NEWS, hub.revision)
+    found = find_ag_news(tmp_path, hub)
+    assert (found["kind"], found["id"], found["revision"]) == ("hub", AG_NEWS, REVISION)
     assert found["files"] == ["test-00000-of-00001.parquet", "train-00000-of-00001.parquet"]
-    resolved = {path.partition(f"/resolve/{hub.revision}/")[2] for path in hub.asked if "/resolve/" in path}
-    assert resolved == set(FILES) - {"README.md"}
+    resolved = {part for _, part, _ in hub.asked if "." in part}
+    assert resolved == {"train-00000-of-00001.parquet", "test-00000-of-00001.parquet"}
 
     hub.asked.clear()
-    again = find_ag_news(tmp_path, HF_ENDPOINT=hub.address, HF_HUB_OFFLINE="1")
+    again = find_ag_news(tmp_path, hub, HF_HUB_OFFLINE="1")
     assert again["sha256"] == found["sha256"]
     assert hub.asked == []
 
 
 def test_half_a_download_is_not_taken_for_the_whole(hub, tmp_path):
-    whole = find_ag_news(tmp_path, HF_ENDPOINT=hub.address)
+    whole = find_ag_news(tmp_path, hub)
     (lost,) = (tmp_path / "hub").rglob("snapshots/*/data/test-*.parquet")
     lost.unlink()
     assert "not on this machine" in find_ag_news(tmp_path, HF_HUB_OFFLINE="1")["error"]
-    assert find_ag_news(tmp_path, HF_ENDPOINT=hub.address)["sha256"] == whole["sha256"]
+    assert find_ag_news(tmp_path, hub)["sha256"] == whole["sha256"]
 
 
 def test_a_revision_that_the_hub_does_not_have_is_one_sentence(hub, tmp_path):
-    hub.revision = "0" * 40
-    error = find_ag_news(tmp_path, HF_ENDPOINT=hub.address)["error"]
-    assert tasks.TASKS["ag_news"].revision in error
+    hub.holds = {(f"datasets/{AG_NEWS}", "0" * 40): FILES}
+    error = find_ag_news(tmp_path, hub)["error"]
+    assert REVISION in error
     assert "could not be fetched" in error
     assert "\n" not in error
 
@@ -151,7 +108,7 @@ def test_mirror_has_the_layout_of_the_hub(monkeypatch, tmp_path):
 
 def test_mirror_goes_before_the_hub(hub, tmp_path):
     write_ag_news(tmp_path / "mirror")
-    assert find_ag_news(tmp_path, HF_ENDPOINT=hub.address)["kind"] == "mirror"
+    assert find_ag_news(tmp_path, hub)["kind"] == "mirror"
     assert hub.asked == []
 
 

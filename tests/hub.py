@@ -1,0 +1,95 @@
+"""A small hub on loopback: as much of the real one as its client asks for, and what can go wrong with it."""
+
+import hashlib
+import http.server
+import json
+import os
+import threading
+from collections import defaultdict
+from contextlib import contextmanager
+from urllib.parse import unquote, urlsplit
+
+LARGE = (".parquet", ".safetensors")  # kept by their SHA-256, the others by git's hash
+
+
+@contextmanager
+def serve():
+    """A hub at `address`. `holds` maps a repository (`models/org/name`) and a revision to its files; `asked` are the
+    requests as (verb, last part of the path, range); `faults` are what the next such requests meet, by (verb, part)."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.holds, server.asked, server.faults = {}, [], defaultdict(list)
+    server.address = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def environment(server, folder):
+    """Variables of a process that has this hub, no mirror, and no cache but the one in `folder`."""
+    proxies = {"http_proxy", "https_proxy", "all_proxy"}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and k.lower() not in proxies}
+    places = {"LRTL_MIRROR": str(folder / "mirror"), "HF_HOME": str(folder / "hub")}
+    return kept | places | ({"HF_ENDPOINT": server.address} if server else {})
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """`/api/<section>/<id>/revision/<branch>`, `/api/…/tree/<commit>`, and the files below `/…/resolve/<commit>/`."""
+
+    def do_GET(self):
+        path = unquote(urlsplit(self.path).path)
+        part = path.rpartition("/")[2]
+        self.server.asked.append((self.command, part, self.headers.get("Range")))
+        faults = self.server.faults[self.command, part]
+        self.fault = faults.pop(0) if faults else None
+        if isinstance(self.fault, int):
+            return self.answer(self.fault, b"", {"Retry-After": "0"} if self.fault == 429 else {})
+        if path == "/":
+            return self.answer(200, b"")
+        for (place, revision), files in self.server.holds.items():
+            resolve = f"/{place.removeprefix('models/')}/resolve/{revision}/"
+            if path in (f"/api/{place}", f"/api/{place}/revision/main"):
+                return self.answer(200, json.dumps({"id": place, "sha": revision}).encode())
+            if path == f"/api/{place}/tree/{revision}":
+                return self.answer(200, json.dumps([listed(*file) for file in files.items()]).encode())
+            if path.startswith(resolve) and (name := path.removeprefix(resolve)) in files:
+                headers = {"ETag": f'"{etag(name, files[name])}"', "X-Repo-Commit": revision}
+                return self.answer(200, files[name], headers)
+        return self.answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
+
+    do_HEAD = do_GET
+
+    def answer(self, status, body, headers=()):
+        first = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        if first:
+            status, headers = 206, {**dict(headers), "Content-Range": f"bytes {first}-{len(body) - 1}/{len(body)}"}
+        body = body[first:]
+        if self.fault == "short":  # whole, as far as the connection tells
+            body = body[:-1]
+        if self.fault == "flip":
+            body = bytes([body[0] ^ 1]) + body[1:]
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **dict(headers)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body[: len(body) // 2] if self.fault == "drop" else body)
+
+    def log_message(self, *_):
+        pass
+
+
+def listed(name, content):
+    entry = {"type": "file", "path": name, "size": len(content), "oid": git_hash(content)}
+    large = {"oid": etag(name, content), "size": len(content), "pointerSize": 130}
+    return entry | ({"lfs": large} if name.endswith(LARGE) else {})
+
+
+def etag(name, content):
+    return hashlib.sha256(content).hexdigest() if name.endswith(LARGE) else git_hash(content)
+
+
+def git_hash(content):
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
