@@ -111,7 +111,7 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
                     language="python",
                     progress_bar=False,
                     cwd=str(FOLDER),
-                    # Local sockets: no port is opened, and nothing else on the machine can reach the kernel.
+                    # Local sockets: nothing beyond the user's own processes can reach the kernel.
                     config=Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}}),
                 )
         except papermill.PapermillExecutionError as error:
