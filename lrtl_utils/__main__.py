@@ -22,18 +22,24 @@ def run(
     notebook: Annotated[str, typer.Argument(help="A task notebook, without number and suffix: text_classification.")],
     parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value; may be repeated.")] = None,
     results: Results = Path("results/local"),
+    save_model: Annotated[Path | None, typer.Option(help="Folder to keep the trained model in.")] = None,
 ) -> None:
     """Run one notebook; the last line printed is the path of its record."""
-    from lrtl_utils import notebooks, runs
+    from lrtl_utils import export, notebooks, runs
 
-    asked = notebooks.read_parameters(notebook, dict(_pair(text) for text in parameter or []))
+    given = dict(_pair(text) for text in parameter or [])
+    named = given.pop("save_model", save_model)
+    kept = named and export.check(named)
+    asked = notebooks.read_parameters(notebook, given)
     try:
-        path = notebooks.run(notebook, asked, *notebooks.locate(asked), runs.results_folder(results))
+        path = notebooks.run(notebook, asked, *notebooks.locate(asked), runs.results_folder(results), kept)
     except notebooks.RunFailed as failure:
         print(failure.path)
         _complain(str(failure), code=1)
     except KeyboardInterrupt:
         _complain("Interrupted; the same command goes on from the last checkpoint.", code=130)
+    if kept and (told := export.differs(kept, path)):
+        print(printable(told), file=sys.stderr)
     print(path)
 
 

@@ -71,18 +71,30 @@ def locate(asked: RunConfig) -> tuple[RunConfig, str]:
     return config, methods.identify(config, asked, data.source, methods.find_weights(config))
 
 
-def run(name: str, asked: RunConfig, config: RunConfig, identity: str, results: Path) -> Path:
+def run(
+    name: str, asked: RunConfig, config: RunConfig, identity: str, results: Path, save_model: Path | None = None
+) -> Path:
     """Execute the notebook for a located config unless its record is there; returns the record's path.
 
-    `RunFailed` if no completed record came of it: a failed one says why. An interrupted run keeps its checkpoint.
+    With `save_model` the model is kept there: a run that is done is done again, and its record stays as it is.
+    `RunFailed` if no completed record came of it, or no model: a failed one says why. An interrupted run keeps its
+    checkpoint.
     """
     path = runs.record_path(results, config.dataset, identity)
-    if runs.is_completed(path):
+    done = path.read_bytes() if runs.is_completed(path) else None
+    if done and not save_model:
         return path
     started = time.time()
     executed = results / "executed" / config.dataset / f"{identity}.ipynb"
-    reason = execute(notebook_path(name), asked.model_dump() | {"results": str(results)}, executed)
+    places = {"results": str(results), "save_model": save_model and str(save_model)}
+    try:
+        reason = execute(notebook_path(name), asked.model_dump() | places, executed)
+    finally:
+        if done:
+            runs.write_atomically(path, lambda stream: stream.write(done))
     if runs.is_completed(path):
+        if save_model and reason:
+            raise RunFailed(f"The run is done, but its model was not kept: {reason}", path)
         return path
     reason = reason or "the notebook ended without writing its record"
     raise RunFailed(reason, runs.failed(results, identity, config, asked, reason, started))
