@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils.config import ROOT, InputError
-from lrtl_utils.sources import Source, find_on_hub
+from lrtl_utils.sources import Repository, Source, find_on_hub
 
 KEPT_FILE = "lrtl.json"  # in a folder that `export` wrote: what no library's config says
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
@@ -37,11 +37,12 @@ def find(name: str, *, fetch: bool = True) -> Source:
     named = _HUB_ID.fullmatch(name)
     if named is None:
         raise InputError(f"There is no folder {name}, and a hub id is written org/name or org/name@revision.")
+    repositories = [Repository("models", *named.groups(), patterns) for patterns in (_SAFE, _PICKLED)]
     try:
-        found = find_on_hub(name, "models", *named.groups(), _SAFE, fetch=fetch)
+        found = find_on_hub(name, repositories[0], fetch=fetch)
     except InputError as missing:
         try:
-            found = find_on_hub(name, "models", *named.groups(), _PICKLED, fetch=fetch)
+            found = find_on_hub(name, repositories[1], fetch=fetch)
         except InputError:
             raise missing from None
     top = min((file.parent for file in found.files), key=lambda parent: len(parent.parts))
