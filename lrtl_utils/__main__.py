@@ -43,6 +43,19 @@ def run(
     print(path)
 
 
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A folder that --save-model wrote.")],
+    file: Annotated[Path, typer.Argument(help="A table, a text file of a line each, a CoNLL file, or images.")],
+    output: Annotated[Path | None, typer.Option(help="The CSV to write; FILE.predictions.csv.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Of a table; guessed where it has a usual name.")] = None,
+) -> None:
+    """Score a file by a kept model; the last line printed is the path of the CSV."""
+    from lrtl_utils import scoring
+
+    print(scoring.predict(model, file, output, text_column))
+
+
 class Engine(StrEnum):
     """Who starts the workers of a sweep."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrtl_utils import cards, models, runs
-from lrtl_utils.config import InputError, RunConfig
+from lrtl_utils.config import InputError, RunConfig, resolve_device
 from lrtl_utils.own_models import KEPT_FILE
 
 if TYPE_CHECKING:
@@ -28,9 +28,13 @@ TOLERANCE = 1e-4  # of scores, between a model here and the same as a library bu
 
 @dataclass(frozen=True)
 class Kept:
-    """A model that was kept: its labels, and the device and precision that it was judged with."""
+    """A model that was kept: text, image or tokens, its labels, and the device and precision that it was judged with.
+
+    A device that is absent here is replaced by the CPU.
+    """
 
     model: "Model"
+    kind: str
     labels: tuple[str, ...]
     config: RunConfig
 
@@ -110,7 +114,7 @@ def load(folder: str | Path) -> Kept:
     if facts["crf"]:
         model.crf.load_state_dict(load_file(folder / CRF_FILE))
     model.reader.max_length = facts["max_length"]
-    return Kept(model.eval(), labels, RunConfig(device=facts["device"], precision=facts["precision"]))
+    return Kept(model.eval(), kind, labels, _where(facts))
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -132,6 +136,14 @@ def merge(model: "Model") -> None:
             model.set_submodule(name, layer.get_base_layer())
         elif isinstance(layer, ModulesToSaveWrapper):
             model.set_submodule(name, layer.modules_to_save[layer.active_adapter])
+
+
+def _where(facts: dict[str, Any]) -> RunConfig:
+    try:
+        device, precision = resolve_device(facts["device"]), facts["precision"]
+    except InputError:
+        device, precision = "cpu", "fp32"
+    return RunConfig(device=device, precision=precision)
 
 
 def _facts(model: "Model", labels: Sequence[str], record: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from lrtl_utils.config import ROOT
 
 FLOORS = [
     {"config"},  # the ground: everybody may import it
-    {"sampling", "metrics", "cost", "stats", "claims", "manifest"},
+    {"sampling", "metrics", "cost", "stats", "claims", "manifest", "tables", "tags"},
     {"curves"},
     {"kernels", "sources", "runs", "batches", "networks", "answers", "heads"},
     {"own_models", "cards"},
@@ -16,7 +16,7 @@ FLOORS = [
     {"training", "defaults", "fetch"},
     {"ladder", "selection"},
     {"methods", "export"},
-    {"notebooks", "plots", "footprint"},
+    {"notebooks", "plots", "footprint", "scoring"},
     {"grids", "doctor", "verify", "watch", "workload", "processes"},
     {"workers", "calibration"},
     {"engines", "price"},
