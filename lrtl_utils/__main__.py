@@ -2,7 +2,6 @@
 
 import os
 import sys
-import warnings
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -23,19 +22,38 @@ def run(
     notebook: Annotated[str, typer.Argument(help="A task notebook, without number and suffix: text_classification.")],
     parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value; may be repeated.")] = None,
     results: Results = Path("results/local"),
+    save_model: Annotated[Path | None, typer.Option(help="Folder to keep the trained model in.")] = None,
 ) -> None:
     """Run one notebook; the last line printed is the path of its record."""
-    from lrtl_utils import notebooks, runs
+    from lrtl_utils import export, notebooks, runs
 
-    asked = notebooks.read_parameters(notebook, dict(_pair(text) for text in parameter or []))
+    given = dict(_pair(text) for text in parameter or [])
+    named = given.pop("save_model", save_model)
+    kept = named and export.check(named)
+    asked = notebooks.read_parameters(notebook, given)
     try:
-        path = notebooks.run(notebook, asked, *notebooks.locate(asked), runs.results_folder(results))
+        path = notebooks.run(notebook, asked, *notebooks.locate(asked), runs.results_folder(results), kept)
     except notebooks.RunFailed as failure:
         print(failure.path)
         _complain(str(failure), code=1)
     except KeyboardInterrupt:
         _complain("Interrupted; the same command goes on from the last checkpoint.", code=130)
+    if kept and (told := export.differs(kept, path)):
+        print(printable(told), file=sys.stderr)
     print(path)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A folder that --save-model wrote.")],
+    file: Annotated[Path, typer.Argument(help="A table, a text file of a line each, a CoNLL file, or images.")],
+    output: Annotated[Path | None, typer.Option(help="The CSV to write; FILE.predictions.csv.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Of a table; guessed where it has a usual name.")] = None,
+) -> None:
+    """Score a file by a kept model; the last line printed is the path of the CSV."""
+    from lrtl_utils import scoring
+
+    print(scoring.predict(model, file, output, text_column))
 
 
 class Engine(StrEnum):
@@ -312,7 +330,6 @@ def _complain(sentence: str, code: int) -> None:
 
 def main() -> None:
     """Run the command line; what the user got wrong is one sentence on stderr and exit status 2."""
-    warnings.formatwarning = lambda message, *_args, **_options: printable(f"warning: {message}") + "\n"
     try:
         app()
     except InputError as error:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrtl_utils.metrics import classification, entities, epochs_to_convergence
+from lrtl_utils import stats
+from lrtl_utils.metrics import classification, entities, epochs_to_convergence, unpack_counts, unpack_hits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """`predicted` classes [n] or lists of tags; `confidence` [n] in [0, 1]; mean `loss` in nats; `seconds` it took."""
+    """`predicted` classes [n] or lists of tags; `confidence` [n] in [0, 1]; mean `loss` in nats; `seconds` it took.
+
+    `scores` are the logits, fp32: [classes] of each example, or [words, classes].
+    """
 
     predicted: list[Any]
     confidence: np.ndarray
     loss: float
     seconds: float
+    scores: list[np.ndarray]
 
 
 def evaluate(
@@ -71,3 +76,12 @@ def tag_names(prediction: Prediction, expected: Sequence[Sequence[str]], labels:
 def headline(model: "Model", metrics: dict[str, Any]) -> float:
     """The score a run is judged by: entity F1 for tagging, else accuracy."""
     return metrics["f1" if model.reader.kind == "tokens" else "accuracy"]
+
+
+def outcomes(records: Sequence[dict[str, Any]]) -> tuple[np.ndarray, stats.Score]:
+    """What happened on each test example under each seed, [seeds, examples, parts], and the score of its totals."""
+    packed = [record["metrics"] for record in records]
+    if "counts" in packed[0]:
+        return np.stack([unpack_counts(metrics["counts"]) for metrics in packed]), stats.entity_f1
+    hits = np.stack([unpack_hits(r["metrics"]["hits"], r["data"]["test_size"]) for r in records])
+    return np.stack([hits, np.ones_like(hits)], axis=-1).astype(float), stats.accuracy

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lrtl_utils import plots, runs, stats
+from lrtl_utils import runs, stats
+from lrtl_utils.answers import outcomes
 from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.grids import Cell, plan
 
@@ -117,7 +118,7 @@ def _lines(part: pd.DataFrame, settings: dict[str, dict[str, Any]]) -> dict[str,
 def _compared(lines: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
     rows = []
     for name, group in lines.items():
-        bounds = stats.interval(*plots.outcomes(list(group["record"])))
+        bounds = stats.interval(*outcomes(list(group["record"])))
         row = {"line": name, "seeds": len(group), "score": _with_interval(group["score"].mean(), bounds)}
         for title, line in AGAINST.items():
             row |= _against(group, lines[line], title) if line in lines and line != name else {}
@@ -145,7 +146,7 @@ def _against(group: pd.DataFrame, baseline: pd.DataFrame, tuning: str) -> dict[s
         return {}
     ours, theirs = group.loc[seeds], baseline.loc[seeds]
     difference = 100 * (ours["score"] - theirs["score"]).mean()
-    bounds = stats.paired_interval(plots.outcomes(list(ours["record"])), plots.outcomes(list(theirs["record"])))
+    bounds = stats.paired_interval(outcomes(list(ours["record"])), outcomes(list(theirs["record"])))
     # FLOPs are the same everywhere; seconds and memory are compared only where both ran on one machine.
     together = ours["run_device"] == theirs["run_device"]
     shares = {title: (ours[cost] / theirs[cost])[together | (cost == "flops")] for cost, title in COSTS.items()}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lrtl_utils import own_models
 from lrtl_utils.config import RunConfig, derived_seed, require_name
 from lrtl_utils.sources import Repository, Source, find_in_package, find_on_hub
 
@@ -68,6 +69,8 @@ def find(name: str, *, fetch: bool = True) -> Source | None:
 
     `InputError` if they cannot be had, unfetched without `fetch`.
     """
+    if own_models.is_own(name):
+        return own_models.find(name, fetch=fetch)
     require_name("model", name, MODELS)
     row = MODELS[name]
     if row.package:
@@ -81,6 +84,14 @@ def repository(name: str) -> Repository | None:
     require_name("model", name, MODELS)
     row = MODELS[name]
     return row.hub and Repository("models", row.hub, row.revision, ("model.safetensors",))
+
+
+def backbone(name: str) -> Backbone:
+    """The row of a model: of `MODELS`, or of a folder or hub id, as its config.json tells it."""
+    if own_models.is_own(name):
+        return Backbone(**own_models.read_row(own_models.find(name)))
+    require_name("model", name, MODELS)
+    return MODELS[name]
 
 
 def build(
@@ -102,7 +113,7 @@ def build(
 
     from lrtl_utils.networks import set_dropout
 
-    row, pretrained = MODELS[config.model], pretrained and source is not None
+    row, pretrained = backbone(config.model), pretrained and source is not None
     torch.manual_seed(derived_seed(config.seed, "head"))
     if row.library == "timm":
         model = _image_model(row, source, config, classes, pretrained)

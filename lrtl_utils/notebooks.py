@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils import methods, runs, tasks
-from lrtl_utils.config import ROOT, InputError, RunConfig, data_name, read_config, require_name
+from lrtl_utils.config import ROOT, InputError, RunConfig, read_config, require_name
 
 FOLDER = ROOT / "notebooks"
 TERMINATION_SECONDS = 20.0  # a kernel's to write its checkpoint
@@ -58,7 +58,7 @@ def read_parameters(name: str, given: Mapping[str, Any]) -> RunConfig:
         require_name("parameter", key, RunConfig.model_fields)
     asked = read_config({key: value for key, value in defaults.items() if key in RunConfig.model_fields} | {**given})
     methods.check(asked)
-    own, kind = tasks.kind_of(defaults["dataset"]), tasks.kind_of(asked.dataset)
+    own, kind = tasks.TASKS[defaults["dataset"]].kind, tasks.TASKS[asked.dataset].kind
     if own != kind:
         raise InputError(f"Notebook {name!r} is for {own}; {asked.dataset!r} is {kind}.")
     return asked
@@ -66,23 +66,35 @@ def read_parameters(name: str, given: Mapping[str, Any]) -> RunConfig:
 
 def locate(asked: RunConfig) -> tuple[RunConfig, str]:
     """The resolved config and the run's id, from the data's size and the checksums: data and weights must be there."""
-    data = _loaded(**tasks.reading(asked))
+    data = _loaded(asked.dataset)
     config = methods.resolve(asked, data)
     return config, methods.identify(config, asked, data.source, methods.find_weights(config))
 
 
-def run(name: str, asked: RunConfig, config: RunConfig, identity: str, results: Path) -> Path:
+def run(
+    name: str, asked: RunConfig, config: RunConfig, identity: str, results: Path, save_model: Path | None = None
+) -> Path:
     """Execute the notebook for a located config unless its record is there; returns the record's path.
 
-    `RunFailed` if no completed record came of it: a failed one says why. An interrupted run keeps its checkpoint.
+    With `save_model` the model is kept there: a run that is done is done again, and its record stays as it is.
+    `RunFailed` if no completed record came of it, or no model: a failed one says why. An interrupted run keeps its
+    checkpoint.
     """
     path = runs.record_path(results, config.dataset, identity)
-    if runs.is_completed(path):
+    done = path.read_bytes() if runs.is_completed(path) else None
+    if done and not save_model:
         return path
     started = time.time()
-    executed = results / "executed" / data_name(config.dataset) / f"{identity}.ipynb"
-    reason = execute(notebook_path(name), asked.model_dump() | {"results": str(results)}, executed)
+    executed = results / "executed" / config.dataset / f"{identity}.ipynb"
+    places = {"results": str(results), "save_model": save_model and str(save_model)}
+    try:
+        reason = execute(notebook_path(name), asked.model_dump() | places, executed)
+    finally:
+        if done:
+            runs.write_atomically(path, lambda stream: stream.write(done))
     if runs.is_completed(path):
+        if save_model and reason:
+            raise RunFailed(f"The run is done, but its model was not kept: {reason}", path)
         return path
     reason = reason or "the notebook ended without writing its record"
     raise RunFailed(reason, runs.failed(results, identity, config, asked, reason, started))
@@ -111,7 +123,7 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
                     language="python",
                     progress_bar=False,
                     cwd=str(FOLDER),
-                    # Local sockets: no port is opened, and nothing else on the machine can reach the kernel.
+                    # Local sockets: nothing beyond the user's own processes can reach the kernel.
                     config=Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}}),
                 )
         except papermill.PapermillExecutionError as error:
@@ -129,8 +141,8 @@ def explain(name: str, value: str) -> str:
 
 
 @lru_cache
-def _loaded(**reading: Any) -> tasks.Data:
-    return tasks.load(**reading)
+def _loaded(dataset: str) -> tasks.Data:
+    return tasks.load(dataset)
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lrtl_utils import stats
+from lrtl_utils.answers import outcomes
 from lrtl_utils.batches import decode_image
-from lrtl_utils.config import InputError, RunConfig
+from lrtl_utils.config import InputError
 from lrtl_utils.methods import METHODS
-from lrtl_utils.metrics import unpack_counts, unpack_hits
 from lrtl_utils.runs import results_folder
 
 _PALETTE = sns.color_palette("colorblind", len(METHODS))
@@ -126,17 +126,7 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
     """What must agree within a line: all but names, amount of data and seed; as asked, where the data decides."""
     apart = {"dataset", "model", "method", "data_fraction", "train_size", "shots", "seed", "asked"}
     as_asked = {name: config["asked"][name] for name in DECIDED_BY_DATA & set(config["asked"])}
-    defaults = {name: field.default for name, field in RunConfig.model_fields.items()}  # a knob that came later
-    return {name: value for name, value in (defaults | config | as_asked).items() if name not in apart}
-
-
-def outcomes(records: Sequence[dict[str, Any]]) -> tuple[np.ndarray, stats.Score]:
-    """What happened on each test example under each seed, [seeds, examples, parts], and the score of its totals."""
-    packed = [record["metrics"] for record in records]
-    if "counts" in packed[0]:
-        return np.stack([unpack_counts(metrics["counts"]) for metrics in packed]), stats.entity_f1
-    hits = np.stack([unpack_hits(r["metrics"]["hits"], r["data"]["test_size"]) for r in records])
-    return np.stack([hits, np.ones_like(hits)], axis=-1).astype(float), stats.accuracy
+    return {name: value for name, value in (config | as_asked).items() if name not in apart}
 
 
 def score_vs_data(summary: pd.DataFrame, ax: Axes) -> Axes:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -227,7 +228,7 @@ def predict(model: Model, examples: Examples, config: RunConfig) -> Prediction:
     """The model's answers for raw examples, encoding included in `seconds`."""
     start = time.perf_counter()
     prediction = predict_rows(model, model.reader.encode(examples.inputs, examples.targets), config)
-    return Prediction(prediction.predicted, prediction.confidence, prediction.loss, time.perf_counter() - start)
+    return replace(prediction, seconds=time.perf_counter() - start)
 
 
 def predict_rows(
@@ -241,6 +242,7 @@ def predict_rows(
     runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
     model.to(runtime.device).eval()
     predicted: list[Any] = [None] * len(data)
+    logits: list[Any] = [None] * len(data)
     confidence, losses, weights = np.zeros(len(data)), [], []
     phase = f"forward above block {cache.depth}" if cache else "forward"
     if meter:
@@ -254,11 +256,13 @@ def predict_rows(
             losses.append(float(model.loss(scores, batch)))
         weights.append(int(batch["word_mask"].sum()) if "word_mask" in batch else len(positions))
         confidence[positions] = sure.cpu().numpy()
-        for position, answer in zip(positions, classes, strict=True):
+        for position, answer, row in zip(positions, classes, scores.float().cpu().numpy(), strict=True):
             predicted[position] = answer
+            logits[position] = row[: len(answer)] if isinstance(answer, list) else row
         if meter:
             meter.tally(phase, model.shape(batch))
-    return Prediction(predicted, confidence, float(np.average(losses, weights=weights)), time.perf_counter() - start)
+    loss = float(np.average(losses, weights=weights))
+    return Prediction(predicted, confidence, loss, time.perf_counter() - start, logits)
 
 
 def validate(model: Model, carve: Examples | None, config: RunConfig, labels: Sequence[str]) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -55,10 +54,10 @@ class Load:
 
 
 @lru_cache
-def facts(dataset: str, **columns: Any) -> Facts:
+def facts(name: str) -> Facts:
     """`tasks.facts`, with its texts' lengths by the shipped tokenizer where the files are at hand."""
-    found = tasks.facts(dataset, **columns)
-    return found if found.lengths or found.kind == "image" else replace(found, lengths=_measured(dataset, **columns))
+    found = tasks.facts(name)
+    return found if found.lengths or found.kind == "image" else replace(found, lengths=_measured(name))
 
 
 def load(config: RunConfig, known: Facts) -> Load:
@@ -224,14 +223,14 @@ _METHODS: dict[str, Callable[[_Cell], list[Stage]]] = {
 }
 
 
-def _measured(dataset: str, rows: int = 1000, **columns: Any) -> tuple[int, ...]:
+def _measured(name: str, rows: int = 1000) -> tuple[int, ...]:
     """Tokens of the first train inputs by the shipped tokenizer, in order."""
     from transformers import AutoTokenizer
 
     from lrtl_utils.models import find
 
     tokenizer = AutoTokenizer.from_pretrained(find("minilm").files[0].parent)
-    data = tasks.load(dataset, **columns)
+    data = tasks.load(name)
     inputs = [x if isinstance(x, str) else list(x) for x in data.train.inputs[:rows]]
     ids = tokenizer(inputs, is_split_into_words=data.kind == "tokens", verbose=False)["input_ids"]
     return tuple(sorted(len(row) for row in ids))

@@ -20,6 +20,7 @@ from lrtl_utils.batches import (
     encode_text,
     encode_words,
     order,
+    round_up,
 )
 from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.metrics import unpack_counts
@@ -157,6 +158,16 @@ def test_buckets_save_padding():
 def test_prediction_takes_the_longest_first():
     lengths = np.array([3, 9, 5, 9, 1])
     assert [batch.tolist() for batch in by_length(lengths, 2)] == [[1, 3], [2, 0], [4]]
+    assert list(by_length(np.array([], dtype=int), 2)) == []
+
+
+def test_prediction_pads_no_row_by_more_than_a_tenth():
+    lengths = np.random.default_rng(0).integers(3, 120, 100)
+    batches = list(by_length(lengths, 32))
+    assert sorted(np.concatenate(batches)) == list(range(100))
+    padded = [(round_up(lengths[batch].min()), round_up(lengths[batch].max())) for batch in batches]
+    assert all(0.9 * longest <= shortest for shortest, longest in padded)
+    assert len(list(by_length(np.full(100, 50), 32))) == 4  # rows of one length fill their batches
 
 
 def halves(mode, size=(12, 10)):

@@ -193,8 +193,9 @@ def test_every_piece_can_be_left_out_and_does_something(everywhere):
     pieces = methods.METHODS["progressive"].pieces
     for piece in pieces:
         model, *_ = climbed(**TEXT, without=piece)
-        same = all(map(torch.equal, whole.state_dict().values(), model.state_dict().values()))
-        assert same == (piece == "cache"), piece  # that one saves work and changes nothing
+        pairs = zip(whole.state_dict().values(), model.state_dict().values(), strict=True)
+        same = all(torch.allclose(ours, theirs, atol=1e-5) for ours, theirs in pairs)
+        assert same == (piece == "cache"), piece  # that one saves work and changes nothing but the last bits
     with pytest.raises(InputError, match="did you mean 'cache'"):
         methods.check(RunConfig(dataset="ag_news", model="bert_base", method="progressive", without="cash"))
 

@@ -43,7 +43,7 @@ def test_cells_hold_calls_and_no_logic(path):
 def test_parameter_cell_agrees_with_run_config_line_for_line(path):
     (source,) = (cell.source for cell in cells(path) if "parameters" in cell.metadata.get("tags", []))
     lines = source.splitlines()
-    assert [line.split(" = ")[0] for line in lines] == [*RunConfig.model_fields, "results"]
+    assert [line.split(" = ")[0] for line in lines] == [*RunConfig.model_fields, "results", "save_model"]
     for line, (name, field) in zip(lines, RunConfig.model_fields.items(), strict=False):
         assert line.endswith(f"  # {field.description}")
         assert name in CHOSEN or parameters_of(path)[name] == field.default, line

@@ -71,7 +71,7 @@ def test_intervals_hold_the_mean_and_need_three_seeds(summary):
 
 def test_outcomes_give_back_the_scores(results):
     for record in runs.records(results):
-        totals, score = plots.outcomes([record])
+        totals, score = answers.outcomes([record])
         assert score(totals.sum((0, 1))) == pytest.approx(record["metrics"]["accuracy"])
 
 

@@ -1,0 +1,89 @@
+"""Models of the user's own: a folder, or any hub id with a revision, read by what its config.json says."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from lrtl_utils.config import ROOT, InputError
+from lrtl_utils.sources import Repository, Source, find_on_hub
+
+KEPT_FILE = "lrtl.json"  # in a folder that `export` wrote: what no library's config says
+_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+_SAFE = ("model.safetensors", "model-*-of-*.safetensors")
+_PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
+_WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")  # of a token's vector, as architectures call it
+
+
+def is_own(name: str) -> bool:
+    """Whether `name` is a folder's or a hub id's, and not one of a table's."""
+    return "/" in name or name.startswith(("~", "."))
+
+
+def folder_of(name: str) -> Path | None:
+    """The folder that `name` is, relative ones from the repository's root; None where there is none."""
+    folder = (ROOT / Path(name).expanduser()).resolve()
+    return folder if folder.is_dir() else None
+
+
+def find(name: str, *, fetch: bool = True) -> Source:
+    """The weights of a folder or of `org/name@revision`; `InputError` if they cannot be had or are of no known kind."""
+    if folder := folder_of(name):
+        files = _weights(folder, _SAFE) or _weights(folder, _PICKLED)
+        if not files:
+            kinds = ", ".join([*_SAFE, *_PICKLED])
+            raise InputError(f"{folder} has no weights that can be read here: none of {kinds}.")
+        return Source("folder", folder.name, None, folder, files)
+    named = _HUB_ID.fullmatch(name)
+    if named is None:
+        raise InputError(f"There is no folder {name}, and a hub id is written org/name or org/name@revision.")
+    repositories = [Repository("models", *named.groups(), patterns) for patterns in (_SAFE, _PICKLED)]
+    try:
+        found = find_on_hub(name, repositories[0], fetch=fetch)
+    except InputError as missing:
+        try:
+            found = find_on_hub(name, repositories[1], fetch=fetch)
+        except InputError:
+            raise missing from None
+    top = min((file.parent for file in found.files), key=lambda parent: len(parent.parts))
+    return Source(found.kind, found.id, found.revision, top, tuple(f for f in found.files if f.parent == top))
+
+
+def read_row(source: Source) -> dict[str, Any]:
+    """The fields of a `models.Backbone` that the config.json beside the weights tells.
+
+    `InputError` where there is none, where it asks for code of its own, or where it does not tell the width.
+    """
+    path = source.folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it holds no names with values")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a model's config: {error}") from None
+    if "pretrained_cfg" in config or "architecture" in config:
+        arguments = config.get("model_args") or {}
+        return _row(path, "timm", ("image",), config.get("num_features"), config.get("architecture"), arguments)
+    if "auto_map" in config:
+        raise InputError(f"{path} asks to run code that comes with the model (auto_map), which is never done here.")
+    width = next((config[name] for name in _WIDTHS if name in config), None)
+    sizes = {name: value for name, value in config.items() if name != "model_type"}
+    kept = source.folder / KEPT_FILE
+    crf = kept.is_file() and json.loads(kept.read_text()).get("crf", False)
+    kinds = ("tokens",) if crf else ("text", "tokens")
+    return _row(path, "transformers", kinds, width, config.get("model_type"), sizes) | {"crf": crf}
+
+
+def _row(
+    path: Path, library: str, kinds: tuple[str, ...], width: Any, name: Any, sizes: dict[str, Any]
+) -> dict[str, Any]:
+    if not isinstance(width, int) or not isinstance(name, str):
+        raise InputError(
+            f"{path} does not tell {'the architecture' if isinstance(width, int) else 'how wide its vectors are'}."
+        )
+    named = {"timm_name": name} if library == "timm" else {}
+    return {"library": library, "kinds": kinds, "width": width, "architecture": (name, sizes)} | named
+
+
+def _weights(folder: Path, patterns: tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file()))
