@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -330,6 +331,7 @@ def _complain(sentence: str, code: int) -> None:
 
 def main() -> None:
     """Run the command line; what the user got wrong is one sentence on stderr and exit status 2."""
+    warnings.formatwarning = lambda message, *_args, **_options: printable(f"warning: {message}") + "\n"
     try:
         app()
     except InputError as error:

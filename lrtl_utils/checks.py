@@ -36,6 +36,7 @@ class _Data(_Part):
     labels: list[str]
     source: _Source
     subset_sha256: Sha256
+    repeats: dict[str, Count] | None = None  # records of earlier versions have none
 
 
 class _Rates(_Part):
@@ -66,7 +67,7 @@ class _Spent(_Part):
 
 class _Cost(_Spent):
     flops: Count
-    flops_by_phase: dict[str, Count] | None = None  # records of earlier versions have none
+    flops_by_phase: dict[str, Count] | None = None  # likewise
     peak_memory_mib: Amount
     energy_wh: Amount | None
     train_samples_per_second: Amount

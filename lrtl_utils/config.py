@@ -5,8 +5,9 @@
 
 import difflib
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -26,7 +27,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    dataset: str = Field("news_sample", description="a name of TASKS")
+    dataset: str = Field("news_sample", description="a name of TASKS, or the path of your own file or folder")
     model: str = Field("minilm", description="a name of MODELS; 'none' where the method has none")
     method: str = Field("full", description="a name of METHODS")
     data_fraction: float | None = Field(0.1, gt=0, le=1, description="share of the train split that is labelled")
@@ -53,11 +54,14 @@ class RunConfig(BaseModel):
     budget_seconds: float | None = Field(None, gt=0, description="of the device; a method with rungs stops there")
     without: str | None = Field(None, description="pieces of the method left out, with commas between")
     test_limit: int | None = Field(None, ge=1, description="test examples used; for smoke runs only")
+    text_column: str | None = Field(None, description="of your own files: what holds the input; None is guessed")
+    label_column: str | None = Field(None, description="of your own files: what holds the label; None is guessed")
+    drop_leaks: bool = Field(False, description="train examples that are also in the test split are left out")
 
     @field_validator("*", mode="before")
     @classmethod
     def _none_is_a_word(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool):
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
             raise ValueError("true and false are no values here")
         named = info.field_name in {"dataset", "model", "method", "augment"}  # there it is a name like others
         return None if not named and isinstance(value, str) and value.lower() in {"none", "null"} else value
@@ -95,6 +99,11 @@ def require_name(what: str, name: str, known: Iterable[str]) -> None:
 def printable(text: str) -> str:
     """Text from elsewhere as it may go to a terminal: what would steer one is written out (`\\x1b`), on one line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def data_name(dataset: str) -> str:
+    """A data set's name as it stands in ids, folders and pictures: of a path the last part, without odd characters."""
+    return re.sub(r"[^\w.-]+", "-", PurePath(dataset).name).strip(".-") or "data"
 
 
 def derived_seed(seed: int, purpose: str) -> int:

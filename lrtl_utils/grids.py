@@ -87,8 +87,7 @@ def _cells(place: str, values: Mapping[str, Any]) -> list[tuple[str, RunConfig]]
         notebook = cell.pop("notebook", None)
         try:
             config = read_config(cell)
-            require_name("dataset", config.dataset, tasks.TASKS)
-            notebook = notebook or NOTEBOOK_OF[tasks.TASKS[config.dataset].kind]
+            notebook = notebook or NOTEBOOK_OF[tasks.kind_of(config.dataset)]
             cells.append((notebook, notebooks.read_parameters(notebook, config.model_dump())))
         except InputError as error:
             raise InputError(f"{place}: {error}") from None

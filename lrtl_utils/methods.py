@@ -13,14 +13,14 @@ from lrtl_utils.models import MODELS, Backbone, find
 from lrtl_utils.runs import run_id
 from lrtl_utils.sampling import count_labelled, share_of
 from lrtl_utils.sources import Source
-from lrtl_utils.tasks import TASKS, Data, Examples, Facts
+from lrtl_utils.tasks import READING, TASKS, Data, Examples, Facts
 
 if TYPE_CHECKING:
     from lrtl_utils.networks import Model
 
 Curve = list[dict[str, Any]]
 SIZES = ("shots", "train_size", "data_fraction")  # the first that is given counts
-ALWAYS = {"dataset", "model", "method", *SIZES, "selection", "seed", "device", "test_limit"}
+ALWAYS = {*READING, "model", "method", *SIZES, "selection", "seed", "device", "test_limit"}
 NO_MODEL = "none"
 PIECES = ("label_names", "warm_start", "soften", "decay", "cache", "buckets")
 LORA_RANK = 8
@@ -82,10 +82,12 @@ def resolve(asked: RunConfig, data: Data | Facts) -> RunConfig:
 
 
 def check(asked: RunConfig) -> None:
-    """`InputError` unless the names exist and go together; looks at no data."""
-    for what, table in (("dataset", TASKS), ("model", MODELS), ("method", METHODS)):
+    """`InputError` unless the names exist and go together; looks at no more of the data than tells its kind."""
+    for what, table in (("model", MODELS), ("method", METHODS)):
         require_name(what, getattr(asked, what), table)
-    kind, method = TASKS[asked.dataset].kind, METHODS[asked.method]
+    kind, method = tasks.kind_of(asked.dataset), METHODS[asked.method]
+    if asked.dataset in TASKS and (asked.text_column or asked.label_column):
+        raise InputError(f"text_column and label_column are for your own files; {asked.dataset!r} has its own.")
     if kind not in method.kinds:
         fitting = ", ".join(name for name, row in METHODS.items() if kind in row.kinds)
         raise InputError(f"Method {asked.method!r} is not for {kind}, as {asked.dataset!r} is; {fitting} are.")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils import methods, runs, tasks
-from lrtl_utils.config import ROOT, InputError, RunConfig, read_config, require_name
+from lrtl_utils.config import ROOT, InputError, RunConfig, data_name, read_config, require_name
 
 FOLDER = ROOT / "notebooks"
 TERMINATION_SECONDS = 20.0  # a kernel's to write its checkpoint
@@ -58,7 +58,7 @@ def read_parameters(name: str, given: Mapping[str, Any]) -> RunConfig:
         require_name("parameter", key, RunConfig.model_fields)
     asked = read_config({key: value for key, value in defaults.items() if key in RunConfig.model_fields} | {**given})
     methods.check(asked)
-    own, kind = tasks.TASKS[defaults["dataset"]].kind, tasks.TASKS[asked.dataset].kind
+    own, kind = tasks.kind_of(defaults["dataset"]), tasks.kind_of(asked.dataset)
     if own != kind:
         raise InputError(f"Notebook {name!r} is for {own}; {asked.dataset!r} is {kind}.")
     return asked
@@ -66,7 +66,7 @@ def read_parameters(name: str, given: Mapping[str, Any]) -> RunConfig:
 
 def locate(asked: RunConfig) -> tuple[RunConfig, str]:
     """The resolved config and the run's id, from the data's size and the checksums: data and weights must be there."""
-    data = _loaded(asked.dataset)
+    data = _loaded(**tasks.reading(asked))
     config = methods.resolve(asked, data)
     return config, methods.identify(config, asked, data.source, methods.find_weights(config))
 
@@ -85,7 +85,7 @@ def run(
     if done and not save_model:
         return path
     started = time.time()
-    executed = results / "executed" / config.dataset / f"{identity}.ipynb"
+    executed = results / "executed" / data_name(config.dataset) / f"{identity}.ipynb"
     places = {"results": str(results), "save_model": save_model and str(save_model)}
     try:
         reason = execute(notebook_path(name), asked.model_dump() | places, executed)
@@ -141,8 +141,8 @@ def explain(name: str, value: str) -> str:
 
 
 @lru_cache
-def _loaded(dataset: str) -> tasks.Data:
-    return tasks.load(dataset)
+def _loaded(**reading: Any) -> tasks.Data:
+    return tasks.load(**reading)
 
 
 @contextmanager

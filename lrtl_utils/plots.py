@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from lrtl_utils import stats
 from lrtl_utils.answers import outcomes
 from lrtl_utils.batches import decode_image
-from lrtl_utils.config import InputError
+from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.methods import METHODS
 from lrtl_utils.runs import results_folder
 
@@ -126,7 +126,8 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
     """What must agree within a line: all but names, amount of data and seed; as asked, where the data decides."""
     apart = {"dataset", "model", "method", "data_fraction", "train_size", "shots", "seed", "asked"}
     as_asked = {name: config["asked"][name] for name in DECIDED_BY_DATA & set(config["asked"])}
-    return {name: value for name, value in (config | as_asked).items() if name not in apart}
+    defaults = {name: field.default for name, field in RunConfig.model_fields.items()}  # a knob that came later
+    return {name: value for name, value in (defaults | config | as_asked).items() if name not in apart}
 
 
 def score_vs_data(summary: pd.DataFrame, ax: Axes) -> Axes:

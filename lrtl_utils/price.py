@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrtl_utils import methods, runs
-from lrtl_utils.config import InputError, RunConfig
+from lrtl_utils import methods, runs, tasks
+from lrtl_utils.config import InputError, RunConfig, data_name
 from lrtl_utils.grids import Cell
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def outline(asked: RunConfig) -> tuple[RunConfig, str]:
     """As `notebooks.locate`, and needs neither data nor weights: where one is absent, the id is the config's alone."""
     from lrtl_utils import workload
 
-    known = workload.facts(asked.dataset)
+    known = workload.facts(**tasks.reading(asked))
     config = methods.resolve(asked, known)
     try:
         weights = methods.find_weights(config, fetch=False)
@@ -61,7 +61,7 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
     done = {identity for record in _completed(results) for identity in _names(record)}
     jobs = []
     for cell in cells:
-        known = workload.facts(cell.config.dataset)
+        known = workload.facts(**tasks.reading(cell.config))
         jobs.append(calibration.Job(cell.config, known, workload.load(cell.config, known)))
     counted, worked = time.monotonic(), time.process_time()
     rates = calibration.calibrate(jobs, threads, min(BOX_SECONDS, began + IN_ALL_SECONDS - counted))
@@ -134,7 +134,7 @@ def _table(left: Sequence[Priced]) -> Iterator[str]:
     groups: dict[tuple[str, ...], list[Priced]] = {}
     for one in left:
         config = one.cell.config
-        groups.setdefault((config.dataset, config.model, config.method), []).append(one)
+        groups.setdefault((data_name(config.dataset), config.model, config.method), []).append(one)
     yield f"{'data set, model, method':44} {'cells':>6} {'FLOPs':>9} {'hours':>9} {'MiB':>8}"
     for names, ones in groups.items():
         flops, hours = sum(one.load.flops for one in ones), sum(one.seconds for one in ones) / 3600

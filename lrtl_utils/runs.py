@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lrtl_utils.config import ROOT, InputError, RunConfig
+from lrtl_utils.config import ROOT, InputError, RunConfig, data_name
 from lrtl_utils.cost import CostMeter
 
 if TYPE_CHECKING:
@@ -51,9 +51,11 @@ class RunRecord(BaseModel):
 def run_id(config: Mapping[str, Any], data_sha256: str, weights_sha256: str | None) -> str:
     """First 12 hex digits of the SHA-256 of the resolved config and the checksums of data and weights.
 
-    Knobs that are None do not enter, so that a knob that is added later leaves the names of earlier runs alone.
+    Knobs that are None or False do not enter, so that one that is added later leaves the names of earlier runs alone.
+    Of a path only the last part does: the same files have the same runs wherever they lie.
     """
-    given = {name: value for name, value in config.items() if value is not None}
+    given = {name: value for name, value in config.items() if value is not None and value is not False}
+    given["dataset"] = data_name(given["dataset"])
     identity = {"config": given, "data": data_sha256, "weights": weights_sha256}
     return hashlib.sha256(_canonical(identity)).hexdigest()[:12]
 
@@ -70,13 +72,14 @@ def identifying(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def record_path(results: Path, dataset: str, identity: str) -> Path:
     """Where the record of that run lies."""
-    return results / "runs" / dataset / f"{identity}.json"
+    return results / "runs" / data_name(dataset) / f"{identity}.json"
 
 
 def in_words(config: Mapping[str, Any]) -> str:
     """The run of a resolved config, as a person would name it."""
     size = next((name for name in ("shots", "train_size") if config[name] is not None), "data_fraction")
-    return f"{config['dataset']} {config['model']} {config['method']} {size}={config[size]} seed={config['seed']}"
+    names = f"{data_name(config['dataset'])} {config['model']} {config['method']}"
+    return f"{names} {size}={config[size]} seed={config['seed']}"
 
 
 def work_folder(results: Path, identity: str) -> Path:
@@ -229,6 +232,7 @@ def load(results: str | Path, status: str = "completed") -> "pd.DataFrame":
 def _row(record: dict[str, Any]) -> dict[str, Any]:
     data, metrics = record["data"] or {}, record["metrics"] or {}
     flat = {key: value for key, value in record["config"].items() if key != "asked"}
+    flat["dataset"] = data_name(flat["dataset"])
     flat |= {
         key: metrics.get(key) for key in ("accuracy", "precision", "recall", "f1", "loss", "epochs_to_convergence")
     }

@@ -4,8 +4,9 @@ import gzip
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import NormalDist
@@ -13,12 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from lrtl_utils import folders, layouts
 from lrtl_utils.config import InputError, RunConfig, derived_seed, require_name
 from lrtl_utils.sampling import carve, labelled_subset, stratified_order
 from lrtl_utils.sources import Repository, Source, find_in_package, find_on_hub
 
 NO_LABEL = -(2**31)  # a null where a label should be; refused when read
 TEST_SHARE = 0.25  # held out where a data set has no test split of its own
+MADE = f"made: {TEST_SHARE:.0%} of the rows, stratified, the same for every run"
+READING = ("dataset", "text_column", "label_column", "drop_leaks")  # the knobs that decide what is read
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class Data:
-    """A task's examples, read: train and test split, names of the labels, and the source they came from."""
+    """A task's examples, read: train and test split, names of the labels, and the source they came from.
+
+    `split` says where the test split is from; `notes`, of a user's own files, what was guessed, turned and left out.
+    `repeats` counts inputs that occur again: within `train`, within `test`, `across` both (train examples that are also
+    in the test split), and those of them that were `dropped`.
+    """
 
     name: str
     kind: str
@@ -117,6 +126,9 @@ class Data:
     train: Examples
     test: Examples
     source: Source
+    split: str = ""
+    notes: tuple[str, ...] = ()
+    repeats: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -137,14 +149,25 @@ class Data:
         return _rarest_types(examples.targets, self.labels, self.classes)
 
 
-def find(name: str, *, fetch: bool = True) -> Source:
-    """Where the data set `name` lies; `InputError` if it is unknown or cannot be had, unfetched without `fetch`."""
-    require_name("dataset", name, TASKS)
-    task = TASKS[name]
+def reading(config: RunConfig) -> dict[str, Any]:
+    """What `load` and `facts` want to know of a config."""
+    return {name: getattr(config, name) for name in READING}
+
+
+def kind_of(dataset: str) -> str:
+    """text, image or tokens; `InputError` where there is no such data set."""
+    return _of_path(folders.kind_of, dataset) if _is_own(dataset) else TASKS[dataset].kind
+
+
+def find(dataset: str, *, fetch: bool = True) -> Source:
+    """Where a data set lies; `InputError` if it is unknown or cannot be had, unfetched without `fetch`."""
+    if _is_own(dataset):
+        return _of_path(folders.find, dataset)
+    task = TASKS[dataset]
     if task.package:
         module, file = task.package
-        return find_in_package(module, (file.format(name),))
-    return find_on_hub(name, repository(name), fetch=fetch)
+        return find_in_package(module, (file.format(dataset),))
+    return find_on_hub(dataset, repository(dataset), fetch=fetch)
 
 
 def repository(name: str) -> Repository | None:
@@ -154,33 +177,118 @@ def repository(name: str) -> Repository | None:
     return task.hub and Repository("datasets", task.hub, task.revision, ("train-*.parquet", f"{task.test}-*.parquet"))
 
 
-def load(name: str) -> Data:
-    """Read the data set `name`: bytes and labels, nothing decoded. `InputError` where a label is out of range."""
-    source = find(name)
+def load(
+    dataset: str, text_column: str | None = None, label_column: str | None = None, drop_leaks: bool = False
+) -> Data:
+    """Read a data set: bytes and labels, nothing decoded. `InputError` where a label is out of range.
+
+    Warns of train examples that are also in the test split, unless they are to be dropped, and of rows left out.
+    """
+    source = find(dataset)
+    if _is_own(dataset):
+        data = _of_path(_load_own, dataset, source, text_column, label_column)
+    else:
+        data = _load_named(dataset, source)
+    leaking = _leaking(data)
+    data = replace(data, repeats=_repeats(data) | {"across": int(leaking.sum()), "dropped": 0})
+    if not leaking.any():
+        return data
+    if drop_leaks:
+        kept = data.train.take(np.flatnonzero(~leaking))
+        if not len(kept):
+            raise InputError(f"{data.name}: every train example is also in the test split.")
+        return replace(data, train=kept, repeats=data.repeats | {"dropped": int(leaking.sum())})
+    warnings.warn(
+        f"{data.name}: {leaking.sum()} of {len(data.train)} train examples are also in the test split, "
+        "so scores are too high; drop_leaks=true leaves them out.",
+        stacklevel=2,
+    )
+    return data
+
+
+def _is_own(dataset: str) -> bool:
+    """Whether a data set is a user's own files; names of the table come first. `InputError` if it is neither."""
+    if dataset in TASKS:
+        return False
+    if not layouts.is_path(dataset):
+        require_name("dataset", dataset, TASKS)
+    return True
+
+
+def _of_path(function: Callable[..., Any], dataset: str, *others: Any) -> Any:
+    try:
+        return function(dataset, *others)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{dataset} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+
+
+def _load_own(dataset: str, source: Source, text_column: str | None, label_column: str | None) -> Data:
+    own = folders.read(dataset, text_column, label_column)
+    for sentence in own.notes.warned:
+        warnings.warn(f"{source.id}: {sentence}.", stacklevel=4)
+    train, test = (
+        _examples(rows.inputs, rows.targets, own.kind) if (rows := own.splits.get(split)) else None
+        for split in ("train", "test")
+    )
+    notes = (*own.notes.told, *own.notes.warned)
+    data = Data(source.id, own.kind, own.labels, train, test, source, f"taken: {own.taken}", notes)
+    for split, examples in (("train", train), ("test", test)):
+        if examples:
+            _check_targets(source.id, split, examples, own.labels)
+    if test:
+        return data
+    # From the far end of the order, unlike a shipped sample's: a class of one example stays with those to learn from.
+    kept, held = carve(data.strata(train), TEST_SHARE, np.random.default_rng(derived_seed(0, "test split")))
+    return replace(data, train=train.take(kept), test=train.take(held), split=MADE)
+
+
+def _load_named(name: str, source: Source) -> Data:
     task = TASKS[name]
     splits, labels = _READERS[source.files[0].suffix](task, source)
     for split, examples in splits.items():
         _check_targets(name, split, examples, labels)
-    data = Data(name, task.kind, labels, splits["train"], splits.get("test"), source)
+    data = Data(name, task.kind, labels, splits["train"], splits.get("test"), source, f"taken: {task.test}")
     return data if data.test else _hold_out(data)
 
 
-def facts(name: str) -> Facts:
+def same(value: Any) -> Any:
+    """What two inputs that count as the same have in common: texts but for case and spaces, images to the bit."""
+    if isinstance(value, (str, list)):
+        return " ".join((value if isinstance(value, str) else " ".join(value)).lower().split())
+    return value if isinstance(value, bytes) else value.tobytes()
+
+
+def _leaking(data: Data) -> np.ndarray:
+    """Which train examples are also in the test split, boolean [n]."""
+    seen = {same(value) for value in data.test.inputs}
+    return np.array([same(value) in seen for value in data.train.inputs], dtype=bool)
+
+
+def _repeats(data: Data) -> dict[str, int]:
+    parts = {"train": data.train.inputs, "test": data.test.inputs}
+    return {name: len(inputs) - len({same(value) for value in inputs}) for name, inputs in parts.items()}
+
+
+def facts(dataset: str, **columns: Any) -> Facts:
     """Those of the files where they are at hand, else the published ones, their classes as if of equal size."""
     try:
-        find(name, fetch=False)
+        find(dataset, fetch=False)
     except InputError:
-        row = TASKS[name].published
+        row = None if _is_own(dataset) else TASKS[dataset].published
         if row is None:
             raise
     else:
-        data = load(name)
+        data = load(dataset, **columns)
         return Facts(data.kind, data.labels, data.sizes, len(data.test), (), data.source)
     # A tagged sentence counts for an entity type, which has two tags, or for none.
-    classes = (row.labels + 1) // 2 if TASKS[name].kind == "tokens" else row.labels
+    tagged = TASKS[dataset].kind == "tokens"
+    classes = (row.labels + 1) // 2 if tagged else row.labels
     sizes = tuple(row.train // classes + (i < row.train % classes) for i in range(classes))
     labels = tuple(f"label {i}" for i in range(row.labels))
-    return Facts(TASKS[name].kind, labels, sizes, row.test, _log_normal(*row.tokens) if row.tokens else (), None)
+    lengths = _log_normal(*row.tokens) if row.tokens else ()
+    return Facts(TASKS[dataset].kind, labels, sizes, row.test, lengths, None)
 
 
 def _log_normal(mean: float, deviation: float, n: int = 1000) -> tuple[int, ...]:
@@ -279,7 +387,8 @@ def _examples(inputs: Sequence[Any], targets: Sequence[Any], kind: str) -> Examp
 def _hold_out(data: Data) -> Data:
     order = stratified_order(data.strata(data.train), np.random.default_rng(derived_seed(0, "test split")))
     size = round(TEST_SHARE * len(order))
-    return replace(data, train=data.train.take(np.sort(order[size:])), test=data.train.take(np.sort(order[:size])))
+    train, test = data.train.take(np.sort(order[size:])), data.train.take(np.sort(order[:size]))
+    return replace(data, train=train, test=test, split=MADE)
 
 
 def _check_targets(name: str, split: str, examples: Examples, labels: tuple[str, ...]) -> None:
@@ -315,6 +424,9 @@ def describe(data: Data, train: Examples, carve: Examples | None, test: Examples
         "available": len(data.train),
         "labels": list(data.labels),
         "source": data.source.describe(),
+        "split": data.split,
+        "notes": list(data.notes),
+        "repeats": data.repeats,
         "subset_sha256": hashlib.sha256(chosen.tobytes()).hexdigest(),
     }
 

@@ -1,5 +1,6 @@
 """Whether a folder of records is what it claims: schema, checksum, config hash and protocol, one by one and paired."""
 
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ def _paired(completed: Mapping[Path, Completed], report: Report) -> None:
     """Runs on the same data, of one size and seed, saw the same examples; runs on the same data have one test split."""
     subset, test = {}, {}
     for path, run in completed.items():
-        config, data = run.config, (run.config.dataset, run.data.source.sha256)
+        config, data = run.config, (*tasks.reading(run.config).values(), run.data.source.sha256)
         test[path] = (*data, config.test_limit), run.data.test_size
         if config.selection == "random":
             size = ("shots", config.shots) if config.shots else checks.asked_labels(run)
@@ -109,9 +110,9 @@ def _drawn_again(completed: Mapping[Path, Completed], report: Report) -> None:
     data, drawn = {}, {}
     for path, run in sorted(completed.items()):
         config, claimed = run.config, run.data
-        source = config.dataset, claimed.source.sha256
+        source = (*tasks.reading(config).items(), claimed.source.sha256)
         if source not in data:
-            data = {source: _at_hand(*source)}  # one at a time: some are large
+            data = {source: _at_hand(config, claimed.source.sha256)}  # one at a time: some are large
         if data[source] is None:
             report.notes[f"their {config.dataset} is not on this machine, so nesting was checked only by hashes"] += 1
             continue
@@ -121,14 +122,16 @@ def _drawn_again(completed: Mapping[Path, Completed], report: Report) -> None:
         for name, value in drawn[draw].items():
             if name == "subset_sha256" and config.selection != "random":
                 report.notes["which examples were chosen by their selection was not computed again"] += 1
-            elif value != getattr(claimed, name):
+            elif getattr(claimed, name, None) not in (None, value):  # records of earlier versions tell less
                 report.faults[path].append(f"data: {name} is {getattr(claimed, name)}, and drawn again {value}")
 
 
-def _at_hand(dataset: str, sha256: str) -> tasks.Data | None:
+def _at_hand(config: RunConfig, sha256: str) -> tasks.Data | None:
     """The data set, if it is here and is the one with that checksum."""
     try:
-        return tasks.load(dataset) if tasks.find(dataset, fetch=False).sha256 == sha256 else None
+        here = tasks.find(config.dataset, fetch=False).sha256 == sha256
+        with warnings.catch_warnings(action="ignore"):  # the runs were told
+            return tasks.load(**tasks.reading(config)) if here else None
     except InputError:
         return None
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -54,10 +55,10 @@ class Load:
 
 
 @lru_cache
-def facts(name: str) -> Facts:
+def facts(dataset: str, **columns: Any) -> Facts:
     """`tasks.facts`, with its texts' lengths by the shipped tokenizer where the files are at hand."""
-    found = tasks.facts(name)
-    return found if found.lengths or found.kind == "image" else replace(found, lengths=_measured(name))
+    found = tasks.facts(dataset, **columns)
+    return found if found.lengths or found.kind == "image" else replace(found, lengths=_measured(dataset, **columns))
 
 
 def load(config: RunConfig, known: Facts) -> Load:
@@ -223,14 +224,14 @@ _METHODS: dict[str, Callable[[_Cell], list[Stage]]] = {
 }
 
 
-def _measured(name: str, rows: int = 1000) -> tuple[int, ...]:
+def _measured(dataset: str, rows: int = 1000, **columns: Any) -> tuple[int, ...]:
     """Tokens of the first train inputs by the shipped tokenizer, in order."""
     from transformers import AutoTokenizer
 
     from lrtl_utils.models import find
 
     tokenizer = AutoTokenizer.from_pretrained(find("minilm").files[0].parent)
-    data = tasks.load(name)
+    data = tasks.load(dataset, **columns)
     inputs = [x if isinstance(x, str) else list(x) for x in data.train.inputs[:rows]]
     ids = tokenizer(inputs, is_split_into_words=data.kind == "tokens", verbose=False)["input_ids"]
     return tuple(sorted(len(row) for row in ids))

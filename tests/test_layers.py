@@ -10,8 +10,8 @@ FLOORS = [
     {"config"},  # the ground: everybody may import it
     {"sampling", "metrics", "cost", "stats", "claims", "manifest", "tables", "tags"},
     {"curves"},
-    {"kernels", "sources", "runs", "batches", "networks", "answers", "heads"},
-    {"own_models", "cards"},
+    {"kernels", "sources", "runs", "batches", "networks", "answers", "heads", "layouts"},
+    {"own_models", "cards", "folders"},
     {"tasks", "models", "caches", "checks"},
     {"training", "defaults", "fetch"},
     {"ladder", "selection"},

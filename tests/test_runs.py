@@ -224,7 +224,7 @@ def identity(data="a" * 64, weights="b" * 64, **values):
 
 
 def test_run_id_is_the_documented_hash():
-    given = {name: value for name, value in CONFIG.model_dump().items() if value is not None}
+    given = {name: value for name, value in CONFIG.model_dump().items() if value is not None and value is not False}
     values = {"config": given, "data": "a" * 64, "weights": "b" * 64}
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     assert identity() == hashlib.sha256(canonical.encode()).hexdigest()[:12]
