@@ -41,8 +41,10 @@ lint: .venv/installed ## Format and lint, checked
 
 study: .venv/installed ## Run the committed study's grid on real data (hours; resumes) and its pictures
 	$(RUN) sweep notebooks/grids/study.yaml --results results/study
-	$(BIN)/jupyter nbconvert --log-level ERROR --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
-		notebooks/20_accuracy_vs_data.ipynb notebooks/21_accuracy_vs_cost.ipynb
+	$(RUN) figures
+
+figures: .venv/installed ## Make the committed pictures and summary notebooks anew from the committed records
+	$(RUN) figures
 
 BENCH ?= results/bench-local
 # Real data where a mirror holds it, else the shipped samples.
@@ -58,4 +60,4 @@ clean: ## Remove what a test or a build left; results and .venv stay
 	rm -rf .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help install demo test slow faults gpu lint study bench lab clean
+.PHONY: help install demo test slow faults gpu lint study figures bench lab clean

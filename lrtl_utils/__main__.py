@@ -213,13 +213,26 @@ def summary(results: Results = Path("results/local")) -> None:
     from lrtl_utils import notebooks, runs
 
     folder = runs.results_folder(results)
-    for name in ("accuracy_vs_data", "accuracy_vs_cost"):
-        output = folder / "executed" / f"{name}.ipynb"
-        reason = notebooks.execute(notebooks.notebook_path(name), {"results": str(folder)}, output)
+    for path in notebooks.summary_notebooks():
+        reason = notebooks.execute(path, {"results": str(folder)}, folder / "executed" / path.name)
         if reason:
-            _complain(f"{name}: {reason}", code=1)
-    for picture in sorted((folder / "figures").glob("*.png")):
-        print(picture)
+            _complain(f"{path.name}: {reason}", code=1)
+    pictures = sorted((folder / "figures").glob("*.png"))
+    if not pictures:
+        _complain(f"{folder} has no completed record to draw; `make demo` shows how they are made.", code=1)
+    print(*pictures, sep="\n")
+
+
+@app.command()
+def figures(
+    folder: Annotated[Path, typer.Argument(help="Folder of notebooks.")] = Path("notebooks"),
+) -> None:
+    """Execute the summary notebooks in place, over the records that they name; same records, same bytes."""
+    from lrtl_utils import notebooks, runs
+
+    for path in notebooks.summary_notebooks(runs.results_folder(folder)):
+        notebooks.refresh(path)
+        print(path)
 
 
 @app.command()

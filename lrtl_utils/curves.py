@@ -83,7 +83,7 @@ def _doubts(sizes: Sequence[int], full: int, low: float | None, high: float | No
     """Why the data cannot say."""
     doubts = []
     if len(sizes) < LEAST_SIZES:
-        doubts.append(f"{len(sizes)} sizes; a curve needs {LEAST_SIZES}")
+        doubts.append(f"{len(sizes)} sizes where a curve needs {LEAST_SIZES}")
     if low is None:
         doubts.append("too few seeds for an interval")
     elif high > WIDEST * low:

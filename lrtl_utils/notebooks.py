@@ -15,6 +15,7 @@ from typing import Any
 
 from lrtl_utils import methods, runs, tasks
 from lrtl_utils.config import ROOT, InputError, RunConfig, data_name, read_config, require_name
+from lrtl_utils.runs import write_text
 
 FOLDER = ROOT / "notebooks"
 TERMINATION_SECONDS = 20.0  # a kernel's to write its checkpoint
@@ -36,6 +37,11 @@ def notebook_path(name: str) -> Path:
     known = {path.stem.split("_", 1)[1]: path for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))}
     require_name("notebook", name, known)
     return known[name]
+
+
+def summary_notebooks(folder: Path = FOLDER) -> list[Path]:
+    """The notebooks that read records and make none."""
+    return sorted(folder.glob("2?_*.ipynb"))
 
 
 @lru_cache
@@ -106,7 +112,6 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
     SIGTERM is handed on to the kernel, which may write a checkpoint before it ends.
     """
     import papermill
-    from traitlets.config import Config
 
     unknown = set(parameters) - set(parameters_of(notebook))
     if unknown:  # papermill would only warn, and inject the name as code
@@ -123,14 +128,29 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
                     language="python",
                     progress_bar=False,
                     cwd=str(FOLDER),
-                    # Local sockets: nothing beyond the user's own processes can reach the kernel.
-                    config=Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}}),
+                    config=_local_sockets(folder),
                 )
         except papermill.PapermillExecutionError as error:
             return explain(error.ename, error.evalue)
         except RuntimeError as error:  # the kernel did not start, or died: killed, or out of memory
             return f"the kernel ended before the notebook did: {error}"
     return None
+
+
+def refresh(path: Path) -> None:
+    """Execute a summary notebook in place; the same records give the same bytes. `InputError` where a cell fails."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    notebook = nbformat.read(path, as_version=4)
+    with _private_jupyter() as folder:
+        options = {"kernel_name": "python3", "record_timing": False, "resources": {"metadata": {"path": str(FOLDER)}}}
+        try:
+            NotebookClient(notebook, config=_local_sockets(folder), **options).execute()
+        except CellExecutionError as error:
+            raise InputError(f"{path.name}: {explain(error.ename, error.evalue)}") from None
+    write_text(path, nbformat.writes(notebook) + "\n")
 
 
 def explain(name: str, value: str) -> str:
@@ -143,6 +163,13 @@ def explain(name: str, value: str) -> str:
 @lru_cache
 def _loaded(**reading: Any) -> tasks.Data:
     return tasks.load(**reading)
+
+
+def _local_sockets(folder: str) -> Any:
+    """Of the kernel: nothing beyond the user's own processes can reach it."""
+    from traitlets.config import Config
+
+    return Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
 
 
 @contextmanager

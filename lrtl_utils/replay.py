@@ -12,11 +12,12 @@ from lrtl_utils.config import InputError
 from lrtl_utils.search import Result, follow, recorded, total
 from lrtl_utils.strategies import LABELS, Space, Strategy
 
+SHARES = {"seconds": "device_seconds", "flops": "flops"}
 TOLERANCE = 0.005  # half a point below the grid's best counts as reaching it
 
 
 def write_table(space: Space, results: str | Path, *, seeds: int, keep: int, fidelity: str | None) -> Path:
-    """`<results>/search.md`: the searches of `replay` over the grid's records, as shares of the whole grid's cost.
+    """`<results>/search.md`, and as `search.csv` each search: those of `replay`, as shares of the whole grid's cost.
 
     `InputError` where a combination of the space has no record.
     """
@@ -34,6 +35,8 @@ def write_table(space: Space, results: str | Path, *, seeds: int, keep: int, fid
     text = "\n".join([*_about(space, grid, _near(space, grid, fidelity), records, seeds), _table(spent, grid), ""])
     path = results / "search.md"
     runs.write_text(path, text)
+    shares = {f"{name}_share": spent[cost] / total(grid)[cost] for name, cost in SHARES.items()}
+    runs.write_text(path.with_suffix(".csv"), spent.assign(**shares).to_csv(index=False))
     return path
 
 

@@ -124,11 +124,13 @@ def expected_best(scores: Sequence[float], *, replacement: bool = False) -> np.n
     """
     ordered = np.sort(scores)
     size = len(ordered)
+    tries, ranks = range(1, size + 1), range(size + 1)
     if replacement:
-        below = np.array([[(rank / size) ** n for rank in range(size + 1)] for n in range(1, size + 1)])
+        below = [(rank / size) ** n for n in tries for rank in ranks]
     else:
-        below = np.array([[comb(rank, n) / comb(size, n) for rank in range(size + 1)] for n in range(1, size + 1)])
-    return np.diff(below, axis=1) @ ordered  # times the chance that the highest is that one
+        below = [comb(rank, n) / comb(size, n) for n in tries for rank in ranks]
+    chance = np.diff(np.reshape(below, (size, size + 1)), axis=1)  # that the highest of n is the one of that rank
+    return chance @ ordered
 
 
 def accuracy(totals: np.ndarray) -> np.ndarray:

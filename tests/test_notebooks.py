@@ -7,11 +7,11 @@ import pytest
 
 from lrtl_utils import methods, tasks
 from lrtl_utils.config import InputError, RunConfig
-from lrtl_utils.notebooks import FOLDER, notebook_path, parameters_of, read_parameters
+from lrtl_utils.notebooks import FOLDER, notebook_path, parameters_of, read_parameters, summary_notebooks
 
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 TASK_PATHS = [path for path in PATHS if path.name[0] in "01"]
-SUMMARY_PATHS = [path for path in PATHS if path.name[0] == "2"]
+SUMMARY_PATHS = summary_notebooks()
 CHOSEN = {"dataset", "model", "method", "results"}  # a notebook may choose something small there
 
 
@@ -28,6 +28,8 @@ def test_all_notebooks_are_there():
         "13_named_entity_recognition",
         "20_accuracy_vs_data",
         "21_accuracy_vs_cost",
+        "22_hyperparameters",
+        "23_method_comparison",
     ]
 
 

@@ -4,8 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from lrtl_utils import answers, methods, models, plots, runs, tasks, training
-from lrtl_utils.config import InputError, read_config
+from lrtl_utils import answers, figures, methods, models, plots, runs, sentences, summaries, tasks, training
+from lrtl_utils.config import read_config
 from lrtl_utils.cost import CostMeter
 
 
@@ -50,7 +50,12 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def summary(results):
-    return plots.summarise(runs.load(results))
+    return summaries.summarise(runs.load(results))
+
+
+@pytest.fixture(scope="module")
+def front(results):
+    return summaries.front(runs.load(results), "flops")
 
 
 def test_seeds_are_averaged_and_settings_are_not(summary):
@@ -76,31 +81,32 @@ def test_outcomes_give_back_the_scores(results):
 
 
 def test_a_method_without_a_model_joins_every_panel_of_its_data(summary):
-    figure = plots.panels(summary, plots.score_vs_data)
+    figure = figures.panels(summary, figures.score_vs_data)
     (ax,) = (ax for ax in figure.axes if ax.has_data())
     assert ax.get_title() == "news_sample · simple_nn"
     assert len(ax.get_lines()) == 3
     plt.close(figure)
 
 
-def test_pictures_have_the_same_bytes_for_the_same_numbers(summary, tmp_path):
+def test_pictures_have_the_same_bytes_for_the_same_numbers(front, tmp_path):
     for name in ("a", "b"):
-        plots.save(plots.panels(summary, plots.score_vs_cost, cost="flops"), tmp_path, name)
+        plots.save(figures.panels(front, figures.score_vs_cost, cost="flops"), tmp_path, name)
     first, second = ((tmp_path / "figures" / f"{name}.png").read_bytes() for name in ("a", "b"))
     assert first == second
 
 
-def test_sentences_come_from_the_numbers(summary):
-    (data,), (cost,) = plots.data_sentences(summary), plots.cost_sentences(summary, "flops")
+def test_sentences_come_from_the_numbers(summary, front):
+    (data,), (cost,) = sentences.score_vs_data(summary), sentences.score_vs_cost(front, "flops")
     best = summary[summary["labels"] == 120].nlargest(1, "score").iloc[0]
     assert f"with 120 labels {best['line']} at {best['score']:.3f}" in data
     assert "too few seeds" in data
     assert "simple_nn" in cost
 
 
-def test_no_record_is_said_in_one_sentence(tmp_path):
-    with pytest.raises(InputError, match="no completed record"):
-        plots.panels(plots.summarise(runs.load(tmp_path)), plots.score_vs_data)
+def test_without_records_there_is_no_figure_and_one_sentence(tmp_path):
+    summary = summaries.summarise(runs.load(tmp_path))
+    assert plots.save(figures.panels(summary, figures.score_vs_data), tmp_path, "empty") is None
+    assert sentences.score_vs_data(summary) == [sentences.NOTHING]
 
 
 def test_an_unreadable_record_is_passed_over_with_a_warning(results, tmp_path):

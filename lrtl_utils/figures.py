@@ -1,0 +1,210 @@
+"""Figures of many runs: a table and an `ax` in, the `ax` out; `panels` draws one ax a data set and model.
+
+Colour and mark say the method, dashes its settings, so that a figure can be read in grey.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lrtl_utils import curves
+from lrtl_utils.plots import COLOURS, MARKS
+from lrtl_utils.summaries import COSTS, by_panel
+
+DASHES = ("-", "--", ":", "-.")
+
+
+def single(table: pd.DataFrame, draw: Callable[..., Axes], **options: Any) -> Figure | None:
+    """`draw(table, ax, **options)` in a figure of its own; None where the table is empty."""
+    if table.empty:
+        return None
+    figure, ax = plt.subplots(figsize=(6.4, 3.6))
+    draw(table, ax, **options)
+    return figure
+
+
+def panels(table: pd.DataFrame, draw: Callable[..., Axes], **options: Any) -> Figure | None:
+    """`draw(part, ax, **options)` for each data set and model, in one figure with one legend; None without any."""
+    parts = list(table.groupby("panel", sort=False) if "panel" in table else by_panel(table))
+    if not parts:
+        return None
+    columns = min(2, len(parts))
+    rows = -(-len(parts) // columns)
+    height = 1.2 + 0.19 * max(len(part) for _, part in parts) if draw in (labels_needed, differences) else 3.9
+    figure, axes = plt.subplots(rows, columns, figsize=(5.4 * columns, height * rows), squeeze=False)
+    for ax in axes.flat[len(parts) :]:
+        ax.set_axis_off()
+    handles: dict[str, Any] = {}
+    for (title, part), ax in zip(parts, axes.flat, strict=False):
+        draw(part, ax, **options).set_title(title)
+        handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(5, len(handles)))
+    return figure
+
+
+def score_vs_data(summary: pd.DataFrame, ax: Axes) -> Axes:
+    """Test score against the number of labelled examples, a line a method, with 95 % intervals.
+
+    Where a line has four sizes or more, the law fitted to it goes on, thin, to the whole train split.
+    """
+    for points, look in _lines(summary):
+        ax.plot(points["labels"], points["score"], **look)
+        ax.fill_between(points["labels"], points["low"], points["high"], color=look["color"], alpha=0.15)
+        if len(points) >= curves.LEAST_SIZES:
+            sizes = np.geomspace(points["labels"].max(), points["full"].iloc[0])
+            ax.plot(
+                sizes, curves.fit(points["labels"], points["score"]).score(sizes), color=look["color"], linewidth=0.8
+            )
+    share = summary.drop_duplicates("labels").sort_values("labels")
+    ax.set_xscale("log")
+    ax.set_xticks(share["labels"], [f"{n}\n{s:.3g}" for n, s in zip(share["labels"], share["share"], strict=True)])
+    ax.minorticks_off()
+    ax.set(xlabel="labelled examples (below: share of the train split)", ylabel=f"test {summary['score_name'].iloc[0]}")
+    return ax
+
+
+def labels_needed(needs: pd.DataFrame, ax: Axes) -> Axes:
+    """Labels needed for 95 % of the score at full data, with intervals; hollow where the data cannot say."""
+    for at, row in enumerate(needs.itertuples()):
+        look = _look(row.line)
+        if row.low is not None and not np.isnan(row.low):
+            ax.hlines(at, row.low, row.high, color=look["color"])
+        fill = "none" if row.doubts else look["color"]
+        ax.scatter(row.labels, at, marker=look["marker"], facecolors=fill, edgecolors=look["color"], zorder=3)
+    ax.axvline(needs["full"].iloc[0], color="black", linestyle=":", linewidth=1)
+    ax.set_yticks(range(len(needs)), needs["line"])
+    ax.invert_yaxis()
+    ax.set_xscale("log")
+    smallest, full = min(needs["sizes"])[0], needs["full"].iloc[0]
+    ticks = [size for size in (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000) if smallest <= size < 0.7 * full]
+    ax.set_xticks([*ticks, full], [str(size) for size in (*ticks, full)])
+    ax.minorticks_off()
+    ax.set(xlabel="labelled examples needed (dotted: full data)")
+    return ax
+
+
+def score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str = "device_seconds", name: str | None = None) -> Axes:
+    """Test score against cost, a line a method through its numbers of labels; rings mark the Pareto front.
+
+    Beside a ring, how many per cent of bootstrap draws keep the point on the front.
+    """
+    for points, look in _lines(front):
+        ax.plot(points[cost], points["score"], **look | {"linewidth": 1})
+        ax.vlines(points[cost], points["low"], points["high"], color=look["color"])
+    ringed = front[front["on_front"]]
+    ax.scatter(ringed[cost], ringed["score"], s=110, facecolors="none", edgecolors="black", label="Pareto front")
+    for point in ringed.itertuples():
+        at = (getattr(point, cost), point.score)
+        ax.annotate(f"{point.front_share:.0%}", at, xytext=(6, -12), textcoords="offset points", fontsize="x-small")
+    ax.set_xscale("log")
+    ax.set(xlabel=name or COSTS[cost], ylabel=f"test {front['score_name'].iloc[0]}")
+    return ax
+
+
+def differences(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Paired differences in points with 95 % intervals, a row a line and size; hollow where no more than a tie."""
+    table = table.sort_values(["line", "labels"], ignore_index=True)
+    for at, row in table.iterrows():
+        look = _look(row["line"])
+        if row["verdict"] != "open":
+            ax.hlines(at, 100 * row["low"], 100 * row["high"], color=look["color"])
+        fill = look["color"] if row["verdict"] in ("better", "worse") else "none"
+        ax.scatter(100 * row["mean"], at, marker=look["marker"], facecolors=fill, edgecolors=look["color"], zorder=3)
+    ax.axvline(0, color="black", linewidth=1)
+    ax.set_yticks(range(len(table)), table["line"] + ", " + table["labels"].astype(str), fontsize="x-small")
+    ax.invert_yaxis()
+    ax.set(xlabel="points of score over the baseline (hollow: tie, or too few seeds)")
+    return ax
+
+
+def aggregate(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Interquartile mean over data sets of normalised scores against labels: 0 is `from_scratch`, 1 the best."""
+    for (line, points), dashes in zip(table.groupby("variant"), itertools.cycle(DASHES)):
+        look = _look(line)
+        ax.plot(points["labels"], points["iqm"], label=line, linestyle=dashes, **look)
+        ax.fill_between(points["labels"], points["low"], points["high"], color=look["color"], alpha=0.15)
+    ax.set_xscale("log")
+    sizes = sorted(table["labels"].unique())
+    ax.set_xticks(sizes, [str(size) for size in sizes])
+    ax.minorticks_off()
+    ax.set(xlabel="labelled examples", ylabel="normalised score (interquartile mean)")
+    ax.legend(fontsize="x-small")
+    return ax
+
+
+def main_effects(effects: pd.DataFrame) -> Figure | None:
+    """Mean validation score at each value of each knob, an ax a knob, with standard errors over settings."""
+    if effects.empty:
+        return None
+    knobs = list(effects.groupby("knob", sort=False))
+    figure, axes = plt.subplots(1, len(knobs), figsize=(2.4 * len(knobs), 3.2), sharey=True, squeeze=False)
+    for ax, (knob, rows) in zip(axes.flat, knobs, strict=True):
+        at = range(len(rows))
+        ax.errorbar(at, rows["score"], yerr=rows["error"], marker="o", capsize=3, color="black")
+        ax.set_xticks(at, [str(value) for value in rows["value"]])
+        ax.set(xlabel=knob, title=f"{rows['share'].iloc[0]:.0%} of variance")
+    axes.flat[0].set(ylabel="mean validation score")
+    return figure
+
+
+def interaction(pairs: pd.DataFrame, ax: Axes, settings: pd.DataFrame) -> Axes:
+    """Mean validation score of the settings at every pair of values of the two knobs that stand first in `pairs`."""
+    first, second = pairs.iloc[0][["first", "second"]]
+    means = settings.pivot_table(index=first, columns=second, values="score", observed=True)
+    sns.heatmap(means, annot=True, fmt=".3f", cmap="cividis", cbar_kws={"label": "mean validation score"}, ax=ax)
+    return ax
+
+
+def expected_best(budget: pd.DataFrame, ax: Axes) -> Axes:
+    """Expected best validation score against the number of settings tried, at random."""
+    ax.plot(budget["trials"], budget["once"], color="black", label="each setting once")
+    ax.plot(budget["trials"], budget["replacement"], color="grey", linestyle="--", label="with replacement")
+    ax.set(xlabel="settings tried at random", ylabel="expected best validation score")
+    seconds = budget["device_seconds"].iloc[0]
+    above = ax.secondary_xaxis("top", functions=(lambda n: n * seconds, lambda s: s / seconds))
+    above.set_xlabel("device seconds")
+    ax.legend()
+    return ax
+
+
+def searches(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Share of the whole grid's device seconds that each search spent, a row a sampler, a mark a search seed."""
+    for at, (_, rows) in enumerate(table.groupby("sampler", sort=False)):
+        ax.scatter(100 * rows["seconds_share"], [at] * len(rows), marker="o", facecolors="none", edgecolors="black")
+        ax.scatter(100 * rows["seconds_share"].mean(), at, marker="D", color="black")
+    names = list(table["sampler"].unique())
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="% of the whole grid's device seconds (diamond: mean)", xlim=(0, None), ylim=(len(names) - 0.5, -0.5))
+    return ax
+
+
+def warmups(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Warm-up asked for and used against the steps of the run; above the line, a warm-up is longer than its run."""
+    ax.scatter(table["steps"], table["asked"], marker="x", color="black", label="asked")
+    ax.scatter(table["steps"], table["used"], marker="o", facecolors="none", edgecolors="black", label="used")
+    longest = max(table["steps"].max(), 1)
+    ax.plot([0, longest], [0, longest], color="grey", linestyle="--", label="as long as the run")
+    ax.set(xlabel="steps of the run", ylabel="warm-up steps")
+    ax.legend()
+    return ax
+
+
+def _lines(summary: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
+    """The points of each line with its look: colour and mark say the method, dashes the settings."""
+    for _, part in summary.groupby("method", sort=False):
+        for dashes, (line, points) in zip(itertools.cycle(DASHES), part.groupby("line")):
+            yield points.sort_values("labels"), _look(line) | {"linestyle": dashes, "label": line}
+
+
+def _look(line: str) -> dict[str, Any]:
+    """Colour and mark of a line, which begins with its method's name."""
+    method = line.split(",")[0].split(" ")[0]
+    return {"color": COLOURS[method], "marker": MARKS[method]}

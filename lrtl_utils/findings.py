@@ -1,0 +1,103 @@
+"""The four answers, from a DataFrame of runs (`runs.load`, or `summaries.read`): a headline and a small table each."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pandas as pd
+
+from lrtl_utils import sentences, summaries
+
+
+class Finding(NamedTuple):
+    """One question, the sentence that answers it, and the table that the sentence is made from."""
+
+    question: str
+    headline: str
+    table: pd.DataFrame
+
+
+def which(frame: pd.DataFrame) -> Finding:
+    """Which model and method is best, with the most labels of each panel, and what ties with it."""
+    table = _at_most_labels(summaries.best(frame))
+    headline = sentences.NOTHING
+    if len(table):
+        counts = pd.Series([line for row in table.itertuples() for line in [row.line, *row.tie]]).value_counts()
+        each = [f"{row.panel}: {row.line} ({row.score:.3f}{_tied(row.tie)})" for row in table.itertuples()]
+        first = f"{counts.index[0]} is best or ties with the best on {counts.iloc[0]} of {len(table)}"
+        headline = f"With the most labels of each data set and model, {first}: {'; '.join(each)}."
+    return Finding("Which model and which method is best?", headline, table)
+
+
+def how_much(frame: pd.DataFrame) -> Finding:
+    """How many labels the best line of each panel needs for 95 % of its score at full data."""
+    table = summaries.needs(frame)
+    doubtful = sum(map(bool, table["doubts"]))
+    headline = " ".join(sentences.labels_needed(table))
+    if len(table) and doubtful:
+        headline = f"The data can say it for {len(table) - doubtful} of {len(table)} curves. {headline}"
+    return Finding("How much data do I need?", headline, table)
+
+
+def cost(frame: pd.DataFrame) -> Finding:
+    """What the best line costs with the most labels, beside the one with the fewest FLOPs that ties with it."""
+    parts = dict(summaries.by_panel(summaries.summarise(frame)))
+    best = _at_most_labels(summaries.best(frame))
+    table = pd.DataFrame([_costs(row, parts[row.panel].set_index(["line", "labels"])) for row in best.itertuples()])
+    headline = sentences.NOTHING
+    if len(table):
+        each = [f"{row.panel}: {_cheaper(row)}" for row in table.itertuples()]
+        headline = f"The cheapest way, in FLOPs, that ties with the best. {'; '.join(each)}."
+    return Finding("What does it cost?", headline, table)
+
+
+def real(frame: pd.DataFrame, baseline: str = summaries.BASELINE) -> Finding:
+    """Which differences to the baseline are more than noise; where it did not run, to the best line of each panel."""
+    table = summaries.differences(frame, baseline)
+    if len(table):
+        counts = table["verdict"].value_counts()
+        told = [f"{counts.get(v, 0)} {words}" for v, words in VERDICTS.items() if counts.get(v, 0)]
+        tested = table["p_holm"].dropna()
+        p = (
+            f"; of {len(tested)} with six seeds, {(tested < 0.05).sum()} have p < 0.05 after Holm"
+            if len(tested)
+            else ""
+        )
+        headline = f"Of {len(table)} differences to {baseline}: {', '.join(told)}{p}."
+    else:
+        table = summaries.best(frame)
+        alone = sum(not row.tie and not row.open for row in table.itertuples())
+        headline = f"The best line is ahead of all others, beyond its interval, in {alone} of {len(table)} comparisons."
+        headline = headline if len(table) else sentences.NOTHING
+    return Finding("Is the difference real, or noise?", headline, table)
+
+
+VERDICTS = {"better": "better", "worse": "worse", "tie": "ties", "open": "with too few seeds to say"}
+ANSWERS: tuple[Callable[[pd.DataFrame], Finding], ...] = (which, how_much, cost, real)
+
+
+def _at_most_labels(best: pd.DataFrame) -> pd.DataFrame:
+    return best.sort_values("labels", kind="stable").drop_duplicates("panel", keep="last").sort_index()
+
+
+def _tied(lines: list[str]) -> str:
+    return f"; tied: {', '.join(lines)}" if lines else ""
+
+
+def _costs(row: pd.Series, means: pd.DataFrame) -> dict[str, object]:
+    """The best line and the cheapest that ties with it, with the costs of both."""
+    at = [(line, row.labels) for line in [row.line, *row.tie]]
+    cheapest = means.loc[at, "flops"].idxmin()
+    told = {"panel": row.panel, "labels": row.labels, "best": row.line, "cheapest": cheapest[0]}
+    for name in ("device_seconds", "flops", "peak_memory_mib"):
+        told |= {f"best_{name}": means.loc[at[0], name], f"cheapest_{name}": means.loc[cheapest, name]}
+    return told
+
+
+def _cheaper(row: pd.Series) -> str:
+    if row.best == row.cheapest:
+        return f"{row.best} itself ({row.best_device_seconds:.3g} device seconds, {row.best_peak_memory_mib:.0f} MiB)"
+    share = row.cheapest_flops / row.best_flops
+    return (
+        f"{row.cheapest} at {share:.2%} of the FLOPs of {row.best} "
+        f"({row.cheapest_device_seconds:.3g} against {row.best_device_seconds:.3g} device seconds)"
+    )

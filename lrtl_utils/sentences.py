@@ -1,0 +1,182 @@
+"""What to see in each figure, in sentences made from the numbers of its table; where there are none, one says so."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from lrtl_utils import curves, stats
+from lrtl_utils.summaries import COSTS, by_panel
+
+NOTHING = "There is no completed run for this figure here yet; `make demo` shows how they are made."
+NOTHING_TUNED = "There are no runs here that differ in a hyperparameter and were judged on a carve."
+
+
+def score_vs_data(summary: pd.DataFrame) -> list[str]:
+    """For each panel, which line is highest with the fewest labels and with the most."""
+    return [_score_vs_data(title, part) for title, part in by_panel(summary)] or [NOTHING]
+
+
+def _score_vs_data(title: str, part: pd.DataFrame) -> str:
+    few, many = part["labels"].min(), part["labels"].max()
+    best = {n: part[part["labels"] == n].nlargest(1, "score").iloc[0] for n in (few, many)}
+    gained = best[many]["score"] - best[few]["score"]
+    sure = "" if part["seeds"].min() >= stats.LEAST_SEEDS else " (too few seeds for some intervals)"
+    return (
+        f"{title}: with {few} labels {best[few]['line']} is highest at {best[few]['score']:.3f}; with {many} labels "
+        f"{best[many]['line']} at {best[many]['score']:.3f}, {100 * gained:+.1f} points{sure}."
+    )
+
+
+def labels_needed(needs: pd.DataFrame) -> list[str]:
+    """For each panel, what the line with the highest score at its most labels needs, or why the data cannot say."""
+    best = needs.sort_values("score", ascending=False, kind="stable").drop_duplicates("panel").sort_index()
+    return [f"{row.panel}: {needed(row)}." for row in best.itertuples()] or [NOTHING]
+
+
+def needed(row: Any) -> str:
+    """A row of `summaries.needs` in words."""
+    fewest = "at most " if row.labels <= row.sizes[0] else "about "
+    between = "" if pd.isna(row.low) else f" ({row.low:.0f} to {row.high:.0f})"
+    doubts = f"; not to be relied on: {', '.join(row.doubts)}" if row.doubts else ""
+    return (
+        f"{row.line} needs {fewest}{row.labels:.0f}{between} of {row.full} labels for "
+        f"{curves.SHARE:.0%} of the {row.full_score:.3f} that its curve gives at full data{doubts}"
+    )
+
+
+def score_vs_cost(front: pd.DataFrame, cost: str, name: str | None = None) -> list[str]:
+    """For each panel, what the best score costs beside the cheapest line's of that size, and how sure the front is."""
+    name = name or COSTS[cost].split(" (")[0]
+    parts = front.groupby("panel", sort=False)
+    return [_score_vs_cost(title, part, cost, name) for title, part in parts] or [f"No record here tells {name}."]
+
+
+def _score_vs_cost(title: str, part: pd.DataFrame, cost: str, name: str) -> str:
+    top = part.nlargest(1, "score").iloc[0]
+    cheap = part[part["labels"] == top["labels"]].nsmallest(1, cost).iloc[0]
+    on_front = part[part["on_front"]]
+    sure = (on_front["front_share"] >= 0.95).sum()
+    front = f"{len(on_front)} of {len(part)} points are on the Pareto front, {sure} of them in 95 % of draws or more."
+    if cheap["line"] == top["line"]:
+        return f"{title}: {top['line']} is both highest, at {top['score']:.3f}, and cheapest of its data size; {front}"
+    return (
+        f"{title}: the highest score, {top['score']:.3f} by {top['line']} with {top['labels']} labels, costs "
+        f"{times(top[cost], cheap[cost])} the {name} of {cheap['line']}, which reaches {cheap['score']:.3f}; {front}"
+    )
+
+
+def times(ours: float, theirs: float) -> str:
+    """How many times as much, in words that stay short."""
+    if not theirs:
+        return "any multiple of"
+    return f"{ours / theirs:.1f} times" if ours < 100 * theirs else f"{float(f'{ours / theirs:.2g}'):,.0f} times"
+
+
+def differences(table: pd.DataFrame, baseline: str) -> list[str]:
+    """For each panel, which lines are better and worse than the baseline, and which tie, with the numbers of labels."""
+    parts = table.groupby("panel", sort=False)
+    return [f"{title}, against {baseline}: {verdicts(part)}." for title, part in parts] or [
+        f"There is no run of {baseline} here to compare with."
+    ]
+
+
+def verdicts(part: pd.DataFrame) -> str:
+    """`better: full (32, 100 labels); tie: …` over the rows of `summaries.differences`."""
+    told = []
+    for verdict, words in (("better", "better"), ("worse", "worse"), ("tie", "ties"), ("open", "too few seeds to say")):
+        rows = part[part["verdict"] == verdict]
+        each = [f"{line} ({', '.join(map(str, g['labels']))} labels)" for line, g in rows.groupby("line", sort=True)]
+        told += [f"{words}: {', '.join(each)}"] if each else []
+    return "; ".join(told)
+
+
+def aggregate(table: pd.DataFrame) -> list[str]:
+    """For each number of labels, which variant is highest over the data sets, and whether its interval is apart."""
+    if table.empty:
+        return ["No data set here has runs of `from_scratch` beside others, so there is nothing to normalise with."]
+    return [_aggregate(labels, part) for labels, part in table.groupby("labels")]
+
+
+def _aggregate(labels: int, part: pd.DataFrame) -> str:
+    widest = part[part["panels"] == part["panels"].max()].sort_values("iqm", ascending=False, kind="stable")
+    top = widest.iloc[0]
+    sure = "" if pd.isna(top["low"]) else f" [{top['low']:.2f}, {top['high']:.2f}]"
+    within = [row.variant for row in widest.iloc[1:].itertuples() if row.high >= top["low"]]
+    near = f"; the intervals of {', '.join(within)} reach into its own" if within else ""
+    return f"{labels} labels, {top['panels']} data sets: {top['variant']} is highest at {top['iqm']:.2f}{sure}{near}."
+
+
+def main_effects(table: pd.DataFrame, whole: bool) -> list[str]:
+    """Which knob matters most and which least, and between which values."""
+    if table.empty:
+        return [NOTHING_TUNED]
+    shares = table.drop_duplicates("knob").sort_values("share", ascending=False, kind="stable")
+    rows = table[table["knob"] == shares["knob"].iloc[0]].sort_values("score")
+    low, high = rows.iloc[0], rows.iloc[-1]
+    caution = "" if whole else " Not every combination was tried, so effects of knobs overlap."
+    return [
+        f"{high['knob']} explains most, {high['share']:.0%} of the variance: from {low['score']:.3f} at "
+        f"{low['value']} to {high['score']:.3f} at {high['value']}; {shares['knob'].iloc[-1]} explains "
+        f"{shares['share'].iloc[-1]:.1%}.{caution}"
+    ]
+
+
+def interaction(settings: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
+    """How much the strongest pair of knobs explains beyond the two alone, and its best values."""
+    if pairs.empty:
+        return [NOTHING_TUNED]
+    first, second, share = pairs.iloc[0][["first", "second", "share"]]
+    means = settings.groupby([first, second])["score"].mean()
+    at = means.idxmax()
+    return [
+        f"{first} and {second} together explain {share:.1%} of the variance beyond what each does alone; the highest "
+        f"mean, {means.max():.3f}, is at {first}={at[0]} and {second}={at[1]}."
+    ]
+
+
+def expected_best(budget: pd.DataFrame, within: float = 0.005) -> list[str]:
+    """How many settings, drawn at random, come within half a point of the best of all."""
+    if budget.empty:
+        return [NOTHING_TUNED]
+    final = budget["once"].iloc[-1]
+    enough = budget[budget["once"] >= final - within].iloc[0]
+    tried = f"{enough['trials']:.0f} of {len(budget)} ({enough['device_seconds']:.0f} device seconds)"
+    return [
+        f"One setting at random is expected to reach {budget['once'].iloc[0]:.3f}; {tried} come within half a point "
+        f"of the best, {final:.3f}."
+    ]
+
+
+def searches(table: pd.DataFrame) -> list[str]:
+    """For each sampler, the share of the whole grid's device seconds that it spent, over its seeds."""
+    known = table.dropna(subset="seconds_share")
+    return [_search(name, rows) for name, rows in known.groupby("sampler", sort=False)] or [
+        "No search is recorded here beside the whole grid that it searched."
+    ]
+
+
+def _search(name: str, rows: pd.DataFrame) -> str:
+    share = rows["seconds_share"]
+    between = f" ({share.min():.0%} to {share.max():.0%} over {len(rows)} seeds)" if len(rows) > 1 else ""
+    return (
+        f"{name}: {rows['trials'].mean():.1f} trials, {share.mean():.0%} of the whole grid's device seconds{between}."
+    )
+
+
+def warmups(table: pd.DataFrame) -> list[str]:
+    """How many runs were shorter than the warm-up asked for, and what they used instead."""
+    if table.empty:
+        return ["No run here has a warm-up."]
+    trapped = table[table["asked"] > table["steps"]]
+    if trapped.empty:
+        return ["No warm-up asked for is longer than its run."]
+    return [
+        f"{trapped['runs'].sum()} of {table['runs'].sum()} runs have fewer steps ({_span(trapped['steps'])}) than the "
+        f"warm-up asked for ({_span(trapped['asked'])}), under which the rate would never have reached its value; "
+        f"they used {_span(trapped['used'])} steps, a tenth of the run."
+    ]
+
+
+def _span(values: Sequence[int]) -> str:
+    return f"{min(values)} to {max(values)}" if min(values) < max(values) else str(min(values))

@@ -1,0 +1,246 @@
+"""Tables: a DataFrame of runs in, a DataFrame of what they say out. Scores and differences are fractions."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lrtl_utils import curves, runs, stats
+from lrtl_utils.answers import outcomes
+from lrtl_utils.config import RunConfig
+
+BASELINE = "conventional"
+KEYS = ["dataset", "model", "method", "line", "labels"]
+COSTS = {
+    "device_seconds": "device seconds",
+    "gpu_hours": "device hours",
+    "flops": "FLOPs",
+    "peak_memory_mib": "peak memory (MiB)",
+    "energy_wh": "energy (Wh)",
+}
+MEANS = ("accuracy", "precision", "recall", "f1", "loss", "epochs_to_convergence", "train_samples_per_second")
+TUNABLE = {"learning_rate", "batch_size", "epochs", "scheduler", "warmup_steps", "dropout", "weight_decay"}
+DECIDED_BY_DATA = {"batch_size", "warmup_steps", "max_length"}  # clamped or left to a rule
+APART = {"dataset", "model", "method", "data_fraction", "train_size", "shots", "seed", "asked"}  # not a line's settings
+
+
+def read(results: str | Path | Sequence[str]) -> pd.DataFrame:
+    """The runs of a folder of results, or of several: of all but the first, those whose settings stand in the first."""
+    frames = [runs.load(folder).assign(folder=at) for at, folder in enumerate(folders(results))]
+    if frames[0].empty:
+        return reported(frames[0])
+    frame = pd.concat([each for each in frames if len(each)], ignore_index=True)
+    lines = reported(frame)
+    keys = pd.Series(list(zip(lines["dataset"], lines["model"], lines["line"], strict=True)), index=lines.index)
+    return reported(frame.loc[lines.index[keys.isin(keys[lines["folder"] == 0])]])
+
+
+def folders(results: str | Path | Sequence[str]) -> list[str | Path]:
+    """One folder of results, or several, as a list."""
+    return [results] if isinstance(results, str | Path) else list(results)
+
+
+def reported(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs that a summary is of, each with its `line`, and where a data set had several sources, with the source.
+
+    A line is a method, or where a method ran with several settings, the method with what tells them apart: runs of
+    different settings are never averaged. Its `variant` is the same in all data sets: the method, or `method (tuned)`.
+    Left out are runs on a part of a test split that others saw whole, and a second run of one line, size and seed.
+    """
+    if "line" in frame:
+        return frame
+    if frame.empty:
+        return frame.assign(line="", variant="", score=np.nan, share=np.nan, score_name="")
+    frame = frame.assign(
+        source=[record["data"]["source"]["sha256"][:6] for record in frame["record"]],
+        tested=[record["data"]["test_size"] for record in frame["record"]],
+    )
+    frame = frame[frame["tested"] == frame.groupby(["dataset", "source"])["tested"].transform("max")]
+    several = frame.groupby("dataset")["source"].transform("nunique") > 1
+    frame = frame.assign(dataset=frame["dataset"].where(~several, frame["dataset"] + " " + frame["source"]))
+    return _with_lines(frame).drop_duplicates([*KEYS, "seed"])
+
+
+def _with_lines(frame: pd.DataFrame) -> pd.DataFrame:
+    names = {}
+    for (_, _, method), group in frame.groupby(["dataset", "model", "method"]):
+        settings = _settings(list(group["record"]), group["labels"])
+        differing = [name for name in settings[0] if len({str(each[name]) for each in settings}) > 1]
+        chosen = [tuple((name, each[name]) for name in differing) for each in settings]
+        names |= dict(zip(group.index, _named(method, chosen), strict=True))
+    named = pd.DataFrame.from_dict(names, orient="index", columns=["line", "variant"])
+    return frame.assign(line=named["line"], variant=named["variant"])
+
+
+def _named(method: str, chosen: Sequence[tuple[tuple[str, Any], ...]]) -> list[tuple[str, str]]:
+    """Line and variant of each of a method's runs, from the settings that tell them apart; None is a default."""
+    different = set(chosen)
+    defaults = {each for each in different if all(value is None for _, value in each)}
+    tuned = len(different) == 2 and defaults and {name for name, _ in chosen[0]} <= TUNABLE
+    names = {}
+    for each in different:
+        line = ", ".join([method, *(f"{name}={value}" for name, value in each)])
+        names[each] = (method, method) if each in defaults else (line, f"{method} (tuned)" if tuned else line)
+    return [names[each] for each in chosen]
+
+
+def _settings(records: Sequence[dict[str, Any]], labels: Sequence[int]) -> list[dict[str, Any]]:
+    """What must agree within a line, as it was asked for: a default may follow the number of labels.
+
+    Where one number of labels saw two values of a default, the code has changed, and the values themselves count.
+    """
+    names = {name: field.default for name, field in RunConfig.model_fields.items() if name not in APART}
+    configs = [names | record["config"] for record in records]  # a knob that came later has its default
+    used = [{name: config[name] for name in names} for config in configs]
+    asked = [{name: config["asked"].get(name, config[name]) for name in names} for config in configs]
+    seen: dict[tuple[str, int], set[str]] = {}
+    for one, as_asked, size in zip(used, asked, labels, strict=True):
+        for name in one.keys() - DECIDED_BY_DATA:
+            if as_asked[name] != one[name]:
+                seen.setdefault((name, size), set()).add(str(one[name]))
+    changed = {name for (name, _), values in seen.items() if len(values) > 1}
+    return [as_asked | {name: one[name] for name in changed} for as_asked, one in zip(asked, used, strict=True)]
+
+
+def by_panel(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """One part a data set and model; methods that need no model join every model's panel of their data set."""
+    without = frame["model"] == "none"
+    for dataset, part in frame.groupby("dataset", sort=False):
+        shared = part[without.loc[part.index]]
+        models = part[~without.loc[part.index]].groupby("model", sort=False)
+        yield from ((f"{dataset} · {model}", pd.concat([own, shared])) for model, own in models)
+        if not len(models):
+            yield str(dataset), shared
+
+
+def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row for each data set, model, line and number of labels: mean score, its interval, other means, seeds.
+
+    `low` and `high` are NaN under three seeds; `full` is the size of the whole train split.
+    """
+    rows = []
+    columns = [*KEYS, "variant", "share", "full", "score", "low", "high", "seeds", "score_name", *COSTS, *MEANS]
+    frame = reported(frame)
+    for values, group in [] if frame.empty else frame.groupby(KEYS, sort=True):
+        bounds = stats.interval(*outcomes(list(group["record"]))) or (np.nan, np.nan)
+        row = dict(zip(KEYS, values, strict=True)) | {"low": bounds[0], "high": bounds[1], "seeds": len(group)}
+        row |= {name: group[name].astype(float).mean() for name in ("share", "score", *COSTS, *MEANS)}
+        row |= {name: group[name].iloc[0] for name in ("variant", "score_name")}
+        rows.append(row | {"full": group["record"].iloc[0]["data"]["available"]})
+    return pd.DataFrame(rows, columns=columns)
+
+
+def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
+    """A row for each panel, number of labels and line: paired difference to the baseline's variant, over shared seeds.
+
+    `p` is that of sign flips over seeds (NaN under six), `p_holm` corrected over the panels that compare the same.
+    """
+    rows = []
+    for panel, part in by_panel(reported(frame)):
+        for labels, sized in part.groupby("labels"):
+            theirs = sized[sized["variant"] == baseline]
+            for line, ours in sized[sized["variant"] != baseline].groupby("line", sort=True):
+                seeds = sorted(set(ours["seed"]) & set(theirs["seed"]))
+                if seeds:
+                    about = {name: ours[name].iloc[0] for name in ("method", "variant")}
+                    row = {"panel": panel, "labels": labels, "line": line, **about, "seeds": len(seeds)}
+                    rows.append(row | _paired(*(each.set_index("seed").loc[seeds] for each in (ours, theirs))))
+    columns = ["panel", "labels", "line", "method", "variant", "seeds", "mean", "low", "high", "verdict", "p"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["p_holm"] = np.nan
+    for _, family in table[table["p"].notna()].groupby(["variant", "labels"]):
+        table.loc[family.index, "p_holm"] = stats.holm(family["p"])
+    return table
+
+
+def _paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Any]:
+    difference = stats.difference(outcomes(list(ours["record"])), outcomes(list(theirs["record"])))
+    return difference._asdict() | {"p": stats.sign_flip_test(list(ours["score"] - theirs["score"]))}
+
+
+def best(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row for each panel and number of labels with two lines or more: the best line, and which others it ties with.
+
+    Ties are those whose paired difference to it has zero in its interval; `open` those with too few seeds to tell.
+    """
+    rows = []
+    for panel, part in by_panel(reported(frame)):
+        for labels, sized in part.groupby("labels"):
+            means = sized.groupby("line")["score"].mean().sort_values(ascending=False, kind="stable")
+            if len(means) > 1:
+                others = differences(sized.assign(variant=sized["line"]), baseline=means.index[0])
+                named = {verdict: list(others[others["verdict"] == verdict]["line"]) for verdict in ("tie", "open")}
+                rows.append({"panel": panel, "labels": labels, "line": means.index[0], "score": means.iloc[0], **named})
+    return pd.DataFrame(rows, columns=["panel", "labels", "line", "score", "tie", "open"])
+
+
+def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row for each number of labels and variant: interquartile mean over data sets of normalised scores.
+
+    0 is `from_scratch` and 1 the best mean of that panel and size; panels without `from_scratch`, or where nothing
+    is above it, do not count, and `panels` says how many do.
+    """
+    scores: dict[tuple[int, str], list[np.ndarray]] = {}
+    for _, part in by_panel(reported(frame)):
+        for labels, sized in part.groupby("labels"):
+            means = sized.groupby("variant")["score"].mean()
+            floor = means.get("from_scratch", np.inf)
+            if means.max() > floor:
+                for variant, group in sized.groupby("variant"):
+                    normalised = (group["score"].to_numpy() - floor) / (means.max() - floor)
+                    scores.setdefault((labels, variant), []).append(normalised)
+    rows = []
+    for (labels, variant), each in sorted(scores.items()):
+        mean, bounds = stats.interquartile_mean(each)
+        low, high = bounds or (np.nan, np.nan)
+        rows.append({"labels": labels, "variant": variant, "iqm": mean, "low": low, "high": high, "panels": len(each)})
+    return pd.DataFrame(rows, columns=["labels", "variant", "iqm", "low", "high", "panels"])
+
+
+def front(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """The summary's rows that have that cost, with `on_front`, and `front_share`: of bootstrap draws, within a panel.
+
+    Seeds and test examples are drawn, the same for lines with as many seeds; costs are the means. A point with fewer
+    than three seeds stays where it is.
+    """
+    frame = reported(frame)
+    rows = []
+    for panel, part in by_panel(frame):
+        summary = summarise(part).dropna(subset=cost)
+        groups = part.groupby(KEYS)
+        keys = summary[KEYS].itertuples(index=False, name=None)
+        draws = [_draws(groups.get_group(key)) for key in keys]
+        if draws:
+            share = stats.front_share(summary[cost].to_numpy(), np.stack(draws))
+            on_front = stats.pareto_front(summary[cost], summary["score"])
+            rows.append(summary.assign(panel=panel, on_front=on_front, front_share=share))
+    return pd.concat(rows, ignore_index=True) if rows else summarise(frame[:0]).assign(panel="", on_front=False)
+
+
+def needs(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row for each panel and line with two sizes or more: labels needed for 95 % of the score at full data.
+
+    `score` is the measured one at the last of the `sizes`.
+    """
+    rows = []
+    for panel, part in by_panel(reported(frame)):
+        full = part["record"].iloc[0]["data"]["available"]
+        for line, group in part.groupby("line"):
+            sized = [each for _, each in group.groupby("labels")]
+            sizes, means = zip(*((each["labels"].iloc[0], each["score"].mean()) for each in sized), strict=True)
+            sure = min(map(len, sized)) >= stats.LEAST_SEEDS
+            draws = np.stack([_draws(each) for each in sized], axis=1) if sure else None
+            if found := curves.need(sizes, means, draws, full):
+                about = {"panel": panel, "line": line, "sizes": sizes, "score": means[-1], "full": full}
+                rows.append(about | found._asdict())
+    columns = ["panel", "line", "sizes", "score", "full", *curves.Need._fields]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _draws(group: pd.DataFrame) -> np.ndarray:
+    """Resampled scores of a line at one size, [DRAWS]; under three seeds all the mean."""
+    if len(group) < stats.LEAST_SEEDS:
+        return np.full(stats.DRAWS, group["score"].mean())
+    return stats.resample(*outcomes(list(group["record"])))
