@@ -13,6 +13,8 @@ from lrtl_utils.config import InputError
 MULTIPLE = 8  # padded lengths are multiples of it, so that few distinct shapes occur
 FILLED = 0.9  # of a batch's length, at least, where no order is asked for
 PAD_TAG = 0
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # of images; others are read by other programs, or rare
+MOST_PIXELS = 50_000_000  # of one image; in memory four bytes each
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,9 @@ def decode_image(image: Any) -> Any:
     """A PIL image in RGB from bytes or an array; grey, CMYK, palette, 16-bit and transparent ones are converted."""
     from PIL import Image, ImageOps
 
-    picture = Image.open(io.BytesIO(image)) if isinstance(image, bytes) else Image.fromarray(image)
+    picture = Image.open(io.BytesIO(image), formats=FORMATS) if isinstance(image, bytes) else Image.fromarray(image)
+    if picture.width * picture.height > MOST_PIXELS:  # told by its first bytes; nothing is decoded yet
+        raise ValueError(f"it has {picture.width} × {picture.height} pixels, and {MOST_PIXELS:,} are the most")
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I"):
         picture = Image.fromarray((np.asarray(picture, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8))
@@ -256,7 +260,7 @@ def _decode(image: Any, row: int, size: int) -> torch.Tensor:
     try:
         picture = decode_image(image)
     except UnidentifiedImageError:
-        raise InputError(f"Image {row} cannot be decoded: it is of no known format.") from None
+        raise InputError(f"Image {row} cannot be decoded: it is none of {', '.join(FORMATS)}.") from None
     except (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError) as error:
         raise InputError(f"Image {row} cannot be decoded: {error}.") from None
     if min(picture.size) > size:

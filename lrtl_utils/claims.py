@@ -9,6 +9,7 @@ import json
 import os
 import re
 import socket
+import stat
 import sys
 import tempfile
 import time
@@ -120,7 +121,10 @@ def _newest(results: Path, identity: str) -> Claim | None:
     for generation in sorted((int(name[2]) for name in names if name), reverse=True):
         path = _path(results, identity, generation)
         try:
-            stamp = path.stat().st_mtime
+            status = path.stat()
+            stamp = status.st_mtime
+            if not stat.S_ISREG(status.st_mode):  # a pipe would keep its reader waiting
+                raise IsADirectoryError(path)
             told = json.loads(path.read_text(encoding="utf-8"))
             host, process, started = str(told["host"]), int(told["process"]), float(told["started"])
             return Claim(identity, host, process, started, stamp, str(told["cell"]), generation)

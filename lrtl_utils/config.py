@@ -83,7 +83,7 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
         name = str(first["loc"][0])
         reason = first["msg"][0].lower() + first["msg"][1:]
         about = RunConfig.model_fields[name].description
-        raise InputError(f"{name}={first['input']!r} cannot be used ({about}): {reason}.") from None
+        raise InputError(f"{name}={_shown(first['input'])} cannot be used ({about}): {reason}.") from None
 
 
 def require_name(what: str, name: str, known: Iterable[str]) -> None:
@@ -91,9 +91,34 @@ def require_name(what: str, name: str, known: Iterable[str]) -> None:
     known = list(known)
     if name in known:
         return
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    shown = _shown(name)
+    near = difflib.get_close_matches(shown.strip("'"), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-    raise InputError(f"There is no {what} {name!r}; {hint}")
+    raise InputError(f"There is no {what} {shown}; {hint}")
+
+
+def _shown(value: Any, most: int = 200) -> str:
+    """A value as Python writes it, its end left out where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no number of so many digits
+        text = "that number"
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def read_text(path: Path, most: int) -> str:
+    """The text of a regular file of at most `most` bytes, in UTF-8; `InputError` where it is anything else.
+
+    A pipe or a device may keep its reader waiting, or have no end.
+    """
+    try:
+        size = path.stat().st_size
+        if path.is_file() and size <= most:
+            return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    reason = f"it has {size} bytes, and {most} are the most" if path.is_file() else "it is no file"
+    raise InputError(f"{path} cannot be read: {reason}.")
 
 
 def printable(text: str) -> str:

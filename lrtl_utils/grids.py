@@ -1,6 +1,7 @@
 """A grid of runs: read and checked whole, then resolved into distinct cells."""
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 import yaml
 
 from lrtl_utils import notebooks, runs, tasks
-from lrtl_utils.config import InputError, RunConfig, read_config, require_name
+from lrtl_utils.config import InputError, RunConfig, read_config, read_text, require_name
 
+MOST_BYTES = 100_000  # of a grid's file
+MOST_CELLS = 100_000  # of a block
 NOTEBOOK_OF = {"text": "text_classification", "image": "image_classification", "tokens": "named_entity_recognition"}
 
 
@@ -66,11 +69,10 @@ def plan(
 
 
 def _read(path: Path) -> dict[str, Any]:
+    text = read_text(path, MOST_BYTES)
     try:
-        grid = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        grid = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # of dates and numbers that are none
         raise InputError(f"{path} is not plain YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(grid, Mapping):
         raise InputError(f"{path} is not a mapping of parameters to values.")
@@ -81,6 +83,12 @@ def _cells(place: str, values: Mapping[str, Any]) -> list[tuple[str, RunConfig]]
     for name in values:
         require_name(f"parameter ({place})", name, {*RunConfig.model_fields, "notebook"})
     lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
+    for name, choices in lists.items():
+        # Not shown: by references to itself a small file can hold a list that takes ages to write out.
+        if any(isinstance(choice, list | dict | set) for choice in choices):
+            raise InputError(f"{place}: {name} is to be one value, or a list of such.")
+    if (size := math.prod(map(len, lists.values()))) > MOST_CELLS:
+        raise InputError(f"{place}: its lists make {size} cells, and {MOST_CELLS} are the most.")
     cells = []
     for combination in itertools.product(*lists.values()):
         cell = dict(zip(lists, combination, strict=True))

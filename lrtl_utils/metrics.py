@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 CONVERGED_WITHIN = 0.005  # of the run's best validation score
+MOST_BYTES = 2**26  # of a packed array
 
 
 def classification(expected: Sequence[int], predicted: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
@@ -95,7 +96,11 @@ def unpack_counts(packed: str) -> np.ndarray:
 
 
 def _bytes(packed: str) -> np.ndarray:
-    return np.frombuffer(zlib.decompress(base64.b64decode(packed)), dtype=np.uint8)
+    unpacker = zlib.decompressobj()
+    raw = unpacker.decompress(base64.b64decode(packed), MOST_BYTES)
+    if not unpacker.eof:
+        raise ValueError(f"it ends too soon, or holds more than {MOST_BYTES} bytes")
+    return np.frombuffer(raw, dtype=np.uint8)
 
 
 def _entity_counts(expected: Sequence[str], predicted: Sequence[str]) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrtl_utils import own_models
 from lrtl_utils.config import RunConfig, derived_seed, require_name
-from lrtl_utils.sources import Repository, Source, find_in_package, find_on_hub
+from lrtl_utils.sources import Repository, Source, find_in_package, find_on_hub, require_safetensors
 
 if TYPE_CHECKING:
     from lrtl_utils.networks import Model
@@ -76,7 +76,11 @@ def find(name: str, *, fetch: bool = True) -> Source | None:
     if row.package:
         module, file, sha256 = row.package
         return find_in_package(module, (file,), sha256)
-    return find_on_hub(name, repository(name), fetch=fetch) if row.hub else None
+    if row.hub is None:
+        return None
+    source = find_on_hub(name, repository(name), fetch=fetch)
+    require_safetensors(source.files[0])
+    return source
 
 
 def repository(name: str) -> Repository | None:
@@ -167,8 +171,11 @@ def _text_model(
         folder = source.files[0].parent
         # The byte-level tokenizers take split words only with a space before each.
         words = {"add_prefix_space": True} if kind == "tokens" else {}
-        tokenizer = AutoTokenizer.from_pretrained(folder, **words)
-        architecture, collate = AutoConfig.from_pretrained(folder, num_labels=classes), Collator(tokenizer.pad_token_id)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **words)
+        architecture, collate = (
+            AutoConfig.from_pretrained(folder, num_labels=classes, trust_remote_code=False),
+            Collator(tokenizer.pad_token_id),
+        )
     reader = Reader(kind, collate, tokenizer, limit=_positions(architecture))
 
     def make(auto: type) -> torch.nn.Module:
@@ -200,7 +207,7 @@ def _image_model(row: Backbone, source: Source | None, config: RunConfig, classe
         net = timm.create_model(row.timm_name, pretrained=False)
         if pretrained:
             # The package keeps the names of another implementation, in the same order and shapes.
-            saved = torch.load(source.files[0], weights_only=True)
+            saved = torch.load(source.files[0], weights_only=True)  # the rest is safetensors
             net.load_state_dict(dict(zip(net.state_dict(), saved.values(), strict=True)))
         net.reset_classifier(0)
     else:

@@ -17,13 +17,14 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lrtl_utils.config import ROOT, InputError, RunConfig, data_name
+from lrtl_utils.config import ROOT, InputError, RunConfig, data_name, read_text
 from lrtl_utils.cost import CostMeter
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+MOST_BYTES = 2**25  # of a record, which has a few thousand
 ASKED_FILE = "asked.json"  # in a run's work folder: what was planned where a sweep runs something smaller in its place
 
 
@@ -158,15 +159,13 @@ def changed(asked: RunConfig, used: RunConfig) -> dict[str, Any]:
 
 def read(path: Path) -> dict[str, Any]:
     """One record, checked against its schema and its checksum; `InputError` says which failed."""
-    if not path.is_file():  # a pipe would keep its reader waiting
-        raise InputError(f"{path} is not a readable record (it is no file).")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_text(path, MOST_BYTES))
         checksum = record.pop("checksum")
         schema = record.pop("schema")
         RunRecord(schema_version=schema, **record)
         computed = _checksum({"schema": schema} | record)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not a readable record ({_reason(error)}).") from None
     if checksum != computed:
         raise InputError(f"{path} does not match its own checksum.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils import runs, strategies
-from lrtl_utils.config import InputError
+from lrtl_utils.config import InputError, read_text
 from lrtl_utils.strategies import Combination, Space, Strategy
 from lrtl_utils.sweep import sweep
 
@@ -193,10 +193,10 @@ def _begin(path: Path, space: Space, sampler: dict[str, Any], results: Path) -> 
 def _earlier(path: Path, about: dict[str, Any], sampler: dict[str, Any]) -> dict[str, Any] | None:
     """The record of an earlier call of the same search; one that cannot be read is as good as none."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_text(path, runs.MOST_BYTES))
         same = record["space"] == about and record["sampler"] | AT_ONCE == sampler | AT_ONCE
         return record if same else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

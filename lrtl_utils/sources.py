@@ -17,6 +17,7 @@ from lrtl_utils import manifest
 from lrtl_utils.config import ROOT, InputError
 from lrtl_utils.manifest import file_sha256
 
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 PROBE_SECONDS = 2.0
 BESIDE = {"datasets": [], "models": ["*.json", "*.txt"]}  # what a client needs beside the files that are summed
 
@@ -87,6 +88,11 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
         folder = download(repository, repository.revision)
     if folder and (files := _matching(folder, repository.patterns)):
         return Source("hub", repository.id, repository.revision or folder.name, folder, files)
+    if pickles := _matching(mirror() / repository.place, PICKLES) if repository.section == "models" else ():
+        raise InputError(
+            f"{name}: {pickles[0]} is a pickle, which may run code when it is read; weights are taken from "
+            f"{' or '.join(repository.patterns)} only."
+        )
     raise InputError(
         f"{name} is not on this machine and the hub cannot be reached: copy {repository.id} as the hub lays it out to "
         f"{mirror() / repository.place} (or set LRTL_MIRROR to a folder that holds {repository.place}), "
@@ -110,6 +116,19 @@ def find_in_package(module: str, files: tuple[str, ...], sha256: str | None = No
     if sha256 and not file_sha256(paths[0]).startswith(sha256):
         raise InputError(f"{paths[0]} is not the file expected: its SHA-256 does not start with {sha256}.")
     return Source("package", module, None, folder, paths)
+
+
+def require_safetensors(path: Path) -> None:
+    """`InputError` unless the file is in that format, which holds numbers only, whatever its name says."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy"):
+            return
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path} is not in the safetensors format ({error}); weights are read in no form that may run code."
+        ) from None
 
 
 def hub_reachable() -> bool:

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
@@ -16,10 +15,12 @@ import numpy as np
 
 from lrtl_utils import folders, layouts
 from lrtl_utils.config import InputError, RunConfig, derived_seed, require_name
+from lrtl_utils.parquet import label_names, read_columns
 from lrtl_utils.sampling import carve, labelled_subset, stratified_order
 from lrtl_utils.sources import Repository, Source, find_in_package, find_on_hub
 
 NO_LABEL = -(2**31)  # a null where a label should be; refused when read
+_CONTENT = {"text": ("text", "label"), "image": ("image", "label"), "tokens": ("words", "tags")}  # of columns
 TEST_SHARE = 0.25  # held out where a data set has no test split of its own
 MADE = f"made: {TEST_SHARE:.0%} of the rows, stratified, the same for every run"
 READING = ("dataset", "text_column", "label_column", "drop_leaks")  # the knobs that decide what is read
@@ -326,34 +327,20 @@ def test_examples(data: Data, config: RunConfig) -> Examples:
 def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
     """The hub's layout: files `<split>-*.parquet` that carry their features as `datasets` writes them."""
     import pyarrow as pa
-    from datasets import Features
 
+    content = dict(zip((task.input, task.target), _CONTENT[task.kind], strict=True))
     splits, labels = {}, task.labels
     for split, prefix in (("train", "train-"), ("test", f"{task.test}-")):
         files = [file for file in source.files if file.name.startswith(prefix)]
         if not files:
             raise InputError(f"{source.folder} has no file {prefix}*.parquet.")
-        table = pa.concat_tables([_read_table(file, (task.input, task.target)) for file in files])
-        feature = Features.from_arrow_schema(table.schema)[task.target]
-        labels = labels or tuple(getattr(feature, "feature", feature).names)
+        table = pa.concat_tables([read_columns(file, content) for file in files])
+        labels = labels or label_names(files[0], task.target)
         inputs, targets = table[task.input].to_pylist(), table[task.target].to_pylist()
         if task.kind == "image":
             inputs = [image and image["bytes"] for image in inputs]
         splits[split] = _examples(inputs, targets, task.kind)
     return splits, labels
-
-
-def _read_table(file: Path, columns: tuple[str, str]) -> Any:
-    """Two columns of a parquet file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        for column in columns:
-            require_name(f"column of {file}", column, pq.read_schema(file).names)
-        return pq.read_table(file, columns=list(columns))
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{file} cannot be read as parquet: {str(error).splitlines()[0]}") from None
 
 
 def _read_jsonl(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -208,7 +209,10 @@ class _Loop:
         """Go on from the checkpoint, if there is one; returns the curve so far."""
         if not self.checkpoint or not self.checkpoint.is_file():
             return []
-        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, EOFError, RuntimeError):  # one that would run code among them
+            raise InputError(f"{self.checkpoint} is no checkpoint; without it the run starts anew.") from None
         self.model.load_state_dict(state["model"])
         for weight, gradient in zip(self.trained, state["gradients"], strict=True):
             weight.grad = None if gradient is None else gradient.to(weight.device)

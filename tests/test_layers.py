@@ -8,7 +8,7 @@ from lrtl_utils.config import ROOT
 
 FLOORS = [
     {"config"},  # the ground: everybody may import it
-    {"sampling", "metrics", "cost", "stats", "claims", "manifest", "tables", "tags"},
+    {"sampling", "metrics", "cost", "stats", "claims", "manifest", "parquet", "tables", "tags"},
     {"curves"},
     {"kernels", "sources", "runs", "batches", "networks", "answers", "heads", "layouts"},
     {"own_models", "cards", "folders"},
