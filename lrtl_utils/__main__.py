@@ -18,6 +18,10 @@ Results = Annotated[Path, typer.Option(help="Folder of records; relative to the 
 Folder = Annotated[Path, typer.Argument(help="Folder of records; relative to the repository's root.")]
 
 
+TextColumn = Annotated[str | None, typer.Option(help="Of your own files: what holds the input; guessed.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Of your own files: what holds the label; guessed.")]
+
+
 @app.command()
 def run(
     notebook: Annotated[str, typer.Argument(help="A task notebook, without number and suffix: text_classification.")],
@@ -260,13 +264,18 @@ def verify(results: Folder = Path("results/local")) -> None:
 
 @app.command()
 def doctor(
+    dataset: Annotated[str | None, typer.Argument(help="A file or folder of your own to check, or a name.")] = None,
     mirror: Annotated[bool, typer.Option("--mirror", help="Check the files of the mirror, without a network.")] = False,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
 ) -> None:
-    """Say what this machine has, and for each data set and model where it would come from, or what is missing."""
+    """Say what this machine has and where each data set and model would come from; or check a data set of your own."""
+    from lrtl_utils import checkup, sources
     from lrtl_utils import doctor as doctors
-    from lrtl_utils import sources
 
     lines, whole = doctors.mirror_report(sources.mirror()) if mirror else (doctors.report(), True)
+    if dataset:
+        lines = checkup.page(checkup.read(dataset, text_column, label_column))
     for line in lines:
         _print_now(line)
     if not whole:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lrtl_utils import runs, stats
 from lrtl_utils.answers import outcomes
+from lrtl_utils.config import data_name
 
 _LIBRARIES = {
     "PooledClassifier": "sentence-transformers",
@@ -58,15 +59,15 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
         *(f"{name}: {json.dumps(value)}" for name, value in front.items()),
         "---",
         "",
-        f"# {config['model']} adapted to {config['dataset']} by {config['method']}",
+        f"# {config['model']} adapted to {data_name(config['dataset'])} by {config['method']}",
         "",
         f"A classifier of {_INPUTS[facts['kind']]} with the labels "
         f"{', '.join(f'`{_plain(label)}`' for label in facts['labels'])}.",
         "",
         "## Data",
         "",
-        f"{config['dataset']}: {_origin(data['source'])}. {size} labelled examples of {data['available']} were seen"
-        f" ({data['validation_size']} of them held out to judge by), {data['test_size']} tested on.",
+        f"{data_name(config['dataset'])}: {_origin(data['source'])}. {size} labelled examples of {data['available']}"
+        f" were seen ({data['validation_size']} of them held out to judge by), {data['test_size']} tested on.",
         "",
         "## Protocol",
         "",

@@ -116,9 +116,9 @@ class Facts:
 class Data:
     """A task's examples, read: train and test split, names of the labels, and the source they came from.
 
-    `split` says where the test split is from; `notes`, of a user's own files, what was guessed, turned and left out.
-    `repeats` counts inputs that occur again: within `train`, within `test`, `across` both (train examples that are also
-    in the test split), and those of them that were `dropped`.
+    `split` says where the test split is from. Of a user's own files, `notes` say what was guessed, turned and left
+    aside, and `warned` what may hurt. `repeats` counts inputs that occur again: within `train`, within `test`, `across`
+    both (train examples that are also in the test split), and those of them that were `dropped`.
     """
 
     name: str
@@ -129,6 +129,7 @@ class Data:
     source: Source
     split: str = ""
     notes: tuple[str, ...] = ()
+    warned: tuple[str, ...] = ()
     repeats: dict[str, int] = field(default_factory=dict)
 
     @cached_property
@@ -233,8 +234,8 @@ def _load_own(dataset: str, source: Source, text_column: str | None, label_colum
         _examples(rows.inputs, rows.targets, own.kind) if (rows := own.splits.get(split)) else None
         for split in ("train", "test")
     )
-    notes = (*own.notes.told, *own.notes.warned)
-    data = Data(source.id, own.kind, own.labels, train, test, source, f"taken: {own.taken}", notes)
+    notes = tuple(own.notes.told), tuple(own.notes.warned)
+    data = Data(source.id, own.kind, own.labels, train, test, source, f"taken: {own.taken}", *notes)
     for split, examples in (("train", train), ("test", test)):
         if examples:
             _check_targets(source.id, split, examples, own.labels)
@@ -412,7 +413,7 @@ def describe(data: Data, train: Examples, carve: Examples | None, test: Examples
         "labels": list(data.labels),
         "source": data.source.describe(),
         "split": data.split,
-        "notes": list(data.notes),
+        "notes": [*data.notes, *data.warned],
         "repeats": data.repeats,
         "subset_sha256": hashlib.sha256(chosen.tobytes()).hexdigest(),
     }

@@ -155,7 +155,7 @@ def test_rows_without_text_or_label_are_left_out_counted_and_told(tmp_path):
     with pytest.warns(UserWarning, match="left out: 2 without input, 1 without label"):
         data = load(str(path))
     assert len(data.train) + len(data.test) == 20
-    assert any("left out" in note for note in data.notes)
+    assert data.warned == ("rows that are left out: 2 without input, 1 without label",)
 
 
 def test_lines_of_another_encoding_are_read_and_told(tmp_path):

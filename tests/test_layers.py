@@ -17,7 +17,7 @@ FLOORS = [
     {"ladder", "selection", "findings"},
     {"methods", "export"},
     {"notebooks", "plots", "footprint", "scoring"},
-    {"figures", "grids", "doctor", "verify", "watch", "workload", "processes"},
+    {"figures", "grids", "doctor", "checkup", "verify", "watch", "workload", "processes"},
     {"workers", "calibration"},
     {"engines", "price"},
     {"sweep", "strategies"},
