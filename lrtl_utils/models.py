@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrtl_utils import own_models
 from lrtl_utils.config import RunConfig, derived_seed, require_name
-from lrtl_utils.sources import Repository, Source, find_in_package, find_on_hub, require_safetensors
+from lrtl_utils.sources import Repository, Source, find_in_package, find_on_hub, require_weights
 
 if TYPE_CHECKING:
     from lrtl_utils.networks import Model
@@ -70,7 +70,7 @@ def find(name: str, *, fetch: bool = True) -> Source | None:
     `InputError` if they cannot be had, unfetched without `fetch`.
     """
     if own_models.is_own(name):
-        return own_models.find(name, fetch=fetch)
+        return _require_weights(own_models.find(name, fetch=fetch))
     require_name("model", name, MODELS)
     row = MODELS[name]
     if row.package:
@@ -78,8 +78,12 @@ def find(name: str, *, fetch: bool = True) -> Source | None:
         return find_in_package(module, (file,), sha256)
     if row.hub is None:
         return None
-    source = find_on_hub(name, repository(name), fetch=fetch)
-    require_safetensors(source.files[0])
+    return _require_weights(find_on_hub(name, repository(name), fetch=fetch))
+
+
+def _require_weights(source: Source) -> Source:
+    for file in source.files:
+        require_weights(file)
     return source
 
 

@@ -1,6 +1,6 @@
 """Columns of parquet files, read within bounds: a small file can say that it holds more than any memory."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,28 +13,46 @@ MOST_BYTES = 2 * 2**30  # of the columns that are read, in memory
 MOST_ROWS_AT_ONCE = 1024
 
 
-def read_columns(file: Path, columns: Mapping[str, str]) -> "pa.Table":
-    """The columns of a parquet file, by name and by what each must hold: `text`, `label` (an integer), `words`, `tags`
-    (integers) or `image` (its encoded bytes). `InputError` where one is absent or holds something else.
-    """
+def read(file: Path, columns: Sequence[str] | None = None) -> "pa.Table":
+    """Columns of a parquet file, or all; `InputError` where it is none, or unpacks to more than `MOST_BYTES`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         parquet = pq.ParquetFile(file)
-        for name, content in columns.items():
-            require_name(f"column of {file}", name, parquet.schema_arrow.names)
-            _require_content(file, name, parquet.schema_arrow.field(name).type, content)
-        batches, size = [], 0
-        for batch in parquet.iter_batches(_rows_at_once(parquet), columns=list(columns)):
-            batches.append(batch)
-            size += batch.nbytes
-            if size > MOST_BYTES:
-                raise InputError(f"{file} holds more than {MOST_BYTES / 2**20:.0f} MiB in the columns to be read.")
-        return pa.Table.from_batches(batches, pa.schema([parquet.schema_arrow.field(name) for name in columns]))
+        return gather(parquet.iter_batches(_rows_at_once(parquet), columns=columns), parquet.schema_arrow, file)
     except (pa.ArrowException, OSError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{file} cannot be read as parquet: {reason}") from None
+        raise _unreadable(file, error) from None
+
+
+def gather(batches: Iterable["pa.RecordBatch"], schema: "pa.Schema", file: Path) -> "pa.Table":
+    """The batches as one table, which has the metadata of `schema`, and its columns where there is no batch."""
+    import pyarrow as pa
+
+    held, size = [], 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.nbytes
+        if size > MOST_BYTES:
+            raise InputError(f"{file} holds more than {MOST_BYTES / 2**20:.0f} MiB in the columns to be read.")
+    table = pa.Table.from_batches(held) if held else schema.empty_table()
+    return table.replace_schema_metadata(schema.metadata)
+
+
+def read_columns(file: Path, columns: Mapping[str, str]) -> "pa.Table":
+    """Columns by name and by what each must hold: `text`, `label` (an integer), `words`, `tags` (integers) or `image`
+    (its encoded bytes). `InputError` where one is absent or holds something else."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(file)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(file, error) from None
+    for name, content in columns.items():
+        require_name(f"column of {file}", name, schema.names)
+        _require_content(file, name, schema.field(name).type, content)
+    return read(file, list(columns))
 
 
 def _rows_at_once(parquet: Any) -> int:
@@ -54,6 +72,10 @@ def label_names(file: Path, column: str) -> tuple[str, ...]:
         return tuple(str(name) for name in getattr(feature, "feature", feature).names)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise InputError(f"{file} does not name the labels of its column {column!r}, as `datasets` does.") from None
+
+
+def _unreadable(file: Path, error: Exception) -> InputError:
+    return InputError(f"{file} cannot be read as parquet: {next(iter(str(error).splitlines()), type(error).__name__)}")
 
 
 def _require_content(file: Path, name: str, found: "pa.DataType", content: str) -> None:

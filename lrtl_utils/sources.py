@@ -118,17 +118,23 @@ def find_in_package(module: str, files: tuple[str, ...], sha256: str | None = No
     return Source("package", module, None, folder, paths)
 
 
-def require_safetensors(path: Path) -> None:
-    """`InputError` unless the file is in that format, which holds numbers only, whatever its name says."""
+def require_weights(path: Path) -> None:
+    """`InputError` unless reading the file runs no code: it is what the name safetensors says, or else a pickle that
+    calls nothing but what torch knows to be harmless."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "numpy"):
-            return
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path} is not in the safetensors format ({error}); weights are read in no form that may run code."
-        ) from None
+        if path.suffix == ".safetensors":
+            with safe_open(path, "numpy"):
+                return
+        from torch.serialization import get_unsafe_globals_in_checkpoint
+
+        unsafe = get_unsafe_globals_in_checkpoint(path)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path} holds no weights in a form that is read here: {reason}") from None
+    if unsafe:
+        raise InputError(f"{path} is a pickle that would call {', '.join(unsafe)} when it is read, and is refused.")
 
 
 def hub_reachable() -> bool:

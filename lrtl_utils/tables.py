@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lrtl_utils import parquet
 from lrtl_utils.config import InputError, require_name
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -169,15 +170,12 @@ def _read_json(file: Path) -> Table:
 
 
 def _read_parquet(file: Path) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    table = parquet.read(file)
     try:
-        table = pq.read_table(file)
-        features = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {})
-    except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{file} cannot be read as parquet: {str(error).splitlines()[0]}") from None
-    return _from_arrow(table, features.get("features") or {})
+        features = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, KeyError, TypeError):  # not from `datasets`
+        features = {}
+    return _from_arrow(table, features)
 
 
 def _read_arrow(file: Path) -> Table:
@@ -187,7 +185,8 @@ def _read_arrow(file: Path) -> Table:
     try:
         info = json.loads((file.parent / "dataset_info.json").read_text(encoding="utf-8"))
         with pa.memory_map(str(file)) as source:
-            return _from_arrow(pa.ipc.open_stream(source).read_all(), info["features"])
+            stream = pa.ipc.open_stream(source)
+            return _from_arrow(parquet.gather(stream, stream.schema, file), info["features"])
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{file} cannot be read as `datasets` saves it: {str(error).splitlines()[0]}") from None
 

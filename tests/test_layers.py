@@ -8,8 +8,8 @@ from lrtl_utils.config import ROOT
 
 FLOORS = [
     {"config"},  # the ground: everybody may import it
-    {"sampling", "metrics", "cost", "stats", "claims", "manifest", "parquet", "tables", "tags"},
-    {"curves"},
+    {"sampling", "metrics", "cost", "stats", "claims", "manifest", "parquet", "tags"},
+    {"curves", "tables"},
     {"kernels", "sources", "runs", "batches", "networks", "answers", "heads", "layouts"},
     {"own_models", "cards", "folders"},
     {"tasks", "models", "caches", "checks", "summaries", "effects"},

@@ -1,5 +1,6 @@
 """Input that was made to do harm: refused or made harmless, and always told in one sentence."""
 
+import json
 import os
 import pickle
 import shutil
@@ -70,7 +71,35 @@ def test_weights_that_would_run_code_are_refused_by_name(elsewhere, pwned, name)
     folder = elsewhere / "models/distilbert/distilbert-base-uncased"
     (folder / "model.safetensors").unlink()
     torch.save({"weight": Marks(pwned)}, folder / name)
-    refused(lambda: models.find("distilbert"), f"{folder / name} is ")
+    refused(lambda: models.find("distilbert"), str(folder / name))
+    said = "would call posix.mkdir" if name.endswith(".bin") else "in a form that is read here"
+    refused(lambda: models.find(str(folder)), str(folder / name), said)
+
+
+def test_a_pickle_of_before_torch_had_an_archive_is_refused_unread(elsewhere, pwned):
+    folder = elsewhere / "models/distilbert/distilbert-base-uncased"
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Marks(pwned)))
+    refused(lambda: models.find(str(folder)), f"{folder}/pytorch_model.bin holds no weights")
+
+
+def test_a_pickle_of_weights_alone_is_read(elsewhere):
+    import torch
+    from safetensors.torch import load_file
+
+    folder = elsewhere / "models/distilbert/distilbert-base-uncased"
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    assert [file.name for file in models.find(str(folder)).files] == ["pytorch_model.bin"]
+
+
+def test_code_that_comes_with_a_model_is_refused(elsewhere, pwned):
+    folder = elsewhere / "models/distilbert/distilbert-base-uncased"
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text(f"import os\nos.mkdir({str(pwned)!r})\n")
+    refused(lambda: models.backbone(str(folder)), "never done here")
 
 
 def test_a_checkpoint_that_would_run_code_is_refused_by_name(pwned, tmp_path):
@@ -202,6 +231,7 @@ def test_a_table_that_unpacks_to_more_than_its_bound_is_refused(monkeypatch, tmp
     pq.write_table(pa.table(columns), path, compression="zstd", store_schema=False)
     assert path.stat().st_size < 10_000
     refused(lambda: parquet.read_columns(path, {"text": "text", "label": "label"}), "holds more than 32 MiB")
+    refused(lambda: tasks.load(str(path)), "holds more than 32 MiB")
 
 
 def test_a_packed_array_that_unpacks_to_more_than_its_bound_is_refused(monkeypatch):
