@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lrtl_utils.config import ROOT, InputError, printable
+from lrtl_utils.config import ROOT, InputError, printable, read_config
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
@@ -212,6 +212,50 @@ def bench(
 
 
 @app.command()
+def compare(
+    dataset: Annotated[str, typer.Argument(help="A file or folder of your own, or a name.")],
+    budget: Annotated[float, typer.Option(min=0, help="Minutes that the runs may take.")] = 30.0,
+    results: Annotated[Path | None, typer.Option(help="Folder of records; results/compare-NAME.")] = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    drop_leaks: Annotated[
+        bool, typer.Option("--drop-leaks", help="No train example is in the test split too.")
+    ] = False,
+    model: Annotated[list[str] | None, typer.Option(help="May be repeated; else all that are on this machine.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Cells at a time; the cores are divided among them.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the data, tell the plan, and run nothing.")] = False,
+) -> None:
+    """Answer the four questions on a data set: check it, run a sweep that fits the budget, and say what came of it."""
+    from lrtl_utils import checkup, comparison, engines, grids, price, tasks
+    from lrtl_utils import sweep as sweeps
+
+    columns = {"text_column": text_column, "label_column": label_column}
+    reading = read_config({"dataset": dataset, "drop_leaks": drop_leaks} | columns)
+    data = checkup.read(**tasks.reading(reading))
+    for line in [*checkup.page(data), "", "## What is run"]:
+        _print_now(line)
+    folder = results or Path("results") / f"compare-{data.name}"
+    cells = grids.plan(comparison.wishes(data, reading, model or comparison.models_at_hand(data.kind)))
+    priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
+    kept, left_out = comparison.fit(priced, 60 * budget, workers)
+    for line in [*comparison.lines(kept, left_out, len(data.train), 60 * budget, workers), how]:
+        _print_now(line)
+    if dry_run:
+        return
+    chosen = [one.cell for one in kept]
+    try:
+        outcome = sweeps.sweep(chosen, folder, workers=workers, report=_print_now)
+    except KeyboardInterrupt:
+        _complain("Interrupted; the same command goes on with the cells that are left.", code=130)
+    _tell_outcome(outcome, chosen, folder)
+    for line in ["", "## The answers", *comparison.answers(folder), "", "## Pictures, made by the summary notebooks"]:
+        _print_now(line)
+    summary(folder)
+    if outcome.failed or outcome.left:
+        raise typer.Exit(1)
+
+
+@app.command()
 def summary(results: Results = Path("results/local")) -> None:
     """Execute the summary notebooks over a folder of records and say where their pictures are."""
     from lrtl_utils import notebooks, runs
@@ -275,7 +319,7 @@ def doctor(
 
     lines, whole = doctors.mirror_report(sources.mirror()) if mirror else (doctors.report(), True)
     if dataset:
-        lines = checkup.page(checkup.read(dataset, text_column, label_column))
+        lines = checkup.page(checkup.read(dataset, text_column=text_column, label_column=label_column))
     for line in lines:
         _print_now(line)
     if not whole:

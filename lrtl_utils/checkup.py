@@ -20,10 +20,10 @@ FEW = 10  # test examples of a class, under which its scores say little
 LONG = 128  # words, beyond which a text costs noticeably more
 
 
-def read(dataset: str, text_column: str | None = None, label_column: str | None = None) -> Data:
+def read(dataset: str, **reading: Any) -> Data:
     """The data set as `tasks.load` gives it, without its warnings: the page tells them."""
     with warnings.catch_warnings(action="ignore"):
-        return tasks.load(dataset, text_column, label_column)
+        return tasks.load(dataset, **reading)
 
 
 def page(data: Data) -> Iterator[str]:
@@ -108,7 +108,9 @@ def _size(image: Any) -> tuple[int, int] | None:
 def _concerns(data: Data) -> Iterator[str]:
     """What a person should look at, the gravest first, each with what to do."""
     repeats = data.repeats
-    if repeats["across"]:
+    if repeats["dropped"]:
+        yield f"{repeats['dropped']} train examples are also in the test split, and were left out of training."
+    elif repeats["across"]:
         yield (
             f"{repeats['across']} train examples are also in the test split (but for case and spaces): scores would be "
             "too high. -p drop_leaks=true leaves them out of training."

@@ -21,7 +21,7 @@ FLOORS = [
     {"workers", "calibration"},
     {"engines", "price"},
     {"sweep", "strategies"},
-    {"bench", "search"},
+    {"bench", "search", "comparison"},
     {"replay"},
     {"__main__"},
 ]
