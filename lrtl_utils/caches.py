@@ -14,7 +14,10 @@ _TOKENS = 8  # of the sequence that is measured
 
 @dataclass
 class Cache:
-    """The output of a model's lowest `depth` blocks for each row: [tokens, width], or [channels, height, width]."""
+    """The output of a model's lowest `depth` blocks for each row: [tokens, width], or [channels, height, width].
+
+    A vision transformer gives [patches, width] for an image.
+    """
 
     depth: int
     lengths: np.ndarray | None  # in tokens; None for images
@@ -34,7 +37,8 @@ class Cache:
         """The rows at `positions` as the blocks above read them; texts are padded to `tokens`."""
         rows = [self.rows[position] for position in positions]
         if self.lengths is None:
-            return torch.stack(rows).contiguous(memory_format=torch.channels_last)
+            stacked = torch.stack(rows)
+            return stacked.contiguous(memory_format=torch.channels_last) if stacked.ndim == 4 else stacked
         padded = rows[0].new_zeros(len(rows), tokens, rows[0].shape[-1])
         for i, row in enumerate(rows):
             padded[i, : len(row)] = row
@@ -44,8 +48,8 @@ class Cache:
 def size_mib(model: Model, data: Encoded, depth: int, image_size: int | None) -> float:
     """What a cache of `data` above the lowest `depth` blocks will hold, in MiB of fp32, told before it is filled."""
     shape = {"text": (1, _TOKENS), "tokens": (1, _TOKENS, 1), "image": (1, 3, image_size, image_size)}[data.kind]
-    meta = model.on_meta().eval()
+    meta = model.for_counting().eval()
     with torch.no_grad(), meta.watched([depth]) as kept:
-        meta.features(meta.blank(shape, "meta"))
+        meta.features(meta.blank(shape, meta.device))
     rows = len(data) if data.kind == "image" else data.lengths.sum() / _TOKENS
     return kept[depth].numel() * 4 * float(rows) / 2**20

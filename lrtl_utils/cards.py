@@ -40,6 +40,15 @@ def seeds(record: Path) -> list[dict[str, Any]]:
     ]
 
 
+def without_places(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record as it may go elsewhere: names where it has paths of the machine that it was made on."""
+    config = record["config"]
+    names = {name: data_name(config[name]) for name in ("dataset", "model")}
+    asked = {name: value for name, value in config["asked"].items() if name not in names}
+    told = {name: value for name, value in record.items() if name != "checksum"}
+    return told | {"config": config | names | {"asked": asked}}
+
+
 def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
     """README.md in the hub's form: what the model is, how it was made and judged, what it cost, how to use it.
 

@@ -28,7 +28,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     dataset: str = Field("news_sample", description="a name of TASKS, or the path of your own file or folder")
-    model: str = Field("minilm", description="a name of MODELS; 'none' where the method has none")
+    model: str = Field("minilm", description="a name of MODELS, a folder, or org/name@revision of the hub")
     method: str = Field("full", description="a name of METHODS")
     data_fraction: float | None = Field(0.1, gt=0, le=1, description="share of the train split that is labelled")
     train_size: int | None = Field(None, ge=1, description="labelled examples, as a count")
@@ -127,7 +127,7 @@ def printable(text: str) -> str:
 
 
 def data_name(dataset: str) -> str:
-    """A data set's name as it stands in ids, folders and pictures: of a path the last part, without odd characters."""
+    """A data set's or model's name as it stands in ids, folders and pictures: the last part, without odd characters."""
     return re.sub(r"[^\w.-]+", "-", PurePath(dataset).name).strip(".-") or "data"
 
 

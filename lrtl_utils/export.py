@@ -59,7 +59,7 @@ def save(model: "Model", labels: Sequence[str], record: Path, folder: str | Path
     if folder is None:
         return None
     target = check(folder)
-    told = runs.read(record)
+    told = cards.without_places(runs.read(record))
     merge(model.cpu().eval())
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
@@ -67,7 +67,7 @@ def save(model: "Model", labels: Sequence[str], record: Path, folder: str | Path
         form = type(model).__name__
         facts = _facts(model, labels, told) | {"form": form, "head": _WRITERS[form](model, labels, temporary)}
         (temporary / KEPT_FILE).write_text(json.dumps(facts, indent=1))
-        shutil.copyfile(record, temporary / "record.json")
+        (temporary / "record.json").write_text(json.dumps(told, indent=1))
         (temporary / "README.md").write_text(cards.card(told, cards.seeds(record), facts), encoding="utf-8")
         for path in [temporary, *temporary.rglob("*")]:  # the libraries leave some to their owner alone
             path.chmod(0o755 if path.is_dir() else 0o644)

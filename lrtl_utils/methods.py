@@ -1,15 +1,16 @@
 """Ways of adapting a model: which blocks train, at which rate, and the defaults that stand for `None`."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrtl_utils import defaults, tasks
+from lrtl_utils import defaults, own_models, tasks
 from lrtl_utils.config import InputError, RunConfig, require_name, resolve_device
 from lrtl_utils.cost import CostMeter
-from lrtl_utils.models import MODELS, Backbone, find
+from lrtl_utils.models import MODELS, ONE_BLOCK, Backbone, backbone, find
 from lrtl_utils.runs import run_id
 from lrtl_utils.sampling import count_labelled, share_of
 from lrtl_utils.sources import Source
@@ -44,6 +45,7 @@ class Method:
     plain: bool = False  # batches as an example script has them
     needs_model: bool = True
     features: bool = True  # frozen ones, to select examples by
+    needs_blocks: bool = False  # some of which it trains and some not
     pieces: tuple[str, ...] = ()  # what `without` may leave out
 
 
@@ -68,23 +70,22 @@ def resolve(asked: RunConfig, data: Data | Facts) -> RunConfig:
     """
     check(asked)
     method = METHODS[asked.method]
-    backbone = MODELS[asked.model] if method.needs_model else None
+    row = backbone(asked.model) if method.needs_model else None
     values = asked.model_dump()
     size = next((name for name in SIZES if values[name] is not None), None)
     values |= {name: None for name in SIZES if name != size}
     labels = count_labelled(data.sizes, **{name: values[name] for name in SIZES})
-    own = method.defaults(data.kind, backbone, labels)
+    own = method.defaults(data.kind, row, labels)
     for name in set(values) - ALWAYS:
         values[name] = own.get(name) if values[name] is None else values[name] if name in own else None
-    values["model"] = asked.model if method.needs_model else NO_MODEL
+    values["model"] = own_models.absolute(asked.model) if method.needs_model else NO_MODEL
     values["device"] = resolve_device(asked.device) if method.needs_model else "cpu"
     return RunConfig(**values | _clamped(values, labels))
 
 
 def check(asked: RunConfig) -> None:
     """`InputError` unless the names exist and go together; looks at no more of the data than tells its kind."""
-    for what, table in (("model", MODELS), ("method", METHODS)):
-        require_name(what, getattr(asked, what), table)
+    require_name("method", asked.method, METHODS)
     kind, method = tasks.kind_of(asked.dataset), METHODS[asked.method]
     if asked.dataset in TASKS and (asked.text_column or asked.label_column):
         raise InputError(f"text_column and label_column are for your own files; {asked.dataset!r} has its own.")
@@ -96,13 +97,13 @@ def check(asked: RunConfig) -> None:
         raise InputError(f"selection={asked.selection!r} needs frozen features; of the methods, {fitting} have them.")
     for piece in asked.without.split(",") if asked.without and method.pieces else []:
         require_name(f"piece of {asked.method}", piece, method.pieces)
-    if not method.needs_model:
+    row = backbone(asked.model) if method.needs_model or asked.model != NO_MODEL else None
+    if row is None or not method.needs_model:
         return
-    backbone = MODELS[asked.model]
-    if kind not in backbone.kinds:
+    if kind not in row.kinds:
         fitting = ", ".join(name for name, row in MODELS.items() if kind in row.kinds)
         raise InputError(f"Model {asked.model!r} does not read {kind}, as {asked.dataset!r} is; {fitting} do.")
-    if method.pretrained and backbone.library == "ours":
+    if method.pretrained and row.library == "ours":
         raise InputError(f"Model {asked.model!r} has no pre-trained weights; its method is 'from_scratch'.")
 
 
@@ -128,7 +129,13 @@ def build(config: RunConfig, data: Data | Facts, weights: Source | None) -> "Mod
     if not method.needs_model:
         return models.build_tfidf(len(data.labels))
     options = {"pooling": method.pooling, "plain": method.plain, "pretrained": method.pretrained}
-    return models.build(config, data.kind, len(data.labels), weights, **options)
+    model = models.build(config, data.kind, len(data.labels), weights, **options)
+    if len(model.blocks) == 1:
+        if method.needs_blocks:
+            fitting = ", ".join(name for name, row in METHODS.items() if row.needs_model and not row.needs_blocks)
+            raise InputError(f"Method {config.method!r} is not for {config.model!r}: {ONE_BLOCK}; {fitting} are.")
+        warnings.warn(f"{config.model}: {ONE_BLOCK}.", stacklevel=2)
+    return model
 
 
 def label(model: "Model", data: Data, config: RunConfig, meter: CostMeter) -> tuple[Examples, Examples | None]:
@@ -218,9 +225,9 @@ def fit_lp_ft(setting: Setting) -> Curve:
 
 
 def keep_lowest(model: "Model") -> None:
-    """Freeze a text model's lowest two blocks."""
+    """Freeze a text model's lowest two blocks, where it has more than as many again."""
     model.fixed_statistics = True
-    model.freeze(0 if model.reader.kind == "image" else 2)
+    model.freeze(0 if model.reader.kind == "image" or len(model.blocks) < 4 else 2)
 
 
 def train_all(model: "Model") -> None:
@@ -300,9 +307,11 @@ def fit_tfidf(setting: Setting) -> Curve:
 def _takes_lora(name: str, layer: Any) -> bool:
     """Of the backbone: linear layers, and convolutions of one pixel that see all channels."""
     import torch
+    from transformers.pytorch_utils import Conv1D
 
     pointwise = isinstance(layer, torch.nn.Conv2d) and layer.kernel_size == (1, 1) and layer.groups == 1
-    return name.startswith("backbone.") and (isinstance(layer, torch.nn.Linear) or pointwise)
+    linear = isinstance(layer, (torch.nn.Linear, Conv1D))  # the latter is GPT's, transposed
+    return name.startswith("backbone.") and (linear or pointwise)
 
 
 def _only_point(setting: Setting, loss: float | None) -> dict[str, Any]:
@@ -326,8 +335,8 @@ METHODS = {
     "conventional": Method(fit_conventional, defaults.conventional, pooling="own", plain=True, features=False),
     "full": Method(fit_full, defaults.full, keep_lowest),
     "linear_probe": Method(fit_linear_probe, defaults.linear_probe),
-    "lp_ft": Method(fit_lp_ft, defaults.lp_ft, train_all),
-    "bitfit": Method(fit_plainly, defaults.bitfit, train_biases),
+    "lp_ft": Method(fit_lp_ft, defaults.lp_ft, train_all, needs_blocks=True),
+    "bitfit": Method(fit_plainly, defaults.bitfit, train_biases, needs_blocks=True),
     "lora": Method(fit_plainly, defaults.lora, add_lora),
-    "progressive": Method(fit_progressive, defaults.progressive, pieces=PIECES),
+    "progressive": Method(fit_progressive, defaults.progressive, pieces=PIECES, needs_blocks=True),
 }

@@ -1,10 +1,12 @@
 """Pre-trained models: one line each, and what they become: a backbone as an ordered list of blocks, plus a head."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrtl_utils import own_models
-from lrtl_utils.config import RunConfig, derived_seed, require_name
+from lrtl_utils.config import InputError, RunConfig, derived_seed, require_name
 from lrtl_utils.sources import Repository, Source, find_in_package, find_on_hub, require_weights
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ class Backbone:
     width: int = 0  # of the features
     architecture: tuple[str, dict[str, int]] | None = None  # transformers' name of it, and what is not its default
     crf: bool = False
+    fixed_size: bool = False  # built for images of one size
 
 
 _TEXT = ("text", "tokens")
@@ -58,6 +61,7 @@ MODELS = {
 }
 # fmt: on
 
+ONE_BLOCK = "its blocks cannot be told apart, so they are frozen or trained as one, at one rate"
 TEXT_DROPOUT = 0.1  # of a head that we add, where the checkpoint names none
 IMAGE_DROPOUT = 0.2
 SIMPLE_DROPOUT = 0.5
@@ -119,30 +123,51 @@ def build(
     """
     import torch
 
+    from lrtl_utils import blocks
     from lrtl_utils.networks import set_dropout
 
     row, pretrained = backbone(config.model), pretrained and source is not None
     torch.manual_seed(derived_seed(config.seed, "head"))
-    if row.library == "timm":
-        model = _image_model(row, source, config, classes, pretrained)
-    elif row.library == "transformers":
-        model = _text_model(row, source, kind, classes, pooling, pretrained)
-    else:
-        model = _simple_model(config, kind, classes, row.width)
+    own = own_models.is_own(config.model)
+    with _speaking_of(config.model):
+        if row.library == "timm":
+            model = _image_model(row, source, config, classes, pretrained)
+        elif row.library == "transformers":
+            model = _text_model(row, source, kind, classes, pooling, pretrained)
+        else:
+            model = _simple_model(config, kind, classes, row.width)
+        if own:
+            blocks.settle(model)
     model.reader.plain = plain
     if config.dropout is not None:
         set_dropout(model, config.dropout)
     return model
 
 
+@contextlib.contextmanager
+def _speaking_of(name: str) -> Iterator[None]:
+    """Whatever the building of a user's own model raises becomes an `InputError` that names it."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) or not own_models.is_own(name):
+            raise
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise InputError(f"Model {name!r} cannot be used here: {reason}") from error
+
+
 def describe(model: "Model", source: Source | None) -> dict[str, Any]:
-    """What a record says of the model: where its weights came from, and its parameters, all and trained."""
+    """What a record says of the model: where its weights came from, and its parameters, all and trained.
+
+    With a note where its blocks could not be told apart.
+    """
     parameters = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
-    return {
+    told = {
         "source": source and source.describe(),
         "parameters": sum(size for size, _ in parameters),
         "trainable_parameters": sum(size for size, trained in parameters if trained),
     }
+    return told | ({"note": ONE_BLOCK} if len(model.blocks) == 1 else {})
 
 
 def build_tfidf(classes: int) -> "Model":
@@ -176,11 +201,12 @@ def _text_model(
         # The byte-level tokenizers take split words only with a space before each.
         words = {"add_prefix_space": True} if kind == "tokens" else {}
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **words)
-        architecture, collate = (
-            AutoConfig.from_pretrained(folder, num_labels=classes, trust_remote_code=False),
-            Collator(tokenizer.pad_token_id),
-        )
-    reader = Reader(kind, collate, tokenizer, limit=_positions(architecture))
+        architecture = AutoConfig.from_pretrained(folder, num_labels=classes, trust_remote_code=False)
+        if tokenizer.pad_token_id is None:  # of a model that generates; any token does, for padding is masked
+            tokenizer.pad_token = tokenizer.eos_token
+            architecture.pad_token_id = tokenizer.pad_token_id
+        collate = Collator(tokenizer.pad_token_id)
+    reader = Reader(kind, collate, tokenizer)
 
     def make(auto: type) -> torch.nn.Module:
         if pretrained:
@@ -189,8 +215,11 @@ def _text_model(
         return auto.from_config(architecture, dtype=torch.float32)
 
     if kind == "text" and pooling == "own":
-        return OwnClassifier(make(AutoModelForSequenceClassification), reader)
+        net = make(AutoModelForSequenceClassification)
+        reader.limit = _positions(net.base_model)
+        return OwnClassifier(net, reader)
     backbone = make(AutoModel)
+    reader.limit = _positions(backbone)
     if hasattr(backbone, "pooler"):
         backbone.pooler = None  # it reads the first token, which nothing here uses
     named = (getattr(architecture, name, None) for name in ("classifier_dropout", "seq_classif_dropout"))
@@ -207,15 +236,18 @@ def _image_model(row: Backbone, source: Source | None, config: RunConfig, classe
     from lrtl_utils.batches import Collator, Reader
     from lrtl_utils.networks import ImageClassifier
 
+    sizes = dict(row.architecture[1]) if row.architecture and source is None else {}
+    sizes |= {"img_size": config.image_size} if row.fixed_size else {}
     if source is None or row.package:
-        net = timm.create_model(row.timm_name, pretrained=False)
+        net = timm.create_model(row.timm_name, pretrained=False, **sizes)
         if pretrained:
             # The package keeps the names of another implementation, in the same order and shapes.
             saved = torch.load(source.files[0], weights_only=True)  # the rest is safetensors
             net.load_state_dict(dict(zip(net.state_dict(), saved.values(), strict=True)))
         net.reset_classifier(0)
     else:
-        net = timm.create_model(f"local-dir:{source.files[0].parent}", pretrained=pretrained, num_classes=0)
+        place = f"local-dir:{source.files[0].parent}"
+        net = timm.create_model(place, pretrained=pretrained, num_classes=0, **sizes)
     reading = net.pretrained_cfg
     collate = Collator(
         image_size=config.image_size, mean=reading["mean"], std=reading["std"], augment=config.augment == "light"
@@ -236,7 +268,11 @@ def _simple_model(config: RunConfig, kind: str, classes: int, width: int) -> "Mo
     return SimpleNN(HASHED_WORDS, width, classes, SIMPLE_DROPOUT, reader)
 
 
-def _positions(architecture: Any) -> int:
-    """The longest sequence that the position embeddings allow; RoBERTa's begin after the padding index."""
-    offset = architecture.pad_token_id + 1 if architecture.model_type in {"roberta", "xlm-roberta"} else 0
-    return architecture.max_position_embeddings - offset
+def _positions(backbone: Any) -> int:
+    """The longest sequence that the position embeddings allow; RoBERTa's and its like begin after the padding index."""
+    longest = getattr(backbone.config, "max_position_embeddings", None)
+    if not isinstance(longest, int) or longest < 1:
+        return 512
+    embedding = getattr(getattr(backbone, "embeddings", None), "position_embeddings", None)
+    padding = getattr(embedding, "padding_idx", None)
+    return longest if padding is None else longest - padding - 1

@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +19,7 @@ class Model(nn.Module):
     """A backbone with a head. `blocks` are ordered from the input to the top; what is in none of them is the head.
 
     `frozen` blocks from the bottom keep their weights and run in eval mode; so do all batch-norm statistics with
-    `fixed_statistics`.
+    `fixed_statistics`. The lowest `live` blocks run even where their output is given: others read from them too.
     """
 
     def __init__(self, reader: "Reader"):
@@ -27,6 +27,8 @@ class Model(nn.Module):
         self.reader = reader
         self.blocks: list[nn.Module] = []
         self.frozen = 0
+        self.live = 0
+        self.runs_on_meta = True
         self.fixed_statistics = False
 
     def features(self, batch: Batch) -> torch.Tensor:
@@ -77,9 +79,9 @@ class Model(nn.Module):
     @contextlib.contextmanager
     def given(self, blocks: int, output: torch.Tensor) -> Iterator[None]:
         """Passes in which the lowest `blocks` do not run: what they gave before, `output`, is taken."""
-        below = self._called(blocks)
+        below = self.called(self.live, blocks)
         for module in below:
-            module.forward = lambda *_, **__: output
+            module.forward = _giver(output, getattr(module, "gives", 0))
         try:
             yield
         finally:
@@ -90,10 +92,13 @@ class Model(nn.Module):
     def watched(self, depths: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
         """Passes in which what the lowest `depth` blocks give is kept, by depth."""
         kept: dict[int, torch.Tensor] = {}
+
+        def keep(depth: int, output: Any) -> None:
+            # A copy, for what follows may work in place.
+            kept[depth] = (output[0] if isinstance(output, tuple) else output).clone()
+
         hooks = [
-            self._called(depth)[-1].register_forward_hook(
-                lambda _m, _i, output, depth=depth: kept.update({depth: output})
-            )
+            self.called(0, depth)[-1].register_forward_hook(lambda _m, _i, output, depth=depth: keep(depth, output))
             for depth in depths
         ]
         try:
@@ -102,18 +107,21 @@ class Model(nn.Module):
             for hook in hooks:
                 hook.remove()
 
-    def _called(self, blocks: int) -> list[nn.Module]:
-        """The modules of the lowest `blocks`, as the forward pass calls them."""
-        return [
-            part for block in self.blocks[:blocks] for part in (block if isinstance(block, nn.ModuleList) else [block])
+    def called(self, first: int, last: int) -> list[nn.Module]:
+        """The modules of the blocks from `first` up to `last`, as the forward pass calls them."""
+        parts = [
+            part
+            for block in self.blocks[first:last]
+            for part in (block if isinstance(block, nn.ModuleList) else [block])
         ]
+        return [part for part in parts if not isinstance(part, nn.ParameterList)]
 
     def shape(self, batch: Batch) -> tuple[int, ...]:
         """What the cost of a batch depends on."""
         name = {"text": "ids", "tokens": "ids", "image": "pixels", "bag": "bag"}[self.reader.kind]
         return tuple(batch[name].shape) + (batch["words"].shape[1:] if "words" in batch else ())
 
-    def blank(self, shape: tuple[int, ...], device: str) -> Batch:
+    def blank(self, shape: tuple[int, ...], device: str | torch.device) -> Batch:
         """An empty batch of that shape."""
         if self.reader.kind in {"image", "bag"}:
             return {("pixels" if self.reader.kind == "image" else "bag"): torch.zeros(shape, device=device)}
@@ -124,14 +132,21 @@ class Model(nn.Module):
             batch["word_mask"] = torch.ones_like(batch["words"], dtype=torch.bool)
         return batch
 
-    def on_meta(self) -> "Model":
-        """The same architecture without any weights in memory, for counting."""
+    def for_counting(self) -> "Model":
+        """The same architecture, for its shapes: without weights in memory, unless it looks at values as it runs."""
         memo: dict[int, Any] = {id(self.reader): self.reader}
+        if not self.runs_on_meta:
+            return copy.deepcopy(self, memo).cpu()
         for weight in self.parameters():
             memo[id(weight)] = nn.Parameter(weight.detach().to("meta"), requires_grad=weight.requires_grad)
         for buffer in self.buffers():
             memo[id(buffer)] = buffer.to("meta")
         return copy.deepcopy(self, memo)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
 
 
 class OwnClassifier(Model):
@@ -208,15 +223,10 @@ class ImageClassifier(Model):
 
     def __init__(self, backbone: nn.Module, classes: int, dropout: float, reader: "Reader"):
         super().__init__(reader)
-        from timm.models import group_modules
-
         self.backbone = backbone
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(backbone.num_features, classes))
-        groups = group_modules(backbone, backbone.group_matcher(coarse=True))
-        self.blocks = [
-            nn.ModuleList([backbone.get_submodule(name) for name in _whole(names, groups, number)])
-            for number, names in sorted(groups.items())
-        ]
+        width = getattr(backbone, "head_hidden_size", backbone.num_features)  # of what it gives without a classifier
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
+        self.blocks = image_blocks(backbone)
 
     def features(self, batch: Batch) -> torch.Tensor:
         return self.backbone(batch["pixels"])
@@ -258,9 +268,30 @@ def _whole(names: Sequence[str], groups: dict[int, list[str]], number: int) -> l
 
 
 def text_blocks(backbone: nn.Module) -> list[nn.Module]:
-    """The embeddings, then the transformer's layers."""
-    layers = max((m for m in backbone.modules() if isinstance(m, nn.ModuleList)), key=len)
-    return [backbone.embeddings, *layers]
+    """The embeddings, then the transformer's layers; the whole, where these have other names."""
+    lists = [module for module in backbone.modules() if isinstance(module, nn.ModuleList)]
+    if not lists or not hasattr(backbone, "embeddings"):
+        return [backbone]
+    return [backbone.embeddings, *max(lists, key=len)]
+
+
+def image_blocks(backbone: nn.Module) -> list[nn.Module]:
+    """The stem, then the stages, as timm groups them for rates that fall by layer; the whole, where it does not."""
+    from timm.models import group_modules, group_parameters
+
+    if not hasattr(backbone, "group_matcher"):
+        return [backbone]
+    matcher = backbone.group_matcher(coarse=True)
+    groups, parameters = group_modules(backbone, matcher), group_parameters(backbone, matcher)
+    blocks = []
+    for number, names in sorted(groups.items()):
+        whole = _whole(names, groups, number)
+        # Some weights, as a vision transformer's positions, belong to no layer.
+        bare = [name for name in parameters.get(number, []) if not any(name.startswith(f"{n}.") for n in whole)]
+        parts = [backbone.get_submodule(name) for name in whole]
+        parts += [nn.ParameterList(backbone.get_parameter(name) for name in bare)] if bare else []
+        blocks.append(nn.ModuleList(parts))
+    return blocks
 
 
 def set_dropout(model: nn.Module, probability: float) -> None:
@@ -270,6 +301,12 @@ def set_dropout(model: nn.Module, probability: float) -> None:
         layer.p = probability
     if not layers:
         raise ValueError("dropout was asked for, and this model has no dropout layer.")
+
+
+def _giver(output: torch.Tensor, gives: int) -> Callable[..., Any]:
+    """A forward pass that gives `output`, as the first of a tuple of so many where `gives` is not 0."""
+    given = (output, *[None] * (gives - 1)) if gives else output
+    return lambda *_, **__: given
 
 
 def _attention_mask(batch: Batch) -> torch.Tensor | None:

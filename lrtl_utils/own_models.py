@@ -22,8 +22,17 @@ def is_own(name: str) -> bool:
 
 def folder_of(name: str) -> Path | None:
     """The folder that `name` is, relative ones from the repository's root; None where there is none."""
-    folder = (ROOT / Path(name).expanduser()).resolve()
-    return folder if folder.is_dir() else None
+    try:
+        folder = (ROOT / Path(name).expanduser()).resolve()
+        return folder if folder.is_dir() else None
+    except (ValueError, OSError, RuntimeError):  # a name that no file system takes, or of no user's home
+        return None
+
+
+def absolute(name: str) -> str:
+    """A folder's whole path; another name as it is."""
+    folder = folder_of(name) if is_own(name) else None
+    return str(folder) if folder else name
 
 
 def find(name: str, *, fetch: bool = True) -> Source:
@@ -36,7 +45,7 @@ def find(name: str, *, fetch: bool = True) -> Source:
         return Source("folder", folder.name, None, folder, files)
     named = _HUB_ID.fullmatch(name)
     if named is None:
-        raise InputError(f"There is no folder {name}, and a hub id is written org/name or org/name@revision.")
+        raise InputError(f"There is no folder {name!r}, and a hub id is written org/name or org/name@revision.")
     repositories = [Repository("models", *named.groups(), patterns) for patterns in (_SAFE, _PICKLED)]
     try:
         found = find_on_hub(name, repositories[0], fetch=fetch)
@@ -55,34 +64,41 @@ def read_row(source: Source) -> dict[str, Any]:
     `InputError` where there is none, where it asks for code of its own, or where it does not tell the width.
     """
     path = source.folder / "config.json"
+    config = _read(path)
+    for name in ("config.json", "tokenizer_config.json"):
+        beside = source.folder / name
+        if beside.is_file() and "auto_map" in _read(beside):
+            raise InputError(
+                f"{beside} asks to run code that comes with the model (auto_map), which is never done here."
+            )
+    if "architecture" in config or "pretrained_cfg" in config:
+        told = {"library": "timm", "kinds": ("image",), "timm_name": config.get("architecture")}
+        told |= {"width": config.get("num_features"), "fixed_size": _fixed_size(config)}
+        name, sizes = told["timm_name"], config.get("model_args") or {}
+    else:
+        kept = source.folder / KEPT_FILE
+        crf = kept.is_file() and bool(_read(kept).get("crf"))
+        told = {"library": "transformers", "kinds": ("tokens",) if crf else ("text", "tokens"), "crf": crf}
+        told["width"] = next((config[name] for name in _WIDTHS if name in config), None)
+        name, sizes = config.get("model_type"), {key: value for key, value in config.items() if key != "model_type"}
+    if not isinstance(name, str) or not isinstance(told["width"], int) or not isinstance(sizes, dict):
+        raise InputError(f"{path} does not tell what is needed here: the architecture and how wide its vectors are.")
+    return told | {"architecture": (name, sizes)}
+
+
+def _fixed_size(config: dict[str, Any]) -> bool:
+    reading = config.get("pretrained_cfg")
+    return isinstance(reading, dict) and bool(reading.get("fixed_input_size"))
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError("it holds no names with values")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as a model's config: {error}") from None
-    if "pretrained_cfg" in config or "architecture" in config:
-        arguments = config.get("model_args") or {}
-        return _row(path, "timm", ("image",), config.get("num_features"), config.get("architecture"), arguments)
-    if "auto_map" in config:
-        raise InputError(f"{path} asks to run code that comes with the model (auto_map), which is never done here.")
-    width = next((config[name] for name in _WIDTHS if name in config), None)
-    sizes = {name: value for name, value in config.items() if name != "model_type"}
-    kept = source.folder / KEPT_FILE
-    crf = kept.is_file() and json.loads(kept.read_text()).get("crf", False)
-    kinds = ("tokens",) if crf else ("text", "tokens")
-    return _row(path, "transformers", kinds, width, config.get("model_type"), sizes) | {"crf": crf}
-
-
-def _row(
-    path: Path, library: str, kinds: tuple[str, ...], width: Any, name: Any, sizes: dict[str, Any]
-) -> dict[str, Any]:
-    if not isinstance(width, int) or not isinstance(name, str):
-        raise InputError(
-            f"{path} does not tell {'the architecture' if isinstance(width, int) else 'how wide its vectors are'}."
-        )
-    named = {"timm_name": name} if library == "timm" else {}
-    return {"library": library, "kinds": kinds, "width": width, "architecture": (name, sizes)} | named
+    if not isinstance(config, dict):
+        raise InputError(f"{path} cannot be read as a model's config: it holds no names with values.")
+    return config
 
 
 def _weights(folder: Path, patterns: tuple[str, ...]) -> tuple[Path, ...]:

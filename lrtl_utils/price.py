@@ -134,7 +134,7 @@ def _table(left: Sequence[Priced]) -> Iterator[str]:
     groups: dict[tuple[str, ...], list[Priced]] = {}
     for one in left:
         config = one.cell.config
-        groups.setdefault((data_name(config.dataset), config.model, config.method), []).append(one)
+        groups.setdefault((data_name(config.dataset), data_name(config.model), config.method), []).append(one)
     yield f"{'data set, model, method':44} {'cells':>6} {'FLOPs':>9} {'hours':>9} {'MiB':>8}"
     for names, ones in groups.items():
         flops, hours = sum(one.load.flops for one in ones), sum(one.seconds for one in ones) / 3600

@@ -56,7 +56,7 @@ def run_id(config: Mapping[str, Any], data_sha256: str, weights_sha256: str | No
     Of a path only the last part does: the same files have the same runs wherever they lie.
     """
     given = {name: value for name, value in config.items() if value is not None and value is not False}
-    given["dataset"] = data_name(given["dataset"])
+    given |= {name: data_name(given[name]) for name in ("dataset", "model")}
     identity = {"config": given, "data": data_sha256, "weights": weights_sha256}
     return hashlib.sha256(_canonical(identity)).hexdigest()[:12]
 
@@ -79,7 +79,7 @@ def record_path(results: Path, dataset: str, identity: str) -> Path:
 def in_words(config: Mapping[str, Any]) -> str:
     """The run of a resolved config, as a person would name it."""
     size = next((name for name in ("shots", "train_size") if config[name] is not None), "data_fraction")
-    names = f"{data_name(config['dataset'])} {config['model']} {config['method']}"
+    names = f"{data_name(config['dataset'])} {data_name(config['model'])} {config['method']}"
     return f"{names} {size}={config[size]} seed={config['seed']}"
 
 
@@ -231,7 +231,7 @@ def load(results: str | Path, status: str = "completed") -> "pd.DataFrame":
 def _row(record: dict[str, Any]) -> dict[str, Any]:
     data, metrics = record["data"] or {}, record["metrics"] or {}
     flat = {key: value for key, value in record["config"].items() if key != "asked"}
-    flat["dataset"] = data_name(flat["dataset"])
+    flat |= {name: data_name(flat[name]) for name in ("dataset", "model")}
     flat |= {
         key: metrics.get(key) for key in ("accuracy", "precision", "recall", "f1", "loss", "epochs_to_convergence")
     }

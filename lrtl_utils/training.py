@@ -326,10 +326,10 @@ def _given(model: Model, cache: Cache | None, positions: np.ndarray, batch: Batc
 
 def step_counter(model: Model, *, cached: bool) -> Callable[[Shape], int]:
     """Counts a training step of the model as it is now, by shape of batch; without the frozen blocks where `cached`."""
-    meta, below = model.on_meta().eval(), model.frozen if cached else 0
+    meta, below = model.for_counting().eval(), model.frozen if cached else 0
 
     def count(shape: Shape) -> int:
-        blank = meta.blank(shape, "meta")
+        blank = meta.blank(shape, meta.device)
         with _as_if_cached(meta, blank, below):
             return count_flops(lambda: meta(blank).sum().backward())
 
@@ -340,13 +340,13 @@ def pass_counter(model: Model, *, head: bool, given: int = 0) -> Callable[[Shape
     """Counts a forward pass with or without its head, above the lowest `given` blocks, by shape of batch."""
 
     @lru_cache(maxsize=1)
-    def on_meta() -> Model:
-        return model.on_meta().eval().requires_grad_(False)
+    def for_counting() -> Model:
+        return model.for_counting().eval().requires_grad_(False)
 
     def count(shape: Shape) -> int:
-        blank = on_meta().blank(shape, "meta")
-        with _as_if_cached(on_meta(), blank, given):
-            return count_flops(lambda: (on_meta() if head else on_meta().features)(blank))
+        blank = for_counting().blank(shape, for_counting().device)
+        with _as_if_cached(for_counting(), blank, given):
+            return count_flops(lambda: (for_counting() if head else for_counting().features)(blank))
 
     return count
 

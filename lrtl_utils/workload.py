@@ -12,7 +12,7 @@ from lrtl_utils.batches import Encoded, by_length, order, round_up
 from lrtl_utils.config import RunConfig
 from lrtl_utils.cost import MIB, distance_flops, linear_solver_flops, ridge_flops, tfidf_flops
 from lrtl_utils.footprint import architecture, held_bytes, kept_bytes, key_of, row_flops
-from lrtl_utils.models import MODELS
+from lrtl_utils.models import backbone
 from lrtl_utils.sampling import count_labelled, share_of
 from lrtl_utils.selection import ROUNDS
 from lrtl_utils.tasks import Facts
@@ -118,7 +118,7 @@ class _Cell:
         """Solving the head on the features of a share of the rows."""
         examples = WORDS * (rows.lengths.sum() - 2 * len(rows)) if self.kind == "tokens" else len(rows)
         looks = times * LOOKS[self.kind]
-        width, classes = MODELS[self.config.model].width, len(self.known.labels)
+        width, classes = backbone(self.config.model).width, len(self.known.labels)
         flops = linear_solver_flops(share * examples * width, classes, looks)
         return Stage("head", len(rows) / training.PREDICT_BATCH * share * times, flops)
 
@@ -134,7 +134,7 @@ class _Cell:
         everything = self._drawn(sum(self.known.sizes))
         look, labels = self.features(everything), len(self.train) + len(self.carve)
         if self.config.selection == "kcenter":
-            distances = distance_flops(len(everything), MODELS[self.config.model].width, labels - 1)
+            distances = distance_flops(len(everything), backbone(self.config.model).width, labels - 1)
             return [replace(look, flops=look.flops + distances)]
         # Its rounds solve on half of the labels up to nearly all of them.
         return [look, self.head(self.train, share=0.7, times=ROUNDS)]
@@ -203,7 +203,7 @@ def _rungs(cell: _Cell) -> list[Stage]:
     depths = [ladder.rung_depth(blocks, share) for share, least in rungs if judged or len(cell.train) >= least]
     stages, cached = [cell.features(both), cell.head(rows)], set()
     if not judged and cell.kind != "tokens":
-        width = MODELS[config.model].width
+        width = backbone(config.model).width
         stages.append(Stage("head", 0, ridge_flops(len(rows), width, len(cell.known.labels))))
     for depth in [] if "cache" in without else depths:
         size = caches.size_mib(cell.model, both, depth, config.image_size)

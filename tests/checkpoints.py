@@ -32,6 +32,18 @@ TAGS = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 FASHION = ["T - shirt / top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 
+OWN_TEXT = {
+    "bert": {},
+    "roberta": {"max_position_embeddings": 66, "pad_token_id": 0},
+    "distilbert": {"dim": WIDTH, "n_layers": LAYERS, "n_heads": HEADS, "hidden_dim": INNER},
+    "albert": {"embedding_size": 16},
+    "electra": {"embedding_size": 16},
+    "deberta-v2": {},
+    "mpnet": {"max_position_embeddings": 66, "pad_token_id": 0},
+    "gpt2": {"n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS, "bos_token_id": 2, "eos_token_id": 3},
+}
+OWN_IMAGE = ("resnet18", "mobilenetv3_small_050", "convnext_atto", "vit_tiny_patch16_224")
+
 
 def write_mirror(folder: Path) -> None:
     """Fill `folder` with `datasets/` and `models/`."""
@@ -251,3 +263,26 @@ def _rename(path: Path, rename: Callable[[str], str]) -> None:
     from safetensors.torch import load_file, save_file
 
     save_file({rename(name): tensor for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})
+
+
+def write_own_text_model(folder: Path, kind: str) -> None:
+    """A tiny random backbone of that architecture, as its authors' `save_pretrained` writes one."""
+    from transformers import AutoConfig, AutoModel, BertTokenizerFast
+
+    tokenizer = BertTokenizerFast(vocab=_wordpieces(lower=True), model_max_length=64)
+    sizes = {} if kind in {"distilbert", "gpt2"} else _sizes(len(tokenizer))
+    config = AutoConfig.for_model(kind, **sizes | {"vocab_size": len(tokenizer)} | OWN_TEXT[kind])
+    _randomised(AutoModel.from_config, config, seed=len(kind)).save_pretrained(folder)
+    if kind == "gpt2":  # as its own tokenizer, it has no padding
+        tokenizer.pad_token, tokenizer.eos_token = None, "[SEP]"
+    tokenizer.save_pretrained(folder)
+
+
+def write_own_image_model(folder: Path, name: str) -> None:
+    """A random network of timm with a classifier of 10, as `push_to_hf_hub` writes one."""
+    import timm
+    import torch
+    from timm.models import save_for_hf
+
+    torch.manual_seed(0)
+    save_for_hf(timm.create_model(name, num_classes=10), folder, safe_serialization=True)
