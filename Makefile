@@ -57,7 +57,7 @@ lab: .venv/installed ## Open JupyterLab on loopback, with its token
 	$(BIN)/jupyter lab --ip 127.0.0.1 --notebook-dir .
 
 clean: ## Remove what a test or a build left; results and .venv stay
-	rm -rf .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 .PHONY: help install demo test slow faults gpu lint study figures bench lab clean

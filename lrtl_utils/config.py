@@ -16,7 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent  # relative paths are taken from h
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message says in one sentence what, where, and what would be right."""
+    """What the user gave cannot be used; the message says in one sentence what, where, and what would be right.
+
+    A sentence that quotes something very long loses its middle.
+    """
+
+    def __init__(self, sentence: str):
+        super().__init__(sentence if len(sentence) < 1500 else f"{sentence[:1000]} … {sentence[-400:]}")
 
 
 class RunConfig(BaseModel):

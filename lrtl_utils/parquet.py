@@ -36,6 +36,7 @@ def gather(batches: Iterable["pa.RecordBatch"], schema: "pa.Schema", file: Path)
         if size > MOST_BYTES:
             raise InputError(f"{file} holds more than {MOST_BYTES / 2**20:.0f} MiB in the columns to be read.")
     table = pa.Table.from_batches(held) if held else schema.empty_table()
+    table.validate(full=True)  # texts that are not UTF-8, offsets that lead nowhere
     return table.replace_schema_metadata(schema.metadata)
 
 

@@ -97,7 +97,7 @@ def _usual(columns: Sequence[str], names: Sequence[str], taken: str | None) -> s
 
 def _read_csv(file: Path) -> Table:
     text, odd = decode(file.read_bytes(), file)
-    first = text.split("\n", 1)[0]
+    first = io.StringIO(text, newline="").readline().rstrip("\r\n")
     delimiter = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
     return _columns(_rows(text, file, delimiter), file, odd)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lrtl_utils import claims, grids, metrics, models, notebooks, parquet, runs, tasks
-from lrtl_utils.batches import decode_image
+from lrtl_utils.batches import decode_image, encode_images
 from lrtl_utils.config import ROOT, InputError, RunConfig, read_text
 
 
@@ -207,9 +207,7 @@ def bomb_of_pixels(width, height):
 
 @pytest.mark.parametrize("side", [8_000, 13_000, 60_000])
 def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(side):
-    from lrtl_utils.batches import _decode
-
-    refused(lambda: _decode(bomb_of_pixels(side, side), 7, 32), "Image 7 cannot be decoded", "pixels")
+    refused(lambda: encode_images([bomb_of_pixels(side, side)], [0], 32), "Image 0 cannot be decoded", "pixels")
 
 
 def test_images_that_other_programs_would_read_are_of_no_known_format():
