@@ -19,13 +19,14 @@ from lrtl_utils.plots import COLOURS, MARKS
 from lrtl_utils.summaries import COSTS, by_panel
 
 DASHES = ("-", "--", ":", "-.")
+SURE = 0.95
 
 
 def single(table: pd.DataFrame, draw: Callable[..., Axes], **options: Any) -> Figure | None:
     """`draw(table, ax, **options)` in a figure of its own; None where the table is empty."""
     if table.empty:
         return None
-    figure, ax = plt.subplots(figsize=(6.4, 3.6))
+    figure, ax = plt.subplots(figsize=(7.2, 3.6))
     draw(table, ax, **options)
     return figure
 
@@ -55,17 +56,20 @@ def score_vs_data(summary: pd.DataFrame, ax: Axes) -> Axes:
 
     Where a line has four sizes or more, the law fitted to it goes on, thin, to the whole train split.
     """
+    goes_on = False
     for points, look in _lines(summary):
         ax.plot(points["labels"], points["score"], **look)
         ax.fill_between(points["labels"], points["low"], points["high"], color=look["color"], alpha=0.15)
         if len(points) >= curves.LEAST_SIZES:
+            goes_on = True
             sizes = np.geomspace(points["labels"].max(), points["full"].iloc[0])
             ax.plot(
                 sizes, curves.fit(points["labels"], points["score"]).score(sizes), color=look["color"], linewidth=0.8
             )
-    share = summary.drop_duplicates("labels").sort_values("labels")
+    full = summary["full"].iloc[0]
+    sizes = sorted({*summary["labels"], full} if goes_on else set(summary["labels"]))
     ax.set_xscale("log")
-    ax.set_xticks(share["labels"], [f"{n}\n{s:.3g}" for n, s in zip(share["labels"], share["share"], strict=True)])
+    ax.set_xticks(sizes, [f"{size}\n{float(f'{100 * size / full:.2g}'):g} %" for size in sizes])
     ax.minorticks_off()
     ax.set(xlabel="labelled examples (below: share of the train split)", ylabel=f"test {summary['score_name'].iloc[0]}")
     return ax
@@ -80,12 +84,11 @@ def labels_needed(needs: pd.DataFrame, ax: Axes) -> Axes:
         fill = "none" if row.doubts else look["color"]
         ax.scatter(row.labels, at, marker=look["marker"], facecolors=fill, edgecolors=look["color"], zorder=3)
     ax.axvline(needs["full"].iloc[0], color="black", linestyle=":", linewidth=1)
-    ax.set_yticks(range(len(needs)), needs["line"])
-    ax.invert_yaxis()
+    ax.set_yticks(range(len(needs)), needs["variant"])
+    ax.set_ylim(len(needs) - 0.5, -0.5)
     ax.set_xscale("log")
-    smallest, full = min(needs["sizes"])[0], needs["full"].iloc[0]
-    ticks = [size for size in (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000) if smallest <= size < 0.7 * full]
-    ax.set_xticks([*ticks, full], [str(size) for size in (*ticks, full)])
+    ax.set_xlim(10 ** np.floor(np.log10(ax.get_xlim()[0])), None)  # a tick at least
+    ax.xaxis.set_major_formatter("{x:.0f}")
     ax.minorticks_off()
     ax.set(xlabel="labelled examples needed (dotted: full data)")
     return ax
@@ -94,14 +97,14 @@ def labels_needed(needs: pd.DataFrame, ax: Axes) -> Axes:
 def score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str = "device_seconds", name: str | None = None) -> Axes:
     """Test score against cost, a line a method through its numbers of labels; rings mark the Pareto front.
 
-    Beside a ring, how many per cent of bootstrap draws keep the point on the front.
+    Beside a ring, how many bootstrap draws keep the point on the front, where fewer than 95 % do.
     """
     for points, look in _lines(front):
         ax.plot(points[cost], points["score"], **look | {"linewidth": 1})
         ax.vlines(points[cost], points["low"], points["high"], color=look["color"])
     ringed = front[front["on_front"]]
     ax.scatter(ringed[cost], ringed["score"], s=110, facecolors="none", edgecolors="black", label="Pareto front")
-    for point in ringed.itertuples():
+    for point in ringed[ringed["front_share"] < SURE].itertuples():
         at = (getattr(point, cost), point.score)
         ax.annotate(f"{point.front_share:.0%}", at, xytext=(6, -12), textcoords="offset points", fontsize="x-small")
     ax.set_xscale("log")
@@ -119,8 +122,10 @@ def differences(table: pd.DataFrame, ax: Axes) -> Axes:
         fill = look["color"] if row["verdict"] in ("better", "worse") else "none"
         ax.scatter(100 * row["mean"], at, marker=look["marker"], facecolors=fill, edgecolors=look["color"], zorder=3)
     ax.axvline(0, color="black", linewidth=1)
-    ax.set_yticks(range(len(table)), table["line"] + ", " + table["labels"].astype(str), fontsize="x-small")
-    ax.invert_yaxis()
+    sizes = table["labels"].astype(str)
+    named = sizes.where(table["line"].duplicated(), table["variant"] + ", " + sizes)
+    ax.set_yticks(range(len(table)), named, fontsize="x-small")
+    ax.set_ylim(len(table) - 0.5, -0.5)
     ax.set(xlabel="points of score over the baseline (hollow: tie, or too few seeds)")
     return ax
 
@@ -136,7 +141,7 @@ def aggregate(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.set_xticks(sizes, [str(size) for size in sizes])
     ax.minorticks_off()
     ax.set(xlabel="labelled examples", ylabel="normalised score (interquartile mean)")
-    ax.legend(fontsize="x-small")
+    ax.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 

@@ -31,10 +31,11 @@ def which(frame: pd.DataFrame) -> Finding:
 def how_much(frame: pd.DataFrame) -> Finding:
     """How many labels the best line of each panel needs for 95 % of its score at full data."""
     table = summaries.needs(frame)
-    doubtful = sum(map(bool, table["doubts"]))
-    headline = " ".join(sentences.labels_needed(table))
-    if len(table) and doubtful:
-        headline = f"The data can say it for {len(table) - doubtful} of {len(table)} curves. {headline}"
+    best = table.sort_values("score", ascending=False, kind="stable").drop_duplicates("panel").sort_index()
+    headline = sentences.NOTHING
+    if len(table):
+        each = [f"{row.panel}: {_needed(row)}" for row in best.itertuples()]
+        headline = f"Labels for 95 % of the score at full data, by the curve of the best line. {'; '.join(each)}."
     return Finding("How much data do I need?", headline, table)
 
 
@@ -81,6 +82,11 @@ def _at_most_labels(best: pd.DataFrame) -> pd.DataFrame:
 
 def _tied(lines: list[str]) -> str:
     return f"; tied: {', '.join(lines)}" if lines else ""
+
+
+def _needed(row: pd.Series) -> str:
+    between = "" if pd.isna(row.low) else f", {row.low:.0f} to {row.high:.0f}"
+    return f"about {row.labels:.0f} ({row.line}{between}{'; a guess' if row.doubts else ''})"
 
 
 def _costs(row: pd.Series, means: pd.DataFrame) -> dict[str, object]:

@@ -145,7 +145,9 @@ def refresh(path: Path) -> None:
 
     notebook = nbformat.read(path, as_version=4)
     with _private_jupyter() as folder:
-        options = {"kernel_name": "python3", "record_timing": False, "resources": {"metadata": {"path": str(FOLDER)}}}
+        place = {"metadata": {"path": str(FOLDER)}}
+        # When the kernel flushes is chance; without times, and with what it printed as one piece, nothing else is.
+        options = {"record_timing": False, "coalesce_streams": True, "kernel_name": "python3", "resources": place}
         try:
             NotebookClient(notebook, config=_local_sockets(folder), **options).execute()
         except CellExecutionError as error:

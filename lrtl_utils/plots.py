@@ -1,5 +1,6 @@
 """Pictures of one run: its data and an `ax` in, the `ax` out. A method has the same colour and mark in all figures."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +15,10 @@ from lrtl_utils.methods import METHODS
 from lrtl_utils.runs import results_folder
 from lrtl_utils.summaries import folders
 
-_PALETTE = sns.color_palette("colorblind", len(METHODS))
-COLOURS = dict(zip(METHODS, _PALETTE, strict=True))
-MARKS = dict(zip(METHODS, "XvosD^P*<"[: len(METHODS)], strict=True))
+_SAFE = sns.color_palette("colorblind")
+_PALETTE = [*_SAFE[:6], _SAFE[9], _SAFE[7], (0.0, 0.0, 0.0)]  # without the two that are faint on white and in grey
+COLOURS = dict(zip(METHODS, itertools.cycle(_PALETTE), strict=False))
+MARKS = dict(zip(METHODS, itertools.cycle("XvosD^P*<"), strict=False))
 
 
 def style() -> None:

@@ -233,9 +233,10 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
             sure = min(map(len, sized)) >= stats.LEAST_SEEDS
             draws = np.stack([_draws(each) for each in sized], axis=1) if sure else None
             if found := curves.need(sizes, means, draws, full):
-                about = {"panel": panel, "line": line, "sizes": sizes, "score": means[-1], "full": full}
+                about = {"panel": panel, "line": line, "variant": group["variant"].iloc[0], "sizes": sizes}
+                about |= {"score": means[-1], "full": full}
                 rows.append(about | found._asdict())
-    columns = ["panel", "line", "sizes", "score", "full", *curves.Need._fields]
+    columns = ["panel", "line", "variant", "sizes", "score", "full", *curves.Need._fields]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -26,3 +26,13 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LRTL_MIRROR", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records of two data sets, six methods, four sizes and three seeds, with outcomes that were chosen, not run."""
+    from synthetic import write_study
+
+    folder = tmp_path_factory.mktemp("study")
+    write_study(folder)
+    return folder

@@ -1,0 +1,169 @@
+"""Figures and the sentences beside them, from records whose outcomes were chosen."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import PathCollection
+from synthetic import outcomes, write_run
+
+from lrtl_utils import effects, figures, findings, plots, sentences, summaries
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def frame(study):
+    return summaries.read(study)
+
+
+def axes(figure):
+    return {ax.get_title(): ax for ax in figure.axes if ax.has_data()}
+
+
+def test_a_panel_a_data_set_and_the_same_look_for_a_method_in_each(frame):
+    drawn = axes(figures.panels(summaries.summarise(frame), figures.score_vs_data))
+    assert list(drawn) == ["conll2003 · minilm_crf", "sst2 · minilm"]
+    for ax in drawn.values():
+        lines = {line.get_label(): line for line in ax.get_lines() if line.get_label() in plots.COLOURS}
+        assert lines["full"].get_color() == plots.COLOURS["full"]
+        assert lines["full"].get_marker() == plots.MARKS["full"]
+        assert ax.get_xlabel().startswith("labelled examples")
+    assert drawn["conll2003 · minilm_crf"].get_ylabel() == "test entity F1"
+
+
+def test_a_curve_of_four_sizes_goes_on_to_full_data_and_one_of_three_does_not(frame):
+    for rows, farthest in ((frame, 67349), (frame[frame["labels"] < 1000], 316)):
+        ax = axes(figures.panels(summaries.summarise(rows), figures.score_vs_data))["sst2 · minilm"]
+        assert max(max(line.get_xdata()) for line in ax.get_lines()) == pytest.approx(farthest)
+
+
+def test_rings_are_the_front_and_unsure_ones_say_their_share(frame):
+    front = summaries.front(frame, "flops")
+    part = front[front["panel"] == "sst2 · minilm"]
+    ax = axes(figures.panels(part, figures.score_vs_cost, cost="flops"))["sst2 · minilm"]
+    (rings,) = (c for c in ax.collections if c.get_label() == "Pareto front")
+    assert len(rings.get_offsets()) == part["on_front"].sum()
+    unsure = part[part["on_front"] & (part["front_share"] < 0.95)]
+    assert sorted(text.get_text() for text in ax.texts) == sorted(f"{share:.0%}" for share in unsure["front_share"])
+
+
+def test_ties_are_hollow(frame):
+    table = summaries.differences(frame)
+    table.loc[0, "verdict"] = "tie"
+    marks = figures.differences(table[:2], plt.subplots()[1]).collections
+    filled = [len(mark.get_facecolor()) > 0 for mark in marks if isinstance(mark, PathCollection)]
+    assert sorted(filled) == [False, True]
+
+
+def test_every_figure_of_a_study_is_drawn_the_same_twice(frame, tmp_path):
+    drawings = {
+        "needs": (figures.panels, summaries.needs(frame), figures.labels_needed),
+        "differences": (figures.panels, summaries.differences(frame), figures.differences),
+        "aggregate": (figures.single, summaries.aggregate(frame), figures.aggregate),
+    }
+    for name, (make, table, draw) in drawings.items():
+        for folder in ("a", "b"):
+            plots.save(make(table, draw), tmp_path / folder, name)
+        a, b = ((tmp_path / folder / "figures" / f"{name}.png").read_bytes() for folder in ("a", "b"))
+        assert a == b, name
+
+
+def test_without_records_there_is_no_figure_and_every_sentence_says_so(tmp_path):
+    frame = summaries.read(tmp_path)
+    settings, knobs = effects.trials(frame)
+    assert figures.panels(summaries.summarise(frame), figures.score_vs_data) is None
+    assert figures.single(summaries.aggregate(frame), figures.aggregate) is None
+    assert figures.main_effects(effects.main_effects(settings, knobs)) is None
+    told = [
+        sentences.score_vs_data(summaries.summarise(frame)),
+        sentences.labels_needed(summaries.needs(frame)),
+        sentences.score_vs_cost(summaries.front(frame, "flops"), "flops"),
+        sentences.differences(summaries.differences(frame), "conventional"),
+        sentences.aggregate(summaries.aggregate(frame)),
+        sentences.main_effects(effects.main_effects(settings, knobs), whole=False),
+        sentences.interaction(settings, effects.interactions(settings, knobs)),
+        sentences.expected_best(effects.budget(settings)),
+        sentences.searches(effects.searches(tmp_path)),
+        sentences.warmups(effects.warmups(frame)),
+    ]
+    assert all(len(lines) == 1 and lines[0].endswith(".") for lines in told)
+    for answer in findings.ANSWERS:
+        assert answer(frame).headline == sentences.NOTHING
+        assert answer(frame).table.empty
+
+
+def test_sentences_come_from_the_numbers(frame):
+    summary = summaries.summarise(frame)
+    (_, data) = sentences.score_vs_data(summary)
+    top = summary[(summary["dataset"] == "sst2") & (summary["labels"] == 1000)].nlargest(1, "score").iloc[0]
+    assert data.startswith("sst2 · minilm: with 32 labels progressive is highest")
+    assert f"with 1000 labels {top['line']} at {top['score']:.3f}" in data
+
+    (_, cost) = sentences.score_vs_cost(summaries.front(frame, "flops"), "flops")
+    assert "costs 4.5 times the FLOPs of from_scratch" in cost  # 1 + 10 · 0.8 against 1 + 10 · 0.1
+
+    needs = summaries.needs(frame)
+    (_, needed) = sentences.labels_needed(needs)
+    row = needs[(needs["panel"] == "sst2 · minilm") & (needs["line"] == "progressive")].iloc[0]
+    assert f"progressive needs about {row['labels']:.0f} ({row['low']:.0f} to {row['high']:.0f}) of 67349" in needed
+    assert "not to be relied on: " in needed
+
+    (_, against) = sentences.differences(summaries.differences(frame), "conventional")
+    assert "better: full (32, 100, 316, 1000 labels)" in against
+    assert "worse: from_scratch (32, 100, 316, 1000 labels), tfidf" in against
+
+    assert sentences.aggregate(summaries.aggregate(frame))[0].startswith(
+        "32 labels, 2 data sets: progressive is highest"
+    )
+
+
+def test_the_four_answers(frame):
+    which, how_much, cost, real = (answer(frame) for answer in findings.ANSWERS)
+    assert "progressive is best or ties with the best on 2 of 2" in which.headline
+    assert set(which.table["labels"]) == {1000}
+    assert "sst2 · minilm: about " in how_much.headline
+    assert how_much.headline.count("a guess") == 2
+    assert "sst2 · minilm: " in cost.headline
+    assert (cost.table["cheapest_flops"] <= cost.table["best_flops"]).all()
+    counts = summaries.differences(frame)["verdict"].value_counts()
+    assert f"{counts['better']} better, {counts['worse']} worse" in real.headline
+    assert "?" in which.question
+
+
+def test_without_the_baseline_the_best_is_compared_with_all_others(frame):
+    found = findings.real(frame[frame["method"] != "conventional"])
+    ahead = sum(not tie for tie in found.table["tie"])
+    assert f"in {ahead} of 8 comparisons" in found.headline
+
+
+def test_a_cheaper_method_that_ties_is_found(tmp_path):
+    for seed in range(3):
+        right = outcomes(0.8, 100, seed)
+        near = right.copy()
+        near[:: len(near) // 2] ^= True
+        for method, hits, flops in (("full", right, 1000), ("linear_probe", near, 10)):
+            knobs = {"dataset": "sst2", "model": "minilm", "train_size": 100, "seed": seed}
+            write_run(tmp_path, hits, flops=flops, method=method, **knobs)
+    found = findings.cost(summaries.read(tmp_path))
+    assert list(found.table["cheapest"]) == ["linear_probe"]
+    assert "linear_probe" in found.headline
+
+
+def test_the_warm_up_trap_and_the_search_in_words():
+    table = pd.DataFrame({"steps": [15, 50], "asked": [500, 500], "used": [1, 5], "runs": [6, 6]})
+    (told,) = sentences.warmups(table)
+    assert told.startswith("12 of 12 runs have fewer steps (15 to 50) than the warm-up asked for (500)")
+    assert sentences.warmups(table.assign(asked=5)) == ["No warm-up asked for is longer than its run."]
+    searches = pd.DataFrame(
+        {"sampler": ["TPE"] * 2, "seed": [0, 1], "trials": [8, 10], "device_seconds": 1, "seconds_share": [0.1, 0.2]}
+    )
+    assert sentences.searches(searches) == [
+        "TPE: 9.0 trials, 15% of the whole grid's device seconds (10% to 20% over 2 seeds)."
+    ]
+    ax = figures.searches(searches, plt.subplots()[1])
+    assert np.allclose(ax.collections[0].get_offsets()[:, 0], [10, 20])

@@ -1,0 +1,174 @@
+"""What tables say of records, against records whose outcomes were chosen."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import TESTED, outcomes, write_run, write_study
+
+from lrtl_utils import runs, stats, summaries
+from lrtl_utils.answers import outcomes as outcomes_of
+
+SST2 = {"dataset": "sst2", "model": "minilm", "train_size": 32}
+
+
+@pytest.fixture(scope="module")
+def frame(study):
+    return summaries.read(study)
+
+
+def test_a_summary_holds_the_means_and_intervals_of_its_runs(frame):
+    summary = summaries.summarise(frame).set_index(["dataset", "line", "labels"])
+    assert len(summary) == (6 + 5) * 4
+    runs_of = frame[(frame["dataset"] == "conll2003") & (frame["line"] == "full") & (frame["labels"] == 316)]
+    row = summary.loc["conll2003", "full", 316]
+    assert row["score"] == pytest.approx(runs_of["score"].mean())
+    assert (row["low"], row["high"]) == stats.interval(*outcomes_of(list(runs_of["record"])))
+    assert row["low"] < row["score"] < row["high"]
+    assert (row["seeds"], row["score_name"], row["full"]) == (3, "entity F1", 14041)
+    assert row["device_seconds"] == pytest.approx(runs_of["device_seconds"].mean())
+
+
+def test_under_three_seeds_there_is_no_interval(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path, outcomes(0.5, 32, seed), method="full", seed=seed, **SST2)
+    (row,) = summaries.summarise(runs.load(tmp_path)).to_dict("records")
+    assert np.isnan(row["low"])
+    assert row["seeds"] == 2
+
+
+def test_settings_make_lines_and_a_single_tuned_one_has_the_same_name_everywhere(tmp_path):
+    for rate in (None, 1e-3):
+        write_run(tmp_path, outcomes(0.5, 32, 0), method="full", learning_rate=rate, **SST2)
+    for without in (None, "decay", "soften"):
+        write_run(tmp_path, outcomes(0.5, 32, 0), method="progressive", without=without, **SST2)
+    frame = summaries.reported(runs.load(tmp_path))
+    assert sorted(zip(frame["line"], frame["variant"], strict=True)) == [
+        ("full", "full"),
+        ("full, learning_rate=0.001", "full (tuned)"),
+        ("progressive", "progressive"),
+        ("progressive, without=decay", "progressive, without=decay"),
+        ("progressive, without=soften", "progressive, without=soften"),
+    ]
+
+
+def test_a_default_that_follows_the_number_of_labels_is_one_line(tmp_path):
+    for labels in (32, 100, 1000):
+        write_run(tmp_path, outcomes(0.5, labels, 0), method="progressive", **SST2 | {"train_size": labels})
+    frame = runs.load(tmp_path)
+    assert frame["epochs"].nunique() > 1
+    assert frame["validation_share"].nunique() > 1
+    assert set(summaries.reported(frame)["line"]) == {"progressive"}
+
+
+def test_a_default_that_changed_between_two_runs_of_one_size_makes_two_lines(tmp_path):
+    path = write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **SST2)
+    frame = runs.load(tmp_path)
+    older = runs.read(path)
+    older["config"]["epochs"] = 7  # as the code of then had it
+    other = frame.assign(record=[older], epochs=7, run_id="older", seed=1)
+    lines = summaries.reported(pd.concat([frame, other], ignore_index=True))["line"]
+    assert sorted(lines) == ["full, epochs=3", "full, epochs=7"]
+
+
+def test_runs_on_a_part_of_the_test_split_do_not_count_beside_whole_ones(tmp_path):
+    write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **SST2)
+    write_run(tmp_path, outcomes(0.5, 32, 0)[:10], method="conventional", test_limit=10, **SST2)
+    assert list(summaries.read(tmp_path)["method"]) == ["full"]
+
+
+def test_of_further_folders_what_the_first_has_settings_of_is_read(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    write_run(first, outcomes(0.5, 32, 0), method="full", **SST2)
+    write_run(second, outcomes(0.5, 100, 0), method="full", **SST2 | {"train_size": 100})
+    write_run(second, outcomes(0.5, 32, 0), method="conventional", **SST2)
+    write_run(second, outcomes(0.5, 32, 0), method="full", learning_rate=1e-3, **SST2)
+    shutil.copytree(first, second, dirs_exist_ok=True)  # the same run there too
+    frame = summaries.read([first, second])
+    assert sorted(zip(frame["line"], frame["labels"], strict=True)) == [("full", 32), ("full", 100)]
+    assert summaries.read([tmp_path / "nothing", second]).empty
+
+
+def test_an_unreadable_record_is_passed_over_with_a_warning(tmp_path):
+    path = write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **SST2)
+    path.write_text(path.read_text()[:-40])
+    with pytest.warns(UserWarning, match="not a readable record"):
+        assert summaries.read(tmp_path).empty
+
+
+def test_a_method_without_a_model_joins_every_panel_of_its_data(frame):
+    parts = dict(summaries.by_panel(frame))
+    assert list(parts) == ["conll2003 · minilm_crf", "sst2 · minilm"]
+    assert "tfidf" in set(parts["sst2 · minilm"]["method"])
+
+
+def test_differences_are_paired_over_shared_seeds_and_called_what_they_are(frame):
+    table = summaries.differences(frame).set_index(["panel", "labels", "line"])
+    assert len(table) == (5 + 4) * 4
+    row = table.loc["sst2 · minilm", 100, "full"]
+    scores = frame[(frame["dataset"] == "sst2") & (frame["labels"] == 100)].groupby("method")["score"]
+    assert row["mean"] == pytest.approx(scores.mean()["full"] - scores.mean()["conventional"])
+    assert (row["verdict"], row["seeds"]) == ("better", 3)
+    assert table.loc["sst2 · minilm", 100, "from_scratch"]["verdict"] == "worse"
+    assert table["p"].isna().all()
+    narrow = row["high"] - row["low"]
+    summary = summaries.summarise(frame).set_index(["dataset", "line", "labels"]).loc["sst2", "full", 100]
+    assert narrow < 0.7 * (summary["high"] - summary["low"])  # what the pairs share drops out
+
+
+def test_six_seeds_are_tested_and_corrected_over_data_sets(tmp_path):
+    write_study(tmp_path, datasets=("sst2", "imdb", "ag_news"), sizes=(100,), seeds=6, names=("full", "conventional"))
+    table = summaries.differences(summaries.read(tmp_path))
+    assert table["p"].tolist() == [2 / 64] * 3  # all six seeds agree, everywhere
+    assert table["p_holm"].tolist() == pytest.approx([3 * 2 / 64] * 3)
+
+
+def test_the_best_line_and_what_ties_with_it(tmp_path):
+    for seed in range(3):
+        right = outcomes(0.8, 100, seed)
+        near = right.copy()
+        near[:: TESTED // 2] ^= True
+        for method, hits in (("full", right), ("lora", near), ("conventional", outcomes(0.1, 100, seed))):
+            write_run(tmp_path, hits, method=method, seed=seed, **SST2)
+    write_run(tmp_path, outcomes(0.7, 100, 0), method="bitfit", seed=0, **SST2)
+    (row,) = summaries.best(summaries.read(tmp_path)).to_dict("records")
+    assert (row["line"], row["tie"], row["open"]) in [("full", ["lora"], ["bitfit"]), ("lora", ["full"], ["bitfit"])]
+
+
+def test_aggregate_is_the_interquartile_mean_of_normalised_scores(frame):
+    table = summaries.aggregate(frame).set_index(["labels", "variant"])
+    scores = frame[frame["labels"] == 100].groupby(["dataset", "method"])["score"].mean().unstack()
+    floor, top = scores["from_scratch"], scores.max(axis=1)
+    each = frame[(frame["labels"] == 100) & (frame["method"] == "full")]
+    normalised = (each["score"] - each["dataset"].map(floor)) / each["dataset"].map(top - floor)
+    assert table.loc[100, "full"]["iqm"] == pytest.approx(normalised.sort_values().iloc[1:-1].mean())  # of six
+    assert table.loc[100, "tfidf"]["panels"] == 1
+    assert summaries.aggregate(frame[frame["method"] != "from_scratch"]).empty
+
+
+def test_front_has_the_share_of_draws_and_only_runs_with_that_cost(frame, tmp_path):
+    table = summaries.front(frame, "flops")
+    assert table["front_share"].between(0, 1).all()
+    cheapest = table.loc[table.groupby("panel")["flops"].idxmin()]
+    assert (cheapest["front_share"] == 1).all()
+    assert table.groupby("on_front")["front_share"].mean().is_monotonic_increasing
+    assert summaries.front(frame, "energy_wh").empty
+    write_run(tmp_path, outcomes(0.5, 32, 0), energy=0.2, method="full", **SST2)
+    assert list(summaries.front(summaries.read(tmp_path), "energy_wh")["front_share"]) == [1]
+
+
+def test_needs_tell_labels_with_interval_and_doubts(frame):
+    table = summaries.needs(frame).set_index(["panel", "line"])
+    row = table.loc["conll2003 · minilm_crf", "full"]
+    assert row["low"] < row["labels"] < row["high"] <= row["full"] == 14041
+    assert row["sizes"] == (32, 100, 316, 1000)
+    assert row["doubts"][-1] == "full data are 14 times the largest size measured"
+
+
+def test_nothing_gives_tables_without_rows(tmp_path):
+    frame = summaries.read(tmp_path)
+    tables = [summaries.front(frame, "flops")]
+    tables += [make(frame) for make in (summaries.summarise, summaries.differences, summaries.best)]
+    tables += [make(frame) for make in (summaries.aggregate, summaries.needs)]
+    assert all(table.empty and len(table.columns) for table in tables)

@@ -1,0 +1,82 @@
+"""The summary notebooks as a user makes them: by one command, over any folder of records, the same bytes each time."""
+
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from synthetic import write_study
+
+from lrtl_utils.config import ROOT
+from lrtl_utils.notebooks import parameters_of, summary_notebooks
+
+NAMES = [path.name for path in summary_notebooks()]
+
+
+def call(*words):
+    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def outputs(path):
+    return [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
+
+
+@pytest.fixture(scope="module")
+def anew(tmp_path_factory):
+    """Copies of the notebooks over a small folder of records, executed in place twice, with the bytes of each time."""
+    folder = tmp_path_factory.mktemp("anew")
+    write_study(folder / "results", datasets=("sst2",), sizes=(32, 100), names=("from_scratch", "full", "conventional"))
+    (folder / "notebooks").mkdir()
+    for path in summary_notebooks():
+        notebook = nbformat.read(path, as_version=4)
+        (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+        cell.source = cell.source.replace("results = ", f"results = {str(folder / 'results')!r} or ")
+        nbformat.write(notebook, folder / "notebooks" / path.name)
+    made = []
+    for _ in range(2):
+        done = call("figures", folder / "notebooks")
+        assert done.returncode == 0, done.stderr
+        files = [*folder.glob("notebooks/*.ipynb"), *folder.glob("results/figures/*.png")]
+        made.append({path.name: path.read_bytes() for path in files})
+    return folder, made
+
+
+def test_the_same_records_give_the_same_bytes(anew):
+    _, (first, second) = anew
+    assert set(first) > {*NAMES, "accuracy_vs_data.png", "accuracy_vs_flops.png", "differences.png", "aggregate.png"}
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_figure_has_its_sentence_and_nothing_went_wrong(anew, name):
+    folder, _ = anew
+    notebook = nbformat.read(folder / "notebooks" / name, as_version=4)
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+    said = outputs(folder / "notebooks" / name)
+    assert not [output for output in said if output.output_type == "error" or output.get("name") == "stderr"]
+    pictures = sum("image/png" in output.get("data", {}) for output in said)
+    lines = "".join(output.get("text", "") for output in said).splitlines()
+    assert len(lines) > pictures
+    assert str(folder) not in "\n".join(lines)
+
+
+def test_an_empty_folder_is_said_in_one_sentence_and_leaves_whole_notebooks(tmp_path):
+    done = call("summary", "--results", tmp_path)
+    assert done.returncode == 1
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .endswith("has no completed record to draw; `make demo` shows how they are made.")
+    )
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in sorted(tmp_path.glob("executed/*"))] == NAMES
+    for path in tmp_path.glob("executed/*"):
+        assert not [output for output in outputs(path) if output.output_type == "error"]
+
+
+@pytest.mark.parametrize("path", summary_notebooks(), ids=lambda path: path.stem)
+def test_committed_ones_read_committed_results(path):
+    results = parameters_of(path)["results"]
+    folders = [results] if isinstance(results, str) else results
+    assert all((ROOT / folder / "runs").is_dir() for folder in folders)
