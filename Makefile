@@ -53,12 +53,12 @@ BENCH_GRID := notebooks/grids/$(if $(wildcard $(LRTL_MIRROR)/datasets),bench,ben
 bench: .venv/installed ## Every method against tuned conventional fine-tuning (hours; resumes), as one table
 	$(RUN) bench $(BENCH_GRID).yaml --tuning $(BENCH_GRID)_tuning.yaml --results $(BENCH)
 
-ADVISORIES := https://pypi.org/pypi/pip/json  # one such page a package; pip-audit reads them
+ADVISORIES := https://pypi.org/pypi/pip/25.0/json  # pip-audit reads such a page of each release
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 audit: .venv/installed ## Look up what is installed among the known vulnerabilities (needs pypi.org)
 	@$(BIN)/python -c "import sys, urllib.request as web; web.urlopen(sys.argv[1], timeout=10)" $(ADVISORIES) 2>/dev/null \
-		|| { echo "Nothing was looked up: pypi.org and its list of vulnerabilities cannot be reached from here." >&2; exit 1; }
+		|| { echo "Nothing was looked up: pypi.org and its list of vulnerabilities cannot be read from here." >&2; exit 1; }
 	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/pip install --quiet pip-audit; }
 	.venv/audit/bin/pip-audit --skip-editable --path $(SITE)
 
