@@ -22,7 +22,7 @@ def which(frame: pd.DataFrame) -> Finding:
     headline = sentences.NOTHING
     if len(table):
         counts = pd.Series([line for row in table.itertuples() for line in [row.line, *row.tie]]).value_counts()
-        each = [f"{row.panel}: {row.line} ({row.score:.3f}{_tied(row.tie)})" for row in table.itertuples()]
+        each = [f"{row.panel}: {row.line} ({row.score:.3f}{_others(row)})" for row in table.itertuples()]
         first = f"{counts.index[0]} is best or ties with the best on {counts.iloc[0]} of {len(table)}"
         headline = f"With the most labels of each data set and model, {first}: {'; '.join(each)}."
     return Finding("Which model and which method is best?", headline, table)
@@ -80,8 +80,9 @@ def _at_most_labels(best: pd.DataFrame) -> pd.DataFrame:
     return best.sort_values("labels", kind="stable").drop_duplicates("panel", keep="last").sort_index()
 
 
-def _tied(lines: list[str]) -> str:
-    return f"; tied: {', '.join(lines)}" if lines else ""
+def _others(row: pd.Series) -> str:
+    told = (("tied", row.tie), ("too few seeds to compare", row.open))
+    return "".join(f"; {words}: {', '.join(lines)}" for words, lines in told if lines)
 
 
 def _needed(row: pd.Series) -> str:

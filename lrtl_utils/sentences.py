@@ -55,15 +55,23 @@ def score_vs_cost(front: pd.DataFrame, cost: str, name: str | None = None) -> li
 def _score_vs_cost(title: str, part: pd.DataFrame, cost: str, name: str) -> str:
     top = part.nlargest(1, "score").iloc[0]
     cheap = part[part["labels"] == top["labels"]].nsmallest(1, cost).iloc[0]
-    on_front = part[part["on_front"]]
-    sure = (on_front["front_share"] >= 0.95).sum()
-    front = f"{len(on_front)} of {len(part)} points are on the Pareto front, {sure} of them in 95 % of draws or more."
+    front = _front(part)
+    apart = "" if cost == "flops" or top["device"] == cheap["device"] else "; the two ran on different machines"
     if cheap["line"] == top["line"]:
-        return f"{title}: {top['line']} is both highest, at {top['score']:.3f}, and cheapest of its data size; {front}"
+        return f"{title}: {top['line']} is both highest, at {top['score']:.3f}, and cheapest of its data size; {front}."
     return (
         f"{title}: the highest score, {top['score']:.3f} by {top['line']} with {top['labels']} labels, costs "
-        f"{times(top[cost], cheap[cost])} the {name} of {cheap['line']}, which reaches {cheap['score']:.3f}; {front}"
+        f"{times(top[cost], cheap[cost])} the {name} of {cheap['line']}, which reaches {cheap['score']:.3f}; "
+        f"{front}{apart}."
     )
+
+
+def _front(part: pd.DataFrame) -> str:
+    on_front = part[part["on_front"]]
+    drawn = on_front["front_share"].dropna()
+    sure = f"{(drawn >= 0.95).sum()} of them in 95 % of draws or more"
+    sure = sure if len(drawn) else "with too few seeds to say how surely"
+    return f"{len(on_front)} of {len(part)} points are on the Pareto front, {sure}"
 
 
 def times(ours: float, theirs: float) -> str:

@@ -118,17 +118,20 @@ def by_panel(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """A row for each data set, model, line and number of labels: mean score, its interval, other means, seeds.
 
-    `low` and `high` are NaN under three seeds; `full` is the size of the whole train split.
+    `low` and `high` are NaN under three seeds; `full` is the size of the whole train split, `device` the machine's
+    name, or those of several with a plus between.
     """
     rows = []
-    columns = [*KEYS, "variant", "share", "full", "score", "low", "high", "seeds", "score_name", *COSTS, *MEANS]
+    about = ["variant", "share", "full", "score", "low", "high", "seeds", "score_name", "device"]
+    columns = [*KEYS, *about, *COSTS, *MEANS]
     frame = reported(frame)
     for values, group in [] if frame.empty else frame.groupby(KEYS, sort=True):
         bounds = stats.interval(*outcomes(list(group["record"]))) or (np.nan, np.nan)
         row = dict(zip(KEYS, values, strict=True)) | {"low": bounds[0], "high": bounds[1], "seeds": len(group)}
         row |= {name: group[name].astype(float).mean() for name in ("share", "score", *COSTS, *MEANS)}
         row |= {name: group[name].iloc[0] for name in ("variant", "score_name")}
-        rows.append(row | {"full": group["record"].iloc[0]["data"]["available"]})
+        devices = " + ".join(sorted(set(group["run_device"])))
+        rows.append(row | {"full": group["record"].iloc[0]["data"]["available"], "device": devices})
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -203,7 +206,7 @@ def front(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
     """The summary's rows that have that cost, with `on_front`, and `front_share`: of bootstrap draws, within a panel.
 
     Seeds and test examples are drawn, the same for lines with as many seeds; costs are the means. A point with fewer
-    than three seeds stays where it is.
+    than three seeds stays where it is, and has no share.
     """
     frame = reported(frame)
     rows = []
@@ -214,6 +217,7 @@ def front(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
         draws = [_draws(groups.get_group(key)) for key in keys]
         if draws:
             share = stats.front_share(summary[cost].to_numpy(), np.stack(draws))
+            share = np.where(summary["seeds"] >= stats.LEAST_SEEDS, share, np.nan)
             on_front = stats.pareto_front(summary[cost], summary["score"])
             rows.append(summary.assign(panel=panel, on_front=on_front, front_share=share))
     return pd.concat(rows, ignore_index=True) if rows else summarise(frame[:0]).assign(panel="", on_front=False)

@@ -154,6 +154,17 @@ def test_a_cheaper_method_that_ties_is_found(tmp_path):
     assert "linear_probe" in found.headline
 
 
+def test_too_few_seeds_are_told_and_so_are_several_machines(frame):
+    few = frame[frame["seed"] == 0]
+    front = summaries.front(few, "gpu_hours")
+    assert all("too few seeds to say how surely" in told for told in sentences.score_vs_cost(front, "gpu_hours"))
+    assert "too few seeds to compare: " in findings.which(few).headline
+    moved = few.assign(run_device=few["run_device"].where(few["method"] != "progressive", "another"))
+    for cost, said in (("gpu_hours", True), ("flops", False)):
+        told = sentences.score_vs_cost(summaries.front(moved, cost), cost)
+        assert ("different machines" in told[0]) == said
+
+
 def test_the_warm_up_trap_and_the_search_in_words():
     table = pd.DataFrame({"steps": [15, 50], "asked": [500, 500], "used": [1, 5], "runs": [6, 6]})
     (told,) = sentences.warmups(table)
