@@ -222,6 +222,7 @@ def compare(
         bool, typer.Option("--drop-leaks", help="No train example is in the test split too.")
     ] = False,
     model: Annotated[list[str] | None, typer.Option(help="May be repeated; else all that are on this machine.")] = None,
+    parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, for every run.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Cells at a time; the cores are divided among them.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the data, tell the plan, and run nothing.")] = False,
 ) -> None:
@@ -229,13 +230,13 @@ def compare(
     from lrtl_utils import checkup, comparison, engines, grids, price, tasks
     from lrtl_utils import sweep as sweeps
 
-    columns = {"text_column": text_column, "label_column": label_column}
-    reading = read_config({"dataset": dataset, "drop_leaks": drop_leaks} | columns)
-    data = checkup.read(**tasks.reading(reading))
+    named = {"dataset": dataset, "text_column": text_column, "label_column": label_column, "drop_leaks": drop_leaks}
+    fixed = read_config(dict(_pair(text) for text in parameter or []) | named)
+    data = checkup.read(**tasks.reading(fixed))
     for line in [*checkup.page(data), "", "## What is run"]:
         _print_now(line)
     folder = results or Path("results") / f"compare-{data.name}"
-    cells = grids.plan(comparison.wishes(data, reading, model or comparison.models_at_hand(data.kind)))
+    cells = grids.plan(comparison.wishes(data, fixed, model or comparison.models_at_hand(data.kind)))
     priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
     kept, left_out = comparison.fit(priced, 60 * budget, workers)
     for line in [*comparison.lines(kept, left_out, len(data.train), 60 * budget, workers), how]:

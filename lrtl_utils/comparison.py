@@ -1,11 +1,12 @@
 """The four questions asked of one data set: a sweep of models, methods, sizes and seeds that fits a budget of time."""
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from lrtl_utils import checkup, grids, methods, notebooks, tasks
+from lrtl_utils import checkup, grids, methods, notebooks, stats
 from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.models import MODELS, find
 from lrtl_utils.price import Priced
@@ -15,7 +16,7 @@ from lrtl_utils.tasks import Data
 ASKED = ("tfidf", "linear_probe", "progressive", "full", "conventional")
 SEEDS = 5
 OVERHEAD_SECONDS = 5.0  # of a cell beside its clocked work and its prediction, as the records of the bench have it
-LEAST_LINES, LEAST_SIZES = 2, 2  # what is never left out: without them there is nothing to compare
+LEAST_LINES, LEAST_SIZES = 2, 2  # without them there is nothing to compare
 
 
 def models_at_hand(kind: str) -> list[str]:
@@ -23,14 +24,14 @@ def models_at_hand(kind: str) -> list[str]:
     return [name for name, row in MODELS.items() if kind in row.kinds and row.library != "ours" and _is_here(name)]
 
 
-def wishes(data: Data, reading: RunConfig, models: Sequence[str]) -> list[tuple[str, RunConfig]]:
+def wishes(data: Data, fixed: RunConfig, models: Sequence[str]) -> list[tuple[str, RunConfig]]:
     """Every cell worth a run, as `grids.plan` wants them: each method and model, each step of labels, five seeds.
 
-    `reading` holds the data set and how it is read.
+    `fixed` holds the data set, and what else is the same in all.
     """
-    notebook = grids.NOTEBOOK_OF[data.kind]
+    notebook, given = grids.NOTEBOOK_OF[data.kind], fixed.model_dump(exclude_unset=True)
     return [
-        (notebook, notebooks.read_parameters(notebook, tasks.reading(reading) | cell))
+        (notebook, notebooks.read_parameters(notebook, given | cell))
         for method in ASKED
         if data.kind in methods.METHODS[method].kinds
         for model in (models if methods.METHODS[method].needs_model else models[:1])
@@ -47,17 +48,16 @@ def seconds(priced: Sequence[Priced], workers: int) -> float:
 
 
 def fit(priced: Sequence[Priced], budget_seconds: float, workers: int) -> tuple[list[Priced], list[Priced]]:
-    """The cells that fit the budget, and those that were left out for it, in order.
+    """The cells that fit the budget, and those that do not, in the order in which they are wished for.
 
-    First go seeds 3 and 4; then the dearest line and size, one after the other, but for the two cheapest lines at their
-    two smallest sizes; then seeds 1 and 2. What is left then is run even if it does not fit.
+    First comes the least that can be compared, kept even if it does not fit: the two cheapest lines at their two
+    smallest sizes, with seed 0, then with 1, then with 2. Then every other line and size with those seeds, the cheapest
+    first; last all of them with seeds 3 and 4.
     """
-    kept, left_out = list(priced), []
-    for cut in _cuts(priced):
-        if seconds(kept, workers) <= budget_seconds:
-            break
-        left_out += [one for one in kept if cut(one)]
-        kept = [one for one in kept if not cut(one)]
+    kept, left_out = [], []
+    for unit in _units(priced):
+        fits = not kept or (not left_out and seconds([*kept, *unit], workers) <= budget_seconds)
+        (kept if fits else left_out).extend(unit)
     return kept, left_out
 
 
@@ -70,7 +70,7 @@ def lines(
     yield f"{len(kept)} cells, about {due / 60:.3g} of {budget_seconds / 60:.3g} minutes{fits}:"
     yield from _listed(kept, available)
     if left_out:
-        yield f"Left out until it fitted, {len(left_out)} cells; a larger --budget has them, and finds these done:"
+        yield f"Left out, {len(left_out)} cells, which the same command, or one with a larger --budget, goes on with:"
         yield from _listed(left_out, available)
 
 
@@ -110,9 +110,8 @@ def _listed(cells: Sequence[Priced], available: int) -> Iterator[str]:
         yield f"- {line}: {'; '.join(told)}"
 
 
-def _cuts(priced: Sequence[Priced]) -> Iterator[Callable[[Priced], bool]]:
-    """What may be left out, in order, as whether a cell is part of it."""
-    yield lambda one: one.cell.config.seed >= 3
+def _units(priced: Sequence[Priced]) -> Iterator[list[Priced]]:
+    """Cells that come together or not at all, in order."""
     by_line: Counter[str] = Counter()
     by_size: Counter[tuple[str, float]] = Counter()
     for one in priced:
@@ -120,11 +119,12 @@ def _cuts(priced: Sequence[Priced]) -> Iterator[Callable[[Priced], bool]]:
         by_size[_line(one), one.cell.config.data_fraction] += one.seconds
     cheapest = sorted(by_line, key=by_line.get)[:LEAST_LINES]
     smallest = sorted({fraction for _, fraction in by_size})[:LEAST_SIZES]
-    for line, fraction in sorted(by_size, key=by_size.get, reverse=True):
-        if not (line in cheapest and fraction in smallest):
-            yield partial(_is_of, line, fraction)
-    yield lambda one: one.cell.config.seed >= 1
 
+    def rank(one: Priced) -> tuple[Any, ...]:
+        line, fraction, seed = _line(one), one.cell.config.data_fraction, one.cell.config.seed
+        if line in cheapest and fraction in smallest and seed < stats.LEAST_SEEDS:
+            return 0, seed
+        return 1 + (seed >= stats.LEAST_SEEDS), by_size[line, fraction], line, fraction
 
-def _is_of(line: str, fraction: float, one: Priced) -> bool:
-    return (_line(one), one.cell.config.data_fraction) == (line, fraction)
+    for _, unit in itertools.groupby(sorted(priced, key=rank), key=rank):
+        yield list(unit)

@@ -1,35 +1,22 @@
 """`compare FOLDER`: one command from a user's file to the four answers, sized to a budget."""
 
-import csv
-import random
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from lrtl_utils import checkup, comparison, grids, notebooks, runs
-from lrtl_utils.config import ROOT, RunConfig, read_config
+from lrtl_utils import checkup, comparison, grids, notebooks
+from lrtl_utils.config import ROOT, read_config
 from lrtl_utils.price import Priced
-
-GOOD, BAD = (
-    ["moving", "brilliant", "funny", "tender", "gripping", "superb"],
-    ["dull", "tedious", "clumsy", "boring", "lifeless", "awful"],
-)
-FILLER = ["the", "a", "film", "story", "scene", "actor", "plot", "with", "from", "over", "many", "people", "again"]
 
 
 @pytest.fixture(scope="module")
 def reviews(tmp_path_factory):
     path = tmp_path_factory.mktemp("own") / "reviews.csv"
-    rng = random.Random(0)
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["text", "label"])
-        for i in range(90):
-            label, words = (("good", GOOD), ("bad", BAD))[i % 2]
-            writer.writerow([" ".join([*rng.choices(FILLER, k=5), rng.choice(words), str(i)]), label])
+    path.write_text(
+        "text,label\n" + "".join(f"a {w} film number {i},{w}\n" for i in range(45) for w in ("fine", "dull"))
+    )
     return path
 
 
@@ -56,25 +43,30 @@ def test_all_methods_sizes_and_seeds_are_wished_for(priced):
     assert comparison.models_at_hand("image") == ["efficientnet_lite0"]
 
 
-def test_what_fits_is_kept_and_the_rest_goes_in_the_order_that_is_told(priced):
+def test_cells_are_kept_in_the_order_that_is_told_as_far_as_the_budget_goes(priced):
     whole = comparison.seconds(priced, 1)
     assert whole == pytest.approx(sum(one.seconds + 1 + comparison.OVERHEAD_SECONDS for one in priced))
     assert len(kept_by(priced, whole)[0]) == 50
-    assert {seed for _, seed in kept_by(priced, 0.99 * whole)[1]} == {0, 1, 2}
-    assert len(kept_by(priced, 0.7 * whole)[0]) == 30
-    assert ("conventional", 0) in kept_by(priced, 0.55 * whole)[1]
-    fewer, pairs = kept_by(priced, 0.25 * whole)
-    assert ("conventional", 0) not in pairs
-    assert comparison.seconds(fewer, 1) <= 0.25 * whole
-    least, pairs = kept_by(priced, 0)
-    assert pairs == {("tfidf", 0), ("linear_probe", 0)}
-    assert len(least) == 4
     assert len(kept_by(priced, whole / 2, workers=2)[0]) == 50
+    least, pairs = kept_by(priced, 0)
+    assert (len(least), pairs) == (4, {("tfidf", 0), ("linear_probe", 0)})
+    assert kept_by(priced, 2.5 * comparison.seconds(least, 1))[1] == {(m, s) for m, _ in pairs for s in (0, 1)}
+    three_seeds = comparison.seconds([one for one in priced if one.cell.config.seed < 3], 1)
+    assert {seed for _, seed in kept_by(priced, three_seeds + 1)[1]} == {0, 1, 2}
+    _, left_out = comparison.fit(priced, three_seeds - 1, 1)
+    dearest = left_out[:3]
+    assert {(one.cell.config.method, one.cell.config.data_fraction) for one in dearest} == {("conventional", 1.0)}
+    assert {one.cell.config.seed for one in left_out[3:]} == {3, 4}
 
 
-def test_what_is_done_costs_nothing(priced):
-    done = [replace(one, done=one.cell.config.method == "conventional") for one in priced]
-    assert comparison.seconds(done, 1) < comparison.seconds(priced, 1)
+def test_the_same_budget_again_goes_on_with_what_was_left_out(priced):
+    budget = comparison.seconds(priced, 1) / 3
+    first, _ = comparison.fit(priced, budget, 1)
+    ids = {one.cell.identity for one in first}
+    again, left_out = comparison.fit([replace(one, done=one.cell.identity in ids) for one in priced], budget, 1)
+    assert len(again) > len(first)
+    assert ids < {one.cell.identity for one in again}
+    assert left_out
 
 
 def test_plan_is_told_in_words(priced):
@@ -82,35 +74,13 @@ def test_plan_is_told_in_words(priced):
     told = [*comparison.lines(kept, left_out, 67, 0, 1)]
     assert told[0].endswith("of 0 minutes, more than that, but the least that can be compared:")
     assert told[1] == "- tfidf: 32, 67 labels with seeds 0"
-    assert told[3].startswith("Left out until it fitted, 46 cells")
+    assert told[3].startswith("Left out, 46 cells, which the same command")
     assert "- minilm full: 32, 67 labels with seeds 0, 1, 2, 3, 4" in told
 
 
 def call(*words):
     command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-def test_one_command_checks_runs_and_answers(reviews, tmp_path):
-    done = call("compare", reviews, "--budget", "0.4", "--results", tmp_path)
-    assert done.returncode == 0, done.stderr
-    for told in (
-        "# reviews.csv: text, 2 classes",
-        "## To look at\nNothing.",
-        "4 cells, about",
-        "4 completed, 0 already done, 0 failed",
-        "Which model and which method is best? ",
-        "How much data do I need? ",
-        "What does it cost? ",
-        "Is the difference real, or noise? ",
-    ):
-        assert told in done.stdout
-    pictures = [Path(line) for line in done.stdout.splitlines() if line.endswith(".png")]
-    assert pictures
-    assert all(picture.is_file() for picture in pictures)
-    frame = runs.load(tmp_path)
-    assert set(frame["method"]) == {"tfidf", "linear_probe"}
-    assert set(frame["labels"]) == {32, 67}
 
 
 def test_a_wrong_folder_or_model_is_one_sentence_and_nothing_is_run(reviews, tmp_path):
@@ -126,9 +96,9 @@ def test_a_wrong_folder_or_model_is_one_sentence_and_nothing_is_run(reviews, tmp
     assert not (tmp_path / "results").exists()
 
 
-def test_reading_knobs_reach_every_cell(reviews):
+def test_what_is_fixed_reaches_every_cell(reviews):
     data = checkup.read(str(reviews))
-    reading = read_config({"dataset": str(reviews), "text_column": "text", "drop_leaks": True})
-    asked = [config for _, config in comparison.wishes(data, reading, ["minilm"])]
-    assert {(config.text_column, config.drop_leaks) for config in asked} == {("text", True)}
-    assert all(isinstance(config, RunConfig) for config in asked)
+    fixed = read_config({"dataset": str(reviews), "text_column": "text", "drop_leaks": True, "max_length": "32"})
+    asked = [config for _, config in comparison.wishes(data, fixed, ["minilm"])]
+    assert {(config.text_column, config.drop_leaks, config.max_length) for config in asked} == {("text", True, 32)}
+    assert {config.seed for config in asked} == {0, 1, 2, 3, 4}
