@@ -92,6 +92,8 @@ def read(dataset: str, text_column: str | None, label_column: str | None) -> Own
             count = len(splits[name].inputs)
             raise InputError(f"{dataset}: {count} labelled rows to {name} on; {least} are needed at least.")
     kind = _kind(splits["train"].inputs)
+    for split, rows in splits.items():
+        _require_alike(kind, split, rows, dataset)
     if kind == "tokens":
         for rows in splits.values():
             rows.targets, scheme = tags.to_iob2(rows.targets)
@@ -174,6 +176,18 @@ def _target(value: Any, names: list[str] | None) -> Any:
 def _kind(inputs: Sequence[Any]) -> str:
     first = next((value for value in inputs if value is not None), "")
     return {list: "tokens", bytes: "image", dict: "image"}.get(type(first), "text")
+
+
+def _require_alike(kind: str, split: str, rows: Rows, dataset: str) -> None:
+    """`InputError` at a row that is of another kind than the first; JSON holds anything."""
+    form = {"text": str, "image": bytes, "tokens": list}[kind]
+    for row, (value, target) in enumerate(zip(rows.inputs, rows.targets, strict=True)):
+        tagged = isinstance(target, list) and all(isinstance(tag, str) for tag in target)
+        if not isinstance(value, form) or not (tagged if kind == "tokens" else isinstance(target, str)):
+            what = {"text": "a text and a label", "image": "an image and a label", "tokens": "words and their tags"}[
+                kind
+            ]
+            raise InputError(f"{dataset}: row {row} of the {split} split does not hold {what}, as the first does.")
 
 
 def _whole(split: str, rows: Rows, notes: Notes) -> Rows:

@@ -193,6 +193,21 @@ def test_a_table_that_cannot_be_used_is_one_sentence(content, said, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "label", "said"),
+    [
+        (["a", "list"], "good", "row 20 of the train split does not hold a text and a label"),
+        ("a text", ["good"], "row 20 of the train split does not hold a text and a label"),
+        ({"path": "/etc/passwd"}, "good", "holds the paths of images"),
+    ],
+)
+def test_a_row_of_another_kind_is_named(text, label, said, tmp_path):
+    columns = {"text": [x for x, _ in rows(20)] + [text], "label": [y for _, y in rows(20)] + [label]}
+    path = write_jsonl(tmp_path / "r.jsonl", columns)
+    with pytest.raises(InputError, match=said):
+        load(str(path))
+
+
 def test_images_are_of_the_class_of_their_folder(tmp_path):
     write_images(tmp_path / "pets")
     data = load(str(tmp_path / "pets"))
