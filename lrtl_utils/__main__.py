@@ -340,7 +340,10 @@ def fetch(
     mirror = ROOT / to.expanduser() if to else sources.mirror()
     named = [[name for name in (names or "").split(",") if name] for names in (datasets, models)]
     wanted = fetching.repositories(*named) if any(named) else fetching.repositories()
-    failures = fetching.fetch(wanted, mirror, _print_now)
+    try:
+        failures = fetching.fetch(wanted, mirror, _print_now)
+    except KeyboardInterrupt:
+        _complain("Interrupted; the same command goes on from there.", code=130)
     print(mirror)
     if failures:
         _complain("; ".join(failures) + ". The same command goes on from there.", code=1)

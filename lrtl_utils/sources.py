@@ -6,6 +6,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,10 +128,13 @@ def require_weights(path: Path) -> None:
         if path.suffix == ".safetensors":
             with safe_open(path, "numpy"):
                 return
+        with zipfile.ZipFile(path) as archive:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise ValueError("it is compressed, as torch writes none, and may be larger than any memory")
         from torch.serialization import get_unsafe_globals_in_checkpoint
 
         unsafe = get_unsafe_globals_in_checkpoint(path)
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+    except (SafetensorError, zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{path} holds no weights in a form that is read here: {reason}") from None
     if unsafe:

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from lrtl_utils.config import InputError, RunConfig, derived_seed
 from lrtl_utils.cost import CostMeter, Shape, count_flops
 from lrtl_utils.networks import Batch, Model
 from lrtl_utils.runs import write_atomically, write_progress
+from lrtl_utils.sources import require_weights
 from lrtl_utils.tasks import Examples
 
 Rates = Sequence[tuple[Sequence[torch.nn.Parameter], float]]  # parameters with the peak rate of each group
@@ -209,10 +209,8 @@ class _Loop:
         """Go on from the checkpoint, if there is one; returns the curve so far."""
         if not self.checkpoint or not self.checkpoint.is_file():
             return []
-        try:
-            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, EOFError, RuntimeError):  # one that would run code among them
-            raise InputError(f"{self.checkpoint} is no checkpoint; without it the run starts anew.") from None
+        require_weights(self.checkpoint)
+        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
         for weight, gradient in zip(self.trained, state["gradients"], strict=True):
             weight.grad = None if gradient is None else gradient.to(weight.device)

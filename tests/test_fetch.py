@@ -7,7 +7,7 @@ import sys
 import pytest
 from hub import environment, serve
 
-from lrtl_utils import tasks
+from lrtl_utils import doctor, manifest, tasks
 from lrtl_utils.config import ROOT, InputError
 
 AG_NEWS, B0 = "datasets/fancyzhx/ag_news", "models/timm/efficientnet_b0.ra_in1k"
@@ -194,3 +194,13 @@ def test_a_manifest_that_is_none_is_one_sentence(monkeypatch, tmp_path, content)
     with pytest.raises(InputError, match="is no manifest") as error:
         tasks.find("ag_news")
     assert "\n" not in str(error.value)
+
+
+def test_a_mirror_at_another_revision_than_the_pinned_is_told(tmp_path):
+    (tmp_path / AG_NEWS).mkdir(parents=True)
+    (tmp_path / AG_NEWS / TRAIN).write_bytes(b"rows")
+    locked = manifest.sums(tmp_path / AG_NEWS, NEWEST)
+    (tmp_path / manifest.FILE).write_text(manifest.Manifest(repositories={AG_NEWS: locked}).model_dump_json())
+    lines, whole = doctor.mirror_report(tmp_path)
+    assert lines == [f"{tmp_path / AG_NEWS} is at revision {NEWEST}; the one to use is {PINNED}"]
+    assert not whole

@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -83,6 +84,14 @@ def test_a_pickle_of_before_torch_had_an_archive_is_refused_unread(elsewhere, pw
     refused(lambda: models.find(str(folder)), f"{folder}/pytorch_model.bin holds no weights")
 
 
+def test_an_archive_of_weights_that_unpacks_to_more_than_it_is_is_refused_unread(elsewhere):
+    folder = elsewhere / "models/distilbert/distilbert-base-uncased"
+    (folder / "model.safetensors").unlink()
+    with zipfile.ZipFile(folder / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(2**24))
+    refused(lambda: models.find(str(folder)), f"{folder}/pytorch_model.bin holds no weights", "compressed")
+
+
 def test_a_pickle_of_weights_alone_is_read(elsewhere):
     import torch
     from safetensors.torch import load_file
@@ -111,7 +120,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_by_name(pwned, tmp_path):
     checkpoint = runs.work_folder(tmp_path, identity) / "checkpoint.pt"
     checkpoint.parent.mkdir(parents=True)
     torch.save(Marks(pwned), checkpoint)
-    with pytest.raises(notebooks.RunFailed, match="is no checkpoint"):
+    with pytest.raises(notebooks.RunFailed, match=r"would call posix\.mkdir"):
         notebooks.run("image_classification", asked, resolved, identity, tmp_path)
 
 
@@ -288,6 +297,13 @@ def test_escapes_in_labels_and_names_reach_no_terminal(elsewhere, monkeypatch):
     assert done.returncode == 2
     assert "has label -1" in done.stderr
     assert "\\x1b]0;pwned" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+    table = elsewhere / "own.csv"
+    table.write_text("text,label\n" + "".join(f"{escape} {i},{escape}{i % 2}\n" for i in range(20)))
+    done = command("doctor", table)
+    assert done.returncode == 0
+    assert "\\x1b]0;pwned" in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
 
     monkeypatch.setenv("LRTL_MIRROR", str(elsewhere.rename(elsewhere.with_name(f"mirror{escape.replace('/', '')}"))))
