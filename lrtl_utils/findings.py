@@ -19,7 +19,7 @@ class Finding(NamedTuple):
 def which(frame: pd.DataFrame) -> Finding:
     """Which model and method is best, with the most labels of each panel, and what ties with it."""
     table = _at_most_labels(summaries.best(frame))
-    headline = sentences.NOTHING
+    headline = _nothing(frame)
     if len(table):
         counts = pd.Series([line for row in table.itertuples() for line in [row.line, *row.tie]]).value_counts()
         each = [f"{row.panel}: {row.line} ({row.score:.3f}{_others(row)})" for row in table.itertuples()]
@@ -32,7 +32,7 @@ def how_much(frame: pd.DataFrame) -> Finding:
     """How many labels the best line of each panel needs for 95 % of its score at full data."""
     table = summaries.needs(frame)
     best = table.sort_values("score", ascending=False, kind="stable").drop_duplicates("panel").sort_index()
-    headline = sentences.NOTHING
+    headline = sentences.NOTHING if frame.empty else "Every line ran with one number of labels, so there is no curve."
     if len(table):
         each = [f"{row.panel}: {_needed(row)}" for row in best.itertuples()]
         headline = f"Labels for 95 % of the score at full data, by the curve of the best line. {'; '.join(each)}."
@@ -44,7 +44,7 @@ def cost(frame: pd.DataFrame) -> Finding:
     parts = dict(summaries.by_panel(summaries.summarise(frame)))
     best = _at_most_labels(summaries.best(frame))
     table = pd.DataFrame([_costs(row, parts[row.panel].set_index(["line", "labels"])) for row in best.itertuples()])
-    headline = sentences.NOTHING
+    headline = _nothing(frame)
     if len(table):
         each = [f"{row.panel}: {_cheaper(row)}" for row in table.itertuples()]
         headline = f"The cheapest way, in FLOPs, that ties with the best. {'; '.join(each)}."
@@ -58,22 +58,22 @@ def real(frame: pd.DataFrame, baseline: str = summaries.BASELINE) -> Finding:
         counts = table["verdict"].value_counts()
         told = [f"{counts.get(v, 0)} {words}" for v, words in VERDICTS.items() if counts.get(v, 0)]
         tested = table["p_holm"].dropna()
-        p = (
-            f"; of {len(tested)} with six seeds, {(tested < 0.05).sum()} have p < 0.05 after Holm"
-            if len(tested)
-            else ""
-        )
-        headline = f"Of {len(table)} differences to {baseline}: {', '.join(told)}{p}."
+        sure = f"; of {len(tested)} with six seeds, {(tested < 0.05).sum()} have p < 0.05 after Holm"
+        headline = f"Of {len(table)} differences to {baseline}: {', '.join(told)}{sure if len(tested) else ''}."
     else:
         table = summaries.best(frame)
         alone = sum(not row.tie and not row.open for row in table.itertuples())
         headline = f"The best line is ahead of all others, beyond its interval, in {alone} of {len(table)} comparisons."
-        headline = headline if len(table) else sentences.NOTHING
+        headline = headline if len(table) else _nothing(frame)
     return Finding("Is the difference real, or noise?", headline, table)
 
 
 VERDICTS = {"better": "better", "worse": "worse", "tie": "ties", "open": "with too few seeds to say"}
 ANSWERS: tuple[Callable[[pd.DataFrame], Finding], ...] = (which, how_much, cost, real)
+
+
+def _nothing(frame: pd.DataFrame) -> str:
+    return sentences.NOTHING if frame.empty else "One line ran at each size, so there is nothing to compare it with."
 
 
 def _at_most_labels(best: pd.DataFrame) -> pd.DataFrame:

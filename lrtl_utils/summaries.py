@@ -53,7 +53,7 @@ def reported(frame: pd.DataFrame) -> pd.DataFrame:
         return frame
     if frame.empty:
         return frame.assign(line="", variant="", score=np.nan, share=np.nan, score_name="")
-    frame = frame.assign(
+    frame = frame.reset_index(drop=True).assign(
         source=[record["data"]["source"]["sha256"][:6] for record in frame["record"]],
         tested=[record["data"]["test_size"] for record in frame["record"]],
     )

@@ -141,6 +141,13 @@ def test_without_the_baseline_the_best_is_compared_with_all_others(frame):
     assert f"in {ahead} of 8 comparisons" in found.headline
 
 
+def test_one_line_alone_has_nothing_beside_it(frame):
+    alone = frame[(frame["method"] == "full") & (frame["labels"] == 100)]
+    for answer in (findings.which, findings.cost, findings.real):
+        assert "nothing to compare" in answer(alone).headline
+    assert "no curve" in findings.how_much(alone).headline
+
+
 def test_a_cheaper_method_that_ties_is_found(tmp_path):
     for seed in range(3):
         right = outcomes(0.8, 100, seed)
