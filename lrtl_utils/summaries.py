@@ -166,7 +166,7 @@ def _paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Any]:
 def best(frame: pd.DataFrame) -> pd.DataFrame:
     """A row for each panel and number of labels with two lines or more: the best line, and which others it ties with.
 
-    Ties are those whose paired difference to it has zero in its interval; `open` those with too few seeds to tell.
+    Ties are those whose paired difference to it has zero in its interval; `open` those that share too few seeds.
     """
     rows = []
     for panel, part in by_panel(reported(frame)):
@@ -174,7 +174,8 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
             means = sized.groupby("line")["score"].mean().sort_values(ascending=False, kind="stable")
             if len(means) > 1:
                 others = differences(sized.assign(variant=sized["line"]), baseline=means.index[0])
-                named = {verdict: list(others[others["verdict"] == verdict]["line"]) for verdict in ("tie", "open")}
+                verdicts = others.set_index("line")["verdict"].reindex(means.index[1:], fill_value="open")
+                named = {verdict: sorted(verdicts.index[verdicts == verdict]) for verdict in ("tie", "open")}
                 rows.append({"panel": panel, "labels": labels, "line": means.index[0], "score": means.iloc[0], **named})
     return pd.DataFrame(rows, columns=["panel", "labels", "line", "score", "tie", "open"])
 
