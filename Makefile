@@ -2,7 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m lrtl_utils
-RESULTS ?= results/demo
 # The sockets of a kernel and the threads of a cell are set by the sweep; nothing here looks at the network.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -17,6 +16,7 @@ help: ## Say what can be made
 
 install: .venv/installed ## Make .venv from requirements.txt, the package in it editable
 
+demo: RESULTS ?= results/demo
 demo: .venv/installed ## Run the demo grid and its two pictures (minutes; a second time, seconds)
 	$(RUN) sweep notebooks/grids/demo.yaml --results $(RESULTS) --workers 2
 	@echo "The pictures:"
@@ -46,6 +46,10 @@ study: .venv/installed ## Run the committed study's grid on real data (hours; re
 figures: .venv/installed ## Make the committed pictures and summary notebooks anew from the committed records
 	$(RUN) figures
 
+report: RESULTS ?= results/study
+report: .venv/installed ## A static site of RESULTS (results/study): the answers, every run, the summary notebooks
+	$(RUN) report --results $(RESULTS)
+
 BENCH ?= results/bench-local
 # Real data where a mirror holds it, else the shipped samples.
 BENCH_GRID := notebooks/grids/$(if $(wildcard $(LRTL_MIRROR)/datasets),bench,bench_shipped)
@@ -69,4 +73,4 @@ clean: ## Remove what a test or a build left; results and .venv stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help audit install demo test slow faults gpu lint study figures bench lab clean
+.PHONY: help audit install demo test slow faults gpu lint study figures report bench lab clean

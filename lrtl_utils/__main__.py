@@ -252,6 +252,7 @@ def compare(
     for line in ["", "## The answers", *comparison.answers(folder), "", "## Pictures, made by the summary notebooks"]:
         _print_now(line)
     summary(folder)
+    report(folder)
     if outcome.failed or outcome.left:
         raise typer.Exit(1)
 
@@ -270,6 +271,14 @@ def summary(results: Results = Path("results/local")) -> None:
     if not pictures:
         _complain(f"{folder} has no completed record to draw; `make demo` shows how they are made.", code=1)
     print(*pictures, sep="\n")
+
+
+@app.command()
+def report(results: Results = Path("results/local")) -> None:
+    """Write a static site of a folder of records; the last line printed is the path of its index.html."""
+    from lrtl_utils import report as reports
+
+    print(reports.write(results))
 
 
 @app.command()

@@ -68,6 +68,7 @@ def test_commands_of_the_page_do_what_it_says(tmp_path):
     pictures = [line for line in said["compare"].splitlines() if line.endswith(".png")]
     assert pictures
     assert all(runs.results_folder(picture).is_file() for picture in pictures)
+    assert said["compare"].splitlines()[-1] == str(tmp_path / "compared" / "report" / "index.html")
     frame = runs.load(tmp_path / "compared")
     assert (set(frame["method"]), set(frame["labels"])) == ({"tfidf", "linear_probe"}, {32, 67})
 
