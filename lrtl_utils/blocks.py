@@ -15,6 +15,8 @@ def settle(model: Model) -> None:
     shapes decide. Raises whatever the architecture raises where it cannot score an input at all.
     """
     batch = _small(model)
+    if model.device.type == "meta" and not _runs_on_meta(model):
+        raise RuntimeError("it looks at values as it runs, so it cannot be counted without weights")
     with torch.inference_mode():
         model.eval()(batch)
     model.runs_on_meta = _runs_on_meta(model)

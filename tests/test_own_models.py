@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,8 +9,8 @@ import torch
 from checkpoints import OWN_IMAGE, OWN_TEXT, WIDTH, write_own_image_model, write_own_text_model
 from test_export import run
 
-from lrtl_utils import export, methods, models, runs, tasks, training
-from lrtl_utils.config import ROOT, InputError, read_config
+from lrtl_utils import export, methods, models, runs, tasks, training, workload
+from lrtl_utils.config import InputError, read_config
 
 SMALL = {"train_size": 16, "max_length": 16, "test_limit": 8, "epochs": 1}
 TEXT = {"dataset": "news_sample", **SMALL}
@@ -193,9 +191,13 @@ def load(folder):
     return load_file(folder / "model.safetensors")
 
 
-def test_a_run_by_folder_from_the_command_line(own, tmp_path):
-    words = ["run", "text_classification", "-p", f"model={own / 'acme/electra'}", "-p", "method=linear_probe"]
-    words += ["-p", "train_size=16", "-p", "max_length=16", "--results", str(tmp_path)]
-    done = subprocess.run([sys.executable, "-m", "lrtl_utils", *words], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "runs/news_sample").glob("*.json"))) == 1
+def test_a_dry_run_prices_what_runs_without_values(own):
+    def price(place, **knobs):
+        known = tasks.facts(knobs["dataset"])
+        config = methods.resolve(read_config({"model": str(place), "method": "full", **knobs}), known)
+        return workload.load(config, known).flops
+
+    assert price(own / "acme/electra", **TEXT) > 0
+    assert price(own / "timm/vit_tiny_patch16_224", **IMAGE) > 0
+    with pytest.raises(InputError, match=r"deberta-v2.*cannot be counted without weights"):
+        price(own / "acme/deberta-v2", **TEXT)
