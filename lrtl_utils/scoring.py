@@ -29,7 +29,7 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     """
     file = results_folder(file)
     target = results_folder(output) if output else file.with_name(f"{file.stem}.predictions.csv")
-    if not file.exists():
+    if not (file.is_file() or file.is_dir()):  # a pipe would keep its reader waiting
         raise InputError(f"There is no file or folder {file}.")
     if target == file or target.is_dir():
         raise InputError(f"The answers cannot be written to {target}, which is there; --output names another file.")
@@ -79,7 +79,8 @@ def _texts(file: Path, column: str | None) -> tuple[list[str], list[Any]]:
     if file.is_dir():
         raise InputError(f"{file} is a folder, and this model reads texts: a table, or a text file of a line each.")
     if file.suffix.lower() not in tables.SUFFIXES:
-        texts = _text(file).splitlines()
+        texts = [line.removesuffix("\r") for line in _text(file).split("\n")]
+        texts = texts if texts[-1] else texts[:-1]
         return texts, texts
     columns = tables.read(file).columns
     texts = columns[_column(columns, column, file)]
@@ -100,7 +101,7 @@ def _sentences(file: Path, column: str | None) -> tuple[list[str], list[Any]]:
         sentences = [words for words in blocks if words]
     else:
         _, rows = _texts(file, column)
-        sentences = [row if isinstance(row, list) else str(row).split() for row in rows]
+        sentences = [row if isinstance(row, list) else str(row or "").split() for row in rows]
         sentences = [words for words in sentences if words]
     return [" ".join(words) for words in sentences], sentences
 

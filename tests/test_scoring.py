@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from test_export import run
 from lrtl_utils import export, scoring
 from lrtl_utils.config import ROOT, InputError
 
-TEXTS = ["Shares fell today.", 'The minister said: "a film", again.', ""]
+TEXTS = ["Shares fell today.", 'The minister said: "a film",\u2028again.', ""]
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +97,10 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
     (tmp_path / "none.txt").write_text("")
     (tmp_path / "null.jsonl").write_text('{"text": null}\n')
     (tmp_path / "text.png").write_text("no picture")
+    os.mkfifo(tmp_path / "pipe.txt")
     for model, file, column, said in (
         (news, "absent.csv", None, "There is no file"),
+        (news, "pipe.txt", None, "There is no file"),
         (news, "two.csv", None, "--text-column says which"),
         (news, "two.csv", "frist", "did you mean 'first'"),
         (news, "none.txt", None, "holds nothing to score"),
