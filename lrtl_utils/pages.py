@@ -48,9 +48,12 @@ def notebook_body(notebook: "nbformat.NotebookNode") -> str:
         found = re.findall(r"^#+ (.+)", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else []
         heading = found[-1] if found else heading
         cell.metadata["alt"] = heading
-    removed = {"enabled": True, "remove_cell_tags": ("parameters", "injected-parameters")}
+    options = {
+        "TagRemovePreprocessor": {"enabled": True, "remove_cell_tags": ("parameters", "injected-parameters")},
+        "CoalesceStreamsPreprocessor": {"enabled": True},  # what is printed comes in as many pieces as it happens to
+    }
     exporter = HTMLExporter(
-        config=Config({"TagRemovePreprocessor": removed}),
+        config=Config(options),
         extra_template_basedirs=[str(TEMPLATES)],
         template_name="notebook",
         filters={"clean_html": sanitised},

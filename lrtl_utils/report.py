@@ -77,12 +77,23 @@ def _executed(results: Path) -> list[Path]:
     paths = []
     for original in originals:
         path = results / "executed" / original.name
-        if not path.is_file() or path.stat().st_mtime < newest:
+        if not (path.is_file() and path.stat().st_mtime >= newest and _is_whole(path)):
             reason = notebooks.execute(original, {"results": str(results)}, path)
             if reason:
                 raise InputError(f"{original.name}: {reason}")
         paths.append(path)
     return paths
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a notebook was executed to its end, which papermill says of those whose kernel died too."""
+    import nbformat
+
+    try:
+        cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    except ValueError:  # cut short
+        return False
+    return all(cell.execution_count and "error" not in [o.output_type for o in cell.outputs] for cell in cells)
 
 
 def _notebook(path: Path) -> tuple[str, str]:
@@ -143,16 +154,16 @@ def _answer(
     titles: Mapping[str, str],
 ) -> dict[str, Any]:
     finding = answer(frame)
-    table = finding.table
-    columns = [name for name in table.columns if table[name].map(bool).any()]  # what is nowhere told has no column
+    table = finding.table.drop(columns=["method", "variant"], errors="ignore")  # the line says both
+    table = table[[name for name in table if set(map(pages.value, table[name])) != {pages.NOTHING}]]
     return {
         "question": finding.question,
         "headline": finding.headline,
         "picture": pages.picture(results / "figures" / f"{picture}.png"),
         "caption": caption,
         "notebook": notebook if notebook in titles else None,
-        "columns": [name.replace("_", " ") for name in columns],
-        "rows": table[columns].to_numpy().tolist(),
+        "columns": [name.replace("_", " ") for name in table],
+        "rows": table.to_numpy().tolist(),
     }
 
 
@@ -162,8 +173,11 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     labels = data.get("train_size", 0) + data.get("validation_size", 0) or None
     score = metrics.get("f1" if "counts" in metrics else "accuracy")
     spent = [cost.get(name) for name in ("device_seconds", "flops", "peak_memory_mib")]
+    numbers = [(one, pages.value(one)) for one in (labels, config["seed"], score, *spent)]
+    if score is not None:
+        numbers[2] = score, f"{score:.3f}"
     row = {name: record[name] for name in ("run_id", "status")} | {name: config[name] for name in ("model", "method")}
-    return row | {"dataset": data_name(config["dataset"]), "numbers": [labels, config["seed"], score, *spent]}
+    return row | {"dataset": data_name(config["dataset"]), "numbers": numbers}
 
 
 def _run(record: Mapping[str, Any], results: Path, folder: Path) -> str:
