@@ -39,7 +39,6 @@ def notebook_body(notebook: "nbformat.NotebookNode") -> str:
 
     A picture is described by the heading above it.
     """
-    from markupsafe import Markup
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
@@ -62,7 +61,7 @@ def notebook_body(notebook: "nbformat.NotebookNode") -> str:
         exclude_input_prompt=True,
         exclude_output_prompt=True,
     )
-    return Markup(exporter.from_notebook_node(notebook)[0])
+    return exporter.from_notebook_node(notebook)[0]
 
 
 def sanitised(html: str) -> str:
@@ -91,11 +90,10 @@ def value(given: Any) -> str:
 
 
 def _number(given: Real) -> str:
-    if isinstance(given, int) or float(given).is_integer():
-        return f"{int(given):,}" if abs(given) < 1e9 else f"{given:.3g}"
-    return (
-        f"{given:.4g}" if 1e-4 <= abs(given) < 1e4 else f"{given:,.0f}" if 1e4 <= abs(given) < 1e9 else f"{given:.3g}"
-    )
+    size = abs(given)
+    if size >= 1e9 or 0 < size < 1e-4:
+        return f"{given:.3g}"
+    return f"{given:,.0f}" if size >= 1e4 or float(given).is_integer() else f"{given:.4g}"
 
 
 def flat(given: Mapping[str, Any], inside: str = "") -> dict[str, Any]:

@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 ANSWERS = (
     (findings.which, "accuracy_vs_data", "Test score against labelled examples", "20_accuracy_vs_data"),
     (findings.how_much, "labels_needed", "Labels needed for 95 % of the score at full data", "20_accuracy_vs_data"),
-    (
-        findings.cost,
-        "accuracy_vs_flops",
-        "Test score against FLOPs; rings mark the Pareto front",
-        "21_accuracy_vs_cost",
-    ),
+    (findings.cost, "accuracy_vs_flops", "Test score against FLOPs; rings: Pareto front", "21_accuracy_vs_cost"),
     (findings.real, "differences", "Paired differences to the baseline, with 95 % intervals", "23_method_comparison"),
 )
 COLUMNS = ("labels", "seed", "score", "device seconds", "FLOPs", "peak MiB")  # of the table of runs, its numbers
@@ -108,10 +103,8 @@ def _notebook(path: Path) -> tuple[str, str]:
 def _index(
     results: Path, frame: "pd.DataFrame", records: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
 ) -> str:
-    rows = sorted(
-        map(_row, records), key=lambda row: [str(row[name]) for name in ("dataset", "model", "method", "status")]
-    )
     names = ("dataset", "model", "method", "status")
+    rows = sorted(map(_row, records), key=lambda row: [row[name] for name in names])
     return pages.render(
         "index.html",
         name=results.name,
@@ -119,7 +112,7 @@ def _index(
         scope=list(_scope(records)),
         machines=runs.machines(frame["record"]),
         notebooks=titles,
-        answers=[_answer(*answer, results, frame, titles) for answer in ANSWERS] if rows else [],
+        answers=[_answer(*answer, results, frame, titles) for answer in ANSWERS] if len(frame) else [],
         filters={name: sorted({row[name] for row in rows}) for name in names},
         columns=COLUMNS,
         rows=rows,

@@ -9,8 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from browser import CHROMIUM, chromium
+from nbformat import v4
 
-from lrtl_utils import findings, report, runs, summaries
+from lrtl_utils import findings, pages, report, runs, summaries
 from lrtl_utils.config import ROOT, InputError, RunConfig
 
 SCRIPT = "<script>window.pwned=1</script>"
@@ -74,7 +75,7 @@ class Elements(HTMLParser):
     def __init__(self, page):
         super().__init__()
         self.found, self.words, self.open = [], "", []
-        self.feed(page.read_text())
+        self.feed(page if isinstance(page, str) else page.read_text())
 
     def handle_starttag(self, tag, attributes):
         self.found.append((tag, dict(attributes)))
@@ -154,6 +155,44 @@ def test_again_is_the_same_bytes_without_executing_and_without_pages_of_runs_tha
     cut_short.write_text(cut_short.read_text()[:-100])
     report.write(site.parent)
     assert {path: path.read_bytes() for path in site.rglob("*.html")} == before
+
+
+def test_a_folder_of_failed_runs_answers_nothing(tmp_path):
+    config = RunConfig(dataset="digits", model="simple_nn", method="full")
+    runs.failed(tmp_path, "0123456789ab", config, config, "out of memory", started=0.0)
+    page = Elements(report.write(tmp_path))
+    assert "0 completed runs, 1 failed." in page.words
+    assert findings.ANSWERS[0](summaries.read(tmp_path)).question not in page.words
+
+
+def test_a_notebook_keeps_its_prose_tables_and_pictures_and_no_markup_that_acts():
+    hostile = f"{SCRIPT}{IMAGE}<iframe src=//x></iframe><a href='javascript:pwned()' onclick=pwned()>link</a>"
+    table = f"<style scoped>th {{}}</style><table><thead><tr><th>score</th></tr></thead></table>{hostile}"
+    outputs = [
+        v4.new_output("stream", text=f"first {hostile}\n"),
+        v4.new_output("execute_result", {"text/html": table}),
+        v4.new_output("display_data", {"image/png": "iVBORw0KGgo="}),
+        v4.new_output("display_data", {"text/markdown": hostile}),
+        v4.new_output("display_data", {"image/svg+xml": hostile}),
+        v4.new_output("display_data", {"application/javascript": "pwned()"}),
+        v4.new_output("error", ename=hostile, evalue=hostile, traceback=[hostile]),
+    ]
+    cells = [
+        v4.new_markdown_cell(f"# Title\n{hostile}"),
+        v4.new_code_cell("results = 'secret'", metadata={"tags": ["parameters"]}),
+        v4.new_code_cell(f"print({hostile!r})", outputs=outputs, execution_count=1),
+    ]
+    body = Elements(pages.notebook_body(v4.new_notebook(cells=cells)))
+    tags = {tag for tag, _ in body.found}
+    assert {"h1", "table", "th", "pre", "details", "img"} <= tags
+    assert not tags & {"script", "iframe", "style", "svg"}
+    for tag, attributes in body.found:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        assert not attributes.get("href"), attributes
+        assert attributes.get("src", "data:image/").startswith("data:image/")
+    assert ("img", {"src": "data:image/png;base64,iVBORw0KGgo=", "alt": "Title"}) in body.found
+    assert f"first {hostile}" in body.words
+    assert "secret" not in body.words
 
 
 def test_an_empty_folder_has_a_page_that_says_how_to_fill_it(tmp_path):
