@@ -17,15 +17,21 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A mirror of tiny checkpoints and invented data under the hub's names; `LRTL_MIRROR` is set to it."""
+def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mirror of tiny checkpoints and invented data under the hub's names."""
     from checkpoints import write_mirror
 
     folder = tmp_path_factory.mktemp("mirror")
     write_mirror(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mirror(mirrored: Path) -> Iterator[Path]:
+    """That mirror; `LRTL_MIRROR` is set to it for the module's tests, and for no others."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRTL_MIRROR", str(folder))
-        yield folder
+        patch.setenv("LRTL_MIRROR", str(mirrored))
+        yield mirrored
 
 
 @pytest.fixture(scope="session")

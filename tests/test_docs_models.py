@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from checkpoints import write_own_text_model
 
 from lrtl_utils.config import ROOT
@@ -16,6 +17,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 def test_the_page_s_commands_do_what_it_says(tmp_path):
     write_own_text_model(tmp_path / "my/encoder", "electra")
     write_own_text_model(tmp_path / "mirror/models/acme/encoder", "bert")

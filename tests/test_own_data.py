@@ -7,6 +7,8 @@ import shlex
 import subprocess
 import sys
 
+import pytest
+
 from lrtl_utils import runs
 from lrtl_utils.config import ROOT
 
@@ -37,6 +39,7 @@ def commands(page):
     return [shlex.split(line.removeprefix(start)) for line in block.splitlines()]
 
 
+@pytest.mark.slow
 def test_commands_of_the_page_do_what_it_says(tmp_path):
     write_reviews(tmp_path / "reviews.csv", 90)
     write_reviews(tmp_path / "new.csv", 6, labels=False)
