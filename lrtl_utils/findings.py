@@ -17,14 +17,17 @@ class Finding(NamedTuple):
 
 
 def which(frame: pd.DataFrame) -> Finding:
-    """Which model and method is best, with the most labels of each panel, and what ties with it."""
+    """Which model and method is best, at the most labels that two lines of a panel had, and what ties with it."""
     table = _at_most_labels(summaries.best(frame))
     headline = _nothing(frame)
     if len(table):
         counts = pd.Series([line for row in table.itertuples() for line in [row.line, *row.tie]]).value_counts()
-        each = [f"{row.panel}: {row.line} ({row.score:.3f}{_others(row)})" for row in table.itertuples()]
+        each = [
+            f"{row.panel}: {row.line} ({row.score:.3f} with {row.labels} labels{_others(row)})"
+            for row in table.itertuples()
+        ]
         first = f"{counts.index[0]} is best or ties with the best on {counts.iloc[0]} of {len(table)}"
-        headline = f"With the most labels of each data set and model, {first}: {'; '.join(each)}."
+        headline = f"Where two or more ran with the same labels, {first}: {'; '.join(each)}."
     return Finding("Which model and which method is best?", headline, table)
 
 
