@@ -12,7 +12,8 @@ from lrtl_utils import tables, tags
 from lrtl_utils.config import ROOT, InputError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-CONLL = (".conll", ".iob", ".iob2", ".bio", ".bioes", ".txt", ".train", ".dev", ".test", ".testa", ".testb")
+CONLL = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes")
+PERHAPS_CONLL = (".txt", ".train", ".dev", ".test", ".testa", ".testb")  # their first lines tell
 DEPTH = 4  # folders deep that files are looked for
 MOST_FILES = 200_000
 SPLITS = {
@@ -85,7 +86,7 @@ def look(dataset: str) -> Layout:
 
 
 def _known() -> str:
-    return f"tables ({', '.join(tables.SUFFIXES)}), CoNLL files ({', '.join(CONLL[:5])}, …), images, or a saved dataset"
+    return f"tables ({', '.join(tables.SUFFIXES)}), CoNLL files ({', '.join(CONLL)}, …), images, or a saved dataset"
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -117,7 +118,7 @@ def _form(file: Path) -> str | None:
         return "table"
     if suffix in IMAGES:
         return "images"
-    if suffix in CONLL:
+    if suffix in CONLL + PERHAPS_CONLL:
         with file.open("rb") as stream:
             head = stream.read(4096).replace(b"\0", b"")
         return "conll" if tags.looks_tagged(tables.decode(head, file)[0].rpartition("\n")[0]) else None

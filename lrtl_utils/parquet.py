@@ -1,5 +1,6 @@
 """Columns of parquet files, read within bounds: a small file can say that it holds more than any memory."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,16 +64,38 @@ def _rows_at_once(parquet: Any) -> int:
     return max(1, min(MOST_ROWS_AT_ONCE, MOST_BYTES // max([1, *stored])))
 
 
-def label_names(file: Path, column: str) -> tuple[str, ...]:
-    """The names of the labels in a column, as `datasets` writes them into the schema; `InputError` without."""
-    import pyarrow.parquet as pq
-    from datasets import Features
-
+def named_labels(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+    """The names of the labels of each column that has some, as `datasets` writes them into a schema's metadata."""
     try:
-        feature = Features.from_arrow_schema(pq.read_schema(file))[column]
-        return tuple(str(name) for name in getattr(feature, "feature", feature).names)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise InputError(f"{file} does not name the labels of its column {column!r}, as `datasets` does.") from None
+        features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        return names_in(features)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # not from `datasets`
+        return {}
+
+
+def names_in(features: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The names of the labels of each column that has some, from features as `datasets` writes them down."""
+    return {column: names for column, feature in features.items() if (names := _names(feature))}
+
+
+def label_names(file: Path, column: str) -> tuple[str, ...]:
+    """The names of the labels in a column; `InputError` where the file does not tell them."""
+    import pyarrow.parquet as pq
+
+    names = named_labels(pq.read_schema(file).metadata).get(column)
+    if not names:
+        raise InputError(f"{file} does not name the labels of its column {column!r}, as `datasets` does.")
+    return tuple(map(str, names))
+
+
+def _names(feature: Any) -> list[str] | None:
+    """Those in a feature, or in a list of such; None without."""
+    while isinstance(feature, dict) and isinstance(feature.get("feature"), dict):
+        feature = feature["feature"]
+    if isinstance(feature, list) and feature:
+        feature = feature[0]
+    names = feature.get("names") if isinstance(feature, dict) else None
+    return names if isinstance(names, list) else None
 
 
 def _unreadable(file: Path, error: Exception) -> InputError:

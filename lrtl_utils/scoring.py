@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrtl_utils import export, tables, training
+from lrtl_utils import export, tables, tags, training
 from lrtl_utils.config import InputError, require_name
+from lrtl_utils.layouts import CONLL, IMAGES
 from lrtl_utils.runs import results_folder, write_text
-from lrtl_utils.tags import looks_tagged
 from lrtl_utils.tasks import Examples
 
 if TYPE_CHECKING:
     from lrtl_utils.answers import Prediction
-
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-TAGGED = (".conll", ".conllu", ".bio", ".iob", ".iob2")
 
 
 def predict(model: str | Path, file: str | Path, output: str | Path | None = None, column: str | None = None) -> Path:
@@ -68,8 +65,8 @@ def _tagged(
 ) -> list[list[str]]:
     """Words past the model's longest sequence are tagged O."""
     rows = []
-    for name, words, tags, sure in zip(shown, inputs, prediction.predicted, prediction.confidence, strict=True):
-        named = [labels[tag] for tag in tags] + ["O"] * (len(words) - len(tags))
+    for name, words, answer, sure in zip(shown, inputs, prediction.predicted, prediction.confidence, strict=True):
+        named = [labels[tag] for tag in answer] + ["O"] * (len(words) - len(answer))
         rows.append([name, " ".join(named), f"{sure:.6f}"])
     return rows
 
@@ -90,19 +87,11 @@ def _texts(file: Path, column: str | None) -> tuple[list[str], list[Any]]:
 def _sentences(file: Path, column: str | None) -> tuple[list[str], list[Any]]:
     """Words: the first field of each line of a CoNLL file, a table's column, else a text file's lines, at spaces."""
     text = "" if file.is_dir() or file.suffix.lower() in tables.SUFFIXES else _text(file)
-    if text and (file.suffix.lower() in TAGGED or looks_tagged(text)):
-        blocks: list[list[str]] = [[]]
-        for line in text.splitlines():
-            fields = line.split()
-            if fields and not line.startswith(("#\t", "# ", "-DOCSTART-")):
-                blocks[-1].append(fields[0])
-            elif not fields:
-                blocks.append([])
-        sentences = [words for words in blocks if words]
+    if text and (file.suffix.lower() in CONLL or tags.looks_tagged(text)):
+        sentences = tags.read_words(text)
     else:
         _, rows = _texts(file, column)
-        sentences = [row if isinstance(row, list) else str(row or "").split() for row in rows]
-        sentences = [words for words in sentences if words]
+        sentences = [words for row in rows if (words := row if isinstance(row, list) else str(row or "").split())]
     return [" ".join(words) for words in sentences], sentences
 
 
@@ -111,7 +100,7 @@ def _pictures(file: Path, column: str | None) -> tuple[list[str], list[bytes]]:
     if column:
         raise InputError("A column is named for tables, and this model reads images.")
     found = [file] if file.is_file() else file.rglob("*")
-    files = sorted(path for path in found if path.suffix.lower() in PICTURES and path.is_file())
+    files = sorted(path for path in found if path.suffix.lower() in IMAGES and path.is_file())
     base = file.parent if file.is_file() else file
     return [path.relative_to(base).as_posix() for path in files], [path.read_bytes() for path in files]
 
@@ -124,8 +113,7 @@ def _column(columns: Sequence[str], given: str | None, file: Path) -> str:
     if given:
         require_name(f"column of {file.name}", given, columns)
         return given
-    usual = [name for name in columns if name.strip().lower() in tables.INPUTS]
-    found = min(usual, key=lambda name: tables.INPUTS.index(name.strip().lower()), default=None)
+    found = tables.usual(columns, tables.INPUTS)
     if found is None and len(columns) != 1:
         raise InputError(f"{file} has the columns {', '.join(columns)}; --text-column says which one holds the inputs.")
     return found or next(iter(columns))

@@ -59,8 +59,8 @@ def choose(columns: Iterable[str], text: str | None, label: str | None, where: o
     columns = list(columns)
     for given in filter(None, (text, label)):
         require_name(f"column of {where}", given, columns)
-    text = text or _usual(columns, INPUTS, label)
-    label = label or _usual(columns, TARGETS, text)
+    text = text or usual(columns, INPUTS, label)
+    label = label or usual(columns, TARGETS, text)
     if len(columns) == 2 and (text or label):
         text = text or next(name for name in columns if name != label)
         label = label or next(name for name in columns if name != text)
@@ -81,17 +81,9 @@ def label_name(value: Any) -> str | None:
     return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip() or None
 
 
-def _feature_names(feature: Any) -> list[str] | None:
-    """The names of the labels in a feature as `datasets` writes it down, or in a list of such; None without."""
-    while isinstance(feature, dict) and isinstance(feature.get("feature"), dict):
-        feature = feature["feature"]
-    if isinstance(feature, list) and feature:
-        feature = feature[0]
-    return feature.get("names") if isinstance(feature, dict) else None
-
-
-def _usual(columns: Sequence[str], names: Sequence[str], taken: str | None) -> str | None:
-    by_name = {name.strip().lower(): name for name in reversed(columns) if name != taken}
+def usual(columns: Iterable[str], names: Sequence[str], taken: str | None = None) -> str | None:
+    """The column with the first of the usual `names` that a table has, but for the one that is `taken`."""
+    by_name = {name.strip().lower(): name for name in reversed([*columns]) if name != taken}
     return next((by_name[name] for name in names if name in by_name), None)
 
 
@@ -171,11 +163,7 @@ def _read_json(file: Path) -> Table:
 
 def _read_parquet(file: Path) -> Table:
     table = parquet.read(file)
-    try:
-        features = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-    except (ValueError, KeyError, TypeError):  # not from `datasets`
-        features = {}
-    return _from_arrow(table, features)
+    return _from_arrow(table, parquet.named_labels(table.schema.metadata))
 
 
 def _read_arrow(file: Path) -> Table:
@@ -186,14 +174,12 @@ def _read_arrow(file: Path) -> Table:
         info = json.loads((file.parent / "dataset_info.json").read_text(encoding="utf-8"))
         with pa.memory_map(str(file)) as source:
             stream = pa.ipc.open_stream(source)
-            return _from_arrow(parquet.gather(stream, stream.schema, file), info["features"])
+            return _from_arrow(parquet.gather(stream, stream.schema, file), parquet.names_in(info["features"]))
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{file} cannot be read as `datasets` saves it: {str(error).splitlines()[0]}") from None
 
 
-def _from_arrow(table: Any, features: dict[str, Any]) -> Table:
-    """An Arrow table with the features that `datasets` wrote beside it."""
-    names = {column: names for column, feature in features.items() if (names := _feature_names(feature))}
+def _from_arrow(table: Any, names: dict[str, list[str]]) -> Table:
     return Table({name: table[name].to_pylist() for name in table.column_names}, names)
 
 

@@ -22,7 +22,7 @@ def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> Sen
     if not rows:
         raise InputError(f"{file} holds no tagged word.")
     width = min(map(len, rows))
-    word = _position(token, width, file) if token else next((i for i in (0, 1) if not _counts(rows, i, width)), 0)
+    word = _position(token, width, file) if token else _word_column(rows, width)
     known = (i for i in reversed(range(width)) if i != word and all(_TAG.fullmatch(row[i]) for row in rows))
     mark = _position(tag, width, file) if tag else next(known, None)
     if mark is None:
@@ -31,6 +31,14 @@ def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> Sen
             "label_column=3 would name the third column, counted from 1."
         )
     return [[row[word] for row in block] for block in blocks], [[row[mark] for row in block] for block in blocks]
+
+
+def read_words(text: str) -> list[list[str]]:
+    """The words of a CoNLL file alone, a list a sentence; tags may be absent."""
+    blocks = _blocks(text)
+    rows = [row for block in blocks for row in block]
+    word = _word_column(rows, min(map(len, rows), default=1))
+    return [[row[word] for row in block] for block in blocks]
 
 
 def looks_tagged(text: str) -> bool:
@@ -71,6 +79,11 @@ def _blocks(text: str) -> list[list[list[str]]]:
         elif not (fields[0].startswith("#") and not _TAG.fullmatch(fields[-1])):
             blocks[-1].append([field.strip() for field in fields])
     return [block for block in blocks if block]
+
+
+def _word_column(rows: Sequence[Sequence[str]], width: int) -> int:
+    """The first column that is no running number."""
+    return next((i for i in (0, 1) if not _counts(rows, i, width)), 0)
 
 
 def _counts(rows: Sequence[Sequence[str]], column: int, width: int) -> bool:

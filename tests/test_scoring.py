@@ -70,11 +70,13 @@ def test_tagged_files_sentences_and_lists_of_words_give_the_same_tags(tagger, tm
     blocks = ["".join(f"{word}\tO\n" for word in words) for words in sentences]
     (tmp_path / "in.conll").write_text("-DOCSTART- O\n\n" + "\n".join(blocks))
     (tmp_path / "tagged.txt").write_text("\n".join(blocks))
+    numbered = ["".join(f"{i}\t{word}\tO\n" for i, word in enumerate(words, 1)) for words in sentences]
+    (tmp_path / "in.conllu").write_text("# text\n" + "\n".join(numbered))
     (tmp_path / "in.txt").write_text("\n".join(" ".join(words) for words in sentences) + "\n\n")
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"tokens": words}) + "\n" for words in sentences))
-    names = ("in.conll", "tagged.txt", "in.txt", "in.jsonl")
+    names = ("in.conll", "in.conllu", "tagged.txt", "in.txt", "in.jsonl")
     answers = [rows_of(scoring.predict(tagger, tmp_path / name, tmp_path / "out.csv")) for name in names]
-    assert answers[0] == answers[1] == answers[2] == answers[3]
+    assert all(answer == answers[0] for answer in answers)
     assert [row["tokens"].split() for row in answers[0]] == sentences
     assert [len(row["tags"].split()) for row in answers[0]] == [5, 22]
     assert answers[0][1]["tags"].split()[16:] == ["O"] * 6  # past max_length
