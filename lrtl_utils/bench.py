@@ -12,8 +12,8 @@ from lrtl_utils import runs, stats
 from lrtl_utils.answers import outcomes
 from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.grids import Cell, plan
+from lrtl_utils.summaries import BASELINE
 
-BASELINE = "conventional"
 PLANNED = (1e-5, 3e-5, 5e-5)  # the rates of the original plan
 TUNED = ("learning_rate", "epochs")
 # What is tuned: the method, and the rates that count; None for all of its tuning grid.

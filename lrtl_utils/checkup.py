@@ -152,9 +152,9 @@ def _prospects(data: Data) -> Iterator[str]:
         f"apart in four of five cases, and smaller differences mostly called a tie{_judgement(points)}."
     )
     yield (
-        "Assumed, as in this project's records: they answer 15 % of them differently, which recurs under another seed "
-        "with correlation 0.4, and training moves a score by 1.5 points between seeds; the formula is in "
-        "stats.smallest_difference."
+        f"Assumed, as in this project's records: they answer {stats.DISAGREEMENT:.0%} of them differently, which "
+        f"recurs under another seed with correlation {stats.RECURRING:g}, and training moves their difference by "
+        f"{100 * stats.TRAINING:.1f} points between seeds; the formula is in stats.smallest_difference."
     )
 
 

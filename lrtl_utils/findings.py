@@ -34,10 +34,9 @@ def which(frame: pd.DataFrame) -> Finding:
 def how_much(frame: pd.DataFrame) -> Finding:
     """How many labels the best line of each panel needs for 95 % of its score at full data."""
     table = summaries.needs(frame)
-    best = table.sort_values("score", ascending=False, kind="stable").drop_duplicates("panel").sort_index()
     headline = sentences.NOTHING if frame.empty else "Every line ran with one number of labels, so there is no curve."
     if len(table):
-        each = [f"{row.panel}: {_needed(row)}" for row in best.itertuples()]
+        each = [f"{row.panel}: {_needed(row)}" for row in sentences.best_of(table).itertuples()]
         headline = f"Labels for 95 % of the score at full data, by the curve of the best line. {'; '.join(each)}."
     return Finding("How much data do I need?", headline, table)
 

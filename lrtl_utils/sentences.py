@@ -30,8 +30,12 @@ def _score_vs_data(title: str, part: pd.DataFrame) -> str:
 
 def labels_needed(needs: pd.DataFrame) -> list[str]:
     """For each panel, what the line with the highest score at its most labels needs, or why the data cannot say."""
-    best = needs.sort_values("score", ascending=False, kind="stable").drop_duplicates("panel").sort_index()
-    return [f"{row.panel}: {needed(row)}." for row in best.itertuples()] or [NOTHING]
+    return [f"{row.panel}: {needed(row)}." for row in best_of(needs).itertuples()] or [NOTHING]
+
+
+def best_of(needs: pd.DataFrame) -> pd.DataFrame:
+    """Of each panel the row of the line with the highest score."""
+    return needs.sort_values("score", ascending=False, kind="stable").drop_duplicates("panel").sort_index()
 
 
 def needed(row: Any) -> str:

@@ -191,8 +191,8 @@ def load(
         data = _of_path(_load_own, dataset, source, text_column, label_column)
     else:
         data = _load_named(dataset, source)
-    leaking = _leaking(data)
-    data = replace(data, repeats=_repeats(data) | {"across": int(leaking.sum()), "dropped": 0})
+    repeats, leaking = _repeats(data)
+    data = replace(data, repeats=repeats)
     if not leaking.any():
         return data
     if drop_leaks:
@@ -262,15 +262,13 @@ def same(value: Any) -> Any:
     return value if isinstance(value, bytes) else value.tobytes()
 
 
-def _leaking(data: Data) -> np.ndarray:
-    """Which train examples are also in the test split, boolean [n]."""
-    seen = {same(value) for value in data.test.inputs}
-    return np.array([same(value) in seen for value in data.train.inputs], dtype=bool)
-
-
-def _repeats(data: Data) -> dict[str, int]:
-    parts = {"train": data.train.inputs, "test": data.test.inputs}
-    return {name: len(inputs) - len({same(value) for value in inputs}) for name, inputs in parts.items()}
+def _repeats(data: Data) -> tuple[dict[str, int], np.ndarray]:
+    """`Data.repeats`, nothing dropped, and which train examples are also in the test split, boolean [n]."""
+    train, test = ([*map(same, split.inputs)] for split in (data.train, data.test))
+    seen = set(test)
+    leaking = np.array([value in seen for value in train], dtype=bool)
+    counts = {"train": len(train) - len(set(train)), "test": len(test) - len(seen)}
+    return counts | {"across": int(leaking.sum()), "dropped": 0}, leaking
 
 
 def facts(dataset: str, **columns: Any) -> Facts:

@@ -111,9 +111,9 @@ def test_tagged_sentences_are_counted_by_entities(tmp_path):
 def test_smallest_difference_is_its_formula_and_what_the_paired_interval_tells():
     by_hand = 1.96 * np.sqrt(0.2 * (0.5 + 1.5 / 4) / 100 + 0.02**2 / 4)
     by_hand += 0.84 * np.sqrt(0.2 * (0.5 + 0.5 / 4) / 100 + 0.02**2 / 4)
-    assert stats.smallest_difference(100, 4, disagreement=0.2, shared=0.5, deviation=0.02) == pytest.approx(by_hand)
+    assert stats.smallest_difference(100, 4, disagreement=0.2, recurring=0.5, training=0.02) == pytest.approx(by_hand)
     examples, seeds, disagreement = 400, 5, 0.15
-    gap = stats.smallest_difference(examples, seeds, disagreement=disagreement, shared=0.0, deviation=0.0)
+    gap = stats.smallest_difference(examples, seeds, disagreement=disagreement, recurring=0.0, training=0.0)
     rng, told = np.random.default_rng(0), 0
     for _ in range(60):  # one right and the other wrong on a share of the examples, new ones for every seed
         differ = rng.random((seeds, examples)) < disagreement

@@ -1,5 +1,6 @@
 """What tables say of records, against records whose outcomes were chosen."""
 
+import itertools
 import shutil
 
 import numpy as np
@@ -176,3 +177,25 @@ def test_nothing_gives_tables_without_rows(tmp_path):
     tables += [make(frame) for make in (summaries.summarise, summaries.differences, summaries.best)]
     tables += [make(frame) for make in (summaries.aggregate, summaries.needs)]
     assert all(table.empty and len(table.columns) for table in tables)
+
+
+def test_what_is_assumed_of_two_methods_is_what_the_committed_records_have():
+    frame = summaries.read(["results/study", "results/bench-cpu"])
+    alike = frame["line"].isin(["progressive", "full", "linear_probe"]) & frame["labels"].isin([100, 316])
+    rows = []
+    for _, sized in frame[alike & (frame["score_name"] == "accuracy")].groupby(["dataset", "labels"]):
+        lines = [group.set_index("seed")["record"] for _, group in sized.groupby("line")]
+        for one, other in itertools.combinations(lines, 2):
+            seeds = sorted(set(one.index) & set(other.index))
+            if len(seeds) < stats.LEAST_SEEDS:
+                continue
+            (ours, _), (theirs, _) = outcomes_of(list(one[seeds])), outcomes_of(list(other[seeds]))
+            differ = ours[..., 0] - theirs[..., 0]  # [seeds, examples]
+            share = (differ != 0).mean()
+            correlation = np.corrcoef(differ)[np.triu_indices(len(seeds), 1)].mean()
+            left = differ.mean(axis=1).var(ddof=1) - share * (1 - correlation) / differ.shape[1]
+            rows.append([share, correlation, max(left, 0) ** 0.5])
+    assert len(rows) >= 10
+    measured = np.median(rows, axis=0)
+    assert measured == pytest.approx([stats.DISAGREEMENT, stats.RECURRING, stats.TRAINING], abs=0.03)
+    assert measured[2] == pytest.approx(stats.TRAINING, abs=0.006)
