@@ -126,7 +126,7 @@ def differences(table: pd.DataFrame, ax: Axes) -> Axes:
     named = sizes.where(table["line"].duplicated(), table["variant"] + ", " + sizes)
     ax.set_yticks(range(len(table)), named, fontsize="x-small")
     ax.set_ylim(len(table) - 0.5, -0.5)
-    ax.set(xlabel="points of score over the baseline (hollow: tie, or too few seeds)")
+    ax.set(xlabel="points over the baseline (hollow: tie or open)")
     return ax
 
 
