@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lrtl_utils.networks import Model
     from lrtl_utils.tasks import Examples
 
+PREDICT_BATCH = 32  # examples, at most, in a step of a prediction
+
 
 @dataclass(frozen=True)
 class Prediction:

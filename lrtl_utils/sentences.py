@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from lrtl_utils import curves, stats
-from lrtl_utils.summaries import COSTS, by_panel
+from lrtl_utils.summaries import BASELINE, COSTS, by_panel
 
 NOTHING = "There is no completed run for this figure here yet; `make demo` shows how they are made."
 NOTHING_TUNED = "There are no runs here that differ in a hyperparameter and were judged on a carve."
@@ -192,3 +192,40 @@ def warmups(table: pd.DataFrame) -> list[str]:
 
 def _span(values: Sequence[int]) -> str:
     return f"{min(values)} to {max(values)}" if min(values) < max(values) else str(min(values))
+
+
+def one_epoch(lines: pd.DataFrame) -> list[str]:
+    """For each data set and number of test examples, the baseline's one epoch, and what the others reach beside it."""
+    reported = lines[lines["dataset"].isna()].set_index("examples")["accuracy"]
+    told = []
+    for (dataset, model, labels, examples), part in lines.groupby(["dataset", "model", "labels", "examples"]):
+        of_baseline = part["method"] == BASELINE
+        for base in part[of_baseline & (part["epochs"] == 1)].itertuples():
+            each = [f"{base.accuracy:.3f} (loss {base.loss:.3f})"]
+            each += [_in_seconds_of(row, base) for row in part[~of_baseline].itertuples()]
+            each += [f"the report has {accuracy:.3f} on as many" for accuracy in reported[reported.index == examples]]
+            where = f"{dataset} · {model}, {examples} test examples"
+            told.append(f"{where}: one epoch of {BASELINE} on {labels:.0f} labels reaches {'; '.join(each)}.")
+    return told or [f"No run here is one epoch of {BASELINE}."]
+
+
+def _in_seconds_of(row: Any, base: Any) -> str:
+    share = row.device_seconds / base.device_seconds
+    return f"{row.method} reaches {row.accuracy:.3f} in {share:.2f} of its device seconds"
+
+
+def beside(table: pd.DataFrame) -> list[str]:
+    """For each data set, our best line and the lowest published figure; where none is listed, that."""
+    return [_beside(dataset, part) for dataset, part in table.groupby("dataset", sort=False)] or [NOTHING]
+
+
+def _beside(dataset: str, part: pd.DataFrame) -> str:
+    ours, theirs = part[part["measured"] != ""], part[part["measured"] == ""]
+    best = ours.nlargest(1, "score").iloc[0]
+    told = (
+        f"{dataset}: {best['line']} reaches {best['score']:.3f} here, of {best['model']} with {best['labels']} labels"
+    )
+    if theirs.empty:
+        return f"{told}; no published figure is listed."
+    low = theirs.nsmallest(1, "score").iloc[0]
+    return f"{told}; published, with all labels: {low['score']:.3f} or more, by {low['model']} ({low['source']})."

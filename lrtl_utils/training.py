@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lrtl_utils.answers import Prediction, evaluate, headline
+from lrtl_utils.answers import PREDICT_BATCH, Prediction, evaluate, headline
 from lrtl_utils.batches import Encoded, by_length, cut, order
 from lrtl_utils.caches import Cache
 from lrtl_utils.config import InputError, RunConfig, derived_seed
@@ -26,7 +26,6 @@ from lrtl_utils.tasks import Examples
 
 Rates = Sequence[tuple[Sequence[torch.nn.Parameter], float]]  # parameters with the peak rate of each group
 
-PREDICT_BATCH = 32
 PROGRESS_SECONDS = 5.0
 
 

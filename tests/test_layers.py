@@ -13,7 +13,7 @@ FLOORS = [
     {"kernels", "sources", "runs", "batches", "networks", "answers", "heads", "layouts"},
     {"own_models", "cards", "folders", "blocks"},
     {"tasks", "models", "caches", "checks", "summaries", "effects"},
-    {"training", "defaults", "fetch", "sentences"},
+    {"training", "defaults", "fetch", "sentences", "published"},
     {"ladder", "selection", "findings"},
     {"methods", "export"},
     {"notebooks", "pages", "plots", "footprint", "scoring"},

@@ -30,6 +30,7 @@ def test_all_notebooks_are_there():
         "21_accuracy_vs_cost",
         "22_hyperparameters",
         "23_method_comparison",
+        "24_one_epoch",
     ]
 
 
