@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lrtl_utils.networks import Model
-    from lrtl_utils.tasks import Examples
+    from lrtl_utils.splits import Examples
 
 PREDICT_BATCH = 32  # examples, at most, in a step of a prediction
 

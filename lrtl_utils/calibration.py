@@ -18,7 +18,7 @@ from lrtl_utils.config import RunConfig
 from lrtl_utils.cost import CostMeter
 from lrtl_utils.footprint import key_of, row_flops
 from lrtl_utils.models import HASHED_WORDS
-from lrtl_utils.tasks import Facts
+from lrtl_utils.splits import Facts
 from lrtl_utils.workload import WORDS, Load, Stage
 
 GROWTH = 4  # of the batch from one timing to the next

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lrtl_utils import stats, tasks
-from lrtl_utils.tasks import Data, Examples
+from lrtl_utils.splits import Data, Examples
 
 STEPS = (32, 100, 316, 1000)  # numbers of labels, evenly spaced as a learning curve needs them
 SEEDS = 5

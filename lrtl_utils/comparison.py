@@ -11,7 +11,7 @@ from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.models import MODELS, find
 from lrtl_utils.price import Priced
 from lrtl_utils.sampling import share_of
-from lrtl_utils.tasks import Data
+from lrtl_utils.splits import Data
 
 ASKED = ("tfidf", "linear_probe", "progressive", "full", "conventional")
 OVERHEAD_SECONDS = 3.0  # of a cell beside its clocked work: the medians of the committed folders are 2.5 to 3.6

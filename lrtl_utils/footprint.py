@@ -12,7 +12,7 @@ from lrtl_utils.config import RunConfig
 from lrtl_utils.cost import Shape
 from lrtl_utils.models import HASHED_WORDS
 from lrtl_utils.networks import Model
-from lrtl_utils.tasks import Facts
+from lrtl_utils.splits import Facts
 
 LENGTHS = (8, 64, 128)  # tokens; three counts are enough, see `row_flops`
 

@@ -19,7 +19,7 @@ from lrtl_utils.caches import BOUND_MIB, Cache, size_mib
 from lrtl_utils.config import RunConfig
 from lrtl_utils.cost import CostMeter
 from lrtl_utils.networks import Batch, Model
-from lrtl_utils.tasks import Data, Examples
+from lrtl_utils.splits import Data, Examples
 
 Point = dict[str, Any]
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrtl_utils import defaults, own_models, tasks
+from lrtl_utils import defaults, own_models, splits, tasks
 from lrtl_utils.config import InputError, RunConfig, require_name, resolve_device
 from lrtl_utils.cost import CostMeter
 from lrtl_utils.models import MODELS, ONE_BLOCK, Backbone, backbone, find
 from lrtl_utils.runs import run_id
 from lrtl_utils.sampling import count_labelled, share_of
 from lrtl_utils.sources import Source
-from lrtl_utils.tasks import READING, TASKS, Data, Examples, Facts
+from lrtl_utils.splits import Data, Examples, Facts
+from lrtl_utils.tasks import READING, TASKS
 
 if TYPE_CHECKING:
     from lrtl_utils.networks import Model
@@ -141,10 +142,10 @@ def build(config: RunConfig, data: Data | Facts, weights: Source | None) -> "Mod
 def label(model: "Model", data: Data, config: RunConfig, meter: CostMeter) -> tuple[Examples, Examples | None]:
     """The examples whose labels this run may see, as (trained on, validation carve or None), by its `selection`."""
     if config.selection == "random":
-        return tasks.labelled(data, config)
+        return splits.labelled(data, config)
     from lrtl_utils import selection
 
-    return tasks.labelled(data, config, selection.choose(model, data, config, meter))
+    return splits.labelled(data, config, selection.choose(model, data, config, meter))
 
 
 def fit(

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lrtl_utils import methods, runs, tasks
+from lrtl_utils import methods, runs, splits, tasks
 from lrtl_utils.config import ROOT, InputError, RunConfig, data_name, read_config, require_name
 from lrtl_utils.runs import write_text
 
@@ -163,7 +163,7 @@ def explain(name: str, value: str) -> str:
 
 
 @lru_cache
-def _loaded(**reading: Any) -> tasks.Data:
+def _loaded(**reading: Any) -> splits.Data:
     return tasks.load(**reading)
 
 

@@ -12,7 +12,7 @@ from lrtl_utils import export, tables, tags, training
 from lrtl_utils.config import InputError, require_name
 from lrtl_utils.layouts import CONLL, IMAGES
 from lrtl_utils.runs import results_folder, write_text
-from lrtl_utils.tasks import Examples
+from lrtl_utils.splits import Examples
 
 if TYPE_CHECKING:
     from lrtl_utils.answers import Prediction

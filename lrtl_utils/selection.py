@@ -11,7 +11,7 @@ from lrtl_utils.config import InputError, RunConfig, derived_seed
 from lrtl_utils.cost import CostMeter, distance_flops
 from lrtl_utils.networks import Batch, Model
 from lrtl_utils.sampling import count_labelled
-from lrtl_utils.tasks import Data
+from lrtl_utils.splits import Data
 
 ROUNDS = 4  # in which `margin` asks for labels
 

@@ -22,7 +22,7 @@ from lrtl_utils.cost import CostMeter, Shape, count_flops
 from lrtl_utils.networks import Batch, Model
 from lrtl_utils.runs import write_atomically, write_progress
 from lrtl_utils.sources import require_weights
-from lrtl_utils.tasks import Examples
+from lrtl_utils.splits import Examples
 
 Rates = Sequence[tuple[Sequence[torch.nn.Parameter], float]]  # parameters with the peak rate of each group
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lrtl_utils import checks, runs, tasks
+from lrtl_utils import checks, runs, splits, tasks
 from lrtl_utils.checks import Completed
 from lrtl_utils.config import InputError, RunConfig
 
@@ -126,7 +126,7 @@ def _drawn_again(completed: Mapping[Path, Completed], report: Report) -> None:
                 report.faults[path].append(f"data: {name} is {getattr(claimed, name)}, and drawn again {value}")
 
 
-def _at_hand(config: RunConfig, sha256: str) -> tasks.Data | None:
+def _at_hand(config: RunConfig, sha256: str) -> splits.Data | None:
     """The data set, if it is here and is the one with that checksum."""
     try:
         here = tasks.find(config.dataset, fetch=False).sha256 == sha256
@@ -136,11 +136,11 @@ def _at_hand(config: RunConfig, sha256: str) -> tasks.Data | None:
         return None
 
 
-def _draw(data: tasks.Data, config: RunConfig) -> dict[str, Any]:
+def _draw(data: splits.Data, config: RunConfig) -> dict[str, Any]:
     """What a record says of the data, less where it came from."""
     try:
-        train, carve = tasks.labelled(data, config)
+        train, carve = splits.labelled(data, config)
     except InputError as error:
         return {"subset_sha256": f"refused: {error}"}
-    described = tasks.describe(data, train, carve, tasks.test_examples(data, config))
+    described = splits.describe(data, train, carve, splits.test_examples(data, config))
     return {name: value for name, value in described.items() if name != "source"}

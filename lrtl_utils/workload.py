@@ -15,7 +15,7 @@ from lrtl_utils.footprint import architecture, held_bytes, kept_bytes, key_of, r
 from lrtl_utils.models import backbone
 from lrtl_utils.sampling import count_labelled, share_of
 from lrtl_utils.selection import ROUNDS
-from lrtl_utils.tasks import Facts
+from lrtl_utils.splits import Facts
 
 # How often a head's solver looks at its loss: the medians of the committed records.
 LOOKS = {"text": 16, "image": 26, "tokens": 65}

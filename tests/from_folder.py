@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from lrtl_utils import export, training
-from lrtl_utils.tasks import Examples
+from lrtl_utils.splits import Examples
 
 folder, found = Path(sys.argv[1]), {}
 for name in sys.argv[2:]:

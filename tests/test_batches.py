@@ -24,7 +24,7 @@ from lrtl_utils.batches import (
 )
 from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.metrics import unpack_counts
-from lrtl_utils.tasks import Examples
+from lrtl_utils.splits import Examples
 
 CLS, SEP = 101, 102
 RED, BLUE = (220, 30, 40), (20, 40, 210)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from lrtl_utils import answers, export, methods, models, runs, tasks, training
+from lrtl_utils import answers, export, methods, models, runs, splits, tasks, training
 from lrtl_utils.config import ROOT, InputError, read_config
 from lrtl_utils.cost import CostMeter
 
@@ -48,14 +48,14 @@ def run(results, **knobs):
     with meter.measure():
         train, carve = methods.label(model, data, config, meter)
         curve = methods.fit(model, data, train, carve, config, meter=meter)
-    config, curve, test = training.settled(config, model), meter.priced(curve), tasks.test_examples(data, config)
+    config, curve, test = training.settled(config, model), meter.priced(curve), splits.test_examples(data, config)
     prediction = training.predict(model, test, config)
     path = runs.completed(
         results,
         identity,
         config,
         asked,
-        data=tasks.describe(data, train, carve, test),
+        data=splits.describe(data, train, carve, test),
         metrics=answers.evaluate(model, test.targets, prediction, data.labels, curve),
         validation=None,
         cost=meter.report(len(train), prediction.seconds, len(test)),

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from lrtl_utils import grids, methods, notebooks, price, runs, tasks, verify
+from lrtl_utils import grids, methods, notebooks, price, runs, splits, tasks, verify
 from lrtl_utils.config import ROOT, InputError, data_name, read_config
 from lrtl_utils.tasks import load
 
@@ -368,7 +368,7 @@ def test_examples_of_both_splits_are_counted_told_and_dropped(tmp_path):
     assert not {tasks.same(x) for x in clean.train.inputs} & {tasks.same(x) for x in clean.test.inputs}
     assert clean.test.inputs == data.test.inputs
     subsets = [
-        tasks.labelled(clean, read_config({"dataset": folder, "train_size": size}))[0].index for size in (2, 4, 8)
+        splits.labelled(clean, read_config({"dataset": folder, "train_size": size}))[0].index for size in (2, 4, 8)
     ]
     assert set(subsets[0]) < set(subsets[1]) < set(subsets[2])
 

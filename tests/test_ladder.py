@@ -10,7 +10,7 @@ import torch
 from checkpoints import LAYERS
 from test_methods import prepare, run
 
-from lrtl_utils import caches, heads, ladder, methods, tasks, training
+from lrtl_utils import caches, heads, ladder, methods, splits, training
 from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.cost import CostMeter
 
@@ -36,7 +36,7 @@ def built(**knobs):
 
 def climbed(**knobs):
     data, config, model = built(**knobs)
-    train, carve = tasks.labelled(data, config)
+    train, carve = splits.labelled(data, config)
     meter = CostMeter("cpu")
     with meter.measure():
         curve = ladder.climb(model, data, train, carve, config, meter)
@@ -56,7 +56,7 @@ def test_a_cached_boundary_gives_what_the_stages_would(model):
 
 def assert_cached_is_whole(**knobs):
     data, config, model = built(**knobs)
-    rows = training.encode_training(model, tasks.labelled(data, config)[0], config.max_length)
+    rows = training.encode_training(model, splits.labelled(data, config)[0], config.max_length)
     depths = list(range(1, len(model.blocks) + 1))
     kept = [caches.Cache.empty(depth, rows) for depth in depths]
     training.extract(model, rows, config, CostMeter(), kept)
@@ -75,7 +75,7 @@ def assert_cached_is_whole(**knobs):
 @pytest.mark.parametrize("knobs", [TEXT, IMAGE, TOKENS])
 def test_a_cache_is_as_large_as_it_said(knobs):
     data, config, model = built(**knobs)
-    rows = training.encode_training(model, tasks.labelled(data, config)[0], config.max_length)
+    rows = training.encode_training(model, splits.labelled(data, config)[0], config.max_length)
     cache = caches.Cache.empty(1, rows)
     training.extract(model, rows, config, CostMeter(), [cache])
     held = sum(row.numel() * row.element_size() for row in cache.rows) / 2**20
@@ -131,7 +131,7 @@ def test_a_rung_that_the_carve_finds_worse_is_undone(monkeypatch):
     assert [point["rung"] for point in curve] == [0, 1]
     scores = iter([0.9])
     data, config, alone = built(**TEXT, **JUDGED)
-    train, carve = tasks.labelled(data, config)
+    train, carve = splits.labelled(data, config)
     ladder._Ladder(alone, data, train, carve, config, CostMeter(), None).ground()
     for ours, theirs in zip(model.state_dict().values(), alone.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs)
@@ -176,7 +176,7 @@ def test_an_interrupted_climb_goes_on_where_it_was(everywhere, tmp_path, step):
                 os.kill(os.getpid(), signal.SIGTERM)
 
     data, config, model = built(**TEXT)
-    train, carve = tasks.labelled(data, config)
+    train, carve = splits.labelled(data, config)
     with pytest.raises(training.Interrupted):
         ladder.climb(model, data, train, carve, config, Stopping(), tmp_path)
     data, config, model = built(**TEXT)
@@ -206,7 +206,7 @@ def test_leave_one_out_is_scikit_learn_s():
     from sklearn.preprocessing import StandardScaler
 
     data, config, model = built(**TEXT)
-    rows = training.encode_training(model, tasks.labelled(data, config)[0], config.max_length)
+    rows = training.encode_training(model, splits.labelled(data, config)[0], config.max_length)
     chunks = training.extract(model, rows, config, CostMeter())
     features = StandardScaler().fit_transform(torch.cat([chunk["features"] for chunk in chunks]).double().numpy())
     targets = torch.cat([chunk["targets"] for chunk in chunks]).numpy()

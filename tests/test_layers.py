@@ -11,7 +11,7 @@ FLOORS = [
     {"sampling", "metrics", "cost", "stats", "claims", "manifest", "parquet", "tags"},
     {"curves", "tables"},
     {"kernels", "sources", "runs", "batches", "networks", "answers", "heads", "layouts"},
-    {"own_models", "cards", "folders", "blocks"},
+    {"own_models", "cards", "folders", "blocks", "splits"},
     {"tasks", "models", "caches", "checks", "summaries", "effects"},
     {"training", "defaults", "fetch", "sentences", "published"},
     {"ladder", "selection", "findings"},

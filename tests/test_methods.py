@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from checkpoints import LAYERS
 
-from lrtl_utils import answers, ladder, methods, models, runs, tasks, training
+from lrtl_utils import answers, ladder, methods, models, runs, splits, tasks, training
 from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.cost import CostMeter
 from lrtl_utils.sources import Source
@@ -54,7 +54,7 @@ def run(**knobs):
         train, carve = methods.label(model, data, config, meter)
         curve = methods.fit(model, data, train, carve, config, meter=meter)
     curve = meter.priced(curve)
-    test = tasks.test_examples(data, config)
+    test = splits.test_examples(data, config)
     prediction = training.predict(model, test, config)
     metrics = answers.evaluate(model, test.targets, prediction, data.labels, curve)
     return Done(config, model, data, train, carve, test, curve, meter, prediction, metrics)
@@ -79,7 +79,7 @@ def test_conventional_pads_all_texts_and_pools_as_the_architecture_does(mirror, 
     assert type(model.net).__name__ == "BertForSequenceClassification"
     assert model.net.bert.pooler is not None
     texts = ["the " * words] * 2 + ["the"]
-    rows = training.encode_training(model, tasks.Examples(texts, np.arange(3), np.arange(3)), config.max_length)
+    rows = training.encode_training(model, splits.Examples(texts, np.arange(3), np.arange(3)), config.max_length)
     assert model.reader.batch(rows, np.array([2]), train=True)["ids"].shape == (1, tokens)
     assert model.reader.batch(rows, np.array([2]))["ids"].shape == (1, 8)  # the answer is the same
     assert training.settled(config, model).max_length == tokens
@@ -169,7 +169,7 @@ def test_full_leaves_batch_norm_statistics_alone(mirror, method, moves):
     _, data, config = prepare(**TINY, dataset="cifar10", model="efficientnet_b0", method=method)
     model = methods.build(config, data, methods.find_weights(config))
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    methods.fit(model, data, tasks.labelled(data, config)[0], None, config, meter=CostMeter())
+    methods.fit(model, data, splits.labelled(data, config)[0], None, config, meter=CostMeter())
     assert any((buffer != before[name]).any() for name, buffer in model.named_buffers()) == moves
 
 
@@ -191,7 +191,7 @@ def test_only_the_size_that_counts_is_kept(mirror):
         _, data, config = prepare(dataset="ag_news", model="bert_base", method="full", **sizes)
         kept = {key: getattr(config, key) for key in methods.SIZES}
         assert kept == dict.fromkeys(methods.SIZES) | {name: sizes[name]}
-        assert len(tasks.labelled(data, config)[0]) == labels
+        assert len(splits.labelled(data, config)[0]) == labels
         sizes[name] = None
 
 
@@ -207,7 +207,7 @@ def test_a_batch_is_no_larger_than_the_data(mirror):
 
 def test_a_batch_is_no_larger_than_the_shots_there_are(mirror):
     _, data, config = prepare(dataset="conll2003", model="bert_crf", method="conventional", shots=7, batch_size=64)
-    assert config.batch_size == len(tasks.labelled(data, config)[0])
+    assert config.batch_size == len(splits.labelled(data, config)[0])
 
 
 @pytest.mark.parametrize(("given", "used"), [(12, 12), (13, 1), (500, 1), (0, 0)])

@@ -8,7 +8,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from lrtl_utils import answers, calibration, footprint, grids, methods, price, runs, tasks, training, workload
+from lrtl_utils import answers, calibration, footprint, grids, methods, price, runs, splits, tasks, training, workload
 from lrtl_utils.__main__ import app
 from lrtl_utils.config import ROOT, InputError, RunConfig
 from lrtl_utils.cost import CostMeter
@@ -50,14 +50,14 @@ def run(results=None, **knobs):
         curve = methods.fit(model, data, train, carve, config, meter=meter)
     if results:
         settled, identity = training.settled(config, model), methods.identify(config, asked, data.source, weights)
-        test = tasks.test_examples(data, config)
+        test = splits.test_examples(data, config)
         prediction = training.predict(model, test, config)
         runs.completed(
             results,
             identity,
             settled,
             asked,
-            data=tasks.describe(data, train, carve, test),
+            data=splits.describe(data, train, carve, test),
             metrics=answers.evaluate(model, test.targets, prediction, data.labels),
             validation=None,
             cost=meter.report(len(train), prediction.seconds, len(test)),

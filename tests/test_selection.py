@@ -5,7 +5,7 @@ import pytest
 import torch
 from test_methods import prepare, run
 
-from lrtl_utils import methods, selection, tasks, training
+from lrtl_utils import methods, selection, splits, training
 from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.cost import CostMeter
 
@@ -109,4 +109,4 @@ def test_random_is_the_default_and_unchanged():
     model = methods.build(config, data, methods.find_weights(config))
     train, carve = methods.label(model, data, config, CostMeter())
     assert carve is None
-    assert train.index.tolist() == tasks.labelled(data, config)[0].index.tolist()
+    assert train.index.tolist() == splits.labelled(data, config)[0].index.tolist()

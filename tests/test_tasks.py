@@ -7,9 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from checkpoints import CIFAR, NEWS, write_datasets
 
-from lrtl_utils import methods, tasks
+from lrtl_utils import methods, splits, tasks
 from lrtl_utils.config import InputError, read_config
-from lrtl_utils.tasks import describe, labelled, load
+from lrtl_utils.splits import describe, labelled
+from lrtl_utils.tasks import load
 
 SHIPPED = ("news_sample", "reviews_sample", "entities_sample", "digits")
 
@@ -205,9 +206,9 @@ def test_a_sentence_counts_for_its_rarest_type():
 
 def test_test_split_is_whole_unless_limited():
     data = load("news_sample")
-    assert len(tasks.test_examples(data, config())) == len(data.test)
-    assert len(tasks.test_examples(data, config(test_limit=10))) == 10
-    assert len(tasks.test_examples(data, config(test_limit=10_000))) == len(data.test)
+    assert len(splits.test_examples(data, config())) == len(data.test)
+    assert len(splits.test_examples(data, config(test_limit=10))) == 10
+    assert len(splits.test_examples(data, config(test_limit=10_000))) == len(data.test)
 
 
 def test_description_sums_which_examples_were_labelled_and_not_their_order():

@@ -19,7 +19,7 @@ import pytest
 import torch
 from checkpoints import INNER, LAYERS, WIDTH
 
-from lrtl_utils import answers, heads, methods, models, runs, tasks, training
+from lrtl_utils import answers, heads, methods, models, runs, splits, tasks, training
 from lrtl_utils.batches import order
 from lrtl_utils.config import InputError, RunConfig, derived_seed
 from lrtl_utils.cost import CostMeter, count_flops
@@ -44,9 +44,9 @@ INTERRUPTED = {"train_size": 32, "batch_size": 8, "accumulate": 2, "epochs": 30,
 class Run:
     asked: RunConfig
     config: RunConfig
-    data: tasks.Data
-    train: tasks.Examples
-    carve: tasks.Examples | None
+    data: splits.Data
+    train: splits.Examples
+    carve: splits.Examples | None
     model: Any
 
 
@@ -55,7 +55,7 @@ def prepare(**knobs):
     data = tasks.load(asked.dataset)
     config = methods.resolve(asked, data)
     model = methods.build(config, data, methods.find_weights(config))
-    return Run(asked, config, data, *tasks.labelled(data, config), model)
+    return Run(asked, config, data, *splits.labelled(data, config), model)
 
 
 def adapt(run, work=None):
@@ -235,14 +235,14 @@ def test_a_run_killed_after_its_last_epoch_is_not_trained_again(tmp_path, monkey
 
 
 def complete(run, curve, meter, results, identity):
-    test = tasks.test_examples(run.data, run.config)
+    test = splits.test_examples(run.data, run.config)
     prediction = training.predict(run.model, test, run.config)
     return runs.completed(
         results,
         identity,
         run.config,
         run.asked,
-        data=tasks.describe(run.data, run.train, run.carve, test),
+        data=splits.describe(run.data, run.train, run.carve, test),
         metrics=answers.evaluate(run.model, test.targets, prediction, run.data.labels, curve),
         validation=training.validate(run.model, run.carve, run.config, run.data.labels),
         cost=meter.report(len(run.train) * len(curve), prediction.seconds, len(test)),
@@ -337,7 +337,7 @@ def test_predictions_come_in_the_order_of_the_examples():
     model = run.model.eval()
     texts = [*run.data.train.inputs, *run.data.test.inputs]
     targets = np.concatenate([run.data.train.targets, run.data.test.targets])
-    examples = tasks.Examples(texts, targets, np.arange(len(texts)))
+    examples = splits.Examples(texts, targets, np.arange(len(texts)))
     assert len(examples) > training.PREDICT_BATCH
     prediction = training.predict(model, examples, run.config)
     rows = model.reader.encode(texts, targets)
@@ -354,7 +354,7 @@ def test_words_past_the_cut_are_tagged_o(model):
     run = finished(dataset="conll2003", model=model, epochs=1, max_length=16)
     words = ["Sofia"] * 40
     tags = [1] * 40
-    examples = tasks.Examples([words, ["so", "."]], [tags, [0, 0]], np.arange(2))
+    examples = splits.Examples([words, ["so", "."]], [tags, [0, 0]], np.arange(2))
     prediction = training.predict(run.model, examples, run.config)
     seen = len(prediction.predicted[0])
     assert 0 < seen < 15
@@ -370,7 +370,7 @@ def test_words_past_the_cut_are_tagged_o(model):
 @pytest.mark.parametrize("model", ["bert_base", "roberta_base", "distilbert"])
 def test_a_text_is_cut_to_the_positions_that_a_model_has(model):
     run = prepare(model=model, max_length=4096, train_size=8)
-    endless = tasks.Examples(["the film " * 600] * 2, np.array([0, 1]), np.arange(2))
+    endless = splits.Examples(["the film " * 600] * 2, np.array([0, 1]), np.arange(2))
     rows = training.encode_training(run.model, endless, run.config.max_length)
     assert rows.lengths.tolist() == [512, 512]
     assert training.settled(run.config, run.model).max_length == 512
