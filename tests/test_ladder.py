@@ -188,9 +188,20 @@ def test_an_interrupted_climb_goes_on_where_it_was(everywhere, tmp_path, step):
         assert torch.equal(ours, theirs)
 
 
+def test_a_rung_of_an_image_model_is_left_halfway(everywhere):
+    start, *_ = climbed(**IMAGE, budget_seconds=1e-6)  # rung 0
+    halfway, *_ = climbed(**IMAGE)
+    end, *_ = climbed(**IMAGE, without="average")
+    moved = 0
+    for before, between, after in zip(*(model.parameters() for model in (start, halfway, end)), strict=True):
+        torch.testing.assert_close(between, (before + after) / 2)
+        moved += not torch.equal(before, after)
+    assert moved
+
+
 def test_every_piece_can_be_left_out_and_does_something(everywhere):
     whole, *_ = climbed(**TEXT)
-    pieces = methods.METHODS["progressive"].pieces
+    pieces = [piece for piece in methods.METHODS["progressive"].pieces if piece != "average"]  # that one is for images
     for piece in pieces:
         model, *_ = climbed(**TEXT, without=piece)
         pairs = zip(whole.state_dict().values(), model.state_dict().values(), strict=True)
