@@ -34,8 +34,8 @@ LEAST_LABELS = {"text": (32, 250), "tokens": (1, 1000), "image": (64, 1000)}
 NEAR = 2 / 3
 # A solved head is surer of its training rows than it should be, and its small gradients then teach the blocks nothing.
 SOFTENED = {"text": 0.3, "tokens": 0.3, "image": 1.0}
-# Where a rung's weights are left, of the way from its start to its end: halfway, half of what few images taught by chance
-# is undone, at no cost (Wortsman et al. 2022). Texts and tags gain nothing by it.
+# Where a rung's weights are left, of the way from its start to its end: halfway, half of what few images taught them by
+# chance is undone, at no cost (Wortsman et al. 2022). Texts and tags gain nothing by it.
 KEPT = {"text": 1.0, "tokens": 1.0, "image": 0.5}
 DECAY = 0.8  # of the rate, a block down (Howard & Ruder 2018)
 PRICE = 0.01  # of score that a doubling of the FLOPs must earn
