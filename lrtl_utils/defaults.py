@@ -71,7 +71,7 @@ def lora(kind: str, backbone: Backbone, labels: int) -> dict[str, Any]:
 # tags, need the most steps. For images the solved head is a good start that a high rate or small batches throw away.
 LADDER_RULE = {
     "text": ((64, 0.6, 8, 5), (250, 0.6, 8, 3), (float("inf"), 0.6, 8, 2)),
-    "tokens": ((float("inf"), 1.0, 8, 6),),
+    "tokens": ((250, 1.0, 8, 6), (float("inf"), 0.6, 8, 4)),
     "image": ((float("inf"), 0.3, 16, 2),),
 }
 
