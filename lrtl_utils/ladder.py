@@ -33,7 +33,8 @@ LEAST_LABELS = {"text": (32, 250), "tokens": (1, 250), "image": (64, 1000)}
 # enough to the task: then the rungs beyond the first have little to add.
 NEAR = 2 / 3
 # A solved head is surer of its training rows than it should be, and its small gradients then teach the blocks nothing.
-SOFTENED = {"text": 0.3, "tokens": 0.1, "image": 1.0}
+# By kind: (labels below which a line holds, what the logits are scaled by); a fainter head takes more steps to learn.
+SOFTENED = {"text": ((math.inf, 0.3),), "tokens": ((64, 0.3), (math.inf, 0.1)), "image": ((math.inf, 1.0),)}
 # Where a rung's weights are left, of the way from its start to its end: halfway, half of what few images taught them by
 # chance is undone, at no cost (Wortsman et al. 2022). Texts and tags gain nothing by it.
 KEPT = {"text": 1.0, "tokens": 1.0, "image": 0.5}
@@ -126,9 +127,10 @@ class _Ladder:
         if "warm_start" in self.without:
             linear.reset_parameters()
         elif "soften" not in self.without:
+            scale = next(scale for below, scale in SOFTENED[self.data.kind] if self.examples < below)
             with torch.no_grad():
-                linear.weight *= SOFTENED[self.data.kind]
-                linear.bias *= SOFTENED[self.data.kind]
+                linear.weight *= scale
+                linear.bias *= scale
 
     def weights(self, rung: int) -> dict[str, torch.Tensor]:
         """A copy of what the rung will train."""
