@@ -24,10 +24,12 @@ from lrtl_utils.splits import Data, Examples
 Point = dict[str, Any]
 
 # The shares of the blocks above the embeddings or the stem that each rung trains. What a new task needs lies near the
-# top (Yosinski et al. 2014), and what is not trained is run once, so half of them come first.
+# top (Yosinski et al. 2014), and what is not trained is run once, so half of them come first. Shares are rounded up: of
+# six blocks 0.84 are all, 0.83 five.
 SHARES = {"text": (0.5, 0.84), "tokens": (0.5, 0.83), "image": (0.5, 1.0)}
 # Labels from which a rung is worth climbing where no carve tells. Sub-words' features say little of entities, so blocks
-# are trained for those at any size; the features of photographs are good, and few of them easily hurt a network.
+# are trained for those at any size, and more of them where there is enough to learn from; the features of photographs
+# are good, and few of them easily hurt a network.
 LEAST_LABELS = {"text": (32, 250), "tokens": (1, 250), "image": (64, 1000)}
 # Of the way from chance to all right that rung 0 must have gone, left-out examples counted, for its features to be near
 # enough to the task: then the rungs beyond the first have little to add.
