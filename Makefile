@@ -40,7 +40,7 @@ lint: .venv/installed ## Format and lint, checked
 	$(BIN)/ruff check --quiet .
 
 study: .venv/installed ## Run the committed study's grid on real data (hours; resumes) and its pictures
-	$(RUN) sweep notebooks/grids/study.yaml --results results/study
+	$(RUN) sweep notebooks/grids/study.yaml --results results/study --beside results/bench-cpu
 	$(RUN) figures
 
 figures: .venv/installed ## Make the committed pictures and summary notebooks anew from the committed records

@@ -94,6 +94,9 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the price and run nothing.")] = False,
     price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of a device, for --dry-run.")] = None,
     every_cell: Annotated[bool, typer.Option("--cells", help="With --dry-run, list every cell.")] = False,
+    beside: Annotated[
+        list[Path] | None, typer.Option(help="Another folder of results, whose cells are not run again; repeatable.")
+    ] = None,
 ) -> None:
     """Run every cell of a grid that has no record yet."""
     from lrtl_utils import engines, grids, notebooks, price
@@ -111,6 +114,9 @@ def sweep(
     cells = grids.plan(configs, price.outline if dry_run else notebooks.locate)
     _print_now(f"{len(configs)} cells")
     _print_now(f"{len(cells)} cells after clamping")
+    for folder in beside or []:
+        planned, cells = len(cells), grids.not_in(cells, folder)
+        _print_now(f"{planned - len(cells)} of them are recorded in {folder}")
     if dry_run:
         _tell_price(cells, results, workers, price_per_hour, every_cell)
         if engine == Engine.slurm:
@@ -285,12 +291,15 @@ def report(results: Results = Path("results/local")) -> None:
 def figures(
     folder: Annotated[Path, typer.Argument(help="Folder of notebooks.")] = Path("notebooks"),
 ) -> None:
-    """Execute the summary notebooks in place, over the records that they name; same records, same bytes."""
-    from lrtl_utils import notebooks, runs
+    """Execute the summary notebooks in place, over the records that they name, and write the answers into the README
+    beside them; same records, same bytes."""
+    from lrtl_utils import notebooks, readme, runs
 
-    for path in notebooks.summary_notebooks(runs.results_folder(folder)):
+    folder = runs.results_folder(folder)
+    for path in notebooks.summary_notebooks(folder):
         notebooks.refresh(path)
         print(path)
+    print(readme.refresh(folder.parent / "README.md", folder))
 
 
 @app.command()

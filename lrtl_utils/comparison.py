@@ -80,7 +80,8 @@ def answers(results: str | Path) -> Iterator[str]:
     frame = summaries.read(results)
     for answer in findings.ANSWERS:
         finding = answer(frame)
-        yield f"{finding.question} {finding.headline}"
+        yield finding.question
+        yield from finding.lines
 
 
 def _is_here(model: str) -> bool:

@@ -1,4 +1,4 @@
-"""The four answers, from a DataFrame of runs (`runs.load`, or `summaries.read`): a headline and a small table each."""
+"""The four answers, from a DataFrame of runs (`runs.load`, or `summaries.read`): sentences and a small table each."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,26 +9,32 @@ from lrtl_utils import sentences, summaries
 
 
 class Finding(NamedTuple):
-    """One question, the sentence that answers it, and the table that the sentence is made from."""
+    """One question, the sentence that answers it, the same for each data set and model, and the table behind both."""
 
     question: str
     headline: str
+    each: list[str]
     table: pd.DataFrame
+
+    @property
+    def lines(self) -> list[str]:
+        """The sentence and a list of the others."""
+        return [self.headline, *(f"- {one}" for one in self.each)]
 
 
 def which(frame: pd.DataFrame) -> Finding:
     """Which model and method is best, at the most labels that two lines of a panel had, and what ties with it."""
     table = _at_most_labels(summaries.best(frame))
-    headline = _nothing(frame)
+    headline, each = _nothing(frame), []
     if len(table):
         counts = pd.Series([line for row in table.itertuples() for line in [row.line, *row.tie]]).value_counts()
         each = [
-            f"{row.panel}: {row.line} ({row.score:.3f} with {row.labels} labels{_others(row)})"
+            f"{row.panel}: {row.line} ({row.score:.3f} with {row.labels} labels{_others(row)})."
             for row in table.itertuples()
         ]
         first = f"{counts.index[0]} is best or ties with the best on {counts.iloc[0]} of {len(table)}"
-        headline = f"Where two or more ran with the same labels, {first}: {'; '.join(each)}."
-    return Finding("Which model and which method is best?", headline, table)
+        headline = f"Where two or more ran with the same labels, {first}."
+    return Finding("Which model and which method is best?", headline, each, table)
 
 
 def how_much(frame: pd.DataFrame) -> Finding:
@@ -36,9 +42,9 @@ def how_much(frame: pd.DataFrame) -> Finding:
     table = summaries.needs(frame)
     headline = sentences.NOTHING if frame.empty else "Every line ran with one number of labels, so there is no curve."
     if len(table):
-        each = [f"{row.panel}: {_needed(row)}" for row in sentences.best_of(table).itertuples()]
-        headline = f"Labels for 95 % of the score at full data, by the curve of the best line. {'; '.join(each)}."
-    return Finding("How much data do I need?", headline, table)
+        headline = "Labels for 95 % of the score at full data, by the curve of each best line."
+    each = [f"{row.panel}: {_needed(row)}." for row in sentences.best_of(table).itertuples()] if len(table) else []
+    return Finding("How much data do I need?", headline, each, table)
 
 
 def cost(frame: pd.DataFrame) -> Finding:
@@ -46,16 +52,15 @@ def cost(frame: pd.DataFrame) -> Finding:
     parts = dict(summaries.by_panel(summaries.summarise(frame)))
     best = _at_most_labels(summaries.best(frame))
     table = pd.DataFrame([_costs(row, parts[row.panel].set_index(["line", "labels"])) for row in best.itertuples()])
-    headline = _nothing(frame)
-    if len(table):
-        each = [f"{row.panel}: {_cheaper(row)}" for row in table.itertuples()]
-        headline = f"The cheapest way, in FLOPs, that ties with the best. {'; '.join(each)}."
-    return Finding("What does it cost?", headline, table)
+    headline = "The cheapest way, in FLOPs, that ties with the best." if len(table) else _nothing(frame)
+    each = [f"{row.panel}: {_cheaper(row)}." for row in table.itertuples()]
+    return Finding("What does it cost?", headline, each, table)
 
 
 def real(frame: pd.DataFrame, baseline: str = summaries.BASELINE) -> Finding:
     """Which differences to the baseline are more than noise; where it did not run, to the best line of each panel."""
     table = summaries.differences(frame, baseline)
+    each = [f"{panel}: {sentences.verdicts(part)}." for panel, part in table.groupby("panel", sort=False)]
     if len(table):
         counts = table["verdict"].value_counts()
         told = [f"{counts.get(v, 0)} {words}" for v, words in VERDICTS.items() if counts.get(v, 0)]
@@ -67,7 +72,7 @@ def real(frame: pd.DataFrame, baseline: str = summaries.BASELINE) -> Finding:
         alone = sum(not row.tie and not row.open for row in table.itertuples())
         headline = f"The best line is ahead of all others, beyond its interval, in {alone} of {len(table)} comparisons."
         headline = headline if len(table) else _nothing(frame)
-    return Finding("Is the difference real, or noise?", headline, table)
+    return Finding("Is the difference real, or noise?", headline, each, table)
 
 
 VERDICTS = {"better": "better", "worse": "worse", "tie": "ties", "open": "with too few seeds to say"}

@@ -68,6 +68,12 @@ def plan(
     return list(distinct.values())
 
 
+def not_in(cells: list[Cell], results: str | Path) -> list[Cell]:
+    """The cells that have no completed record in that folder of results."""
+    folder = runs.results_folder(results)
+    return [cell for cell in cells if not runs.is_completed(cell.path(folder))]
+
+
 def _read(path: Path) -> dict[str, Any]:
     text = read_text(path, MOST_BYTES)
     try:

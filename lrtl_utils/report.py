@@ -152,6 +152,7 @@ def _answer(
     return {
         "question": finding.question,
         "headline": finding.headline,
+        "each": finding.each,
         "picture": pages.picture(results / "figures" / f"{picture}.png"),
         "caption": caption,
         "notebook": notebook if notebook in titles else None,

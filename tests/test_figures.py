@@ -93,7 +93,7 @@ def test_without_records_there_is_no_figure_and_every_sentence_says_so(tmp_path)
     ]
     assert all(len(lines) == 1 and lines[0].endswith(".") for lines in told)
     for answer in findings.ANSWERS:
-        assert answer(frame).headline == sentences.NOTHING
+        assert answer(frame).lines == [sentences.NOTHING]
         assert answer(frame).table.empty
 
 
@@ -126,9 +126,13 @@ def test_the_four_answers(frame):
     which, how_much, cost, real = (answer(frame) for answer in findings.ANSWERS)
     assert "progressive is best or ties with the best on 2 of 2" in which.headline
     assert set(which.table["labels"]) == {1000}
-    assert "sst2 · minilm: about " in how_much.headline
-    assert how_much.headline.count("a guess") == 2
-    assert "sst2 · minilm: " in cost.headline
+    assert all(
+        [one.split(": ")[0] for one in found.each] == ["conll2003 · minilm_crf", "sst2 · minilm"]
+        for found in (which, how_much, cost, real)
+    )
+    assert how_much.each[1].startswith("sst2 · minilm: about ")
+    assert all("a guess" in one for one in how_much.each)
+    assert real.lines[1] == f"- {real.each[0]}"
     assert (cost.table["cheapest_flops"] <= cost.table["best_flops"]).all()
     counts = summaries.differences(frame)["verdict"].value_counts()
     assert f"{counts['better']} better, {counts['worse']} worse" in real.headline
@@ -158,14 +162,14 @@ def test_a_cheaper_method_that_ties_is_found(tmp_path):
             write_run(tmp_path, hits, flops=flops, method=method, **knobs)
     found = findings.cost(summaries.read(tmp_path))
     assert list(found.table["cheapest"]) == ["linear_probe"]
-    assert "linear_probe" in found.headline
+    assert "linear_probe" in found.each[0]
 
 
 def test_too_few_seeds_are_told_and_so_are_several_machines(frame):
     few = frame[frame["seed"] == 0]
     front = summaries.front(few, "gpu_hours")
     assert all("too few seeds to say how surely" in told for told in sentences.score_vs_cost(front, "gpu_hours"))
-    assert "too few seeds to compare: " in findings.which(few).headline
+    assert "too few seeds to compare: " in findings.which(few).each[0]
     moved = few.assign(run_device=few["run_device"].where(few["method"] != "progressive", "another"))
     for cost, said in (("gpu_hours", True), ("flops", False)):
         told = sentences.score_vs_cost(summaries.front(moved, cost), cost)

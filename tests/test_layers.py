@@ -18,7 +18,7 @@ FLOORS = [
     {"methods", "export"},
     {"notebooks", "pages", "plots", "footprint", "scoring"},
     {"figures", "grids", "doctor", "checkup", "report", "verify", "watch", "workload", "processes"},
-    {"workers", "calibration"},
+    {"workers", "calibration", "readme"},
     {"engines", "price"},
     {"sweep", "strategies"},
     {"bench", "search", "comparison"},

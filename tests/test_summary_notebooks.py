@@ -1,5 +1,6 @@
 """The summary notebooks as a user makes them: by one command, over any folder of records, the same bytes each time."""
 
+import re
 import subprocess
 import sys
 
@@ -7,7 +8,8 @@ import nbformat
 import pytest
 from synthetic import write_study
 
-from lrtl_utils.config import ROOT
+from lrtl_utils import findings, readme, summaries
+from lrtl_utils.config import ROOT, InputError
 from lrtl_utils.notebooks import parameters_of, summary_notebooks
 
 NAMES = [path.name for path in summary_notebooks()]
@@ -24,20 +26,23 @@ def outputs(path):
 
 @pytest.fixture(scope="module")
 def anew(tmp_path_factory):
-    """Copies of the notebooks over a small folder of records, executed in place twice, with the bytes of each time."""
+    """Copies of the notebooks over a small folder of records, beside a README, made anew twice, and the bytes."""
     folder = tmp_path_factory.mktemp("anew")
     write_study(folder / "results", datasets=("sst2",), sizes=(32, 100), names=("from_scratch", "full", "conventional"))
     (folder / "notebooks").mkdir()
     for path in summary_notebooks():
         notebook = nbformat.read(path, as_version=4)
         (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-        cell.source = cell.source.replace("results = ", f"results = {str(folder / 'results')!r} or ")
+        cell.source = re.sub(
+            r"results = (\[.*?\]|.*?$)", f"results = {str(folder / 'results')!r}", cell.source, flags=re.DOTALL
+        )
         nbformat.write(notebook, folder / "notebooks" / path.name)
+    (folder / "README.md").write_text(f"# Ours\n{readme.BEGIN}\nold\n{readme.END}\nThe rest.\n")
     made = []
     for _ in range(2):
         done = call("figures", folder / "notebooks")
         assert done.returncode == 0, done.stderr
-        files = [*folder.glob("notebooks/*.ipynb"), *folder.glob("results/figures/*.png")]
+        files = [*folder.glob("notebooks/*.ipynb"), *folder.glob("results/figures/*.png"), folder / "README.md"]
         made.append({path.name: path.read_bytes() for path in files})
     return folder, made
 
@@ -46,6 +51,30 @@ def test_the_same_records_give_the_same_bytes(anew):
     _, (first, second) = anew
     assert set(first) > {*NAMES, "accuracy_vs_data.png", "accuracy_vs_flops.png", "differences.png", "aggregate.png"}
     assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_the_readme_gives_the_four_answers_with_pictures_and_notebooks_that_are_there(anew):
+    folder, _ = anew
+    text = (folder / "README.md").read_text()
+    assert text.startswith(f"# Ours\n{readme.BEGIN}\n")
+    assert text.endswith(f"{readme.END}\nThe rest.\n")
+    assert "old" not in text
+    frame = summaries.read(folder / "results")
+    for answer in findings.ANSWERS:
+        finding = answer(frame)
+        assert f"**{finding.question}** {finding.headline}" in text
+        assert all(f"\n- {one}\n" in text for one in finding.each)
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) == 3 * len(findings.ANSWERS)
+    assert all((folder / link).is_file() for link in links)
+
+
+@pytest.mark.parametrize("text", ["", readme.BEGIN, f"{readme.END}\n{readme.BEGIN}"])
+def test_a_readme_without_its_marks_is_left_as_it_is(anew, tmp_path, text):
+    (tmp_path / "README.md").write_text(text)
+    with pytest.raises(InputError, match="the answers go between"):
+        readme.refresh(tmp_path / "README.md", anew[0] / "notebooks")
+    assert (tmp_path / "README.md").read_text() == text
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -110,6 +110,12 @@ def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path, ended_
     assert f"{before} already done" in done.stdout
     assert len(runs.load(tmp_path / "results")) == 3
 
+    elsewhere = [*words[:-1], str(tmp_path / "elsewhere"), "--beside", str(tmp_path / "results")]
+    done = subprocess.run(elsewhere, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"3 of them are recorded in {tmp_path / 'results'}\n0 cells, 0 already done" in done.stdout
+    assert not list((tmp_path / "elsewhere").glob("runs/*"))
+
 
 def writers_below(folder):
     """Processes that still have a cell's log open, as its kernel has."""
