@@ -68,12 +68,12 @@ def lora(kind: str, backbone: Backbone, labels: int) -> dict[str, Any]:
 
 # By kind: (labels below which a line holds, its rate as a multiple of `full`'s, batch size, epochs).
 # Few texts need more passes to make as many steps, at a lower rate than a fresh head wants. Entities, with their many
-# tags, need the most steps, and a lower rate where there are many. For images the solved head is a good start that a
-# high rate or small batches throw away.
+# tags, need the most steps, and a lower rate where there are many. For images the solved head is a good start that
+# small batches throw away, and a high rate too while they are few.
 LADDER_RULE = {
     "text": ((64, 0.6, 8, 5), (250, 0.6, 8, 3), (float("inf"), 0.6, 8, 2)),
     "tokens": ((250, 1.0, 8, 6), (float("inf"), 0.6, 8, 4)),
-    "image": ((float("inf"), 0.3, 16, 2),),
+    "image": ((400, 0.3, 16, 2), (float("inf"), 0.6, 16, 2)),
 }
 
 
