@@ -115,6 +115,7 @@ class Reader:
     tokenizer: Any = None  # for bags: a fitted vectorizer
     max_length: int | None = None
     limit: int = 512
+    tail: float = 0.0  # of max_length, the share that a longer text's end has; its beginning has the rest
     plain: bool = False  # training batches as an example script has them: texts padded to max_length, channels first
 
     def batch(self, data: Encoded, positions: np.ndarray, *, train: bool = False) -> dict[str, torch.Tensor]:
@@ -132,7 +133,11 @@ class Reader:
         if self.kind == "bag":
             return encode_bags(inputs, targets, self.tokenizer)
         data = (encode_text if self.kind == "text" else encode_words)(inputs, targets, self.tokenizer)
-        return cut(data, self.max_length) if self.max_length else data
+        return self.cut(data) if self.max_length else data
+
+    def cut(self, data: Encoded) -> Encoded:
+        """Texts and sentences cut to `max_length` tokens."""
+        return cut(data, self.max_length, round(self.tail * self.max_length))
 
 
 def encode_text(texts: Sequence[str], targets: Sequence[Any], tokenizer: Any) -> Encoded:
@@ -182,14 +187,18 @@ def encode_words(sentences: Sequence[Sequence[str]], targets: Sequence[Any], tok
     return Encoded("tokens", rows, np.array([len(ids) for ids, _ in rows], dtype=int), targets)
 
 
-def cut(data: Encoded, max_length: int) -> Encoded:
-    """Texts cut to `max_length` tokens, the closing token kept; words past the cut are tagged O by `predict`."""
+def cut(data: Encoded, max_length: int, tail: int = 1) -> Encoded:
+    """Texts cut to `max_length` tokens, the last `tail` of which are their last: the closing token at least.
+
+    Sentences to tag keep no more of their end; words past the cut are tagged O by `predict`.
+    """
+    tail = max(1, tail)
     if not len(data) or data.lengths.max() <= max_length:
         return data
     rows = []
     for row in data.rows:
         ids, words = row if data.kind == "tokens" else (row, [])
-        ids = ids if len(ids) <= max_length else ids[: max_length - 1] + ids[-1:]
+        ids = ids if len(ids) <= max_length else ids[: max_length - tail] + ids[-tail:]
         kept = [position for position in words if position < max_length - 1]
         rows.append((ids, kept or [0]) if data.kind == "tokens" else ids)
     return Encoded(data.kind, rows, np.minimum(data.lengths, max_length), data.targets)

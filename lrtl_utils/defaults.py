@@ -66,14 +66,15 @@ def lora(kind: str, backbone: Backbone, labels: int) -> dict[str, Any]:
     return rule | {"learning_rate": 2e-3, "epochs": max(5, rule["epochs"])}
 
 
-# By kind: (labels below which a line holds, its rate as a multiple of `full`'s, batch size, epochs).
-# Few texts need more passes to make as many steps, at a lower rate than a fresh head wants. Entities, with their many
-# tags, need the most steps, and a lower rate where there are many. For images the solved head is a good start that
-# small batches throw away, and a high rate too while they are few.
+# By kind: (labels below which it holds, its rate as a multiple of `full`'s, batch size, epochs, most tokens of a text).
+# Few texts need more passes to make as many steps, at a lower rate than a fresh head wants, and both ends of a long one
+# tell nearly as much as twice the tokens. Entities, with their many tags, need the most steps, and a lower rate where
+# there are many. For images the solved head is a good start that small batches throw away, and a high rate too while
+# they are few.
 LADDER_RULE = {
-    "text": ((64, 0.6, 8, 5), (250, 0.6, 8, 3), (float("inf"), 0.6, 8, 2)),
-    "tokens": ((250, 1.0, 8, 6), (float("inf"), 0.6, 8, 4)),
-    "image": ((400, 0.3, 16, 2), (float("inf"), 0.6, 16, 2)),
+    "text": ((64, 0.6, 8, 5, 128), (250, 0.6, 8, 3, 128), (float("inf"), 0.6, 8, 2, None)),
+    "tokens": ((250, 1.0, 8, 6, None), (float("inf"), 0.6, 8, 4, None)),
+    "image": ((400, 0.3, 16, 2, None), (float("inf"), 0.6, 16, 2, None)),
 }
 
 
@@ -84,8 +85,9 @@ def progressive(kind: str, backbone: Backbone, labels: int) -> dict[str, Any]:
     tells two rungs apart: so there is none before it is a fifth, and it stays at 200 from there on.
     """
     rule = full(kind, backbone, labels)
-    rate, batch_size, epochs = next(line for below, *line in LADDER_RULE[kind] if labels < below)
+    rate, batch_size, epochs, tokens = next(line for below, *line in LADDER_RULE[kind] if labels < below)
     rule |= {"learning_rate": rate * rule["learning_rate"], "batch_size": batch_size, "epochs": epochs}
+    rule |= {"max_length": tokens} if kind == "text" else {}
     share = round(200 / labels, 4) if labels >= 1000 else 0.0
     return rule | {"validation_share": share, "budget_seconds": None, "without": None}
 

@@ -113,7 +113,7 @@ def load(folder: str | Path) -> Kept:
             model.head[-1].bias.copy_(tensors[head["bias"]])
     if facts["crf"]:
         model.crf.load_state_dict(load_file(folder / CRF_FILE))
-    model.reader.max_length = facts["max_length"]
+    model.reader.max_length, model.reader.tail = facts["max_length"], facts["tail"]
     return Kept(model.eval(), kind, labels, _where(facts))
 
 
@@ -154,6 +154,7 @@ def _facts(model: "Model", labels: Sequence[str], record: dict[str, Any]) -> dic
         "kind": "text" if reader.kind == "bag" else reader.kind,
         "labels": list(labels),
         "max_length": reader.max_length,
+        "tail": reader.tail,
         "image_size": reader.collate.image_size,
         "crf": getattr(model, "crf", None) is not None,
         "device": record["config"]["device"],

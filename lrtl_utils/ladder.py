@@ -40,6 +40,8 @@ SOFTENED = {"text": ((math.inf, 0.3),), "tokens": ((64, 0.3), (math.inf, 0.1)), 
 # Where a rung's weights are left, of the way from its start to its end: halfway, half of what few images taught them by
 # chance is undone, at no cost (Wortsman et al. 2022). Texts and tags gain nothing by it.
 KEPT = {"text": 1.0, "tokens": 1.0, "image": 0.5}
+# Of the tokens that a long text is cut to, the share that its end has: it often holds the verdict (Sun et al. 2019).
+TAIL = 0.75
 DECAY = 0.8  # of the rate, a block down (Howard & Ruder 2018)
 PRICE = 0.01  # of score that a doubling of the FLOPs must earn
 NAME_COPIES = 2  # the name of a class counts as so many examples of it
@@ -61,6 +63,7 @@ class _Ladder:
         self.model, self.data, self.config, self.meter, self.work = model, data, config, meter, work
         self.without = set((config.without or "").split(","))
         self.examples = len(train)
+        model.reader.tail = TAIL if data.kind == "text" and "tail" not in self.without else 0.0
         self.rows = self._with_label_names(training.encode_training(model, train, config.max_length))
         self.carve = carve and model.reader.encode(carve.inputs, carve.targets)
         self.depths = [rung_depth(len(model.blocks), share) for share in SHARES[data.kind]]
@@ -198,7 +201,8 @@ def climb(
     curve = [ladder.ground()]
     for rung in ladder.ahead(curve[0]):
         below = curve[-1]
-        before = ladder.weights(rung)
+        undoable = carve is not None or config.budget_seconds is not None
+        before = ladder.weights(rung) if undoable else {}
         if below["rung"] == 0:
             ladder.soften()
         try:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from lrtl_utils.answers import PREDICT_BATCH, Prediction, evaluate, headline
-from lrtl_utils.batches import Encoded, by_length, cut, order
+from lrtl_utils.batches import Encoded, by_length, order
 from lrtl_utils.caches import Cache
 from lrtl_utils.config import InputError, RunConfig, derived_seed
 from lrtl_utils.cost import CostMeter, Shape, count_flops
@@ -43,7 +43,7 @@ def encode_training(model: Model, examples: Examples, max_length: int | None) ->
     data = reader.encode(examples.inputs, examples.targets)
     if reader.kind in {"text", "tokens"}:
         reader.max_length = min(max_length or length_rule(data.lengths), reader.limit)
-        data = cut(data, reader.max_length)
+        data = reader.cut(data)
     return data
 
 

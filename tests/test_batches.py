@@ -93,6 +93,14 @@ def test_a_cut_text_keeps_its_beginning_and_its_closing_token(tokenizer):
     assert short.lengths.tolist() == [4, 3]
 
 
+def test_a_cut_text_keeps_its_end_where_that_is_asked_for(tokenizer):
+    data = encode_text(["one two three four five six", "one"], [0, 1], tokenizer)
+    reader = Reader("text", Collator(), tokenizer, max_length=4, tail=0.5)
+    short = reader.encode(["one two three four five six", "one"], [0, 1])
+    assert short.rows == [[*data.rows[0][:2], data.rows[0][-2], SEP], data.rows[1]]
+    assert short.lengths.tolist() == [4, 3]
+
+
 def test_words_are_read_at_their_first_sub_word(tokenizer):
     words = ["Ulaanbaatar", "is", "far"]
     data = encode_words([words], [[1, 0, 0]], tokenizer)

@@ -21,7 +21,8 @@ TOKENS = {"dataset": "entities_sample", "train_size": 16, "epochs": 1, **SHORT}
 IMAGE = {"dataset": "digits", "train_size": 20, "image_size": 32, "test_limit": 12}
 CASES = {
     "probe": {"model": "minilm", "method": "linear_probe", **TEXT},
-    "ladder": {"model": "bert_base", "method": "progressive", **TEXT},
+    "ladder": {"model": "bert_base", "method": "progressive", **TEXT, "max_length": 128},
+    "both_ends": {"model": "bert_base", "method": "progressive", **TEXT},
     "full": {"model": "roberta_base", "method": "full", "epochs": 1, **TEXT},
     "own_head": {"model": "distilbert", "method": "conventional", "epochs": 1, **TEXT},
     "lora": {"model": "bert_base", "method": "lora", "epochs": 2, **TEXT},
@@ -33,7 +34,7 @@ CASES = {
     "bag": {"model": "simple_nn", "method": "from_scratch", "epochs": 2, **TEXT},
     "pixels": {"model": "simple_nn", "method": "from_scratch", "epochs": 2, **IMAGE},
 }
-WITHOUT_US = [name for name in CASES if name not in {"tfidf", "bag", "pixels"}]
+WITHOUT_US = [name for name in CASES if name not in {"both_ends", "tfidf", "bag", "pixels"}]
 
 
 def run(results, **knobs):
