@@ -15,14 +15,15 @@ from lrtl_utils import answers, export, methods, models, runs, splits, tasks, tr
 from lrtl_utils.config import ROOT, InputError, read_config
 from lrtl_utils.cost import CostMeter
 
-SHORT = {"max_length": 16, "test_limit": 12}
+FP32 = {"precision": "fp32"}  # as the libraries compute; a CPU with tiles would take bf16 here
+SHORT = {"max_length": 16, "test_limit": 12, **FP32}
 TEXT = {"dataset": "news_sample", "train_size": 16, **SHORT}
 TOKENS = {"dataset": "entities_sample", "train_size": 16, "epochs": 1, **SHORT}
-IMAGE = {"dataset": "digits", "train_size": 20, "image_size": 32, "test_limit": 12}
+IMAGE = {"dataset": "digits", "train_size": 20, "image_size": 32, "test_limit": 12, **FP32}
 CASES = {
     "probe": {"model": "minilm", "method": "linear_probe", **TEXT},
-    "ladder": {"model": "bert_base", "method": "progressive", **TEXT, "max_length": 128},
-    "both_ends": {"model": "bert_base", "method": "progressive", **TEXT},
+    "ladder": {"model": "bert_base", "method": "progressive", "without": "tail", **TEXT},
+    "both_ends": {"model": "bert_base", "method": "progressive", **TEXT, "precision": "bf16"},
     "full": {"model": "roberta_base", "method": "full", "epochs": 1, **TEXT},
     "own_head": {"model": "distilbert", "method": "conventional", "epochs": 1, **TEXT},
     "lora": {"model": "bert_base", "method": "lora", "epochs": 2, **TEXT},
