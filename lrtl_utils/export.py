@@ -113,7 +113,7 @@ def load(folder: str | Path) -> Kept:
             model.head[-1].bias.copy_(tensors[head["bias"]])
     if facts["crf"]:
         model.crf.load_state_dict(load_file(folder / CRF_FILE))
-    model.reader.max_length, model.reader.tail = facts["max_length"], facts["tail"]
+    model.reader.max_length, model.reader.tail = facts["max_length"], facts.get("tail", 0.0)
     return Kept(model.eval(), kind, labels, _where(facts))
 
 

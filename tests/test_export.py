@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,14 @@ def test_a_kept_model_is_the_same_bit_for_bit_in_a_fresh_process(name, kept, fre
         np.testing.assert_allclose(flat(before), flat(after), atol=1e-4)
     else:
         assert flat(before).tobytes() == flat(after).tobytes()
+
+
+def test_a_model_kept_before_long_texts_had_a_tail_still_loads(kept, tmp_path):
+    facts = export.read_facts(kept[0] / "probe")
+    shutil.copytree(kept[0] / "probe", tmp_path / "older")
+    older = {name: value for name, value in facts.items() if name != "tail"}
+    (tmp_path / "older" / export.KEPT_FILE).write_text(json.dumps(older))
+    assert export.load(tmp_path / "older").model.reader.tail == 0
 
 
 @pytest.mark.parametrize("name", WITHOUT_US)
