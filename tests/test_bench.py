@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from synthetic import write_run
 
 from lrtl_utils import bench, runs
 from lrtl_utils.config import ROOT, InputError
@@ -74,6 +75,38 @@ def test_the_table_holds_what_the_records_do(done):
     environment = frame["record"].iloc[0]["environment"]
     assert environment["device"] in page
     assert f"torch {environment['torch']}" in page
+
+
+def test_the_bar_is_judged_on_what_the_records_hold(done):
+    folder, _ = done
+    table = bench.standing(folder / "out").set_index("against")
+    frame = runs.load(folder / "out")
+    frame = frame[frame["seed"] < 100].set_index(["method", "learning_rate", "seed"]).sort_index()
+    ours, settings = frame.loc["progressive"].droplevel(0), bench.tuned(folder / "out")["digits", "efficientnet_lite0"]
+    for name, most in bench.BAR.items():
+        theirs = frame.loc[settings[name]["method"], settings[name]["learning_rate"]]
+        row, points = table.loc[bench.AGAINST[name]], 100 * (ours["score"] - theirs["score"]).mean()
+        assert row["points"].startswith(f"{points:+.1f} [")
+        shares = {cost: (ours[cost] / theirs[cost]).mean() for cost in ("flops", "device_seconds")}
+        assert float(row["FLOPs"]) == pytest.approx(shares["flops"], abs=1e-3)
+        assert (row["bar"] == "met") == (points >= 0 and max(shares.values()) <= most)
+        assert ("score" in row["bar"]) == (points < 0)
+        assert ("FLOPs" in row["bar"]) == (shares["flops"] > most)
+    memory = table.loc["memory accounted for"]
+    assert (memory["bar"] == "met") == (0 < float(memory["memory"]) <= bench.SLACK)
+    assert f"Met in {sum(table['bar'] == 'met')} of 4." in (folder / "out" / "table.md").read_text()
+
+
+def test_a_lower_score_within_its_interval_is_a_miss_called_a_tie(tmp_path):
+    right = np.arange(200) < 150
+    for seed in range(3):
+        nearly = np.roll(right, seed + 1) & (np.arange(200) != 10)
+        write_run(tmp_path, right, method="full", seed=seed, dataset="sst2", train_size=100)
+        write_run(tmp_path, nearly, method="progressive", seed=seed, dataset="sst2", train_size=100)
+    frame = runs.load(tmp_path).set_index("seed")
+    ours, theirs = (frame[frame["method"] == method] for method in ("progressive", "full"))
+    assert bench._standing(ours, theirs, "full")["bar"].startswith("missed: score, a tie")
+    assert bench._standing(theirs, theirs[:0], "full")["bar"] == ""
 
 
 def test_a_second_time_nothing_runs(done):
