@@ -69,7 +69,7 @@ def score_vs_data(summary: pd.DataFrame, ax: Axes) -> Axes:
     full = summary["full"].iloc[0]
     sizes = sorted({*summary["labels"], full} if goes_on else set(summary["labels"]))
     ax.set_xscale("log")
-    ax.set_xticks(sizes, [f"{size}\n{float(f'{100 * size / full:.2g}'):g} %" for size in sizes])
+    ax.set_xticks(sizes, [f"{size}\n{float(f'{100 * size / full:.2g}'):g} %" for size in sizes], fontsize="small")
     ax.minorticks_off()
     ax.set(xlabel="labelled examples (below: share of the train split)", ylabel=f"test {summary['score_name'].iloc[0]}")
     return ax
@@ -206,7 +206,8 @@ def _lines(summary: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict[str, Any]
     """The points of each line with its look: colour and mark say the method, dashes the settings."""
     for _, part in summary.groupby("method", sort=False):
         for dashes, (line, points) in zip(itertools.cycle(DASHES), part.groupby("line")):
-            yield points.sort_values("labels"), _look(line) | {"linestyle": dashes, "label": line}
+            look = _look(line) | {"linestyle": dashes, "label": points["variant"].iloc[0]}
+            yield points.sort_values("labels"), look
 
 
 def _look(line: str) -> dict[str, Any]:

@@ -36,6 +36,14 @@ def test_a_panel_a_data_set_and_the_same_look_for_a_method_in_each(frame):
     assert drawn["conll2003 · minilm_crf"].get_ylabel() == "test entity F1"
 
 
+def test_the_legend_names_a_tuned_line_once_whatever_its_settings(tmp_path):
+    for dataset, rate in (("sst2", 5e-4), ("imdb", 1e-4)):
+        for knobs in ({}, {"learning_rate": rate}):
+            write_run(tmp_path, outcomes(0.5, 32, 0), method="full", dataset=dataset, train_size=32, **knobs)
+    figure = figures.panels(summaries.summarise(summaries.read(tmp_path)), figures.score_vs_data)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["full", "full (tuned)"]
+
+
 def test_a_curve_of_four_sizes_goes_on_to_full_data_and_one_of_three_does_not(frame):
     for rows, farthest in ((frame, 67349), (frame[frame["labels"] < 1000], 316)):
         ax = axes(figures.panels(summaries.summarise(rows), figures.score_vs_data))["sst2 · minilm"]
