@@ -131,7 +131,7 @@ def _page(frame: pd.DataFrame, bars: pd.DataFrame, machines: Sequence[str]) -> s
     """The tables as a page that names machine and versions."""
     shares = ", ".join(f"{share:g} of {AGAINST[name]}'s" for name, share in BAR.items())
     asked = f"`{LADDER}` is to score at least as high at no more than {shares} FLOPs and device seconds, and in no more"
-    asked += f" memory than {SLACK:g} times linear_probe's peak, its cache, and what the trained blocks and a batch hold."
+    asked += f" memory than {SLACK:g} times linear_probe's peak, its cache, and what trained blocks and a batch hold."
     met = f"{asked} Met in {sum(bars['bar'] == 'met')} of {sum(bars['bar'] != '')}."
     about = ["# Benchmark", "", *(f"- {line}" for line in machines)]
     bars, frame = (each.fillna("").to_markdown(index=False, disable_numparse=True) for each in (bars, frame))
