@@ -72,16 +72,18 @@ def need(sizes: Sequence[int], scores: np.ndarray, draws: np.ndarray | None, ful
     law = fit(sizes, scores)
     full_score, labels = float(law.score(full)), float(_needed(law, sizes, full))
     low, high = (None, None) if draws is None else middle(_needed(fit(sizes, draws), sizes, full))
-    return Need(labels, low, high, full_score, _doubts(sizes, full, low, high))
+    return Need(labels, low, high, full_score, _doubts(law, sizes, full, low, high))
 
 
 def _needed(law: PowerLaw, sizes: Sequence[int], full: int) -> np.ndarray:
     return np.clip(law.size(SHARE * law.score(full)), min(sizes), full)
 
 
-def _doubts(sizes: Sequence[int], full: int, low: float | None, high: float | None) -> list[str]:
+def _doubts(law: PowerLaw, sizes: Sequence[int], full: int, low: float | None, high: float | None) -> list[str]:
     """Why the data cannot say."""
     doubts = []
+    if law.b == 0:
+        doubts.append("the scores do not rise with the labels")
     if len(sizes) < LEAST_SIZES:
         doubts.append(f"{len(sizes)} sizes where a curve needs {LEAST_SIZES}")
     if low is None:

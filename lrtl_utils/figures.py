@@ -38,7 +38,7 @@ def panels(table: pd.DataFrame, draw: Callable[..., Axes], **options: Any) -> Fi
         return None
     columns = min(2, len(parts))
     rows = -(-len(parts) // columns)
-    height = 1.2 + 0.19 * max(len(part) for _, part in parts) if draw in (labels_needed, differences) else 3.9
+    height = max(HEIGHTS[draw](part) for _, part in parts) if draw in HEIGHTS else 3.9
     figure, axes = plt.subplots(rows, columns, figsize=(5.4 * columns, height * rows), squeeze=False)
     for ax in axes.flat[len(parts) :]:
         ax.set_axis_off()
@@ -68,8 +68,10 @@ def score_vs_data(summary: pd.DataFrame, ax: Axes) -> Axes:
             )
     full = summary["full"].iloc[0]
     sizes = sorted({*summary["labels"], full} if goes_on else set(summary["labels"]))
+    near = [False, *(size < 2 * before for before, size in itertools.pairwise(sizes))]  # their shares would overlap
+    shares = ["" if left_out else _percent(size / full) for left_out, size in zip(near, sizes, strict=True)]
     ax.set_xscale("log")
-    ax.set_xticks(sizes, [f"{size}\n{float(f'{100 * size / full:.2g}'):g} %" for size in sizes], fontsize="small")
+    ax.set_xticks(sizes, [f"{size}\n{share}" for size, share in zip(sizes, shares, strict=True)], fontsize="small")
     ax.minorticks_off()
     ax.set(xlabel="labelled examples (below: share of the train split)", ylabel=f"test {summary['score_name'].iloc[0]}")
     return ax
@@ -97,35 +99,41 @@ def labels_needed(needs: pd.DataFrame, ax: Axes) -> Axes:
 def score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str = "device_seconds", name: str | None = None) -> Axes:
     """Test score against cost, a line a method through its numbers of labels; rings mark the Pareto front.
 
-    Beside a ring, how many bootstrap draws keep the point on the front, where fewer than 95 % do.
+    A ring is dotted where fewer than 95 % of bootstrap draws keep the point there, or too few seeds can say.
     """
     for points, look in _lines(front):
         ax.plot(points[cost], points["score"], **look | {"linewidth": 1})
         ax.vlines(points[cost], points["low"], points["high"], color=look["color"])
-    ringed = front[front["on_front"]]
-    ax.scatter(ringed[cost], ringed["score"], s=110, facecolors="none", edgecolors="black", label="Pareto front")
-    for point in ringed[ringed["front_share"] < SURE].itertuples():
-        at = (getattr(point, cost), point.score)
-        ax.annotate(f"{point.front_share:.0%}", at, xytext=(6, -12), textcoords="offset points", fontsize="x-small")
+    sure = front["front_share"] >= SURE
+    for among, linestyle, label in ((sure, "-", "Pareto front"), (~sure, ":", "Pareto front, not sure")):
+        ringed = front[front["on_front"] & among]
+        at = ringed[cost], ringed["score"]
+        ax.scatter(*at, s=110, facecolors="none", edgecolors="black", linestyle=linestyle, label=label)
     ax.set_xscale("log")
     ax.set(xlabel=name or COSTS[cost], ylabel=f"test {front['score_name'].iloc[0]}")
     return ax
 
 
 def differences(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Paired differences in points with 95 % intervals, a row a line and size; hollow where no more than a tie."""
+    """Paired differences in points with 95 % intervals, a row a line and size; hollow where no more than a tie.
+
+    Lines stand apart, each with its numbers of labels, from few at the top to many.
+    """
     table = table.sort_values(["line", "labels"], ignore_index=True)
-    for at, row in table.iterrows():
+    rows = np.arange(len(table)) + table["line"].ne(table["line"].shift()).cumsum()  # an empty row before each line
+    for at, row in zip(rows, table.to_dict("records"), strict=True):
         look = _look(row["line"])
         if row["verdict"] != "open":
             ax.hlines(at, 100 * row["low"], 100 * row["high"], color=look["color"])
         fill = look["color"] if row["verdict"] in ("better", "worse") else "none"
-        ax.scatter(100 * row["mean"], at, marker=look["marker"], facecolors=fill, edgecolors=look["color"], zorder=3)
+        look = {"marker": look["marker"], "facecolors": fill, "edgecolors": look["color"]}
+        ax.scatter(100 * row["mean"], at, s=16, zorder=3, **look)
     ax.axvline(0, color="black", linewidth=1)
-    sizes = table["labels"].astype(str)
-    named = sizes.where(table["line"].duplicated(), table["variant"] + ", " + sizes)
-    ax.set_yticks(range(len(table)), named, fontsize="x-small")
-    ax.set_ylim(len(table) - 0.5, -0.5)
+    lines = table.assign(at=rows, labels=table["labels"].astype(str)).groupby("line", sort=False)
+    named = [f"{part['variant'].iloc[0]}: {', '.join(part['labels'])}" for _, part in lines]
+    ax.set_yticks(lines["at"].mean(), named, fontsize="x-small")
+    ax.yaxis.grid(False)
+    ax.set_ylim(rows.max() + 1, 0)
     ax.set(xlabel="points over the baseline (hollow: tie or open)")
     return ax
 
@@ -202,12 +210,22 @@ def warmups(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
+HEIGHTS: dict[Callable[..., Axes], Callable[[pd.DataFrame], float]] = {  # inches of a panel with a row for each entry
+    labels_needed: lambda table: 1.2 + 0.19 * len(table),
+    differences: lambda table: 1.2 + 0.1 * (len(table) + table["line"].nunique()),
+}
+
+
 def _lines(summary: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
     """The points of each line with its look: colour and mark say the method, dashes the settings."""
     for _, part in summary.groupby("method", sort=False):
         for dashes, (line, points) in zip(itertools.cycle(DASHES), part.groupby("line")):
             look = _look(line) | {"linestyle": dashes, "label": points["variant"].iloc[0]}
             yield points.sort_values("labels"), look
+
+
+def _percent(share: float) -> str:
+    return f"{float(f'{100 * share:.2g}'):g} %"
 
 
 def _look(line: str) -> dict[str, Any]:
