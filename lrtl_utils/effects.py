@@ -10,27 +10,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lrtl_utils import runs, stats
+from lrtl_utils import runs, stats, summaries
 
-KNOBS = ("learning_rate", "batch_size", "epochs", "optimizer", "scheduler", "dropout", "weight_decay", "max_grad_norm")
 PART = ["dataset", "model", "method", "labels"]
 SEARCHES = ["sampler", "seed", "trials", "device_seconds", "seconds_share"]
 
 
-def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The settings that were tried most on one data set, model, method and size, and the knobs that tell them apart.
+def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
+    """The settings tried most on one data set, model, method and size, the knobs that tell them apart, and of what.
 
     A row a setting: its knobs, its mean validation `score` over seeds, the `device_seconds` and `flops` of all of
-    them. Runs without a carve do not count; both are empty where no knob has two values.
+    them. A warm-up is the one asked for: what is used of it follows the other knobs. Runs without a carve do not count;
+    without a knob that has two values there is nothing.
     """
     judged = frame[frame["validation_score"].notna()] if "validation_score" in frame else frame[:0]
-    found = pd.DataFrame(columns=["score", "device_seconds", "flops"]), []
-    for _, part in judged.groupby(PART):
-        knobs = [name for name in KNOBS if part[name].nunique() > 1]
+    judged = judged.assign(warmup_steps=[_asked_warmup(record["config"]) for record in judged["record"]])
+    found: tuple[pd.DataFrame, list[str], str] = pd.DataFrame(columns=["score", "device_seconds", "flops"]), [], ""
+    for (dataset, model, method, labels), part in judged.groupby(PART):
+        knobs = [name for name in summaries.DEFAULTS if part[name].nunique(dropna=False) > 1]
         if knobs:
             costs = {"score": ("validation_score", "mean"), "device_seconds": ("device_seconds", "sum")}
-            settings = part.groupby(knobs).agg(**costs, flops=("flops", "sum")).reset_index()
-            found = (settings, knobs) if len(settings) > len(found[0]) else found
+            settings = part.groupby(knobs, dropna=False).agg(**costs, flops=("flops", "sum")).reset_index()
+            of = f"{dataset} · {model}, {method} with {labels} labels"
+            found = (settings, knobs, of) if len(settings) > len(found[0]) else found
     return found
 
 
@@ -38,7 +40,7 @@ def main_effects(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
     """A row for each knob and value: mean score, its standard error over settings, and the knob's share of variance."""
     rows = []
     for knob in knobs:
-        for value, group in settings.groupby(knob):
+        for value, group in settings.groupby(knob, dropna=False):
             error = group["score"].sem() if len(group) > 1 else np.nan
             row = {"knob": knob, "value": value, "score": group["score"].mean(), "error": error}
             rows.append(row | {"settings": len(group), "share": explained(settings, [knob])})
@@ -60,14 +62,14 @@ def explained(settings: pd.DataFrame, knobs: Sequence[str]) -> float:
 
     Shares add up only where the grid is whole; see `is_whole`.
     """
-    means = settings.groupby(list(knobs))["score"].transform("mean")
+    means = settings.groupby(list(knobs), dropna=False)["score"].transform("mean")
     total = settings["score"].var(ddof=0)
     return float(means.var(ddof=0) / total) if total > 0 else 0.0
 
 
 def is_whole(settings: pd.DataFrame, knobs: Sequence[str]) -> bool:
     """Whether every combination of the knobs' values was tried."""
-    return len(settings) == math.prod(settings[knob].nunique() for knob in knobs)
+    return len(settings) == math.prod(settings[knob].nunique(dropna=False) for knob in knobs)
 
 
 def budget(settings: pd.DataFrame) -> pd.DataFrame:
@@ -91,19 +93,25 @@ def warmups(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _warmup(record: dict[str, Any]) -> dict[str, int]:
-    """Steps are batches, fewer where several make one; an asked None is the method's default, which was used."""
+    """Steps are batches, fewer where several make one."""
     config = record["config"]
     batches = math.ceil(record["data"]["train_size"] / config["batch_size"])
-    asked = config["asked"].get("warmup_steps")
-    used = config["warmup_steps"]
     steps = config["epochs"] * math.ceil(batches / (config["accumulate"] or 1))
-    return {"steps": steps, "asked": used if asked is None else asked, "used": used}
+    return {"steps": steps, "asked": _asked_warmup(config), "used": config["warmup_steps"]}
+
+
+def _asked_warmup(config: dict[str, Any]) -> int | None:
+    """An asked None is the method's default, which was used."""
+    asked = config["asked"].get("warmup_steps")
+    return config["warmup_steps"] if asked is None else asked
 
 
 def searches(results: str) -> pd.DataFrame:
     """A row for each search of the folder: trials, device seconds, and their share of the whole grid's, where known.
 
-    Replays come from `search.csv`, searches that were run from their accounts below `search/`.
+    Replays, which end within half a point of the grid's best, come from `search.csv`; searches that were run, and end
+    when their trials are spent, from their accounts below `search/`. Of those, one that began with settings already
+    recorded has no share: it paid for less than it knew.
     """
     folder = runs.results_folder(results)
     rows = pd.read_csv(path).to_dict("records") if (path := folder / "search.csv").is_file() else []
@@ -116,7 +124,8 @@ def _account(path: Path) -> dict[str, Any] | None:
     try:
         account = json.loads(path.read_text(encoding="utf-8"))
         spent, grid, sampler = account["cost"]["device_seconds"], account["grid"], account["sampler"]
-        row = {"sampler": sampler["name"], "seed": sampler["seed"], "trials": len(account["trials"])}
-        return row | {"device_seconds": spent, "seconds_share": spent / grid["device_seconds"] if grid else None}
+        row = {"sampler": f"{sampler['name']}, as run", "seed": sampler["seed"], "trials": len(account["trials"])}
+        share = spent / grid["device_seconds"] if grid and not account["known"] else None
+        return row | {"device_seconds": spent, "seconds_share": share}
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -142,7 +142,9 @@ def aggregate(table: pd.DataFrame, ax: Axes) -> Axes:
     """Interquartile mean over data sets of normalised scores against labels: 0 is `from_scratch`, 1 the best."""
     for (line, points), dashes in zip(table.groupby("variant"), itertools.cycle(DASHES)):
         look = _look(line)
-        ax.plot(points["labels"], points["iqm"], label=line, linestyle=dashes, **look)
+        fewer = points["panels"].min() < table["panels"].max()
+        name = f"{line} ({points['panels'].min()} of {table['panels'].max()} panels)" if fewer else line
+        ax.plot(points["labels"], points["iqm"], label=name, linestyle=dashes, **look)
         ax.fill_between(points["labels"], points["low"], points["high"], color=look["color"], alpha=0.15)
     ax.set_xscale("log")
     sizes = sorted(table["labels"].unique())

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lrtl_utils import sentences, summaries
+from lrtl_utils import curves, sentences, summaries
 
 
 class Finding(NamedTuple):
@@ -24,33 +24,35 @@ class Finding(NamedTuple):
 
 def which(frame: pd.DataFrame) -> Finding:
     """Which model and method is best, at the most labels that two lines of a panel had, and what ties with it."""
-    table = _at_most_labels(summaries.best(frame))
+    table = summaries.at_most_labels(summaries.best(frame))
     headline, each = _nothing(frame), []
     if len(table):
-        counts = pd.Series([line for row in table.itertuples() for line in [row.line, *row.tie]]).value_counts()
+        counts = table["variants"].explode().value_counts()
+        first = sorted(counts.index[counts == counts.iloc[0]])
         each = [
             f"{row.panel}: {row.line} ({row.score:.3f} with {row.labels} labels{_others(row)})."
             for row in table.itertuples()
         ]
-        first = f"{counts.index[0]} is best or ties with the best on {counts.iloc[0]} of {len(table)}"
-        headline = f"Where two or more ran with the same labels, {first}."
-    return Finding("Which model and which method is best?", headline, each, table)
+        verb = "is best or ties" if len(first) == 1 else "are each best or tie"
+        told = f"{' and '.join(first)} {verb} with the best on {counts.iloc[0]} of {len(table)}"
+        headline = f"Where two or more ran with the same labels, {told}."
+    return Finding("Which model and which method is best?", headline, each, table.drop(columns="variants"))
 
 
 def how_much(frame: pd.DataFrame) -> Finding:
     """How many labels the best line of each panel needs for 95 % of its score at full data."""
     table = summaries.needs(frame)
     headline = sentences.NOTHING if frame.empty else "Every line ran with one number of labels, so there is no curve."
-    if len(table):
-        headline = "Labels for 95 % of the score at full data, by the curve of each best line."
-    each = [f"{row.panel}: {_needed(row)}." for row in sentences.best_of(table).itertuples()] if len(table) else []
+    each = sentences.labels_needed(table) if len(table) else []
+    if each:
+        headline = f"For {curves.SHARE:.0%} of the score at full data, by the curve of each best line."
     return Finding("How much data do I need?", headline, each, table)
 
 
 def cost(frame: pd.DataFrame) -> Finding:
     """What the best line costs with the most labels, beside the one with the fewest FLOPs that ties with it."""
     parts = dict(summaries.by_panel(summaries.summarise(frame)))
-    best = _at_most_labels(summaries.best(frame))
+    best = summaries.at_most_labels(summaries.best(frame))
     table = pd.DataFrame([_costs(row, parts[row.panel].set_index(["line", "labels"])) for row in best.itertuples()])
     headline = "The cheapest way, in FLOPs, that ties with the best." if len(table) else _nothing(frame)
     each = [f"{row.panel}: {_cheaper(row)}." for row in table.itertuples()]
@@ -68,7 +70,7 @@ def real(frame: pd.DataFrame, baseline: str = summaries.BASELINE) -> Finding:
         sure = f"; of {len(tested)} with six seeds, {(tested < 0.05).sum()} have p < 0.05 after Holm"
         headline = f"Of {len(table)} differences to {baseline}: {', '.join(told)}{sure if len(tested) else ''}."
     else:
-        table = summaries.best(frame)
+        table = summaries.best(frame).drop(columns="variants")
         alone = sum(not row.tie and not row.open for row in table.itertuples())
         headline = f"The best line is ahead of all others, beyond its interval, in {alone} of {len(table)} comparisons."
         headline = headline if len(table) else _nothing(frame)
@@ -83,18 +85,9 @@ def _nothing(frame: pd.DataFrame) -> str:
     return sentences.NOTHING if frame.empty else "One line ran at each size, so there is nothing to compare it with."
 
 
-def _at_most_labels(best: pd.DataFrame) -> pd.DataFrame:
-    return best.sort_values("labels", kind="stable").drop_duplicates("panel", keep="last").sort_index()
-
-
 def _others(row: pd.Series) -> str:
     told = (("tied", row.tie), ("too few seeds to compare", row.open))
     return "".join(f"; {words}: {', '.join(lines)}" for words, lines in told if lines)
-
-
-def _needed(row: pd.Series) -> str:
-    between = "" if pd.isna(row.low) else f", {row.low:.0f} to {row.high:.0f}"
-    return f"about {row.labels:.0f} ({row.line}{between}{'; a guess' if row.doubts else ''})"
 
 
 def _costs(row: pd.Series, means: pd.DataFrame) -> dict[str, object]:
@@ -102,16 +95,17 @@ def _costs(row: pd.Series, means: pd.DataFrame) -> dict[str, object]:
     at = [(line, row.labels) for line in [row.line, *row.tie]]
     cheapest = means.loc[at, "flops"].idxmin()
     told = {"panel": row.panel, "labels": row.labels, "best": row.line, "cheapest": cheapest[0]}
-    for name in ("device_seconds", "flops", "peak_memory_mib"):
+    for name in ("device_seconds", "flops", "peak_memory_mib", "device"):
         told |= {f"best_{name}": means.loc[at[0], name], f"cheapest_{name}": means.loc[cheapest, name]}
     return told
 
 
 def _cheaper(row: pd.Series) -> str:
+    of_best = f"{row.best_device_seconds:.3g} device seconds"
+    alike = sentences.on_one_machine(row.best_device, row.cheapest_device)
     if row.best == row.cheapest:
-        return f"{row.best} itself ({row.best_device_seconds:.3g} device seconds, {row.best_peak_memory_mib:.0f} MiB)"
+        mixed = "" if alike else ", the mean over several machines"
+        return f"{row.best} itself ({of_best}{mixed}, {row.best_peak_memory_mib:.0f} MiB)"
     share = row.cheapest_flops / row.best_flops
-    return (
-        f"{row.cheapest} at {share:.2%} of the FLOPs of {row.best} "
-        f"({row.cheapest_device_seconds:.3g} against {row.best_device_seconds:.3g} device seconds)"
-    )
+    seconds = f"{row.cheapest_device_seconds:.3g} against {of_best}" if alike else "seconds of different machines"
+    return f"{row.cheapest} at {share:.2%} of the FLOPs of {row.best} ({seconds})"

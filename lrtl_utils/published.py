@@ -72,8 +72,9 @@ def lines(frame: pd.DataFrame) -> pd.DataFrame:
     `device_seconds` are the training's.
     """
     rows = [line._asdict() | {"title": f"the report: {line.title}"} for line in REPORT]
-    keys = ["dataset", "model", "method", "labels", "epochs", "examples"]
-    runs = frame.assign(examples=[record["data"]["test_size"] for record in frame["record"]])
+    keys = ["dataset", "model", "method", "line", "labels", "epochs", "examples"]
+    runs = frame.reset_index(drop=True).assign(examples=[record["data"]["test_size"] for record in frame["record"]])
+    runs = summaries.with_lines(runs) if len(runs) else runs
     for values, group in runs.groupby(keys, dropna=False) if len(runs) else []:
         means = group[["loss", "accuracy", "predict_seconds", "device_seconds"]].astype(float).mean()
         about = dict(zip(keys, values, strict=True)) | {"title": "here", "seeds": len(group)}

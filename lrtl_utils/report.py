@@ -26,9 +26,10 @@ PACKED = ("hits", "counts", "per_class", "confusion")  # no value of one line
 
 
 def write(results: str | Path) -> Path:
-    """Write `<results>/report/` and return its index.html; first, summary notebooks older than a record are executed.
+    """Write `<results>/report/` and return its index.html.
 
-    `InputError` if one of them fails, or if the folder is a symbolic link.
+    First, summary notebooks that are older than a change of the records are executed. `InputError` if one of them fails,
+    or if the folder is a symbolic link.
     """
     results = runs.results_folder(results)
     folder = results / "report"
@@ -68,7 +69,8 @@ def _executed(results: Path) -> list[Path]:
     originals = notebooks.summary_notebooks()
     if _sources(results) != [results]:
         return originals
-    newest = max(path.stat().st_mtime for path in results.glob("runs/*/*.json"))
+    written = [*results.glob("runs/*/*.json"), *results.glob("runs/*")]  # a folder tells that a record went away
+    newest = max(path.stat().st_mtime for path in written)
     paths = []
     for original in originals:
         path = results / "executed" / original.name

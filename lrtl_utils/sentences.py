@@ -29,17 +29,16 @@ def _score_vs_data(title: str, part: pd.DataFrame) -> str:
 
 
 def labels_needed(needs: pd.DataFrame) -> list[str]:
-    """For each panel, what the line with the highest score at its most labels needs, or why the data cannot say."""
-    return [f"{row.panel}: {needed(row)}." for row in best_of(needs).itertuples()] or [NOTHING]
+    """For each panel, what its best line needs, or why the data cannot say.
+
+    The best is that of `summaries.best` at its most labels; where that has no curve, the highest of those that have.
+    """
+    ranked = needs.sort_values(["first", "score"], ascending=False, kind="stable")
+    rows = ranked.drop_duplicates("panel").sort_index().itertuples()
+    return [f"{row.panel}: {_needed(row)}." for row in rows] or [NOTHING]
 
 
-def best_of(needs: pd.DataFrame) -> pd.DataFrame:
-    """Of each panel the row of the line with the highest score."""
-    return needs.sort_values("score", ascending=False, kind="stable").drop_duplicates("panel").sort_index()
-
-
-def needed(row: Any) -> str:
-    """A row of `summaries.needs` in words."""
+def _needed(row: Any) -> str:
     fewest = "at most " if row.labels <= row.sizes[0] else "about "
     between = "" if pd.isna(row.low) else f" ({row.low:.0f} to {row.high:.0f})"
     doubts = f"; not to be relied on: {', '.join(row.doubts)}" if row.doubts else ""
@@ -60,14 +59,19 @@ def _score_vs_cost(title: str, part: pd.DataFrame, cost: str, name: str) -> str:
     top = part.nlargest(1, "score").iloc[0]
     cheap = part[part["labels"] == top["labels"]].nsmallest(1, cost).iloc[0]
     front = _front(part)
-    apart = "" if cost == "flops" or top["device"] == cheap["device"] else "; the two ran on different machines"
+    apart = cost != "flops" and not on_one_machine(top["device"], cheap["device"])
     if cheap["line"] == top["line"]:
         return f"{title}: {top['line']} is both highest, at {top['score']:.3f}, and cheapest of its data size; {front}."
     return (
         f"{title}: the highest score, {top['score']:.3f} by {top['line']} with {top['labels']} labels, costs "
         f"{times(top[cost], cheap[cost])} the {name} of {cheap['line']}, which reaches {cheap['score']:.3f}; "
-        f"{front}{apart}."
+        f"{front}{'; not all of these ran on one machine' if apart else ''}."
     )
+
+
+def on_one_machine(*devices: str) -> bool:
+    """Whether runs of these `device` names of `summaries.summarise` can be compared by seconds."""
+    return len(set(devices)) == 1 and " + " not in devices[0]
 
 
 def _front(part: pd.DataFrame) -> str:
@@ -106,17 +110,19 @@ def verdicts(part: pd.DataFrame) -> str:
 def aggregate(table: pd.DataFrame) -> list[str]:
     """For each number of labels, which variant is highest over the data sets, and whether its interval is apart."""
     if table.empty:
-        return ["No data set here has runs of `from_scratch` beside others, so there is nothing to normalise with."]
+        return [
+            "Nowhere here did `from_scratch` and others run with three seeds, so there is nothing to normalise with."
+        ]
     return [_aggregate(labels, part) for labels, part in table.groupby("labels")]
 
 
 def _aggregate(labels: int, part: pd.DataFrame) -> str:
     widest = part[part["panels"] == part["panels"].max()].sort_values("iqm", ascending=False, kind="stable")
     top = widest.iloc[0]
-    sure = "" if pd.isna(top["low"]) else f" [{top['low']:.2f}, {top['high']:.2f}]"
+    sure = f" [{top['low']:.2f}, {top['high']:.2f}]"
     within = [row.variant for row in widest.iloc[1:].itertuples() if row.high >= top["low"]]
     near = f"; the intervals of {', '.join(within)} reach into its own" if within else ""
-    return f"{labels} labels, {top['panels']} data sets: {top['variant']} is highest at {top['iqm']:.2f}{sure}{near}."
+    return f"{labels} labels, {top['panels']} panels: {top['variant']} is highest at {top['iqm']:.2f}{sure}{near}."
 
 
 def main_effects(table: pd.DataFrame, whole: bool) -> list[str]:
@@ -155,8 +161,8 @@ def expected_best(budget: pd.DataFrame, within: float = 0.005) -> list[str]:
     enough = budget[budget["once"] >= final - within].iloc[0]
     tried = f"{enough['trials']:.0f} of {len(budget)} ({enough['device_seconds']:.0f} device seconds)"
     return [
-        f"One setting at random is expected to reach {budget['once'].iloc[0]:.3f}; {tried} come within half a point "
-        f"of the best, {final:.3f}."
+        f"One setting at random is expected to reach {budget['once'].iloc[0]:.3f}; the best of {tried} is expected "
+        f"within half a point of the best of all, {final:.3f}."
     ]
 
 
@@ -211,7 +217,7 @@ def one_epoch(lines: pd.DataFrame) -> list[str]:
 
 def _in_seconds_of(row: Any, base: Any) -> str:
     share = row.device_seconds / base.device_seconds
-    return f"{row.method} reaches {row.accuracy:.3f} in {share:.2f} of its device seconds"
+    return f"{row.line} reaches {row.accuracy:.3f} in {share:.2f} of its device seconds"
 
 
 def beside(table: pd.DataFrame) -> list[str]:
@@ -222,9 +228,8 @@ def beside(table: pd.DataFrame) -> list[str]:
 def _beside(dataset: str, part: pd.DataFrame) -> str:
     ours, theirs = part[part["measured"] != ""], part[part["measured"] == ""]
     best = ours.nlargest(1, "score").iloc[0]
-    told = (
-        f"{dataset}: {best['line']} reaches {best['score']:.3f} here, of {best['model']} with {best['labels']} labels"
-    )
+    model = "" if best["model"] == "none" else f" of {best['model']}"
+    told = f"{dataset}: {best['line']}{model} reaches {best['score']:.3f} here with {best['labels']} labels"
     if theirs.empty:
         return f"{told}; no published figure is listed."
     low = theirs.nsmallest(1, "score").iloc[0]

@@ -17,7 +17,7 @@ LEAST_SEEDS_TO_TEST = 6  # under six, no permutation test over seeds can reach 5
 DISAGREEMENT, RECURRING, TRAINING = 0.16, 0.11, 0.018
 
 Score = Callable[[np.ndarray], np.ndarray]
-Outcomes = tuple[np.ndarray, Score]  # [seeds, examples, parts], and the score of their totals
+Outcomes = tuple[np.ndarray, Score]  # [seeds, examples, parts], and the score of totals over examples
 
 
 class Difference(NamedTuple):
@@ -32,24 +32,21 @@ class Difference(NamedTuple):
 def resample(outcomes: np.ndarray, score: Score, *, seed: int = 0) -> np.ndarray:
     """Scores of resampled seeds and test examples, drawn together (Efron & Tibshirani 1993, ch. 8): shape [DRAWS].
 
-    `outcomes` [seeds, examples, parts]; `score` maps totals over seeds and examples [draws, parts] to scores [draws].
-    One `seed` draws the same seeds and examples for all outcomes of one shape, so what comes of it is paired.
+    `outcomes` [seeds, examples, parts]; `score` maps totals over examples [..., parts] to scores [...], of which the
+    mean over the drawn seeds is taken. One `seed` draws the same examples for all outcomes of one test split, and the
+    same seeds for as many of them, so what comes of it is paired.
     """
     seeds, examples, parts = outcomes.shape
-    by_seed, by_example = _drawn(seeds, examples, seed)
-    over_examples = by_example @ outcomes.transpose(1, 0, 2).reshape(examples, seeds * parts)
-    return score(np.einsum("ds,dsp->dp", by_seed, over_examples.reshape(DRAWS, seeds, parts)))
+    by_seed, by_example = _drawn(seeds, seed, "seeds"), _drawn(examples, seed, "examples")
+    totals = by_example @ outcomes.transpose(1, 0, 2).reshape(examples, seeds * parts)
+    return (by_seed * score(totals.reshape(DRAWS, seeds, parts))).mean(axis=1)
 
 
-@lru_cache(maxsize=4)
-def _drawn(seeds: int, examples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each seed [DRAWS, seeds] and each example [DRAWS, examples] was drawn."""
-    rng = np.random.default_rng(seed)
-    by_seed, by_example = np.empty((DRAWS, seeds)), np.empty((DRAWS, examples))
-    for draw in range(DRAWS):
-        by_seed[draw] = rng.multinomial(seeds, [1 / seeds] * seeds)
-        by_example[draw] = rng.multinomial(examples, [1 / examples] * examples)
-    return by_seed, by_example
+@lru_cache(maxsize=8)
+def _drawn(count: int, seed: int, what: str) -> np.ndarray:
+    """How often each was drawn, [DRAWS, count]; seeds and examples have a stream each."""
+    rng = np.random.default_rng([seed, what == "examples"])
+    return rng.multinomial(count, [1 / count] * count, size=DRAWS).astype(float)
 
 
 def interval(outcomes: np.ndarray, score: Score, *, level: float = 0.95, seed: int = 0) -> tuple[float, float] | None:
@@ -129,19 +126,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def interquartile_mean(scores: Sequence[np.ndarray]) -> tuple[float, tuple[float, float] | None]:
-    """Mean of the middle half of all scores, [seeds] for each data set, with a stratified bootstrap interval.
+def interquartile_mean(scores: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """Mean of the middle half of all scores [data sets, seeds], with a stratified bootstrap interval.
 
-    Seeds are resampled within each data set (Agarwal et al. 2021); no interval where one has fewer than three.
+    Seeds are resampled within each data set (Agarwal et al. 2021).
     """
     from scipy.stats import trim_mean
 
-    mean = float(trim_mean(np.concatenate(scores), 0.25))
-    if min(map(len, scores)) < LEAST_SEEDS:
-        return mean, None
     rng = np.random.default_rng(0)
-    drawn = [np.asarray(each)[rng.integers(len(each), size=(DRAWS, len(each)))] for each in scores]
-    return mean, middle(trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1))
+    drawn = [each[rng.integers(len(each), size=(DRAWS, len(each)))] for each in scores]
+    return float(trim_mean(scores, 0.25, axis=None)), middle(trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1))
 
 
 def expected_best(scores: Sequence[float], *, replacement: bool = False) -> np.ndarray:

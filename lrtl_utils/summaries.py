@@ -23,7 +23,9 @@ COSTS = {
 MEANS = ("accuracy", "precision", "recall", "f1", "loss", "epochs_to_convergence", "train_samples_per_second")
 TUNABLE = {"learning_rate", "batch_size", "epochs", "scheduler", "warmup_steps", "dropout", "weight_decay"}
 DECIDED_BY_DATA = {"batch_size", "warmup_steps", "max_length"}  # clamped or left to a rule
-APART = {"dataset", "model", "method", "data_fraction", "train_size", "shots", "seed", "asked"}  # not a line's settings
+# Not a line's settings; `test_limit` is none of the training.
+APART = {"dataset", "model", "method", "data_fraction", "train_size", "shots", "seed", "asked", "test_limit"}
+DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items() if name not in APART}
 
 
 def read(results: str | Path | Sequence[str]) -> pd.DataFrame:
@@ -46,7 +48,8 @@ def reported(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs that a summary is of, each with its `line`, and where a data set had several sources, with the source.
 
     A line is a method, or where a method ran with several settings, the method with what tells them apart: runs of
-    different settings are never averaged. Its `variant` is the same in all data sets: the method, or `method (tuned)`.
+    different settings are never averaged. Its `variant` is the same in all data sets: the method, or `method (tuned)`,
+    where a data set has one setting of it beside its default, or alone what another has beside it.
     Left out are runs on a part of a test split that others saw whole, and a second run of one line, size and seed.
     """
     if "line" in frame:
@@ -60,29 +63,42 @@ def reported(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame[frame["tested"] == frame.groupby(["dataset", "source"])["tested"].transform("max")]
     several = frame.groupby("dataset")["source"].transform("nunique") > 1
     frame = frame.assign(dataset=frame["dataset"].where(~several, frame["dataset"] + " " + frame["source"]))
-    return _with_lines(frame).drop_duplicates([*KEYS, "seed"])
+    return (
+        with_lines(frame).drop_duplicates([*KEYS, "seed"]).sort_values(["dataset", "model", "method", "labels", "seed"])
+    )
 
 
-def _with_lines(frame: pd.DataFrame) -> pd.DataFrame:
-    names = {}
-    for (_, _, method), group in frame.groupby(["dataset", "model", "method"]):
-        settings = _settings(list(group["record"]), group["labels"])
-        differing = [name for name in settings[0] if len({str(each[name]) for each in settings}) > 1]
-        chosen = [tuple((name, each[name]) for name in differing) for each in settings]
-        names |= dict(zip(group.index, _named(method, chosen), strict=True))
+def with_lines(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs, each with the `line` and the `variant` that `reported` tells of; the index is to be unique."""
+    groups = [
+        (method, group.index, _settings(list(group["record"]), group["labels"]))
+        for (_, _, method), group in frame.groupby(["dataset", "model", "method"])
+    ]
+    varied: dict[str, set[str]] = {}
+    for method, _, settings in groups:
+        varied.setdefault(method, set()).update(_differing(settings))
+    names: dict[int, tuple[str, str]] = {}
+    for method, index, settings in groups:
+        elsewhere = [name for name in varied[method] if settings[0][name] != DEFAULTS[name]]
+        shown = [name for name in DEFAULTS if name in {*_differing(settings), *elsewhere}]
+        chosen = [tuple((name, each[name]) for name in shown) for each in settings]
+        names |= dict(zip(index, _named(method, chosen), strict=True))
     named = pd.DataFrame.from_dict(names, orient="index", columns=["line", "variant"])
     return frame.assign(line=named["line"], variant=named["variant"])
 
 
+def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:
+    return [name for name in DEFAULTS if len({str(each[name]) for each in settings}) > 1]
+
+
 def _named(method: str, chosen: Sequence[tuple[tuple[str, Any], ...]]) -> list[tuple[str, str]]:
-    """Line and variant of each of a method's runs, from the settings that tell them apart; None is a default."""
-    different = set(chosen)
-    defaults = {each for each in different if all(value is None for _, value in each)}
-    tuned = len(different) == 2 and defaults and {name for name, _ in chosen[0]} <= TUNABLE
-    names = {}
-    for each in different:
+    """Line and variant of each of a method's runs on a data set, from the settings that tell them apart."""
+    others = {each for each in chosen if any(value != DEFAULTS[name] for name, value in each)}
+    tuned = len(others) == 1 and {name for name, _ in chosen[0]} <= TUNABLE
+    names = dict.fromkeys(chosen, (method, method))
+    for each in others:
         line = ", ".join([method, *(f"{name}={value}" for name, value in each)])
-        names[each] = (method, method) if each in defaults else (line, f"{method} (tuned)" if tuned else line)
+        names[each] = line, f"{method} (tuned)" if tuned else line
     return [names[each] for each in chosen]
 
 
@@ -91,10 +107,9 @@ def _settings(records: Sequence[dict[str, Any]], labels: Sequence[int]) -> list[
 
     Where one number of labels saw two values of a default, the code has changed, and the values themselves count.
     """
-    names = {name: field.default for name, field in RunConfig.model_fields.items() if name not in APART}
-    configs = [names | record["config"] for record in records]  # a knob that came later has its default
-    used = [{name: config[name] for name in names} for config in configs]
-    asked = [{name: config["asked"].get(name, config[name]) for name in names} for config in configs]
+    configs = [DEFAULTS | record["config"] for record in records]  # a knob that came later has its default
+    used = [{name: config[name] for name in DEFAULTS} for config in configs]
+    asked = [{name: config["asked"].get(name, config[name]) for name in DEFAULTS} for config in configs]
     seen: dict[tuple[str, int], set[str]] = {}
     for one, as_asked, size in zip(used, asked, labels, strict=True):
         for name in one.keys() - DECIDED_BY_DATA:
@@ -166,39 +181,60 @@ def _paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Any]:
 def best(frame: pd.DataFrame) -> pd.DataFrame:
     """A row for each panel and number of labels with two lines or more: the best line, and which others it ties with.
 
-    Ties are those whose paired difference to it has zero in its interval; `open` those that share too few seeds.
+    Best is the highest mean over the seeds that all lines with three seeds or more have (all lines, where none has so
+    many). Ties are those whose paired difference to it has zero in its interval; `open` those that share too few seeds.
+    `variants` are those of the best and of what ties with it; `score` is the mean over all seeds of the best.
     """
     rows = []
     for panel, part in by_panel(reported(frame)):
         for labels, sized in part.groupby("labels"):
-            means = sized.groupby("line")["score"].mean().sort_values(ascending=False, kind="stable")
-            if len(means) > 1:
-                others = differences(sized.assign(variant=sized["line"]), baseline=means.index[0])
-                verdicts = others.set_index("line")["verdict"].reindex(means.index[1:], fill_value="open")
-                named = {verdict: sorted(verdicts.index[verdicts == verdict]) for verdict in ("tie", "open")}
-                rows.append({"panel": panel, "labels": labels, "line": means.index[0], "score": means.iloc[0], **named})
-    return pd.DataFrame(rows, columns=["panel", "labels", "line", "score", "tie", "open"])
+            if sized["line"].nunique() > 1:
+                rows.append({"panel": panel, "labels": labels} | _best(sized))
+    return pd.DataFrame(rows, columns=["panel", "labels", "line", "score", "tie", "open", "variants"])
+
+
+def _best(sized: pd.DataFrame) -> dict[str, Any]:
+    seeds = sized.groupby("line")["seed"].agg(set)
+    enough = [line for line, drawn in seeds.items() if len(drawn) >= stats.LEAST_SEEDS] or list(seeds.index)
+    shared = set.intersection(*seeds[enough]) or set(sized["seed"])
+    alike = sized[sized["line"].isin(enough) & sized["seed"].isin(shared)]
+    means = alike.groupby("line")["score"].mean().sort_values(ascending=False, kind="stable")
+    top = means.index[0]
+    compared = differences(alike.assign(variant=alike["line"]), baseline=top).set_index("line")["verdict"]
+    verdicts = compared.reindex(seeds.index.drop(top), fill_value="open")
+    named = {verdict: sorted(verdicts.index[verdicts == verdict]) for verdict in ("tie", "open")}
+    variants = list(sized[sized["line"].isin([top, *named["tie"]])]["variant"].unique())
+    return {"line": top, "score": sized[sized["line"] == top]["score"].mean(), **named, "variants": variants}
+
+
+def at_most_labels(best: pd.DataFrame) -> pd.DataFrame:
+    """Of the rows of `best`, each panel's with the most labels."""
+    return best.sort_values("labels", kind="stable").drop_duplicates("panel", keep="last").sort_index()
 
 
 def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row for each number of labels and variant: interquartile mean over data sets of normalised scores.
+    """A row for each number of labels and variant: interquartile mean over panels of normalised scores.
 
-    0 is `from_scratch` and 1 the best mean of that panel and size; panels without `from_scratch`, or where nothing
-    is above it, do not count, and `panels` says how many do.
+    0 is `from_scratch` and 1 the best mean of that panel and size. Variants with fewer than three seeds there do not
+    count, nor do panels without `from_scratch`, or where nothing is above it; `panels` says how many do, each with as
+    many of its first seeds as the one with the fewest has.
     """
     scores: dict[tuple[int, str], list[np.ndarray]] = {}
     for _, part in by_panel(reported(frame)):
         for labels, sized in part.groupby("labels"):
-            means = sized.groupby("variant")["score"].mean()
-            floor = means.get("from_scratch", np.inf)
-            if means.max() > floor:
-                for variant, group in sized.groupby("variant"):
-                    normalised = (group["score"].to_numpy() - floor) / (means.max() - floor)
-                    scores.setdefault((labels, variant), []).append(normalised)
+            drawn = {
+                variant: group.sort_values("seed")["score"].to_numpy() for variant, group in sized.groupby("variant")
+            }
+            drawn = {variant: each for variant, each in drawn.items() if len(each) >= stats.LEAST_SEEDS}
+            floor = drawn.get("from_scratch", np.array([np.inf])).mean()
+            top = max((each.mean() for each in drawn.values()), default=floor)
+            if top > floor:
+                for variant, each in drawn.items():
+                    scores.setdefault((labels, variant), []).append((each - floor) / (top - floor))
     rows = []
     for (labels, variant), each in sorted(scores.items()):
-        mean, bounds = stats.interquartile_mean(each)
-        low, high = bounds or (np.nan, np.nan)
+        fewest = min(map(len, each))
+        mean, (low, high) = stats.interquartile_mean(np.stack([one[:fewest] for one in each]))
         rows.append({"labels": labels, "variant": variant, "iqm": mean, "low": low, "high": high, "panels": len(each)})
     return pd.DataFrame(rows, columns=["labels", "variant", "iqm", "low", "high", "panels"])
 
@@ -221,15 +257,17 @@ def front(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
             share = np.where(summary["seeds"] >= stats.LEAST_SEEDS, share, np.nan)
             on_front = stats.pareto_front(summary[cost], summary["score"])
             rows.append(summary.assign(panel=panel, on_front=on_front, front_share=share))
-    return pd.concat(rows, ignore_index=True) if rows else summarise(frame[:0]).assign(panel="", on_front=False)
+    nothing = {"panel": "", "on_front": False, "front_share": np.nan}
+    return pd.concat(rows, ignore_index=True) if rows else summarise(frame[:0]).assign(**nothing)
 
 
 def needs(frame: pd.DataFrame) -> pd.DataFrame:
     """A row for each panel and line with two sizes or more: labels needed for 95 % of the score at full data.
 
-    `score` is the measured one at the last of the `sizes`.
+    `score` is the measured one at the last of the `sizes`; `first` marks the panel's best at its most labels.
     """
     rows = []
+    leading = set(at_most_labels(best(frame))[["panel", "line"]].itertuples(index=False, name=None))
     for panel, part in by_panel(reported(frame)):
         full = part["record"].iloc[0]["data"]["available"]
         for line, group in part.groupby("line"):
@@ -239,9 +277,9 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
             draws = np.stack([_draws(each) for each in sized], axis=1) if sure else None
             if found := curves.need(sizes, means, draws, full):
                 about = {"panel": panel, "line": line, "variant": group["variant"].iloc[0], "sizes": sizes}
-                about |= {"score": means[-1], "full": full}
+                about |= {"score": means[-1], "full": full, "first": (panel, line) in leading}
                 rows.append(about | found._asdict())
-    columns = ["panel", "line", "variant", "sizes", "score", "full", *curves.Need._fields]
+    columns = ["panel", "line", "variant", "sizes", "score", "full", "first", *curves.Need._fields]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -1,6 +1,7 @@
 """Effects of knobs, against a grid whose scores are a formula."""
 
 import json
+import math
 
 import pytest
 from synthetic import outcomes, write_run
@@ -30,14 +31,15 @@ def frame(tmp_path_factory):
 
 
 def test_settings_and_the_knobs_that_tell_them_apart(frame):
-    settings, knobs = effects.trials(frame)
+    settings, knobs, of = effects.trials(frame)
     assert (len(settings), knobs) == (12, KNOBS)
+    assert of == "sst2 · minilm, full with 100 labels"
     assert effects.is_whole(settings, knobs)
     assert not effects.is_whole(settings[1:], knobs)
 
 
 def test_main_effects_and_interactions_by_hand(frame):
-    settings, knobs = effects.trials(frame)
+    settings, knobs, _ = effects.trials(frame)
     main = effects.main_effects(settings, knobs).set_index(["knob", "value"])
     assert main.loc[("epochs", 3), "score"] == pytest.approx(0.6)
     assert main.loc[("epochs", 10), "score"] == pytest.approx(0.64 + 0.02 / 3)
@@ -51,7 +53,7 @@ def test_main_effects_and_interactions_by_hand(frame):
 
 
 def test_a_budget_ends_at_the_best(frame):
-    settings, _ = effects.trials(frame)
+    settings, _, _ = effects.trials(frame)
     budget = effects.budget(settings)
     assert budget["once"].iloc[0] == pytest.approx(settings["score"].mean())
     assert budget["once"].iloc[-1] == settings["score"].max() > budget["replacement"].iloc[-1]
@@ -69,20 +71,39 @@ def test_warm_ups_longer_than_the_run(frame):
 def test_searches_are_read_from_replays_and_accounts(tmp_path):
     assert effects.searches(tmp_path).empty
     (tmp_path / "search.csv").write_text("sampler,seed,trials,device_seconds,flops,seconds_share\nTPE,0,9,40,1,0.1\n")
-    account = {"cost": {"device_seconds": 30.0}, "grid": {"device_seconds": 120.0}, "trials": [{}] * 5}
+    account = {"cost": {"device_seconds": 30.0}, "grid": {"device_seconds": 120.0}, "trials": [{}] * 5, "known": []}
     (tmp_path / "search").mkdir()
     (tmp_path / "search" / "a.json").write_text(json.dumps(account | {"sampler": {"name": "halving", "seed": 3}}))
     (tmp_path / "search" / "b.json").write_text("{")
-    assert effects.searches(tmp_path).to_dict("records") == [
+    knew = account | {"known": [{}], "cost": {"device_seconds": 0.0}, "sampler": {"name": "tpe", "seed": 0}}
+    (tmp_path / "search" / "c.json").write_text(json.dumps(knew))
+    *known, knew = effects.searches(tmp_path).to_dict("records")
+    assert known == [
         {"sampler": "TPE", "seed": 0, "trials": 9, "device_seconds": 40.0, "seconds_share": 0.1},
-        {"sampler": "halving", "seed": 3, "trials": 5, "device_seconds": 30.0, "seconds_share": 0.25},
+        {"sampler": "halving, as run", "seed": 3, "trials": 5, "device_seconds": 30.0, "seconds_share": 0.25},
     ]
+    assert knew["sampler"] == "tpe, as run"
+    assert math.isnan(knew["seconds_share"])
+
+
+def test_every_knob_tells_settings_apart_and_a_warm_up_as_it_was_asked_for(tmp_path):
+    base = {"dataset": "sst2", "model": "minilm", "method": "progressive", "train_size": 100, "validation_share": 0.2}
+    for without in (None, "soften"):
+        write_run(tmp_path, outcomes(0.5, 100, 0), validation=0.5, without=without, **base)
+    assert effects.trials(runs.load(tmp_path))[1] == ["without"]
+    for epochs in (3, 10):
+        for asked in (1, 500):
+            knobs = base | {"method": "full", "epochs": epochs, "warmup_steps": asked}
+            write_run(tmp_path, outcomes(0.5, 100, 0), validation=0.5, **knobs)
+    settings, knobs, _ = effects.trials(runs.load(tmp_path))
+    assert knobs == ["epochs", "warmup_steps"]
+    assert effects.is_whole(settings, knobs)
 
 
 def test_without_a_grid_there_is_nothing(frame):
-    settings, knobs = effects.trials(frame[:1])
+    settings, knobs, _ = effects.trials(frame[:1])
     assert settings.empty
     assert effects.main_effects(settings, knobs).empty
     assert effects.interactions(settings, knobs).empty
     assert effects.budget(settings).empty
-    assert effects.trials(frame[:0])[1] == []
+    assert effects.trials(frame[:0])[1:] == ([], "")

@@ -93,7 +93,7 @@ def test_every_figure_of_a_study_is_drawn_the_same_twice(frame, tmp_path):
 
 def test_without_records_there_is_no_figure_and_every_sentence_says_so(tmp_path):
     frame = summaries.read(tmp_path)
-    settings, knobs = effects.trials(frame)
+    settings, knobs, _ = effects.trials(frame)
     assert figures.panels(summaries.summarise(frame), figures.score_vs_data) is None
     assert figures.single(summaries.aggregate(frame), figures.aggregate) is None
     assert figures.main_effects(effects.main_effects(settings, knobs)) is None
@@ -135,9 +135,7 @@ def test_sentences_come_from_the_numbers(frame):
     assert "better: full (32, 100, 316, 1000 labels)" in against
     assert "worse: from_scratch (32, 100, 316, 1000 labels), tfidf" in against
 
-    assert sentences.aggregate(summaries.aggregate(frame))[0].startswith(
-        "32 labels, 2 data sets: progressive is highest"
-    )
+    assert sentences.aggregate(summaries.aggregate(frame))[0].startswith("32 labels, 2 panels: progressive is highest")
 
 
 def test_the_four_answers(frame):
@@ -148,8 +146,8 @@ def test_the_four_answers(frame):
         [one.split(": ")[0] for one in found.each] == ["conll2003 · minilm_crf", "sst2 · minilm"]
         for found in (which, how_much, cost, real)
     )
-    assert how_much.each[1].startswith("sst2 · minilm: about ")
-    assert all("a guess" in one for one in how_much.each)
+    assert how_much.each == sentences.labels_needed(summaries.needs(frame))
+    assert how_much.each[1].startswith(f"sst2 · minilm: {which.table['line'].iloc[1]} needs about ")
     assert real.lines[1] == f"- {real.each[0]}"
     assert (cost.table["cheapest_flops"] <= cost.table["best_flops"]).all()
     counts = summaries.differences(frame)["verdict"].value_counts()
@@ -168,6 +166,27 @@ def test_one_line_alone_has_nothing_beside_it(frame):
     for answer in (findings.which, findings.cost, findings.real):
         assert "nothing to compare" in answer(alone).headline
     assert "no curve" in findings.how_much(alone).headline
+
+
+@pytest.mark.parametrize(
+    ("tuned_is_better", "told"),
+    [((True, True), "full (tuned) is best or ties with the best on 2 of 2"),
+     ((True, False), "full and full (tuned) are each best or tie with the best on 1 of 2")],
+)  # fmt: skip
+def test_a_tuned_method_counts_as_one_and_all_that_lead_are_named(tmp_path, tuned_is_better, told):
+    for dataset, rate, better in zip(("sst2", "imdb"), (1e-3, 1e-4), tuned_is_better, strict=True):
+        for seed in range(3):
+            knobs = {"dataset": dataset, "model": "minilm", "train_size": 100, "seed": seed, "method": "full"}
+            write_run(tmp_path, outcomes(0.9 if better else 0.1, 100, seed), learning_rate=rate, **knobs)
+            write_run(tmp_path, outcomes(0.1 if better else 0.9, 100, seed), **knobs)
+    assert told in findings.which(summaries.read(tmp_path)).headline
+
+
+def test_the_labels_needed_are_those_of_the_line_called_best(frame):
+    needs = summaries.needs(frame[(frame["labels"] < 1000) | (frame["method"] == "tfidf")])
+    lines = needs[needs["first"]].set_index("panel")["line"]
+    assert lines["sst2 · minilm"] == "progressive"  # though tfidf alone goes on to 1,000
+    assert "progressive needs" in sentences.labels_needed(needs)[1]
 
 
 def test_a_cheaper_method_that_ties_is_found(tmp_path):
@@ -191,7 +210,10 @@ def test_too_few_seeds_are_told_and_so_are_several_machines(frame):
     moved = few.assign(run_device=few["run_device"].where(few["method"] != "progressive", "another"))
     for cost, said in (("gpu_hours", True), ("flops", False)):
         told = sentences.score_vs_cost(summaries.front(moved, cost), cost)
-        assert ("different machines" in told[0]) == said
+        assert ("not all of these ran on one machine" in told[0]) == said
+    for device, said in (("one", "device seconds, "), ("one + another", "the mean over several machines")):
+        (_, sst2) = findings.cost(frame.assign(run_device=device)).each
+        assert said in sst2
 
 
 def test_the_warm_up_trap_and_the_search_in_words():

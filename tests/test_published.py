@@ -47,6 +47,15 @@ def test_one_epoch_is_told_in_the_form_of_the_report(tmp_path):
     assert "the report" not in told  # its lines are of 500 and of 872 examples
 
 
+def test_runs_of_different_settings_are_lines_of_their_own(tmp_path):
+    for rate in (1e-5, 3e-5):
+        knobs = SST2 | {"epochs": 1, "learning_rate": rate}
+        write_run(tmp_path, outcomes(0.5, 32, 0), method="conventional", **knobs)
+    here = published.lines(runs.load(tmp_path))[lambda table: table["title"] == "here"]
+    assert list(here["line"]) == ["conventional, learning_rate=1e-05", "conventional, learning_rate=3e-05"]
+    assert list(here["seeds"]) == [1, 1]
+
+
 def test_as_many_examples_as_in_the_report_are_set_beside_it(tmp_path):
     write_run(tmp_path, [True] * 400 + [False] * 472, method="conventional", epochs=1, **SST2)
     (told,) = sentences.one_epoch(published.lines(runs.load(tmp_path)))

@@ -1,6 +1,7 @@
 """The static site: in real Chromium where that is installed, and as files everywhere."""
 
 import html
+import os
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -158,6 +159,18 @@ def test_again_is_the_same_bytes_without_executing_and_without_pages_of_runs_tha
     cut_short.write_text(cut_short.read_text()[:-100])
     report.write(site.parent)
     assert {path: path.read_bytes() for path in site.rglob("*.html")} == before
+
+
+def test_a_record_that_went_away_makes_the_notebooks_anew(site):
+    stale, *others = sorted(site.parent.glob("executed/*.ipynb"))
+    folder = next(site.parent.glob("runs/*"))
+    before, made = folder.stat().st_mtime, stale.stat().st_mtime
+    os.utime(folder, (made + 1, made + 1))  # as when a file in it is deleted
+    for path in others:
+        os.utime(path, (made + 2, made + 2))
+    report.write(site.parent)
+    os.utime(folder, (before, before))
+    assert stale.stat().st_mtime > made
 
 
 def test_a_folder_of_failed_runs_answers_nothing(tmp_path):

@@ -50,7 +50,8 @@ def test_paired_difference_is_surer_than_its_parts():
     ours = rng.random((3, 300)) < 0.8
     theirs = ours & (rng.random((3, 300)) < 0.97)  # wrong wherever ours is, and a little more
     low, high = stats.interval(
-        np.stack([ours, theirs, np.ones_like(ours)], axis=-1).astype(float), lambda t: (t[:, 0] - t[:, 1]) / t[:, 2]
+        np.stack([ours, theirs, np.ones_like(ours)], axis=-1).astype(float),
+        lambda t: (t[..., 0] - t[..., 1]) / t[..., 2],
     )
     assert 0 < low < (ours.mean() - theirs.mean()) < high
     assert high - low < width(ours) / 2
@@ -97,6 +98,17 @@ def test_draws_of_one_shape_are_of_the_same_seeds_and_examples():
     assert np.all(other > one)  # what the one has right, the other has too
 
 
+def test_draws_of_unlike_numbers_of_seeds_are_of_the_same_examples():
+    three, five = (stats.resample(outcomes(hits(0.5, seeds=seeds)), stats.accuracy) for seeds in (3, 5))
+    assert three == pytest.approx(five)  # seeds are alike, so only the examples differ between draws
+
+
+def test_f1_is_the_mean_over_seeds_as_it_is_told():
+    counts = np.array([[[1, 1, 4]] * 50, [[4, 8, 4]] * 50, [[0, 0, 4]] * 50], dtype=float)  # F1 0.4, 0.67, 0
+    drawn = stats.resample(counts, stats.entity_f1)
+    assert drawn.mean() == pytest.approx(stats.by_seed(counts, stats.entity_f1).mean(), abs=0.02)
+
+
 def test_sign_flips_count_every_assignment_once():
     differences = np.array([0.05, 0.03, -0.01, 0.04, 0.02, 0.06])
     means = [np.mean(differences * signs) for signs in itertools.product((-1, 1), repeat=6)]
@@ -115,12 +127,11 @@ def test_holm_by_hand():
 
 
 def test_interquartile_mean_is_that_of_the_middle_half():
-    scores = [np.array([0.0, 0.2, 0.4, 0.6]), np.array([0.5, 0.7, 0.9, 1.0])]
+    scores = np.array([[0.0, 0.2, 0.4, 0.6], [0.5, 0.7, 0.9, 1.0]])
     mean, (low, high) = stats.interquartile_mean(scores)
-    assert mean == pytest.approx(np.mean([0.4, 0.5, 0.6, 0.7])) == trim_mean(np.concatenate(scores), 0.25)
+    assert mean == pytest.approx(np.mean([0.4, 0.5, 0.6, 0.7])) == trim_mean(scores.ravel(), 0.25)
     assert low < mean < high
-    assert stats.interquartile_mean([scores[0], scores[1][:2]])[1] is None
-    alike = [np.full(3, 0.2), np.full(3, 0.8)]  # resampled within its data set, nothing changes
+    alike = np.stack([np.full(3, 0.2), np.full(3, 0.8)])  # resampled within its data set, nothing changes
     assert stats.interquartile_mean(alike) == (pytest.approx(0.5), (pytest.approx(0.5), pytest.approx(0.5)))
 
 

@@ -54,6 +54,20 @@ def test_settings_make_lines_and_a_single_tuned_one_has_the_same_name_everywhere
     ]
 
 
+def test_a_tuned_setting_that_is_alone_is_not_taken_for_the_default(tmp_path):
+    for dataset, rates in (("sst2", (None, 1e-3)), ("imdb", (1e-4,)), ("ag_news", (None,))):
+        for rate in rates:
+            knobs = SST2 | {"dataset": dataset, "learning_rate": rate}
+            write_run(tmp_path, outcomes(0.5, 32, 0), method="conventional", **knobs)
+    frame = summaries.read(tmp_path).set_index(["dataset", "line"])["variant"]
+    assert frame.to_dict() == {
+        ("ag_news", "conventional"): "conventional",
+        ("imdb", "conventional, learning_rate=0.0001"): "conventional (tuned)",
+        ("sst2", "conventional"): "conventional",
+        ("sst2", "conventional, learning_rate=0.001"): "conventional (tuned)",
+    }
+
+
 def test_a_default_that_follows_the_number_of_labels_is_one_line(tmp_path):
     for labels in (32, 100, 1000):
         write_run(tmp_path, outcomes(0.5, labels, 0), method="progressive", **SST2 | {"train_size": labels})
@@ -139,6 +153,29 @@ def test_the_best_line_and_what_ties_with_it(tmp_path):
     assert row["open"] == ["bitfit", "lp_ft"]
 
 
+def test_the_best_line_is_so_on_the_seeds_that_others_have_too(tmp_path):
+    for seed in range(5):
+        skill = 0.5 if seed < 3 else 1.0  # two easy seeds, which the other line does not have
+        write_run(tmp_path, outcomes(skill, 100, seed), method="progressive", seed=seed, **SST2)
+    for seed in range(3):
+        write_run(tmp_path, outcomes(0.6, 100, seed), method="full", seed=seed, **SST2)
+    write_run(tmp_path, outcomes(1.0, 100, 0), method="lora", seed=0, **SST2)  # alone, it says nothing yet
+    frame = summaries.read(tmp_path)
+    means = frame.groupby("method")["score"].mean()
+    assert means["lora"] > means["progressive"] > means["full"]
+    (row,) = summaries.best(frame).to_dict("records")
+    assert (row["line"], row["open"]) == ("full", ["lora"])
+    assert row["score"] == means["full"]
+
+
+def test_seeds_are_paired_in_whatever_folder_they_lie(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder, seeds in ((first, (3, 4)), (second, (0, 1, 2))):
+        for seed in seeds:
+            write_run(folder, outcomes(0.5, 32, seed), method="full", seed=seed, **SST2)
+    assert list(summaries.read([first, second])["seed"]) == [0, 1, 2, 3, 4]
+
+
 def test_aggregate_is_the_interquartile_mean_of_normalised_scores(frame):
     table = summaries.aggregate(frame).set_index(["labels", "variant"])
     scores = frame[frame["labels"] == 100].groupby(["dataset", "method"])["score"].mean().unstack()
@@ -148,6 +185,20 @@ def test_aggregate_is_the_interquartile_mean_of_normalised_scores(frame):
     assert table.loc[100, "full"]["iqm"] == pytest.approx(normalised.sort_values().iloc[1:-1].mean())  # of six
     assert table.loc[100, "tfidf"]["panels"] == 1
     assert summaries.aggregate(frame[frame["method"] != "from_scratch"]).empty
+    assert summaries.aggregate(frame[frame["seed"] < 2]).empty
+
+
+def test_every_panel_weighs_the_same_in_the_aggregate_and_one_seed_sets_no_scale(frame):
+    whole = summaries.aggregate(frame).set_index(["labels", "variant"])["iqm"]
+    extra = frame[(frame["dataset"] == "sst2") & (frame["method"] == "full") & (frame["labels"] == 100)]
+    alone = extra[:1].assign(method="lora", line="lora", variant="lora", score=1.0)
+    assert (
+        summaries.aggregate(pd.concat([frame, alone], ignore_index=True))
+        .set_index(["labels", "variant"])["iqm"]
+        .equals(whole)
+    )
+    more = pd.concat([frame, extra.assign(seed=extra["seed"] + 3)], ignore_index=True)
+    assert summaries.aggregate(more).set_index(["labels", "variant"])["iqm"].equals(whole)
 
 
 def test_front_has_the_share_of_draws_and_only_runs_with_that_cost(frame, tmp_path):
@@ -173,7 +224,7 @@ def test_needs_tell_labels_with_interval_and_doubts(frame):
 
 def test_nothing_gives_tables_without_rows(tmp_path):
     frame = summaries.read(tmp_path)
-    tables = [summaries.front(frame, "flops")]
+    tables = [summaries.front(frame, "flops")[["panel", "on_front", "front_share"]]]
     tables += [make(frame) for make in (summaries.summarise, summaries.differences, summaries.best)]
     tables += [make(frame) for make in (summaries.aggregate, summaries.needs)]
     assert all(table.empty and len(table.columns) for table in tables)

@@ -84,10 +84,24 @@ def test_each_figure_has_its_sentence_and_nothing_went_wrong(anew, name):
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
     said = outputs(folder / "notebooks" / name)
     assert not [output for output in said if output.output_type == "error" or output.get("name") == "stderr"]
-    pictures = sum("image/png" in output.get("data", {}) for output in said)
-    lines = "".join(output.get("text", "") for output in said).splitlines()
-    assert len(lines) > pictures
-    assert str(folder) not in "\n".join(lines)
+    texts = ["".join(output.get("text", "") for output in cell.get("outputs", [])) for cell in notebook.cells]
+    for at, cell in enumerate(notebook.cells):
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+            assert texts[at] or texts[at + 1], cell.source
+    assert str(folder) not in "\n".join(texts)
+
+
+def test_money_is_device_hours_at_the_price_given(anew):
+    folder, _ = anew
+    path = folder / "notebooks" / "21_accuracy_vs_cost.ipynb"
+    told = "".join(output.get("text", "") for output in outputs(path))
+    assert "money (at 1.0 an hour)" in told
+    page = next(output["data"]["text/html"] for output in reversed(outputs(path)) if "data" in output)
+    names = re.findall(r"<th>(\w+)</th>", page)
+    values = re.findall(r"<td>(.*?)</td>", page)
+    columns = {name: values[at :: len(values) // 6] for at, name in enumerate(names[: len(values) // 6])}  # six rows
+    for seconds, money in zip(columns["device_seconds"], columns["money"], strict=True):
+        assert float(money) == pytest.approx(float(seconds) / 3600, abs=1e-5)
 
 
 def test_an_empty_folder_is_said_in_one_sentence_and_leaves_whole_notebooks(tmp_path):
