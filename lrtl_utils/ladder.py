@@ -66,11 +66,9 @@ class _Ladder:
         model.reader.tail = TAIL if data.kind == "text" and "tail" not in self.without else 0.0
         self.rows = self._with_label_names(training.encode_training(model, train, config.max_length))
         self.carve = carve and model.reader.encode(carve.inputs, carve.targets)
-        self.depths = [rung_depth(len(model.blocks), share) for share in SHARES[data.kind]]
-        enough = [carve is not None or len(train) >= least for least in LEAST_LABELS[data.kind]]
-        self.within_reach = [rung for rung, reached in enumerate(enough, 1) if reached]
+        self.depths = depths_in_reach(data.kind, len(model.blocks), len(train), carve is not None)
         self.caches: dict[int, tuple[Cache, Cache | None]] = {}
-        self.cache_mib = 0.0
+        self.cache_mib: dict[int, float] = {}
         model.fixed_statistics = True
 
     def ground(self) -> Point:
@@ -78,14 +76,20 @@ class _Ladder:
 
         The same pass fills the caches at the boundaries of the rungs above, as far as memory is allowed.
         """
-        self.model.freeze(len(self.model.blocks))
-        caches = {} if "cache" in self.without else self._empty_caches()
+        blocks = len(self.model.blocks)
+        self.model.freeze(blocks)
+        wanted = dict.fromkeys(self.depths.values(), self.rows.joined(self.carve) if self.carve else self.rows)
+        self.cache_mib = caches_that_fit(self.model, wanted | ({blocks: self.carve} if self.carve else {}), self.config)
+        caches = {
+            depth: (Cache.empty(depth, self.rows), self.carve and Cache.empty(depth, self.carve))
+            for depth in wanted
+            if depth in self.cache_mib
+        }
         chunks = self._extract(self.rows, [cache for cache, _ in caches.values()])
         loss = heads.solve_head(self.model, chunks, heads.L2[self.data.kind], self.meter)
-        top = None
-        if self.carve:
-            top = Cache.empty(len(self.model.blocks), self.carve)
-            self._extract(self.carve, [*(carved for _, carved in caches.values()), top])
+        top = Cache.empty(blocks, self.carve) if blocks in self.cache_mib else None
+        if top or (self.carve and caches):
+            self._extract(self.carve, [*(carved for _, carved in caches.values()), *([top] if top else [])])
         self.caches = caches
         point = self._point(0, loss, epoch=1, cache=top)
         if self.carve or self.data.kind == "tokens":
@@ -95,15 +99,22 @@ class _Ladder:
 
     def ahead(self, ground: Point) -> list[int]:
         """The rungs to climb: all within reach where a carve will judge, else the one that the rule names, or none."""
+        rungs = list(self.depths)
         if self.carve:
-            return self.within_reach
+            return rungs
         score, chance = ground.get("left_out_score"), 1 / len(self.data.labels)
         near = score is not None and score - chance >= NEAR * (1 - chance)
-        return self.within_reach[:1] if near else self.within_reach[-1:]
+        return rungs[:1] if near else rungs[-1:]
+
+    def keep_caches(self, rungs: Sequence[int]) -> None:
+        """Let go of what none of these rungs will read."""
+        depths = {self.depths[rung] for rung in rungs}
+        self.caches = {depth: cache for depth, cache in self.caches.items() if depth in depths}
+        self.cache_mib = {depth: mib for depth, mib in self.cache_mib.items() if depth in depths}
 
     def train(self, rung: int, seen: int) -> Point:
         """Train the rung's blocks and the head from where they are; `seen` passes over the rows lie behind."""
-        depth = self.depths[rung - 1]
+        depth = self.depths[rung]
         kept = 1.0 if "average" in self.without else KEPT[self.data.kind]
         start = self.weights(rung) if kept < 1 else {}
         self.model.freeze(depth)
@@ -139,28 +150,17 @@ class _Ladder:
 
     def weights(self, rung: int) -> dict[str, torch.Tensor]:
         """A copy of what the rung will train."""
-        self.model.freeze(self.depths[rung - 1])
+        self.model.freeze(self.depths[rung])
         return {name: weight.detach().clone() for name, weight in self.model.named_parameters() if weight.requires_grad}
 
     def restore(self, weights: dict[str, torch.Tensor], rung: int) -> None:
         """Put a copy back, and freeze what the rung that it came from had frozen."""
         self.model.load_state_dict(weights, strict=False)
-        self.model.freeze(self.depths[rung - 1] if rung else len(self.model.blocks))
+        self.model.freeze(self.depths[rung] if rung else len(self.model.blocks))
 
     def _extract(self, rows: Encoded, caches: Sequence[Cache]) -> list[Batch]:
         config = self.config.model_copy(update={"batch_size": training.PREDICT_BATCH})  # no gradients: there is room
         return training.extract(self.model, rows, config, self.meter, caches)
-
-    def _empty_caches(self) -> dict[int, tuple[Cache, Cache | None]]:
-        """Those that fit into the bound together, the one for the first rung first; their size is told before."""
-        caches: dict[int, tuple[Cache, Cache | None]] = {}
-        rows = self.rows.joined(self.carve) if self.carve else self.rows
-        for depth in [self.depths[rung - 1] for rung in self.within_reach]:
-            size = size_mib(self.model, rows, depth, self.config.image_size)
-            if self.cache_mib + size <= BOUND_MIB:
-                self.cache_mib += size
-                caches[depth] = Cache.empty(depth, self.rows), self.carve and Cache.empty(depth, self.carve)
-        return caches
 
     def _with_label_names(self, rows: Encoded) -> Encoded:
         """The rows, and the names of the classes as further examples of them: knowledge that a task already gives."""
@@ -172,8 +172,13 @@ class _Ladder:
 
     def _point(self, rung: int, loss: float, epoch: int, cache: Cache | None) -> Point:
         """The curve's point; `cache` holds what the blocks that are frozen now give for the carve."""
-        trained = len(self.model.blocks) - self.depths[rung - 1] if rung else 0
-        point = {"rung": rung, "epoch": epoch, "trained_blocks": trained, "cache_mib": round(self.cache_mib, 3)}
+        trained = len(self.model.blocks) - self.depths[rung] if rung else 0
+        point = {
+            "rung": rung,
+            "epoch": epoch,
+            "trained_blocks": trained,
+            "cache_mib": round(sum(self.cache_mib.values()), 3),
+        }
         point |= {"loss": loss, "validation_loss": None, "validation_score": None}
         if self.carve:
             prediction = training.predict_rows(self.model, self.carve, self.config, self.meter, cache)
@@ -199,7 +204,9 @@ def climb(
     """
     ladder = _Ladder(model, data, train, carve, config, meter, work)
     curve = [ladder.ground()]
-    for rung in ladder.ahead(curve[0]):
+    ahead = ladder.ahead(curve[0])
+    for at, rung in enumerate(ahead):
+        ladder.keep_caches(ahead[at:])
         below = curve[-1]
         undoable = carve is not None or config.budget_seconds is not None
         before = ladder.weights(rung) if undoable else {}
@@ -220,6 +227,34 @@ def climb(
         if not _earned(gain - error, below, point, meter):
             break
     return curve
+
+
+def depths_in_reach(kind: str, blocks: int, labels: int, judged: bool) -> dict[int, int]:
+    """How many of the lowest blocks each rung leaves frozen, of those that a carve will judge or the rule allows.
+
+    A rung that would train no more blocks than the one below is none.
+    """
+    depths: dict[int, int] = {}
+    for rung, (share, least) in enumerate(zip(SHARES[kind], LEAST_LABELS[kind], strict=True), 1):
+        depth = rung_depth(blocks, share)
+        if (judged or labels >= least) and depth not in depths.values():
+            depths[rung] = depth
+    return depths
+
+
+def caches_that_fit(model: Model, wanted: dict[int, Encoded], config: RunConfig) -> dict[int, float]:
+    """Of caches above so many lowest blocks, those that fit into the bound together, the first one first: MiB of each.
+
+    None under `without=cache`, nor where images are to change from epoch to epoch.
+    """
+    if "cache" in (config.without or "").split(",") or config.augment == "light":
+        return {}
+    sizes: dict[int, float] = {}
+    for depth, rows in wanted.items():
+        size = size_mib(model, rows, depth, config.image_size)
+        if sum(sizes.values()) + size <= BOUND_MIB:
+            sizes[depth] = size
+    return sizes
 
 
 def rung_depth(blocks: int, share: float) -> int:

@@ -96,6 +96,10 @@ def check(asked: RunConfig) -> None:
     if asked.selection != "random" and not method.features:
         fitting = ", ".join(name for name, row in METHODS.items() if row.features)
         raise InputError(f"selection={asked.selection!r} needs frozen features; of the methods, {fitting} have them.")
+    if asked.selection != "random" and asked.shots is not None:
+        raise InputError(
+            f"selection={asked.selection!r} cannot count shots of a class unseen; give train_size instead."
+        )
     for piece in asked.without.split(",") if asked.without and method.pieces else []:
         require_name(f"piece of {asked.method}", piece, method.pieces)
     row = backbone(asked.model) if method.needs_model or asked.model != NO_MODEL else None

@@ -28,8 +28,8 @@ PACKED = ("hits", "counts", "per_class", "confusion")  # no value of one line
 def write(results: str | Path) -> Path:
     """Write `<results>/report/` and return its index.html.
 
-    First, summary notebooks that are older than a change of the records are executed. `InputError` if one of them fails,
-    or if the folder is a symbolic link.
+    First, summary notebooks that are older than a change of the records are executed. `InputError` if one of them
+    fails, or if the folder is a symbolic link.
     """
     results = runs.results_folder(results)
     folder = results / "report"

@@ -7,7 +7,7 @@ import torch
 
 from lrtl_utils import heads, training
 from lrtl_utils.batches import Encoded
-from lrtl_utils.config import InputError, RunConfig, derived_seed
+from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.cost import CostMeter, distance_flops
 from lrtl_utils.networks import Batch, Model
 from lrtl_utils.sampling import count_labelled
@@ -19,13 +19,8 @@ ROUNDS = 4  # in which `margin` asks for labels
 def choose(model: Model, data: Data, config: RunConfig, meter: CostMeter) -> np.ndarray:
     """Indices of the train examples to label, in the order in which they are asked for, by `config.selection`.
 
-    It sees every train input and no label but those that it has already asked for. `InputError` for `shots`, which
-    would need the labels to count by.
+    It sees every train input and no label but those that it has already asked for.
     """
-    if config.shots is not None:
-        raise InputError(
-            f"selection={config.selection!r} cannot count shots of a class unseen; give train_size instead."
-        )
     total = count_labelled([len(data.train)], config.data_fraction, config.train_size, None)
     blocks = model.frozen
     model.freeze(len(model.blocks))
@@ -49,6 +44,7 @@ def k_center(
     nearest = torch.full((len(features),), torch.inf, device=features.device)
     while len(chosen) < total:
         nearest = torch.minimum(nearest, 1 - features @ features[chosen[-1]])
+        nearest[chosen[-1]] = -torch.inf  # its double may be asked for, itself not again
         chosen.append(int(nearest.argmax()))
     meter.closed_form_flops += distance_flops(len(features), features.shape[1], total - 1)
     return np.array(chosen)

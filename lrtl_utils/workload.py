@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtl_utils import caches, ladder, methods, tasks, training
+from lrtl_utils import ladder, methods, tasks, training
 from lrtl_utils.batches import Encoded, by_length, order, round_up
 from lrtl_utils.config import RunConfig
 from lrtl_utils.cost import MIB, distance_flops, linear_solver_flops, ridge_flops, tfidf_flops
@@ -199,17 +199,14 @@ def _rungs(cell: _Cell) -> list[Stage]:
     rows = cell.train if "label_names" in without else cell.with_names()
     both = rows.joined(cell.carve)
     judged, blocks = len(cell.carve) > 0, len(cell.model.blocks)
-    rungs = zip(ladder.SHARES[cell.kind], ladder.LEAST_LABELS[cell.kind], strict=True)
-    depths = [ladder.rung_depth(blocks, share) for share, least in rungs if judged or len(cell.train) >= least]
-    stages, cached = [cell.features(both), cell.head(rows)], set()
+    depths = list(ladder.depths_in_reach(cell.kind, blocks, len(cell.train), judged).values())
+    wanted = dict.fromkeys(depths, both) | ({blocks: cell.carve} if judged else {})
+    cached = ladder.caches_that_fit(cell.model, wanted, config)
+    cell.cache_mib = sum(cached.values())
+    stages = [cell.features(both), cell.head(rows)]
     if not judged and cell.kind != "tokens":
         width = backbone(config.model).width
         stages.append(Stage("head", 0, ridge_flops(len(rows), width, len(cell.known.labels))))
-    for depth in [] if "cache" in without else depths:
-        size = caches.size_mib(cell.model, both, depth, config.image_size)
-        if cell.cache_mib + size <= caches.BOUND_MIB:
-            cell.cache_mib += size
-            cached.add(depth)
     for depth in depths if judged else depths[-1:]:
         stages.append(cell.steps(rows, depth, depth in cached, buckets="buckets" not in without))
         if judged:

@@ -46,6 +46,14 @@ def test_k_center_covers_better_than_chance():
     assert radius(order) < min(by_chance)
 
 
+def test_k_center_asks_for_no_example_twice_though_all_have_doubles():
+    features = torch.nn.functional.normalize(torch.randn(5, 3, generator=torch.manual_seed(0)), dim=-1).repeat(4, 1)
+    chunks = [{"features": features, "positions": torch.arange(20)}]
+    order = selection.k_center(None, None, chunks, 18, np.random.default_rng(0), CostMeter())
+    assert len(set(order.tolist())) == 18
+    assert len(set((order[:5] % 5).tolist())) == 5  # every one of the five before any double
+
+
 @pytest.mark.parametrize("dataset", ["ag_news", "conll2003", "cifar10"])
 @pytest.mark.parametrize("way", ["kcenter", "margin"])
 def test_a_choice_has_distinct_examples_as_many_as_asked_and_repeats(way, dataset):
