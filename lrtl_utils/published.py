@@ -38,6 +38,8 @@ FIGURES = (
     Figure("imdb", "BERT-base, pre-trained further", "accuracy", 0.9563, "test", "Sun et al. 2019"),
     Figure("imdb", "DistilBERT", "accuracy", 0.9282, "test", "Sanh et al. 2019"),
     Figure("ag_news", "BERT-base, pre-trained further", "accuracy", 0.952, "test", "Sun et al. 2019"),
+    Figure("cifar10", "ResNet-50", "accuracy", 0.9276, "evaluation", "model card jialicheng/resnet-50-cifar10-21"),
+    Figure("cifar10", "EfficientNet-B0", "accuracy", 0.981, "test", "Tan & Le 2019"),
     Figure("conll2003", "BERT-base, cased, no CRF", "entity F1", 0.9259, "test", "model card dslim/bert-base-NER"),
 )
 # The report that this project began with, which does not say of which data its lines are. 872 are SST-2's validation
