@@ -46,7 +46,7 @@ def how_much(frame: pd.DataFrame) -> Finding:
     each = sentences.labels_needed(table) if len(table) else []
     if each:
         headline = f"For {curves.SHARE:.0%} of the score at full data, by the curve of each best line."
-    return Finding("How much data do I need?", headline, each, table)
+    return Finding("How much data do I need?", headline, each, table.drop(columns="first"))
 
 
 def cost(frame: pd.DataFrame) -> Finding:

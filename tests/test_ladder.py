@@ -110,19 +110,17 @@ def test_what_no_rung_ahead_will_read_is_let_go(monkeypatch):
     _, (ground, rung), *_ = climbed(**TOKENS)
     data, config, model = built(**TOKENS)
     rows = training.encode_training(model, splits.labelled(data, config)[0], config.max_length)
-    of = {
-        depth: caches.size_mib(model, rows, depth, None)
-        for depth in ladder.depths_in_reach("tokens", 2, 20, False).values()
-    }
+    depths = ladder.depths_in_reach("tokens", len(model.blocks), 20, judged=False).values()
+    of = {depth: caches.size_mib(model, rows, depth, None) for depth in depths}
     assert ground["cache_mib"] == pytest.approx(sum(of.values()), abs=1e-3)
     assert rung["cache_mib"] == pytest.approx(list(of.values())[-1], abs=1e-3)
 
 
 def test_two_rungs_that_train_the_same_blocks_are_one():
-    assert ladder.depths_in_reach("text", 6, 500, False) == {1: 3, 2: 1}
-    assert ladder.depths_in_reach("text", 2, 500, False) == {1: 1}
-    assert ladder.depths_in_reach("text", 6, 100, True) == {1: 3, 2: 1}
-    assert ladder.depths_in_reach("text", 6, 100, False) == {1: 3}
+    assert ladder.depths_in_reach("text", 6, 500, judged=False) == {1: 3, 2: 1}
+    assert ladder.depths_in_reach("text", 2, 500, judged=False) == {1: 1}
+    assert ladder.depths_in_reach("text", 6, 100, judged=True) == {1: 3, 2: 1}
+    assert ladder.depths_in_reach("text", 6, 100, judged=False) == {1: 3}
 
 
 def test_the_carves_cache_is_bounded_and_told_too(everywhere, monkeypatch):
