@@ -213,7 +213,9 @@ def bench(
     folder = runs.results_folder(results)
     if not table_only:
         sweeps.sweep(grids.plan(grids.read_grid(tuning)), results, report=_print_now)
-        sweeps.sweep(benches.cells(grids.read_grid(grid), benches.tuned(folder)), results, report=_print_now)
+        cells = grids.read_grid(grid)
+        sweeps.sweep(benches.cells(cells, benches.tuned(folder)), results, report=_print_now)
+        benches.write_rung_zero(cells, folder)
     print(benches.write_table(folder))
 
 

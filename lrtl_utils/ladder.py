@@ -47,7 +47,7 @@ PRICE = 0.01  # of score that a doubling of the FLOPs must earn
 NAME_COPIES = 2  # the name of a class counts as so many examples of it
 
 
-class _Ladder:
+class Ladder:
     """What the rungs of one run share."""
 
     def __init__(
@@ -202,7 +202,7 @@ def climb(
     first trained rung, the climb goes on while the gain less its standard error is at least `PRICE` for every doubling
     of the FLOPs. Past `budget_seconds` the last whole rung stands.
     """
-    ladder = _Ladder(model, data, train, carve, config, meter, work)
+    ladder = Ladder(model, data, train, carve, config, meter, work)
     curve = [ladder.ground()]
     ahead = ladder.ahead(curve[0])
     for at, rung in enumerate(ahead):

@@ -98,6 +98,16 @@ def test_the_bar_is_judged_on_what_the_records_hold(done):
     assert f"Met in {sum(table['bar'] == 'met')} of 4." in (folder / "out" / "table.md").read_text()
 
 
+def test_rung_0_is_timed_beside_a_forward_pass_once(done):
+    folder, _ = done
+    (row,) = pd.read_csv(folder / "out" / "rung_zero.csv").to_dict("records")
+    assert (row["data set"], row["labels"], row["turns"]) == ("digits", 20, 4)
+    assert 0 < row["lowest"] <= row["share"] <= row["highest"]
+    page = (folder / "out" / "table.md").read_text()
+    assert f"{row['share']:g}" in page.split("## Rung 0")[1]
+    assert "at most 1.3 times for text, 2 times for tokens" in page
+
+
 def test_memory_is_accounted_for_by_cache_trained_weights_and_a_batch_above_what_is_frozen():
     def accounted(cache=5.0, blocks=3, trained=0, batch=8, tokens=64):
         config = {"dataset": "sst2", "model": "minilm", "optimizer": "adamw", "batch_size": batch, "max_length": 128}

@@ -173,7 +173,7 @@ def test_a_rung_that_the_carve_finds_worse_is_undone(monkeypatch):
     scores = iter([0.9])
     data, config, alone = built(**TEXT, **JUDGED)
     train, carve = splits.labelled(data, config)
-    ladder._Ladder(alone, data, train, carve, config, CostMeter(), None).ground()
+    ladder.Ladder(alone, data, train, carve, config, CostMeter(), None).ground()
     for ours, theirs in zip(model.state_dict().values(), alone.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs)
     assert model.frozen == len(model.blocks)
