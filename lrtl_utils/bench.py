@@ -186,10 +186,8 @@ def _page(frame: pd.DataFrame, bars: pd.DataFrame, machines: Sequence[str]) -> s
 
 
 def _rung_zero_page(timed: pd.DataFrame) -> str:
-    bars = [RUNG_ZERO[tasks.kind_of(dataset)] for dataset in timed["data set"]]
-    timed = timed.assign(
-        bar=["met" if share <= bar else "missed" for share, bar in zip(timed["share"], bars, strict=True)]
-    )
+    most = timed["data set"].map(lambda name: RUNG_ZERO[tasks.kind_of(name)])
+    timed = timed.assign(bar=np.where(timed["share"] <= most, "met", "missed"))
     asked = ", ".join(f"{bar:g} times for {kind}" for kind, bar in RUNG_ZERO.items())
     told = f"Seconds of rung 0 over those of one forward pass over its rows, in turns; it is to take at most {asked}."
     return "\n".join(["", "## Rung 0", "", told, "", timed.to_markdown(index=False), ""])

@@ -222,10 +222,8 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     scores: dict[tuple[int, str], list[np.ndarray]] = {}
     for _, part in by_panel(reported(frame)):
         for labels, sized in part.groupby("labels"):
-            drawn = {
-                variant: group.sort_values("seed")["score"].to_numpy() for variant, group in sized.groupby("variant")
-            }
-            drawn = {variant: each for variant, each in drawn.items() if len(each) >= stats.LEAST_SEEDS}
+            each_variant = sized.groupby("variant")["score"]
+            drawn = {name: each.to_numpy() for name, each in each_variant if len(each) >= stats.LEAST_SEEDS}
             floor = drawn.get("from_scratch", np.array([np.inf])).mean()
             top = max((each.mean() for each in drawn.values()), default=floor)
             if top > floor:
