@@ -23,7 +23,7 @@ class Finding(NamedTuple):
 
 
 def which(frame: pd.DataFrame) -> Finding:
-    """Which model and method is best, at the most labels that two lines of a panel had, and what ties with it."""
+    """Which model and method is best, at the most labels at which lines of a panel can be compared, and what ties."""
     table = summaries.at_most_labels(summaries.best(frame))
     headline, each = _nothing(frame), []
     if len(table):
@@ -36,7 +36,9 @@ def which(frame: pd.DataFrame) -> Finding:
         verb = "is best or ties" if len(first) == 1 else "are each best or tie"
         told = f"{' and '.join(first)} {verb} with the best on {counts.iloc[0]} of {len(table)}"
         headline = f"Where two or more ran with the same labels, {told}."
-    return Finding("Which model and which method is best?", headline, each, table.drop(columns="variants"))
+    return Finding(
+        "Which model and which method is best?", headline, each, table.drop(columns=["compared", "variants"])
+    )
 
 
 def how_much(frame: pd.DataFrame) -> Finding:
@@ -70,7 +72,7 @@ def real(frame: pd.DataFrame, baseline: str = summaries.BASELINE) -> Finding:
         sure = f"; of {len(tested)} with six seeds, {(tested < 0.05).sum()} have p < 0.05 after Holm"
         headline = f"Of {len(table)} differences to {baseline}: {', '.join(told)}{sure if len(tested) else ''}."
     else:
-        table = summaries.best(frame).drop(columns="variants")
+        table = summaries.best(frame).drop(columns=["compared", "variants"])
         alone = sum(not row.tie and not row.open for row in table.itertuples())
         headline = f"The best line is ahead of all others, beyond its interval, in {alone} of {len(table)} comparisons."
         headline = headline if len(table) else _nothing(frame)

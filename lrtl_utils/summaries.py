@@ -183,14 +183,15 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
 
     Best is the highest mean over the seeds that all lines with three seeds or more have (all lines, where none has so
     many). Ties are those whose paired difference to it has zero in its interval; `open` those that share too few seeds.
-    `variants` are those of the best and of what ties with it; `score` is the mean over all seeds of the best.
+    `compared` counts the others of which more can be said; `variants` are those of the best and of what ties with it;
+    `score` is the mean over all seeds of the best.
     """
     rows = []
     for panel, part in by_panel(reported(frame)):
         for labels, sized in part.groupby("labels"):
             if sized["line"].nunique() > 1:
                 rows.append({"panel": panel, "labels": labels} | _best(sized))
-    return pd.DataFrame(rows, columns=["panel", "labels", "line", "score", "tie", "open", "variants"])
+    return pd.DataFrame(rows, columns=["panel", "labels", "line", "score", "tie", "open", "compared", "variants"])
 
 
 def _best(sized: pd.DataFrame) -> dict[str, Any]:
@@ -200,16 +201,18 @@ def _best(sized: pd.DataFrame) -> dict[str, Any]:
     alike = sized[sized["line"].isin(enough) & sized["seed"].isin(shared)]
     means = alike.groupby("line")["score"].mean().sort_values(ascending=False, kind="stable")
     top = means.index[0]
-    compared = differences(alike.assign(variant=alike["line"]), baseline=top).set_index("line")["verdict"]
-    verdicts = compared.reindex(seeds.index.drop(top), fill_value="open")
+    paired = differences(alike.assign(variant=alike["line"]), baseline=top).set_index("line")["verdict"]
+    verdicts = paired.reindex(seeds.index.drop(top), fill_value="open")
     named = {verdict: sorted(verdicts.index[verdicts == verdict]) for verdict in ("tie", "open")}
     variants = list(sized[sized["line"].isin([top, *named["tie"]])]["variant"].unique())
-    return {"line": top, "score": sized[sized["line"] == top]["score"].mean(), **named, "variants": variants}
+    score, compared = sized[sized["line"] == top]["score"].mean(), int((verdicts != "open").sum())
+    return {"line": top, "score": score, **named, "compared": compared, "variants": variants}
 
 
 def at_most_labels(best: pd.DataFrame) -> pd.DataFrame:
-    """Of the rows of `best`, each panel's with the most labels."""
-    return best.sort_values("labels", kind="stable").drop_duplicates("panel", keep="last").sort_index()
+    """Of the rows of `best`, each panel's with the most labels at which lines can be compared, else with the most."""
+    ranked = best.assign(settled=best["compared"] > 0).sort_values(["settled", "labels"], kind="stable")
+    return ranked.drop(columns="settled").drop_duplicates("panel", keep="last").sort_index()
 
 
 def aggregate(frame: pd.DataFrame) -> pd.DataFrame:

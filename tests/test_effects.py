@@ -34,6 +34,8 @@ def test_settings_and_the_knobs_that_tell_them_apart(frame):
     settings, knobs, of = effects.trials(frame)
     assert (len(settings), knobs) == (12, KNOBS)
     assert of == "sst2 · minilm, full with 100 labels"
+    older = effects.trials(frame.drop(columns=["text_column", "drop_leaks"]))  # knobs that came later
+    assert older[0].equals(settings)
     assert effects.is_whole(settings, knobs)
     assert not effects.is_whole(settings[1:], knobs)
 
@@ -92,7 +94,7 @@ def test_every_knob_tells_settings_apart_and_a_warm_up_as_it_was_asked_for(tmp_p
         write_run(tmp_path, outcomes(0.5, 100, 0), validation=0.5, without=without, **base)
     assert effects.trials(runs.load(tmp_path))[1] == ["without"]
     for epochs in (3, 10):
-        for asked in (1, 500):
+        for asked in (2, 500):
             knobs = base | {"method": "full", "epochs": epochs, "warmup_steps": asked}
             write_run(tmp_path, outcomes(0.5, 100, 0), validation=0.5, **knobs)
     settings, knobs, _ = effects.trials(runs.load(tmp_path))

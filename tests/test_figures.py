@@ -182,6 +182,12 @@ def test_a_tuned_method_counts_as_one_and_all_that_lead_are_named(tmp_path, tune
     assert told in findings.which(summaries.read(tmp_path)).headline
 
 
+def test_a_size_whose_seeds_are_still_to_come_does_not_answer(frame):
+    begun = frame[(frame["labels"] < 1000) | (frame["seed"] == 0)]
+    assert set(findings.which(begun).table["labels"]) == {316}
+    assert set(findings.cost(begun).table["labels"]) == {316}
+
+
 def test_the_labels_needed_are_those_of_the_line_called_best(frame):
     needs = summaries.needs(frame[(frame["labels"] < 1000) | (frame["method"] == "tfidf")])
     lines = needs[needs["first"]].set_index("panel")["line"]
