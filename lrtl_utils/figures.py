@@ -18,7 +18,7 @@ from lrtl_utils import curves
 from lrtl_utils.plots import COLOURS, MARKS
 from lrtl_utils.summaries import COSTS, by_panel
 
-DASHES = ("-", "--", ":", "-.")
+DASHES = ("--", ":", "-.")  # of settings other than a method's own
 SURE = 0.95
 
 
@@ -140,8 +140,9 @@ def differences(table: pd.DataFrame, ax: Axes) -> Axes:
 
 def aggregate(table: pd.DataFrame, ax: Axes) -> Axes:
     """Interquartile mean over data sets of normalised scores against labels: 0 is `from_scratch`, 1 the best."""
-    for (line, points), dashes in zip(table.groupby("variant"), itertools.cycle(DASHES)):
+    for line, points in table.groupby("variant"):
         look = _look(line)
+        dashes = "-" if line in COLOURS else DASHES[0]
         fewer = points["panels"].min() < table["panels"].max()
         name = f"{line} ({points['panels'].min()} of {table['panels'].max()} panels)" if fewer else line
         ax.plot(points["labels"], points["iqm"], label=name, linestyle=dashes, **look)
@@ -220,9 +221,11 @@ HEIGHTS: dict[Callable[..., Axes], Callable[[pd.DataFrame], float]] = {  # inche
 
 def _lines(summary: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
     """The points of each line with its look: colour and mark say the method, dashes the settings."""
-    for _, part in summary.groupby("method", sort=False):
-        for dashes, (line, points) in zip(itertools.cycle(DASHES), part.groupby("line")):
-            look = _look(line) | {"linestyle": dashes, "label": points["variant"].iloc[0]}
+    for method, part in summary.groupby("method", sort=False):
+        dashes = itertools.cycle(DASHES)
+        for line, points in part.groupby("line"):
+            look = _look(line) | {"label": points["variant"].iloc[0]}
+            look |= {"linestyle": "-" if line == method else next(dashes)}
             yield points.sort_values("labels"), look
 
 

@@ -42,6 +42,9 @@ def test_the_legend_names_a_tuned_line_once_whatever_its_settings(tmp_path):
             write_run(tmp_path, outcomes(0.5, 32, 0), method="full", dataset=dataset, train_size=32, **knobs)
     figure = figures.panels(summaries.summarise(summaries.read(tmp_path)), figures.score_vs_data)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["full", "full (tuned)"]
+    alone = summaries.summarise(summaries.read(tmp_path))[lambda table: table["variant"] == "full (tuned)"]
+    (line,) = axes(figures.panels(alone, figures.score_vs_data))["imdb · minilm"].get_lines()
+    assert line.get_linestyle() == "--"  # as where its method's own setting is beside it
 
 
 def test_a_curve_of_four_sizes_goes_on_to_full_data_and_one_of_three_does_not(frame):
