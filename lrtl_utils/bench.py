@@ -262,7 +262,8 @@ def _memory(group: pd.DataFrame, probe: pd.DataFrame) -> dict[str, Any]:
     alike = ours["run_device"] == theirs["run_device"]
     row: dict[str, Any] = {"against": "memory accounted for", "seeds": len(ours), "timed": alike.sum(), "bar": ""}
     try:
-        accounted = [_accounted_mib(record, _longest(record)) for record in ours["record"][alike]]
+        records = list(ours["record"][alike])
+        accounted = [_accounted_mib(*each) for each in zip(records, _longest(records), strict=True)]
     except InputError:
         return row
     share = ours["peak_memory_mib"][alike] / (theirs["peak_memory_mib"][alike] + accounted)
@@ -283,15 +284,18 @@ def _accounted_mib(record: dict[str, Any], tokens: int) -> float:
     return last["cache_mib"] + (states + config.batch_size * kept_bytes(key, tokens)) / MIB
 
 
-def _longest(record: dict[str, Any]) -> int:
-    """Tokens that the run's longest training row was padded to, 0 for images; `InputError` without its data."""
-    config = RunConfig.of(record["config"])
-    if tasks.kind_of(config.dataset) == "image":
-        return 0
-    data = tasks.load(config.dataset)
-    model = methods.build(config, data, methods.find_weights(config, fetch=False))
-    rows = training.encode_training(model, labelled(data, config)[0], config.max_length)
-    return round_up(int(rows.lengths.max()))
+def _longest(records: Sequence[dict[str, Any]]) -> list[int]:
+    """Tokens that each run's longest training row was padded to, 0 for images; `InputError` without their data.
+
+    The runs are of one data set and model.
+    """
+    configs = [RunConfig.of(record["config"]) for record in records]
+    if not configs or tasks.kind_of(configs[0].dataset) == "image":
+        return [0] * len(configs)
+    data = tasks.load(configs[0].dataset)
+    model = methods.build(configs[0], data, methods.find_weights(configs[0], fetch=False))
+    trained = [training.encode_training(model, labelled(data, each)[0], each.max_length) for each in configs]
+    return [round_up(int(rows.lengths.max())) for rows in trained]
 
 
 def _paired(group: pd.DataFrame, baseline: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -36,9 +36,7 @@ def which(frame: pd.DataFrame) -> Finding:
         verb = "is best or ties" if len(first) == 1 else "are each best or tie"
         told = f"{' and '.join(first)} {verb} with the best on {counts.iloc[0]} of {len(table)}"
         headline = f"Where two or more ran with the same labels, {told}."
-    return Finding(
-        "Which model and which method is best?", headline, each, table.drop(columns=["compared", "variants"])
-    )
+    return Finding("Which model and which method is best?", headline, each, table)
 
 
 def how_much(frame: pd.DataFrame) -> Finding:
@@ -48,7 +46,7 @@ def how_much(frame: pd.DataFrame) -> Finding:
     each = sentences.labels_needed(table) if len(table) else []
     if each:
         headline = f"For {curves.SHARE:.0%} of the score at full data, by the curve of each best line."
-    return Finding("How much data do I need?", headline, each, table.drop(columns="first"))
+    return Finding("How much data do I need?", headline, each, table)
 
 
 def cost(frame: pd.DataFrame) -> Finding:
@@ -72,7 +70,7 @@ def real(frame: pd.DataFrame, baseline: str = summaries.BASELINE) -> Finding:
         sure = f"; of {len(tested)} with six seeds, {(tested < 0.05).sum()} have p < 0.05 after Holm"
         headline = f"Of {len(table)} differences to {baseline}: {', '.join(told)}{sure if len(tested) else ''}."
     else:
-        table = summaries.best(frame).drop(columns=["compared", "variants"])
+        table = summaries.best(frame)
         alone = sum(not row.tie and not row.open for row in table.itertuples())
         headline = f"The best line is ahead of all others, beyond its interval, in {alone} of {len(table)} comparisons."
         headline = headline if len(table) else _nothing(frame)

@@ -22,6 +22,7 @@ ANSWERS = (
 )
 COLUMNS = ("labels", "seed", "score", "device seconds", "FLOPs", "peak MiB")  # of the table of runs, its numbers
 CURVES = ("loss", "validation_loss", "validation_score")
+SAID = ["method", "variant", "variants", "compared", "first"]  # columns of an answer's table that its sentences say
 PACKED = ("hits", "counts", "per_class", "confusion")  # no value of one line
 
 
@@ -149,7 +150,7 @@ def _answer(
     titles: Mapping[str, str],
 ) -> dict[str, Any]:
     finding = answer(frame)
-    table = finding.table.drop(columns=["method", "variant"], errors="ignore")  # the line says both
+    table = finding.table.drop(columns=SAID, errors="ignore")
     table = table[[name for name in table if set(map(pages.value, table[name])) != {pages.NOTHING}]]
     return {
         "question": finding.question,
