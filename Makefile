@@ -17,14 +17,14 @@ help: ## Say what can be made
 install: .venv/installed ## Make .venv from requirements.txt, the package in it editable
 
 demo: RESULTS ?= results/demo
-demo: .venv/installed ## Run the demo grid and its two pictures (minutes; a second time, seconds)
+demo: .venv/installed ## Run the demo grid and its pictures (minutes; a second time, seconds)
 	$(RUN) sweep notebooks/grids/demo.yaml --results $(RESULTS) --workers 2
 	@echo "The pictures:"
 	@$(RUN) summary --results $(RESULTS)
 
 test: lint ## Lint, pytest, and nbval over every notebook
 	$(BIN)/python -m pytest -q -n 2 --dist loadscope
-	$(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout 120 -p no:cacheprovider notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval-lax --nbval-cell-timeout 120 -p no:cacheprovider notebooks
 
 slow: .venv/installed ## The tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
@@ -52,7 +52,7 @@ report: .venv/installed ## A static site of RESULTS (results/study): the answers
 
 BENCH ?= results/bench-local
 # Real data where a mirror holds it, else the shipped samples.
-BENCH_GRID := notebooks/grids/$(if $(wildcard $(LRTL_MIRROR)/datasets),bench,bench_shipped)
+BENCH_GRID := notebooks/grids/$(if $(wildcard $(or $(LRTL_MIRROR),$(HOME)/.cache/lrtl/mirror)/datasets),bench,bench_shipped)
 
 bench: .venv/installed ## Every method against tuned conventional fine-tuning (hours; resumes), as one table
 	$(RUN) bench $(BENCH_GRID).yaml --tuning $(BENCH_GRID)_tuning.yaml --results $(BENCH)

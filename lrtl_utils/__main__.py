@@ -197,7 +197,7 @@ def search(
 @app.command()
 def bench(
     grid: Annotated[Path, typer.Argument(help="The benchmark's grid.")] = Path("notebooks/grids/bench.yaml"),
-    tuning: Annotated[Path, typer.Option(help="The grid that tunes `conventional`, run first.")] = Path(
+    tuning: Annotated[Path, typer.Option(help="The grid that tunes `conventional` and `full`, run first.")] = Path(
         "notebooks/grids/bench_tuning.yaml"
     ),
     results: Results = Path("results/bench-local"),
@@ -205,7 +205,7 @@ def bench(
         bool, typer.Option("--table-only", help="Run nothing; write the table of what is there.")
     ] = False,
 ) -> None:
-    """Tune `conventional`, run every method beside it, and write the table; resumes."""
+    """Tune `conventional` and `full`, run every method beside it, and write the table; resumes."""
     from lrtl_utils import bench as benches
     from lrtl_utils import grids, runs
     from lrtl_utils import sweep as sweeps

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from lrtl_utils import methods, runs, stats, tasks, training
-from lrtl_utils.answers import PREDICT_BATCH, outcomes
 from lrtl_utils.batches import round_up
 from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.cost import MIB, CostMeter
+from lrtl_utils.evaluation import PREDICT_BATCH, outcomes
 from lrtl_utils.footprint import Key, architecture, kept_bytes
 from lrtl_utils.grids import Cell, plan
 from lrtl_utils.ladder import Ladder

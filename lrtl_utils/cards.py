@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils import runs, stats
-from lrtl_utils.answers import outcomes
 from lrtl_utils.config import data_name
+from lrtl_utils.evaluation import outcomes
 
 _LIBRARIES = {
     "PooledClassifier": "sentence-transformers",

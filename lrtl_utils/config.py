@@ -47,9 +47,13 @@ class RunConfig(BaseModel):
     epochs: int | None = Field(None, ge=1, description="passes over the labelled examples")
     optimizer: Literal["adamw", "adam", "sgd"] | None = Field(None, description="update rule")
     scheduler: Literal["linear", "cosine", "constant"] | None = Field(None, description="of the rate, after warm-up")
-    warmup_steps: int | None = Field(None, ge=0, description="steps in which the rate rises; clamped, see protocol")
+    warmup_steps: int | None = Field(
+        None, ge=0, description="steps in which the rate rises; at most a tenth of the run if longer"
+    )
     dropout: float | None = Field(None, ge=0, lt=1, description="probability in every dropout layer")
-    weight_decay: float | None = Field(None, ge=0, description="decoupled; not on biases and norms")
+    weight_decay: float | None = Field(
+        None, ge=0, description="decoupled, for adam and sgd L2; not on biases and norms"
+    )
     max_grad_norm: float | None = Field(None, gt=0, description="gradients are clipped to this L2 norm")
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None = Field(None, description="of the matrix products")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where the model runs")

@@ -16,9 +16,10 @@ MIB = 2**20
 class CostMeter:
     """The clock, the memory gauge and the FLOP tally of one run.
 
-    Work is tallied on the clock as (phase, shape) and counted after it: each distinct shape once, by the counter of its
-    phase, times how often it came. So counting costs the run nothing and changes none of its numbers.
-    `closed_form_flops` is work outside torch, added by whoever does it.
+    Work is tallied on the clock as (phase, shape) and counted after it: each distinct shape once, by the counter of
+    its phase, times how often it came. So counting costs the run nothing and changes none of its numbers; only where
+    the price of a rung decides does `priced` count on the clock. What is done outside torch is added to
+    `closed_form_flops` by whoever does it.
     """
 
     def __init__(self, device: str = "cpu"):

@@ -7,7 +7,7 @@ import numpy as np
 
 from lrtl_utils.stats import middle
 
-LEAST_SIZES = 4  # a law has three numbers: three sizes fit any of them
+LEAST_SIZES = 4  # a law has three numbers: it goes through any three sizes
 FARTHEST = 3  # times the largest size measured; beyond, a warning
 WIDEST = 10  # times the interval's lower end; beyond, a warning
 SHARE = 0.95  # of the score at full data
@@ -32,7 +32,7 @@ class PowerLaw(NamedTuple):
 
 
 class Need(NamedTuple):
-    """Labels for 95 % of the score at full data, with a 95 % interval; `doubts` say why the data cannot tell.
+    """Labels for 95 % of the score at full data, and that score, with 95 % intervals; `doubts`: why data cannot tell.
 
     All lie between the smallest size measured, which then is enough, and full data.
     """
@@ -41,6 +41,8 @@ class Need(NamedTuple):
     low: float | None
     high: float | None
     full_score: float
+    full_low: float | None
+    full_high: float | None
     doubts: list[str]
 
 
@@ -65,14 +67,14 @@ def fit(sizes: Sequence[float], scores: np.ndarray) -> PowerLaw:
 def need(sizes: Sequence[int], scores: np.ndarray, draws: np.ndarray | None, full: int) -> Need | None:
     """Labels for 95 % of the score at `full` labels, from mean scores [sizes] and their resampled ones [draws, sizes].
 
-    No interval without `draws`; None under two sizes, where there is no curve.
+    No intervals without `draws`; None under three sizes, through which any exponent goes.
     """
-    if len(sizes) < 2:
+    if len(sizes) < 3:
         return None
-    law = fit(sizes, scores)
-    full_score, labels = float(law.score(full)), float(_needed(law, sizes, full))
-    low, high = (None, None) if draws is None else middle(_needed(fit(sizes, draws), sizes, full))
-    return Need(labels, low, high, full_score, _doubts(law, sizes, full, low, high))
+    law, drawn = fit(sizes, scores), None if draws is None else fit(sizes, draws)
+    low, high = (None, None) if drawn is None else middle(_needed(drawn, sizes, full))
+    full_score = float(law.score(full)), *((None, None) if drawn is None else middle(drawn.score(full)))
+    return Need(float(_needed(law, sizes, full)), low, high, *full_score, _doubts(law, sizes, full, low, high))
 
 
 def _needed(law: PowerLaw, sizes: Sequence[int], full: int) -> np.ndarray:

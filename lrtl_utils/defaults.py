@@ -7,6 +7,7 @@ from typing import Any
 
 from lrtl_utils.models import Backbone
 
+DECAY = 0.8  # of the rate, a block down (after Howard & Ruder 2018, whose factor is 1 / 2.6)
 STEPS = {
     "batch_size": 16,
     "accumulate": 1,

@@ -24,8 +24,9 @@ def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
     without a knob that has two values there is nothing.
     """
     judged = frame[frame["validation_score"].notna()] if "validation_score" in frame else frame[:0]
-    later = {name: default for name, default in summaries.DEFAULTS.items() if name not in judged}  # than all records
-    judged = judged.assign(**later, warmup_steps=[_asked_warmup(record["config"]) for record in judged["record"]])
+    configs = [summaries.DEFAULTS | record["config"] for record in judged["record"]]  # a column may be a metric's
+    knobs_of = {name: [config[name] for config in configs] for name in summaries.DEFAULTS}
+    judged = judged.assign(**knobs_of | {"warmup_steps": list(map(_asked_warmup, configs))})
     found: tuple[pd.DataFrame, list[str], str] = pd.DataFrame(columns=["score", "device_seconds", "flops"]), [], ""
     for (dataset, model, method, labels), part in judged.groupby(PART):
         knobs = [name for name in summaries.DEFAULTS if part[name].nunique(dropna=False) > 1]

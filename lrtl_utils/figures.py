@@ -44,18 +44,20 @@ def panels(table: pd.DataFrame, draw: Callable[..., Axes], **options: Any) -> Fi
         ax.set_axis_off()
     handles: dict[str, Any] = {}
     for (title, part), ax in zip(parts, axes.flat, strict=False):
-        draw(part, ax, **options).set_title(title)
+        draw(part.assign(panel=title), ax, **options).set_title(title)
         handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     if handles:
         figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(5, len(handles)))
     return figure
 
 
-def score_vs_data(summary: pd.DataFrame, ax: Axes) -> Axes:
+def score_vs_data(summary: pd.DataFrame, ax: Axes, needs: pd.DataFrame) -> Axes:
     """Test score against the number of labelled examples, a line a method, with 95 % intervals.
 
-    Where a line has four sizes or more, the law fitted to it goes on, thin, to the whole train split.
+    Where a line has four sizes or more, the law fitted to it goes on, thin, to the whole train split, where `needs`, of
+    `summaries.needs`, has its interval.
     """
+    ends = needs.set_index(["panel", "line"])
     goes_on = False
     for points, look in _lines(summary):
         ax.plot(points["labels"], points["score"], **look)
@@ -63,9 +65,10 @@ def score_vs_data(summary: pd.DataFrame, ax: Axes) -> Axes:
         if len(points) >= curves.LEAST_SIZES:
             goes_on = True
             sizes = np.geomspace(points["labels"].max(), points["full"].iloc[0])
-            ax.plot(
-                sizes, curves.fit(points["labels"], points["score"]).score(sizes), color=look["color"], linewidth=0.8
-            )
+            law = curves.fit(points["labels"], points["score"])
+            ax.plot(sizes, law.score(sizes), color=look["color"], linewidth=0.8)
+            end = ends.loc[summary["panel"].iloc[0], points["line"].iloc[0]]
+            ax.vlines(end["full"], end["full_low"], end["full_high"], color=look["color"], linewidth=0.8)
     full = summary["full"].iloc[0]
     sizes = sorted({*summary["labels"], full} if goes_on else set(summary["labels"]))
     near = [False, *(size < 2 * before for before, size in itertools.pairwise(sizes))]  # their shares would overlap
@@ -92,7 +95,7 @@ def labels_needed(needs: pd.DataFrame, ax: Axes) -> Axes:
     ax.set_xlim(10 ** np.floor(np.log10(ax.get_xlim()[0])), None)  # a tick at least
     ax.xaxis.set_major_formatter("{x:.0f}")
     ax.minorticks_off()
-    ax.set(xlabel="labelled examples needed (dotted: full data)")
+    ax.set(xlabel="labelled examples needed (hollow: not to be relied on; dotted: full data)")
     return ax
 
 
@@ -114,7 +117,7 @@ def score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str = "device_seconds", n
     return ax
 
 
-def differences(table: pd.DataFrame, ax: Axes) -> Axes:
+def differences(table: pd.DataFrame, ax: Axes, baseline: str) -> Axes:
     """Paired differences in points with 95 % intervals, a row a line and size; hollow where no more than a tie.
 
     Lines stand apart, each with its numbers of labels, from few at the top to many.
@@ -134,7 +137,7 @@ def differences(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.set_yticks(lines["at"].mean(), named, fontsize="x-small")
     ax.yaxis.grid(False)
     ax.set_ylim(rows.max() + 1, 0)
-    ax.set(xlabel="points over the baseline (hollow: tie or open)")
+    ax.set(xlabel=f"points over {baseline} (hollow: tie or open)", ylabel="line: its numbers of labels, downwards")
     return ax
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from lrtl_utils import notebooks, runs, tasks
-from lrtl_utils.config import InputError, RunConfig, read_config, read_text, require_name
+from lrtl_utils.config import ROOT, InputError, RunConfig, read_config, read_text, require_name
 
 MOST_BYTES = 100_000  # of a grid's file
 MOST_CELLS = 100_000  # of a block
@@ -40,7 +40,7 @@ def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
     `extends` names a grid beside it, which extends no other; its values stand wherever the file has none of its own.
     `InputError` names the first thing that is wrong anywhere in it.
     """
-    path = Path(path)
+    path = ROOT / Path(path).expanduser()
     grid = _read(path)
     if base := grid.pop("extends", None):
         shared = _read(path.parent / str(base))

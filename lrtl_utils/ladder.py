@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from lrtl_utils import heads, training
-from lrtl_utils.answers import evaluate, headline
 from lrtl_utils.batches import Encoded
 from lrtl_utils.caches import BOUND_MIB, Cache, size_mib
 from lrtl_utils.config import RunConfig
 from lrtl_utils.cost import CostMeter
+from lrtl_utils.defaults import DECAY
+from lrtl_utils.evaluation import evaluate, headline
 from lrtl_utils.networks import Batch, Model
 from lrtl_utils.splits import Data, Examples
 
@@ -42,7 +43,6 @@ SOFTENED = {"text": ((math.inf, 0.3),), "tokens": ((64, 0.3), (math.inf, 0.1)), 
 KEPT = {"text": 1.0, "tokens": 1.0, "image": 0.5}
 # Of the tokens that a long text is cut to, the share that its end has: it often holds the verdict (Sun et al. 2019).
 TAIL = 0.75
-DECAY = 0.8  # of the rate, a block down (Howard & Ruder 2018)
 PRICE = 0.01  # of score that a doubling of the FLOPs must earn
 NAME_COPIES = 2  # the name of a class counts as so many examples of it
 

@@ -20,13 +20,14 @@ from lrtl_utils.tasks import READING, TASKS
 if TYPE_CHECKING:
     from lrtl_utils.networks import Model
 
+# What a `fit` returns: a point an epoch or a rung, with `epoch`, `loss` in nats, `validation_loss`, `validation_score`
+# (both None without a carve) and `meter.so_far()`, from which the point's cost is counted afterwards.
 Curve = list[dict[str, Any]]
 SIZES = ("shots", "train_size", "data_fraction")  # the first that is given counts
 ALWAYS = {*READING, "model", "method", *SIZES, "selection", "seed", "device", "test_limit"}
 NO_MODEL = "none"
 PIECES = ("label_names", "tail", "warm_start", "soften", "decay", "average", "cache", "buckets")
 LORA_RANK = 8
-FULL_DECAY = 0.8  # of the rate, a block down (Howard & Ruder 2018)
 TFIDF_C = 10.0
 
 
@@ -52,7 +53,10 @@ class Method:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method works with."""
+    """What a method works with: a fresh model, the examples that are labelled, and the meter whose clock is running.
+
+    `carve` is None where nothing is carved off; in `work` a fit that takes long keeps its checkpoint, None: nowhere.
+    """
 
     model: "Model"
     data: Data
@@ -113,7 +117,8 @@ def check(asked: RunConfig) -> None:
 
 
 def identify(config: RunConfig, asked: RunConfig, data: Source | None, weights: Source | None) -> str:
-    """The run's id. A `max_length` left to the rule enters as None: what the rule gives follows from the data.
+    """The run's id. A `max_length` left to the rule enters as None: what the rules of `training.length_rule` and
+    of `defaults.LADDER_RULE` give follows from data and code. Where the code changes them, records of before are stale.
 
     Without `data` it is an id of the config alone, which names no record.
     """
@@ -218,15 +223,15 @@ def fit_plainly(setting: Setting) -> Curve:
 
 
 def fit_full(setting: Setting) -> Curve:
-    """What is not frozen, rates falling 0.8 a block (Howard & Ruder 2018), in length buckets."""
-    return _train(setting, FULL_DECAY)
+    """What is not frozen, in length buckets, each block at 0.8 of the rate above it (after Howard & Ruder 2018)."""
+    return _train(setting, defaults.DECAY)
 
 
 def fit_lp_ft(setting: Setting) -> Curve:
     """The head first, on frozen features, then all blocks with it (Kumar et al. 2022)."""
     fit_linear_probe(setting)
     train_all(setting.model)
-    return _train(setting, FULL_DECAY)
+    return _train(setting, defaults.DECAY)
 
 
 def keep_lowest(model: "Model") -> None:
@@ -321,15 +326,15 @@ def _takes_lora(name: str, layer: Any) -> bool:
 
 def _only_point(setting: Setting, loss: float | None) -> dict[str, Any]:
     """The curve of a method that solves instead of stepping; the carve, where a grid asks for one, is scored once."""
-    from lrtl_utils import answers, training
+    from lrtl_utils import evaluation, training
 
     point = {"epoch": 1, "loss": loss, "validation_loss": None, "validation_score": None}
     if setting.carve is not None:
         model = setting.model
         rows = model.reader.encode(setting.carve.inputs, setting.carve.targets)
         prediction = training.predict_rows(model, rows, setting.config, setting.meter)
-        metrics = answers.evaluate(model, rows.targets, prediction, setting.data.labels)
-        point |= {"validation_loss": prediction.loss, "validation_score": answers.headline(model, metrics)}
+        metrics = evaluation.evaluate(model, rows.targets, prediction, setting.data.labels)
+        point |= {"validation_loss": prediction.loss, "validation_score": evaluation.headline(model, metrics)}
     return point | setting.meter.so_far()
 
 

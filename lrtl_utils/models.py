@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lrtl_utils import own_models
@@ -23,7 +23,7 @@ class Backbone:
     revision: str | None = None  # None: the newest, until a mirror's manifest locks it
     package: tuple[str, str, str] | None = None  # module, file, SHA-256 or its first digits
     timm_name: str | None = None  # the architecture, where no config.json tells it
-    width: int = 0  # of the features
+    width: int = field(kw_only=True)  # of the features
     architecture: tuple[str, dict[str, int]] | None = None  # transformers' name of it, and what is not its default
     crf: bool = False
     fixed_size: bool = False  # built for images of one size
@@ -194,6 +194,8 @@ def _text_model(
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # that the head is new is no news
     if source is None:
+        if row.architecture is None:
+            raise InputError(f"A model of {row.hub} cannot be priced: its line in MODELS names no architecture.")
         name, sizes = row.architecture
         architecture, tokenizer, collate = AutoConfig.for_model(name, num_labels=classes, **sizes), None, Collator()
     else:

@@ -17,8 +17,9 @@ from lrtl_utils.summaries import folders
 
 _SAFE = sns.color_palette("colorblind")
 _PALETTE = [*_SAFE[:6], _SAFE[9], _SAFE[7], (0.0, 0.0, 0.0)]  # without the two that are faint on white and in grey
+_MARKS = "XvosD^P*<h"  # one more than colours: a method that is added is told apart by the two together
 COLOURS = dict(zip(METHODS, itertools.cycle(_PALETTE), strict=False))
-MARKS = dict(zip(METHODS, itertools.cycle("XvosD^P*<"), strict=False))
+MARKS = dict(zip(METHODS, itertools.cycle(_MARKS), strict=False))
 
 
 def style() -> None:

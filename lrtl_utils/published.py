@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lrtl_utils import summaries
-from lrtl_utils.answers import PREDICT_BATCH
+from lrtl_utils import stats, summaries
+from lrtl_utils.evaluation import PREDICT_BATCH, outcomes
+from lrtl_utils.tasks import TASKS
 
 
 class Figure(NamedTuple):
@@ -30,6 +31,7 @@ class Line(NamedTuple):
     samples_per_second: float
 
 
+NOT_HERE = "not measured here"
 # fmt: off
 FIGURES = (
     Figure("sst2", "BERT-base", "accuracy", 0.935, "GLUE's test set", "Devlin et al. 2019"),
@@ -54,37 +56,63 @@ REPORT = (
 def beside(frame: pd.DataFrame) -> pd.DataFrame:
     """For each data set of the runs, the published figures, then the best line of each panel at its most labels.
 
-    `labels` of a published figure are all of the train split; `measured` says where ours ran, and is empty for theirs.
+    `labels` of a published figure are all of the train split; `measured` says where ours ran, and of theirs that they
+    were not measured here.
     """
+    best = summaries.at_most_labels(summaries.best(frame)).set_index("panel")
     summary = summaries.summarise(frame)
     columns = ["dataset", "model", "line", "labels", "score_name", "score", "on", "source", "measured"]
     rows = []
     for dataset, part in summary.groupby("dataset", sort=False):
-        rows += [each._asdict() | {"labels": "all"} for each in FIGURES if each.dataset == dataset]
-        for _, panel in summaries.by_panel(part):
-            best = panel[panel["labels"] == panel["labels"].max()].nlargest(1, "score").iloc[0].to_dict()
-            rows.append(best | {"on": "test", "measured": best["device"]})
+        rows += [
+            each._asdict() | {"labels": "all", "measured": NOT_HERE} for each in FIGURES if each.dataset == dataset
+        ]
+        for title, panel in summaries.by_panel(part):
+            chosen = (panel["line"] == best["line"][title]) & (panel["labels"] == best["labels"][title])
+            ours = panel[chosen].iloc[0].to_dict()
+            rows.append(ours | {"on": _tested_on(dataset), "measured": ours["device"]})
     return pd.DataFrame(rows, columns=columns).fillna("")
+
+
+def _tested_on(dataset: str) -> str:
+    """The split whose score is called a test score; of data of one's own its record says more."""
+    return (TASKS[dataset].test or "held out") if dataset in TASKS else "test"
 
 
 def lines(frame: pd.DataFrame) -> pd.DataFrame:
     """The report's lines, then those of the runs in the same form: a row for each setting and number of test examples.
 
     Means over `seeds`. `runtime` is of the test prediction, in seconds, `steps_per_second` in steps of 32 examples;
-    `device_seconds` are the training's.
+    `device_seconds` are the training's. `points` over one epoch of the baseline on as many labels are paired, with
+    their interval, fractions all.
     """
     rows = [line._asdict() | {"title": f"the report: {line.title}"} for line in REPORT]
     keys = ["dataset", "model", "method", "line", "labels", "epochs", "examples"]
     runs = frame.reset_index(drop=True).assign(examples=[record["data"]["test_size"] for record in frame["record"]])
     runs = summaries.with_lines(runs) if len(runs) else runs
+    is_base = (runs["method"] == summaries.BASELINE) & (runs["epochs"] == 1)
     for values, group in runs.groupby(keys, dropna=False) if len(runs) else []:
         means = group[["loss", "accuracy", "predict_seconds", "device_seconds"]].astype(float).mean()
         about = dict(zip(keys, values, strict=True)) | {"title": "here", "seeds": len(group)}
-        rows.append(about | means.to_dict() | {"runtime": means["predict_seconds"]})
-    columns = ["title", *keys, "seeds", "device_seconds", "loss", "accuracy", "runtime", "samples_per_second"]
+        alike = [name for name in keys if name not in ("method", "line", "epochs")]
+        base = runs[is_base & (runs[alike] == group[alike].iloc[0]).all(axis=1)]
+        row = about | means.to_dict() | {"runtime": means["predict_seconds"]}
+        rows.append(row if about["method"] == summaries.BASELINE else row | _points(group, base))
+    spent = ["seeds", "device_seconds", "loss", "accuracy", "points", "low", "high", "runtime", "samples_per_second"]
+    columns = ["title", *keys, *spent]
     table = pd.DataFrame(rows, columns=columns)
     table["samples_per_second"] = table["samples_per_second"].fillna(table["examples"] / table["runtime"])
     counts = ["labels", "epochs", "seeds"]  # none of them on the report's lines
     table[counts] = table[counts].astype("Int64")
     table["steps_per_second"] = table["samples_per_second"] / PREDICT_BATCH
     return table
+
+
+def _points(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, float | None]:
+    """The paired difference over the seeds that both have."""
+    ours, theirs = ours.set_index("seed")["record"], theirs.set_index("seed")["record"]
+    seeds = sorted(set(ours.index) & set(theirs.index))
+    if not seeds:
+        return {}
+    mean, low, high, _ = stats.difference(outcomes(list(ours[seeds])), outcomes(list(theirs[seeds])))
+    return {"points": mean, "low": low, "high": high}

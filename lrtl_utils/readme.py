@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lrtl_utils import notebooks, runs, summaries
 from lrtl_utils.config import InputError, read_text
-from lrtl_utils.report import ANSWERS
+from lrtl_utils.report import SECTIONS
 
 BEGIN = "<!-- the four answers: `make figures` writes them -->"
 END = "<!-- end of the four answers -->"
@@ -22,17 +22,17 @@ def refresh(path: Path, folder: Path) -> Path:
     _, end, after = rest.partition(END)
     if not end:
         raise InputError(f"{path} is to have a line {BEGIN} and, below it, a line {END}: the answers go between.")
-    answers = "\n".join(_answers(path.parent, folder))
-    runs.write_text(path, f"{before}{begin}\n\n{answers}\n{end}{after}")
+    told = "\n".join(answers(path.parent, folder))
+    runs.write_text(path, f"{before}{begin}\n\n{told}\n{end}{after}")
     return path
 
 
-def _answers(root: Path, folder: Path) -> Iterator[str]:
+def answers(root: Path, folder: Path) -> Iterator[str]:
     """Each question with what the records say and its picture, one click from the notebook that makes it."""
-    sources = summaries.folders(notebooks.parameters_of(folder / f"{ANSWERS[0][-1]}.ipynb")["results"])
+    sources = summaries.folders(notebooks.parameters_of(folder / f"{SECTIONS[0][-1]}.ipynb")["results"])
     pictures = runs.results_folder(sources[0]) / "figures"
     frame = summaries.read(sources)
-    for answer, picture, caption, notebook in ANSWERS:
+    for answer, picture, caption, notebook in SECTIONS:
         finding = answer(frame)
         place = os.path.relpath(folder / f"{notebook}.ipynb", root)
         yield f"**{finding.question}** {finding.headline} ([{notebook}]({place}))\n"

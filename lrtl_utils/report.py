@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from lrtl_utils import findings, notebooks, pages, runs, summaries
+from lrtl_utils import findings, notebooks, pages, runs, sentences, summaries
 from lrtl_utils.config import InputError, data_name
 from lrtl_utils.models import MODELS
 
@@ -14,11 +14,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Each answer with its picture, what that shows, and the notebook that makes it.
-ANSWERS = (
+SECTIONS = (
     (findings.which, "accuracy_vs_data", "Test score against labelled examples", "20_accuracy_vs_data"),
-    (findings.how_much, "labels_needed", "Labels needed for 95 % of the score at full data", "20_accuracy_vs_data"),
+    (
+        findings.how_much,
+        "labels_needed",
+        "Labels needed for 95 % of the score at full data; hollow: not to be relied on",
+        "20_accuracy_vs_data",
+    ),
     (findings.cost, "accuracy_vs_flops", "Test score against FLOPs; rings: Pareto front", "21_accuracy_vs_cost"),
-    (findings.real, "differences", "Paired differences to the baseline, with 95 % intervals", "23_method_comparison"),
+    (
+        findings.real,
+        "differences",
+        "Paired differences to conventional, with 95 % intervals, from few labels at the top to many",
+        "23_method_comparison",
+    ),
 )
 COLUMNS = ("labels", "seed", "score", "device seconds", "FLOPs", "peak MiB")  # of the table of runs, its numbers
 CURVES = ("loss", "validation_loss", "validation_score")
@@ -107,7 +117,9 @@ def _index(
     results: Path, frame: "pd.DataFrame", records: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
 ) -> str:
     names = ("dataset", "model", "method", "status")
-    rows = sorted(map(_row, records), key=lambda row: [row[name] for name in names])
+    lines = dict(zip(frame["run_id"], frame["line"], strict=True)) if len(frame) else {}
+    rows = [_row(record) | {"method": lines.get(record["run_id"], record["config"]["method"])} for record in records]
+    rows.sort(key=lambda row: [row[name] for name in names])
     return pages.render(
         "index.html",
         name=results.name,
@@ -115,7 +127,7 @@ def _index(
         scope=list(_scope(records)),
         machines=runs.machines(frame["record"]),
         notebooks=titles,
-        answers=[_answer(*answer, results, frame, titles) for answer in ANSWERS] if len(frame) else [],
+        answers=[_answer(*section, results, frame, titles) for section in SECTIONS] if len(frame) else [],
         filters={name: sorted({row[name] for row in rows}) for name in names},
         columns=COLUMNS,
         rows=rows,
@@ -128,7 +140,7 @@ def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     devices = sorted({record["environment"]["device"] for record in done})
     lost = f", {len(records) - len(done)} failed" if len(done) < len(records) else ""
     on = f", on {'; '.join(devices)}" if devices else ""
-    yield f"{len(done)} completed runs{lost}{on}."
+    yield f"{sentences.counted(len(done), 'completed run')}{lost}{on}."
     sizes = {r["config"]["model"]: r["model"]["parameters"] for r in done if r["config"]["model"] in MODELS}
     if not sizes:
         return
@@ -165,7 +177,7 @@ def _answer(
 
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of the table of runs."""
+    """A line of the table of runs, but for its method: settings of one are told apart by all runs together."""
     config, cost, data, metrics = (record[name] or {} for name in ("config", "cost", "data", "metrics"))
     labels = data.get("train_size", 0) + data.get("validation_size", 0) or None
     score = metrics.get("f1" if "counts" in metrics else "accuracy")
@@ -173,8 +185,8 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     numbers = [(one, pages.value(one)) for one in (labels, config["seed"], score, *spent)]
     if score is not None:
         numbers[2] = score, f"{score:.3f}"
-    row = {name: record[name] for name in ("run_id", "status")} | {name: config[name] for name in ("model", "method")}
-    return row | {"dataset": data_name(config["dataset"]), "numbers": numbers}
+    row = {name: record[name] for name in ("run_id", "status")} | {"model": config["model"], "numbers": numbers}
+    return row | {"dataset": data_name(config["dataset"])}
 
 
 def _run(record: Mapping[str, Any], results: Path, folder: Path) -> str:

@@ -15,7 +15,7 @@ from lrtl_utils.runs import results_folder, write_text
 from lrtl_utils.splits import Examples
 
 if TYPE_CHECKING:
-    from lrtl_utils.answers import Prediction
+    from lrtl_utils.evaluation import Prediction
 
 
 def predict(model: str | Path, file: str | Path, output: str | Path | None = None, column: str | None = None) -> Path:

@@ -1,31 +1,42 @@
 """What to see in each figure, in sentences made from the numbers of its table; where there are none, one says so."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
-from lrtl_utils import curves, stats
-from lrtl_utils.summaries import BASELINE, COSTS, by_panel
+from lrtl_utils import curves
+from lrtl_utils.summaries import BASELINE, COSTS
 
 NOTHING = "There is no completed run for this figure here yet; `make demo` shows how they are made."
 NOTHING_TUNED = "There are no runs here that differ in a hyperparameter and were judged on a carve."
 
 
-def score_vs_data(summary: pd.DataFrame) -> list[str]:
-    """For each panel, which line is highest with the fewest labels and with the most."""
-    return [_score_vs_data(title, part) for title, part in by_panel(summary)] or [NOTHING]
+def counted(number: int, what: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def score_vs_data(best: pd.DataFrame) -> list[str]:
+    """Of `summaries.best`: for each panel, the best line with the fewest labels and with the most, and what ties."""
+    return [_score_vs_data(title, part) for title, part in best.groupby("panel", sort=False)] or [NOTHING]
 
 
 def _score_vs_data(title: str, part: pd.DataFrame) -> str:
-    few, many = part["labels"].min(), part["labels"].max()
-    best = {n: part[part["labels"] == n].nlargest(1, "score").iloc[0] for n in (few, many)}
-    gained = best[many]["score"] - best[few]["score"]
-    sure = "" if part["seeds"].min() >= stats.LEAST_SEEDS else " (too few seeds for some intervals)"
-    return (
-        f"{title}: with {few} labels {best[few]['line']} is highest at {best[few]['score']:.3f}; with {many} labels "
-        f"{best[many]['line']} at {best[many]['score']:.3f}, {100 * gained:+.1f} points{sure}."
-    )
+    few, many = part.loc[part["labels"].idxmin()], part.loc[part["labels"].idxmax()]
+    told = f"{title}: {scored(few)}"
+    if many["labels"] > few["labels"]:
+        told += f". {scored(many)}, {100 * (many['score'] - few['score']):+.1f} points"
+    return f"{told}."
+
+
+def scored(row: pd.Series) -> str:
+    """A row of `summaries.best`: line, score, interval or number of seeds, labels, and what ties with it."""
+    sure = counted(row["seeds"], "seed") if pd.isna(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
+    told = f"{row['line']} {row['score']:.3f} ({sure}) with {row['labels']} labels"
+    others = (("tied", row["tie"]), ("too few seeds to compare", row["open"]))
+    beside = [f"{words}: {', '.join(lines)}" for words, lines in others if lines]
+    return f"{told} [{'; '.join(beside)}]" if beside else told
 
 
 def labels_needed(needs: pd.DataFrame) -> list[str]:
@@ -48,25 +59,44 @@ def _needed(row: Any) -> str:
     )
 
 
-def score_vs_cost(front: pd.DataFrame, cost: str, name: str | None = None) -> list[str]:
-    """For each panel, what the best score costs beside the cheapest line's of that size, and how sure the front is."""
-    name = name or COSTS[cost].split(" (")[0]
-    parts = front.groupby("panel", sort=False)
-    return [_score_vs_cost(title, part, cost, name) for title, part in parts] or [f"No record here tells {name}."]
+def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> list[str]:
+    """For each panel, what its row of `best` costs beside the cheapest line of that size, and how sure the front is.
+
+    The row is that of `summaries.at_most_labels`. Several machines are told of, but for FLOPs, the same on all.
+    """
+    name = COSTS[cost].split(" (")[0]
+    told = [_score_vs_cost(part, row, cost, name) for part, row in _beside_best(front, best)]
+    return told or [f"No record here tells {name}."]
 
 
-def _score_vs_cost(title: str, part: pd.DataFrame, cost: str, name: str) -> str:
-    top = part.nlargest(1, "score").iloc[0]
-    cheap = part[part["labels"] == top["labels"]].nsmallest(1, cost).iloc[0]
-    front = _front(part)
-    apart = cost != "flops" and not on_one_machine(top["device"], cheap["device"])
-    if cheap["line"] == top["line"]:
-        return f"{title}: {top['line']} is both highest, at {top['score']:.3f}, and cheapest of its data size; {front}."
-    return (
-        f"{title}: the highest score, {top['score']:.3f} by {top['line']} with {top['labels']} labels, costs "
-        f"{times(top[cost], cheap[cost])} the {name} of {cheap['line']}, which reaches {cheap['score']:.3f}; "
-        f"{front}{'; not all of these ran on one machine' if apart else ''}."
-    )
+def _beside_best(front: pd.DataFrame, best: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, pd.Series]]:
+    parts = dict(iter(front.groupby("panel", sort=False)))
+    return ((parts[row["panel"]], row) for _, row in best.iterrows() if row["panel"] in parts)
+
+
+def _score_vs_cost(part: pd.DataFrame, best: pd.Series, cost: str, name: str) -> str:
+    sized = part[part["labels"] == best["labels"]].set_index("line")
+    if best["line"] not in sized.index:
+        return f"{best['panel']}: {best['line']} has no {name} on record."
+    top, cheap = sized.loc[best["line"]], sized.loc[sized[cost].idxmin()]
+    several = cost != "flops" and not on_one_machine(*part["device"].unique())
+    told = f"{_front(part)}{'; the points are of several machines' if several else ''}"
+    if cheap.name == top.name:
+        return f"{best['panel']}: {scored(best)} is also the cheapest of that size; {told}."
+    multiple = f"{times(top[cost], cheap[cost])} the {name} of {cheap.name}, which reaches {cheap['score']:.3f}"
+    return f"{best['panel']}: {scored(best)} costs {multiple}; {told}."
+
+
+def money(front: pd.DataFrame, best: pd.DataFrame) -> list[str]:
+    """For each panel, what its row of `best` costs in `money`, and what the cheapest line of that size does."""
+    told = [_money(part[part["labels"] == row["labels"]], row) for part, row in _beside_best(front, best)]
+    return told or ["No record here tells device hours."]
+
+
+def _money(sized: pd.DataFrame, best: pd.Series) -> str:
+    money = sized.set_index("line")["money"]
+    spent = f"{best['panel']}: a run of {best['line']} with {best['labels']} labels costs {money[best['line']]:.2g}"
+    return f"{spent}." if money.idxmin() == best["line"] else f"{spent}, one of {money.idxmin()} {money.min():.2g}."
 
 
 def on_one_machine(*devices: str) -> bool:
@@ -79,7 +109,8 @@ def _front(part: pd.DataFrame) -> str:
     drawn = on_front["front_share"].dropna()
     sure = f"{(drawn >= 0.95).sum()} of them in 95 % of draws or more"
     sure = sure if len(drawn) else "with too few seeds to say how surely"
-    return f"{len(on_front)} of {len(part)} points are on the Pareto front, {sure}"
+    be = "is" if len(part) == 1 else "are"
+    return f"{len(on_front)} of {counted(len(part), 'point')} {be} on the Pareto front, {sure}"
 
 
 def times(ours: float, theirs: float) -> str:
@@ -121,8 +152,10 @@ def _aggregate(labels: int, part: pd.DataFrame) -> str:
     top = widest.iloc[0]
     sure = f" [{top['low']:.2f}, {top['high']:.2f}]"
     within = [row.variant for row in widest.iloc[1:].itertuples() if row.high >= top["low"]]
-    near = f"; the intervals of {', '.join(within)} reach into its own" if within else ""
-    return f"{labels} labels, {top['panels']} panels: {top['variant']} is highest at {top['iqm']:.2f}{sure}{near}."
+    reach = "the interval of {} reaches" if len(within) == 1 else "the intervals of {} reach"
+    near = f"; {reach.format(', '.join(within))} into its own" if within else ""
+    over = f"{labels} labels, {counted(top['panels'], 'panel')}"
+    return f"{over}: {top['variant']} is highest at {top['iqm']:.2f}{sure}{near}."
 
 
 def main_effects(table: pd.DataFrame, whole: bool) -> list[str]:
@@ -217,7 +250,9 @@ def one_epoch(lines: pd.DataFrame) -> list[str]:
 
 def _in_seconds_of(row: Any, base: Any) -> str:
     share = row.device_seconds / base.device_seconds
-    return f"{row.line} reaches {row.accuracy:.3f} in {share:.2f} of its device seconds"
+    sure = "" if pd.isna(row.low) else f" [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+    points = "" if pd.isna(row.points) else f", {100 * row.points:+.1f}{sure} points,"
+    return f"{row.line} reaches {row.accuracy:.3f}{points} in {share:.2f} of its device seconds"
 
 
 def beside(table: pd.DataFrame) -> list[str]:
@@ -226,11 +261,12 @@ def beside(table: pd.DataFrame) -> list[str]:
 
 
 def _beside(dataset: str, part: pd.DataFrame) -> str:
-    ours, theirs = part[part["measured"] != ""], part[part["measured"] == ""]
+    ours, theirs = part[part["source"] == ""], part[part["source"] != ""]
     best = ours.nlargest(1, "score").iloc[0]
     model = "" if best["model"] == "none" else f" of {best['model']}"
     told = f"{dataset}: {best['line']}{model} reaches {best['score']:.3f} here with {best['labels']} labels"
     if theirs.empty:
         return f"{told}; no published figure is listed."
     low = theirs.nsmallest(1, "score").iloc[0]
-    return f"{told}; published, with all labels: {low['score']:.3f} or more, by {low['model']} ({low['source']})."
+    or_more = " or more" if len(theirs) > 1 else ""
+    return f"{told}; published, with all labels: {low['score']:.3f}{or_more}, by {low['model']} ({low['source']})."

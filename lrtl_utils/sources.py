@@ -94,8 +94,11 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
             f"{name}: {pickles[0]} is a pickle, which may run code when it is read; weights are taken from "
             f"{' or '.join(repository.patterns)} only."
         )
+    if folder:
+        raise InputError(f"{name}: {repository.id} holds no {' or '.join(repository.patterns)}.")
+    unreached = " and the hub cannot be reached" if fetch else ""
     raise InputError(
-        f"{name} is not on this machine and the hub cannot be reached: copy {repository.id} as the hub lays it out to "
+        f"{name} is not on this machine{unreached}: copy {repository.id} as the hub lays it out to "
         f"{mirror() / repository.place} (or set LRTL_MIRROR to a folder that holds {repository.place}), "
         "or run once with internet access."
     )

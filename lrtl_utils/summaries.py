@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from lrtl_utils import curves, runs, stats
-from lrtl_utils.answers import outcomes
 from lrtl_utils.config import RunConfig
+from lrtl_utils.evaluation import outcomes
 
 BASELINE = "conventional"
 KEYS = ["dataset", "model", "method", "line", "labels"]
+PAIRED = [*KEYS, "variant", "seed", "score", "record"]  # all that a comparison looks at; few columns make it quick
 COSTS = {
     "device_seconds": "device seconds",
     "gpu_hours": "device hours",
@@ -130,24 +131,47 @@ def by_panel(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
             yield str(dataset), shared
 
 
+def comparable(frame: pd.DataFrame) -> pd.DataFrame:
+    """The reported runs whose means can stand beside each other: for a data set and size, of the same seeds.
+
+    Those are the seeds that all lines with three or more share. Lines with fewer keep theirs, and so do all where fewer
+    than three are shared.
+    """
+    frame = reported(frame)
+    kept = [_of_shared_seeds(sized) for _, sized in frame.groupby(["dataset", "labels"])]
+    return frame[frame.index.isin(np.concatenate(kept))] if kept else frame
+
+
+def _of_shared_seeds(sized: pd.DataFrame) -> pd.Index:
+    seeds = sized.groupby(["model", "line"])["seed"]
+    many = seeds.transform("nunique") >= stats.LEAST_SEEDS
+    drawn = [set(each) for _, each in sized[many].groupby(["model", "line"])["seed"]]
+    shared = set.intersection(*drawn) if drawn else set()
+    return sized.index[~many | sized["seed"].isin(shared)] if len(shared) >= stats.LEAST_SEEDS else sized.index
+
+
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """A row for each data set, model, line and number of labels: mean score, its interval, other means, seeds.
 
-    `low` and `high` are NaN under three seeds; `full` is the size of the whole train split, `device` the machine's
-    name, or those of several with a plus between.
+    Of `comparable` runs. `low` and `high` are NaN under three seeds; `full` is the size of the whole train split,
+    `device` the machine's name, or those of several with a plus between.
     """
     rows = []
     about = ["variant", "share", "full", "score", "low", "high", "seeds", "score_name", "device"]
     columns = [*KEYS, *about, *COSTS, *MEANS]
-    frame = reported(frame)
+    frame = comparable(frame)
     for values, group in [] if frame.empty else frame.groupby(KEYS, sort=True):
-        bounds = stats.interval(*outcomes(list(group["record"]))) or (np.nan, np.nan)
-        row = dict(zip(KEYS, values, strict=True)) | {"low": bounds[0], "high": bounds[1], "seeds": len(group)}
+        row = dict(zip(KEYS, values, strict=True)) | _interval(group)
         row |= {name: group[name].astype(float).mean() for name in ("share", "score", *COSTS, *MEANS)}
         row |= {name: group[name].iloc[0] for name in ("variant", "score_name")}
         devices = " + ".join(sorted(set(group["run_device"])))
         rows.append(row | {"full": group["record"].iloc[0]["data"]["available"], "device": devices})
     return pd.DataFrame(rows, columns=columns)
+
+
+def _interval(group: pd.DataFrame) -> dict[str, Any]:
+    low, high = stats.interval(*outcomes(list(group["record"]))) or (np.nan, np.nan)
+    return {"low": low, "high": high, "seeds": len(group)}
 
 
 def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
@@ -156,7 +180,7 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     `p` is that of sign flips over seeds (NaN under six), `p_holm` corrected over the panels that compare the same.
     """
     rows = []
-    for panel, part in by_panel(reported(frame)):
+    for panel, part in by_panel(reported(frame)[PAIRED]):
         for labels, sized in part.groupby("labels"):
             theirs = sized[sized["variant"] == baseline]
             for line, ours in sized[sized["variant"] != baseline].groupby("line", sort=True):
@@ -179,19 +203,18 @@ def _paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Any]:
 
 
 def best(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row for each panel and number of labels with two lines or more: the best line, and which others it ties with.
+    """A row for each panel and number of labels: the best of its `lines`, and which others it ties with.
 
     Best is the highest mean over the seeds that all lines with three seeds or more have (all lines, where none has so
-    many). Ties are those whose paired difference to it has zero in its interval; `open` those that share too few seeds.
-    `compared` counts the others of which more can be said; `variants` are those of the best and of what ties with it;
-    `score` is the mean over all seeds of the best.
+    many): `score`, with `low` and `high`, and its `seeds`. Ties are those whose paired difference to it has zero in its
+    interval; `open` those that share too few seeds. `compared` counts the others of which more can be said; `variants`
+    are those of the best and of what ties with it.
     """
     rows = []
-    for panel, part in by_panel(reported(frame)):
-        for labels, sized in part.groupby("labels"):
-            if sized["line"].nunique() > 1:
-                rows.append({"panel": panel, "labels": labels} | _best(sized))
-    return pd.DataFrame(rows, columns=["panel", "labels", "line", "score", "tie", "open", "compared", "variants"])
+    for panel, part in by_panel(comparable(frame)[PAIRED]):
+        rows += [{"panel": panel, "labels": labels} | _best(sized) for labels, sized in part.groupby("labels")]
+    told = ["line", "score", "low", "high", "seeds", "tie", "open", "lines", "compared", "variants"]
+    return pd.DataFrame(rows, columns=["panel", "labels", *told])
 
 
 def _best(sized: pd.DataFrame) -> dict[str, Any]:
@@ -205,14 +228,28 @@ def _best(sized: pd.DataFrame) -> dict[str, Any]:
     verdicts = paired.reindex(seeds.index.drop(top), fill_value="open")
     named = {verdict: sorted(verdicts.index[verdicts == verdict]) for verdict in ("tie", "open")}
     variants = list(sized[sized["line"].isin([top, *named["tie"]])]["variant"].unique())
-    score, compared = sized[sized["line"] == top]["score"].mean(), int((verdicts != "open").sum())
-    return {"line": top, "score": score, **named, "compared": compared, "variants": variants}
+    ours = alike[alike["line"] == top]
+    counts = {"lines": len(seeds), "compared": int((verdicts != "open").sum())}
+    return {"line": top, "score": means.iloc[0], **_interval(ours), **named, **counts, "variants": variants}
 
 
-def at_most_labels(best: pd.DataFrame) -> pd.DataFrame:
-    """Of the rows of `best`, each panel's with the most labels at which lines can be compared, else with the most."""
-    ranked = best.assign(settled=best["compared"] > 0).sort_values(["settled", "labels"], kind="stable")
-    return ranked.drop(columns="settled").drop_duplicates("panel", keep="last").sort_index()
+def at_most_labels(best: pd.DataFrame, *, fewest: bool = False) -> pd.DataFrame:
+    """Of the rows of `best`, each panel's with the most labels at which lines can be compared, else with the most.
+
+    With `fewest`, at the fewest.
+    """
+    settled = best.assign(settled=best["compared"] > 0)
+    ranked = settled.sort_values(["settled", "labels"], ascending=[False, fewest], kind="stable")
+    return ranked.drop(columns="settled").drop_duplicates("panel").sort_index()
+
+
+def across_models(frame: pd.DataFrame) -> pd.DataFrame:
+    """The reported runs of data sets with several models, each as one panel, whose lines name the model too."""
+    frame = reported(frame)
+    several = frame[frame["model"] != "none"].groupby("dataset")["model"].nunique() > 1
+    frame = frame[frame["dataset"].isin(several.index[several])]
+    named = frame["line"].where(frame["model"] == "none", frame["model"] + " " + frame["line"])
+    return frame.assign(line=named, variant=named, model=frame["model"].where(frame["model"] == "none", "all models"))
 
 
 def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
@@ -223,7 +260,7 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     many of its first seeds as the one with the fewest has.
     """
     scores: dict[tuple[int, str], list[np.ndarray]] = {}
-    for _, part in by_panel(reported(frame)):
+    for _, part in by_panel(comparable(frame)):
         for labels, sized in part.groupby("labels"):
             each_variant = sized.groupby("variant")["score"]
             drawn = {name: each.to_numpy() for name, each in each_variant if len(each) >= stats.LEAST_SEEDS}
@@ -246,11 +283,11 @@ def front(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
     Seeds and test examples are drawn, the same for lines with as many seeds; costs are the means. A point with fewer
     than three seeds stays where it is, and has no share.
     """
-    frame = reported(frame)
+    frame = comparable(frame)
     rows = []
     for panel, part in by_panel(frame):
         summary = summarise(part).dropna(subset=cost)
-        groups = part.groupby(KEYS)
+        groups = comparable(part).groupby(KEYS)
         keys = summary[KEYS].itertuples(index=False, name=None)
         draws = [_draws(groups.get_group(key)) for key in keys]
         if draws:
@@ -263,13 +300,13 @@ def front(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
 
 
 def needs(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row for each panel and line with two sizes or more: labels needed for 95 % of the score at full data.
+    """A row for each panel and line with three sizes or more: labels needed for 95 % of the score at full data.
 
     `score` is the measured one at the last of the `sizes`; `first` marks the panel's best at its most labels.
     """
     rows = []
     leading = set(at_most_labels(best(frame))[["panel", "line"]].itertuples(index=False, name=None))
-    for panel, part in by_panel(reported(frame)):
+    for panel, part in by_panel(comparable(frame)):
         full = part["record"].iloc[0]["data"]["available"]
         for line, group in part.groupby("line"):
             sized = [each for _, each in group.groupby("labels")]

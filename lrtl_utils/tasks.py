@@ -98,7 +98,8 @@ def repository(name: str) -> Repository | None:
     """Where on the hub the data set `name` lies; None for one that is installed. `InputError` if it is unknown."""
     require_name("dataset", name, TASKS)
     task = TASKS[name]
-    return task.hub and Repository("datasets", task.hub, task.revision, ("train-*.parquet", f"{task.test}-*.parquet"))
+    patterns = [f"{split}-*.parquet" for split in ("train", task.test) if split]
+    return task.hub and Repository("datasets", task.hub, task.revision, tuple(patterns))
 
 
 def load(
@@ -226,7 +227,9 @@ def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tupl
 
     content = dict(zip((task.input, task.target), _CONTENT[task.kind], strict=True))
     splits, labels = {}, task.labels
-    for split, prefix in (("train", "train-"), ("test", f"{task.test}-")):
+    for split, prefix in (("train", "train-"), ("test", task.test and f"{task.test}-")):
+        if not prefix:
+            continue
         files = [file for file in source.files if file.name.startswith(prefix)]
         if not files:
             raise InputError(f"{source.folder} has no file {prefix}*.parquet.")

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from lrtl_utils.answers import PREDICT_BATCH, Prediction, evaluate, headline
 from lrtl_utils.batches import Encoded, by_length, order
 from lrtl_utils.caches import Cache
 from lrtl_utils.config import InputError, RunConfig, derived_seed
 from lrtl_utils.cost import CostMeter, Shape, count_flops
+from lrtl_utils.evaluation import PREDICT_BATCH, Prediction, evaluate, headline
 from lrtl_utils.networks import Batch, Model
 from lrtl_utils.runs import write_atomically, write_progress
 from lrtl_utils.sources import require_weights

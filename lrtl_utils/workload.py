@@ -87,7 +87,8 @@ class _Cell:
         self.cache_mib = 0.0
 
     def load(self) -> Load:
-        stages = [*self._selection(), *_METHODS.get(self.config.method, _steps)(self)]
+        other = _steps if self.config.epochs else _probe
+        stages = [*self._selection(), *_METHODS.get(self.config.method, other)(self)]
         test = self.predict(self._drawn(self.config.test_limit or self.known.test))
         longest = self._padded(self.max_length if self.model.reader.plain else self.train.lengths.max())
         weights = [(weight.numel(), weight.requires_grad) for weight in architecture(self.trained).parameters()]

@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import AutoTokenizer
 
-from lrtl_utils import answers, models, training
+from lrtl_utils import evaluation, models, training
 from lrtl_utils.batches import (
     Collator,
     Reader,
@@ -137,9 +137,9 @@ def test_a_sentence_longer_than_the_model_is_cut_and_its_end_counts_as_o():
     rows = training.encode_training(model, examples, max_length=8192)
     assert rows.lengths.tolist() == [model.reader.limit] == [512]
     prediction = training.predict(model, examples, config)
-    (tags,) = answers.tag_names(prediction, [["O"] * 602], labels)
+    (tags,) = evaluation.tag_names(prediction, [["O"] * 602], labels)
     assert tags == ["I-LOC"] * 510 + ["O"] * 92
-    scores = answers.evaluate(model, examples.targets, prediction, labels)
+    scores = evaluation.evaluate(model, examples.targets, prediction, labels)
     assert unpack_counts(scores["counts"])[0, 2] == 2  # the lost one is missed, not forgotten
 
 

@@ -51,13 +51,21 @@ def test_labels_needed_by_hand():
     found = curves.need(SIZES, law(SIZES, 0.9, 1.2, 0.4), noisy(500, 0.002), full)
     assert found.labels == pytest.approx(by_hand, rel=0.03)
     assert found.low < by_hand < found.high
+    assert found.full_low < law(full, 0.9, 1.2, 0.4) < found.full_high < found.full_low + 0.02
     assert found.full_score == pytest.approx(law(full, 0.9, 1.2, 0.4), abs=2e-3)
     assert found.doubts == []
 
 
+@pytest.mark.parametrize("sizes", [SIZES[:3], SIZES])
+def test_what_is_needed_does_not_hang_on_rounding(sizes):
+    exact = law(sizes, 0.9, 1.2, 0.4)
+    moved = curves.need(sizes, exact + np.array([-1e-13, 1e-13, 0, 0])[: len(sizes)], None, 3000)
+    assert moved.labels == pytest.approx(curves.need(sizes, exact, None, 3000).labels, rel=1e-6)
+
+
 def test_what_the_data_cannot_say_is_said():
     exact, draws = law(SIZES, 0.9, 1.2, 0.4), noisy(500, 0.002)
-    assert curves.need(SIZES[:1], exact[:1], draws[:, :1], 1000) is None
+    assert curves.need(SIZES[:2], exact[:2], draws[:, :2], 1000) is None  # any exponent goes through two points
     assert "3 sizes" in curves.need(SIZES[:3], exact[:3], draws[:, :3], 900).doubts[0]
     assert curves.need(SIZES, exact, None, 3000).doubts == ["too few seeds for an interval"]
     assert curves.need(SIZES, exact, draws, 5000).doubts == ["full data are 5 times the largest size measured"]

@@ -6,7 +6,7 @@ import math
 import pytest
 from synthetic import outcomes, write_run
 
-from lrtl_utils import effects, runs
+from lrtl_utils import effects, runs, summaries
 
 RATES, EPOCHS, SCHEDULERS = (1e-5, 3e-5, 5e-5), (3, 10), ("linear", "cosine")
 KNOBS = ["learning_rate", "epochs", "scheduler"]
@@ -25,7 +25,8 @@ def frame(tmp_path_factory):
             for scheduler in SCHEDULERS:
                 knobs = {"learning_rate": rate, "epochs": epochs, "scheduler": scheduler, "warmup_steps": 500}
                 judged = score(rate, epochs, scheduler)
-                write_run(folder, outcomes(0.5, 100, 0), validation=judged, seconds=epochs, **base, **knobs)
+                right = outcomes(judged, 100, 0)  # so that no metric is constant
+                write_run(folder, right, validation=judged, seconds=epochs, **base, **knobs)
     write_run(folder, outcomes(0.5, 100, 0), **base | {"validation_share": 0.0})  # no carve: does not count
     return runs.load(folder)
 
@@ -38,6 +39,12 @@ def test_settings_and_the_knobs_that_tell_them_apart(frame):
     assert older[0].equals(settings)
     assert effects.is_whole(settings, knobs)
     assert not effects.is_whole(settings[1:], knobs)
+
+
+def test_the_committed_grid_is_the_plan_s_and_whole():
+    settings, knobs, _ = effects.trials(summaries.read("results/search"))
+    assert knobs == ["learning_rate", "batch_size", "epochs", "scheduler", "dropout"]
+    assert effects.is_whole(settings, knobs)
 
 
 def test_main_effects_and_interactions_by_hand(frame):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from lrtl_utils import answers, export, methods, models, runs, splits, tasks, training
+from lrtl_utils import evaluation, export, methods, models, runs, splits, tasks, training
 from lrtl_utils.config import ROOT, InputError, read_config
 from lrtl_utils.cost import CostMeter
 
@@ -59,7 +59,7 @@ def run(results, **knobs):
         config,
         asked,
         data=splits.describe(data, train, carve, test),
-        metrics=answers.evaluate(model, test.targets, prediction, data.labels, curve),
+        metrics=evaluation.evaluate(model, test.targets, prediction, data.labels, curve),
         validation=None,
         cost=meter.report(len(train), prediction.seconds, len(test)),
         model=models.describe(model, weights),

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import PathCollection
+from matplotlib.collections import LineCollection, PathCollection
 from synthetic import outcomes, write_run
 
 from lrtl_utils import effects, figures, findings, plots, sentences, summaries
@@ -21,12 +21,16 @@ def frame(study):
     return summaries.read(study)
 
 
+def score_vs_data(frame):
+    return figures.panels(summaries.summarise(frame), figures.score_vs_data, needs=summaries.needs(frame))
+
+
 def axes(figure):
     return {ax.get_title(): ax for ax in figure.axes if ax.has_data()}
 
 
 def test_a_panel_a_data_set_and_the_same_look_for_a_method_in_each(frame):
-    drawn = axes(figures.panels(summaries.summarise(frame), figures.score_vs_data))
+    drawn = axes(score_vs_data(frame))
     assert list(drawn) == ["conll2003 · minilm_crf", "sst2 · minilm"]
     for ax in drawn.values():
         lines = {line.get_label(): line for line in ax.get_lines() if line.get_label() in plots.COLOURS}
@@ -40,17 +44,19 @@ def test_the_legend_names_a_tuned_line_once_whatever_its_settings(tmp_path):
     for dataset, rate in (("sst2", 5e-4), ("imdb", 1e-4)):
         for knobs in ({}, {"learning_rate": rate}):
             write_run(tmp_path, outcomes(0.5, 32, 0), method="full", dataset=dataset, train_size=32, **knobs)
-    figure = figures.panels(summaries.summarise(summaries.read(tmp_path)), figures.score_vs_data)
+    figure = score_vs_data(summaries.read(tmp_path))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["full", "full (tuned)"]
-    alone = summaries.summarise(summaries.read(tmp_path))[lambda table: table["variant"] == "full (tuned)"]
-    (line,) = axes(figures.panels(alone, figures.score_vs_data))["imdb · minilm"].get_lines()
+    frame = summaries.read(tmp_path)
+    (line,) = axes(score_vs_data(frame[frame["variant"] == "full (tuned)"]))["imdb · minilm"].get_lines()
     assert line.get_linestyle() == "--"  # as where its method's own setting is beside it
 
 
 def test_a_curve_of_four_sizes_goes_on_to_full_data_and_one_of_three_does_not(frame):
     for rows, farthest in ((frame, 67349), (frame[frame["labels"] < 1000], 316)):
-        ax = axes(figures.panels(summaries.summarise(rows), figures.score_vs_data))["sst2 · minilm"]
+        ax = axes(score_vs_data(rows))["sst2 · minilm"]
         assert max(max(line.get_xdata()) for line in ax.get_lines()) == pytest.approx(farthest)
+        ends = [part[0, 0] for c in ax.collections if isinstance(c, LineCollection) for part in c.get_segments()]
+        assert set(ends) == ({farthest} if farthest > 1000 else set())  # where the law has its interval
 
 
 def test_rings_are_the_front_and_unsure_ones_are_dotted(frame):
@@ -66,8 +72,8 @@ def test_rings_are_the_front_and_unsure_ones_are_dotted(frame):
 
 
 def test_sizes_close_together_share_one_share(frame):
-    rows = pd.concat([frame, frame[frame["labels"] == 316].assign(labels=500)])
-    ax = axes(figures.panels(summaries.summarise(rows), figures.score_vs_data))["sst2 · minilm"]
+    rows = pd.concat([frame, frame[frame["labels"] == 316].assign(labels=500)], ignore_index=True)
+    ax = axes(score_vs_data(rows))["sst2 · minilm"]
     ticks = dict(text.get_text().split("\n") for text in ax.get_xticklabels())
     assert ticks["500"] == ""
     assert ticks["316"].endswith("%")
@@ -76,20 +82,22 @@ def test_sizes_close_together_share_one_share(frame):
 def test_ties_are_hollow(frame):
     table = summaries.differences(frame)
     table.loc[0, "verdict"] = "tie"
-    marks = figures.differences(table[:2], plt.subplots()[1]).collections
+    marks = figures.differences(table[:2], plt.subplots()[1], baseline="conventional").collections
     filled = [len(mark.get_facecolor()) > 0 for mark in marks if isinstance(mark, PathCollection)]
     assert sorted(filled) == [False, True]
 
 
 def test_every_figure_of_a_study_is_drawn_the_same_twice(frame, tmp_path):
     drawings = {
-        "needs": (figures.panels, summaries.needs(frame), figures.labels_needed),
-        "differences": (figures.panels, summaries.differences(frame), figures.differences),
-        "aggregate": (figures.single, summaries.aggregate(frame), figures.aggregate),
+        "needs": lambda: figures.panels(summaries.needs(frame), figures.labels_needed),
+        "differences": lambda: figures.panels(
+            summaries.differences(frame), figures.differences, baseline="conventional"
+        ),
+        "aggregate": lambda: figures.single(summaries.aggregate(frame), figures.aggregate),
     }
-    for name, (make, table, draw) in drawings.items():
+    for name, draw in drawings.items():
         for folder in ("a", "b"):
-            plots.save(make(table, draw), tmp_path / folder, name)
+            plots.save(draw(), tmp_path / folder, name)
         a, b = ((tmp_path / folder / "figures" / f"{name}.png").read_bytes() for folder in ("a", "b"))
         assert a == b, name
 
@@ -97,13 +105,14 @@ def test_every_figure_of_a_study_is_drawn_the_same_twice(frame, tmp_path):
 def test_without_records_there_is_no_figure_and_every_sentence_says_so(tmp_path):
     frame = summaries.read(tmp_path)
     settings, knobs, _ = effects.trials(frame)
-    assert figures.panels(summaries.summarise(frame), figures.score_vs_data) is None
+    assert score_vs_data(frame) is None
     assert figures.single(summaries.aggregate(frame), figures.aggregate) is None
     assert figures.main_effects(effects.main_effects(settings, knobs)) is None
     told = [
-        sentences.score_vs_data(summaries.summarise(frame)),
+        sentences.score_vs_data(summaries.best(frame)),
         sentences.labels_needed(summaries.needs(frame)),
-        sentences.score_vs_cost(summaries.front(frame, "flops"), "flops"),
+        sentences.score_vs_cost(summaries.front(frame, "flops"), summaries.best(frame), "flops"),
+        sentences.money(summaries.front(frame, "gpu_hours"), summaries.best(frame)),
         sentences.differences(summaries.differences(frame), "conventional"),
         sentences.aggregate(summaries.aggregate(frame)),
         sentences.main_effects(effects.main_effects(settings, knobs), whole=False),
@@ -119,14 +128,20 @@ def test_without_records_there_is_no_figure_and_every_sentence_says_so(tmp_path)
 
 
 def test_sentences_come_from_the_numbers(frame):
-    summary = summaries.summarise(frame)
-    (_, data) = sentences.score_vs_data(summary)
+    summary, best = summaries.summarise(frame), summaries.best(frame)
+    (_, data) = sentences.score_vs_data(best)
     top = summary[(summary["dataset"] == "sst2") & (summary["labels"] == 1000)].nlargest(1, "score").iloc[0]
-    assert data.startswith("sst2 · minilm: with 32 labels progressive is highest")
-    assert f"with 1000 labels {top['line']} at {top['score']:.3f}" in data
+    (tied,) = best[(best["panel"] == "sst2 · minilm") & (best["labels"] == 1000)]["tie"]
+    assert data.startswith("sst2 · minilm: progressive 0.")
+    assert f"{top['line']} {top['score']:.3f} ({top['low']:.3f} to {top['high']:.3f}) with 1000 labels" in data
+    assert ("[tied: " in data.split(". ")[1]) == bool(tied)
 
-    (_, cost) = sentences.score_vs_cost(summaries.front(frame, "flops"), "flops")
+    best = summaries.at_most_labels(best)
+    (_, cost) = sentences.score_vs_cost(summaries.front(frame, "flops"), best, "flops")
     assert "costs 4.5 times the FLOPs of from_scratch" in cost  # 1 + 10 · 0.8 against 1 + 10 · 0.1
+    front = summaries.front(frame, "gpu_hours")
+    (_, spent) = sentences.money(front.assign(money=3600 * front["gpu_hours"]), best)  # a second costs one
+    assert spent == "sst2 · minilm: a run of progressive with 1000 labels costs 1.8e+02, one of from_scratch 40."
 
     needs = summaries.needs(frame)
     (_, needed) = sentences.labels_needed(needs)
@@ -166,9 +181,28 @@ def test_without_the_baseline_the_best_is_compared_with_all_others(frame):
 
 def test_one_line_alone_has_nothing_beside_it(frame):
     alone = frame[(frame["method"] == "full") & (frame["labels"] == 100)]
-    for answer in (findings.which, findings.cost, findings.real):
+    for answer in (findings.which, findings.real):
         assert "nothing to compare" in answer(alone).headline
+    assert "full itself (" in findings.cost(alone).each[0]
+    (_, told) = sentences.score_vs_data(summaries.best(alone))
+    assert told.startswith("sst2 · minilm: full 0.")
+    assert told.endswith("with 100 labels.")
     assert "no curve" in findings.how_much(alone).headline
+
+
+def test_models_of_one_data_set_are_compared_with_each_other(tmp_path):
+    for seed in range(3):
+        for model, skill in (("minilm", 0.2), ("bert_base", 0.9)):
+            for method in ("full", "conventional"):
+                knobs = {"dataset": "sst2", "model": model, "train_size": 100, "seed": seed}
+                write_run(tmp_path, outcomes(skill, 100, seed), method=method, **knobs)
+    found = findings.which(summaries.read(tmp_path))
+    assert found.each[-1].startswith("sst2 · all models: bert_base ")
+    assert set(found.table["panel"]) == {"sst2 · minilm", "sst2 · bert_base", "sst2 · all models"}
+
+
+def test_one_is_not_told_as_many():
+    assert [sentences.counted(number, "seed") for number in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
 
 
 @pytest.mark.parametrize(
@@ -213,14 +247,16 @@ def test_a_cheaper_method_that_ties_is_found(tmp_path):
 
 def test_too_few_seeds_are_told_and_so_are_several_machines(frame):
     few = frame[frame["seed"] == 0]
+    best = summaries.at_most_labels(summaries.best(few))
     front = summaries.front(few, "gpu_hours")
-    assert all("too few seeds to say how surely" in told for told in sentences.score_vs_cost(front, "gpu_hours"))
+    told = sentences.score_vs_cost(front, best, "gpu_hours")
+    assert all("too few seeds to say how surely" in one and "(1 seed)" in one for one in told)
     assert "too few seeds to compare: " in findings.which(few).each[0]
     moved = few.assign(run_device=few["run_device"].where(few["method"] != "progressive", "another"))
     for cost, said in (("gpu_hours", True), ("flops", False)):
-        told = sentences.score_vs_cost(summaries.front(moved, cost), cost)
-        assert ("not all of these ran on one machine" in told[0]) == said
-    for device, said in (("one", "device seconds, "), ("one + another", "the mean over several machines")):
+        told = sentences.score_vs_cost(summaries.front(moved, cost), best, cost)
+        assert ("the points are of several machines" in told[0]) == said
+    for device, said in (("one", " MiB)."), ("one + another", "the means over several machines")):
         (_, sst2) = findings.cost(frame.assign(run_device=device)).each
         assert said in sst2
 

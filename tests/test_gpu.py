@@ -5,7 +5,7 @@ import pytest
 import torch
 from checkpoints import write_text_models
 
-from lrtl_utils import answers, methods, tasks, training
+from lrtl_utils import evaluation, methods, tasks, training
 from lrtl_utils.config import read_config
 from lrtl_utils.cost import CostMeter
 
@@ -37,7 +37,7 @@ def run(work=None, **knobs):
         train, carve = methods.label(model, data, config, meter)
         methods.fit(model, data, train, carve, config, meter=meter, work=work)
     prediction = training.predict(model, data.test, config)
-    return config, meter, prediction, answers.evaluate(model, data.test.targets, prediction, data.labels)
+    return config, meter, prediction, evaluation.evaluate(model, data.test.targets, prediction, data.labels)
 
 
 @pytest.mark.parametrize("method", [name for name, row in methods.METHODS.items() if row.needs_model])

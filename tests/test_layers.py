@@ -10,7 +10,7 @@ FLOORS = [
     {"config"},  # the ground: everybody may import it
     {"sampling", "metrics", "cost", "stats", "claims", "manifest", "parquet", "tags"},
     {"curves", "tables"},
-    {"kernels", "sources", "runs", "batches", "networks", "answers", "heads", "layouts"},
+    {"kernels", "sources", "runs", "batches", "networks", "evaluation", "heads", "layouts"},
     {"own_models", "cards", "folders", "blocks", "splits"},
     {"tasks", "models", "caches", "checks", "summaries"},
     {"training", "defaults", "fetch", "sentences", "effects", "published"},

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from checkpoints import LAYERS
 
-from lrtl_utils import answers, ladder, methods, models, runs, splits, tasks, training
+from lrtl_utils import evaluation, ladder, methods, models, runs, splits, tasks, training
 from lrtl_utils.config import InputError, RunConfig
 from lrtl_utils.cost import CostMeter
 from lrtl_utils.sources import Source
@@ -56,7 +56,7 @@ def run(**knobs):
     curve = meter.priced(curve)
     test = splits.test_examples(data, config)
     prediction = training.predict(model, test, config)
-    metrics = answers.evaluate(model, test.targets, prediction, data.labels, curve)
+    metrics = evaluation.evaluate(model, test.targets, prediction, data.labels, curve)
     return Done(config, model, data, train, carve, test, curve, meter, prediction, metrics)
 
 

@@ -2,13 +2,27 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 import yaml
 from typer.testing import CliRunner
 
-from lrtl_utils import answers, calibration, footprint, grids, methods, price, runs, splits, tasks, training, workload
+from lrtl_utils import (
+    calibration,
+    evaluation,
+    footprint,
+    grids,
+    methods,
+    models,
+    price,
+    runs,
+    splits,
+    tasks,
+    training,
+    workload,
+)
 from lrtl_utils.__main__ import app
 from lrtl_utils.config import ROOT, InputError, RunConfig
 from lrtl_utils.cost import CostMeter
@@ -58,7 +72,7 @@ def run(results=None, **knobs):
             settled,
             asked,
             data=splits.describe(data, train, carve, test),
-            metrics=answers.evaluate(model, test.targets, prediction, data.labels),
+            metrics=evaluation.evaluate(model, test.targets, prediction, data.labels),
             validation=None,
             cost=meter.report(len(train), prediction.seconds, len(test)),
             model={},
@@ -81,6 +95,24 @@ def test_each_grid_of_the_plan_has_144_cells_that_need_no_data_to_be_planned(pat
     assert 72 <= len(planned) <= 144
     asked = {(c.learning_rate, c.batch_size, c.epochs, c.scheduler, c.dropout, c.warmup_steps) for _, c in cells}
     assert len(asked) == 144
+
+
+def test_a_model_without_an_architecture_is_refused_by_name(nothing_here, monkeypatch):
+    row = replace(models.MODELS["bert_base"], architecture=None)
+    monkeypatch.setitem(models.MODELS, "bert_base", row)
+    config = methods.resolve(RunConfig(dataset="sst2", model="bert_base", method="full"), workload.facts("sst2"))
+    with pytest.raises(InputError, match="google-bert/bert-base-uncased cannot be priced: its line in MODELS names no"):
+        estimated(config)
+
+
+def test_a_method_that_is_added_is_priced_by_what_it_does(monkeypatch):
+    for name, like in (("ours", "linear_probe"), ("theirs", "full")):
+        monkeypatch.setitem(methods.METHODS, name, methods.METHODS[like])
+        costs = []
+        for method in (name, like):
+            asked = RunConfig(**TINY["text"] | {"method": method})
+            costs.append(estimated(methods.resolve(asked, workload.facts("reviews_sample"))))
+        assert costs[0] == costs[1] > 0
 
 
 def test_there_are_ten_grids_of_the_plan():

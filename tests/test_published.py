@@ -17,10 +17,12 @@ def test_published_figures_are_scores_of_known_data_sets_each_with_its_source():
 def test_ours_stand_beside_theirs_and_neither_can_be_taken_for_the_other(tmp_path):
     write_study(tmp_path, datasets=("sst2", "fashion_mnist"), sizes=(32, 100), names=("full", "conventional"))
     table = published.beside(summaries.read(tmp_path))
-    theirs, ours = table[table["measured"] == ""], table[table["measured"] != ""]
+    theirs, ours = table[table["source"] != ""], table[table["source"] == ""]
     assert set(theirs["model"]) == {"BERT-base", "DistilBERT", "RoBERTa-base"}
     assert set(theirs["labels"]) == {"all"}
-    assert (ours["source"] == "").all()
+    assert set(theirs["measured"]) == {published.NOT_HERE}
+    assert (ours["measured"] != "").all()
+    assert ours.set_index("dataset")["on"].to_dict() == {"sst2": "validation", "fashion_mnist": "test"}
     assert ours.set_index("dataset")["line"].to_dict() == {"sst2": "full", "fashion_mnist": "full"}
     assert set(ours["labels"]) == {100}
     fashion, sst2 = sentences.beside(table)

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from browser import CHROMIUM, chromium
 from nbformat import v4
+from synthetic import MODEL, outcomes, write_run, write_study
 
 from lrtl_utils import findings, pages, report, runs, summaries
 from lrtl_utils.config import ROOT, InputError, RunConfig
@@ -209,6 +210,17 @@ def test_a_notebook_keeps_its_prose_tables_and_pictures_and_no_markup_that_acts(
     assert ("img", {"src": "data:image/png;base64,iVBORw0KGgo=", "alt": "Title"}) in body.found
     assert f"first {hostile}" in body.words
     assert "secret" not in body.words
+
+
+def test_a_folder_as_a_first_sweep_leaves_it_has_its_page_and_settings_are_told_apart(tmp_path):
+    """Two seeds, no `from_scratch`, three kinds of task."""
+    write_study(tmp_path, ("sst2", "cifar10", "conll2003"), (32, 100), seeds=2, names=("full", "conventional"))
+    for dataset in ("sst2", "cifar10"):
+        knobs = {"dataset": dataset, "model": MODEL.get(dataset, "minilm"), "train_size": 32, "learning_rate": 1e-4}
+        write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **knobs)
+    words = Elements(report.write(tmp_path)).words
+    assert "26 completed runs" in words
+    assert words.count("full, learning_rate=0.0001") >= 2
 
 
 def test_an_empty_folder_has_a_page_that_says_how_to_fill_it(tmp_path):

@@ -92,6 +92,18 @@ def test_a_difference_is_called_what_its_interval_says():
     assert against(high[:2], low[:2])[1:] == (None, None, "open")
 
 
+def test_the_interval_of_a_difference_is_as_wide_as_its_closed_form():
+    """Owen 2007: what is peculiar to a seed and example counts three times, what is to an example once."""
+    rng, seeds, examples = np.random.default_rng(1), 5, 2000
+    ours = rng.random((seeds, examples)) < 0.8
+    theirs = np.where(rng.random((seeds, examples)) < 0.15, rng.random((seeds, examples)) < 0.8, ours)
+    differ = ours.astype(float) - theirs
+    within = differ.var(axis=0, ddof=1).mean()
+    variance = 3 * within / seeds + differ.mean(axis=0).var(ddof=1) - within / seeds
+    found = against(ours, theirs)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * (variance / examples) ** 0.5, rel=0.1)
+
+
 def test_draws_of_one_shape_are_of_the_same_seeds_and_examples():
     one, other = (stats.resample(outcomes(hits(share)), stats.accuracy) for share in (0.5, 0.6))
     assert one.shape == (stats.DRAWS,)

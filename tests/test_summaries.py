@@ -9,7 +9,7 @@ import pytest
 from synthetic import TESTED, outcomes, write_run, write_study
 
 from lrtl_utils import runs, stats, summaries
-from lrtl_utils.answers import outcomes as outcomes_of
+from lrtl_utils.evaluation import outcomes as outcomes_of
 
 SST2 = {"dataset": "sst2", "model": "minilm", "train_size": 32}
 
@@ -166,6 +166,33 @@ def test_the_best_line_is_so_on_the_seeds_that_others_have_too(tmp_path):
     (row,) = summaries.best(frame).to_dict("records")
     assert (row["line"], row["open"]) == ("full", ["lora"])
     assert row["score"] == means["full"]
+    assert (row["seeds"], row["lines"], row["compared"]) == (3, 3, 1)
+    assert row["low"] < row["score"] < row["high"]
+
+
+def test_means_stand_beside_each_other_only_for_seeds_that_are_shared(tmp_path):
+    for method, seeds in (("progressive", range(5)), ("full", range(3)), ("lora", (0, 4))):
+        for seed in seeds:
+            write_run(tmp_path, outcomes(0.5 + 0.1 * seed, 32, seed), method=method, seed=seed, **SST2)
+    write_run(tmp_path, outcomes(0.5, 100, 4), method="full", seed=4, **SST2 | {"train_size": 100})
+    frame = summaries.read(tmp_path)
+    kept = summaries.comparable(frame).groupby(["method", "labels"])["seed"].agg(list).to_dict()
+    assert kept == {("progressive", 32): [0, 1, 2], ("full", 32): [0, 1, 2], ("lora", 32): [0, 4], ("full", 100): [4]}
+    summary = summaries.summarise(frame).set_index(["method", "labels"])
+    assert summary.loc[("progressive", 32), "seeds"] == 3
+    assert summaries.differences(frame, "full").set_index("line").loc["progressive", "seeds"] == 3
+    apart = frame[(frame["method"] != "full") | (frame["seed"] > 2)]  # nothing is shared by all
+    assert len(summaries.comparable(apart)) == len(apart)
+
+
+def test_lines_of_several_models_of_a_data_set_stand_in_one_panel_too(tmp_path):
+    for seed in range(3):
+        for model, skill in (("minilm", 0.9), ("bert_base", 0.2)):
+            write_run(tmp_path, outcomes(skill, 32, seed), method="full", seed=seed, **SST2 | {"model": model})
+        write_run(tmp_path, outcomes(0.1, 32, seed), method="tfidf", seed=seed, **SST2)
+        write_run(tmp_path, outcomes(0.1, 32, seed), method="full", seed=seed, **SST2 | {"dataset": "imdb"})
+    (row,) = summaries.best(summaries.across_models(summaries.read(tmp_path))).to_dict("records")
+    assert (row["panel"], row["line"], row["lines"]) == ("sst2 · all models", "minilm full", 3)
 
 
 def test_seeds_are_paired_in_whatever_folder_they_lie(tmp_path):

@@ -69,6 +69,14 @@ def test_the_readme_gives_the_four_answers_with_pictures_and_notebooks_that_are_
     assert all((folder / link).is_file() for link in links)
 
 
+def test_the_committed_readme_and_notebooks_say_what_the_committed_records_do():
+    text = (ROOT / "README.md").read_text().partition(readme.BEGIN)[2].partition(readme.END)[0]
+    assert text.strip().splitlines() == "\n".join(readme.answers(ROOT, ROOT / "notebooks")).strip().splitlines()
+    said = [output.get("text", "") for path in summary_notebooks() for output in outputs(path)]
+    told = {line for block in said for line in block.splitlines()}
+    assert {line for line in text.splitlines() if line.startswith("- ")} <= told
+
+
 @pytest.mark.parametrize("text", ["", readme.BEGIN, f"{readme.END}\n{readme.BEGIN}"])
 def test_a_readme_without_its_marks_is_left_as_it_is(anew, tmp_path, text):
     (tmp_path / "README.md").write_text(text)
@@ -95,7 +103,7 @@ def test_money_is_device_hours_at_the_price_given(anew):
     folder, _ = anew
     path = folder / "notebooks" / "21_accuracy_vs_cost.ipynb"
     told = "".join(output.get("text", "") for output in outputs(path))
-    assert "money (at 1.0 an hour)" in told
+    assert re.search(r"At 1\.0 an hour:\nsst2 · minilm: a run of full with 100 labels costs \S+, one of ", told)
     page = next(output["data"]["text/html"] for output in reversed(outputs(path)) if "data" in output)
     names = re.findall(r"<th>(\w+)</th>", page)
     values = re.findall(r"<td>(.*?)</td>", page)

@@ -1,5 +1,6 @@
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -93,6 +94,14 @@ def test_labels_and_columns_come_from_the_files(copied):
 def test_sst2_is_tested_on_its_validation_split(copied):
     expected = pq.read_table(copied / "stanfordnlp/sst2/data/validation-00000-of-00001.parquet")
     assert load("sst2").test.inputs == expected["sentence"].to_pylist()
+
+
+def test_a_hub_data_set_without_a_test_split_holds_some_of_its_rows_out(copied, monkeypatch):
+    monkeypatch.setitem(tasks.TASKS, "ag_news", replace(tasks.TASKS["ag_news"], test=None))
+    data = load("ag_news")
+    assert len(data.train) + len(data.test) == 48
+    assert len(data.test) > 0
+    assert tasks.repository("ag_news").patterns == ("train-*.parquet",)
 
 
 def test_imdb_is_read_without_its_unlabelled_split(copied):

@@ -19,7 +19,7 @@ import pytest
 import torch
 from checkpoints import INNER, LAYERS, WIDTH
 
-from lrtl_utils import answers, heads, methods, models, runs, splits, tasks, training
+from lrtl_utils import evaluation, heads, methods, models, runs, splits, tasks, training
 from lrtl_utils.batches import order
 from lrtl_utils.config import InputError, RunConfig, derived_seed
 from lrtl_utils.cost import CostMeter, count_flops
@@ -243,7 +243,7 @@ def complete(run, curve, meter, results, identity):
         run.config,
         run.asked,
         data=splits.describe(run.data, run.train, run.carve, test),
-        metrics=answers.evaluate(run.model, test.targets, prediction, run.data.labels, curve),
+        metrics=evaluation.evaluate(run.model, test.targets, prediction, run.data.labels, curve),
         validation=training.validate(run.model, run.carve, run.config, run.data.labels),
         cost=meter.report(len(run.train) * len(curve), prediction.seconds, len(test)),
         model=models.describe(run.model, methods.find_weights(run.config)),
@@ -360,10 +360,10 @@ def test_words_past_the_cut_are_tagged_o(model):
     assert 0 < seen < 15
     assert len(prediction.predicted[1]) == 2
     expected = [[run.data.labels[tag] for tag in row] for row in examples.targets]
-    names = answers.tag_names(prediction, expected, run.data.labels)
+    names = evaluation.tag_names(prediction, expected, run.data.labels)
     assert len(names[0]) == 40
     assert names[0][seen:] == ["O"] * (40 - seen)
-    metrics = answers.evaluate(run.model, examples.targets, prediction, run.data.labels)
+    metrics = evaluation.evaluate(run.model, examples.targets, prediction, run.data.labels)
     assert metrics["recall"] <= seen / 40
 
 
