@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from lrtl_utils import __main__ as command_line
-from lrtl_utils import engines, runs
+from lrtl_utils import engines, grids, runs
 from lrtl_utils.config import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -41,6 +41,12 @@ def test_every_command_is_one(page):
 def test_every_link_leads_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_demo_has_as_many_runs_as_is_said():
+    runs_of = len(grids.plan(grids.read_grid("notebooks/grids/demo.yaml")))
+    for page in (ROOT / "README.md", ROOT / "lrtl_utils/templates/index.html"):
+        assert f"{runs_of} runs" in page.read_text()
 
 
 def test_what_a_page_adds_is_run(mirror, tmp_path):

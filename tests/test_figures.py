@@ -57,6 +57,7 @@ def test_a_curve_of_four_sizes_goes_on_to_full_data_and_one_of_three_does_not(fr
         assert max(max(line.get_xdata()) for line in ax.get_lines()) == pytest.approx(farthest)
         ends = [part[0, 0] for c in ax.collections if isinstance(c, LineCollection) for part in c.get_segments()]
         assert set(ends) == ({farthest} if farthest > 1000 else set())  # where the law has its interval
+    assert score_vs_data(frame[frame["seed"] == 0])  # where it has none
 
 
 def test_rings_are_the_front_and_unsure_ones_are_dotted(frame):
