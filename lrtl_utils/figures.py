@@ -68,8 +68,8 @@ def score_vs_data(summary: pd.DataFrame, ax: Axes, needs: pd.DataFrame) -> Axes:
             law = curves.fit(points["labels"], points["score"])
             ax.plot(sizes, law.score(sizes), color=look["color"], linewidth=0.8)
             end = ends.loc[summary["panel"].iloc[0], points["line"].iloc[0]]
-            between = [float("nan") if bound is None else bound for bound in (end["full_low"], end["full_high"])]
-            ax.vlines(end["full"], *between, color=look["color"], linewidth=0.8)
+            if pd.notna(end["full_low"]):
+                ax.vlines(end["full"], end["full_low"], end["full_high"], color=look["color"], linewidth=0.8)
     full = summary["full"].iloc[0]
     sizes = sorted({*summary["labels"], full} if goes_on else set(summary["labels"]))
     near = [False, *(size < 2 * before for before, size in itertools.pairwise(sizes))]  # their shares would overlap
@@ -239,5 +239,5 @@ def _percent(share: float) -> str:
 
 def _look(line: str) -> dict[str, Any]:
     """Colour and mark of a line, which begins with its method's name."""
-    method = line.split(",")[0].split(" ")[0]
+    method = line.split(" ")[0]
     return {"color": COLOURS[method], "marker": MARKS[method]}

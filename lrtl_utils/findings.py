@@ -32,7 +32,7 @@ def which(frame: pd.DataFrame) -> Finding:
     table = summaries.at_most_labels(best)
     headline = _nothing(frame)
     if len(table):
-        headline = f"With the most labels that compare lines {_leading(table)}"
+        headline = f"With the most labels at which lines can be compared {_leading(table)}"
         few = summaries.at_most_labels(best, fewest=True)
         headline += "." if few.equals(table) else f"; with the fewest {_leading(few)}."
     each = [f"{row['panel']}: {sentences.scored(row)}." for _, row in table.iterrows()]
@@ -110,7 +110,7 @@ def _best_against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> dic
     )
     return {
         row.panel: f"{row.line}, the best with {row.labels} labels, is {100 * row.mean:+.1f} "
-        f"[{100 * row.low:+.1f}, {100 * row.high:+.1f}] points from {baseline}; "
+        f"[{100 * row.low:+.1f}, {100 * row.high:+.1f}] points over {baseline}; "
         for row in rows.itertuples()
     }
 

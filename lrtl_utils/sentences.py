@@ -36,7 +36,7 @@ def scored(row: pd.Series) -> str:
     told = f"{row['line']} {row['score']:.3f} ({sure}) with {row['labels']} labels"
     others = (("tied", row["tie"]), ("too few seeds to compare", row["open"]))
     beside = [f"{words}: {', '.join(lines)}" for words, lines in others if lines]
-    return f"{told} [{'; '.join(beside)}]" if beside else told
+    return f"{told} ({'; '.join(beside)})" if beside else told
 
 
 def labels_needed(needs: pd.DataFrame) -> list[str]:

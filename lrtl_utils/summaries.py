@@ -98,7 +98,7 @@ def _named(method: str, chosen: Sequence[tuple[tuple[str, Any], ...]]) -> list[t
     tuned = len(others) == 1 and {name for name, _ in chosen[0]} <= TUNABLE
     names = dict.fromkeys(chosen, (method, method))
     for each in others:
-        line = ", ".join([method, *(f"{name}={value}" for name, value in each)])
+        line = f"{method} [{', '.join(f'{name}={value}' for name, value in each)}]"
         names[each] = line, f"{method} (tuned)" if tuned else line
     return [names[each] for each in chosen]
 

@@ -135,7 +135,7 @@ def test_sentences_come_from_the_numbers(frame):
     (tied,) = best[(best["panel"] == "sst2 · minilm") & (best["labels"] == 1000)]["tie"]
     assert data.startswith("sst2 · minilm: progressive 0.")
     assert f"{top['line']} {top['score']:.3f} ({top['low']:.3f} to {top['high']:.3f}) with 1000 labels" in data
-    assert ("[tied: " in data.split(". ")[1]) == bool(tied)
+    assert ("(tied: " in data.split(". ")[1]) == bool(tied)
 
     best = summaries.at_most_labels(best)
     (_, cost) = sentences.score_vs_cost(summaries.front(frame, "flops"), best, "flops")

@@ -54,7 +54,7 @@ def test_runs_of_different_settings_are_lines_of_their_own(tmp_path):
         knobs = SST2 | {"epochs": 1, "learning_rate": rate}
         write_run(tmp_path, outcomes(0.5, 32, 0), method="conventional", **knobs)
     here = published.lines(runs.load(tmp_path))[lambda table: table["title"] == "here"]
-    assert list(here["line"]) == ["conventional, learning_rate=1e-05", "conventional, learning_rate=3e-05"]
+    assert list(here["line"]) == ["conventional [learning_rate=1e-05]", "conventional [learning_rate=3e-05]"]
     assert list(here["seeds"]) == [1, 1]
 
 

@@ -220,7 +220,7 @@ def test_a_folder_as_a_first_sweep_leaves_it_has_its_page_and_settings_are_told_
         write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **knobs)
     words = Elements(report.write(tmp_path)).words
     assert "26 completed runs" in words
-    assert words.count("full, learning_rate=0.0001") >= 2
+    assert words.count("full [learning_rate=0.0001]") >= 2
 
 
 def test_an_empty_folder_has_a_page_that_says_how_to_fill_it(tmp_path):

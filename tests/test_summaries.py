@@ -47,10 +47,10 @@ def test_settings_make_lines_and_a_single_tuned_one_has_the_same_name_everywhere
     frame = summaries.reported(runs.load(tmp_path))
     assert sorted(zip(frame["line"], frame["variant"], strict=True)) == [
         ("full", "full"),
-        ("full, learning_rate=0.001", "full (tuned)"),
+        ("full [learning_rate=0.001]", "full (tuned)"),
         ("progressive", "progressive"),
-        ("progressive, without=decay", "progressive, without=decay"),
-        ("progressive, without=soften", "progressive, without=soften"),
+        ("progressive [without=decay]", "progressive [without=decay]"),
+        ("progressive [without=soften]", "progressive [without=soften]"),
     ]
 
 
@@ -62,9 +62,9 @@ def test_a_tuned_setting_that_is_alone_is_not_taken_for_the_default(tmp_path):
     frame = summaries.read(tmp_path).set_index(["dataset", "line"])["variant"]
     assert frame.to_dict() == {
         ("ag_news", "conventional"): "conventional",
-        ("imdb", "conventional, learning_rate=0.0001"): "conventional (tuned)",
+        ("imdb", "conventional [learning_rate=0.0001]"): "conventional (tuned)",
         ("sst2", "conventional"): "conventional",
-        ("sst2", "conventional, learning_rate=0.001"): "conventional (tuned)",
+        ("sst2", "conventional [learning_rate=0.001]"): "conventional (tuned)",
     }
 
 
@@ -84,7 +84,7 @@ def test_a_default_that_changed_between_two_runs_of_one_size_makes_two_lines(tmp
     older["config"]["epochs"] = 7  # as the code of then had it
     other = frame.assign(record=[older], epochs=7, run_id="older", seed=1)
     lines = summaries.reported(pd.concat([frame, other], ignore_index=True))["line"]
-    assert sorted(lines) == ["full, epochs=3", "full, epochs=7"]
+    assert sorted(lines) == ["full [epochs=3]", "full [epochs=7]"]
 
 
 def test_runs_on_a_part_of_the_test_split_do_not_count_beside_whole_ones(tmp_path):
