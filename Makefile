@@ -23,7 +23,7 @@ demo: .venv/installed ## Run the demo grid and its pictures (minutes; a second t
 	@$(RUN) summary --results $(RESULTS)
 
 test: lint ## Lint, pytest, and nbval over every notebook
-	$(BIN)/python -m pytest -q -n 2 --dist loadscope
+	$(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval-lax --nbval-cell-timeout 120 -p no:cacheprovider notebooks
 
 slow: .venv/installed ## The tests that take minutes

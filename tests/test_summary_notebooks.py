@@ -28,7 +28,8 @@ def outputs(path):
 def anew(tmp_path_factory):
     """Copies of the notebooks over a small folder of records, beside a README, made anew twice, and the bytes."""
     folder = tmp_path_factory.mktemp("anew")
-    write_study(folder / "results", datasets=("sst2",), sizes=(32, 100), names=("from_scratch", "full", "conventional"))
+    names = ("from_scratch", "full", "conventional")
+    write_study(folder / "results", datasets=("sst2",), sizes=(32, 100, 316), names=names)
     (folder / "notebooks").mkdir()
     for path in summary_notebooks():
         notebook = nbformat.read(path, as_version=4)
@@ -103,11 +104,11 @@ def test_money_is_device_hours_at_the_price_given(anew):
     folder, _ = anew
     path = folder / "notebooks" / "21_accuracy_vs_cost.ipynb"
     told = "".join(output.get("text", "") for output in outputs(path))
-    assert re.search(r"At 1\.0 an hour:\nsst2 · minilm: a run of full with 100 labels costs \S+, one of ", told)
+    assert re.search(r"At 1\.0 an hour:\nsst2 · minilm: a run of full with 316 labels costs \S+, one of ", told)
     page = next(output["data"]["text/html"] for output in reversed(outputs(path)) if "data" in output)
     names = re.findall(r"<th>(\w+)</th>", page)
     values = re.findall(r"<td>(.*?)</td>", page)
-    columns = {name: values[at :: len(values) // 6] for at, name in enumerate(names[: len(values) // 6])}  # six rows
+    columns = {name: values[at :: len(values) // 9] for at, name in enumerate(names[: len(values) // 9])}  # nine rows
     for seconds, money in zip(columns["device_seconds"], columns["money"], strict=True):
         assert float(money) == pytest.approx(float(seconds) / 3600, abs=1e-5)
 
