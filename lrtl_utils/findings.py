@@ -46,7 +46,8 @@ def _leading(table: pd.DataFrame) -> str:
     verb = "is best or ties" if len(first) == 1 else "are each best or tie"
     sizes = sorted(set(table["labels"]))
     between = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else sizes[0]
-    return f"({between}), {' and '.join(first)} {verb} with the best on {counts.iloc[0]} of {len(table)}"
+    panels = sentences.counted(len(table), "panel")
+    return f"({between}), {' and '.join(first)} {verb} with the best on {counts.iloc[0]} of {panels}"
 
 
 def how_much(frame: pd.DataFrame) -> Finding:
@@ -66,11 +67,10 @@ def cost(frame: pd.DataFrame) -> Finding:
     parts = dict(summaries.by_panel(summaries.summarise(frame)))
     best = summaries.at_most_labels(summaries.best(frame))
     table = pd.DataFrame([_costs(row, parts[row.panel].set_index(["line", "labels"])) for row in best.itertuples()])
-    dearer = int((table["best"] != table["cheapest"]).sum()) if len(table) else 0
-    told = (
-        f"The cheapest way, in FLOPs, that ties with the best: in {dearer} of {len(table)} it is not the best itself."
-    )
-    headline = told if len(table) else _nothing(frame)
+    headline = _nothing(frame)
+    if len(table):
+        dearer = sentences.counted(int((table["best"] != table["cheapest"]).sum()), "panel")
+        headline = f"The cheapest way, in FLOPs, that ties with the best; in {dearer} it is not the best itself."
     each = [f"{row.panel}: {_cheaper(row)}." for row in table.itertuples()]
     return Finding("What does it cost?", headline, each, table)
 

@@ -117,8 +117,10 @@ def check(asked: RunConfig) -> None:
 
 
 def identify(config: RunConfig, asked: RunConfig, data: Source | None, weights: Source | None) -> str:
-    """The run's id. A `max_length` left to the rule enters as None: what the rules of `training.length_rule` and
-    of `defaults.LADDER_RULE` give follows from data and code. Where the code changes them, records of before are stale.
+    """The run's id.
+
+    A `max_length` left to a rule, of `training.length_rule` or `defaults.LADDER_RULE`, enters as None: it follows from
+    data and code. Where the code of a rule changes, the records of before are stale.
 
     Without `data` it is an id of the config alone, which names no record.
     """

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lrtl_utils import stats, summaries
-from lrtl_utils.evaluation import PREDICT_BATCH, outcomes
+from lrtl_utils import summaries
+from lrtl_utils.evaluation import PREDICT_BATCH
 from lrtl_utils.tasks import TASKS
 
 
@@ -97,7 +97,8 @@ def lines(frame: pd.DataFrame) -> pd.DataFrame:
         alike = [name for name in keys if name not in ("method", "line", "epochs")]
         base = runs[is_base & (runs[alike] == group[alike].iloc[0]).all(axis=1)]
         row = about | means.to_dict() | {"runtime": means["predict_seconds"]}
-        rows.append(row if about["method"] == summaries.BASELINE else row | _points(group, base))
+        found = summaries.paired(group, base) if about["method"] != summaries.BASELINE else {}
+        rows.append(row | {"points": found.get("mean"), "low": found.get("low"), "high": found.get("high")})
     spent = ["seeds", "device_seconds", "loss", "accuracy", "points", "low", "high", "runtime", "samples_per_second"]
     columns = ["title", *keys, *spent]
     table = pd.DataFrame(rows, columns=columns)
@@ -106,13 +107,3 @@ def lines(frame: pd.DataFrame) -> pd.DataFrame:
     table[counts] = table[counts].astype("Int64")
     table["steps_per_second"] = table["samples_per_second"] / PREDICT_BATCH
     return table
-
-
-def _points(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, float | None]:
-    """The paired difference over the seeds that both have."""
-    ours, theirs = ours.set_index("seed")["record"], theirs.set_index("seed")["record"]
-    seeds = sorted(set(ours.index) & set(theirs.index))
-    if not seeds:
-        return {}
-    mean, low, high, _ = stats.difference(outcomes(list(ours[seeds])), outcomes(list(theirs[seeds])))
-    return {"points": mean, "low": low, "high": high}

@@ -184,11 +184,9 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
         for labels, sized in part.groupby("labels"):
             theirs = sized[sized["variant"] == baseline]
             for line, ours in sized[sized["variant"] != baseline].groupby("line", sort=True):
-                seeds = sorted(set(ours["seed"]) & set(theirs["seed"]))
-                if seeds:
+                if found := paired(ours, theirs):
                     about = {name: ours[name].iloc[0] for name in ("method", "variant")}
-                    row = {"panel": panel, "labels": labels, "line": line, **about, "seeds": len(seeds)}
-                    rows.append(row | _paired(*(each.set_index("seed").loc[seeds] for each in (ours, theirs))))
+                    rows.append({"panel": panel, "labels": labels, "line": line, **about, **found})
     columns = ["panel", "labels", "line", "method", "variant", "seeds", "mean", "low", "high", "verdict", "p"]
     table = pd.DataFrame(rows, columns=columns)
     table["p_holm"] = np.nan
@@ -197,9 +195,15 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     return table
 
 
-def _paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Any]:
+def paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Any]:
+    """`seeds` that both runs have, the fields of a `stats.Difference` over them, and `p`; empty without such seeds."""
+    seeds = sorted(set(ours["seed"]) & set(theirs["seed"]))
+    if not seeds:
+        return {}
+    ours, theirs = (runs_of.set_index("seed").loc[seeds] for runs_of in (ours, theirs))
     difference = stats.difference(outcomes(list(ours["record"])), outcomes(list(theirs["record"])))
-    return difference._asdict() | {"p": stats.sign_flip_test(list(ours["score"] - theirs["score"]))}
+    p = stats.sign_flip_test(list(ours["score"] - theirs["score"]))
+    return {"seeds": len(seeds), **difference._asdict(), "p": p}
 
 
 def best(frame: pd.DataFrame) -> pd.DataFrame:
@@ -224,8 +228,8 @@ def _best(sized: pd.DataFrame) -> dict[str, Any]:
     alike = sized[sized["line"].isin(enough) & sized["seed"].isin(shared)]
     means = alike.groupby("line")["score"].mean().sort_values(ascending=False, kind="stable")
     top = means.index[0]
-    paired = differences(alike.assign(variant=alike["line"]), baseline=top).set_index("line")["verdict"]
-    verdicts = paired.reindex(seeds.index.drop(top), fill_value="open")
+    told = differences(alike.assign(variant=alike["line"]), baseline=top).set_index("line")["verdict"]
+    verdicts = told.reindex(seeds.index.drop(top), fill_value="open")
     named = {verdict: sorted(verdicts.index[verdicts == verdict]) for verdict in ("tie", "open")}
     variants = list(sized[sized["line"].isin([top, *named["tie"]])]["variant"].unique())
     ours = alike[alike["line"] == top]

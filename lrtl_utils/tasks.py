@@ -50,6 +50,11 @@ class Task:
     test: str | None = "test"  # None: a share of the train split is held out
     published: Published | None = None  # None: the data is always at hand
 
+    @property
+    def splits(self) -> dict[str, str]:
+        """The splits that lie in files, and what the names of these begin with."""
+        return {"train": "train-"} | ({"test": f"{self.test}-"} if self.test else {})
+
 
 _TAGS = ("O", *(f"{edge}-{kind}" for kind in ("PER", "ORG", "LOC", "MISC") for edge in "BI"))
 _OWN = {"package": ("lrtl_utils", "samples/{}.jsonl"), "test": None}
@@ -98,8 +103,8 @@ def repository(name: str) -> Repository | None:
     """Where on the hub the data set `name` lies; None for one that is installed. `InputError` if it is unknown."""
     require_name("dataset", name, TASKS)
     task = TASKS[name]
-    patterns = [f"{split}-*.parquet" for split in ("train", task.test) if split]
-    return task.hub and Repository("datasets", task.hub, task.revision, tuple(patterns))
+    patterns = tuple(f"{prefix}*.parquet" for prefix in task.splits.values())
+    return task.hub and Repository("datasets", task.hub, task.revision, patterns)
 
 
 def load(
@@ -227,9 +232,7 @@ def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tupl
 
     content = dict(zip((task.input, task.target), _CONTENT[task.kind], strict=True))
     splits, labels = {}, task.labels
-    for split, prefix in (("train", "train-"), ("test", task.test and f"{task.test}-")):
-        if not prefix:
-            continue
+    for split, prefix in task.splits.items():
         files = [file for file in source.files if file.name.startswith(prefix)]
         if not files:
             raise InputError(f"{source.folder} has no file {prefix}*.parquet.")
