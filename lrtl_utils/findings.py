@@ -76,23 +76,23 @@ def cost(frame: pd.DataFrame) -> Finding:
 
 
 def real(frame: pd.DataFrame, baseline: str = summaries.BASELINE) -> Finding:
-    """Which differences to the baseline are more than noise; where it did not run, to the best line of each panel."""
-    table = summaries.differences(frame, baseline)
+    """Which differences to the baseline, and to its tuned variant, are more than noise.
+
+    Where neither ran, those to the best line of each panel.
+    """
+    question = "Is the difference real, or noise?"
     best = summaries.best(frame)
-    ahead = _best_against(table, best, baseline)
-    each = [f"{panel}: {ahead.get(panel, '')}{sentences.verdicts(part)}." for panel, part in table.groupby("panel")]
-    if len(table):
-        counts = table["verdict"].value_counts()
-        told = [f"{counts.get(v, 0)} {words}" for v, words in VERDICTS.items() if counts.get(v, 0)]
-        tested = table["p_holm"].dropna()
-        sure = f"; of {len(tested)} with six seeds or more, p < 0.05 after Holm in {(tested < 0.05).sum()}"
-        headline = f"Of {len(table)} differences to {baseline}: {', '.join(told)}{sure if len(tested) else ''}."
-    else:
-        table = best[best["lines"] > 1]
-        alone = sum(not row.tie and not row.open for row in table.itertuples())
-        headline = f"The best line is ahead of all others, beyond its interval, in {alone} of {len(table)} comparisons."
-        headline = headline if len(table) else _nothing(frame)
-    return Finding("Is the difference real, or noise?", headline, each, table)
+    tables = {name: summaries.differences(frame, name) for name in (baseline, f"{baseline} (tuned)")}
+    if not any(map(len, tables.values())):
+        best = best[best["lines"] > 1]
+        return Finding(question, _ahead_of_all(best) if len(best) else _nothing(frame), [], best)
+    tables = {name: table for name, table in tables.items() if len(table)}
+    table = pd.concat(tables, names=["baseline"]).reset_index("baseline")
+    each = [
+        f"{panel}: {'. '.join(_against(own, best, name) for name, own in part.groupby('baseline'))}."
+        for panel, part in table.groupby("panel")
+    ]
+    return Finding(question, " ".join(_counts(part, name) for name, part in tables.items()), each, table)
 
 
 VERDICTS = {"better": "better", "worse": "worse", "tie": "ties", "open": "with too few seeds to say"}
@@ -103,16 +103,31 @@ def _nothing(frame: pd.DataFrame) -> str:
     return sentences.NOTHING if frame.empty else "One line ran at each size, so there is nothing to compare it with."
 
 
-def _best_against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> dict[str, str]:
-    """For each panel, the difference of its best line at the most labels where it has an interval."""
-    rows = (
-        table[table["verdict"] != "open"].merge(best[["panel", "labels", "line"]]).drop_duplicates("panel", keep="last")
-    )
-    return {
-        row.panel: f"{row.line}, the best with {row.labels} labels, is {100 * row.mean:+.1f} "
-        f"[{100 * row.low:+.1f}, {100 * row.high:+.1f}] points over {baseline}; "
-        for row in rows.itertuples()
-    }
+def _ahead_of_all(best: pd.DataFrame) -> str:
+    alone = sum(not row.tie and not row.open for row in best.itertuples())
+    return f"The best line is ahead of all others, beyond its interval, in {alone} of {len(best)} comparisons."
+
+
+def _counts(table: pd.DataFrame, baseline: str) -> str:
+    counts = table["verdict"].value_counts()
+    told = [f"{counts.get(v, 0)} {words}" for v, words in VERDICTS.items() if counts.get(v, 0)]
+    tested = table["p_holm"].dropna()
+    sure = f"; of {len(tested)} with six seeds or more, p < 0.05 after Holm in {(tested < 0.05).sum()}"
+    return f"Of {len(table)} differences to {baseline}: {', '.join(told)}{sure if len(tested) else ''}."
+
+
+def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
+    """Of a panel, the best line's difference to the baseline at the most labels where it can be told; all verdicts."""
+    told = table[table["verdict"] != "open"]
+    best = best[best["panel"].isin(told["panel"]) & best["labels"].isin(told["labels"])].drop(columns=["low", "high"])
+    ahead = f"of the best no difference to {baseline} can be told"
+    for row in best.merge(told, "left", on=["panel", "labels", "line"]).itertuples():
+        if not pd.isna(row.mean):
+            points = f"{100 * row.mean:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}] points"
+            ahead = f"{row.line}, the best with {row.labels} labels, is {points} over {baseline}"
+        elif row.variants[0] == baseline:
+            ahead = f"{baseline} is itself the best with {row.labels} labels"
+    return f"{ahead}; {sentences.at_every_size(table)}"
 
 
 def _costs(row: pd.Series, means: pd.DataFrame) -> dict[str, object]:

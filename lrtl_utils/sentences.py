@@ -129,13 +129,25 @@ def differences(table: pd.DataFrame, baseline: str) -> list[str]:
 
 
 def verdicts(part: pd.DataFrame) -> str:
-    """`better: full (32, 100 labels); tie: …` over the rows of `summaries.differences`."""
+    """`better with 32, 100 labels: full, lora; tied with 32 labels: …`, of the rows of `summaries.differences`."""
     told = []
-    for verdict, words in (("better", "better"), ("worse", "worse"), ("tie", "ties"), ("open", "too few seeds to say")):
-        rows = part[part["verdict"] == verdict]
-        each = [f"{line} ({', '.join(map(str, g['labels']))} labels)" for line, g in rows.groupby("line", sort=True)]
-        told += [f"{words}: {', '.join(each)}"] if each else []
+    for verdict, words in (("better", "better"), ("worse", "worse"), ("tie", "tied"), ("open", "too few seeds to say")):
+        sizes = part[part["verdict"] == verdict].groupby("line")["labels"].agg(tuple)
+        for alike in sorted(set(sizes), key=lambda labels: (-len(labels), labels)):
+            lines = ", ".join(sizes.index[sizes == alike])
+            told += [f"{words} with {', '.join(map(str, alike))} labels: {lines}"]
     return "; ".join(told)
+
+
+def at_every_size(part: pd.DataFrame) -> str:
+    """`better at every size: full; differs by size: lora`, of the rows of `summaries.differences` of one panel."""
+    told = part[part["verdict"] != "open"]
+    each = told.groupby("line")["verdict"].agg(lambda verdicts: verdicts.iloc[0] if verdicts.nunique() == 1 else "")
+    each = each.reindex(sorted(set(part["line"])), fill_value="open")
+    words = {"better": "better at every size", "worse": "worse at every size", "tie": "tied at every size"}
+    words |= {"": "differs by size", "open": "too few seeds to say"}
+    found = {told: list(each.index[each == verdict]) for verdict, told in words.items()}
+    return "; ".join(f"{told}: {', '.join(lines)}" for told, lines in found.items() if lines)
 
 
 def aggregate(table: pd.DataFrame) -> list[str]:

@@ -212,7 +212,7 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
     Best is the highest mean over the seeds that all lines with three seeds or more have (all lines, where none has so
     many): `score`, with `low` and `high`, and its `seeds`. Ties are those whose paired difference to it has zero in its
     interval; `open` those that share too few seeds. `compared` counts the others of which more can be said; `variants`
-    are those of the best and of what ties with it.
+    are those of the best, which is first, and of what ties with it.
     """
     rows = []
     for panel, part in by_panel(comparable(frame)[PAIRED]):
@@ -231,7 +231,8 @@ def _best(sized: pd.DataFrame) -> dict[str, Any]:
     told = differences(alike.assign(variant=alike["line"]), baseline=top).set_index("line")["verdict"]
     verdicts = told.reindex(seeds.index.drop(top), fill_value="open")
     named = {verdict: sorted(verdicts.index[verdicts == verdict]) for verdict in ("tie", "open")}
-    variants = list(sized[sized["line"].isin([top, *named["tie"]])]["variant"].unique())
+    variant = sized.drop_duplicates("line").set_index("line")["variant"]
+    variants = list(dict.fromkeys(variant[[top, *named["tie"]]]))
     ours = alike[alike["line"] == top]
     counts = {"lines": len(seeds), "compared": int((verdicts != "open").sum())}
     return {"line": top, "score": means.iloc[0], **_interval(ours), **named, **counts, "variants": variants}

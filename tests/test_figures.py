@@ -151,8 +151,8 @@ def test_sentences_come_from_the_numbers(frame):
     assert "not to be relied on: " in needed
 
     (_, against) = sentences.differences(summaries.differences(frame), "conventional")
-    assert "better: full (32, 100, 316, 1000 labels)" in against
-    assert "worse: from_scratch (32, 100, 316, 1000 labels), tfidf" in against
+    assert "better with 32, 100, 316, 1000 labels: full" in against
+    assert "worse with 32, 100, 316, 1000 labels: from_scratch, tfidf" in against
 
     assert sentences.aggregate(summaries.aggregate(frame))[0].startswith("32 labels, 2 panels: progressive is highest")
 
@@ -172,6 +172,26 @@ def test_the_four_answers(frame):
     counts = summaries.differences(frame)["verdict"].value_counts()
     assert f"{counts['better']} better, {counts['worse']} worse" in real.headline
     assert "?" in which.question
+
+
+def test_the_tuned_baseline_is_told_of_beside_its_default(tmp_path):
+    for labels, skill in ((32, 0.4), (100, 0.4), (316, 1.0)):
+        for seed in range(3):
+            knobs = {"dataset": "sst2", "model": "minilm", "train_size": labels, "seed": seed}
+            write_run(tmp_path, outcomes(0, labels, seed), method="conventional", **knobs)
+            write_run(tmp_path, outcomes(0.7, labels, seed), method="conventional", learning_rate=1e-4, **knobs)
+            write_run(tmp_path, outcomes(skill, labels, seed), method="full", **knobs)
+    for frame, ahead in (
+        (summaries.read(tmp_path), "full, the best with 316 labels, is +"),
+        (summaries.read(tmp_path).query("labels < 316"), "conventional (tuned) is itself the best with 100 labels; "),
+    ):
+        found = findings.real(frame)
+        (told,) = found.each
+        assert found.headline.startswith(f"Of {len(frame) // 9 * 2} differences to conventional: ")
+        assert f"differences to conventional (tuned): {'' if len(frame) < 27 else '1 better, '}" in found.headline
+        assert ahead in told.split(" points over conventional; ")[1]
+        assert "worse at every size: conventional" in told
+        assert ("differs by size: full" in told) == (len(frame) == 27)
 
 
 def test_without_the_baseline_the_best_is_compared_with_all_others(frame):
