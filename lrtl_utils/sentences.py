@@ -10,6 +10,7 @@ from lrtl_utils.summaries import BASELINE, COSTS
 
 NOTHING = "There is no completed run for this figure here yet; `make demo` shows how they are made."
 NOTHING_TUNED = "There are no runs here that differ in a hyperparameter and were judged on a carve."
+VERDICTS = {"better": "better", "worse": "worse", "tie": "tied", "open": "too few seeds to say"}
 
 
 def counted(number: int, what: str) -> str:
@@ -131,7 +132,7 @@ def differences(table: pd.DataFrame, baseline: str) -> list[str]:
 def verdicts(part: pd.DataFrame) -> str:
     """`better with 32, 100 labels: full, lora; tied with 32 labels: …`, of the rows of `summaries.differences`."""
     told = []
-    for verdict, words in (("better", "better"), ("worse", "worse"), ("tie", "tied"), ("open", "too few seeds to say")):
+    for verdict, words in VERDICTS.items():
         sizes = part[part["verdict"] == verdict].groupby("line")["labels"].agg(tuple)
         for alike in sorted(set(sizes), key=lambda labels: (-len(labels), labels)):
             lines = ", ".join(sizes.index[sizes == alike])
@@ -140,14 +141,17 @@ def verdicts(part: pd.DataFrame) -> str:
 
 
 def at_every_size(part: pd.DataFrame) -> str:
-    """`better at every size: full; differs by size: lora`, of the rows of `summaries.differences` of one panel."""
+    """`better at every size told: full; differs by size: lora`, of the rows of `summaries.differences` of one panel.
+
+    Told is a size where both have seeds enough.
+    """
     told = part[part["verdict"] != "open"]
     each = told.groupby("line")["verdict"].agg(lambda verdicts: verdicts.iloc[0] if verdicts.nunique() == 1 else "")
     each = each.reindex(sorted(set(part["line"])), fill_value="open")
-    words = {"better": "better at every size", "worse": "worse at every size", "tie": "tied at every size"}
-    words |= {"": "differs by size", "open": "too few seeds to say"}
-    found = {told: list(each.index[each == verdict]) for verdict, told in words.items()}
-    return "; ".join(f"{told}: {', '.join(lines)}" for told, lines in found.items() if lines)
+    words = {verdict: f"{word} at every size told" for verdict, word in VERDICTS.items() if verdict != "open"}
+    words |= {"": "differs by size", "open": VERDICTS["open"]}
+    found = {words[verdict]: list(each.index[each == verdict]) for verdict in words}
+    return "; ".join(f"{word}: {', '.join(lines)}" for word, lines in found.items() if lines)
 
 
 def aggregate(table: pd.DataFrame) -> list[str]:

@@ -190,7 +190,7 @@ def test_the_tuned_baseline_is_told_of_beside_its_default(tmp_path):
         assert found.headline.startswith(f"Of {len(frame) // 9 * 2} differences to conventional: ")
         assert f"differences to conventional (tuned): {'' if len(frame) < 27 else '1 better, '}" in found.headline
         assert ahead in told.split(" points over conventional; ")[1]
-        assert "worse at every size: conventional" in told
+        assert "worse at every size told: conventional" in told
         assert ("differs by size: full" in told) == (len(frame) == 27)
 
 
