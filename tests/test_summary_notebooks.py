@@ -38,7 +38,7 @@ def anew(tmp_path_factory):
             r"results = (\[.*?\]|.*?$)", f"results = {str(folder / 'results')!r}", cell.source, flags=re.DOTALL
         )
         nbformat.write(notebook, folder / "notebooks" / path.name)
-    (folder / "README.md").write_text(f"# Ours\n{readme.BEGIN}\nold\n{readme.END}\nThe rest.\n")
+    (folder / "README.md").write_text(f"# Ours\n{readme.BEGIN}\nwhat stood here\n{readme.END}\nThe rest.\n")
     made = []
     for _ in range(2):
         done = call("figures", folder / "notebooks")
@@ -59,7 +59,7 @@ def test_the_readme_gives_the_four_answers_with_pictures_and_notebooks_that_are_
     text = (folder / "README.md").read_text()
     assert text.startswith(f"# Ours\n{readme.BEGIN}\n")
     assert text.endswith(f"{readme.END}\nThe rest.\n")
-    assert "old" not in text
+    assert "what stood here" not in text
     frame = summaries.read(folder / "results")
     for answer in findings.ANSWERS:
         finding = answer(frame)
