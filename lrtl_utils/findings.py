@@ -95,7 +95,6 @@ def real(frame: pd.DataFrame, baseline: str = summaries.BASELINE) -> Finding:
     return Finding(question, " ".join(_counts(part, name) for name, part in tables.items()), each, table)
 
 
-VERDICTS = {"better": "better", "worse": "worse", "tie": "ties", "open": "with too few seeds to say"}
 ANSWERS: tuple[Callable[[pd.DataFrame], Finding], ...] = (which, how_much, cost, real)
 
 
@@ -110,7 +109,7 @@ def _ahead_of_all(best: pd.DataFrame) -> str:
 
 def _counts(table: pd.DataFrame, baseline: str) -> str:
     counts = table["verdict"].value_counts()
-    told = [f"{counts.get(v, 0)} {words}" for v, words in VERDICTS.items() if counts.get(v, 0)]
+    told = [f"{counts.get(v, 0)} {words}" for v, words in sentences.VERDICTS.items() if counts.get(v, 0)]
     tested = table["p_holm"].dropna()
     sure = f"; of {len(tested)} with six seeds or more, p < 0.05 after Holm in {(tested < 0.05).sum()}"
     return f"Of {len(table)} differences to {baseline}: {', '.join(told)}{sure if len(tested) else ''}."

@@ -10,7 +10,7 @@ from lrtl_utils.summaries import BASELINE, COSTS
 
 NOTHING = "There is no completed run for this figure here yet; `make demo` shows how they are made."
 NOTHING_TUNED = "There are no runs here that differ in a hyperparameter and were judged on a carve."
-VERDICTS = {"better": "better", "worse": "worse", "tie": "tied", "open": "too few seeds to say"}
+VERDICTS = {"better": "better", "worse": "worse", "tie": "tied", "open": "open for lack of seeds"}
 
 
 def counted(number: int, what: str) -> str:
