@@ -26,7 +26,7 @@ def style() -> None:
     """The look of every figure, and tables shown whole."""
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=0.85)
     pd.options.display.max_rows, pd.options.display.max_columns = 1000, 30
-    plt.rcParams |= {"figure.dpi": 96, "savefig.dpi": 144, "figure.constrained_layout.use": True}
+    plt.rcParams |= {"figure.dpi": 84, "savefig.dpi": 144, "figure.constrained_layout.use": True}
 
 
 def class_balance(targets: Sequence[int], labels: Sequence[str], ax: Axes) -> Axes:
