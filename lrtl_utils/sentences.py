@@ -32,9 +32,11 @@ def _score_vs_data(title: str, part: pd.DataFrame) -> str:
 
 
 def scored(row: pd.Series) -> str:
-    """A row of `summaries.best`: line, score, interval or number of seeds, labels, and what ties with it."""
+    """A row of `summaries.best`: line, score, interval or number of seeds, labels, of how many it is best, and ties."""
     sure = counted(row["seeds"], "seed") if pd.isna(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
     told = f"{row['line']} {row['score']:.3f} ({sure}) with {row['labels']} labels"
+    if row["compared"]:
+        told += f", best of {row['compared'] + 1} lines"
     others = (("tied", row["tie"]), ("too few seeds to compare", row["open"]))
     beside = [f"{words}: {', '.join(lines)}" for words, lines in others if lines]
     return f"{told} ({'; '.join(beside)})" if beside else told

@@ -133,8 +133,10 @@ def test_sentences_come_from_the_numbers(frame):
     (_, data) = sentences.score_vs_data(best)
     top = summary[(summary["dataset"] == "sst2") & (summary["labels"] == 1000)].nlargest(1, "score").iloc[0]
     (tied,) = best[(best["panel"] == "sst2 · minilm") & (best["labels"] == 1000)]["tie"]
+    many = summary[(summary["dataset"] == "sst2") & (summary["labels"] == 1000)]["line"].nunique()
     assert data.startswith("sst2 · minilm: progressive 0.")
-    assert f"{top['line']} {top['score']:.3f} ({top['low']:.3f} to {top['high']:.3f}) with 1000 labels" in data
+    of_all = f"with 1000 labels, best of {many} lines"
+    assert f"{top['line']} {top['score']:.3f} ({top['low']:.3f} to {top['high']:.3f}) {of_all}" in data
     assert ("(tied: " in data.split(". ")[1]) == bool(tied)
 
     best = summaries.at_most_labels(best)
