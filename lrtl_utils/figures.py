@@ -87,8 +87,8 @@ def labels_needed(needs: pd.DataFrame, ax: Axes) -> Axes:
         look = _look(row.line)
         if row.low is not None and not np.isnan(row.low):
             ax.hlines(at, row.low, row.high, color=look["color"])
-        fill = "none" if row.doubts else look["color"]
-        ax.scatter(row.labels, at, marker=look["marker"], facecolors=fill, edgecolors=look["color"], zorder=3)
+        fill = "white" if row.doubts else look["color"]
+        ax.scatter(row.labels, at, marker=look["marker"], facecolors=fill, edgecolors=look["color"], s=75, zorder=3)
     ax.axvline(needs["full"].iloc[0], color="black", linestyle=":", linewidth=1)
     ax.set_yticks(range(len(needs)), needs["variant"])
     ax.set_ylim(len(needs) - 0.5, -0.5)
@@ -129,16 +129,16 @@ def differences(table: pd.DataFrame, ax: Axes, baseline: str) -> Axes:
         look = _look(row["line"])
         if row["verdict"] != "open":
             ax.hlines(at, 100 * row["low"], 100 * row["high"], color=look["color"])
-        fill = look["color"] if row["verdict"] in ("better", "worse") else "none"
+        fill = look["color"] if row["verdict"] in ("better", "worse") else "white"
         look = {"marker": look["marker"], "facecolors": fill, "edgecolors": look["color"]}
-        ax.scatter(100 * row["mean"], at, s=16, zorder=3, **look)
+        ax.scatter(100 * row["mean"], at, s=22, zorder=3, **look)
     ax.axvline(0, color="black", linewidth=1)
     lines = table.assign(at=rows, labels=table["labels"].astype(str)).groupby("line", sort=False)
     named = [f"{part['variant'].iloc[0]}: {', '.join(part['labels'])}" for _, part in lines]
     ax.set_yticks(lines["at"].mean(), named, fontsize="x-small")
     ax.yaxis.grid(False)
     ax.set_ylim(rows.max() + 1, 0)
-    ax.set(xlabel=f"points over {baseline} (hollow: tie or open)", ylabel="line: its numbers of labels, downwards")
+    ax.set(xlabel=f"points over {baseline}\n(hollow: tie or open)", ylabel="line: its numbers of labels, downwards")
     return ax
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_hex
 from synthetic import outcomes, write_run
 
 from lrtl_utils import effects, figures, findings, plots, sentences, summaries
@@ -84,8 +85,16 @@ def test_ties_are_hollow(frame):
     table = summaries.differences(frame)
     table.loc[0, "verdict"] = "tie"
     marks = figures.differences(table[:2], plt.subplots()[1], baseline="conventional").collections
-    filled = [len(mark.get_facecolor()) > 0 for mark in marks if isinstance(mark, PathCollection)]
+    filled = [to_hex(mark.get_facecolor()[0]) != "#ffffff" for mark in marks if isinstance(mark, PathCollection)]
     assert sorted(filled) == [False, True]
+
+
+def test_needs_that_the_data_cannot_tell_are_hollow(frame):
+    needs = summaries.needs(frame)
+    needs["doubts"] = [[], *([["few"]] * (len(needs) - 1))]
+    marks = figures.labels_needed(needs, plt.subplots()[1]).collections
+    filled = [to_hex(mark.get_facecolor()[0]) != "#ffffff" for mark in marks if isinstance(mark, PathCollection)]
+    assert filled == [True] + [False] * (len(needs) - 1)
 
 
 def test_every_figure_of_a_study_is_drawn_the_same_twice(frame, tmp_path):
