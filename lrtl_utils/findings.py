@@ -44,10 +44,14 @@ def _leading(table: pd.DataFrame) -> str:
     counts = table["variants"].explode().value_counts()
     first = sorted(counts.index[counts == counts.iloc[0]])
     verb = "is best or ties" if len(first) == 1 else "are each best or tie"
-    sizes = sorted(set(table["labels"]))
-    between = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else sizes[0]
     panels = sentences.counted(len(table), "panel")
-    return f"({between}), {' and '.join(first)} {verb} with the best on {counts.iloc[0]} of {panels}"
+    beside = f"({_span(table['labels'])}; each compared with {_span(table['compared'])} of the others)"
+    return f"{beside}, {' and '.join(first)} {verb} with the best on {counts.iloc[0]} of {panels}"
+
+
+def _span(numbers: pd.Series) -> str:
+    low, high = numbers.min(), numbers.max()
+    return f"{low} to {high}" if low < high else f"{low}"
 
 
 def how_much(frame: pd.DataFrame) -> Finding:

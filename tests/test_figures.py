@@ -140,11 +140,11 @@ def test_without_records_there_is_no_figure_and_every_sentence_says_so(tmp_path)
 def test_sentences_come_from_the_numbers(frame):
     summary, best = summaries.summarise(frame), summaries.best(frame)
     (_, data) = sentences.score_vs_data(best)
-    top = summary[(summary["dataset"] == "sst2") & (summary["labels"] == 1000)].nlargest(1, "score").iloc[0]
+    sized = summary[(summary["dataset"] == "sst2") & (summary["labels"] == 1000)]
+    top = sized.nlargest(1, "score").iloc[0]
     (tied,) = best[(best["panel"] == "sst2 · minilm") & (best["labels"] == 1000)]["tie"]
-    many = summary[(summary["dataset"] == "sst2") & (summary["labels"] == 1000)]["line"].nunique()
     assert data.startswith("sst2 · minilm: progressive 0.")
-    of_all = f"with 1000 labels, best of {many} lines"
+    of_all = f"with 1000 labels, best of {sized['line'].nunique()} lines"
     assert f"{top['line']} {top['score']:.3f} ({top['low']:.3f} to {top['high']:.3f}) {of_all}" in data
     assert ("(tied: " in data.split(". ")[1]) == bool(tied)
 
@@ -171,6 +171,8 @@ def test_sentences_come_from_the_numbers(frame):
 def test_the_four_answers(frame):
     which, how_much, cost, real = (answer(frame) for answer in findings.ANSWERS)
     assert "progressive is best or ties with the best on 2 of 2" in which.headline
+    others = summaries.summarise(frame).query("labels == 1000").groupby("dataset")["line"].nunique() - 1
+    assert f"(1000; each compared with {others.min()} to {others.max()} of the others), progressive" in which.headline
     assert set(which.table["labels"]) == {1000}
     assert all(
         [one.split(": ")[0] for one in found.each] == ["conll2003 · minilm_crf", "sst2 · minilm"]
