@@ -23,17 +23,17 @@ demo: .venv/installed ## Run the demo grid and its pictures (minutes; a second t
 	@$(RUN) summary --results $(RESULTS)
 
 test: lint ## Lint, pytest, and nbval over every notebook
-	$(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder tests/unit tests/integration tests/e2e tests/nightly
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval-lax --nbval-cell-timeout 120 -p no:cacheprovider notebooks
 
 slow: .venv/installed ## The tests that take minutes
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow tests
 
 faults: .venv/installed ## Kill, fill and cut short what runs, for LRTL_FAULT_MINUTES (20)
-	$(BIN)/python -m pytest -q -m faults tests/test_faults.py
+	$(BIN)/python -m pytest -q -m faults tests/nightly/test_faults.py
 
 gpu: .venv/installed ## The tests that need a CUDA device
-	$(BIN)/python -m pytest -q -m gpu
+	$(BIN)/python -m pytest -q -m gpu tests
 
 lint: .venv/installed ## Format and lint, checked
 	$(BIN)/ruff format --check --quiet .

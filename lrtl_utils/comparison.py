@@ -6,12 +6,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrtl_utils import checkup, grids, methods, notebooks, stats
-from lrtl_utils.config import InputError, RunConfig
-from lrtl_utils.models import MODELS, find
-from lrtl_utils.price import Priced
-from lrtl_utils.sampling import share_of
-from lrtl_utils.splits import Data
+from lrtl_utils.config import RunConfig
+from lrtl_utils.data.sampling import share_of
+from lrtl_utils.data.splits import Data
+from lrtl_utils.errors import InputError
+from lrtl_utils.methods import table as methods
+from lrtl_utils.models.catalog import MODELS, find
+from lrtl_utils.runs import notebook as notebooks
+from lrtl_utils.study import checkup, stats
+from lrtl_utils.sweep import grid as grids
+from lrtl_utils.sweep.price import Priced
 
 ASKED = ("tfidf", "linear_probe", "progressive", "full", "conventional")
 OVERHEAD_SECONDS = 3.0  # of a cell beside its clocked work: the medians of the committed folders are 2.5 to 3.6
@@ -75,7 +79,8 @@ def lines(
 
 def answers(results: str | Path) -> Iterator[str]:
     """The four answers, each a question and what the records say."""
-    from lrtl_utils import findings, summaries
+    from lrtl_utils.study import answers as findings
+    from lrtl_utils.study import tables as summaries
 
     frame = summaries.read(results)
     for answer in findings.ANSWERS:

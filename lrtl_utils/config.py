@@ -3,26 +3,13 @@
 `None` means *the method's own default*; what it resolved to stands on the record.
 """
 
-import difflib
 import hashlib
-import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePath
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-ROOT = Path(__file__).resolve().parent.parent  # relative paths are taken from here, in notebooks too
-
-
-class InputError(ValueError):
-    """What the user gave cannot be used; the message says in one sentence what, where, and what would be right.
-
-    A sentence that quotes something very long loses its middle.
-    """
-
-    def __init__(self, sentence: str):
-        super().__init__(sentence if len(sentence) < 1500 else f"{sentence[:1000]} … {sentence[-400:]}")
+from lrtl_utils.errors import InputError, require_name, shown
 
 
 class RunConfig(BaseModel):
@@ -93,52 +80,7 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
         name = str(first["loc"][0])
         reason = first["msg"][0].lower() + first["msg"][1:]
         about = RunConfig.model_fields[name].description
-        raise InputError(f"{name}={_shown(first['input'])} cannot be used ({about}): {reason}.") from None
-
-
-def require_name(what: str, name: str, known: Iterable[str]) -> None:
-    """`InputError` with the nearest known name unless `name` is known."""
-    known = list(known)
-    if name in known:
-        return
-    shown = _shown(name)
-    near = difflib.get_close_matches(shown.strip("'"), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-    raise InputError(f"There is no {what} {shown}; {hint}")
-
-
-def _shown(value: Any, most: int = 200) -> str:
-    """A value as Python writes it, its end left out where it is long."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes out no number of so many digits
-        text = "that number"
-    return text if len(text) <= most else f"{text[:most]}…"
-
-
-def read_text(path: Path, most: int) -> str:
-    """The text of a regular file of at most `most` bytes, in UTF-8; `InputError` where it is anything else.
-
-    A pipe or a device may keep its reader waiting, or have no end.
-    """
-    try:
-        size = path.stat().st_size
-        if path.is_file() and size <= most:
-            return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    reason = f"it has {size} bytes, and {most} are the most" if path.is_file() else "it is no file"
-    raise InputError(f"{path} cannot be read: {reason}.")
-
-
-def printable(text: str) -> str:
-    """Text from elsewhere as it may go to a terminal: what would steer one is written out (`\\x1b`), on one line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def data_name(dataset: str) -> str:
-    """A data set's or model's name as it stands in ids, folders and pictures: the last part, without odd characters."""
-    return re.sub(r"[^\w.-]+", "-", PurePath(dataset).name).strip(".-") or "data"
+        raise InputError(f"{name}={shown(first['input'])} cannot be used ({about}): {reason}.") from None
 
 
 def derived_seed(seed: int, purpose: str) -> int:

@@ -1,0 +1,52 @@
+"""What a machine has, in lines a person can act on."""
+
+import os
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from lrtl_utils.config import resolve_device
+from lrtl_utils.data import fetch, manifest, sources
+from lrtl_utils.data import load as tasks
+from lrtl_utils.errors import InputError
+from lrtl_utils.models import catalog as models
+
+PACKAGES = ("torch", "transformers", "datasets", "timm", "accelerate", "papermill", "scikit-learn")
+
+
+def report() -> Iterator[str]:
+    """Device, cores and versions; then a line for each data set and model: its source, or what is missing."""
+    import psutil
+
+    device = resolve_device("auto")
+    yield f"device: {device}"
+    yield f"cores: {os.cpu_count()}, memory: {psutil.virtual_memory().total / 2**30:.0f} GiB"
+    yield f"versions: {', '.join(f'{name} {version(name)}' for name in PACKAGES)}"
+    yield f"mirror: {sources.mirror()}{'' if sources.mirror().is_dir() else ' (absent)'}"
+    yield f"hub: {'reachable' if sources.hub_reachable() else 'not reachable'} at {sources.hub_endpoint()}"
+    for what, table, find in (("dataset", tasks.TASKS, tasks.find), ("model", models.MODELS, models.find)):
+        for name in table:
+            yield f"{what} {name}: {_origin(name, find)}"
+
+
+def mirror_report(mirror: Path) -> tuple[list[str], bool]:
+    """A line for each repository of a mirror's manifest, and one for each fault; and whether there is none."""
+    if not mirror.is_dir():
+        raise InputError(f"There is no mirror at {mirror}; LRTL_MIRROR names one, and `fetch` makes one.")
+    pinned = {one.place: one.revision for one in fetch.repositories().values() if one}
+    lines, whole = [], True
+    for place, locked in manifest.read(mirror).repositories.items():
+        faults = list(manifest.faults(mirror / place, locked))
+        if pinned.get(place) not in (None, locked.revision):
+            faults.append(f"{mirror / place} is at revision {locked.revision}; the one to use is {pinned[place]}")
+        lines += faults or [f"{place}: {len(locked.files)} files, whole, at {locked.revision}"]
+        whole = whole and not faults
+    return lines or [f"{mirror} has no manifest: what lies there is used, its sums recorded and not enforced."], whole
+
+
+def _origin(name: str, find: Callable[[str], sources.Source | None]) -> str:
+    try:
+        source = find(name)
+    except InputError as error:
+        return f"missing: {error}"
+    return f"{source.kind}, {source.id}, {source.folder}" if source else "nothing to fetch"

@@ -1,0 +1,1 @@
+"""Examples and splits: named data sets, and the user's own files."""

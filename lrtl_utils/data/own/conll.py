@@ -1,0 +1,97 @@
+"""Tagged sentences: CoNLL files, and tags of other schemes turned into IOB2."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from lrtl_utils.errors import InputError
+
+Sentences = tuple[list[list[str]], list[list[str]]]  # words and tags
+
+_TAG = re.compile(r"O|[BIESLU]-.+")
+_INSIDE = {"E": "I", "L": "I", "S": "B", "U": "B"}  # edges of IOBES and BILOU, in IOB2
+
+
+def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> Sentences:
+    """A word a line, blank lines between sentences. Columns are counted from 1; None: guessed.
+
+    Guessed is the last column whose every value is a tag, and the first that is no running number.
+    """
+    blocks = _blocks(text)
+    rows = [row for block in blocks for row in block]
+    if not rows:
+        raise InputError(f"{file} holds no tagged word.")
+    width = min(map(len, rows))
+    word = _position(token, width, file) if token else _word_column(rows, width)
+    known = (i for i in reversed(range(width)) if i != word and all(_TAG.fullmatch(row[i]) for row in rows))
+    mark = _position(tag, width, file) if tag else next(known, None)
+    if mark is None:
+        raise InputError(
+            f"{file}: no column holds tags such as O, B-PER and I-PER alone; "
+            "label_column=3 would name the third column, counted from 1."
+        )
+    return [[row[word] for row in block] for block in blocks], [[row[mark] for row in block] for block in blocks]
+
+
+def read_words(text: str) -> list[list[str]]:
+    """The words of a CoNLL file alone, a list a sentence; tags may be absent."""
+    blocks = _blocks(text)
+    rows = [row for block in blocks for row in block]
+    word = _word_column(rows, min(map(len, rows), default=1))
+    return [[row[word] for row in block] for block in blocks]
+
+
+def looks_tagged(text: str) -> bool:
+    """Whether the first lines of a text are those of a CoNLL file."""
+    rows = [row for block in _blocks(text) for row in block][:20]
+    return bool(rows) and all(len(row) > 1 and any(map(_TAG.fullmatch, row[1:])) for row in rows)
+
+
+def to_iob2(sentences: Sequence[Sequence[str]]) -> tuple[list[list[str]], str | None]:
+    """Tags in strict IOB2, and what they were turned from (None: nothing had to change).
+
+    `InputError` where a tag has no edge: it is then no tag of a named entity.
+    """
+    wrong = next((tag for tags in sentences for tag in tags if not _TAG.fullmatch(tag)), None)
+    if wrong is not None:
+        raise InputError(f"Tag {wrong!r} is of no known scheme; entities are tagged O, B-TYPE and I-TYPE (IOB2).")
+    edges = {tag[0] for tags in sentences for tag in tags if tag != "O"}
+    turned = [_with_beginnings([_INSIDE.get(t[0], t[0]) + t[1:] if t != "O" else t for t in s]) for s in sentences]
+    if turned == [list(tags) for tags in sentences]:
+        return turned, None
+    scheme = "BILOU" if edges & {"L", "U"} else "IOBES" if edges & {"E", "S"} else "IOB1"
+    return turned, scheme
+
+
+def _with_beginnings(tags: Sequence[str]) -> list[str]:
+    """An entity begins with B, also after one of another type."""
+    before = ["O", *tags]
+    return [f"B{tag[1:]}" if tag[0] == "I" and before[i][1:] != tag[1:] else tag for i, tag in enumerate(tags)]
+
+
+def _blocks(text: str) -> list[list[list[str]]]:
+    """The fields of each line, a block a sentence; comments and `-DOCSTART-` are no lines of it."""
+    blocks: list[list[list[str]]] = [[]]
+    for line in text.split("\n"):
+        fields = (re.split(r"\t", line) if "\t" in line else line.split()) if line.strip() else []
+        if not fields or fields[0] == "-DOCSTART-":
+            blocks.append([])
+        elif not (fields[0].startswith("#") and not _TAG.fullmatch(fields[-1])):
+            blocks[-1].append([field.strip() for field in fields])
+    return [block for block in blocks if block]
+
+
+def _word_column(rows: Sequence[Sequence[str]], width: int) -> int:
+    """The first column that is no running number."""
+    return next((i for i in (0, 1) if not _counts(rows, i, width)), 0)
+
+
+def _counts(rows: Sequence[Sequence[str]], column: int, width: int) -> bool:
+    """Whether a column that others follow numbers the words of each sentence."""
+    return column + 2 < width and all(row[column].isdigit() for row in rows)
+
+
+def _position(given: str, width: int, file: Path) -> int:
+    if not given.isdigit() or not 1 <= int(given) <= width:
+        raise InputError(f"{file} has columns 1 to {width}, and none {given!r}.")
+    return int(given) - 1

@@ -1,0 +1,189 @@
+"""Which files at a user's path are read, and which splits they make: told by names and suffixes, nothing is opened."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrtl_utils.data.own import conll as tags
+from lrtl_utils.data.own import tables
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+CONLL = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes")
+PERHAPS_CONLL = (".txt", ".train", ".dev", ".test", ".testa", ".testb")  # their first lines tell
+DEPTH = 4  # folders deep that files are looked for
+MOST_FILES = 200_000
+SPLITS = {
+    "train": ("train", "training"),
+    "test": ("test", "testing", "testb"),
+    "validation": ("validation", "valid", "val", "dev", "eval", "testa"),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of each split, and the `form` they have: table, conll, images, saved. `told` is what was left aside."""
+
+    folder: Path
+    form: str
+    splits: dict[str, tuple[Path, ...]]
+    told: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that are read, in the order of their names."""
+        files = {file for part in self.splits.values() for file in part}
+        if self.form == "saved":  # it names the labels
+            files |= {file.parent / "dataset_info.json" for file in files}
+        return tuple(sorted(files))
+
+
+def is_path(dataset: str) -> bool:
+    """Whether a data set is named by a path: it has a separator or a suffix, or lies in the repository's root."""
+    if not dataset or "\0" in dataset:
+        return False
+    return "/" in dataset or os.sep in dataset or bool(Path(dataset).suffix) or place(dataset).exists()
+
+
+def place(dataset: str) -> Path:
+    """Where that path lies; relative ones are taken from the repository's root."""
+    return ROOT / Path(dataset).expanduser()
+
+
+def look(dataset: str) -> Layout:
+    """What lies there, by the names of its files alone."""
+    path = place(dataset)
+    if not path.exists():
+        raise InputError(f"There is no file or folder {path}.")
+    if path.is_file():
+        form = _form(path)
+        if form is None:
+            raise InputError(f"{path} is of no kind that is read: {_known()}.")
+        return Layout(path.parent, form, {"all": (path,)})
+    if not path.is_dir():
+        raise InputError(f"{path} is neither a file nor a folder.")
+    if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
+        return _saved_layout(path)
+    found: dict[str, list[Path]] = {}
+    for file in _walk(path):
+        if form := _form(file):
+            found.setdefault(form, []).append(file)
+    others = [file for file in found.get("table", []) if file.suffix.lower() != ".json"]
+    if others or len(found) > 1:  # then a .json is no data, but tells of it
+        found = {
+            form: others if form == "table" else files for form, files in found.items() if form != "table" or others
+        }
+    if not found:
+        raise InputError(f"{path} holds no file that is read: {_known()}.")
+    if len(found) > 1:
+        examples = " and ".join(str(files[0].relative_to(path)) for files in found.values())
+        raise InputError(f"{path} holds data of several kinds ({examples}); name the file or sub-folder that is meant.")
+    ((form, files),) = found.items()
+    return _image_layout(path, files) if form == "images" else _file_layout(path, form, files)
+
+
+def _known() -> str:
+    return f"tables ({', '.join(tables.SUFFIXES)}), CoNLL files ({', '.join(CONLL)}, …), images, or a saved dataset"
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Regular files in order, hidden ones passed over; `InputError` at a link that leaves the folder, and at a pipe."""
+    root, count = folder.resolve(), 0
+    for here, folders, files in os.walk(folder):
+        here = Path(here)
+        deep = len(here.relative_to(folder).parts)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and deep < DEPTH)
+        for name in sorted([*folders, *files]):
+            path = here / name
+            if name.startswith("."):
+                continue
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise InputError(f"{path} is a link that leaves {folder}; put the file itself there.")
+            if path.is_dir():
+                continue
+            if not path.is_file():
+                raise InputError(f"{path} is no regular file; it is not read.")
+            count += 1
+            if count > MOST_FILES:
+                raise InputError(f"{folder} holds more than {MOST_FILES:,} files; name the sub-folder that is meant.")
+            yield path
+
+
+def _form(file: Path) -> str | None:
+    suffix = file.suffix.lower()
+    if suffix in tables.SUFFIXES:
+        return "table"
+    if suffix in IMAGES:
+        return "images"
+    if suffix in CONLL + PERHAPS_CONLL:
+        with file.open("rb") as stream:
+            head = stream.read(4096).replace(b"\0", b"")
+        return "conll" if tags.looks_tagged(tables.decode(head, file)[0].rpartition("\n")[0]) else None
+    return None
+
+
+def _split_of(names: Sequence[str]) -> str | None:
+    """The split that names of a file and of its folders tell, the last first; None where they tell none."""
+    for name in reversed(names):
+        words = re.split(r"[^a-z]+", name.lower())
+        for split, known in SPLITS.items():
+            if any(word in known for word in words):
+                return split
+    return None
+
+
+def _file_layout(folder: Path, form: str, files: Sequence[Path]) -> Layout:
+    by_split: dict[str, list[Path]] = {}
+    for file in files:
+        by_split.setdefault(_split_of(file.relative_to(folder).parts) or "all", []).append(file)
+    if "train" not in by_split:
+        if len(by_split) > 1:
+            raise InputError(f"{folder} has files for {' and '.join(by_split)} and none whose name says train.")
+        return Layout(folder, form, {"all": tuple(files)})
+    aside = by_split.pop("all", [])
+    told = tuple(f"{file.relative_to(folder)} is not read: its name tells no split" for file in aside)
+    return Layout(folder, form, {split: tuple(paths) for split, paths in by_split.items()}, told)
+
+
+def _image_layout(folder: Path, files: Sequence[Path]) -> Layout:
+    tops = {file.relative_to(folder).parts[0]: _split_of(file.relative_to(folder).parts[:1]) for file in files}
+    splits: dict[str, list[Path]] = {}
+    for file in files:
+        split = tops[file.relative_to(folder).parts[0]] if "train" in tops.values() and all(tops.values()) else "all"
+        splits.setdefault(split, []).append(file)
+    return Layout(folder, "images", {split: tuple(paths) for split, paths in splits.items()})
+
+
+def _saved_layout(folder: Path) -> Layout:
+    """As `datasets` saves: a folder, or one a split; the data files are those that `state.json` names."""
+    parts = [folder]
+    if (folder / "dataset_dict.json").is_file():
+        parts = [folder / str(name) for name in _read_json(folder / "dataset_dict.json").get("splits", [])]
+    files = set(_walk(folder))
+    splits: dict[str, tuple[Path, ...]] = {}
+    for part in parts:
+        named = [part / str(entry.get("filename")) for entry in _read_json(part / "state.json").get("_data_files", [])]
+        missing = [path for path in [*named, part / "dataset_info.json"] if path not in files]
+        if missing or not named:
+            raise InputError(f"{folder} is no whole dataset as `datasets` saves it: {[*missing, part][0]} is missing.")
+        split = "all" if len(parts) == 1 else _split_of([part.name])
+        if split:
+            splits[split] = (*splits.get(split, ()), *named)
+    if len(parts) > 1 and "train" not in splits:
+        raise InputError(f"{folder} has no train split; it has {', '.join(part.name for part in parts)}.")
+    return Layout(folder, "saved", splits)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read: {error}.") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{file} is not what `datasets` writes there.")
+    return content

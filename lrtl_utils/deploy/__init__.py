@@ -1,0 +1,1 @@
+"""A trained model leaves: exported, described, used."""

@@ -1,0 +1,339 @@
+"""A trained model as a folder that works without this project, and back from it."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrtl_utils.config import RunConfig, resolve_device
+from lrtl_utils.deploy import card as cards
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import results_folder
+from lrtl_utils.models import catalog as models
+from lrtl_utils.models.own import KEPT_FILE
+from lrtl_utils.runs import store as runs
+
+if TYPE_CHECKING:
+    import torch
+
+    from lrtl_utils.models.network import Model, Tagger
+
+HEAD_FILE = "head.safetensors"  # where the library's own form has no place for the head
+CRF_FILE = "crf.safetensors"
+WEIGHTS_FILE = "weights.safetensors"  # of a model that no library builds
+VOCABULARY_FILE = "vocabulary.json"
+DENSE = "2_Dense/model.safetensors"
+TOLERANCE = 1e-4  # of scores, between a model here and the same as a library builds it
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A model that was kept: text, image or tokens, its labels, and the device and precision that it was judged with.
+
+    A device that is absent here is replaced by the CPU.
+    """
+
+    model: "Model"
+    kind: str
+    labels: tuple[str, ...]
+    config: RunConfig
+
+
+def check(folder: str | Path) -> Path:
+    """The absolute path of a folder that may be written; `InputError` if something else lies there."""
+    target = results_folder(folder)
+    if target.is_dir() and (not any(target.iterdir()) or (target / KEPT_FILE).is_file()):
+        return target
+    if target.exists():
+        raise InputError(f"{target} is not a model that was kept by this project, so nothing is written over it.")
+    return target
+
+
+def save(model: "Model", labels: Sequence[str], record: Path, folder: str | Path | None) -> Path | None:
+    """Keep the model of a completed record in `folder`, whole or not at all; None keeps nothing.
+
+    Sentence-Transformers' layout for mean-pooled texts, transformers' for an architecture's own head and for taggers,
+    timm's for images; what no library has a form for is read by `load`. An earlier kept model there is replaced.
+    The model is left on the CPU, with LoRA's additions merged into its weights.
+    """
+    if folder is None:
+        return None
+    target = check(folder)
+    told = cards.without_places(runs.read(record))
+    merge(model.cpu().eval())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        form = type(model).__name__
+        facts = _facts(model, labels, told) | {"form": form, "head": _WRITERS[form](model, labels, temporary)}
+        (temporary / KEPT_FILE).write_text(json.dumps(facts, indent=1))
+        (temporary / "record.json").write_text(json.dumps(told, indent=1))
+        (temporary / "README.md").write_text(cards.card(told, cards.seeds(record), facts), encoding="utf-8")
+        for path in [temporary, *temporary.rglob("*")]:  # the libraries leave some to their owner alone
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        _put(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def differs(folder: Path, record: Path) -> str | None:
+    """What to say where a run that was done again for its model came out otherwise than its record; None if alike."""
+    again, before = json.loads((folder / "record.json").read_text()), runs.read(record)
+    if again["metrics"] == before["metrics"]:
+        return None
+    return (
+        f"Done again, the run scored {again['metrics']['accuracy']:.4f} where its record says "
+        f"{before['metrics']['accuracy']:.4f} (accuracy): the model in {folder} has a record of its own beside it, "
+        "which differs in machine or versions, and the earlier record stays."
+    )
+
+
+def load(folder: str | Path) -> Kept:
+    """The model that `save` kept there, from that folder alone, in eval mode. `InputError` if it is no such folder."""
+    import torch
+    from safetensors.torch import load_file
+
+    folder = results_folder(folder)
+    facts = read_facts(folder)
+    form, kind, labels, head = facts["form"], facts["kind"], tuple(facts["labels"]), facts["head"]
+    if form == "LinearBag":
+        model = _load_tfidf(folder, len(labels))
+    else:
+        named = "simple_nn" if form == "SimpleNN" else str(folder)
+        config = RunConfig(model=named, image_size=facts["image_size"])
+        pooling = "own" if form == "OwnClassifier" else "mean"
+        model = models.build(config, kind, len(labels), models.find(named), pooling=pooling)
+    if form == "SimpleNN":
+        model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+    if head:
+        tensors = load_file(folder / head["file"])
+        with torch.no_grad():
+            model.head[-1].weight.copy_(tensors[head["weight"]])
+            model.head[-1].bias.copy_(tensors[head["bias"]])
+    if facts["crf"]:
+        model.crf.load_state_dict(load_file(folder / CRF_FILE))
+    model.reader.max_length, model.reader.tail = facts["max_length"], facts.get("tail", 0.0)
+    return Kept(model.eval(), kind, labels, _where(facts))
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What `save` noted of a model beside its library's files; `InputError` if that is not there."""
+    try:
+        return json.loads((folder / KEPT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"{folder} holds no model that was kept by this project: no {KEPT_FILE} is there.") from None
+
+
+def merge(model: "Model") -> None:
+    """Add what LoRA trained into the weights that it adapts, in place; other models are left as they are."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import ModulesToSaveWrapper
+
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge()
+            model.set_submodule(name, layer.get_base_layer())
+        elif isinstance(layer, ModulesToSaveWrapper):
+            model.set_submodule(name, layer.modules_to_save[layer.active_adapter])
+
+
+def _where(facts: dict[str, Any]) -> RunConfig:
+    try:
+        device, precision = resolve_device(facts["device"]), facts["precision"]
+    except InputError:
+        device, precision = "cpu", "fp32"
+    return RunConfig(device=device, precision=precision)
+
+
+def _facts(model: "Model", labels: Sequence[str], record: dict[str, Any]) -> dict[str, Any]:
+    """What no library's config says."""
+    reader = model.reader
+    return {
+        "schema": 1,
+        "kind": "text" if reader.kind == "bag" else reader.kind,
+        "labels": list(labels),
+        "max_length": reader.max_length,
+        "tail": reader.tail,
+        "image_size": reader.collate.image_size,
+        "crf": getattr(model, "crf", None) is not None,
+        "device": record["config"]["device"],
+        "precision": record["environment"]["precision"],
+    }
+
+
+def _put(temporary: Path, target: Path) -> None:
+    """Rename; what was there before goes only when the new one stands."""
+    old = temporary.with_name(f"{temporary.name}.old")
+    if target.exists():
+        os.rename(target, old)
+    os.rename(temporary, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_pooled(model: "Model", labels: Sequence[str], folder: Path) -> dict[str, str]:
+    """Transformer, Pooling, Dense, as Sentence-Transformers loads them; its `encode` then gives the logits."""
+    _save_backbone(model.backbone, model, labels, folder)
+    linear = model.head[-1]
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense")]
+    rows = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (path, kind) in enumerate(modules)
+    ]
+    pooling = {"word_embedding_dimension": linear.in_features, "pooling_mode_mean_tokens": True}
+    dense = {"in_features": linear.in_features, "out_features": linear.out_features, "bias": True}
+    dense |= {"activation_function": "torch.nn.modules.linear.Identity"}
+    for name, content in (
+        ("modules.json", rows),
+        ("sentence_bert_config.json", {"max_seq_length": model.reader.max_length, "do_lower_case": False}),
+        ("config_sentence_transformers.json", {"prompts": {}, "default_prompt_name": None}),
+        ("1_Pooling/config.json", pooling),
+        ("2_Dense/config.json", dense),
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content, indent=2))
+    return _save_head(linear, folder, DENSE, "linear")
+
+
+def _write_own(model: "Model", labels: Sequence[str], folder: Path) -> None:
+    _save_backbone(model.net, model, labels, folder)
+
+
+def _write_tagger(model: "Tagger", labels: Sequence[str], folder: Path) -> dict[str, str]:
+    """As transformers' token classifier, where the architecture's is a linear layer as here; else the backbone alone.
+
+    With a CRF those are the scores that it decodes; its transitions lie beside.
+    """
+    import torch
+    from transformers import AutoModelForTokenClassification
+
+    model.backbone.config.num_labels = len(labels)
+    try:
+        net = AutoModelForTokenClassification.from_config(model.backbone.config, dtype=torch.float32).eval()
+    except ValueError:  # the architecture has no token classifier
+        net = None
+    name = net and _take_head(net, net.base_model, model.backbone, model.head[-1])
+    ids = torch.arange(8)[None]
+    batch = {"ids": ids, "mask": torch.ones_like(ids), "words": ids}
+    same = name and _agree(lambda: net(input_ids=ids).logits, lambda: model(batch))
+    _save_backbone(net if same else model.backbone, model, labels, folder)
+    if model.crf is not None:
+        _save(model.crf.state_dict(), folder / CRF_FILE)
+    if same:
+        return {"file": "model.safetensors", "weight": f"{name}.weight", "bias": f"{name}.bias"}
+    return _save_head(model.head[-1], folder, HEAD_FILE, "head")
+
+
+def _write_image(model: "Model", labels: Sequence[str], folder: Path) -> dict[str, str]:
+    """As timm's `local-dir:` loads it, where its classifier is a linear layer as here; else the backbone alone."""
+    import torch
+    from timm.models import save_for_hf
+
+    net, collate, linear = model.backbone, model.reader.collate, model.head[-1]
+    size = collate.image_size
+    reading = {"input_size": (3, size, size), "mean": collate.mean, "std": collate.std}
+    reading |= {"interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "center"}
+    pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    expected = _scores(lambda: model({"pixels": pixels}))
+    net.reset_classifier(len(labels))
+    classifier = net.get_classifier()
+    same = isinstance(classifier, torch.nn.Linear) and classifier.weight.shape == linear.weight.shape
+    if same:
+        classifier.load_state_dict(linear.state_dict())
+        same = _agree(lambda: net(pixels), lambda: expected)
+    if not same:
+        net.reset_classifier(0)
+    save_for_hf(net, folder, {"label_names": list(labels), "pretrained_cfg": reading}, safe_serialization=True)
+    if not same:
+        return _save_head(linear, folder, HEAD_FILE, "head")
+    name = next(name for name, module in net.named_modules() if module is classifier)
+    net.reset_classifier(0)
+    return {"file": "model.safetensors", "weight": f"{name}.weight", "bias": f"{name}.bias"}
+
+
+def _write_simple(model: "Model", labels: Sequence[str], folder: Path) -> None:
+    _save(model.state_dict(), folder / WEIGHTS_FILE)
+
+
+def _write_tfidf(model: "Model", labels: Sequence[str], folder: Path) -> None:
+    import torch
+
+    vectorizer = model.reader.tokenizer
+    vocabulary = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.get)
+    (folder / VOCABULARY_FILE).write_text(json.dumps(vocabulary))
+    _save(model.head.state_dict() | {"idf": torch.from_numpy(vectorizer.idf_)}, folder / WEIGHTS_FILE)
+
+
+def _load_tfidf(folder: Path, classes: int) -> "Model":
+    import torch
+    from safetensors.torch import load_file
+
+    model, tensors = models.build_tfidf(classes), load_file(folder / WEIGHTS_FILE)
+    vectorizer = model.reader.tokenizer
+    vectorizer.vocabulary = json.loads((folder / VOCABULARY_FILE).read_text())
+    vectorizer.idf_ = tensors.pop("idf").numpy()
+    model.head = torch.nn.Linear(*reversed(tensors["weight"].shape))
+    model.head.load_state_dict(tensors)
+    return model
+
+
+_WRITERS = {
+    "PooledClassifier": _write_pooled,
+    "OwnClassifier": _write_own,
+    "Tagger": _write_tagger,
+    "ImageClassifier": _write_image,
+    "SimpleNN": _write_simple,
+    "LinearBag": _write_tfidf,
+}
+
+
+def _save_backbone(net: Any, model: "Model", labels: Sequence[str], folder: Path) -> None:
+    """A transformers model with the names of its labels, and its tokenizer."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    net.config.id2label = dict(enumerate(labels))
+    net.config.label2id = {label: i for i, label in enumerate(labels)}
+    net.save_pretrained(folder)
+    model.reader.tokenizer.save_pretrained(folder)
+
+
+def _take_head(net: Any, base: Any, backbone: Any, linear: Any) -> str | None:
+    """Give `net` the backbone's weights and the head's; returns the head's name in it, None if it has other parts."""
+    import torch
+
+    heads = {name: layer for name, layer in net.named_children() if isinstance(layer, torch.nn.Linear)}
+    if len(heads) != 1:
+        return None
+    ((name, head),) = heads.items()
+    if base.load_state_dict(backbone.state_dict(), strict=False).unexpected_keys or head.bias is None:
+        return None
+    head.load_state_dict(linear.state_dict())
+    return name
+
+
+def _save_head(linear: Any, folder: Path, file: str, name: str) -> dict[str, str]:
+    _save({f"{name}.weight": linear.weight.detach(), f"{name}.bias": linear.bias.detach()}, folder / file)
+    return {"file": file, "weight": f"{name}.weight", "bias": f"{name}.bias"}
+
+
+def _save(tensors: "dict[str, torch.Tensor]", path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
+
+
+def _scores(run: Any) -> "torch.Tensor":
+    import torch
+
+    with torch.inference_mode():
+        return run()
+
+
+def _agree(one: Any, other: Any) -> bool:
+    """Whether two ways of computing the same scores give the same."""
+    return bool((_scores(one) - _scores(other)).abs().max() < TOLERANCE)

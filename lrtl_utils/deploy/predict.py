@@ -1,0 +1,129 @@
+"""A kept model at work: files of inputs in, one CSV of answers out."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lrtl_utils.data.own import conll as tags
+from lrtl_utils.data.own import tables
+from lrtl_utils.data.own.layouts import CONLL, IMAGES
+from lrtl_utils.data.splits import Examples
+from lrtl_utils.deploy import export
+from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.files import results_folder, write_text
+from lrtl_utils.methods import loop as training
+
+if TYPE_CHECKING:
+    from lrtl_utils.measure.evaluation import Prediction
+
+
+def predict(model: str | Path, file: str | Path, output: str | Path | None = None, column: str | None = None) -> Path:
+    """Score every input of `file` by the model kept in a folder; returns the path of the CSV that was written.
+
+    Without `output` that is `<file>.predictions.csv`. A row an input, in their order: `text` or `file` with `label` and
+    each class's probability, or `tokens` with `tags` and `confidence`. `InputError` where something cannot be read.
+    """
+    file = results_folder(file)
+    target = results_folder(output) if output else file.with_name(f"{file.stem}.predictions.csv")
+    if not (file.is_file() or file.is_dir()):  # a pipe would keep its reader waiting
+        raise InputError(f"There is no file or folder {file}.")
+    if target == file or target.is_dir():
+        raise InputError(f"The answers cannot be written to {target}, which is there; --output names another file.")
+    kept = export.load(model)
+    kind = kept.kind
+    shown, inputs = _READERS[kind](file, column)
+    if not inputs:
+        raise InputError(f"{file} holds nothing to score.")
+    targets = [[0] * len(words) for words in inputs] if kind == "tokens" else [0] * len(inputs)  # nobody knows them
+    prediction = training.predict(kept.model, Examples(inputs, targets, np.arange(len(inputs))), kept.config)
+    rows = (_tagged if kind == "tokens" else _classified)(shown, inputs, prediction, kept.labels)
+    header = {"text": ["text"], "image": ["file"], "tokens": ["tokens", "tags", "confidence"]}[kind]
+    if kind != "tokens":
+        header += ["label", *(f"p_{label}" for label in kept.labels)]
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([header, *rows])
+    try:
+        write_text(target, stream.getvalue())
+    except OSError as error:
+        raise InputError(f"{target} cannot be written: {error.strerror}.") from None
+    return target
+
+
+def _classified(
+    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", labels: Sequence[str]
+) -> list[list[str]]:
+    rows = []
+    for name, answer, scores in zip(shown, prediction.predicted, prediction.scores, strict=True):
+        odds = np.exp(scores.astype(float) - scores.max())
+        rows.append([name, labels[answer], *(f"{share:.6f}" for share in odds / odds.sum())])
+    return rows
+
+
+def _tagged(
+    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", labels: Sequence[str]
+) -> list[list[str]]:
+    """Words past the model's longest sequence are tagged O."""
+    rows = []
+    for name, words, answer, sure in zip(shown, inputs, prediction.predicted, prediction.confidence, strict=True):
+        named = [labels[tag] for tag in answer] + ["O"] * (len(words) - len(answer))
+        rows.append([name, " ".join(named), f"{sure:.6f}"])
+    return rows
+
+
+def _texts(file: Path, column: str | None) -> tuple[list[str], list[Any]]:
+    """A table's column of texts, else the lines of a text file."""
+    if file.is_dir():
+        raise InputError(f"{file} is a folder, and this model reads texts: a table, or a text file of a line each.")
+    if file.suffix.lower() not in tables.SUFFIXES:
+        texts = [line.removesuffix("\r") for line in _text(file).split("\n")]
+        texts = texts if texts[-1] else texts[:-1]
+        return texts, texts
+    columns = tables.read(file).columns
+    texts = columns[_column(columns, column, file)]
+    return [str(text) for text in texts], texts
+
+
+def _sentences(file: Path, column: str | None) -> tuple[list[str], list[Any]]:
+    """Words: the first field of each line of a CoNLL file, a table's column, else a text file's lines, at spaces."""
+    text = "" if file.is_dir() or file.suffix.lower() in tables.SUFFIXES else _text(file)
+    if text and (file.suffix.lower() in CONLL or tags.looks_tagged(text)):
+        sentences = tags.read_words(text)
+    else:
+        _, rows = _texts(file, column)
+        sentences = [words for row in rows if (words := row if isinstance(row, list) else str(row or "").split())]
+    return [" ".join(words) for words in sentences], sentences
+
+
+def _pictures(file: Path, column: str | None) -> tuple[list[str], list[bytes]]:
+    """An image, or all below a folder, in the order of their paths."""
+    if column:
+        raise InputError("A column is named for tables, and this model reads images.")
+    found = [file] if file.is_file() else file.rglob("*")
+    files = sorted(path for path in found if path.suffix.lower() in IMAGES and path.is_file())
+    base = file.parent if file.is_file() else file
+    return [path.relative_to(base).as_posix() for path in files], [path.read_bytes() for path in files]
+
+
+_READERS = {"text": _texts, "tokens": _sentences, "image": _pictures}
+
+
+def _column(columns: Sequence[str], given: str | None, file: Path) -> str:
+    """The column of inputs: the one given, else one of a usual name, else the only one."""
+    if given:
+        require_name(f"column of {file.name}", given, columns)
+        return given
+    found = tables.usual(columns, tables.INPUTS)
+    if found is None and len(columns) != 1:
+        raise InputError(f"{file} has the columns {', '.join(columns)}; --text-column says which one holds the inputs.")
+    return found or next(iter(columns))
+
+
+def _text(file: Path) -> str:
+    try:
+        return tables.decode(file.read_bytes(), file)[0]
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}.") from None

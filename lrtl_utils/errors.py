@@ -1,0 +1,40 @@
+"""What a user got wrong, in one clear sentence."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used; the message says in one sentence what, where, and what would be right.
+
+    A sentence that quotes something very long loses its middle.
+    """
+
+    def __init__(self, sentence: str):
+        super().__init__(sentence if len(sentence) < 1500 else f"{sentence[:1000]} … {sentence[-400:]}")
+
+
+def require_name(what: str, name: str, known: Iterable[str]) -> None:
+    """Raise an `InputError` that suggests the nearest known name, unless `name` is known."""
+    known = list(known)
+    if name in known:
+        return
+    text = shown(name)
+    near = difflib.get_close_matches(text.strip("'"), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+    raise InputError(f"There is no {what} {text}; {hint}")
+
+
+def shown(value: Any, most: int = 200) -> str:
+    """A value as Python writes it, cut off after `most` characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write out a number of very many digits
+        text = "that number"
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere, safe to print: control characters are written out (`\\x1b`), on one line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

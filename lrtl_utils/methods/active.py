@@ -1,0 +1,106 @@
+"""Which examples are worth a label: chosen on frozen features of the unlabelled train inputs."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from lrtl_utils.config import RunConfig, derived_seed
+from lrtl_utils.data.sampling import count_labelled
+from lrtl_utils.data.splits import Data
+from lrtl_utils.measure.meter import CostMeter, distance_flops
+from lrtl_utils.methods import loop as training
+from lrtl_utils.methods import solver as heads
+from lrtl_utils.models.encoding import Encoded
+from lrtl_utils.models.network import Batch, Model
+
+ROUNDS = 4  # in which `margin` asks for labels
+
+
+def choose(model: Model, data: Data, config: RunConfig, meter: CostMeter) -> np.ndarray:
+    """Indices of the train examples to label, in the order in which they are asked for, by `config.selection`.
+
+    It sees every train input and no label but those that it has already asked for.
+    """
+    total = count_labelled([len(data.train)], config.data_fraction, config.train_size, None)
+    blocks = model.frozen
+    model.freeze(len(model.blocks))
+    rows = training.encode_training(model, data.train, config.max_length)
+    chunks = training.extract(model, rows, config.model_copy(update={"batch_size": training.PREDICT_BATCH}), meter)
+    rng = np.random.default_rng(derived_seed(config.seed, "selection"))
+    chosen = _CHOICES[config.selection](model, rows, chunks, total, rng, meter)
+    model.freeze(blocks)
+    return chosen
+
+
+def k_center(
+    model: Model, rows: Encoded, chunks: list[Batch], total: int, rng: np.random.Generator, meter: CostMeter
+) -> np.ndarray:
+    """Farthest first: each next example is the one farthest from all chosen so far (Sener & Savarese 2018).
+
+    Distances are between features of unit length; a sentence's are the mean of its words'.
+    """
+    features = _in_order(chunks)
+    chosen = [int(rng.integers(len(features)))]
+    nearest = torch.full((len(features),), torch.inf, device=features.device)
+    while len(chosen) < total:
+        nearest = torch.minimum(nearest, 1 - features @ features[chosen[-1]])
+        nearest[chosen[-1]] = -torch.inf  # its double may be asked for, itself not again
+        chosen.append(int(nearest.argmax()))
+    meter.closed_form_flops += distance_flops(len(features), features.shape[1], total - 1)
+    return np.array(chosen)
+
+
+def margin(
+    model: Model, rows: Encoded, chunks: list[Batch], total: int, rng: np.random.Generator, meter: CostMeter
+) -> np.ndarray:
+    """Half at random, then in rounds those on which a head, solved on the labels so far, is least sure.
+
+    The margin is that between the two likeliest classes (Scheffer et al. 2001), for a sentence its least sure word's.
+    The head is left as it was.
+    """
+    start = {name: weight.clone() for name, weight in model.state_dict().items() if name.startswith(("head", "crf"))}
+    order = rng.permutation(len(rows))
+    chosen = order[: -(-total // 2)]
+    for left in range(min(ROUNDS, total - len(chosen)), 0, -1):
+        known = [_only(chunk, chosen) for chunk in chunks]
+        heads.solve_head(model, [chunk for chunk in known if len(chunk["targets"])], heads.L2[rows.kind], meter)
+        sure = _margins(model, chunks)
+        sure[chosen] = np.inf
+        chosen = np.concatenate([chosen, np.argsort(sure, kind="stable")[: -(-(total - len(chosen)) // left)]])
+    model.load_state_dict(start, strict=False)
+    return chosen
+
+
+_CHOICES: dict[str, Callable[..., np.ndarray]] = {"kcenter": k_center, "margin": margin}
+
+
+def _in_order(chunks: list[Batch]) -> torch.Tensor:
+    """Features of unit length, [rows, width], in the order of the rows."""
+    first = chunks[0]["features"]
+    table = first.new_empty(sum(len(chunk["features"]) for chunk in chunks), first.shape[-1])
+    for chunk in chunks:
+        features = chunk["features"]
+        if "word_mask" in chunk:
+            mask = chunk["word_mask"].unsqueeze(-1)
+            features = (features * mask).sum(1) / mask.sum(1)
+        table[chunk["positions"]] = torch.nn.functional.normalize(features, dim=-1)
+    return table
+
+
+def _only(chunk: Batch, chosen: np.ndarray) -> Batch:
+    """The chosen rows of a chunk."""
+    here = torch.from_numpy(np.isin(chunk["positions"].numpy(), chosen))
+    return {name: tensor[here.to(tensor.device)] for name, tensor in chunk.items()}
+
+
+@torch.no_grad()
+def _margins(model: Model, chunks: list[Batch]) -> np.ndarray:
+    margins = np.empty(sum(len(chunk["features"]) for chunk in chunks))
+    for chunk in chunks:
+        best = model.head[-1](chunk["features"]).softmax(-1).topk(2, dim=-1).values
+        gap = best[..., 0] - best[..., 1]
+        if "word_mask" in chunk:
+            gap = gap.masked_fill(~chunk["word_mask"], torch.inf).amin(1)
+        margins[chunk["positions"].numpy()] = gap.cpu().numpy()
+    return margins

@@ -1,0 +1,422 @@
+"""The only training loop, the only prediction, the only feature extraction."""
+
+import contextlib
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lrtl_utils.config import RunConfig, derived_seed
+from lrtl_utils.data.sources import require_weights
+from lrtl_utils.data.splits import Examples
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import write_atomically
+from lrtl_utils.measure.evaluation import PREDICT_BATCH, Prediction, evaluate, headline
+from lrtl_utils.measure.meter import CostMeter, Shape, count_flops
+from lrtl_utils.methods.feature_cache import Cache
+from lrtl_utils.models.encoding import Encoded, by_length, order
+from lrtl_utils.models.network import Batch, Model
+from lrtl_utils.runs.store import write_progress
+
+Rates = Sequence[tuple[Sequence[torch.nn.Parameter], float]]  # parameters with the peak rate of each group
+
+PROGRESS_SECONDS = 5.0
+
+
+class Interrupted(RuntimeError):
+    """The run was asked to end (SIGTERM); its checkpoint is written, and the same command goes on from it."""
+
+
+class OutOfBudget(RuntimeError):
+    """The run's `budget_seconds` are spent."""
+
+
+def encode_training(model: Model, examples: Examples, max_length: int | None) -> Encoded:
+    """The training examples as rows; fixes the model's `max_length`, by `length_rule` where none is given."""
+    reader = model.reader
+    data = reader.encode(examples.inputs, examples.targets)
+    if reader.kind in {"text", "tokens"}:
+        reader.max_length = min(max_length or length_rule(data.lengths), reader.limit)
+        data = reader.cut(data)
+    return data
+
+
+def length_rule(lengths: np.ndarray) -> int:
+    """128 tokens, or 256 where the median text is longer than 128."""
+    return 256 if np.median(lengths) > 128 else 128
+
+
+def precision_used(config: RunConfig, kind: str) -> str:
+    """`auto` as what the device is faster with: bf16 on GPUs that have it, and for text on CPUs with AMX tiles."""
+    if config.precision != "auto":
+        return config.precision or "fp32"
+    if config.device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    # Without tiles, bf16 was 1.6 times slower than fp32 here, and depthwise convolutions gain nothing from it.
+    return "bf16" if config.device == "cpu" and kind in {"text", "tokens"} and _cpu_has_tiles() else "fp32"
+
+
+def fit(
+    model: Model,
+    data: Encoded,
+    config: RunConfig,
+    rates: Rates,
+    *,
+    meter: CostMeter,
+    labels: Sequence[str],
+    buckets: bool,
+    carve: Encoded | None = None,
+    cache: Cache | None = None,
+    work: Path | None = None,
+    stage: str = "",
+) -> list[dict[str, Any]]:
+    """Train the parameters of `rates`, each group at its own peak rate; returns one curve point an epoch.
+
+    `cache` holds what the frozen blocks give for `data`. With `work`, progress and checkpoints (one for each `stage` of
+    a method) are kept there, and a checkpoint found there is gone on from: the same weights, order, dropout and clock
+    as if nothing had happened.
+    """
+    with _terminated() as asked_to_end:
+        loop = _Loop(model, data, config, rates, meter, buckets, cache, work, stage, asked_to_end)
+        curve = loop.restore()
+        for epoch in range(len(curve), config.epochs):
+            loss = loop.run_epoch(epoch, curve)
+            point = {"epoch": epoch + 1, "loss": loss, "validation_loss": None, "validation_score": None}
+            if carve is not None:
+                prediction = predict_rows(model, carve, config, meter)
+                point["validation_loss"] = prediction.loss
+                point["validation_score"] = headline(model, evaluate(model, carve.targets, prediction, labels))
+            curve.append(point | meter.so_far())
+            loop.end_epoch(epoch, curve)
+    return curve
+
+
+class _Loop:
+    """The state of one `fit`: what a step changes and a checkpoint keeps."""
+
+    def __init__(
+        self,
+        model: Model,
+        data: Encoded,
+        config: RunConfig,
+        rates: Rates,
+        meter: CostMeter,
+        buckets: bool,
+        cache: Cache | None,
+        work: Path | None,
+        stage: str,
+        asked_to_end: list[int],
+    ):
+        self.model, self.data, self.config, self.meter = model, data, config, meter
+        self.buckets, self.cache, self.asked_to_end = buckets, cache, asked_to_end
+        self.work, self.checkpoint = work, work and work / f"checkpoint{stage}.pt"
+        # Not the shared one: it keeps the optimizers it prepared, and they their weights.
+        self.runtime = _new_accelerator(config.device, precision_used(config, model.reader.kind))
+        model.to(self.runtime.device)
+        self.trained = [weight for weights, _ in rates for weight in weights]
+        steps = math.ceil(math.ceil(len(data) / config.batch_size) / config.accumulate) * config.epochs
+        optimizer = _optimizer(config, rates)
+        self.schedule = _schedule(config, optimizer, steps)
+        self.optimizer = self.runtime.prepare(optimizer)
+        self.phase = f"step above block {model.frozen}" + (", cached" if cache else "")
+        meter.register(self.phase, step_counter(model, cached=cache is not None))
+        meter.register("forward", pass_counter(model, head=True))
+        self.first_batch, self.loss = 0, torch.zeros((), device=self.runtime.device)
+        self.saved_at = self.told_at = time.monotonic()
+        torch.manual_seed(derived_seed(config.seed, "dropout"))
+
+    def run_epoch(self, epoch: int, curve: list[dict[str, Any]]) -> float:
+        """One pass over the data from `first_batch` on; returns the mean loss of its batches."""
+        config = self.config
+        rng = np.random.default_rng([derived_seed(config.seed, "order"), epoch])
+        batches = order(self.data.lengths, config.batch_size, rng, buckets=self.buckets)
+        self.model.train()
+        for i in range(self.first_batch, len(batches)):
+            group = batches[i - i % config.accumulate : i - i % config.accumulate + config.accumulate]
+            self._backward(batches[i], share=len(batches[i]) / sum(map(len, group)))
+            if batches[i] is group[-1]:
+                self._step()
+            self._keep(epoch, i + 1, curve, _checkpoint_seconds())
+        mean = float(self.loss) / len(batches)
+        if not math.isfinite(mean):
+            raise InputError(
+                f"The loss is {mean} in epoch {epoch + 1}: learning_rate={config.learning_rate} is too high for this "
+                f"model or precision={config.precision!r} too coarse."
+            )
+        self.first_batch, self.loss = 0, torch.zeros_like(self.loss)
+        return mean
+
+    def _backward(self, positions: np.ndarray, share: float) -> None:
+        batch = _to(self.model.reader.batch(self.data, positions, train=True), self.runtime.device)
+        with self.runtime.autocast(), _given(self.model, self.cache, positions, batch):
+            scores = self.model(batch)
+        loss = self.model.loss(scores, batch)
+        self.runtime.backward(loss * share)
+        self.loss += loss.detach()
+        self.meter.tally(self.phase, self.model.shape(batch))
+
+    def _step(self) -> None:
+        if self.config.max_grad_norm:
+            self.runtime.clip_grad_norm_(self.trained, self.config.max_grad_norm)
+        self.optimizer.step()
+        if not self.optimizer.step_was_skipped:
+            self.schedule.step()
+        self.optimizer.zero_grad()
+
+    def end_epoch(self, epoch: int, curve: list[dict[str, Any]]) -> None:
+        """A run long enough for a crash to hurt is kept at every epoch's end."""
+        self.told_at = -math.inf
+        self._keep(epoch + 1, 0, curve, _checkpoint_seconds() / 10)
+
+    def _keep(self, epoch: int, batch: int, curve: list[dict[str, Any]], every: float) -> None:
+        """Tell the progress now and then, and write a checkpoint `every` seconds or when the run is asked to end."""
+        if self.config.budget_seconds and self.meter.seconds() > self.config.budget_seconds:
+            raise OutOfBudget(f"{self.config.budget_seconds:g} s are spent")
+        now = time.monotonic()
+        if self.work and now - self.told_at > PROGRESS_SECONDS:
+            write_progress(self.work, self.meter, epoch, batch)
+            self.told_at = now
+        if self.work and (self.asked_to_end or now - self.saved_at > every):
+            self._save(epoch, batch, curve)
+        if self.asked_to_end:
+            raise Interrupted(f"interrupted after {epoch} epochs, {batch} batches; the same command goes on from there")
+
+    def _save(self, epoch: int, batch: int, curve: list[dict[str, Any]]) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "gradients": [None if weight.grad is None else weight.grad for weight in self.trained],
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.runtime.scaler.state_dict() if self.runtime.scaler else None,
+            "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
+            "epoch": epoch,
+            "batch": batch,
+            "loss": self.loss,
+            "curve": curve,
+            "meter": self.meter.state(),
+        }
+        write_atomically(self.checkpoint, lambda stream: torch.save(state, stream))
+        self.saved_at = time.monotonic()
+
+    def restore(self) -> list[dict[str, Any]]:
+        """Go on from the checkpoint, if there is one; returns the curve so far."""
+        if not self.checkpoint or not self.checkpoint.is_file():
+            return []
+        require_weights(self.checkpoint)
+        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        self.model.load_state_dict(state["model"])
+        for weight, gradient in zip(self.trained, state["gradients"], strict=True):
+            weight.grad = None if gradient is None else gradient.to(weight.device)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.runtime.scaler:
+            self.runtime.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["random"][0])
+        if len(state["random"]) > 1:
+            torch.cuda.set_rng_state_all(state["random"][1:])
+        self.first_batch, self.loss = state["batch"], state["loss"].to(self.runtime.device)
+        self.meter.resume(state["meter"])
+        return state["curve"]
+
+
+def predict(model: Model, examples: Examples, config: RunConfig) -> Prediction:
+    """The model's answers for raw examples, encoding included in `seconds`."""
+    start = time.perf_counter()
+    prediction = predict_rows(model, model.reader.encode(examples.inputs, examples.targets), config)
+    return replace(prediction, seconds=time.perf_counter() - start)
+
+
+def predict_rows(
+    model: Model, data: Encoded, config: RunConfig, meter: CostMeter | None = None, cache: Cache | None = None
+) -> Prediction:
+    """The model's answers for encoded rows, in their order; tallied if a meter is given.
+
+    `cache` holds what the model's frozen blocks give for them.
+    """
+    start = time.perf_counter()
+    runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
+    model.to(runtime.device).eval()
+    predicted: list[Any] = [None] * len(data)
+    logits: list[Any] = [None] * len(data)
+    confidence, losses, weights = np.zeros(len(data)), [], []
+    phase = f"forward above block {cache.depth}" if cache else "forward"
+    if meter:
+        meter.register(phase, pass_counter(model, head=True, given=cache.depth if cache else 0))
+    for positions in by_length(data.lengths, PREDICT_BATCH):
+        batch = _to(model.reader.batch(data, positions), runtime.device)
+        with torch.inference_mode():
+            with runtime.autocast(), _given(model, cache, positions, batch):
+                scores = model(batch)
+            classes, sure = model.decode(scores, batch)
+            losses.append(float(model.loss(scores, batch)))
+        weights.append(int(batch["word_mask"].sum()) if "word_mask" in batch else len(positions))
+        confidence[positions] = sure.cpu().numpy()
+        for position, answer, row in zip(positions, classes, scores.float().cpu().numpy(), strict=True):
+            predicted[position] = answer
+            logits[position] = row[: len(answer)] if isinstance(answer, list) else row
+        if meter:
+            meter.tally(phase, model.shape(batch))
+    loss = float(np.average(losses, weights=weights))
+    return Prediction(predicted, confidence, loss, time.perf_counter() - start, logits)
+
+
+def validate(model: Model, carve: Examples | None, config: RunConfig, labels: Sequence[str]) -> dict[str, Any] | None:
+    """All metrics of the model on the carve, with its headline as `score`; None without a carve."""
+    if carve is None:
+        return None
+    metrics = evaluate(model, carve.targets, predict(model, carve, config), labels)
+    return metrics | {"score": headline(model, metrics)}
+
+
+def settled(config: RunConfig, model: Model) -> RunConfig:
+    """The config with the `max_length` that the training texts decided."""
+    return config.model_copy(update={"max_length": model.reader.max_length})
+
+
+def extract(
+    model: Model, data: Encoded, config: RunConfig, meter: CostMeter, caches: Sequence[Cache] = ()
+) -> list[Batch]:
+    """What the head reads, once for each row: batches of `features` with `targets` (and `word_mask`), on the device.
+
+    Each batch also tells the `positions` of its rows. The same pass fills the `caches`.
+    """
+    runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
+    model.to(runtime.device).eval()
+    meter.register("features", pass_counter(model, head=False))
+    chunks = []
+    for positions in by_length(data.lengths, config.batch_size):
+        batch = _to(model.reader.batch(data, positions), runtime.device)
+        with torch.no_grad(), runtime.autocast(), model.watched([cache.depth for cache in caches]) as outputs:
+            features = model.features(batch).float()
+        for cache in caches:
+            cache.keep(positions, outputs[cache.depth])
+        meter.tally("features", model.shape(batch))
+        chunk = {"features": features, "positions": torch.from_numpy(positions)}
+        chunks.append(chunk | {name: batch[name] for name in ("targets", "word_mask") if name in batch})
+    return chunks
+
+
+def warm_up(model: Model, config: RunConfig) -> None:
+    """One small forward pass, off the clock: the first one on a device also loads its kernels."""
+    if model.reader.kind == "bag":
+        return
+    runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
+    size = config.image_size
+    shape = {"text": (1, 8), "tokens": (1, 8, 4), "image": (1, 3, size, size)}[model.reader.kind]
+    model.to(runtime.device).eval()
+    with torch.inference_mode(), runtime.autocast():
+        model(model.blank(shape, runtime.device))
+
+
+def _given(model: Model, cache: Cache | None, positions: np.ndarray, batch: Batch) -> Any:
+    """Passes in which the blocks below the cache's boundary do not run."""
+    if cache is None:
+        return contextlib.nullcontext()
+    return model.given(cache.depth, cache.batch(positions, model.shape(batch)[1]))
+
+
+def step_counter(model: Model, *, cached: bool) -> Callable[[Shape], int]:
+    """Counts a training step of the model as it is now, by shape of batch; without the frozen blocks where `cached`."""
+    meta, below = model.for_counting().eval(), model.frozen if cached else 0
+
+    def count(shape: Shape) -> int:
+        blank = meta.blank(shape, meta.device)
+        with _as_if_cached(meta, blank, below):
+            return count_flops(lambda: meta(blank).sum().backward())
+
+    return count
+
+
+def pass_counter(model: Model, *, head: bool, given: int = 0) -> Callable[[Shape], int]:
+    """Counts a forward pass with or without its head, above the lowest `given` blocks, by shape of batch."""
+
+    @lru_cache(maxsize=1)
+    def for_counting() -> Model:
+        return model.for_counting().eval().requires_grad_(False)
+
+    def count(shape: Shape) -> int:
+        blank = for_counting().blank(shape, for_counting().device)
+        with _as_if_cached(for_counting(), blank, given):
+            return count_flops(lambda: (for_counting() if head else for_counting().features)(blank))
+
+    return count
+
+
+def _as_if_cached(model: Model, batch: Batch, depth: int) -> Any:
+    """Passes on `batch` in which the lowest `depth` blocks do not run."""
+    if not depth:
+        return contextlib.nullcontext()
+    with torch.no_grad(), model.watched([depth]) as kept:
+        model(batch)
+    return model.given(depth, kept[depth])
+
+
+def _optimizer(config: RunConfig, rates: Rates) -> torch.optim.Optimizer:
+    """Groups with and without weight decay: biases and norms, the one-dimensional weights, have none."""
+    groups = []
+    for weights, rate in rates:
+        matrices = [weight for weight in weights if weight.ndim > 1]
+        vectors = [weight for weight in weights if weight.ndim <= 1]
+        groups += [{"params": matrices, "lr": rate, "weight_decay": config.weight_decay or 0.0}] if matrices else []
+        groups += [{"params": vectors, "lr": rate, "weight_decay": 0.0}] if vectors else []
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, fused=config.device != "mps")
+
+
+def _schedule(config: RunConfig, optimizer: torch.optim.Optimizer, steps: int) -> Any:
+    from transformers.optimization import get_scheduler
+
+    name = "constant_with_warmup" if config.scheduler == "constant" else config.scheduler
+    return get_scheduler(name, optimizer, num_warmup_steps=config.warmup_steps, num_training_steps=steps)
+
+
+def _new_accelerator(device: str, precision: str) -> Any:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    if precision == "fp16" and device == "cpu":
+        raise InputError("precision='fp16' needs a GPU; on a CPU use 'bf16', 'fp32' or 'auto'.")
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process may do runs of several precisions, in tests
+    return Accelerator(cpu=device == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision))
+
+
+@lru_cache(maxsize=1)
+def _accelerator(device: str, precision: str) -> Any:
+    return _new_accelerator(device, precision)
+
+
+def _cpu_has_tiles() -> bool:
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+def _checkpoint_seconds() -> float:
+    return float(os.environ.get("LRTL_CHECKPOINT_SECONDS", "600"))
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+@contextlib.contextmanager
+def _terminated() -> Iterator[list[int]]:
+    """A list that SIGTERM fills, so that the loop can end at a step's end; only the main thread may listen."""
+    received: list[int] = []
+    try:
+        before = signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
+    except ValueError:
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)

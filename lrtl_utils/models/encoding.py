@@ -1,0 +1,294 @@
+"""Examples as a model reads them: encoded once, ordered, and stacked into batches."""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from lrtl_utils.errors import InputError
+
+MULTIPLE = 8  # padded lengths are multiples of it, so that few distinct shapes occur
+FILLED = 0.9  # of a batch's length, at least, where no order is asked for
+PAD_TAG = 0
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # of images; others are read by other programs, or rare
+MOST_PIXELS = 50_000_000  # of one image; in memory four bytes each
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Inputs ready to be stacked. `rows` hold, by kind:
+
+    text: token ids; tokens: (token ids, position of each word's first sub-word); image: uint8 [3, height, width];
+    bag: sparse [1, features]. `lengths` int [n] are tokens (1 for images and bags); `targets` as in `Examples`.
+    """
+
+    kind: str
+    rows: list[Any]
+    lengths: np.ndarray
+    targets: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def joined(self, other: "Encoded") -> "Encoded":
+        """These rows, then the other's."""
+        lengths = np.concatenate([self.lengths, other.lengths])
+        return Encoded(self.kind, [*self.rows, *other.rows], lengths, [*self.targets, *other.targets])
+
+
+@dataclass(frozen=True)
+class Collator:
+    """How rows become tensors: the padding token, the size of images and their statistics."""
+
+    pad_id: int = 0
+    image_size: int | None = None
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    augment: bool = False
+
+    def __call__(
+        self, data: Encoded, positions: np.ndarray, pad_to: int | None = None, train: bool = False
+    ) -> dict[str, torch.Tensor]:
+        """A batch: `ids` and `mask` [batch, tokens], with `words` and `word_mask` [batch, words] for tagging;
+
+        `pixels` [batch, 3, size, size]; or `bag` [batch, features]. `targets` [batch] or [batch, words].
+        Token ids are padded to `pad_to`, else to the longest in the batch; images are augmented only for `train`.
+        """
+        rows = [data.rows[i] for i in positions]
+        if data.kind == "text":
+            batch = self._text(rows, pad_to)
+        elif data.kind == "tokens":
+            batch = self._tokens(rows, pad_to)
+        else:
+            batch = self._images(rows, self.augment and train) if data.kind == "image" else self._bags(rows)
+        targets = [data.targets[i] for i in positions]
+        if data.kind == "tokens":
+            known = batch["word_mask"].shape[1]
+            batch["targets"] = _padded([tags[:known] for tags in targets], PAD_TAG, known)
+        else:
+            batch["targets"] = torch.tensor(np.asarray(targets), dtype=torch.long)
+        return batch
+
+    def _text(self, rows: list[list[int]], pad_to: int | None) -> dict[str, torch.Tensor]:
+        length = pad_to or round_up(max(len(ids) for ids in rows))
+        ids = _padded(rows, self.pad_id, length)
+        return {"ids": ids, "mask": _prefix_mask([len(ids) for ids in rows], length)}
+
+    def _tokens(self, rows: list[tuple[list[int], list[int]]], pad_to: int | None) -> dict[str, torch.Tensor]:
+        batch = self._text([ids for ids, _ in rows], pad_to)
+        width = max(len(words) for _, words in rows)
+        batch["words"] = _padded([words for _, words in rows], 0, width)
+        batch["word_mask"] = _prefix_mask([len(words) for _, words in rows], width).bool()
+        return batch
+
+    def _images(self, rows: list[torch.Tensor], augment: bool) -> dict[str, torch.Tensor]:
+        from torchvision.transforms import v2
+        from torchvision.transforms.v2 import functional as F
+
+        size = self.image_size
+        crop = v2.Compose(
+            [v2.RandomCrop(size, padding=size // 8, padding_mode="reflect"), v2.RandomHorizontalFlip()]
+            if augment
+            else [v2.CenterCrop(size)]
+        )
+        bicubic = v2.InterpolationMode.BICUBIC
+        pixels = torch.stack([crop(F.resize(row, [size], bicubic, antialias=True)) for row in rows])
+        return {"pixels": F.normalize(pixels.float() / 255, self.mean, self.std)}
+
+    def _bags(self, rows: list[np.ndarray]) -> dict[str, torch.Tensor]:
+        # Rows of a vectorizer are sparse and short in memory; only a batch of them is ever dense.
+        return {"bag": torch.from_numpy(np.concatenate([row.toarray() for row in rows]).astype(np.float32))}
+
+
+@dataclass
+class Reader:
+    """What turns a task's inputs into rows: a tokenizer, a vectorizer or an image size, and its collator.
+
+    `max_length` may be set once the training texts have been seen; `limit` is what the model's positions allow.
+    """
+
+    kind: str  # of the rows
+    collate: Collator
+    tokenizer: Any = None  # for bags: a fitted vectorizer
+    max_length: int | None = None
+    limit: int = 512
+    tail: float = 0.0  # of max_length, the share that a longer text's end has; its beginning has the rest
+    plain: bool = False  # training batches as an example script has them: texts padded to max_length, channels first
+
+    def batch(self, data: Encoded, positions: np.ndarray, *, train: bool = False) -> dict[str, torch.Tensor]:
+        """The rows at `positions`, stacked; no answer depends on padding or layout, so others take the fast form."""
+        plain = self.plain and train
+        batch = self.collate(data, positions, self.max_length if plain else None, train)
+        if "pixels" in batch and not plain:  # convolutions on a CPU are about 1.5 times faster so
+            batch["pixels"] = batch["pixels"].contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def encode(self, inputs: Sequence[Any], targets: Sequence[Any]) -> Encoded:
+        """Rows with their targets; texts cut to `max_length`, or uncut while it is None."""
+        if self.kind == "image":
+            return encode_images(inputs, targets, self.collate.image_size)
+        if self.kind == "bag":
+            return encode_bags(inputs, targets, self.tokenizer)
+        data = (encode_text if self.kind == "text" else encode_words)(inputs, targets, self.tokenizer)
+        return self.cut(data) if self.max_length else data
+
+    def cut(self, data: Encoded) -> Encoded:
+        """Texts and sentences cut to `max_length` tokens."""
+        return cut(data, self.max_length, round(self.tail * self.max_length))
+
+
+def encode_text(texts: Sequence[str], targets: Sequence[Any], tokenizer: Any) -> Encoded:
+    """Token ids with the special tokens, uncut. An empty text is kept: it is its special tokens alone."""
+    check_texts(texts)
+    rows = tokenizer(list(texts), verbose=False)["input_ids"] if texts else []
+    return Encoded("text", rows, np.array([len(ids) for ids in rows], dtype=int), targets)
+
+
+def check_texts(texts: Sequence[Any]) -> None:
+    """`InputError` naming the first that is not a text."""
+    for row, text in enumerate(texts):
+        if not _is_text(text):
+            raise InputError(f"Example {row} is {text!r} where a text is expected.")
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a string that has a UTF-8 form, as one with a lone surrogate has not."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def encode_words(sentences: Sequence[Sequence[str]], targets: Sequence[Any], tokenizer: Any) -> Encoded:
+    """Token ids, uncut, and where each word's first sub-word stands."""
+    for row, words in enumerate(sentences):
+        if not len(words):
+            raise InputError(f"Sentence {row} has no words.")
+        wrong = [word for word in words if not _is_text(word)]
+        if wrong:
+            raise InputError(f"Sentence {row} has {wrong[0]!r} where a word is expected.")
+    coded = tokenizer([list(words) for words in sentences], is_split_into_words=True, verbose=False)
+    rows = []
+    for i, (ids, words) in enumerate(zip(coded["input_ids"], sentences, strict=True)):
+        first: dict[int, int] = {}
+        for position, word in enumerate(coded.word_ids(i)):
+            if word is not None:
+                first.setdefault(word, position)
+        # A word without a sub-word (a lone control character, say) is read at the position of the one before it.
+        for word in range(len(words)):
+            first.setdefault(word, first.get(word - 1, 0))
+        rows.append((ids, [first[word] for word in range(len(words))]))
+    return Encoded("tokens", rows, np.array([len(ids) for ids, _ in rows], dtype=int), targets)
+
+
+def cut(data: Encoded, max_length: int, tail: int = 1) -> Encoded:
+    """Texts cut to `max_length` tokens, the last `tail` of which are their last: the closing token at least.
+
+    Sentences to tag keep no more of their end; words past the cut are tagged O by `predict`.
+    """
+    tail = max(1, tail)
+    if not len(data) or data.lengths.max() <= max_length:
+        return data
+    rows = []
+    for row in data.rows:
+        ids, words = row if data.kind == "tokens" else (row, [])
+        ids = ids if len(ids) <= max_length else ids[: max_length - tail] + ids[-tail:]
+        kept = [position for position in words if position < max_length - 1]
+        rows.append((ids, kept or [0]) if data.kind == "tokens" else ids)
+    return Encoded(data.kind, rows, np.minimum(data.lengths, max_length), data.targets)
+
+
+def encode_images(images: Sequence[Any], targets: Sequence[Any], size: int) -> Encoded:
+    """RGB, uint8, at their own size, or shrunk at once to a short side of `size` where they are larger.
+
+    Grey, CMYK, palette, 16-bit and transparent images become RGB. `InputError` names one that cannot be decoded.
+    """
+    rows = [_decode(image, row, size) for row, image in enumerate(images)]
+    return Encoded("image", rows, np.ones(len(rows), dtype=int), targets)
+
+
+def encode_bags(texts: Sequence[str], targets: Sequence[Any], vectorizer: Any) -> Encoded:
+    """Rows of a vectorizer's sparse matrix."""
+    check_texts(texts)
+    matrix = vectorizer.transform(texts).tocsr()
+    return Encoded("bag", [matrix[i] for i in range(matrix.shape[0])], np.ones(matrix.shape[0], dtype=int), targets)
+
+
+def order(lengths: np.ndarray, batch_size: int, rng: np.random.Generator, *, buckets: bool) -> list[np.ndarray]:
+    """One epoch's batches: positions in random order, with `buckets` grouped by length among 50 batches at a time."""
+    shuffled = rng.permutation(len(lengths))
+    if buckets:
+        pool = 50 * batch_size
+        pools = [shuffled[i : i + pool] for i in range(0, len(shuffled), pool)]
+        shuffled = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in pools])
+    batches = [shuffled[i : i + batch_size] for i in range(0, len(shuffled), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))] if buckets else batches
+
+
+def by_length(lengths: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """All positions, longest first (so that memory runs out at once or not at all), in batches.
+
+    A batch ends early where the next row would be padded by more than a tenth of the batch's length: on 100 short texts
+    that spares a quarter of a forward pass.
+    """
+    longest_first = np.argsort(-lengths, kind="stable")
+    start = 0
+    for i, position in enumerate(longest_first):
+        longest = round_up(lengths[longest_first[start]])
+        if i - start == batch_size or round_up(lengths[position]) < FILLED * longest:
+            yield longest_first[start:i]
+            start = i
+    if len(longest_first):
+        yield longest_first[start:]
+
+
+def decode_image(image: Any) -> Any:
+    """A PIL image in RGB from bytes or an array; grey, CMYK, palette, 16-bit and transparent ones are converted."""
+    from PIL import Image, ImageOps
+
+    picture = Image.open(io.BytesIO(image), formats=FORMATS) if isinstance(image, bytes) else Image.fromarray(image)
+    if picture.width * picture.height > MOST_PIXELS:  # told by its first bytes; nothing is decoded yet
+        raise ValueError(f"it has {picture.width} × {picture.height} pixels, and {MOST_PIXELS:,} are the most")
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):
+        picture = Image.fromarray((np.asarray(picture, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8))
+    if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+    return picture.convert("RGB")
+
+
+def _decode(image: Any, row: int, size: int) -> torch.Tensor:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        picture = decode_image(image)
+    except UnidentifiedImageError:
+        raise InputError(f"Image {row} cannot be decoded: it is none of {', '.join(FORMATS)}.") from None
+    except (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError) as error:
+        raise InputError(f"Image {row} cannot be decoded: {error}.") from None
+    if min(picture.size) > size:
+        scale = size / min(picture.size)
+        picture = picture.resize([round(side * scale) for side in picture.size], resample=3)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+
+
+def _padded(rows: list[Sequence[int]], value: int, length: int) -> torch.Tensor:
+    table = torch.full((len(rows), length), value, dtype=torch.long)
+    for i, row in enumerate(rows):
+        table[i, : len(row)] = torch.as_tensor(row, dtype=torch.long)
+    return table
+
+
+def _prefix_mask(lengths: list[int], width: int) -> torch.Tensor:
+    return (torch.arange(width) < torch.tensor(lengths)[:, None]).long()
+
+
+def round_up(length: int) -> int:
+    """The length that a batch is padded to whose longest text has `length` tokens."""
+    return -(-length // MULTIPLE) * MULTIPLE

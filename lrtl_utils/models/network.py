@@ -1,0 +1,314 @@
+"""What a model is made of: a backbone as an ordered list of blocks, features, and a head that scores them."""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from lrtl_utils.models.encoding import Reader
+
+Batch = dict[str, torch.Tensor]
+
+
+class Model(nn.Module):
+    """A backbone with a head. `blocks` are ordered from the input to the top; what is in none of them is the head.
+
+    `frozen` blocks from the bottom keep their weights and run in eval mode; so do all batch-norm statistics with
+    `fixed_statistics`. The lowest `live` blocks run even where their output is given: others read from them too.
+    """
+
+    def __init__(self, reader: "Reader"):
+        super().__init__()
+        self.reader = reader
+        self.blocks: list[nn.Module] = []
+        self.frozen = 0
+        self.live = 0
+        self.runs_on_meta = True
+        self.fixed_statistics = False
+
+    def features(self, batch: Batch) -> torch.Tensor:
+        """What the head scores: [batch, width], or [batch, words, width] for tagging."""
+        raise NotImplementedError
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Scores (logits), [batch, classes] or [batch, words, classes]."""
+        return self.head(self.features(batch))
+
+    def loss(self, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Mean cross-entropy over the batch, in nats."""
+        return F.cross_entropy(scores.float(), batch["targets"])
+
+    def decode(self, scores: torch.Tensor, batch: Batch) -> tuple[list[Any], torch.Tensor]:
+        """Predicted classes, and how sure the model is of each, in [0, 1], shape [batch]."""
+        confidence, predicted = scores.float().softmax(-1).max(-1)
+        return predicted.tolist(), confidence
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """The weights that belong to no block."""
+        inside = {id(weight) for block in self.blocks for weight in block.parameters()}
+        return [weight for weight in self.parameters() if id(weight) not in inside]
+
+    def freeze(self, blocks: int) -> None:
+        """Keep the lowest `blocks` as they are; train all above."""
+        self.frozen = blocks
+        self.requires_grad_(True)
+        for block in self.blocks[:blocks]:
+            block.requires_grad_(False)
+
+    def rates(self, rate: float, decay: float) -> list[tuple[list[nn.Parameter], float]]:
+        """What is trained, with its rate: the head at `rate`, each block from the top down at `decay` of the last."""
+        blocks = [list(block.parameters()) for block in reversed(self.blocks)]
+        groups = [[weight for weight in group if weight.requires_grad] for group in (self.head_parameters(), *blocks)]
+        return [(group, rate * decay**depth) for depth, group in enumerate(groups) if group]
+
+    def train(self, mode: bool = True) -> "Model":
+        super().train(mode)
+        for block in self.blocks[: self.frozen]:
+            block.eval()
+        if self.fixed_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    @contextlib.contextmanager
+    def given(self, blocks: int, output: torch.Tensor) -> Iterator[None]:
+        """Passes in which the lowest `blocks` do not run: what they gave before, `output`, is taken."""
+        below = self.called(self.live, blocks)
+        for module in below:
+            module.forward = _giver(output, getattr(module, "gives", 0))
+        try:
+            yield
+        finally:
+            for module in below:
+                del module.forward
+
+    @contextlib.contextmanager
+    def watched(self, depths: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
+        """Passes in which what the lowest `depth` blocks give is kept, by depth."""
+        kept: dict[int, torch.Tensor] = {}
+
+        def keep(depth: int, output: Any) -> None:
+            # A copy, for what follows may work in place.
+            kept[depth] = (output[0] if isinstance(output, tuple) else output).clone()
+
+        hooks = [
+            self.called(0, depth)[-1].register_forward_hook(lambda _m, _i, output, depth=depth: keep(depth, output))
+            for depth in depths
+        ]
+        try:
+            yield kept
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def called(self, first: int, last: int) -> list[nn.Module]:
+        """The modules of the blocks from `first` up to `last`, as the forward pass calls them."""
+        parts = [
+            part
+            for block in self.blocks[first:last]
+            for part in (block if isinstance(block, nn.ModuleList) else [block])
+        ]
+        return [part for part in parts if not isinstance(part, nn.ParameterList)]
+
+    def shape(self, batch: Batch) -> tuple[int, ...]:
+        """What the cost of a batch depends on."""
+        name = {"text": "ids", "tokens": "ids", "image": "pixels", "bag": "bag"}[self.reader.kind]
+        return tuple(batch[name].shape) + (batch["words"].shape[1:] if "words" in batch else ())
+
+    def blank(self, shape: tuple[int, ...], device: str | torch.device) -> Batch:
+        """An empty batch of that shape."""
+        if self.reader.kind in {"image", "bag"}:
+            return {("pixels" if self.reader.kind == "image" else "bag"): torch.zeros(shape, device=device)}
+        ids = torch.zeros(shape[:2], dtype=torch.long, device=device)
+        batch = {"ids": ids, "mask": torch.ones_like(ids)}
+        if self.reader.kind == "tokens":
+            batch["words"] = torch.zeros(shape[0], shape[2], dtype=torch.long, device=device)
+            batch["word_mask"] = torch.ones_like(batch["words"], dtype=torch.bool)
+        return batch
+
+    def for_counting(self) -> "Model":
+        """The same architecture, for its shapes: without weights in memory, unless it looks at values as it runs."""
+        memo: dict[int, Any] = {id(self.reader): self.reader}
+        if not self.runs_on_meta:
+            return copy.deepcopy(self, memo).cpu()
+        for weight in self.parameters():
+            memo[id(weight)] = nn.Parameter(weight.detach().to("meta"), requires_grad=weight.requires_grad)
+        for buffer in self.buffers():
+            memo[id(buffer)] = buffer.to("meta")
+        return copy.deepcopy(self, memo)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
+
+class OwnClassifier(Model):
+    """A text classifier with its architecture's own pooling and head, as `transformers` builds it."""
+
+    def __init__(self, net: nn.Module, reader: "Reader"):
+        super().__init__(reader)
+        self.net = net
+        self.blocks = text_blocks(net.base_model)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        return self.net(input_ids=batch["ids"], attention_mask=_attention_mask(batch)).logits
+
+
+class PooledClassifier(Model):
+    """A text classifier on the mean of the token vectors, padding left out (Reimers & Gurevych 2019)."""
+
+    def __init__(self, backbone: nn.Module, width: int, classes: int, dropout: float, reader: "Reader"):
+        super().__init__(reader)
+        self.backbone = backbone
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
+        self.blocks = text_blocks(backbone)
+
+    def features(self, batch: Batch) -> torch.Tensor:
+        hidden = self.backbone(input_ids=batch["ids"], attention_mask=_attention_mask(batch)).last_hidden_state
+        mask = batch["mask"].unsqueeze(-1).to(hidden.dtype)
+        return (hidden * mask).sum(1) / mask.sum(1)
+
+
+class Tagger(Model):
+    """A tagger on the first sub-word of each word, with a softmax or a CRF (Lafferty et al. 2001) on top."""
+
+    def __init__(self, backbone: nn.Module, width: int, classes: int, dropout: float, reader: "Reader", crf: bool):
+        super().__init__(reader)
+        self.backbone = backbone
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
+        self.blocks = text_blocks(backbone)
+        self.crf = None
+        if crf:
+            from torchcrf import CRF
+
+            self.crf = CRF(classes, batch_first=True)
+
+    def features(self, batch: Batch) -> torch.Tensor:
+        hidden = self.backbone(input_ids=batch["ids"], attention_mask=_attention_mask(batch)).last_hidden_state
+        # First sub-words gathered to the left, so that the words' mask is a prefix, as the CRF needs it.
+        return hidden.gather(1, batch["words"].unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+
+    def loss(self, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Mean negative log-likelihood a word, in nats."""
+        mask, tags = batch["word_mask"], batch["targets"]
+        if self.crf is None:
+            return F.cross_entropy(scores.float()[mask], tags[mask])
+        # In fp32 outside autocast: the partition function sums exponentials over the whole sentence.
+        with torch.autocast(scores.device.type, enabled=False):
+            return -self.crf(scores.float(), tags, mask=mask, reduction="token_mean")
+
+    def decode(self, scores: torch.Tensor, batch: Batch) -> tuple[list[list[int]], torch.Tensor]:
+        mask, scores = batch["word_mask"], scores.float()
+        lengths = mask.sum(1)
+        if self.crf is None:
+            best, tags = scores.log_softmax(-1).max(-1)
+            likelihood = (best * mask).sum(1)
+            paths = [row[:length] for row, length in zip(tags.tolist(), lengths.tolist(), strict=True)]
+        else:
+            paths = self.crf.decode(scores, mask=mask)
+            padded = nn.utils.rnn.pad_sequence([torch.tensor(path) for path in paths], batch_first=True)
+            likelihood = self.crf(scores, padded.to(scores.device), mask=mask, reduction="none")
+        return paths, (likelihood / lengths).exp()
+
+
+class ImageClassifier(Model):
+    """A timm backbone with its own pooling, dropout, and a linear head."""
+
+    def __init__(self, backbone: nn.Module, classes: int, dropout: float, reader: "Reader"):
+        super().__init__(reader)
+        self.backbone = backbone
+        width = getattr(backbone, "head_hidden_size", backbone.num_features)  # of what it gives without a classifier
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
+        self.blocks = image_blocks(backbone)
+
+    def features(self, batch: Batch) -> torch.Tensor:
+        return self.backbone(batch["pixels"])
+
+
+class SimpleNN(Model):
+    """One hidden layer on pixels or hashed words: the weakest baseline."""
+
+    def __init__(self, inputs: int, width: int, classes: int, dropout: float, reader: "Reader"):
+        super().__init__(reader)
+        self.hidden = nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout))
+        self.head = nn.Linear(width, classes)
+
+    def features(self, batch: Batch) -> torch.Tensor:
+        return self.hidden(batch["pixels" if self.reader.kind == "image" else "bag"].flatten(1))
+
+
+class LinearBag(Model):
+    """A linear classifier on a vectorizer's features; its head is set by whoever fits it."""
+
+    def __init__(self, reader: "Reader", classes: int):
+        super().__init__(reader)
+        self.classes = classes
+        self.head: nn.Linear | None = None
+
+    def features(self, batch: Batch) -> torch.Tensor:
+        return batch["bag"]
+
+
+def _whole(names: Sequence[str], groups: dict[int, list[str]], number: int) -> list[str]:
+    """A group's layers as the largest modules that hold none of another group: shortcuts belong to their stage."""
+    others = [f"{name}." for other, group in groups.items() if other != number for name in group]
+    whole = {}
+    for name in names:
+        steps = name.split(".")
+        prefixes = (".".join(steps[:length]) for length in range(1, len(steps) + 1))
+        whole[next(p for p in prefixes if not any(other.startswith(f"{p}.") for other in others))] = True
+    return list(whole)
+
+
+def text_blocks(backbone: nn.Module) -> list[nn.Module]:
+    """The embeddings, then the transformer's layers; the whole, where these have other names."""
+    lists = [module for module in backbone.modules() if isinstance(module, nn.ModuleList)]
+    if not lists or not hasattr(backbone, "embeddings"):
+        return [backbone]
+    return [backbone.embeddings, *max(lists, key=len)]
+
+
+def image_blocks(backbone: nn.Module) -> list[nn.Module]:
+    """The stem, then the stages, as timm groups them for rates that fall by layer; the whole, where it does not."""
+    from timm.models import group_modules, group_parameters
+
+    if not hasattr(backbone, "group_matcher"):
+        return [backbone]
+    matcher = backbone.group_matcher(coarse=True)
+    groups, parameters = group_modules(backbone, matcher), group_parameters(backbone, matcher)
+    blocks = []
+    for number, names in sorted(groups.items()):
+        whole = _whole(names, groups, number)
+        # Some weights, as a vision transformer's positions, belong to no layer.
+        bare = [name for name in parameters.get(number, []) if not any(name.startswith(f"{n}.") for n in whole)]
+        parts = [backbone.get_submodule(name) for name in whole]
+        parts += [nn.ParameterList(backbone.get_parameter(name) for name in bare)] if bare else []
+        blocks.append(nn.ModuleList(parts))
+    return blocks
+
+
+def set_dropout(model: nn.Module, probability: float) -> None:
+    """Give every dropout layer this probability and check that it took; `ValueError` if the model has none."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    for layer in layers:
+        layer.p = probability
+    if not layers:
+        raise ValueError("dropout was asked for, and this model has no dropout layer.")
+
+
+def _giver(output: torch.Tensor, gives: int) -> Callable[..., Any]:
+    """A forward pass that gives `output`, as the first of a tuple of so many where `gives` is not 0."""
+    given = (output, *[None] * (gives - 1)) if gives else output
+    return lambda *_, **__: given
+
+
+def _attention_mask(batch: Batch) -> torch.Tensor | None:
+    # On the meta device there are no values to look at, and a mask changes no count.
+    return None if batch["mask"].is_meta else batch["mask"]

@@ -1,0 +1,106 @@
+"""Models of the user's own: a folder, or any hub id with a revision, read by what its config.json says."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from lrtl_utils.data.sources import Repository, Source, find_on_hub
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT
+
+KEPT_FILE = "lrtl.json"  # in a folder that `export` wrote: what no library's config says
+_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+_SAFE = ("model.safetensors", "model-*-of-*.safetensors")
+_PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
+_WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")  # of a token's vector, as architectures call it
+
+
+def is_own(name: str) -> bool:
+    """Whether `name` is a folder's or a hub id's, and not one of a table's."""
+    return "/" in name or name.startswith(("~", "."))
+
+
+def folder_of(name: str) -> Path | None:
+    """The folder that `name` is, relative ones from the repository's root; None where there is none."""
+    try:
+        folder = (ROOT / Path(name).expanduser()).resolve()
+        return folder if folder.is_dir() else None
+    except (ValueError, OSError, RuntimeError):  # a name that no file system takes, or of no user's home
+        return None
+
+
+def absolute(name: str) -> str:
+    """A folder's whole path; another name as it is."""
+    folder = folder_of(name) if is_own(name) else None
+    return str(folder) if folder else name
+
+
+def find(name: str, *, fetch: bool = True) -> Source:
+    """The weights of a folder or of `org/name@revision`; `InputError` if they cannot be had or are of no known kind."""
+    if folder := folder_of(name):
+        files = _weights(folder, _SAFE) or _weights(folder, _PICKLED)
+        if not files:
+            kinds = ", ".join([*_SAFE, *_PICKLED])
+            raise InputError(f"{folder} has no weights that can be read here: none of {kinds}.")
+        return Source("folder", folder.name, None, folder, files)
+    named = _HUB_ID.fullmatch(name)
+    if named is None:
+        raise InputError(f"There is no folder {name!r}, and a hub id is written org/name or org/name@revision.")
+    repositories = [Repository("models", *named.groups(), patterns) for patterns in (_SAFE, _PICKLED)]
+    try:
+        found = find_on_hub(name, repositories[0], fetch=fetch)
+    except InputError as missing:
+        try:
+            found = find_on_hub(name, repositories[1], fetch=fetch)
+        except InputError:
+            raise missing from None
+    top = min((file.parent for file in found.files), key=lambda parent: len(parent.parts))
+    return Source(found.kind, found.id, found.revision, top, tuple(f for f in found.files if f.parent == top))
+
+
+def read_row(source: Source) -> dict[str, Any]:
+    """The fields of a `models.Backbone` that the config.json beside the weights tells.
+
+    `InputError` where there is none, where it asks for code of its own, or where it does not tell the width.
+    """
+    path = source.folder / "config.json"
+    config = _read(path)
+    for name in ("config.json", "tokenizer_config.json"):
+        beside = source.folder / name
+        if beside.is_file() and "auto_map" in _read(beside):
+            raise InputError(
+                f"{beside} asks to run code that comes with the model (auto_map), which is never done here."
+            )
+    if "architecture" in config or "pretrained_cfg" in config:
+        told = {"library": "timm", "kinds": ("image",), "timm_name": config.get("architecture")}
+        told |= {"width": config.get("num_features"), "fixed_size": _fixed_size(config)}
+        name, sizes = told["timm_name"], config.get("model_args") or {}
+    else:
+        kept = source.folder / KEPT_FILE
+        crf = kept.is_file() and bool(_read(kept).get("crf"))
+        told = {"library": "transformers", "kinds": ("tokens",) if crf else ("text", "tokens"), "crf": crf}
+        told["width"] = next((config[name] for name in _WIDTHS if name in config), None)
+        name, sizes = config.get("model_type"), {key: value for key, value in config.items() if key != "model_type"}
+    if not isinstance(name, str) or not isinstance(told["width"], int) or not isinstance(sizes, dict):
+        raise InputError(f"{path} does not tell what is needed here: the architecture and how wide its vectors are.")
+    return told | {"architecture": (name, sizes)}
+
+
+def _fixed_size(config: dict[str, Any]) -> bool:
+    reading = config.get("pretrained_cfg")
+    return isinstance(reading, dict) and bool(reading.get("fixed_input_size"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as a model's config: {error}") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{path} cannot be read as a model's config: it holds no names with values.")
+    return config
+
+
+def _weights(folder: Path, patterns: tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file()))

@@ -1,0 +1,1 @@
+"""One run: its notebook and its record."""

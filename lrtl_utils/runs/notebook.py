@@ -1,0 +1,222 @@
+"""A run through its notebook: parameters in, papermill, a record out."""
+
+import ast
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lrtl_utils.config import RunConfig, read_config
+from lrtl_utils.data import load as tasks
+from lrtl_utils.data import splits
+from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.files import ROOT, data_name, write_atomically, write_text
+from lrtl_utils.methods import table as methods
+from lrtl_utils.runs import store as runs
+
+FOLDER = ROOT / "notebooks"
+TERMINATION_SECONDS = 20.0  # a kernel's to write its checkpoint
+OUT_OF_MEMORY = "out of memory"  # how the reason of a run begins that would want a smaller batch
+_MEMORY_ERRORS = ("OutOfMemoryError", "MemoryError")  # of CUDA and of Python; torch on a CPU only words it
+_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "bad_alloc", "unable to mmap")
+
+
+class RunFailed(RuntimeError):
+    """A run ended without a record that completes; its failed record says why."""
+
+    def __init__(self, reason: str, path: Path):
+        super().__init__(reason)
+        self.path = path
+
+
+def notebook_path(name: str) -> Path:
+    """The file of the notebook `name`, given without number and suffix; `InputError` with the nearest name."""
+    known = {path.stem.split("_", 1)[1]: path for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))}
+    require_name("notebook", name, known)
+    return known[name]
+
+
+def summary_notebooks(folder: Path = FOLDER) -> list[Path]:
+    """The notebooks that read records and make none."""
+    return sorted(folder.glob("2?_*.ipynb"))
+
+
+@lru_cache
+def parameters_of(path: Path) -> dict[str, Any]:
+    """Names and defaults of the notebook's cell tagged `parameters`; literals only, nothing is run."""
+    import nbformat
+
+    cells = nbformat.read(path, as_version=4).cells
+    source = next((cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
+    lines = [line for line in ast.parse(source).body if isinstance(line, ast.Assign)]
+    return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
+
+
+def read_parameters(name: str, given: Mapping[str, Any]) -> RunConfig:
+    """The config of one run of the notebook `name`, checked whole before anything heavy is imported."""
+    defaults = parameters_of(notebook_path(name))
+    if "dataset" not in defaults:
+        raise InputError(f"Notebook {name!r} reads records and makes none; `summary` executes it.")
+    for key in given:
+        require_name("parameter", key, RunConfig.model_fields)
+    asked = read_config({key: value for key, value in defaults.items() if key in RunConfig.model_fields} | {**given})
+    methods.check(asked)
+    own, kind = tasks.kind_of(defaults["dataset"]), tasks.kind_of(asked.dataset)
+    if own != kind:
+        raise InputError(f"Notebook {name!r} is for {own}; {asked.dataset!r} is {kind}.")
+    return asked
+
+
+def locate(asked: RunConfig) -> tuple[RunConfig, str]:
+    """The resolved config and the run's id, from the data's size and the checksums: data and weights must be there."""
+    data = _loaded(**tasks.reading(asked))
+    config = methods.resolve(asked, data)
+    return config, methods.identify(config, asked, data.source, methods.find_weights(config))
+
+
+def run(
+    name: str, asked: RunConfig, config: RunConfig, identity: str, results: Path, save_model: Path | None = None
+) -> Path:
+    """Execute the notebook for a located config unless its record is there; returns the record's path.
+
+    With `save_model` the model is kept there: a run that is done is done again, and its record stays as it is.
+    `RunFailed` if no completed record came of it, or no model: a failed one says why. An interrupted run keeps its
+    checkpoint.
+    """
+    path = runs.record_path(results, config.dataset, identity)
+    done = path.read_bytes() if runs.is_completed(path) else None
+    if done and not save_model:
+        return path
+    started = time.time()
+    executed = results / "executed" / data_name(config.dataset) / f"{identity}.ipynb"
+    places = {"results": str(results), "save_model": save_model and str(save_model)}
+    try:
+        reason = execute(notebook_path(name), asked.model_dump() | places, executed)
+    finally:
+        if done:
+            write_atomically(path, lambda stream: stream.write(done))
+    if runs.is_completed(path):
+        if save_model and reason:
+            raise RunFailed(f"The run is done, but its model was not kept: {reason}", path)
+        return path
+    reason = reason or "the notebook ended without writing its record"
+    raise RunFailed(reason, runs.failed(results, identity, config, asked, reason, started))
+
+
+def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str | None:
+    """Run a notebook in a kernel of its own, kept at `output`; returns None, or in one line why it failed.
+
+    SIGTERM is handed on to the kernel, which may write a checkpoint before it ends.
+    """
+    import papermill
+
+    unknown = set(parameters) - set(parameters_of(notebook))
+    if unknown:  # papermill would only warn, and inject the name as code
+        raise InputError(f"{notebook.name} has no parameter {min(unknown)!r}.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with _private_jupyter() as folder, _handing_on_signals(), open(os.devnull, "w") as null:
+        try:
+            with redirect_stdout(null), redirect_stderr(null):
+                papermill.execute_notebook(
+                    notebook,
+                    output,
+                    dict(parameters),
+                    kernel_name="python3",
+                    language="python",
+                    progress_bar=False,
+                    cwd=str(FOLDER),
+                    config=_local_sockets(folder),
+                )
+        except papermill.PapermillExecutionError as error:
+            return explain(error.ename, error.evalue)
+        except RuntimeError as error:  # the kernel did not start, or died: killed, or out of memory
+            return f"the kernel ended before the notebook did: {error}"
+    return None
+
+
+def refresh(path: Path) -> None:
+    """Execute a summary notebook in place; the same records give the same bytes. `InputError` where a cell fails."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    notebook = nbformat.read(path, as_version=4)
+    with _private_jupyter() as folder:
+        place = {"metadata": {"path": str(FOLDER)}}
+        # When the kernel flushes is chance; without times, and with what it printed as one piece, nothing else is.
+        options = {"record_timing": False, "coalesce_streams": True, "kernel_name": "python3", "resources": place}
+        try:
+            NotebookClient(notebook, config=_local_sockets(folder), **options).execute()
+        except CellExecutionError as error:
+            raise InputError(f"{path.name}: {explain(error.ename, error.evalue)}") from None
+    write_text(path, nbformat.writes(notebook) + "\n")
+
+
+def explain(name: str, value: str) -> str:
+    """Why a notebook ended, by the name and the words of its error."""
+    if name in _MEMORY_ERRORS or any(words in value for words in _MEMORY_WORDS):
+        return f"{OUT_OF_MEMORY}: {' '.join(value.split()) or name}"
+    return value if name == "InputError" else f"{name}: {value}"
+
+
+@lru_cache
+def _loaded(**reading: Any) -> splits.Data:
+    return tasks.load(**reading)
+
+
+def _local_sockets(folder: str) -> Any:
+    """Of the kernel: nothing beyond the user's own processes can reach it."""
+    from traitlets.config import Config
+
+    return Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
+
+
+@contextmanager
+def _private_jupyter() -> Iterator[str]:
+    """Connection files and IPython's history in a short-lived folder: socket paths must be short, histories lock."""
+    folder = tempfile.mkdtemp(prefix="lrtl-")
+    names = ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ |= dict.fromkeys(names, folder)
+    try:
+        yield folder
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _handing_on_signals() -> Iterator[None]:
+    """SIGTERM and Ctrl-C go on to the kernel as SIGTERM, which ends it or lets it write its checkpoint first.
+
+    Then `KeyboardInterrupt` is raised. A kernel that does not end in time is killed.
+    """
+    import psutil
+
+    received: list[threading.Timer] = []
+
+    def hand_on(_number: int, _frame: Any) -> None:
+        kernels = psutil.Process().children(recursive=True)
+        for kernel in kernels:
+            kernel.terminate()
+        received.append(threading.Timer(TERMINATION_SECONDS, lambda: [kernel.kill() for kernel in kernels]))
+        received[-1].start()
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for timer in received:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if received:
+            raise KeyboardInterrupt

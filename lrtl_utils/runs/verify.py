@@ -1,0 +1,150 @@
+"""Whether a folder of records is what it claims: schema, checksum, config hash and protocol, one by one and paired."""
+
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lrtl_utils.config import RunConfig
+from lrtl_utils.data import load as tasks
+from lrtl_utils.data import splits
+from lrtl_utils.errors import InputError
+from lrtl_utils.runs import checks
+from lrtl_utils.runs import store as runs
+from lrtl_utils.runs.checks import Completed
+
+DRAWN_BY = ("data_fraction", "train_size", "shots", "seed", "validation_share", "test_limit")
+
+
+@dataclass
+class Report:
+    """How many records there are, what is wrong with which, and what could not be checked, with how many it was so."""
+
+    records: int
+    faults: dict[Path, list[str]] = field(default_factory=lambda: defaultdict(list))
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def lines(self) -> Iterator[str]:
+        """A line for each record that fails and for each note, then the sum."""
+        for path, faults in sorted(self.faults.items()):
+            yield f"{path}: {'; '.join(faults)}"
+        for note, count in self.notes.items():
+            yield f"note on {_records(count)}: {note}"
+        yield f"{_records(self.records)}, {len(self.faults)} fail"
+
+
+def verify(results: Path) -> Report:
+    """Check every record below `<results>/runs`, each by itself and all against each other; nothing is changed.
+
+    Where the data of a record is on this machine, its subset is drawn again. `InputError` if there is no such folder.
+    """
+    if not results.is_dir():
+        raise InputError(f"There is no folder {results}.")
+    paths = sorted((results / "runs").rglob("*.json"))
+    report = Report(len(paths))
+    completed: dict[Path, Completed] = {}
+    first: dict[str, Path] = {}
+    for path in paths:
+        try:
+            record = runs.read(path)
+            run = checks.parts(record)
+        except ValidationError as error:
+            report.faults[path] += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            continue
+        except InputError as error:
+            report.faults[path].append(str(error).removeprefix(f"{path} "))
+            continue
+        found = [*checks.faults(run)]
+        if path != runs.record_path(results, run.config.dataset, record["run_id"]):
+            found.append(f"the record of a run on {run.config.dataset} does not belong here")
+        if isinstance(run, Completed):
+            completed[path] = run
+            identity = _identity(record, run)
+            if identity != record["run_id"]:
+                found.append(f"its config, data and weights make the run_id {identity}")
+            if first.setdefault(identity, path) != path:
+                found.append(f"it is of the same run as {first[identity]}")
+        if found:
+            report.faults[path] += found
+        report.notes.update(checks.gaps(run))
+    _paired(completed, report)
+    _drawn_again(completed, report)
+    return report
+
+
+def _records(count: int) -> str:
+    return f"{count} record{'s' * (count != 1)}"
+
+
+def _identity(record: Mapping[str, Any], run: Completed) -> str:
+    """The id that config and checksums make."""
+    return runs.run_id(runs.identifying(record), run.data.source.sha256, run.model.source and run.model.source.sha256)
+
+
+def _paired(completed: Mapping[Path, Completed], report: Report) -> None:
+    """Runs on the same data, of one size and seed, saw the same examples; runs on the same data have one test split."""
+    subset, test = {}, {}
+    for path, run in completed.items():
+        config, data = run.config, (*tasks.reading(run.config).values(), run.data.source.sha256)
+        test[path] = (*data, config.test_limit), run.data.test_size
+        if config.selection == "random":
+            size = ("shots", config.shots) if config.shots else checks.asked_labels(run)
+            subset[path] = (*data, config.seed, size), run.data.subset_sha256
+    _agree(subset, "it saw other examples than {} with the same data, size and seed", report)
+    _agree(test, "its test split has another size than that of {} with the same data", report)
+
+
+def _agree(values: Mapping[Path, tuple[Hashable, Hashable]], fault: str, report: Report) -> None:
+    """A fault for each path whose value is not the commonest in its group; `values` holds (group, value)."""
+    groups = defaultdict(Counter)
+    for group, value in values.values():
+        groups[group][value] += 1
+    for path, (group, value) in values.items():
+        commonest, count = groups[group].most_common(1)[0]
+        if value != commonest:
+            report.faults[path].append(fault.format(_records(count)))
+
+
+def _drawn_again(completed: Mapping[Path, Completed], report: Report) -> None:
+    """Subsets as the data at hand gives them: prefixes of one order, so one that is drawn alike also nests."""
+    data, drawn = {}, {}
+    for path, run in sorted(completed.items()):
+        config, claimed = run.config, run.data
+        source = (*tasks.reading(config).items(), claimed.source.sha256)
+        if source not in data:
+            data = {source: _at_hand(config, claimed.source.sha256)}  # one at a time: some are large
+        if data[source] is None:
+            report.notes[f"their {config.dataset} is not on this machine, so nesting was checked only by hashes"] += 1
+            continue
+        draw = (source, *(getattr(config, name) for name in DRAWN_BY))
+        if draw not in drawn:
+            drawn[draw] = _draw(data[source], config)
+        for name, value in drawn[draw].items():
+            if name == "subset_sha256" and config.selection != "random":
+                report.notes["which examples were chosen by their selection was not computed again"] += 1
+            elif getattr(claimed, name, None) not in (None, value):  # records of earlier versions tell less
+                report.faults[path].append(f"data: {name} is {getattr(claimed, name)}, and drawn again {value}")
+
+
+def _at_hand(config: RunConfig, sha256: str) -> splits.Data | None:
+    """The data set, if it is here and is the one with that checksum."""
+    try:
+        here = tasks.find(config.dataset, fetch=False).sha256 == sha256
+        with warnings.catch_warnings(action="ignore"):  # the runs were told
+            return tasks.load(**tasks.reading(config)) if here else None
+    except InputError:
+        return None
+
+
+def _draw(data: splits.Data, config: RunConfig) -> dict[str, Any]:
+    """What a record says of the data, less where it came from."""
+    try:
+        train, carve = splits.labelled(data, config)
+    except InputError as error:
+        return {"subset_sha256": f"refused: {error}"}
+    described = splits.describe(data, train, carve, splits.test_examples(data, config))
+    return {name: value for name, value in described.items() if name != "source"}

@@ -1,0 +1,1 @@
+"""What many runs say: tables, statistics, pictures, answers and the report."""

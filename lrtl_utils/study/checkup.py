@@ -1,0 +1,164 @@
+"""A check-up of a data set before anything is run on it: a page that says what is there and what to do about it."""
+
+import difflib
+import io
+import math
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lrtl_utils.data import load as tasks
+from lrtl_utils.data.splits import Data, Examples
+from lrtl_utils.study import stats
+
+STEPS = (32, 100, 316, 1000)  # numbers of labels, evenly spaced as a learning curve needs them
+SEEDS = 5
+UNEVEN = 3  # times the smallest class, from which on the largest is worth a word
+FEW = 10  # test examples of a class, under which its scores say little
+LONG = 128  # words, beyond which a text costs noticeably more
+
+
+def read(dataset: str, **reading: Any) -> Data:
+    """The data set as `tasks.load` gives it, without its warnings: the page tells them."""
+    with warnings.catch_warnings(action="ignore"):
+        return tasks.load(dataset, **reading)
+
+
+def page(data: Data) -> Iterator[str]:
+    """Lines of Markdown: what was read, labels, inputs, what to look at, and what to run."""
+    yield f"# {data.name}: {data.kind}, {len(data.classes)} classes"
+    yield f"{len(data.train)} examples to train on, {len(data.test)} to test on ({data.split})."
+    yield from (f"- {note}" for note in data.notes)
+    yield from ("", "## Classes", *_classes(data))
+    yield from ("", "## Inputs", *_inputs(data))
+    yield from ("", "## To look at")
+    concerns = [*_concerns(data)]
+    yield from (f"{i}. {concern}" for i, concern in enumerate(concerns, 1))
+    if not concerns:
+        yield "Nothing."
+    yield from ("", "## What can be told", *_prospects(data))
+
+
+def steps(data: Data) -> dict[int, float]:
+    """Numbers of labels worth a run, with the `data_fraction` that gives each; the last is all of them."""
+    available = len(data.train)
+    fractions = {n: math.floor(1e6 * n / available) / 1e6 for n in STEPS if len(data.classes) <= n < available}
+    return fractions | {available: 1.0}
+
+
+def counts(data: Data, examples: Examples) -> Counter[str]:
+    """How many examples each class has; of tagged sentences, how many entities each type."""
+    if data.kind == "tokens":
+        return Counter(data.labels[tag][2:] for tags in examples.targets for tag in tags if data.labels[tag][0] == "B")
+    return Counter(data.labels[target] for target in examples.targets)
+
+
+def typos(found: Counter[str]) -> Iterator[tuple[str, str]]:
+    """Labels that occur once and are nearly one that occurs often, or differ from it by case alone; with that one."""
+    for label, count in found.items():
+        others = [other for other in found if found[other] > count or (found[other] == count and other < label)]
+        same = next((other for other in others if other.lower() == label.lower()), None)
+        often = {other.lower(): other for other in others if found[other] >= 5}
+        near = difflib.get_close_matches(label.lower(), often, n=1, cutoff=0.75) if count == 1 else []
+        if same or near:
+            yield label, same or often[near[0]]
+
+
+def _classes(data: Data) -> Iterator[str]:
+    train, test = counts(data, data.train), counts(data, data.test)
+    width = max(map(len, ["class", *(train | test)]))
+    yield f"{'class':{width}} {'train':>7} {'test':>7}"
+    for label in sorted(train | test, key=lambda label: -train[label]):
+        yield f"{label:{width}} {train[label]:7} {test[label]:7}"
+    if data.kind != "tokens":
+        commonest = max(train, key=lambda label: train[label])
+        yield f"Who always answers {commonest!r} has an accuracy of {test[commonest] / len(data.test):.3f}."
+
+
+def _inputs(data: Data) -> Iterator[str]:
+    inputs = [*data.train.inputs, *data.test.inputs]
+    if data.kind == "image":
+        sizes = Counter(map(_size, inputs))
+        sizes.pop(None, None)  # told among the concerns
+        shown = ", ".join(f"{w} × {h} ({count})" for (w, h), count in sizes.most_common(3))
+        yield f"{len(sizes)} sizes in pixels; the commonest: {shown}."
+        return
+    words = np.array([len(x.split() if isinstance(x, str) else x) for x in inputs])
+    median, most = np.quantile(words, [0.5, 0.95])
+    yield f"Words: median {median:.0f}, 95 % have at most {most:.0f}, the longest {words.max()}."
+    if (words > LONG).any():
+        yield f"{(words > LONG).mean():.0%} are longer than {LONG} words: max_length={LONG} would bound the cost."
+
+
+def _size(image: Any) -> tuple[int, int] | None:
+    """Width and height in pixels; None for what is no image."""
+    from PIL import Image
+
+    if not isinstance(image, bytes):
+        return image.shape[1], image.shape[0]
+    try:
+        with Image.open(io.BytesIO(image)) as picture:
+            return picture.size
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def _concerns(data: Data) -> Iterator[str]:
+    """What a person should look at, the gravest first, each with what to do."""
+    repeats = data.repeats
+    if repeats["dropped"]:
+        yield f"{repeats['dropped']} train examples are also in the test split, and were left out of training."
+    elif repeats["across"]:
+        yield (
+            f"{repeats['across']} train examples are also in the test split (but for case and spaces): scores would be "
+            "too high. -p drop_leaks=true leaves them out of training."
+        )
+    if clashing := _clashes(data):
+        yield f"{clashing} inputs occur with two different labels; a person should decide which one is right."
+    yield from (f"{sentence[0].upper()}{sentence[1:]}." for sentence in data.warned)
+    train, test = counts(data, data.train), counts(data, data.test)
+    for label, other in typos(train + test):
+        yield f"Label {label!r} ({(train + test)[label]}) looks like {other!r} ({(train + test)[other]}); is it a typo?"
+    if unseen := sorted(set(test) - set(train)):
+        yield f"In the test split alone, so never learnt: {', '.join(unseen)}."
+    if repeats["train"] or repeats["test"]:
+        yield f"Examples that occur again: {repeats['train']} in the train split, {repeats['test']} in the test split."
+    least, most = min(train.values()), max(train.values())
+    if most >= UNEVEN * least:
+        yield f"The largest class has {most / least:.0f} times the smallest: read macro F1 beside accuracy."
+    if few := sorted(label for label in train if test[label] < FEW):
+        yield f"Under {FEW} test examples, so that their own scores say little: {', '.join(few)}."
+    if data.kind == "image" and (broken := sum(_size(x) is None for x in [*data.train.inputs, *data.test.inputs])):
+        yield f"{broken} images cannot be decoded; a run would end at the first."
+
+
+def _clashes(data: Data) -> int:
+    labels: dict[Any, set[Any]] = {}
+    for examples in (data.train, data.test):
+        for value, target in zip(examples.inputs, examples.targets, strict=True):
+            labels.setdefault(tasks.same(value), set()).add(tuple(target) if data.kind == "tokens" else int(target))
+    return sum(len(found) > 1 for found in labels.values())
+
+
+def _prospects(data: Data) -> Iterator[str]:
+    yield f"{'labels':>7}  data_fraction"
+    yield from (f"{count:7}  {fraction:g}" for count, fraction in steps(data).items())
+    points = 100 * stats.smallest_difference(len(data.test), SEEDS)
+    unit = "sentences" if data.kind == "tokens" else "examples"
+    yield (
+        f"With {len(data.test)} test {unit} and {SEEDS} seeds, two methods that differ by {points:.1f} points are told "
+        f"apart in four of five cases, and smaller differences mostly called a tie{_judgement(points)}."
+    )
+    yield (
+        f"Assumed, as in this project's records: they answer {stats.DISAGREEMENT:.0%} of them differently, which "
+        f"recurs under another seed with correlation {stats.RECURRING:g}, and training moves their difference by "
+        f"{100 * stats.TRAINING:.1f} points between seeds; the formula is in stats.smallest_difference."
+    )
+
+
+def _judgement(points: float) -> str:
+    needed = next(n for n in range(50, 10**6, 50) if 100 * stats.smallest_difference(n, SEEDS) <= 3)
+    return f"; 3 points would take {needed} of them" if points > 3 else ""

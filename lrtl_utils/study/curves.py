@@ -1,0 +1,97 @@
+"""Learning curves: a power law through the scores of a few sizes, and the labels that a score would need."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from lrtl_utils.study.stats import middle
+
+LEAST_SIZES = 4  # a law has three numbers: it goes through any three sizes
+FARTHEST = 3  # times the largest size measured; beyond, a warning
+WIDEST = 10  # times the interval's lower end; beyond, a warning
+SHARE = 0.95  # of the score at full data
+EXPONENTS = np.geomspace(0.02, 3, 300)
+
+
+class PowerLaw(NamedTuple):
+    """Score = a - b · n^-c: `a` ≤ 1 is approached, `b` ≥ 0 is missing at one label. Numbers, or arrays of [draws]."""
+
+    a: np.ndarray
+    b: np.ndarray
+    c: np.ndarray
+
+    def score(self, size: float) -> np.ndarray:
+        return self.a - self.b * size**-self.c
+
+    def size(self, score: np.ndarray) -> np.ndarray:
+        """Labels at which the score is reached: 0 where it always is, infinity where it never is."""
+        missing = np.maximum(self.a - score, 0)
+        with np.errstate(divide="ignore", over="ignore"):
+            return np.where(self.b > 0, (self.b / missing) ** (1 / self.c), np.where(self.a >= score, 0, np.inf))
+
+
+class Need(NamedTuple):
+    """Labels for 95 % of the score at full data, and that score, with 95 % intervals; `doubts`: why data cannot tell.
+
+    All lie between the smallest size measured, which then is enough, and full data.
+    """
+
+    labels: float
+    low: float | None
+    high: float | None
+    full_score: float
+    full_low: float | None
+    full_high: float | None
+    doubts: list[str]
+
+
+def fit(sizes: Sequence[float], scores: np.ndarray) -> PowerLaw:
+    """The least-squares law through scores [..., sizes], with 0 ≤ b and a ≤ 1.
+
+    For each exponent of a grid the other two follow in closed form, for all draws at once; the best exponent is kept.
+    """
+    scores = np.asarray(scores, dtype=float)[..., None]  # [..., sizes, 1]
+    x = np.asarray(sizes, dtype=float)[:, None] ** -EXPONENTS  # [sizes, exponents]
+    slope = ((x - x.mean(0)) * (scores - scores.mean(-2, keepdims=True))).sum(-2) / ((x - x.mean(0)) ** 2).sum(0)
+    b = np.maximum(-slope, 0)
+    a = scores.mean(-2) + b * x.mean(0)
+    through_one = np.maximum((x * (1 - scores)).sum(-2) / (x**2).sum(0), 0)
+    a, b = np.where(a > 1, 1, a), np.where(a > 1, through_one, b)
+    errors = ((scores - (a[..., None, :] - b[..., None, :] * x)) ** 2).sum(-2)
+    best = errors.argmin(-1)[..., None]
+    chosen = (np.take_along_axis(values, best, -1)[..., 0] for values in (a, b))
+    return PowerLaw(*chosen, EXPONENTS[best[..., 0]])
+
+
+def need(sizes: Sequence[int], scores: np.ndarray, draws: np.ndarray | None, full: int) -> Need | None:
+    """Labels for 95 % of the score at `full` labels, from mean scores [sizes] and their resampled ones [draws, sizes].
+
+    No intervals without `draws`; None under three sizes, through which any exponent goes.
+    """
+    if len(sizes) < 3:
+        return None
+    law, drawn = fit(sizes, scores), None if draws is None else fit(sizes, draws)
+    low, high = (None, None) if drawn is None else middle(_needed(drawn, sizes, full))
+    full_score = float(law.score(full)), *((None, None) if drawn is None else middle(drawn.score(full)))
+    return Need(float(_needed(law, sizes, full)), low, high, *full_score, _doubts(law, sizes, full, low, high))
+
+
+def _needed(law: PowerLaw, sizes: Sequence[int], full: int) -> np.ndarray:
+    return np.clip(law.size(SHARE * law.score(full)), min(sizes), full)
+
+
+def _doubts(law: PowerLaw, sizes: Sequence[int], full: int, low: float | None, high: float | None) -> list[str]:
+    """Why the data cannot say."""
+    doubts = []
+    if law.b == 0:
+        doubts.append("the scores do not rise with the labels")
+    if len(sizes) < LEAST_SIZES:
+        doubts.append(f"{len(sizes)} sizes where a curve needs {LEAST_SIZES}")
+    if low is None:
+        doubts.append("too few seeds for an interval")
+    elif high > WIDEST * low:
+        doubts.append(f"the interval spans a factor of {high / low:.0f}")
+    if full > FARTHEST * max(sizes):
+        doubts.append(f"full data are {full / max(sizes):.0f} times the largest size measured")
+    return doubts

@@ -1,0 +1,135 @@
+"""What the knobs of a recorded grid do: main effects, interactions, what a budget finds, and warm-ups cut short."""
+
+import json
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lrtl_utils.files import results_folder
+from lrtl_utils.study import stats
+from lrtl_utils.study import tables as summaries
+
+PART = ["dataset", "model", "method", "labels"]
+SEARCHES = ["sampler", "seed", "trials", "device_seconds", "seconds_share"]
+
+
+def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
+    """The settings tried most on one data set, model, method and size, the knobs that tell them apart, and of what.
+
+    A row a setting: its knobs, its mean validation `score` over seeds, the `device_seconds` and `flops` of all of
+    them. A warm-up is the one asked for: what is used of it follows the other knobs. Runs without a carve do not count;
+    without a knob that has two values there is nothing.
+    """
+    judged = frame[frame["validation_score"].notna()] if "validation_score" in frame else frame[:0]
+    configs = [summaries.DEFAULTS | record["config"] for record in judged["record"]]  # a column may be a metric's
+    knobs_of = {name: [config[name] for config in configs] for name in summaries.DEFAULTS}
+    judged = judged.assign(**knobs_of | {"warmup_steps": list(map(_asked_warmup, configs))})
+    found: tuple[pd.DataFrame, list[str], str] = pd.DataFrame(columns=["score", "device_seconds", "flops"]), [], ""
+    for (dataset, model, method, labels), part in judged.groupby(PART):
+        knobs = [name for name in summaries.DEFAULTS if part[name].nunique(dropna=False) > 1]
+        if knobs:
+            costs = {"score": ("validation_score", "mean"), "device_seconds": ("device_seconds", "sum")}
+            settings = part.groupby(knobs, dropna=False).agg(**costs, flops=("flops", "sum")).reset_index()
+            of = f"{dataset} · {model}, {method} with {labels} labels"
+            found = (settings, knobs, of) if len(settings) > len(found[0]) else found
+    return found
+
+
+def main_effects(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
+    """A row for each knob and value: mean score, its standard error over settings, and the knob's share of variance."""
+    rows = []
+    for knob in knobs:
+        for value, group in settings.groupby(knob, dropna=False):
+            error = group["score"].sem() if len(group) > 1 else np.nan
+            row = {"knob": knob, "value": value, "score": group["score"].mean(), "error": error}
+            rows.append(row | {"settings": len(group), "share": explained(settings, [knob])})
+    return pd.DataFrame(rows, columns=["knob", "value", "score", "error", "settings", "share"])
+
+
+def interactions(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
+    """A row for each pair of knobs: the share of variance that it explains beyond the two alone, largest first."""
+    rows = []
+    for first, second in combinations(knobs, 2):
+        alone = explained(settings, [first]) + explained(settings, [second])
+        rows.append({"first": first, "second": second, "share": explained(settings, [first, second]) - alone})
+    table = pd.DataFrame(rows, columns=["first", "second", "share"])
+    return table.sort_values("share", ascending=False, kind="stable", ignore_index=True)
+
+
+def explained(settings: pd.DataFrame, knobs: Sequence[str]) -> float:
+    """Share of the variance of scores that lies between groups of these knobs, in [0, 1] (analysis of variance).
+
+    Shares add up only where the grid is whole; see `is_whole`.
+    """
+    means = settings.groupby(list(knobs), dropna=False)["score"].transform("mean")
+    total = settings["score"].var(ddof=0)
+    return float(means.var(ddof=0) / total) if total > 0 else 0.0
+
+
+def is_whole(settings: pd.DataFrame, knobs: Sequence[str]) -> bool:
+    """Whether every combination of the knobs' values was tried."""
+    return len(settings) == math.prod(settings[knob].nunique(dropna=False) for knob in knobs)
+
+
+def budget(settings: pd.DataFrame) -> pd.DataFrame:
+    """Expected best validation score of 1, 2, … settings drawn at random: `once` each, or with `replacement`."""
+    tries = np.arange(1, len(settings) + 1)
+    return pd.DataFrame(
+        {
+            "trials": tries,
+            "device_seconds": tries * settings["device_seconds"].mean(),
+            "once": stats.expected_best(settings["score"]),
+            "replacement": stats.expected_best(settings["score"], replacement=True),
+        }
+    )
+
+
+def warmups(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row for each length of run: its steps, the warm-up asked for and used, and how many runs were so."""
+    rows = [_warmup(record) for record in frame["record"] if record["config"].get("warmup_steps") is not None]
+    columns = ["steps", "asked", "used"]
+    return pd.DataFrame(rows, columns=columns).groupby(columns).size().rename("runs").reset_index()
+
+
+def _warmup(record: dict[str, Any]) -> dict[str, int]:
+    """Steps are batches, fewer where several make one."""
+    config = record["config"]
+    batches = math.ceil(record["data"]["train_size"] / config["batch_size"])
+    steps = config["epochs"] * math.ceil(batches / (config["accumulate"] or 1))
+    return {"steps": steps, "asked": _asked_warmup(config), "used": config["warmup_steps"]}
+
+
+def _asked_warmup(config: dict[str, Any]) -> int | None:
+    """An asked None is the method's default, which was used."""
+    asked = config["asked"].get("warmup_steps")
+    return config["warmup_steps"] if asked is None else asked
+
+
+def searches(results: str) -> pd.DataFrame:
+    """A row for each search of the folder: trials, device seconds, and their share of the whole grid's, where known.
+
+    Replays, which end within half a point of the grid's best, come from `search.csv`; searches that were run, and end
+    when their trials are spent, from their accounts below `search/`. Of those, one that began with settings already
+    recorded has no share: it paid for less than it knew.
+    """
+    folder = results_folder(results)
+    rows = pd.read_csv(path).to_dict("records") if (path := folder / "search.csv").is_file() else []
+    rows += [row for path in sorted(folder.glob("search/*.json")) if (row := _account(path))]
+    return pd.DataFrame(rows, columns=SEARCHES)
+
+
+def _account(path: Path) -> dict[str, Any] | None:
+    """The row of a search that was run; None where its account cannot be read."""
+    try:
+        account = json.loads(path.read_text(encoding="utf-8"))
+        spent, grid, sampler = account["cost"]["device_seconds"], account["grid"], account["sampler"]
+        row = {"sampler": f"{sampler['name']}, as run", "seed": sampler["seed"], "trials": len(account["trials"])}
+        share = spent / grid["device_seconds"] if grid and not account["known"] else None
+        return row | {"device_seconds": spent, "seconds_share": share}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

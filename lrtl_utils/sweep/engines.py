@@ -1,0 +1,173 @@
+"""Who starts workers: this machine, Dask, or SLURM by way of Dask. What they run, they claim for themselves."""
+
+import contextlib
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT
+from lrtl_utils.sweep.processes import TERMINATION_SECONDS, kill_tree, process_factory
+from lrtl_utils.sweep.workers import Slot, work
+
+REPLACEMENTS = 5  # of dead workers, for each slot
+RESOURCE = "slot"  # of a Dask worker: how many cells it takes at a time
+Running = Callable[[], int]  # how many workers are at work; dead ones are replaced meanwhile
+
+
+@contextlib.contextmanager
+def local(file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
+    """A process a slot on this machine, which ends when this one does. One that dies is replaced."""
+    crew = [_Hand(file, slot) for slot in slots]
+    spare = [REPLACEMENTS * len(slots)]
+
+    def running() -> int:
+        for i, hand in enumerate(crew):
+            if hand.process.exitcode not in {None, 0} and spare[0]:
+                spare[0] -= 1
+                crew[i] = _Hand(file, hand.slot)
+        return sum(hand.process.is_alive() for hand in crew)
+
+    try:
+        yield running
+    finally:
+        for hand in crew:
+            hand.end()
+
+
+@contextlib.contextmanager
+def dask(file: Path, slots: Sequence[Slot], address: str | None = None) -> Iterator[Running]:
+    """A task a slot on a Dask cluster: the one at `address`, or one on loopback for the length of the sweep.
+
+    Each task starts a worker in a process of its own, and holds one unit of the resource `slot`. Dask repeats nothing:
+    what a lost task had claimed is claimed by another worker.
+    """
+    from distributed import Client, LocalCluster
+
+    with contextlib.ExitStack() as stack:
+        if address is None:
+            options = {"host": "127.0.0.1", "dashboard_address": None, "resources": {RESOURCE: 1}}
+            cluster = LocalCluster(n_workers=len(slots), threads_per_worker=1, **options)
+            address = stack.enter_context(cluster).scheduler_address
+        try:
+            client = stack.enter_context(Client(address, timeout=5))
+        except (OSError, ValueError) as error:
+            raise InputError(f"No Dask scheduler answers at {address}: {' '.join(str(error).split())}.") from None
+        offered = sum(worker["resources"].get(RESOURCE, 0) for worker in client.scheduler_info(-1)["workers"].values())
+        if not offered:
+            raise InputError(
+                f"No worker of the Dask scheduler at {address} offers a slot: start one with "
+                f"`dask worker {address} --nthreads 1 --resources {RESOURCE}=1`."
+            )
+        yield stack.enter_context(_tasks(client, file, slots))
+
+
+@contextlib.contextmanager
+def slurm(file: Path, slots: Sequence[Slot], parameters: Mapping[str, Any]) -> Iterator[Running]:
+    """A SLURM job a slot, submitted by dask-jobqueue with its parameters: cores and memory, queue, walltime, …"""
+    from distributed import Client
+
+    with _slurm_cluster(parameters) as cluster, Client(cluster) as client:
+        cluster.scale(jobs=len(slots))
+        with _tasks(client, file, [Slot(int(parameters["cores"]))] * len(slots)) as running:
+            yield running
+
+
+def job_script(parameters: Mapping[str, Any]) -> str:
+    """The script that SLURM would be given for each job; nothing is submitted."""
+    with _slurm_cluster(parameters) as cluster:
+        return cluster.job_script()
+
+
+def slots(workers: int, on_gpu: bool) -> list[Slot]:
+    """The machine divided among that many workers: its threads, and for cells on a GPU one card each."""
+    threads = max(1, cores() // workers)
+    if not on_gpu:
+        return [Slot(threads)] * workers
+    cards = visible_gpus()
+    if workers > len(cards):
+        raise InputError(f"{workers} workers need a GPU each and this machine shows {len(cards)}; give --workers less.")
+    return [Slot(threads, card) for card in cards[:workers]]
+
+
+def visible_gpus() -> list[str]:
+    """The ids of the GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` writes them."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [card.strip() for card in given.split(",") if card.strip()]
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return [str(number) for number in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
+        return []
+
+
+def cores() -> int:
+    """Those this process may use: a batch system or `taskset` may leave it fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _slurm_cluster(parameters: Mapping[str, Any]) -> Any:
+    from dask_jobqueue import SLURMCluster
+
+    missing = [name for name in ("cores", "memory") if name not in parameters]
+    if missing:
+        raise InputError(
+            f"A SLURM job needs --slurm {missing[0]}=…; cores and memory are of one job, which is one slot."
+        )
+    own = {
+        "processes": 1,
+        "cores": int(parameters["cores"]),
+        "python": sys.executable,
+        "worker_extra_args": ["--resources", f"{RESOURCE}=1"],
+        "scheduler_options": {"dashboard_address": None},
+    }
+    try:
+        return SLURMCluster(**dict(parameters) | own)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"SLURM parameters cannot be used: {' '.join(str(error).split())}.") from None
+
+
+class _Hand:
+    """A worker process of this machine, and the pipe that tells it that we live."""
+
+    def __init__(self, file: Path, slot: Slot):
+        self.slot = slot
+        theirs, self.pipe = multiprocessing.Pipe(duplex=False)
+        self.process = process_factory().Process(target=work, args=(file, slot, theirs))
+        self.process.start()
+        theirs.close()
+
+    def end(self) -> None:
+        """Close the pipe: a worker that is still there then ends its cell at its checkpoint."""
+        self.pipe.close()
+        self.process.join(TERMINATION_SECONDS + 5)
+        if self.process.is_alive():
+            kill_tree(self.process.pid)
+
+
+@contextlib.contextmanager
+def _tasks(client: Any, file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
+    options = {"resources": {RESOURCE: 1}, "retries": 0, "pure": False}
+    futures = [
+        client.submit(_work_in_process, str(file), slot, key=f"{file.stem}-{i}", **options)
+        for i, slot in enumerate(slots)
+    ]
+    try:
+        yield lambda: sum(not future.done() for future in futures)
+    finally:
+        client.cancel(futures, force=True)
+
+
+def _work_in_process(file: str, slot: Slot) -> int:
+    """A task of Dask: a worker in a process of its own, told by its standard input when this one is gone."""
+    words = [sys.executable, "-m", "lrtl_utils", "work", file, "--threads", str(slot.threads)]
+    words += ["--gpu", slot.gpu] if slot.gpu is not None else []
+    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE) as process:
+        return process.wait()

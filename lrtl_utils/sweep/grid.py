@@ -1,0 +1,112 @@
+"""A grid of runs: read and checked whole, then resolved into distinct cells."""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lrtl_utils.config import RunConfig, read_config
+from lrtl_utils.data import load as tasks
+from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.files import ROOT, read_text, results_folder
+from lrtl_utils.runs import notebook as notebooks
+from lrtl_utils.runs import store as runs
+
+MOST_BYTES = 100_000  # of a grid's file
+MOST_CELLS = 100_000  # of a block
+NOTEBOOK_OF = {"text": "text_classification", "image": "image_classification", "tokens": "named_entity_recognition"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid, resolved."""
+
+    notebook: str
+    asked: RunConfig
+    config: RunConfig
+    identity: str
+
+    def path(self, results: Path) -> Path:
+        """Where its record lies."""
+        return runs.record_path(results, self.config.dataset, self.identity)
+
+    def __str__(self) -> str:
+        return runs.in_words(self.config.model_dump())
+
+
+def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
+    """The cells of a grid file, as (notebook, config): fixed values, lists that multiply, `blocks` that share the rest.
+
+    `extends` names a grid beside it, which extends no other; its values stand wherever the file has none of its own.
+    `InputError` names the first thing that is wrong anywhere in it.
+    """
+    path = ROOT / Path(path).expanduser()
+    grid = _read(path)
+    if base := grid.pop("extends", None):
+        shared = _read(path.parent / str(base))
+        if "extends" in shared:
+            raise InputError(f"{path} extends {base}, which extends another: a base stands alone.")
+        grid = shared | grid
+    shared = {key: value for key, value in grid.items() if key != "blocks"}
+    blocks = grid.get("blocks", {"all": {}})
+    if not isinstance(blocks, Mapping) or not all(isinstance(block, Mapping) for block in blocks.values()):
+        raise InputError(f"{path}: `blocks` names groups of parameters, each a mapping.")
+    cells = [cell for name, block in blocks.items() for cell in _cells(f"{path.name}, {name}", shared | dict(block))]
+    if not cells:
+        raise InputError(f"{path} has no cell: a list in it is empty.")
+    return cells
+
+
+def plan(
+    grid: list[tuple[str, RunConfig]], locate: Callable[[RunConfig], tuple[RunConfig, str]] = notebooks.locate
+) -> list[Cell]:
+    """The distinct cells of a grid, resolved and named by `locate`; those that clamping made one are there once."""
+    distinct: dict[str, Cell] = {}
+    for notebook, asked in grid:
+        cell = Cell(notebook, asked, *locate(asked))
+        distinct.setdefault(cell.identity, cell)
+    return list(distinct.values())
+
+
+def not_in(cells: list[Cell], results: str | Path) -> list[Cell]:
+    """The cells that have no completed record in that folder of results."""
+    folder = results_folder(results)
+    return [cell for cell in cells if not runs.is_completed(cell.path(folder))]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    text = read_text(path, MOST_BYTES)
+    try:
+        grid = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # of dates and numbers that are none
+        raise InputError(f"{path} is not plain YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(grid, Mapping):
+        raise InputError(f"{path} is not a mapping of parameters to values.")
+    return dict(grid)
+
+
+def _cells(place: str, values: Mapping[str, Any]) -> list[tuple[str, RunConfig]]:
+    for name in values:
+        require_name(f"parameter ({place})", name, {*RunConfig.model_fields, "notebook"})
+    lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
+    for name, choices in lists.items():
+        # Not shown: by references to itself a small file can hold a list that takes ages to write out.
+        if any(isinstance(choice, list | dict | set) for choice in choices):
+            raise InputError(f"{place}: {name} is to be one value, or a list of such.")
+    if (size := math.prod(map(len, lists.values()))) > MOST_CELLS:
+        raise InputError(f"{place}: its lists make {size} cells, and {MOST_CELLS} are the most.")
+    cells = []
+    for combination in itertools.product(*lists.values()):
+        cell = dict(zip(lists, combination, strict=True))
+        notebook = cell.pop("notebook", None)
+        try:
+            config = read_config(cell)
+            notebook = notebook or NOTEBOOK_OF[tasks.kind_of(config.dataset)]
+            cells.append((notebook, notebooks.read_parameters(notebook, config.model_dump())))
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
+    return cells

@@ -1,0 +1,97 @@
+"""Kernels forked from a process that has imported everything: imports are most of what a cell costs beyond its work."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any, ClassVar
+
+from jupyter_client.provisioning import LocalProvisioner
+
+NAME = "lrtl-forked"  # as pyproject.toml makes it known to Jupyter
+# Importing these starts no thread and touches no device, so a process that has done so may be forked.
+IMPORTED = [
+    "papermill",
+    "ipykernel.kernelapp",
+    "lrtl_utils.methods.solver",
+    "lrtl_utils.runs.notebook",
+    "lrtl_utils.study.plots",
+    "lrtl_utils.sweep.workers",
+    "lrtl_utils.methods.loop",
+    "pyarrow.parquet",
+    "seqeval.metrics",
+    "sklearn.metrics",
+    "timm",
+    "torchcrf",
+    "transformers.models.bert.modeling_bert",
+]
+
+
+class ForkedKernel(LocalProvisioner):
+    """Hands a kernel's connection file to the process that `forked_kernel` keeps waiting, instead of starting one."""
+
+    waiting: ClassVar[tuple["_Process", Connection] | None] = None
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
+        self.process, pipe = ForkedKernel.waiting
+        self.pid, self.cwd = self.process.pid, kwargs.get("cwd", os.getcwd())
+        parent = f"--IPKernelApp.parent_handle={os.getpid()}"  # the kernel ends when this process does
+        pipe.send(([*cmd[cmd.index("-f") :], parent], kwargs["env"], self.cwd))
+        return self.connection_info
+
+
+@contextmanager
+def forked_kernel(threads: int) -> Iterator[None]:
+    """In the block, the next kernel is a fork of this process, made before anything else runs in it."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=_serve, args=(theirs, ours, threads))
+    process.start()
+    ForkedKernel.waiting = (_Process(process), ours)
+    os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = NAME
+    try:
+        yield
+    finally:
+        del os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"]
+        ForkedKernel.waiting = None
+        ours.close()
+        process.join(5)
+        process.kill()
+
+
+class _Process:
+    """A `multiprocessing.Process` with the face of a `subprocess.Popen`, as Jupyter wants it."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, process: multiprocessing.Process):
+        self.process, self.pid = process, process.pid
+        self.kill, self.terminate = process.kill, process.terminate
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self.process.join(timeout)
+        return self.process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+
+def _serve(pipe: Connection, other_end: Connection, threads: int) -> None:
+    """Wait for a connection file, then be a kernel."""
+    import torch
+    from ipykernel.kernelapp import IPKernelApp
+
+    other_end.close()  # inherited; held open here, it would keep this process waiting after its parent has died
+    os.setsid()
+    try:
+        arguments, environment, folder = pipe.recv()
+    except EOFError:
+        return
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    torch.set_num_threads(threads)
+    IPKernelApp.launch_instance(argv=arguments)

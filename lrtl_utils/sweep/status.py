@@ -1,0 +1,263 @@
+"""How a sweep stands, seen from outside: from records and claims alone, so on any machine that has the folder."""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from lrtl_utils.errors import InputError, printable
+from lrtl_utils.runs import checks
+from lrtl_utils.runs import store as runs
+from lrtl_utils.sweep import claims
+
+PLAIN_SECONDS = 5.0  # at least, between two plain lines
+SHOWN = 10  # failures and files that are named
+HEADERS = ("running", "host", "elapsed", "device time", "behind it")
+
+
+class Progress(BaseModel):
+    """What a run has told of itself, see `runs.write_progress`."""
+
+    device_seconds: float = Field(ge=0, allow_inf_nan=False)
+    epoch: int = Field(ge=0)  # whole ones behind it
+    batch: int = Field(ge=0)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A cell that somebody alive has claimed, and since how many seconds; `progress` is None until it has told any."""
+
+    cell: str
+    host: str
+    elapsed: float
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A results folder at one moment. `left` and `hours_left` are None where the plan or a finished cell is missing."""
+
+    done: int
+    running: tuple[Running, ...]
+    failed: tuple[str, ...]  # the cell and why
+    silent: tuple[str, ...]  # cells whose owner is no longer heard of
+    left: int | None  # planned, and neither done nor failed; the running ones are among them
+    best: dict[str, tuple[float, str]]  # by data set: the highest validation score, and the cell
+    hours_spent: float  # of the device
+    hours_left: float | None
+    overhead_seconds: float | None  # median of the completed cells
+    unreadable: tuple[str, ...]  # files that are no records
+
+    def counts(self) -> str:
+        """Cells in words."""
+        left = "" if self.left is None else f", {self.left} left"
+        return f"{self.done} cells done, {len(self.running)} running, {len(self.failed)} failed{left}"
+
+    def hours(self) -> str:
+        """Device hours in words."""
+        left = "" if self.hours_left is None else f", about {self.hours_left:.3g} to go"
+        return f"{self.hours_spent:.3g} device hours spent{left}"
+
+    def summary(self) -> list[str]:
+        """Lines of words; names from elsewhere are made printable."""
+        lines = [self.counts(), self.hours()]
+        if self.overhead_seconds is not None:
+            lines.append(f"{self.overhead_seconds:.2f} s a cell beyond its clocked work (median)")
+        lines += [f"best by validation: {score:.4f}, {cell}" for _, (score, cell) in sorted(self.best.items())]
+        for what, names in {"without a sign of life": self.silent, "not readable as records": self.unreadable}.items():
+            if names:
+                more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+                lines.append(f"{len(names)} {what}: {', '.join(names[:SHOWN])}{more}")
+        return [printable(line) for line in lines]
+
+
+class Watch:
+    """A results folder, looked at again and again: a record is read once, and again only if its file has changed.
+
+    `identities` are the planned cells; without them, all records of the folder count.
+    """
+
+    def __init__(self, results: Path, identities: Collection[str] | None = None):
+        self.results = results
+        self.identities = None if identities is None else set(identities)
+        self._read: dict[Path, tuple[tuple[int, int], checks.Completed | checks.Failed]] = {}
+
+    def look(self) -> Snapshot:
+        """The folder as it is now; nothing in it is touched."""
+        now = time.time()
+        held = [claim for claim in claims.held(self.results) if self._planned(claim.identity)]
+        alive = {claim.identity: claim for claim in held if claims.is_alive(claim, now)}
+        records, unreadable = self._records()
+        done = {name: run for name, run in records.items() if isinstance(run, checks.Completed)}
+        failed = {name: run for name, run in records.items() if isinstance(run, checks.Failed) and name not in alive}
+        running = [_running(self.results, claim, now) for name, claim in alive.items() if name not in done]
+        spent = sum(run.cost.gpu_hours for run in (*done.values(), *failed.values()))
+        left = None if self.identities is None else len(self.identities) - len(done) - len(failed)
+        each = [run.cost.gpu_hours for run in done.values()]
+        return Snapshot(
+            done=len(done),
+            running=tuple(running),
+            failed=tuple(f"{_words(run)}: {run.error}" for run in failed.values()),
+            silent=tuple(_claimed(claim) for claim in held if claim.identity not in alive),
+            left=left,
+            best=_best(done.values()),
+            hours_spent=spent + sum(cell.progress.device_seconds for cell in running if cell.progress) / 3600,
+            hours_left=statistics.mean(each) * left if each and left is not None else None,
+            overhead_seconds=statistics.median(run.cost.overhead_seconds for run in done.values()) if done else None,
+            unreadable=unreadable,
+        )
+
+    def _planned(self, identity: str) -> bool:
+        return self.identities is None or identity in self.identities
+
+    def _records(self) -> tuple[dict[str, checks.Completed | checks.Failed], tuple[str, ...]]:
+        """Readable records by their id, and the names of the other files."""
+        found, unreadable = {}, []
+        for path in sorted(self.results.glob("runs/*/*.json")):
+            if not self._planned(path.stem):
+                continue
+            run = self._parts(path)
+            if run is None:
+                unreadable.append(str(path.relative_to(self.results / "runs")))
+            else:
+                found[path.stem] = run
+        return found, tuple(unreadable)
+
+    def _parts(self, path: Path) -> checks.Completed | checks.Failed | None:
+        try:
+            status = path.stat()
+            stamp = status.st_mtime_ns, status.st_size
+            if self._read.get(path, (None,))[0] != stamp:
+                self._read[path] = stamp, checks.parts(runs.read(path))
+        except (OSError, InputError, ValidationError):
+            return None
+        return self._read[path][1]
+
+
+@contextmanager
+def live(
+    results: Path, identities: Collection[str], *, say: Callable[[str], Any] = print, every: float = PLAIN_SECONDS
+) -> Iterator[Callable[[], None]]:
+    """Gives a function that shows how the sweep stands, to be called about once a second, and a last time at the end.
+
+    On a terminal a table that stays in place; elsewhere `say` gets a line when cells have ended, not more often than
+    `every` seconds.
+    """
+    from rich.console import Console
+
+    watch, console = Watch(results, identities), Console()
+    in_place = sys.stdout.isatty() and not console.is_dumb_terminal  # whatever FORCE_COLOR says of a file
+    with _table(watch, console) if in_place else _lines(watch, say, every) as update:
+        yield update
+
+
+@contextmanager
+def _table(watch: Watch, console: Any) -> Iterator[Callable[[], None]]:
+    from rich.live import Live
+
+    with Live(_picture(watch.look()), console=console, auto_refresh=False) as display:
+
+        def update() -> None:
+            display.update(_picture(watch.look()), refresh=True)
+
+        try:
+            yield update
+        finally:
+            update()
+
+
+@contextmanager
+def _lines(watch: Watch, say: Callable[[str], Any], every: float) -> Iterator[Callable[[], None]]:
+    first = watch.look()
+    told, ended = time.monotonic(), first.done + len(first.failed)
+
+    def update(pause: float = every) -> None:
+        nonlocal told, ended
+        if time.monotonic() - told < pause:
+            return
+        snapshot = watch.look()
+        if snapshot.done + len(snapshot.failed) != ended:
+            say(f"{snapshot.counts()}; {snapshot.hours()}")
+            told, ended = time.monotonic(), snapshot.done + len(snapshot.failed)
+
+    try:
+        yield update
+    finally:
+        update(0.0)
+
+
+def _picture(snapshot: Snapshot) -> Any:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*HEADERS, box=None, pad_edge=False)
+    for row in _rows(snapshot):
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
+    summary = Text("\n".join(snapshot.summary()))
+    return Group(summary, table) if snapshot.running else summary
+
+
+def status(results: Path) -> Iterator[str]:
+    """Lines that say how the folder stands; `InputError` if there is none."""
+    from tabulate import tabulate
+
+    if not results.is_dir():
+        raise InputError(f"There is no folder {results}.")
+    snapshot = Watch(results).look()
+    yield from snapshot.summary()
+    yield from (f"failed: {printable(cell)}" for cell in snapshot.failed[:SHOWN])
+    if len(snapshot.failed) > SHOWN:
+        yield f"failed: {len(snapshot.failed) - SHOWN} more"
+    if snapshot.running:
+        yield ""
+        yield from tabulate(_rows(snapshot), HEADERS, tablefmt="simple", disable_numparse=True).splitlines()
+
+
+def _rows(snapshot: Snapshot) -> list[list[str]]:
+    rows = []
+    for cell in snapshot.running:
+        told = cell.progress
+        behind = [_clock(told.device_seconds), f"{told.epoch} epochs, {told.batch} batches"] if told else ["–", "–"]
+        rows.append([printable(cell.cell), printable(cell.host), _clock(cell.elapsed), *behind])
+    return rows
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+def _running(results: Path, claim: claims.Claim, now: float) -> Running:
+    try:
+        told = (runs.work_folder(results, claim.identity) / "progress.json").read_bytes()
+        progress = Progress.model_validate_json(told)
+    except (OSError, ValidationError):
+        progress = None
+    # A clock elsewhere may be ahead, or the file may hold anything.
+    return Running(_claimed(claim), claim.host.split(" ")[0], max(0.0, min(now - claim.started, now)), progress)
+
+
+def _claimed(claim: claims.Claim) -> str:
+    """The cell in words; a claim that cannot be read has none."""
+    return claim.cell or claim.identity
+
+
+def _best(completed: Collection[checks.Completed]) -> dict[str, tuple[float, str]]:
+    """Of each data set the run with the highest validation score; no test score chooses."""
+    best: dict[str, tuple[float, str]] = {}
+    for run in completed:
+        score = run.validation and run.validation.score
+        if score is not None and score > best.get(run.config.dataset, (-1.0,))[0]:
+            best[run.config.dataset] = score, _words(run)
+    return best
+
+
+def _words(run: checks.Completed | checks.Failed) -> str:
+    return runs.in_words(run.config.model_dump())

@@ -1,0 +1,150 @@
+"""A grid run to its end: workers are started, watched, and told to stop. Which cell is whose, they settle by claims."""
+
+import contextlib
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import results_folder
+from lrtl_utils.sweep import claims, engines
+from lrtl_utils.sweep import status as watch
+from lrtl_utils.sweep.grid import Cell
+from lrtl_utils.sweep.workers import (
+    END,
+    FINISH,
+    LEAST_FREE_MIB,
+    Plan,
+    ask_to_stop,
+    has_room,
+    latest,
+    left_of,
+    write_plan,
+)
+
+LOOK_SECONDS = 1.0  # between two looks at what the workers did
+
+
+@dataclass
+class Outcome:
+    """What became of a sweep: cells completed now, found done, failed with their reasons, and left undone."""
+
+    completed: int = 0
+    found: int = 0
+    failed: list[tuple[Cell, str]] = field(default_factory=list)
+    left: int = 0
+
+
+def sweep(
+    cells: list[Cell],
+    results: str | Path,
+    *,
+    workers: int = 1,
+    deadline_seconds: float | None = None,
+    memory_limit_mib: float | None = None,
+    on_oom: str = "fail",
+    engine: Callable[..., Any] = engines.local,
+    report: Callable[[str], None] = print,
+) -> Outcome:
+    """Run every cell that has no completed record, `workers` at a time, the cores divided among them.
+
+    A cell that fails, dies or passes a bound is recorded as failed and the rest go on. `engine(file, slots)` starts the
+    workers. Ctrl-C once lets the running cells finish; twice, or SIGTERM, ends them at their checkpoints. Both end in
+    `KeyboardInterrupt`, and the same sweep goes on from there. `InputError` where the disk is full.
+    """
+    results = results_folder(results)
+    results.mkdir(parents=True, exist_ok=True)
+    started = claims.file_system_now(results)
+    plan = Plan(results, tuple(cells), started, deadline_seconds, memory_limit_mib, on_oom)
+    pending = [cell for cell in cells if left_of(cell, plan)]
+    outcome = Outcome(found=len(cells) - len(pending))
+    report(f"{len(cells)} cells, {outcome.found} already done, {len(pending)} to run, {workers} at a time")
+    if not pending:
+        return outcome
+    _require_room(results)
+    slots = engines.slots(workers, any(cell.config.device == "cuda" for cell in pending))
+    planned = [cell.identity for cell in cells]
+    with (
+        _plan_file(plan) as file,
+        _signals() as received,
+        engine(file, slots) as running,
+        watch.live(results, planned, say=report) as show,
+    ):
+        interrupted = _watch(file, running, received, show, report)
+    _settle(pending, plan, outcome)
+    if interrupted:
+        raise KeyboardInterrupt
+    if outcome.left:
+        _require_room(results)
+    return outcome
+
+
+def _watch(
+    file: Path,
+    running: engines.Running,
+    received: list[int],
+    show: Callable[[], None],
+    report: Callable[[str], None],
+) -> bool:
+    """Show progress, and tell the workers of signals, until none is at work; returns whether there were signals."""
+    said = 0
+    while running():
+        show()
+        if len(received) > said:
+            said = len(received)
+            how = END if said > 1 or signal.SIGTERM in received else FINISH
+            ask_to_stop(file, how)
+            report(
+                "No new cell is started; the running ones finish (Ctrl-C again ends them)."
+                if how == FINISH
+                else "The running cells are ended at their checkpoints."
+            )
+        time.sleep(LOOK_SECONDS)
+    return bool(received)
+
+
+def _settle(pending: list[Cell], plan: Plan, outcome: Outcome) -> None:
+    for cell in pending:
+        _, record = latest(cell, plan)
+        if left_of(cell, plan):
+            outcome.left += 1
+        elif record["status"] == "completed":
+            outcome.completed += 1
+        else:
+            outcome.failed.append((cell, record["error"]))
+
+
+def _require_room(results: Path) -> None:
+    if not has_room(results):
+        raise InputError(
+            f"The disk of {results} has less than {LEAST_FREE_MIB} MiB free, so no cell is started; "
+            "free some, and the same command goes on."
+        )
+
+
+@contextlib.contextmanager
+def _plan_file(plan: Plan) -> Iterator[Path]:
+    file = plan.results / "sweeps" / f"{uuid.uuid4().hex[:12]}.json"
+    write_plan(plan, file)
+    try:
+        yield file
+    finally:
+        for path in file.parent.glob(f"{file.stem}.*"):
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals that came, in the block; however we were started (a shell's background job ignores Ctrl-C)."""
+    received: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _frame: received.append(number)) for number in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

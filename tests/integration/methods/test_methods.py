@@ -1,0 +1,286 @@
+"""What each method stands for: its defaults, the models it takes, and one tiny run of each with each."""
+
+import math
+from collections import namedtuple
+
+import numpy as np
+import pytest
+from checkpoints import LAYERS
+
+from lrtl_utils.config import RunConfig
+from lrtl_utils.data import load as tasks
+from lrtl_utils.data import splits
+from lrtl_utils.data.sources import Source
+from lrtl_utils.errors import InputError
+from lrtl_utils.measure import evaluation
+from lrtl_utils.measure.meter import CostMeter
+from lrtl_utils.methods import loop as training
+from lrtl_utils.methods import progressive as ladder
+from lrtl_utils.methods import table as methods
+from lrtl_utils.models import catalog as models
+from lrtl_utils.runs import store as runs
+
+DATASET = {"text": "ag_news", "image": "cifar10", "tokens": "conll2003"}
+TINY = {"train_size": 16, "batch_size": 8, "epochs": 1, "max_length": 16, "image_size": 32, "device": "cpu"}
+ADAPTING = ("from_scratch", "conventional", "full", "linear_probe", "lp_ft", "bitfit", "lora", "progressive")
+MIRRORED = [(name, kind) for name, row in models.MODELS.items() if row.hub for kind in row.kinds]
+
+Done = namedtuple("Done", "config model data train carve test curve meter prediction metrics")
+
+CONVENTIONAL = {
+    "learning_rate": 5e-5,
+    "batch_size": 16,
+    "accumulate": 1,
+    "epochs": 3,
+    "optimizer": "adamw",
+    "scheduler": "linear",
+    "warmup_steps": 0,
+    "dropout": None,
+    "weight_decay": 0.01,
+    "max_grad_norm": 1.0,
+    "precision": "fp32",
+    "max_length": None,  # by the rule, below
+    "image_size": None,
+    "augment": None,
+    "validation_share": 0.0,
+}
+
+
+def prepare(**knobs):
+    asked = RunConfig(**{"device": "cpu"} | knobs)
+    data = tasks.load(asked.dataset)
+    return asked, data, methods.resolve(asked, data)
+
+
+def run(**knobs):
+    """Build, train and predict as the notebooks do."""
+    _, data, config = prepare(**TINY | knobs)
+    model = methods.build(config, data, methods.find_weights(config))
+    training.warm_up(model, config)
+    meter = CostMeter(config.device)
+    with meter.measure():
+        train, carve = methods.label(model, data, config, meter)
+        curve = methods.fit(model, data, train, carve, config, meter=meter)
+    curve = meter.priced(curve)
+    test = splits.test_examples(data, config)
+    prediction = training.predict(model, test, config)
+    metrics = evaluation.evaluate(model, test.targets, prediction, data.labels, curve)
+    return Done(config, model, data, train, carve, test, curve, meter, prediction, metrics)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model"),
+    [("text", "bert_base"), ("text", "minilm"), ("tokens", "bert_crf"), ("image", "resnet50")],
+)
+def test_conventional_is_frozen(mirror, kind, model):
+    _, _, config = prepare(dataset=DATASET[kind], model=model, method="conventional", train_size=32)
+    images = {"image_size": 224, "augment": "light"} if kind == "image" else {}
+    assert {name: getattr(config, name) for name in CONVENTIONAL} == CONVENTIONAL | images
+    row = methods.METHODS["conventional"]
+    assert (row.pooling, row.plain, row.pretrained, row.kinds) == ("own", True, True, ("text", "image", "tokens"))
+
+
+@pytest.mark.parametrize(("words", "tokens"), [(60, 128), (140, 256)])
+def test_conventional_pads_all_texts_and_pools_as_the_architecture_does(mirror, words, tokens):
+    _, data, config = prepare(dataset="ag_news", model="bert_base", method="conventional", train_size=16)
+    model = methods.build(config, data, methods.find_weights(config))
+    assert type(model.net).__name__ == "BertForSequenceClassification"
+    assert model.net.bert.pooler is not None
+    texts = ["the " * words] * 2 + ["the"]
+    rows = training.encode_training(model, splits.Examples(texts, np.arange(3), np.arange(3)), config.max_length)
+    assert model.reader.batch(rows, np.array([2]), train=True)["ids"].shape == (1, tokens)
+    assert model.reader.batch(rows, np.array([2]))["ids"].shape == (1, 8)  # the answer is the same
+    assert training.settled(config, model).max_length == tokens
+    assert model.frozen == 0
+    assert not model.fixed_statistics
+
+
+@pytest.mark.parametrize("method", ADAPTING)
+@pytest.mark.parametrize(("model", "kind"), MIRRORED)
+def test_every_model_is_trained_by_every_method(mirror, monkeypatch, model, kind, method):
+    monkeypatch.setattr(ladder, "LEAST_LABELS", dict.fromkeys(ladder.LEAST_LABELS, (1, 10**9)))  # let it climb
+    done = run(dataset=DATASET[kind], model=model, method=method, train_size=20)
+    net = done.model
+    assert all(math.isfinite(point["loss"]) for point in done.curve)
+    assert [point["flops"] for point in done.curve] == sorted(point["flops"] for point in done.curve)
+    assert done.curve[-1]["flops"] == done.meter.flops()
+    assert len(done.prediction.predicted) == len(done.test)
+    answers = done.prediction.predicted
+    flat = [tag for tags in answers for tag in tags] if kind == "tokens" else answers
+    assert set(flat) <= set(range(len(done.data.labels)))
+    assert 0 <= done.metrics["accuracy"] <= 1
+    trained = models.describe(net, None)
+    half = len(net.blocks) - math.ceil((len(net.blocks) - 1) / 2)
+    lowest = 2 if kind != "image" else 0
+    frozen = {"full": lowest, "linear_probe": len(net.blocks), "progressive": half}.get(method, 0)
+    assert net.frozen == frozen
+    some = frozen > 0 or method in {"bitfit", "lora"}
+    assert (trained["trainable_parameters"] < trained["parameters"]) == some
+    assert net.fixed_statistics == (method not in {"from_scratch", "conventional", "linear_probe"})
+    if kind != "image":
+        assert len(net.blocks) == LAYERS + 1
+
+
+@pytest.mark.parametrize("method", ADAPTING)
+def test_packaged_image_model_is_trained_by_every_method(mirror, method):
+    done = run(dataset="cifar10", model="efficientnet_lite0", method=method, train_size=20)
+    assert len(done.prediction.predicted) == len(done.test)
+    assert math.isfinite(done.metrics["loss"])
+
+
+def test_tfidf_learns_and_has_no_model(mirror):
+    done = run(dataset="ag_news", method="tfidf", train_size=40)
+    assert done.config.model == "none"
+    assert methods.find_weights(done.config) is None
+    assert done.metrics["accuracy"] > 0.6  # of four classes
+    assert len(done.prediction.predicted) == len(done.test)
+    assert done.meter.flops() == done.meter.closed_form_flops > 0
+    assert len(done.curve) == 1
+
+
+def test_tfidf_answers_are_scikit_learn_s(mirror):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    for dataset in ("ag_news", "sst2"):  # four classes, and two
+        done = run(dataset=dataset, method="tfidf", train_size=30)
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+        peer = make_pipeline(vectorizer, LogisticRegression(C=methods.TFIDF_C, max_iter=1000))
+        sure = peer.fit(done.train.inputs, done.train.targets).predict_proba(done.test.inputs)
+        assert done.prediction.predicted == sure.argmax(1).tolist()
+        np.testing.assert_allclose(done.prediction.confidence, sure.max(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", [{}, {"dropout": 0.0, "learning_rate": 1e-3}])
+@pytest.mark.parametrize("dataset", ["digits", "cifar10", "ag_news"])
+def test_simple_nn_learns_from_scratch(mirror, dataset, variant):
+    knobs = {"train_size": 40, "epochs": 20, "image_size": 16, "method": "from_scratch", "model": "simple_nn"}
+    done = run(dataset=dataset, **knobs | variant)
+    assert done.curve[-1]["loss"] < 0.9 * done.curve[0]["loss"]
+    assert done.metrics["accuracy"] > 1.5 * max(np.bincount(done.test.targets)) / len(done.test)
+    assert done.config.learning_rate == variant.get("learning_rate", 5e-4)
+    assert {layer.p for layer in done.model.modules() if hasattr(layer, "p")} == {variant.get("dropout", 0.5)}
+    assert (done.config.optimizer, done.config.scheduler, done.config.weight_decay) == ("adam", "constant", 0.0)
+
+
+@pytest.mark.parametrize("method", ["tfidf", "linear_probe", "full"])
+def test_a_carve_is_scored(mirror, method):
+    done = run(dataset="ag_news", model="bert_base", method=method, train_size=40, validation_share=0.2)
+    assert (len(done.train), len(done.carve)) == (32, 8)
+    assert all(0 <= point["validation_score"] <= 1 and point["validation_loss"] > 0 for point in done.curve)
+    assert done.metrics["epochs_to_convergence"] == 1
+
+
+@pytest.mark.parametrize(("method", "moves"), [("conventional", True), ("full", False)])
+def test_full_leaves_batch_norm_statistics_alone(mirror, method, moves):
+    _, data, config = prepare(**TINY, dataset="cifar10", model="efficientnet_b0", method=method)
+    model = methods.build(config, data, methods.find_weights(config))
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    methods.fit(model, data, splits.labelled(data, config)[0], None, config, meter=CostMeter())
+    assert any((buffer != before[name]).any() for name, buffer in model.named_buffers()) == moves
+
+
+def test_knobs_that_a_method_lacks_are_taken_out(mirror):
+    given = {"learning_rate": 1e-4, "epochs": 5, "dropout": 0.3, "warmup_steps": 10, "image_size": 64}
+    asked, _, config = prepare(dataset="ag_news", model="bert_base", method="linear_probe", train_size=20, **given)
+    assert {name: getattr(config, name) for name in given} == dict.fromkeys(given)
+    assert runs.changed(asked, config).items() >= given.items()
+
+    asked, _, config = prepare(dataset="ag_news", model="bert_base", method="tfidf", train_size=20, **given)
+    assert config.model == "none"
+    assert config.device == "cpu"
+    assert runs.changed(asked, config).items() >= (given | {"model": "bert_base"}).items()
+
+
+def test_only_the_size_that_counts_is_kept(mirror):
+    sizes = {"shots": 3, "train_size": 20, "data_fraction": 0.5}
+    for name, labels in (("shots", 12), ("train_size", 20), ("data_fraction", 24)):
+        _, data, config = prepare(dataset="ag_news", model="bert_base", method="full", **sizes)
+        kept = {key: getattr(config, key) for key in methods.SIZES}
+        assert kept == dict.fromkeys(methods.SIZES) | {name: sizes[name]}
+        assert len(splits.labelled(data, config)[0]) == labels
+        sizes[name] = None
+
+
+def test_a_batch_is_no_larger_than_the_data(mirror):
+    knobs = {"dataset": "ag_news", "model": "bert_base", "method": "conventional"}
+    asked, _, config = prepare(**knobs, train_size=10, batch_size=64)
+    assert config.batch_size == 10
+    assert runs.changed(asked, config)["batch_size"] == 64
+    assert prepare(**knobs, train_size=10, batch_size=64, validation_share=0.25)[2].batch_size == 7
+    assert prepare(**knobs, shots=2, batch_size=64)[2].batch_size == 8
+    assert prepare(**knobs, train_size=40, batch_size=32)[2].batch_size == 32
+
+
+def test_a_batch_is_no_larger_than_the_shots_there_are(mirror):
+    _, data, config = prepare(dataset="conll2003", model="bert_crf", method="conventional", shots=7, batch_size=64)
+    assert config.batch_size == len(splits.labelled(data, config)[0])
+
+
+@pytest.mark.parametrize(("given", "used"), [(12, 12), (13, 1), (500, 1), (0, 0)])
+def test_a_warm_up_longer_than_the_run_is_a_tenth_of_it(mirror, given, used):
+    # 32 examples in batches of 8, three times: 12 steps.
+    knobs = {"dataset": "ag_news", "model": "bert_base", "method": "conventional", "train_size": 32, "batch_size": 8}
+    asked, _, config = prepare(**knobs, warmup_steps=given)
+    assert config.warmup_steps == used
+    assert runs.changed(asked, config).get("warmup_steps", used) == given
+
+
+@pytest.mark.parametrize(
+    ("knobs", "fitting", "other"),
+    [
+        ({"dataset": "cifar10", "model": "resnet50", "method": "tfidf"}, "conventional", "tfidf,"),
+        ({"dataset": "cifar10", "model": "bert_base", "method": "full"}, "resnet50", "minilm"),
+        ({"dataset": "conll2003", "model": "resnet50", "method": "full"}, "bert_crf", "efficientnet_b0"),
+        ({"dataset": "ag_news", "model": "bert_crf", "method": "full"}, "roberta_base", "minilm_crf"),
+        ({"dataset": "conll2003", "model": "simple_nn", "method": "from_scratch"}, "bert_base", "simple_nn,"),
+        ({"dataset": "ag_news", "model": "simple_nn", "method": "full"}, "from_scratch", "tfidf"),
+        ({"dataset": "ag_news", "model": "simple_nn", "method": "conventional"}, "from_scratch", "tfidf"),
+        ({"dataset": "ag_new", "model": "minilm", "method": "full"}, "ag_news", "imdb"),
+        ({"dataset": "ag_news", "model": "bert", "method": "full"}, "bert_", "resnet50"),
+        ({"dataset": "ag_news", "model": "minilm", "method": "linear-probe"}, "linear_probe", "tfidf"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_with_what_does(knobs, fitting, other):
+    with pytest.raises(InputError) as refused:
+        methods.check(RunConfig(**knobs))
+    assert fitting in str(refused.value)
+    assert other not in str(refused.value)
+
+
+def test_an_explicit_default_is_the_same_run(mirror):
+    knobs = {"dataset": "ag_news", "model": "bert_base", "method": "conventional"}
+    weights = models.find("bert_base")
+
+    def identity(**more):
+        asked, data, config = prepare(**knobs, **more)
+        return methods.identify(config, asked, data.source, weights)
+
+    plain = identity(train_size=20)
+    same = [
+        {"learning_rate": 5e-5, "epochs": 3, "batch_size": 16, "precision": "fp32", "optimizer": "adamw"},
+        {"data_fraction": None},  # `train_size` beats it
+        {"image_size": 64},  # texts have none
+        {"validation_share": 0.0},
+    ]
+    assert {identity(train_size=20, **more) for more in same} == {plain}
+    assert identity(train_size=48, warmup_steps=500, epochs=4) == identity(train_size=48, warmup_steps=1, epochs=4)
+    others = [{"seed": 1}, {"epochs": 4}, {"dropout": 0.1}, {"max_length": 64}, {"test_limit": 5}]
+    assert len({plain, *(identity(train_size=20, **more) for more in others)}) == 1 + len(others)
+
+
+def test_other_data_or_weights_are_another_run(mirror, tmp_path):
+    asked, data, config = prepare(dataset="ag_news", model="bert_base", method="conventional", train_size=20)
+    other = tmp_path / "train-0.parquet"
+    other.write_bytes(b"other rows under the same name")
+    rows = Source(data.source.kind, data.source.id, None, tmp_path, (other,))
+    weights = models.find("bert_base")
+    identities = [
+        methods.identify(config, asked, data.source, weights),
+        methods.identify(config, asked, rows, weights),
+        methods.identify(config, asked, data.source, models.find("distilbert")),
+        methods.identify(config, asked, data.source, None),
+    ]
+    assert len(set(identities)) == 4
+    assert identities[0] == methods.identify(config, asked, tasks.find("ag_news"), models.find("bert_base"))

@@ -1,0 +1,278 @@
+"""Every model and data set by name, as they come off a mirror or out of a package."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import LAYERS, TAGS, WIDTH
+from safetensors.torch import load_file
+
+from lrtl_utils.config import RunConfig
+from lrtl_utils.data import load as tasks
+from lrtl_utils.models import catalog as models
+from lrtl_utils.models.network import set_dropout
+
+pytestmark = pytest.mark.usefixtures("mirror")
+
+MIRRORED_TEXT = ("bert_base", "roberta_base", "distilbert")
+MIRRORED_IMAGE = ("resnet50", "efficientnet_b0")
+TEXT = [(name, "text", pooling) for name in (*MIRRORED_TEXT, "minilm") for pooling in ("own", "mean")]
+TOKENS = [(name, "tokens", "mean") for name in (*MIRRORED_TEXT, "bert_crf", "minilm", "minilm_crf")]
+IMAGE = [(name, "image", "own") for name in (*MIRRORED_IMAGE, "efficientnet_lite0")]
+PRETRAINED = TEXT + TOKENS + IMAGE
+SIMPLE = [("simple_nn", "text", "mean"), ("simple_nn", "image", "mean")]
+CLASSES = 4
+
+INPUTS = {
+    "text": ["Shares fell today.", "The minister said, after many people left, that the embassy was a film."],
+    "tokens": [["Ada", "Lovelace", "said", "so"], ["the", "parliament", "of", "New", "Zealandish", "again", "today"]],
+    "image": list(np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)),
+}
+TARGETS = {"text": [0, 1], "tokens": [[1, 2, 0, 0], [0, 0, 0, 3, 2, 0, 1]], "image": [0, 1]}
+
+
+def make(name, kind, pooling="mean", *, classes=CLASSES, pretrained=True, **knobs):
+    config = RunConfig(model=name, image_size=32, **knobs)
+    return models.build(config, kind, classes, models.find(name), pooling=pooling, pretrained=pretrained)
+
+
+def batch_of(model, kind, positions=(0, 1)):
+    rows = model.reader.encode(INPUTS[kind], TARGETS[kind])
+    return model.reader.batch(rows, np.array(positions))
+
+
+def backbone(model):
+    return model.net.base_model if hasattr(model, "net") else model.backbone
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "train", "test", "labels"),
+    [
+        ("ag_news", "text", 48, 24, ("World", "Sports", "Business", "Sci/Tech")),
+        ("imdb", "text", 40, 20, ("neg", "pos")),  # without the `unsupervised` split
+        ("sst2", "text", 40, 20, ("negative", "positive")),  # tested on `validation`: `test` has labels −1
+        ("cifar10", "image", 40, 20, None),
+        ("fashion_mnist", "image", 40, 20, None),
+        ("conll2003", "tokens", 40, 12, tuple(TAGS)),
+    ],
+)
+def test_data_sets_load_by_name(name, kind, train, test, labels):
+    data = tasks.load(name)
+    assert (data.kind, len(data.train), len(data.test)) == (kind, train, test)
+    assert data.labels == labels if labels else len(data.labels) == 10
+    assert data.source.describe() | {"sha256": None} == {
+        "kind": "mirror",
+        "id": tasks.TASKS[name].hub,
+        "revision": None,
+        "sha256": None,
+    }
+    if kind == "tokens":
+        assert [len(words) for words in data.test.inputs] == [len(tags) for tags in data.test.targets]
+        assert "B-PER" in {data.labels[tag] for tags in data.test.targets for tag in tags}
+    else:
+        assert set(data.test.targets) == set(range(len(data.labels)))
+
+
+@pytest.mark.parametrize(("name", "kind", "pooling"), PRETRAINED + SIMPLE)
+def test_models_build_by_name_in_fp32(name, kind, pooling):
+    model = make(name, kind, pooling)
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    batch = batch_of(model, kind)
+    scores = model.eval()(batch)
+    assert scores.shape == (2, 7, CLASSES) if kind == "tokens" else scores.shape == (2, CLASSES)
+    assert torch.isfinite(model.loss(scores, batch))
+    predicted, confidence = model.decode(scores, batch)
+    assert [len(tags) for tags in predicted] == [4, 7] if kind == "tokens" else len(predicted) == 2
+    assert ((confidence > 0) & (confidence <= 1)).all()
+
+
+@pytest.mark.parametrize(("name", "kind", "pooling"), [case for case in PRETRAINED if models.MODELS[case[0]].hub])
+def test_checkpoints_are_loaded_whole(mirror, name, kind, pooling):
+    # The files are a language model's or an ImageNet classifier's: other prefixes, old names, some in bfloat16.
+    saved = load_file(mirror / "models" / models.MODELS[name].hub / "model.safetensors")
+    plain = {}
+    for key, tensor in saved.items():
+        for prefix in ("bert.", "roberta.", "distilbert."):
+            key = key.removeprefix(prefix)
+        key = key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+        plain[key] = tensor
+    held = backbone(make(name, kind, pooling)).state_dict()
+    assert held
+    for key, tensor in held.items():
+        assert torch.equal(tensor, plain[key].to(tensor.dtype)), key
+
+
+@pytest.mark.parametrize("name", ["minilm", "efficientnet_lite0"])
+def test_packaged_weights_are_loaded_whole(name):
+    path = models.find(name).files[0]
+    if name == "minilm":
+        saved = load_file(path)
+        held = backbone(make(name, "text")).state_dict()
+        assert all(torch.equal(tensor, saved[key]) for key, tensor in held.items())
+    else:  # other names, the same order
+        saved = list(torch.load(path, weights_only=True).values())
+        held = list(backbone(make(name, "image")).state_dict().values())
+        assert len(held) == len(saved) - 2  # its ImageNet head is gone
+        assert all(torch.equal(a, b) for a, b in zip(held, saved, strict=False))
+
+
+@pytest.mark.parametrize(("name", "kind", "pooling"), PRETRAINED)
+def test_blocks_run_from_input_to_top_and_with_the_head_are_everything(name, kind, pooling):
+    model = make(name, kind, pooling).eval()
+    if kind != "image":
+        assert len(model.blocks) == 1 + (6 if "minilm" in name else LAYERS)
+    calls = []
+    for i, block in enumerate(model.blocks):
+        for module in block.modules():
+            module.register_forward_pre_hook(lambda *_, i=i: calls.append(i))
+    model(batch_of(model, kind))
+    assert calls == sorted(calls)
+    assert set(calls) == set(range(len(model.blocks)))
+
+    inside = [id(weight) for block in model.blocks for weight in block.parameters()]
+    assert len(inside) == len(set(inside))
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    head = [id(weight) for weight in model.head_parameters()]
+    assert sorted(inside + head) == sorted(names)
+    parts = ("classifier.", "pooler.") if pooling == "own" and kind == "text" else ("head.", "crf.")
+    assert all(any(part in names[weight] for part in parts) for weight in head)
+
+
+@pytest.mark.parametrize("name", [*MIRRORED_TEXT, "minilm", *MIRRORED_IMAGE, "efficientnet_lite0"])
+def test_without_pretraining_the_weights_are_others(name):
+    kind = models.MODELS[name].kinds[0]
+    trained, fresh = make(name, kind), make(name, kind, pretrained=False)
+    assert {weight.dtype for weight in fresh.parameters()} == {torch.float32}
+    pairs = zip(backbone(trained).parameters(), backbone(fresh).parameters(), strict=True)
+    assert all(not torch.equal(a, b) for a, b in pairs if a.ndim > 1)
+    again = make(name, kind, pretrained=False)
+    assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("name", "kind", "pooling"), [TEXT[0], TEXT[1], TEXT[2], TOKENS[3], IMAGE[0], *SIMPLE])
+def test_the_seed_makes_the_head(name, kind, pooling):
+    one, same, other = (make(name, kind, pooling, seed=seed).head_parameters() for seed in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize(("name", "kind", "pooling"), PRETRAINED + SIMPLE)
+def test_dropout_is_what_was_asked_for(name, kind, pooling):
+    model = make(name, kind, pooling, dropout=0.0)
+    model.fixed_statistics = True  # batch-norm in train mode is another function
+    batch = batch_of(model, kind)
+    calm = model.eval()(batch)
+    assert torch.equal(model.train()(batch), calm)
+    set_dropout(model, 0.3)
+    assert not torch.equal(model.train()(batch), calm)
+    assert torch.equal(model.eval()(batch), calm)
+    assert {m.p for m in make(name, kind, pooling, dropout=0.3).modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
+
+
+def test_dropout_of_a_model_without_any_raises():
+    with pytest.raises(ValueError, match="no dropout layer"):
+        set_dropout(models.build_tfidf(2), 0.1)
+
+
+@pytest.mark.parametrize(("name", "kind", "pooling"), [TEXT[0], TEXT[5], TOKENS[3], IMAGE[1]])
+def test_frozen_blocks_keep_their_weights_and_run_in_eval_mode(name, kind, pooling):
+    model = make(name, kind, pooling)
+    model.freeze(2)
+    model.train()
+    for i, block in enumerate(model.blocks):
+        assert {module.training for module in block.modules()} == {i >= 2}
+        assert {weight.requires_grad for weight in block.parameters()} == {i >= 2}
+    assert all(weight.requires_grad for weight in model.head_parameters())
+    model.freeze(0)
+    model.train()
+    assert all(module.training for module in model.modules())
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
+@pytest.mark.parametrize("name", [*MIRRORED_IMAGE, "efficientnet_lite0"])
+def test_fixed_and_frozen_batch_norm_statistics_do_not_move(name):
+    model = make(name, "image")
+    batch = batch_of(model, "image")
+
+    def moved():
+        before = [buffer.clone() for buffer in model.buffers()]
+        model.train()(batch)
+        return not all(torch.equal(a, b) for a, b in zip(before, model.buffers(), strict=True))
+
+    assert moved()
+    model.fixed_statistics = True
+    assert not moved()
+    model.fixed_statistics = False
+    model.freeze(len(model.blocks))
+    assert not moved()
+
+
+def test_crf_loss_and_decoding_equal_brute_force():
+    tags, lengths = 3, (4, 2)
+    model = make("bert_crf", "tokens", classes=tags)
+    torch.manual_seed(0)
+    for weight in model.crf.parameters():
+        torch.nn.init.normal_(weight)
+    scores = torch.randn(2, 4, tags)
+    expected = torch.tensor([[2, 0, 1, 1], [1, 2, 0, 0]])
+    mask = torch.arange(4) < torch.tensor(lengths)[:, None]
+    batch = {"targets": expected, "word_mask": mask}
+
+    def score(row, path):
+        crf = model.crf
+        moves = sum(crf.transitions[a, b] for a, b in itertools.pairwise(path))
+        edges = crf.start_transitions[path[0]] + crf.end_transitions[path[-1]]
+        return edges + moves + sum(scores[row, i, tag] for i, tag in enumerate(path))
+
+    total, best, sure = 0.0, [], []
+    for row, length in enumerate(lengths):
+        paths = list(itertools.product(range(tags), repeat=length))
+        each = torch.stack([score(row, path) for path in paths])
+        total += score(row, expected[row, :length].tolist()) - each.logsumexp(0)
+        best.append(list(paths[int(each.argmax())]))
+        sure.append(((each.max() - each.logsumexp(0)) / length).exp())
+    torch.testing.assert_close(model.loss(scores, batch), -total / sum(lengths))
+    predicted, confidence = model.decode(scores, batch)
+    assert predicted == best
+    torch.testing.assert_close(confidence, torch.stack(sure))
+
+
+@pytest.mark.parametrize("name", ["bert_base", "bert_crf", "roberta_base", "distilbert", "minilm"])
+def test_tagger_reads_the_first_sub_word_of_each_word(name):
+    model = make(name, "tokens").eval()
+    tokenizer = model.reader.tokenizer
+    batch = batch_of(model, "tokens")
+    hidden = model.backbone(input_ids=batch["ids"], attention_mask=batch["mask"]).last_hidden_state
+    features = model.features(batch)
+    for row, words in enumerate(INPUTS["tokens"]):
+        owners = tokenizer(words, is_split_into_words=True).word_ids()
+        assert len(owners) > len(words) + 2  # some word is more than one sub-word
+        first = [owners.index(word) for word in range(len(words))]
+        torch.testing.assert_close(features[row, : len(words)], hidden[row, first])
+        assert batch["word_mask"][row].tolist() == [True] * len(words) + [False] * (7 - len(words))
+        if name == "roberta_base":  # trained on text, where a word begins with its space
+            pieces = tokenizer.convert_ids_to_tokens(batch["ids"][row, first])
+            assert all(piece.startswith("Ġ") for piece in pieces)
+
+
+@pytest.mark.parametrize(("name", "kind", "pooling"), TEXT + TOKENS)
+def test_padding_changes_nothing(name, kind, pooling):
+    model = make(name, kind, pooling).eval()
+    alone, beside = batch_of(model, kind, [0]), batch_of(model, kind)
+    assert alone["ids"].shape[1] < beside["ids"].shape[1]
+    width = alone["words"].shape[1] if kind == "tokens" else None
+    longer = model(beside)[:1, :width] if kind == "tokens" else model(beside)[:1]
+    torch.testing.assert_close(model(alone), longer, atol=1e-5, rtol=1e-5)
+    if hasattr(model, "head"):
+        shorter, longer = model.features(alone), model.features(beside)[:1]
+        assert shorter.shape[-1] == (384 if "minilm" in name else WIDTH)
+        torch.testing.assert_close(shorter, longer[:, :width] if kind == "tokens" else longer, atol=1e-5, rtol=1e-5)
+
+
+def test_mean_pooling_is_the_mean_of_the_text_s_own_tokens():
+    model = make("bert_base", "text").eval()
+    batch = batch_of(model, "text")
+    hidden = model.backbone(input_ids=batch["ids"], attention_mask=batch["mask"]).last_hidden_state
+    tokens = len(model.reader.tokenizer(INPUTS["text"][0])["input_ids"])
+    torch.testing.assert_close(model.features(batch)[0], hidden[0, :tokens].mean(0))

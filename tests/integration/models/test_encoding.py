@@ -1,0 +1,313 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.feature_extraction.text import TfidfVectorizer
+from transformers import AutoTokenizer
+
+from lrtl_utils.config import RunConfig
+from lrtl_utils.data.splits import Examples
+from lrtl_utils.errors import InputError
+from lrtl_utils.measure import evaluation
+from lrtl_utils.measure.metrics import unpack_counts
+from lrtl_utils.methods import loop as training
+from lrtl_utils.models import catalog as models
+from lrtl_utils.models.encoding import (
+    Collator,
+    Reader,
+    by_length,
+    cut,
+    encode_bags,
+    encode_images,
+    encode_text,
+    encode_words,
+    order,
+    round_up,
+)
+
+CLS, SEP = 101, 102
+RED, BLUE = (220, 30, 40), (20, 40, 210)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(models.find("minilm").files[0].parent)
+
+
+def stacked(reader, data, **options):
+    return reader.batch(data, np.arange(len(data)), **options)
+
+
+def test_an_empty_text_is_kept_as_its_special_tokens(tokenizer):
+    data = encode_text(["", "a film"], [0, 1], tokenizer)
+    assert data.rows[0] == [CLS, SEP]
+    batch = stacked(Reader("text", Collator(), tokenizer), data)
+    assert batch["mask"].sum(1).tolist() == [2, 4]
+    assert batch["targets"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("text", [None, float("nan"), 3, ["a", "list"]])
+def test_what_is_no_text_is_refused_with_its_row(tokenizer, text):
+    with pytest.raises(InputError, match=r"Example 1 is .* where a text is expected"):
+        encode_text(["a film", text], [0, 1], tokenizer)
+
+
+def test_what_is_no_text_is_refused_by_bags_of_words_too():
+    vectorizer = TfidfVectorizer().fit(["a good film"])
+    with pytest.raises(InputError, match=r"Example 1 is None where a text is expected"):
+        encode_bags(["a film", None], [0, 1], vectorizer)
+
+
+@pytest.mark.parametrize("word", [None, 3, "\ud800"])
+def test_what_is_no_word_is_refused_with_its_sentence(tokenizer, word):
+    with pytest.raises(InputError, match="Sentence 1"):
+        encode_words([["a"], ["a", word]], [[0], [0, 0]], tokenizer)
+
+
+def test_a_text_that_is_not_unicode_is_refused(tokenizer):
+    with pytest.raises(InputError, match="Example 1"):
+        encode_text(["a", "a \ud800"], [0, 1], tokenizer)
+
+
+def test_a_sentence_without_words_is_refused(tokenizer):
+    with pytest.raises(InputError, match="Sentence 1 has no words"):
+        encode_words([["a"], []], [[0], []], tokenizer)
+
+
+def test_texts_are_padded_to_a_multiple_of_eight_or_in_training_to_full_length(tokenizer):
+    data = encode_text(["a", "a " * 9], [0, 1], tokenizer)
+    padded = Reader("text", Collator(pad_id=7), tokenizer, max_length=32, plain=True)
+    for reader, train in ((Reader("text", Collator(), tokenizer), True), (padded, False)):
+        assert stacked(reader, data, train=train)["ids"].shape == (2, 16)
+    batch = stacked(padded, data, train=True)
+    assert batch["ids"].shape == (2, 32)
+    assert batch["ids"][0, 3:].unique().tolist() == [7]
+    assert batch["mask"].sum(1).tolist() == [3, 11]
+
+
+def test_a_cut_text_keeps_its_beginning_and_its_closing_token(tokenizer):
+    data = encode_text(["one two three four five", "one"], [0, 1], tokenizer)
+    short = cut(data, 4)
+    assert short.rows == [[*data.rows[0][:3], SEP], data.rows[1]]
+    assert short.lengths.tolist() == [4, 3]
+
+
+def test_a_cut_text_keeps_its_end_where_that_is_asked_for(tokenizer):
+    data = encode_text(["one two three four five six", "one"], [0, 1], tokenizer)
+    reader = Reader("text", Collator(), tokenizer, max_length=4, tail=0.5)
+    short = reader.encode(["one two three four five six", "one"], [0, 1])
+    assert short.rows == [[*data.rows[0][:2], data.rows[0][-2], SEP], data.rows[1]]
+    assert short.lengths.tolist() == [4, 3]
+
+
+def test_words_are_read_at_their_first_sub_word(tokenizer):
+    words = ["Ulaanbaatar", "is", "far"]
+    data = encode_words([words], [[1, 0, 0]], tokenizer)
+    ids, positions = data.rows[0]
+    pieces = [tokenizer.tokenize(word) for word in words]
+    assert len(pieces[0]) > 1
+    assert positions == [1, 1 + len(pieces[0]), 2 + len(pieces[0])]
+    assert tokenizer.convert_ids_to_tokens([ids[position] for position in positions]) == [p[0] for p in pieces]
+
+
+def test_a_word_without_sub_words_keeps_its_tag(tokenizer):
+    data = encode_words([["one", "\u200d", "two"]], [[1, 2, 3]], tokenizer)
+    batch = stacked(Reader("tokens", Collator(), tokenizer), data)
+    assert batch["words"].tolist() == [[1, 1, 2]]
+    assert batch["targets"].tolist() == [[1, 2, 3]]
+    assert batch["word_mask"].all()
+
+
+def test_words_past_the_cut_are_not_trained_on(tokenizer):
+    data = cut(encode_words([["one", "two", "three", "four"], ["one"]], [[1, 2, 3, 4], [5]], tokenizer), 4)
+    batch = stacked(Reader("tokens", Collator(), tokenizer), data)
+    assert batch["word_mask"].tolist() == [[True, True], [True, False]]
+    assert batch["targets"].tolist() == [[1, 2], [5, 0]]
+    assert batch["words"].max() < 3
+
+
+def test_a_sentence_longer_than_the_model_is_cut_and_its_end_counts_as_o():
+    labels = ("O", "B-LOC", "I-LOC")
+    config = RunConfig(dataset="entities_sample", model="minilm_crf", device="cpu", precision="fp32")
+    model = models.build(config, "tokens", len(labels), models.find("minilm_crf"))
+    with torch.no_grad():
+        model.head[-1].bias[2] = 100.0  # answers I-LOC wherever it looks
+    examples = Examples([["Lisbon", *["and"] * 600, "Lisbon"]], [[1, *[0] * 600, 1]], np.arange(1))
+    rows = training.encode_training(model, examples, max_length=8192)
+    assert rows.lengths.tolist() == [model.reader.limit] == [512]
+    prediction = training.predict(model, examples, config)
+    (tags,) = evaluation.tag_names(prediction, [["O"] * 602], labels)
+    assert tags == ["I-LOC"] * 510 + ["O"] * 92
+    scores = evaluation.evaluate(model, examples.targets, prediction, labels)
+    assert unpack_counts(scores["counts"])[0, 2] == 2  # the lost one is missed, not forgotten
+
+
+def test_an_epoch_has_every_example_once_in_its_own_order():
+    lengths = np.random.default_rng(0).integers(3, 60, 1000)
+    orders = [order(lengths, 16, np.random.default_rng(seed), buckets=True) for seed in (0, 0, 1)]
+    for batches in orders:
+        assert sorted(np.concatenate(batches)) == list(range(1000))
+        assert max(len(batch) for batch in batches) == 16
+    assert all((a == b).all() for a, b in zip(orders[0], orders[1], strict=True))
+    assert not (np.concatenate(orders[0]) == np.concatenate(orders[2])).all()
+
+
+def test_buckets_save_padding():
+    lengths = np.random.default_rng(0).integers(3, 100, 2000)
+
+    def padded(buckets):
+        batches = order(lengths, 16, np.random.default_rng(0), buckets=buckets)
+        return sum(lengths[batch].max() * len(batch) for batch in batches) / lengths.sum()
+
+    assert padded(buckets=True) < 1.1 < 1.6 < padded(buckets=False)
+
+
+def test_prediction_takes_the_longest_first():
+    lengths = np.array([3, 9, 5, 9, 1])
+    assert [batch.tolist() for batch in by_length(lengths, 2)] == [[1, 3], [2, 0], [4]]
+    assert list(by_length(np.array([], dtype=int), 2)) == []
+
+
+def test_prediction_pads_no_row_by_more_than_a_tenth():
+    lengths = np.random.default_rng(0).integers(3, 120, 100)
+    batches = list(by_length(lengths, 32))
+    assert sorted(np.concatenate(batches)) == list(range(100))
+    padded = [(round_up(lengths[batch].min()), round_up(lengths[batch].max())) for batch in batches]
+    assert all(0.9 * longest <= shortest for shortest, longest in padded)
+    assert len(list(by_length(np.full(100, 50), 32))) == 4  # rows of one length fill their batches
+
+
+def halves(mode, size=(12, 10)):
+    """A picture whose left half is red and whose right half is blue, in that mode."""
+    picture = Image.new("RGB", size, RED)
+    picture.paste(BLUE, (size[0] // 2, 0, *size))
+    return picture.quantize(8) if mode == "P" else picture.convert(mode)
+
+
+def saved(picture, kind="PNG", **options):
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def colours(image):
+    """The first colour of the left half and the last of the right one, as the model will see them."""
+    (row,) = encode_images([image], [0], 64).rows
+    assert row.dtype == torch.uint8
+    assert row.shape[0] == 3
+    return row[:, 0, 0].tolist(), row[:, -1, -1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("RGB", "PNG"), ("RGBA", "PNG"), ("P", "PNG"), ("P", "GIF"), ("CMYK", "TIFF"), ("CMYK", "JPEG"), ("RGB", "WEBP")],
+)
+def test_colours_survive_every_mode(mode, kind):
+    lossy = 40 if kind in {"JPEG", "WEBP"} else 3
+    left, right = colours(saved(halves(mode), kind))
+    assert left == pytest.approx(RED, abs=lossy)
+    assert right == pytest.approx(BLUE, abs=lossy)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+def test_grey_images_become_rgb(mode):
+    left, right = colours(saved(Image.linear_gradient("L").convert(mode)))
+    assert left == pytest.approx([0, 0, 0], abs=3)
+    assert right == pytest.approx([255, 255, 255], abs=3)
+
+
+def test_sixteen_bits_are_scaled_to_eight():
+    ramp = np.linspace(0, 65535, 80).astype(np.uint16).reshape(8, 10)
+    (row,) = encode_images([saved(Image.fromarray(ramp))], [0], 64).rows
+    assert row[0].numpy() == pytest.approx(ramp / 257, abs=1)
+    assert (row[0] == row[2]).all()
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        saved(Image.new("RGBA", (4, 4), (0, 0, 0, 0))),
+        saved(Image.new("P", (4, 4), 0), transparency=0),
+        saved(Image.new("L", (4, 4), 0), transparency=0),
+        saved(Image.new("RGB", (4, 4), 0), transparency=(0, 0, 0)),
+    ],
+    ids=["RGBA", "P", "L", "RGB"],
+)
+def test_what_is_transparent_becomes_white(picture):
+    assert colours(picture) == ([255, 255, 255], [255, 255, 255])
+
+
+def test_a_picture_is_turned_as_its_camera_says():
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    assert colours(saved(halves("RGB"), exif=exif)) == (list(BLUE), list(RED))
+
+
+def test_arrays_of_one_channel_are_images_too():
+    (row,) = encode_images([np.arange(64, dtype=np.uint8).reshape(8, 8)], [0], 64).rows
+    assert row.shape == (3, 8, 8)
+    assert row[1].flatten().tolist() == list(range(64))
+
+
+def png_that_claims(width, height):
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        b"",
+        b"no image at all",
+        saved(halves("RGB"))[:60],
+        saved(halves("RGB"), "JPEG")[:300],
+        saved(halves("RGB", (64, 64)), "GIF")[:40],
+        png_that_claims(8, 8),
+        png_that_claims(60_000, 60_000),
+        None,
+    ],
+    ids=["empty", "text", "cut png", "cut jpeg", "cut gif", "no pixels", "huge", "none"],
+)
+def test_an_image_that_cannot_be_decoded_is_named(image):
+    with pytest.raises(InputError, match="Image 1 cannot be decoded"):
+        encode_images([saved(halves("RGB")), image], [0, 0], 32)
+
+
+def test_large_images_are_shrunk_at_once_and_small_ones_kept():
+    big, small = saved(halves("RGB", (300, 200))), saved(halves("RGB", (30, 20)))
+    assert [tuple(row.shape) for row in encode_images([big, small], [0, 0], 50).rows] == [(3, 50, 75), (3, 20, 30)]
+
+
+def test_image_batches_have_the_models_size_and_statistics():
+    collate = Collator(image_size=16, mean=(0.5, 0.25, 0.0), std=(0.5, 0.5, 2.0))
+    data = encode_images([saved(Image.new("RGB", size, "white")) for size in ((40, 20), (8, 9))], [1, 0], 16)
+    pixels = stacked(Reader("image", collate), data)["pixels"]
+    assert pixels.shape == (2, 3, 16, 16)
+    assert pixels[1, :, 5, 5].tolist() == pytest.approx([1.0, 1.5, 0.5])
+
+
+def test_only_training_images_are_augmented():
+    reader = Reader("image", Collator(image_size=32, augment=True))
+    noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    data = encode_images([noise], [0], 32)
+    torch.manual_seed(0)
+    plain, again = (stacked(reader, data)["pixels"] for _ in range(2))
+    seen = [stacked(reader, data, train=True)["pixels"] for _ in range(8)]
+    assert torch.equal(plain, again)
+    assert sum(torch.equal(plain, other) for other in seen) <= 1
+    assert all(other.shape == plain.shape for other in seen)
+
+
+def test_bags_are_dense_only_in_a_batch():
+    vectorizer = TfidfVectorizer().fit(["a good film", "a bad play"])
+    data = encode_bags(["good film", ""], [1, 0], vectorizer)
+    bag = stacked(Reader("bag", Collator(), vectorizer), data)["bag"]
+    assert bag.dtype == torch.float32
+    assert bag.norm(dim=1).tolist() == pytest.approx([1, 0])

@@ -1,0 +1,213 @@
+"""Models of a user's own: by folder and by hub id, of architectures that this project has no line for."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import OWN_IMAGE, OWN_TEXT, WIDTH, write_own_image_model, write_own_text_model
+from test_export import run
+
+from lrtl_utils.config import read_config
+from lrtl_utils.data import load as tasks
+from lrtl_utils.deploy import export
+from lrtl_utils.errors import InputError
+from lrtl_utils.methods import loop as training
+from lrtl_utils.methods import table as methods
+from lrtl_utils.models import catalog as models
+from lrtl_utils.runs import store as runs
+from lrtl_utils.sweep import workload
+
+SMALL = {"train_size": 16, "max_length": 16, "test_limit": 8, "epochs": 1}
+TEXT = {"dataset": "news_sample", **SMALL}
+TOKENS = {"dataset": "entities_sample", **SMALL}
+IMAGE = {"dataset": "digits", "train_size": 20, "image_size": 32, "test_limit": 8, "epochs": 1}
+LISTED = [kind for kind in OWN_TEXT if kind != "gpt2"]
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A folder of models, laid out as a mirror's too."""
+    folder = tmp_path_factory.mktemp("own") / "models"
+    for kind in OWN_TEXT:
+        write_own_text_model(folder / "acme" / kind, kind)
+    for name in OWN_IMAGE:
+        write_own_image_model(folder / "timm" / name, name)
+    return folder
+
+
+def build(name, **knobs):
+    asked = read_config({"model": str(name), **knobs})
+    data = tasks.load(asked.dataset)
+    config = methods.resolve(asked, data)
+    weights = methods.find_weights(config)
+    return methods.build(config, data, weights), data, config, weights
+
+
+@pytest.mark.parametrize("kind", LISTED)
+def test_an_architecture_of_layers_has_its_blocks(kind, own):
+    model, _, config, weights = build(own / "acme" / kind, method="full", **TEXT)
+    assert len(model.blocks) == (2 if kind == "albert" else 4)  # ALBERT has one layer, run over and over
+    assert "note" not in models.describe(model, weights)
+    assert models.backbone(config.model).width == model.head[-1].in_features == WIDTH
+    assert model.reader.limit == {"roberta": 65, "mpnet": 64}.get(kind, 512)
+    inside = {id(weight) for block in model.blocks for weight in block.parameters()}
+    outside = [name for name, weight in model.backbone.named_parameters() if id(weight) not in inside]
+    assert all("embed" in name or "relative" in name for name in outside)
+
+
+@pytest.mark.parametrize("kind", LISTED)
+def test_blocks_stand_still_while_those_above_are_trained(kind, own, tmp_path):
+    model, path, *_ = run(
+        tmp_path, model=str(own / "acme" / kind), method="progressive", **TEXT | {"train_size": 40}, without="soften"
+    )
+    record = runs.read(path)
+    assert record["curve"][-1]["rung"] == 1
+    untouched, *_ = build(own / "acme" / kind, method="full", **TEXT)
+    same = [
+        all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+        for one, other in zip(model.blocks, untouched.blocks, strict=True)
+    ]
+    trained = record["curve"][-1]["trained_blocks"]
+    assert same == [True] * (len(same) - trained) + [False] * trained
+
+
+@pytest.mark.parametrize("method", ["linear_probe", "full", "lora", "conventional", "from_scratch"])
+def test_an_architecture_without_known_blocks_does_what_needs_none(method, own, tmp_path):
+    with pytest.warns(UserWarning, match="its blocks cannot be told apart"):
+        _, path, *_ = run(tmp_path, model=str(own / "acme/gpt2"), method=method, **TEXT)
+    record = runs.read(path)
+    assert "cannot be told apart" in record["model"]["note"]
+    assert record["model"]["source"]["id"] == "gpt2"
+
+
+@pytest.mark.parametrize("method", ["progressive", "lp_ft", "bitfit"])
+def test_what_needs_blocks_refuses_an_architecture_without(method, own):
+    with pytest.raises(InputError, match=r"cannot be told apart.*full, linear_probe, lora are"):
+        build(own / "acme/gpt2", method=method, **TEXT)
+
+
+def test_taggers_are_built_of_any_text_model(own, tmp_path):
+    for kind in ("deberta-v2", "gpt2"):
+        place = str(own / "acme" / kind)
+        model, path, data, test, _, before = run(tmp_path, model=place, method="full", **TOKENS)
+        export.save(model, data.labels, path, tmp_path / kind)
+        kept = export.load(tmp_path / kind)
+        assert training.predict(kept.model, test, kept.config).predicted == before.predicted
+
+
+@pytest.mark.parametrize("name", OWN_IMAGE)
+def test_any_timm_model_is_an_image_model(name, own, tmp_path):
+    model, path, data, test, _, before = run(
+        tmp_path, model=str(own / "timm" / name), method="progressive", **IMAGE, without="cache"
+    )
+    assert len(model.blocks) > 3
+    inside = {id(weight) for block in model.blocks for weight in block.parameters()}
+    outside = [name for name, weight in model.backbone.named_parameters() if id(weight) not in inside]
+    assert all(name.startswith(("head.", "norm", "conv_head")) for name in outside)
+    export.save(model, data.labels, path, tmp_path / "kept")
+    kept = export.load(tmp_path / "kept")
+    again = training.predict(kept.model, test, kept.config)
+    assert np.array_equal(np.stack(again.scores), np.stack(before.scores))
+    told = "".join((tmp_path / "kept" / file).read_text() for file in ("README.md", "record.json", "lrtl.json"))
+    assert name in told
+    assert str(own) not in told  # what may be handed on names no place of this machine
+
+
+@pytest.mark.parametrize("name", OWN_IMAGE)
+def test_an_image_model_s_lowest_blocks_run_once(name, own, tmp_path):
+    """With a cache and without it a trained rung gives the same model, and the cache costs less."""
+    scores, flops = [], []
+    for without in ("label_names", "label_names,cache"):
+        knobs = {**IMAGE, "train_size": 64, "without": without}
+        *_, path, _, _, _, prediction = run(tmp_path, model=str(own / "timm" / name), method="progressive", **knobs)
+        scores.append(np.stack(prediction.scores))
+        flops.append(runs.read(path)["cost"]["flops"])
+    np.testing.assert_allclose(*scores, atol=1e-3)
+    assert flops[0] < flops[1]
+
+
+def test_a_run_s_id_follows_the_weights_and_not_their_place(own, tmp_path):
+    import shutil
+
+    shutil.copytree(own / "acme/bert", tmp_path / "bert")
+    knobs = {"method": "linear_probe", **TEXT}
+    ids = []
+    for place in (own / "acme/bert", tmp_path / "bert", own / "acme/electra"):
+        asked = read_config({"model": str(place), **knobs})
+        data = tasks.load(asked.dataset)
+        config = methods.resolve(asked, data)
+        ids.append(methods.identify(config, asked, data.source, methods.find_weights(config)))
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_hub_id_is_read_from_the_mirror(own, monkeypatch):
+    monkeypatch.setenv("LRTL_MIRROR", str(own.parent))
+    *_, weights = build("acme/electra", method="linear_probe", **TEXT)
+    assert (weights.kind, weights.id) == ("mirror", "acme/electra")
+    *_, weights = build("timm/resnet18@main", method="linear_probe", **IMAGE)
+    assert (weights.kind, weights.id) == ("mirror", "timm/resnet18")
+
+
+class Boom:
+    def __reduce__(self):
+        return os.mkdir, ("boom",)
+
+
+def test_what_cannot_or_must_not_be_loaded_is_refused_by_name(own, tmp_path, monkeypatch):
+    monkeypatch.setenv("LRTL_MIRROR", str(own.parent))
+    monkeypatch.chdir(tmp_path)
+
+    def changed(name, **config):
+        folder = tmp_path / name
+        write_own_text_model(folder, "bert")
+        written = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(written | config))
+        return folder
+
+    remote = changed("remote", auto_map={"AutoModel": "modeling_evil.Model"})
+    unknown = changed("unknown", model_type="no_such_architecture")
+    narrow = changed("narrow", hidden_size=None)
+    pickled = changed("pickled")
+    tensors = {name: weight.clone() for name, weight in load(pickled).items()}
+    (pickled / "model.safetensors").unlink()
+    torch.save({"weight": Boom()}, pickled / "pytorch_model.bin")
+    bare = changed("bare")
+    (bare / "model.safetensors").unlink()
+    for name, said in (
+        (remote, "asks to run code"),
+        (unknown, "no_such_architecture"),
+        (narrow, "does not tell"),
+        (pickled, "pytorch_model.bin is a pickle that would call"),
+        (bare, "no weights that can be read"),
+        (tmp_path / "nowhere", "There is no folder"),
+        ("acme/nothing", "is not on this machine"),
+        ("bert_bas", "did you mean 'bert_base'"),
+    ):
+        with pytest.raises(InputError, match=said) as error:
+            build(name, method="linear_probe", **TEXT)
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "boom").exists()
+    torch.save(tensors, pickled / "pytorch_model.bin")  # tensors alone may lie in a pickle
+    assert len(build(pickled, method="full", **TEXT)[0].blocks) == 4
+    with pytest.raises(InputError, match="does not read image"):
+        build(own / "acme/bert", method="full", **IMAGE)
+
+
+def load(folder):
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_dry_run_prices_what_runs_without_values(own):
+    def price(place, **knobs):
+        known = tasks.facts(knobs["dataset"])
+        config = methods.resolve(read_config({"model": str(place), "method": "full", **knobs}), known)
+        return workload.load(config, known).flops
+
+    assert price(own / "acme/electra", **TEXT) > 0
+    assert price(own / "timm/vit_tiny_patch16_224", **IMAGE) > 0
+    with pytest.raises(InputError, match=r"deberta-v2.*cannot be counted without weights"):
+        price(own / "acme/deberta-v2", **TEXT)

@@ -1,0 +1,104 @@
+"""Workers started by Dask and by SLURM's script; the machine divided among slots; what Ctrl-C means."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT
+from lrtl_utils.runs import store as runs
+from lrtl_utils.sweep import engines
+from lrtl_utils.sweep.grid import plan, read_grid
+from lrtl_utils.sweep.workers import Slot
+
+SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
+SWEEP = [sys.executable, "-m", "lrtl_utils", "sweep"]
+
+
+def written(tmp_path, content):
+    path = tmp_path / "grid.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def test_dask_on_loopback_runs_every_cell_once(tmp_path):
+    grid = written(tmp_path, SMALL | {"seed": [0, 1]})
+    words = [*SWEEP, grid, "--results", tmp_path / "out", "--engine", "dask", "--workers", "2"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 completed, 0 already done, 0 failed" in done.stdout
+    assert set(runs.load(tmp_path / "out")["run_id"]) == {cell.identity for cell in plan(read_grid(grid))}
+    assert not list((tmp_path / "out").glob("claims/*.json"))
+
+
+def test_a_scheduler_whose_workers_offer_no_slot_is_refused_with_what_would_be_right(tmp_path):
+    from distributed import LocalCluster
+
+    options = {"host": "127.0.0.1", "dashboard_address": None, "processes": False, "protocol": "tcp"}
+    with LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster:
+        address = cluster.scheduler_address
+        with (
+            pytest.raises(InputError, match=f"dask worker {address} --nthreads 1 --resources slot=1"),
+            engines.dask(tmp_path / "plan.json", [Slot(1)], address),
+        ):
+            pass
+
+
+def test_the_job_script_asks_slurm_for_what_was_given_and_dask_for_one_slot():
+    directives = ["--gres=gpu:1", "--nice"]
+    given = {"cores": "4", "memory": "16GB", "queue": "gpu", "walltime": "02:00:00", "job_extra_directives": directives}
+    script = engines.job_script(given)
+    for line in ("#SBATCH -p gpu", "#SBATCH --cpus-per-task=4", "#SBATCH -t 02:00:00", "#SBATCH --gres=gpu:1"):
+        assert line in script.splitlines()
+    assert "--resources slot=1" in script
+    assert "--nthreads 4" in script
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--engine", "slurm", "--slurm", "cores=2", "--dry-run"], "needs --slurm memory="),
+        (["--engine", "slurm", "--slurm", "cores", "--dry-run"], "has no '='"),
+        (["--slurm", "cores=2"], "goes with --engine slurm"),
+        (["--engine", "dask", "--scheduler", "tcp://127.0.0.1:9"], "No Dask scheduler answers at tcp://127.0.0.1:9"),
+    ],
+)
+def test_a_wrong_engine_is_told_in_one_sentence(tmp_path, words, said):
+    grid = written(tmp_path, SMALL)
+    words = [*SWEEP, grid, "--results", tmp_path, *words]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_every_slot_of_gpu_cells_sees_one_card(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-5d2a")
+    cards = [slot.gpu for slot in engines.slots(2, on_gpu=True)]
+    assert cards == ["3", "GPU-5d2a"]
+    with pytest.raises(InputError, match="3 workers need a GPU each and this machine shows 2"):
+        engines.slots(3, on_gpu=True)
+    assert {slot.gpu for slot in engines.slots(3, on_gpu=False)} == {None}
+    assert [slot.threads for slot in engines.slots(10**6, on_gpu=False)[:1]] == [1]
+
+
+def test_ctrl_c_twice_ends_the_running_cells_at_their_checkpoints(tmp_path):
+    endless = {"dataset": "news_sample", "method": "from_scratch", "epochs": 1000, "train_size": 16, "max_length": 16}
+    grid, out = written(tmp_path, endless | {"seed": [0, 1]}), tmp_path / "out"
+    process = subprocess.Popen([*SWEEP, grid, "--results", out], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    end = time.monotonic() + 120
+    while not list(out.glob("work/*/progress.json")):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    lines = iter(process.stdout.readline, "")
+    assert any("the running ones finish (Ctrl-C again ends them)" in line for line in lines)
+    process.send_signal(signal.SIGINT)
+    assert "ended at their checkpoints" in process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert len(list(out.glob("work/*/checkpoint.pt"))) == 1  # the second cell was never claimed
+    assert not list(out.glob("runs/*/*.json"))

@@ -1,0 +1,161 @@
+"""A search runs the grid's cells through the notebook, pays for none twice, survives a kill, and says what it cost."""
+
+import json
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import yaml
+
+from lrtl_utils.files import ROOT
+from lrtl_utils.runs import store as runs
+from lrtl_utils.sweep import search, strategies
+from lrtl_utils.sweep.grid import plan, read_grid
+
+TINY = {
+    "dataset": "digits",
+    "model": "simple_nn",
+    "method": "from_scratch",
+    "image_size": 8,
+    "train_size": 40,
+    "test_limit": 20,
+    "validation_share": 0.5,
+    "batch_size": 8,
+    "device": "cpu",
+}
+
+
+def space_file(tmp_path, content):
+    path = tmp_path / "space.yaml"
+    path.write_text(yaml.safe_dump(TINY | content, sort_keys=False))
+    return path
+
+
+def words(path, results, *options):
+    return [sys.executable, "-m", "lrtl_utils", "search", str(path), "--results", str(results), *options]
+
+
+def record_files(results):
+    return {path.name: path.read_bytes() for path in results.glob("runs/*/*.json")}
+
+
+def told(record):
+    """A search's record without what differs from machine to machine: seconds."""
+    trials = [{key: row[key] for key in row if "seconds" not in key} for row in record["trials"]]
+    best = {"best": record["best"], "flops": record["cost"]["flops"]}
+    return {key: record[key] for key in ("space", "sampler", "versions", "known")} | best | {"trials": trials}
+
+
+def test_a_search_killed_and_called_again_goes_on_and_a_grid_shares_its_records(tmp_path):
+    path = space_file(tmp_path, {"learning_rate": [1e-4, 1e-3, 1e-2], "seed": [0, 1]})
+    space, whole, cut = strategies.read_space(path), tmp_path / "whole", tmp_path / "cut"
+    undisturbed = search.search(space, whole, search.choose_sampler(space, seed=4), trials=2)
+
+    command = words(path, cut, "--seed", "4", "--trials", "2")
+    process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    wait_for(lambda: len(record_files(cut)) >= 3)  # in the middle of the second trial
+    family = [process, *process.children(recursive=True)]
+    for member in family:
+        member.kill()
+    psutil.wait_procs(family)
+    before = record_files(cut)
+    search.search(space, cut, search.choose_sampler(space, seed=4), trials=2)
+    again = json.loads((cut / "search" / "space-tpe-seed4.json").read_text())
+    assert told(again) == told(undisturbed)
+    after = record_files(cut)
+    assert len(before) == 3
+    assert len(after) == 4
+    assert set(after) == set(record_files(whole))
+    assert before == {name: after[name] for name in before}
+    assert sum(cell.path(cut).name in after for cell in plan(read_grid(path))) == 4  # a sweep of it finds them
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("trial ") == 2
+    assert f"best: learning_rate={again['best']['config']['learning_rate']}" in done.stdout
+    assert record_files(cut) == after
+
+
+def wait_for(condition, seconds=300):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_a_trial_is_the_mean_over_its_seeds_and_what_its_records_cost(tmp_path):
+    path = space_file(tmp_path, {"learning_rate": [1e-3, 1e-2], "seed": [0, 1]})
+    space = strategies.read_space(path)
+    record = search.search(space, tmp_path, search.choose_sampler(space), trials=2)
+    frame = runs.load(tmp_path)
+    means = frame.groupby("learning_rate")["validation_score"].mean()
+    assert {row["config"]["learning_rate"]: row["score"] for row in record["trials"]} == pytest.approx(dict(means))
+    assert record["best"]["score"] == pytest.approx(means.max())
+    assert record["best"]["config"] == {"learning_rate": means.idxmax()}
+    assert record["trials"][-1]["total_flops"] == record["cost"]["flops"] == frame["flops"].sum()
+    assert record["cost"]["device_seconds"] == pytest.approx(frame["device_seconds"].sum())
+    assert record["grid"] == {name: record["cost"][name] for name in ("device_seconds", "flops")}
+    assert 0 < record["cost"]["own_seconds"] < frame["overhead_seconds"].sum()
+    assert "the search took 100% of it" in "\n".join(search.summary(record))
+
+
+def test_a_failed_trial_is_told_as_failed_and_not_asked_for_again(tmp_path):
+    path = space_file(tmp_path, {"precision": ["fp32", "fp16"]})
+    space, said = strategies.read_space(path), []
+    sampler = search.choose_sampler(space, at_once=2)
+    record = search.search(space, tmp_path, sampler, workers=2, report=said.append)
+    (failed,) = [row for row in record["trials"] if row["score"] is None]
+    assert failed["config"] == {"precision": "fp16"}
+    assert "needs a GPU" in failed["error"]
+    assert record["best"]["config"] == {"precision": "fp32"}
+    assert sum("failed: precision='fp16' needs a GPU" in line for line in said) == 1
+
+    before = record_files(tmp_path)
+    again = search.search(space, tmp_path, search.choose_sampler(space, at_once=1), workers=1)
+    assert told(again) == told(record)
+    other = search.search(space, tmp_path, search.choose_sampler(space, seed=1))
+    assert record_files(tmp_path) == before
+    assert (len(other["known"]), other["trials"], other["best"]["score"]) == (2, [], record["best"]["score"])
+    said = "\n".join(search.summary(other))
+    assert "2 settings were recorded before the search began" in said
+    assert "cost: 0 trials, 0.0 device seconds" in said
+    assert "whole grid of 2 settings, as recorded" in said
+
+
+def test_halving_runs_the_best_again_with_more_epochs(tmp_path):
+    path = space_file(tmp_path, {"learning_rate": [1e-4, 1e-3, 1e-2, 1e-1], "epochs": [1, 3]})
+    space = strategies.read_space(path)
+    record = search.search(space, tmp_path, search.choose_sampler(space, keep=2), trials=4)
+    low, high = record["trials"][:4], record["trials"][4:]
+    assert record["sampler"]["rungs"] == [1, 3]
+    assert {row["config"]["epochs"] for row in low} == {1}
+    assert {row["config"]["epochs"] for row in high} == {3}
+    best = sorted(low, key=lambda row: -row["score"])[:2]
+    assert [row["config"]["learning_rate"] for row in high] == [row["config"]["learning_rate"] for row in best]
+    assert len(record_files(tmp_path)) == 6
+
+
+def test_with_labels_as_the_fidelity_only_the_most_of_them_can_be_best(tmp_path):
+    path = space_file(tmp_path, {"learning_rate": [1e-3, 1e-2], "train_size": [20, 60]})
+    space = strategies.read_space(path)
+    record = search.search(space, tmp_path, search.choose_sampler(space, keep=2))
+    assert [row["config"]["train_size"] for row in record["trials"]] == [20, 20, 60]
+    assert [row["best_score"] for row in record["trials"]] == [None, None, record["trials"][-1]["score"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "said"),
+    [
+        ({"validation_share": 0}, [], "give a validation_share, such as 0.2"),
+        ({"epochs": [1, 2]}, ["--replay", "5"], "no record of 2 of the 2 settings"),
+    ],
+)
+def test_a_wrong_call_is_one_sentence_and_runs_nothing(tmp_path, content, options, said):
+    command = words(space_file(tmp_path, content), tmp_path, *options)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not record_files(tmp_path)

@@ -1,0 +1,78 @@
+"""Records as runs write them, with outcomes that a test chooses: for what reads many runs and makes none."""
+
+import numpy as np
+
+from lrtl_utils.config import read_config
+from lrtl_utils.data import load as tasks
+from lrtl_utils.measure import metrics
+from lrtl_utils.methods import table as methods
+from lrtl_utils.runs import store as runs
+
+MODEL = {"conll2003": "minilm_crf", "cifar10": "efficientnet_lite0", "fashion_mnist": "efficientnet_lite0"}
+TESTED = 400
+SKILL = {"tfidf": 0.3, "from_scratch": 0.1, "linear_probe": 0.6, "progressive": 0.8, "full": 0.7, "conventional": 0.5}
+
+
+def write_run(results, right, *, seconds=1.0, flops=100, validation=None, energy=None, memory=50.0, **knobs):
+    """A record whose hits are `right` [examples], or where that has three columns, whose entity counts; its path."""
+    asked = read_config(knobs)
+    facts = tasks.facts(asked.dataset)
+    config = methods.resolve(asked, facts)
+    labels = config.train_size or config.shots * len(facts.labels)
+    carve = round(labels * (config.validation_share or 0))
+    right = np.asarray(right)
+    if right.ndim == 2:
+        found, predicted, expected = right.sum(axis=0)
+        score = 2 * found / (predicted + expected)
+        outcome = {"counts": metrics.pack(right), "hits": metrics.pack(right[:, 0] == right[:, 2])}
+    else:
+        score, outcome = right.mean(), {"hits": metrics.pack(right)}
+    scores = dict.fromkeys(("accuracy", "precision", "recall", "f1"), float(score))
+    source = {"kind": "mirror", "id": asked.dataset, "revision": None, "sha256": "0" * 64}
+    sizes = {"train_size": labels - carve, "validation_size": carve, "test_size": len(right)}
+    curve = [
+        {"epoch": 1, "loss": 0.5, "validation_loss": None, "validation_score": validation, "device_seconds": seconds}
+    ]
+    return runs.completed(
+        results,
+        runs.run_id(config.model_dump(), source["sha256"], None),
+        config,
+        asked,
+        data=sizes | {"available": sum(facts.sizes), "source": source, "subset_sha256": "1" * 64},
+        metrics=scores | outcome | {"loss": 1 - float(score), "epochs_to_convergence": None},
+        validation=None if validation is None else {"score": validation, "loss": 1 - validation},
+        cost={
+            "device_seconds": seconds,
+            "gpu_hours": seconds / 3600,
+            "flops": flops,
+            "peak_memory_mib": memory,
+            "energy_wh": energy,
+            "train_samples_per_second": labels / seconds,
+            "predict_seconds": 0.1,
+        },
+        model={"source": None, "parameters": 10, "trainable_parameters": 10},
+        curve=curve,
+        precision="fp32",
+    )
+
+
+def outcomes(skill, labels, seed, *, tagged=False):
+    """Which of 400 test examples are right, hard ones last: the more labels and skill, the more; paired by seed."""
+    chance = 1 - (1.1 - 0.5 * skill) * labels**-0.2 + 0.03 * np.random.default_rng(seed).standard_normal()
+    hits = np.random.default_rng(99).random(TESTED) < chance
+    return np.stack([hits, np.ones_like(hits), np.ones_like(hits)], axis=-1).astype(int) if tagged else hits
+
+
+def write_study(results, datasets=("sst2", "conll2003"), sizes=(32, 100, 316, 1000), seeds=3, names=tuple(SKILL)):
+    """Every method on every data set at every size, as far as they go together; costs grow with size and skill."""
+    for dataset in datasets:
+        tagged = dataset == "conll2003"
+        for name in names:
+            if name == "tfidf" and (tagged or dataset in ("cifar10", "fashion_mnist")):
+                continue
+            for labels in sizes:
+                for seed in range(seeds):
+                    right = outcomes(SKILL.get(name, 0.55), labels, seed, tagged=tagged)
+                    cost = labels * (1 + 10 * SKILL.get(name, 0.55))
+                    knobs = {"dataset": dataset, "model": MODEL.get(dataset, "minilm"), "method": name, "seed": seed}
+                    write_run(results, right, seconds=cost / 50, flops=int(1e9 * cost), train_size=labels, **knobs)

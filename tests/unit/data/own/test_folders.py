@@ -1,0 +1,447 @@
+"""A user's own files as data: read, guessed at, split, and run through the same ways as the named ones."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from lrtl_utils.config import read_config
+from lrtl_utils.data import load as tasks
+from lrtl_utils.data import splits
+from lrtl_utils.data.load import load
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT, data_name
+from lrtl_utils.methods import table as methods
+from lrtl_utils.runs import notebook as notebooks
+from lrtl_utils.runs import store as runs
+from lrtl_utils.runs import verify
+from lrtl_utils.sweep import grid as grids
+from lrtl_utils.sweep import price
+
+OPINIONS = {"good": "a fine and moving film number", "bad": "a dull and clumsy film number"}
+
+
+@pytest.fixture(autouse=True)
+def warned_is_failed():
+    """A test that expects a warning says so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        yield
+
+
+def rows(count, start=0, opinions=OPINIONS):
+    """So many different reviews, the labels in turn."""
+    labels = list(opinions)
+    return [(f"{opinions[labels[i % len(labels)]]} {i}", labels[i % len(labels)]) for i in range(start, start + count)]
+
+
+def write_csv(path, lines, header=("text", "label"), encoding="utf-8", **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding=encoding) as stream:
+        csv.writer(stream, **options).writerows([header, *lines])
+    return path
+
+
+def write_images(folder, names=("cat", "dog"), count=6, shade=0):
+    for number, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = np.full((8, 8, 3), 40 * number + i + shade, dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+
+
+def write_jsonl(path, columns):
+    lines = [json.dumps(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def names(data, examples):
+    return [data.labels[target] for target in examples.targets]
+
+
+def every(data):
+    """All examples as (input, label), whichever split they are in."""
+    return sorted(pair for part in (data.train, data.test) for pair in zip(part.inputs, names(data, part), strict=True))
+
+
+@pytest.mark.parametrize("form", ["csv", "semicolon", "tsv", "jsonl", "json", "parquet", "bom", "utf16"])
+def test_a_table_is_read_whatever_its_form(form, tmp_path):
+    expected = [('first, with "quotes" and a comma\nand two lines; all that', "good"), *rows(19)]
+    path = tmp_path / f"reviews.{form}"
+    columns = {"id": list(range(20)), "Review": [x for x, _ in expected], "Sentiment": [y for _, y in expected]}
+    lines = list(zip(*columns.values(), strict=True))
+    if form in {"csv", "semicolon", "bom", "utf16"}:
+        encoding = {"bom": "utf-8-sig", "utf16": "utf-16"}.get(form, "utf-8")
+        delimiter = ";" if form == "semicolon" else ","
+        path = write_csv(tmp_path / "reviews.csv", lines, columns, encoding, delimiter=delimiter)
+    elif form == "tsv":
+        write_csv(path, lines, columns, delimiter="\t")
+    elif form == "parquet":
+        pq.write_table(pa.table(columns), path)
+    elif form == "jsonl":
+        write_jsonl(path, columns)
+    else:
+        path.write_text(json.dumps([dict(zip(columns, line, strict=True)) for line in lines]))
+    data = load(str(path))
+    assert (data.kind, data.labels) == ("text", ("bad", "good"))
+    assert every(data) == sorted(expected)
+    assert "inputs from column 'Review', labels from column 'Sentiment'" in data.notes
+
+
+def test_a_split_that_is_missing_is_made_stratified_and_the_same_every_time(tmp_path):
+    path = write_csv(tmp_path / "r.csv", [*rows(60), ("the only one", "odd")])
+    data, again = load(str(path)), load(str(path))
+    assert data.test.index.tolist() == again.test.index.tolist()
+    assert Counter(names(data, data.test)) == {"good": 8, "bad": 8}
+    assert names(data, data.train).count("odd") == 1  # who has one example learns from it
+    assert data.split.startswith("made: 25% of the rows, stratified")
+
+
+@pytest.mark.parametrize("layout", ["{}.csv", "{}/part.csv", "my_{}_set.csv", "data/{}-00000-of-00001.csv"])
+def test_splits_that_are_there_are_taken(layout, tmp_path):
+    for start, split in enumerate(("train", "test", "validation")):
+        write_csv(tmp_path / layout.format(split), rows(10 + start, 100 * start))
+    data = load(str(tmp_path))
+    assert (len(data.train), len(data.test)) == (10, 11)
+    assert "test" in data.split or data.split == "taken: data"
+    assert any("validation split is not used" in note for note in data.notes)
+
+
+def test_validation_stands_in_for_a_test_split_without_labels(tmp_path):
+    write_csv(tmp_path / "train.csv", rows(10))
+    write_csv(tmp_path / "dev.csv", rows(6, 100))
+    write_csv(tmp_path / "test.csv", [(text,) for text, _ in rows(4, 200)], ("text",))
+    data = load(str(tmp_path))
+    assert (len(data.train), len(data.test), data.split) == (10, 6, "taken: dev.csv")
+    assert "the test split has no labels and is not used" in data.notes
+
+
+def test_other_files_are_left_aside(tmp_path):
+    write_csv(tmp_path / "train.csv", rows(10))
+    write_csv(tmp_path / "test.csv", rows(6, 100))
+    write_csv(tmp_path / "sample_submission.csv", rows(3, 200))
+    (tmp_path / "README.md").write_text("about")
+    (tmp_path / "about.json").write_text("{}")
+    (tmp_path / ".hidden.csv").write_text("nothing")
+    data = load(str(tmp_path))
+    assert (len(data.train), len(data.test)) == (10, 6)
+    assert data.notes[0] == "sample_submission.csv is not read: its name tells no split"
+
+
+def test_columns_are_guessed_or_given(tmp_path):
+    lines = [(label, text, "x") for text, label in rows(12)]
+    path = str(write_csv(tmp_path / "r.csv", lines, ("how", "what", "more")))
+    with pytest.raises(InputError, match="has the columns 'how', 'what', 'more'; say which"):
+        load(path)
+    with pytest.raises(InputError, match=r"no column of r.csv 'wat'; did you mean 'what'"):
+        load(path, text_column="wat", label_column="how")
+    assert every(load(path, text_column="what", label_column="how")) == sorted(rows(12))
+    two = str(write_csv(tmp_path / "two.csv", [(label, text) for text, label in rows(12)], ("category", "answer")))
+    assert every(load(two)) == sorted(rows(12))
+
+
+def test_labels_keep_their_names_and_are_sorted_numbers_as_numbers(tmp_path):
+    path = write_csv(tmp_path / "r.csv", [(f"text {i}", (1, 10, 2)[i % 3]) for i in range(24)])
+    assert load(str(path)).labels == ("1", "2", "10")
+    path = write_jsonl(tmp_path / "r.jsonl", {"text": [f"text {i}" for i in range(20)], "label": [True, False] * 10})
+    assert load(str(path)).labels == ("false", "true")
+
+
+def test_rows_without_text_or_label_are_left_out_counted_and_told(tmp_path):
+    path = write_csv(tmp_path / "r.csv", [*rows(20), ("", "good"), ("  ", "bad"), ("no verdict", "")])
+    with pytest.warns(UserWarning, match="left out: 2 without input, 1 without label"):
+        data = load(str(path))
+    assert len(data.train) + len(data.test) == 20
+    assert data.warned == ("rows that are left out: 2 without input, 1 without label",)
+
+
+def test_lines_of_another_encoding_are_read_and_told(tmp_path):
+    lines = [f"{text} café,{label}" for text, label in rows(20)]
+    mixed = [line.encode("cp1252" if i < 3 else "utf-8") for i, line in enumerate(lines)]
+    (tmp_path / "r.csv").write_bytes(b"\n".join([b"text,label", *mixed]))
+    with pytest.warns(UserWarning, match="not UTF-8 and were read as Windows-1252: 3"):
+        data = load(str(tmp_path / "r.csv"))
+    assert all(text.endswith("café") for text, _ in every(data))
+
+
+def test_lone_quotes_in_a_tsv_are_text(tmp_path):
+    lines = [f'" {text}\t{label}' for text, label in rows(12)]
+    (tmp_path / "r.tsv").write_text("\n".join(["sentence\tlabel", *lines]))
+    assert every(load(str(tmp_path / "r.tsv"))) == sorted((f'" {text}', label) for text, label in rows(12))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"text,label\nunquoted, comma,good\n", "line 2: 3 fields where the first line names 2"),
+        (b'text,label\n"never closed,good\n', "unexpected end of data"),
+        (b"", "is empty"),
+        (b"text,label\nonly one,good\n", "1 labelled rows to train on; 8 are needed"),
+        (b"text,label\n" + b"".join(b"t %d,same\n" % i for i in range(9)), "every row has the label 'same'"),
+        (b"text,label\n" + b"".join(b"t %d,%d\n" % (i, i) for i in range(30)), "these are no classes"),
+        (b"text,text\na,b\n", "must name each column once"),
+        (b"te\0xt,label\n", "no text: it holds zero bytes"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_one_sentence(content, said, tmp_path):
+    (tmp_path / "r.csv").write_bytes(content)
+    with pytest.raises(InputError, match=said) as error:
+        load(str(tmp_path / "r.csv"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "said"),
+    [
+        (["a", "list"], "good", "row 20 of the train split does not hold a text and a label"),
+        ("a text", ["good"], "row 20 of the train split does not hold a text and a label"),
+        ({"path": "/etc/passwd"}, "good", "holds the paths of images"),
+    ],
+)
+def test_a_row_of_another_kind_is_named(text, label, said, tmp_path):
+    columns = {"text": [x for x, _ in rows(20)] + [text], "label": [y for _, y in rows(20)] + [label]}
+    path = write_jsonl(tmp_path / "r.jsonl", columns)
+    with pytest.raises(InputError, match=said):
+        load(str(path))
+
+
+def test_images_are_of_the_class_of_their_folder(tmp_path):
+    write_images(tmp_path / "pets")
+    data = load(str(tmp_path / "pets"))
+    assert (data.kind, data.labels, len(data.train), len(data.test)) == ("image", ("cat", "dog"), 9, 3)
+    assert data.train.inputs[0].startswith(b"\x89PNG")
+    for start, split in enumerate(("train", "test")):
+        write_images(tmp_path / "split" / split, shade=100 * start)
+    data = load(str(tmp_path / "split"))
+    assert (len(data.train), len(data.test), data.split) == (12, 12, "taken: test")
+    write_images(tmp_path / "vehicles", ("train", "bus"))
+    assert load(str(tmp_path / "vehicles")).labels == ("bus", "train")
+    Image.new("RGB", (8, 8)).save(tmp_path / "pets" / "loose.png")
+    with pytest.raises(InputError, match=r"loose.png lies in no folder of a class"):
+        load(str(tmp_path / "pets"))
+
+
+IOB2 = [("Ada", "B-PER"), ("Lovelace", "I-PER"), ("met", "O"), ("Acme", "B-ORG"), ("Oslo", "B-LOC"), ("Rome", "B-LOC")]
+SCHEMES = {
+    "IOB2": None,
+    "IOB1": ["I-PER", "I-PER", "O", "I-ORG", "I-LOC", "B-LOC"],
+    "IOBES": ["B-PER", "E-PER", "O", "S-ORG", "S-LOC", "S-LOC"],
+    "BILOU": ["B-PER", "L-PER", "O", "U-ORG", "U-LOC", "U-LOC"],
+}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("form", ["{word} NNP {tag}", "{number}\t{word}\t{tag}", "{word} {tag}"])
+def test_conll_files_are_read_and_their_tags_turned_into_iob2(scheme, form, tmp_path):
+    marks = SCHEMES[scheme] or [tag for _, tag in IOB2]
+    pairs = enumerate(zip(IOB2, marks, strict=True), 1)
+    sentence = "\n".join(form.format(number=i, word=word, tag=tag) for i, ((word, _), tag) in pairs)
+    text = "\n\n".join(
+        ["-DOCSTART- -X- O", *[f"# sent_id = {i}\n{sentence.replace('met', f'met{i}')}" for i in range(8)]]
+    )
+    (tmp_path / "train.conll").write_text(text)
+    data = load(str(tmp_path / "train.conll"))
+    assert data.kind == "tokens"
+    assert data.labels == ("O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER")
+    assert data.train.inputs[0] == ["Ada", "Lovelace", f"met{data.train.index[0]}", "Acme", "Oslo", "Rome"]
+    assert [data.labels[tag] for tag in data.train.targets[0]] == [tag for _, tag in IOB2]
+    assert data.notes == (() if scheme == "IOB2" else (f"tags of {scheme} turned into IOB2",))
+
+
+def test_conll_columns_can_be_given_and_tags_must_be_of_entities(tmp_path):
+    lines = [f"w{i}{j} O B-A\nv{i}{j} B-B O" for i in range(9) for j in range(2)]
+    (tmp_path / "r.conll").write_text("\n\n".join(lines))
+    assert load(str(tmp_path / "r.conll")).labels == ("O", "B-A", "I-A")
+    assert load(str(tmp_path / "r.conll"), label_column="2").labels == ("O", "B-B", "I-B")
+    with pytest.raises(InputError, match="columns 1 to 3, and none '4'"):
+        load(str(tmp_path / "r.conll"), label_column="4")
+    with pytest.raises(InputError, match="of no known scheme; entities are tagged"):
+        load(str(tmp_path / "r.conll"), label_column="1")
+
+
+def test_the_files_of_conll_2003_are_known_by_their_names(tmp_path):
+    for start, split in enumerate(("train", "testa", "testb")):
+        text = "\n\n".join(f"Ada{start}{i} NNP B-NP I-PER\nran VBD B-VP O" for i in range(9 + start))
+        (tmp_path / f"eng.{split}").write_text(text)
+    data = load(str(tmp_path))
+    assert (len(data.train), len(data.test), data.split) == (9, 11, "taken: eng.testb")
+
+
+@pytest.mark.parametrize("kind", ["text", "tokens", "image"])
+def test_a_folder_saved_by_datasets_is_read(kind, tmp_path):
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+    from datasets import Image as Picture
+
+    label = ClassLabel(names=["zebra", "ant"])
+    features = {
+        "text": {"text": Value("string"), "label": label},
+        "tokens": {"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=["O", "B-X", "I-X"]))},
+        "image": {"image": Picture(), "label": label},
+    }[kind]
+
+    def part(start):
+        pictures = [Image.fromarray(np.full((8, 8, 3), start + i, dtype=np.uint8)) for i in range(16)]
+        inputs = {"text": [f"t {start + i}" for i in range(16)], "tokens": [[f"w{start + i}", "x"] for i in range(16)]}
+        targets = [[1, 2] if i % 2 else [0, 0] for i in range(16)] if kind == "tokens" else [i % 2 for i in range(16)]
+        columns = dict(zip(features, (inputs.get(kind, pictures), targets), strict=True))
+        return Dataset.from_dict(columns, Features(features))
+
+    part(0).save_to_disk(tmp_path / "one")
+    DatasetDict({"train": part(0), "test": part(50)}).save_to_disk(tmp_path / "both")
+    one, both = load(str(tmp_path / "one")), load(str(tmp_path / "both"))
+    assert (one.kind, len(one.train), len(one.test)) == (kind, 12, 4)
+    assert (both.kind, len(both.train), len(both.test), both.split) == (kind, 16, 16, "taken: test")
+    assert both.labels == (("O", "B-X", "I-X") if kind == "tokens" else ("ant", "zebra"))
+    assert kind == "tokens" or names(both, both.train)[:2] == ["zebra", "ant"]
+    assert one.source.sha256 != both.source.sha256
+    next((tmp_path / "both/train").glob("*.arrow")).unlink()
+    with pytest.raises(InputError, match="is no whole dataset as `datasets` saves it"):
+        load(str(tmp_path / "both"))
+
+
+def test_what_leaves_the_folder_or_is_no_file_is_refused(tmp_path):
+    folder = tmp_path / "mine"
+    write_csv(folder / "train.csv", rows(10))
+    (tmp_path / "secret.csv").write_text("text,label\n")
+    (folder / "inside.csv").symlink_to(folder / "train.csv")
+    load(str(folder / "train.csv"))
+    for make in (
+        lambda path: path.symlink_to(tmp_path / "secret.csv"),
+        lambda path: path.symlink_to(tmp_path),
+        lambda path: path.symlink_to("/dev/zero"),
+        os.mkfifo,
+    ):
+        make(folder / "test.csv")
+        with pytest.raises(InputError, match=r"test.csv is (a link that leaves|no regular file)"):
+            load(str(folder))
+        (folder / "test.csv").unlink()
+    for path, said in (("/dev/zero", "neither a file nor a folder"), (str(tmp_path / "no.csv"), "There is no file")):
+        with pytest.raises(InputError, match=said):
+            load(path)
+
+
+def test_a_folder_of_several_kinds_or_of_none_says_what_is_read(tmp_path):
+    with pytest.raises(InputError, match=r"holds no file that is read: tables \(.csv"):
+        load(str(tmp_path))
+    write_images(tmp_path)
+    write_csv(tmp_path / "labels.csv", rows(10))
+    with pytest.raises(InputError, match="of several kinds"):
+        load(str(tmp_path))
+
+
+def test_names_of_the_table_come_first_and_paths_need_a_sign():
+    assert load("digits").source.kind == "package"
+    with pytest.raises(InputError, match="no dataset 'digitz'; did you mean 'digits'"):
+        load("digitz")
+    with pytest.raises(InputError, match="There is no dataset ''"):
+        load("")
+    with pytest.raises(InputError, match="are for your own files"):
+        methods.check(read_config({"dataset": "news_sample", "text_column": "text"}))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("data/my reviews.csv", "my-reviews.csv"), ("/home/me/imdb/", "imdb"), ("..", "data"), (".", "data")],
+)
+def test_a_path_has_a_name_that_stays_in_its_place(path, name):
+    assert data_name(path) == name
+
+
+def leaky(folder):
+    """Ten train reviews of which three are in the test split too, one twice, one in other letters."""
+    write_csv(folder / "train.csv", [*rows(10), rows(1)[0], ("A Dull  and clumsy film number 101", "bad")])
+    write_csv(folder / "test.csv", [*rows(2), *rows(8, 100)])
+    return str(folder)
+
+
+def test_examples_of_both_splits_are_counted_told_and_dropped(tmp_path):
+    folder = leaky(tmp_path)
+    with pytest.warns(UserWarning, match=r"4 of 12 train examples are also in the test split"):
+        data = load(folder)
+    assert data.repeats == {"train": 1, "test": 0, "across": 4, "dropped": 0}
+    clean = load(folder, drop_leaks=True)
+    assert clean.repeats == {"train": 1, "test": 0, "across": 4, "dropped": 4}
+    assert len(clean.train) == 8
+    assert not {tasks.same(x) for x in clean.train.inputs} & {tasks.same(x) for x in clean.test.inputs}
+    assert clean.test.inputs == data.test.inputs
+    subsets = [
+        splits.labelled(clean, read_config({"dataset": folder, "train_size": size}))[0].index for size in (2, 4, 8)
+    ]
+    assert set(subsets[0]) < set(subsets[1]) < set(subsets[2])
+
+
+def test_dropping_is_part_of_a_runs_identity_and_not_dropping_is_not():
+    config = read_config({"method": "tfidf"}).model_dump()
+    earlier = {name: value for name, value in config.items() if name not in tasks.READING[1:]}
+    assert runs.run_id(config, "", None) == runs.run_id(earlier, "", None)
+    assert runs.run_id(config | {"drop_leaks": True}, "", None) != runs.run_id(config, "", None)
+
+
+def test_the_same_files_have_the_same_run_wherever_they_lie(tmp_path):
+    for place in ("here", "there"):
+        write_csv(tmp_path / place / "mine" / "r.csv", rows(20))
+    asked = [
+        read_config({"dataset": str(tmp_path / place / "mine"), "method": "tfidf", "train_size": 4})
+        for place in ("here", "there")
+    ]
+    assert len({notebooks.locate(each)[1] for each in asked}) == 1
+    write_csv(tmp_path / "there" / "mine" / "r.csv", rows(22))
+    assert tasks.find(str(tmp_path / "here/mine")).sha256 != tasks.find(str(tmp_path / "there/mine")).sha256
+
+
+def test_a_folder_is_priced_swept_recorded_and_verified_like_a_named_set(tmp_path):
+    folder = tmp_path / "data"
+    leaky(folder)
+    grid = tmp_path / "grid.yaml"
+    grid.write_text(
+        f"dataset: {os.path.relpath(folder, ROOT)}\nmethod: [tfidf, linear_probe]\ntrain_size: 6\nmax_length: 16\n"
+        "drop_leaks: [true]\n"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        planned = grids.plan(grids.read_grid(grid), price.outline)
+    words = ["sweep", grid, "--results", tmp_path / "results"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lrtl_utils", *map(str, words)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for cell in planned:
+        record = runs.read(runs.record_path(tmp_path / "results", "data", cell.identity))
+        source = record["data"]["source"]
+        assert (source["kind"], source["id"], source["revision"]) == ("folder", "data", None)
+        assert record["data"]["repeats"]["dropped"] == 4
+        assert record["data"]["split"] == "taken: test.csv"
+        assert "inputs from column 'text', labels from column 'label'" in record["data"]["notes"]
+    report = verify.verify(tmp_path / "results")
+    assert (report.records, dict(report.faults), dict(report.notes)) == (2, {}, {})
+    assert set(runs.load(tmp_path / "results")["dataset"]) == {"data"}
+    shutil.rmtree(folder)
+    (note,) = verify.verify(tmp_path / "results").notes
+    assert "is not on this machine" in note
+
+
+def test_run_warns_of_leaks_in_one_line_and_names_the_record(tmp_path):
+    folder = leaky(tmp_path / "data")
+    words = ["run", "text_classification", "-p", f"dataset={folder}", "-p", "method=tfidf", "-p", "train_size=6"]
+    command = [sys.executable, "-m", "lrtl_utils", *words, "--results", str(tmp_path / "results")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]  # not what a busy kernel tells
+    assert len(said) == 1, done.stderr
+    assert said[0].startswith("warning: data: 4 of 12 train examples are also in the test split")
+    assert runs.read(Path(done.stdout.splitlines()[-1]))["data"]["repeats"]["across"] == 4
+    wrong = subprocess.run([*command, "-p", "label_column=verdict"], cwd=ROOT, capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "no column of train.csv 'verdict'" in wrong.stderr

@@ -1,0 +1,262 @@
+import shutil
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from checkpoints import CIFAR, NEWS, write_datasets
+
+from lrtl_utils.config import read_config
+from lrtl_utils.data import load as tasks
+from lrtl_utils.data import splits
+from lrtl_utils.data.load import load
+from lrtl_utils.data.splits import describe, labelled
+from lrtl_utils.errors import InputError
+from lrtl_utils.methods import table as methods
+
+SHIPPED = ("news_sample", "reviews_sample", "entities_sample", "digits")
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    """Invented data under the hub's names, in the hub's layout."""
+    folder = tmp_path_factory.mktemp("mirror")
+    write_datasets(folder / "datasets")
+    return folder
+
+
+@pytest.fixture
+def copied(datasets, monkeypatch, tmp_path):
+    """A mirror that a test may spoil."""
+    shutil.copytree(datasets, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("LRTL_MIRROR", str(tmp_path))
+    return tmp_path / "datasets"
+
+
+def config(dataset="news_sample", **values):
+    return read_config({"dataset": dataset} | values)
+
+
+def rewrite(folder, change, split="train"):
+    """Change the columns of a split, its features kept."""
+    (path,) = folder.rglob(f"{split}-*.parquet")
+    table = pq.read_table(path)
+    columns = table.to_pydict()
+    change(columns)
+    pq.write_table(pa.table(columns, schema=table.schema), path)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_data_is_split_once_for_all_and_evenly(name):
+    data, again = load(name), load(name)
+    assert data.test.index.tolist() == again.test.index.tolist()
+    size = len(data.train) + len(data.test)
+    assert sorted([*data.train.index, *data.test.index]) == list(range(size))
+    assert len(data.test) == pytest.approx(tasks.TEST_SHARE * size, abs=1)
+    shares = [
+        np.bincount(data.strata(part), minlength=len(data.classes)) / len(part) for part in (data.train, data.test)
+    ]
+    assert shares[0] == pytest.approx(shares[1], abs=0.03)
+
+
+def test_digits_are_grey_images_of_their_full_range():
+    data = load("digits")
+    image = data.train.inputs[0]
+    assert (image.shape, image.dtype) == ((8, 8), np.uint8)
+    assert max(image.max() for image in data.train.inputs) == 240
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "train", "test"),
+    [
+        ("ag_news", 4, 48, 24),
+        ("imdb", 2, 40, 20),
+        ("sst2", 2, 40, 20),
+        ("cifar10", 10, 40, 20),
+        ("fashion_mnist", 10, 40, 20),
+        ("conll2003", 9, 40, 12),
+    ],
+)
+def test_every_hub_data_set_reads_from_a_mirror(name, labels, train, test, copied):
+    data = load(name)
+    assert (len(data.labels), len(data.train), len(data.test)) == (labels, train, test)
+    assert data.source.describe()["kind"] == "mirror"
+
+
+def test_labels_and_columns_come_from_the_files(copied):
+    assert load("ag_news").labels == tuple(NEWS)
+    images = load("cifar10")
+    assert images.labels == tuple(CIFAR)
+    assert images.train.inputs[0].startswith(b"\x89PNG")
+    tagged = load("conll2003")
+    assert [len(tags) for tags in tagged.train.targets] == [len(words) for words in tagged.train.inputs]
+
+
+def test_sst2_is_tested_on_its_validation_split(copied):
+    expected = pq.read_table(copied / "stanfordnlp/sst2/data/validation-00000-of-00001.parquet")
+    assert load("sst2").test.inputs == expected["sentence"].to_pylist()
+
+
+def test_a_hub_data_set_without_a_test_split_holds_some_of_its_rows_out(copied, monkeypatch):
+    monkeypatch.setitem(tasks.TASKS, "ag_news", replace(tasks.TASKS["ag_news"], test=None))
+    data = load("ag_news")
+    assert len(data.train) + len(data.test) == 48
+    assert len(data.test) > 0
+    assert tasks.repository("ag_news").patterns == ("train-*.parquet",)
+
+
+def test_imdb_is_read_without_its_unlabelled_split(copied):
+    assert len(load("imdb").train) == 40
+    assert set(load("imdb").train.targets) == {0, 1}
+
+
+def test_shards_of_a_split_are_read_in_their_order(copied):
+    whole = load("ag_news").train.inputs
+    (path,) = copied.glob("fancyzhx/ag_news/data/train-*")
+    table = pq.read_table(path)
+    for number, rows in enumerate((table[:30], table[30:])):
+        pq.write_table(rows, path.with_name(f"train-0000{number}-of-00002.parquet"))
+    path.unlink()
+    assert load("ag_news").train.inputs == whole
+
+
+def test_a_split_that_is_missing_is_named(copied):
+    (path,) = copied.glob("fancyzhx/ag_news/data/test-*")
+    path.unlink()
+    with pytest.raises(InputError, match=r"has no file test-\*\.parquet"):
+        load("ag_news")
+
+
+def test_a_column_with_another_name_is_answered_with_the_nearest(copied):
+    (path,) = copied.glob("fancyzhx/ag_news/data/train-*")
+    pq.write_table(pq.read_table(path).rename_columns(["texts", "label"]), path)
+    with pytest.raises(InputError, match=r"no column .* 'text'; did you mean 'texts'"):
+        load("ag_news")
+
+
+@pytest.mark.parametrize("label", [-1, 4, None])
+def test_a_label_out_of_range_is_named_with_its_row(copied, label):
+    rewrite(copied / "fancyzhx/ag_news", lambda columns: columns["label"].__setitem__(7, label))
+    with pytest.raises(InputError, match=r"ag_news: row 7 of the train split .* 0 to 3 \(World, Sports"):
+        load("ag_news")
+
+
+def test_a_tag_out_of_range_is_named_with_its_row(copied):
+    rewrite(copied / "lhoestq/conll2003", lambda columns: columns["ner_tags"][3].__setitem__(0, 9), split="test")
+    with pytest.raises(InputError, match="conll2003: row 3 of the test split has label 9"):
+        load("conll2003")
+
+
+def test_a_sentence_with_fewer_tags_than_words_is_refused(copied):
+    rewrite(copied / "lhoestq/conll2003", lambda columns: columns["ner_tags"][3].pop())
+    with pytest.raises(InputError, match="row 3"):
+        load("conll2003")
+
+
+def test_a_row_without_an_image_is_refused(copied):
+    rewrite(copied / "uoft-cs/cifar10", lambda columns: columns["img"].__setitem__(5, None))
+    with pytest.raises(InputError, match="5"):
+        load("cifar10")
+
+
+def test_a_damaged_file_is_named(copied):
+    (path,) = copied.glob("fancyzhx/ag_news/data/train-*")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match="train-00000-of-00001"):
+        load("ag_news")
+
+
+def test_an_unknown_data_set_is_answered_with_the_nearest():
+    with pytest.raises(InputError, match="no dataset 'agnews'; did you mean 'ag_news'"):
+        load("agnews")
+
+
+@pytest.mark.parametrize("name", ["news_sample", "entities_sample"])
+def test_labelled_examples_nest_and_hold_every_class(name):
+    data = load(name)
+    subsets = [labelled(data, config(name, data_fraction=fraction))[0] for fraction in (0.05, 0.2, 1.0)]
+    small, middle, whole = (set(subset.index.tolist()) for subset in subsets)
+    assert small < middle < whole == set(data.train.index.tolist())
+    assert set(data.strata(subsets[0])) == set(data.strata(data.train))
+    assert [data.train.inputs[list(data.train.index).index(row)] for row in subsets[0].index] == subsets[0].inputs
+
+
+def test_labelled_examples_depend_on_the_seed_alone():
+    data = load("news_sample")
+    one, another = (labelled(data, config(seed=0, method=m, epochs=n))[0] for m, n in (("full", 3), ("tfidf", None)))
+    assert one.index.tolist() == another.index.tolist()
+    assert one.index.tolist() != labelled(data, config(seed=1))[0].index.tolist()
+
+
+def test_carve_is_taken_from_the_labelled_examples():
+    data = load("news_sample")
+    whole, nothing = labelled(data, config(train_size=40))
+    kept, carved = labelled(data, config(train_size=40, validation_share=0.2))
+    assert nothing is None
+    assert sorted([*kept.index, *carved.index]) == sorted(whole.index)
+    assert Counter(carved.targets.tolist()) == {0: 2, 1: 2, 2: 2, 3: 2}
+
+
+def test_a_fraction_that_leaves_a_class_without_an_example_is_refused():
+    data = load("news_sample")
+    with pytest.raises(InputError, match=r"leave class '.*' without one; use at least train_size=4"):
+        labelled(data, config(data_fraction=0.005))
+    with pytest.raises(InputError, match=r"leave class '(LOC|MISC|ORG|PER|no entity)'"):
+        labelled(load("entities_sample"), config("entities_sample", train_size=3))
+
+
+def test_a_sentence_counts_for_its_rarest_type():
+    data = load("entities_sample")
+    names = [data.classes[stratum] for stratum in data.strata(data.train)]
+    types = [{data.labels[tag][2:] for tag in tags} - {""} for tags in data.train.targets]
+    assert all(name in found if found else name == "no entity" for name, found in zip(names, types, strict=True))
+    rarest = min(data.classes[:-1], key=lambda kind: sum(kind in found for found in types))
+    assert all(name == rarest for name, found in zip(names, types, strict=True) if rarest in found)
+
+
+def test_test_split_is_whole_unless_limited():
+    data = load("news_sample")
+    assert len(splits.test_examples(data, config())) == len(data.test)
+    assert len(splits.test_examples(data, config(test_limit=10))) == 10
+    assert len(splits.test_examples(data, config(test_limit=10_000))) == len(data.test)
+
+
+def test_description_sums_which_examples_were_labelled_and_not_their_order():
+    data = load("news_sample")
+
+    def told(**values):
+        return describe(data, *labelled(data, config(**values)), data.test)
+
+    one, carved = told(train_size=40), told(train_size=40, validation_share=0.25)
+    assert (one["train_size"], one["validation_size"], one["test_size"]) == (40, 0, len(data.test))
+    assert (carved["train_size"], carved["validation_size"], carved["available"]) == (30, 10, len(data.train))
+    assert one["subset_sha256"] == carved["subset_sha256"] != told(train_size=41)["subset_sha256"]
+    assert one["source"]["sha256"] == data.source.sha256
+
+
+def resolved(dataset="news_sample", **values):
+    return methods.resolve(config(dataset, device="cpu", **values), load(dataset))
+
+
+def test_a_batch_larger_than_the_labelled_data_is_clamped():
+    assert resolved(train_size=20, batch_size=64).batch_size == 20
+    assert resolved(train_size=20, batch_size=64, validation_share=0.2).batch_size == 16
+    assert resolved(shots=3, batch_size=64).batch_size == 12
+    assert resolved(train_size=20, batch_size=8).batch_size == 8
+
+
+def test_a_batch_larger_than_the_shots_there_are_is_clamped():
+    data = load("entities_sample")
+    asked = config("entities_sample", shots=100, batch_size=1000)
+    assert methods.resolve(asked, data).batch_size == len(labelled(data, asked)[0])
+
+
+def test_a_warm_up_longer_than_the_run_is_a_tenth_of_its_steps():
+    run = {"train_size": 160, "batch_size": 16, "epochs": 3}  # 30 steps
+    assert resolved(warmup_steps=500, **run).warmup_steps == 3
+    assert resolved(warmup_steps=31, **run).warmup_steps == 3
+    assert resolved(warmup_steps=30, **run).warmup_steps == 30
+    assert resolved(warmup_steps=500, accumulate=5, **run).warmup_steps == 0  # 6 steps
+    assert resolved(warmup_steps=500, validation_share=0.25, **run).warmup_steps == 2  # 24 steps

@@ -1,0 +1,128 @@
+import json
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedShuffleSplit
+
+from lrtl_utils.config import read_config
+from lrtl_utils.data.load import TASKS, load
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT
+from lrtl_utils.measure.meter import CostMeter
+from lrtl_utils.methods import loop as training
+from lrtl_utils.methods import table as methods
+
+SAMPLES = ROOT / "lrtl_utils" / "samples"
+NAMES = ("news_sample", "reviews_sample", "entities_sample")
+TYPES = {"PER", "ORG", "LOC", "MISC"}
+
+
+def read(name):
+    return [json.loads(line) for line in (SAMPLES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def texts(name):
+    return [row["text"] if "text" in row else " ".join(row["tokens"]) for row in read(name)]
+
+
+def measured(name):
+    """The data card's measurements of a corpus: TF-IDF accuracy in percent (or None), Jaccard of the closest pair."""
+    (cells,) = re.findall(rf"^\| {name} \|(.+)\|$", (SAMPLES / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    accuracy, *_, closest = (cell.strip(" %") for cell in cells.split("|"))
+    return (float(accuracy) if accuracy != "–" else None), float(closest)
+
+
+def tfidf_accuracies(name):
+    """On the rest of five stratified splits, of which 80 % were trained on."""
+    inputs, labels = np.array(texts(name)), np.array([row["label"] for row in read(name)])
+    for train, test in StratifiedShuffleSplit(5, test_size=0.2, random_state=0).split(inputs, labels):
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2))
+        solver = LogisticRegression(C=10, max_iter=1000).fit(vectorizer.fit_transform(inputs[train]), labels[train])
+        yield solver.score(vectorizer.transform(inputs[test]), labels[test])
+
+
+@pytest.mark.parametrize("name", ["news_sample", "reviews_sample"])
+def test_classes_are_all_there_and_even(name):
+    counts = Counter(row["label"] for row in read(name))
+    assert set(counts) == set(TASKS[name].labels)
+    assert counts.total() >= 480
+    assert max(counts.values()) - min(counts.values()) <= 0.05 * counts.total()
+
+
+def test_entities_are_many_and_of_all_types():
+    rows = read("entities_sample")
+    counts = Counter(tag[2:] for row in rows for tag in row["ner_tags"] if tag.startswith("B-"))
+    assert len(rows) >= 320
+    assert counts.total() >= 800
+    assert set(counts) == TYPES
+    assert min(counts.values()) >= 100
+
+
+def test_tags_are_strict_iob2():
+    for row in read("entities_sample"):
+        tags = row["ner_tags"]
+        assert len(tags) == len(row["tokens"]) > 0
+        assert set(tags) <= set(TASKS["entities_sample"].labels)
+        for before, tag in zip(["O", *tags], tags, strict=False):
+            assert not tag.startswith("I-") or before[2:] == tag[2:], row
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_line_has_its_two_fields_and_clean_text(name):
+    task = TASKS[name]
+    for row in read(name):
+        assert set(row) == {task.input, task.target}
+        pieces = row["tokens"] if task.kind == "tokens" else [row["text"]]
+        assert all(piece and piece == piece.strip() and piece.isprintable() for piece in pieces), row
+        assert task.kind == "text" or not any(" " in piece for piece in pieces), row
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_two_are_alike(name):
+    words = CountVectorizer(binary=True, token_pattern=r"\S+").fit_transform(texts(name)).toarray().astype(float)
+    shared = words @ words.T
+    sizes = words.sum(1)
+    alike = shared / (sizes[:, None] + sizes - shared)
+    np.fill_diagonal(alike, 0)
+    assert alike.max() < 0.4
+    assert alike.max() == pytest.approx(measured(name)[1], abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["news_sample", "reviews_sample"])
+def test_counting_words_does_not_solve_it(name):
+    accuracies = list(tfidf_accuracies(name))
+    assert max(accuracies) < 0.9
+    assert np.mean(accuracies) > 1.15 / len(TASKS[name].labels)  # and it is no noise
+    assert 100 * np.mean(accuracies) == pytest.approx(measured(name)[0], abs=6)
+
+
+def test_data_card_tells_the_sizes():
+    card = (SAMPLES / "README.md").read_text(encoding="utf-8")
+    for name in NAMES:
+        (row,) = [line for line in card.splitlines() if line.startswith(f"| `{name}.jsonl` |")]
+        assert str(len(read(name))) in row
+    assert all(word in card for word in ("Who wrote them", "Licence", "weaknesses"))
+
+
+def test_samples_are_small():
+    assert sum(path.stat().st_size for path in SAMPLES.iterdir()) < 500_000
+
+
+@pytest.mark.slow
+def test_a_probe_trained_on_the_news_sample_reads_real_news():
+    """The real AG News, where `LRTL_MIRROR` holds it; 25 % would be chance."""
+    try:
+        real = load("ag_news")
+    except InputError:
+        pytest.skip("AG News is not on this machine")
+    sample = load("news_sample")
+    config = methods.resolve(
+        read_config({"dataset": "news_sample", "method": "linear_probe", "data_fraction": 1}), sample
+    )
+    model = methods.build(config, sample, methods.find_weights(config))
+    methods.fit(model, sample, sample.train, None, config, meter=CostMeter())
+    assert np.mean(training.predict(model, real.test, config).predicted == real.test.targets) > 0.8

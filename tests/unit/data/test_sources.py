@@ -1,0 +1,170 @@
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+from hub import environment, serve
+
+from lrtl_utils.data import load as tasks
+from lrtl_utils.data import sources
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT
+from lrtl_utils.models import catalog as models
+
+AG_NEWS = "fancyzhx/ag_news"
+REVISION = tasks.TASKS["ag_news"].revision
+FILES = {
+    "README.md": b"nobody asks for this one",
+    "data/train-00000-of-00001.parquet": b"train rows",
+    "data/test-00000-of-00001.parquet": b"test rows",
+}
+FIND = """
+import json, time
+from lrtl_utils.errors import InputError
+from lrtl_utils.data.load import find
+start = time.monotonic()
+try:
+    found = find("ag_news")
+    answer = found.describe() | {"files": [file.name for file in found.files]}
+except InputError as error:
+    answer = {"error": str(error)}
+print(json.dumps(answer | {"seconds": time.monotonic() - start}))
+"""
+
+
+@pytest.fixture
+def hub():
+    with serve() as server:
+        server.holds[f"datasets/{AG_NEWS}", REVISION] = FILES
+        yield server
+
+
+def find_ag_news(folder, server=None, **variables):
+    """What a fresh process finds, which has no mirror, and no cache but the one in `folder`."""
+    command = [sys.executable, "-c", FIND]
+    variables = environment(server, folder) | variables
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_hub_is_asked_for_the_pinned_revision_and_only_for_what_is_read(hub, tmp_path):
+    found = find_ag_news(tmp_path, hub)
+    assert (found["kind"], found["id"], found["revision"]) == ("hub", AG_NEWS, REVISION)
+    assert found["files"] == ["test-00000-of-00001.parquet", "train-00000-of-00001.parquet"]
+    resolved = {part for _, part, _ in hub.asked if "." in part}
+    assert resolved == {"train-00000-of-00001.parquet", "test-00000-of-00001.parquet"}
+
+    hub.asked.clear()
+    again = find_ag_news(tmp_path, hub, HF_HUB_OFFLINE="1")
+    assert again["sha256"] == found["sha256"]
+    assert hub.asked == []
+
+
+def test_half_a_download_is_not_taken_for_the_whole(hub, tmp_path):
+    whole = find_ag_news(tmp_path, hub)
+    (lost,) = (tmp_path / "hub").rglob("snapshots/*/data/test-*.parquet")
+    lost.unlink()
+    assert "not on this machine" in find_ag_news(tmp_path, HF_HUB_OFFLINE="1")["error"]
+    assert find_ag_news(tmp_path, hub)["sha256"] == whole["sha256"]
+
+
+def test_a_revision_that_the_hub_does_not_have_is_one_sentence(hub, tmp_path):
+    hub.holds = {(f"datasets/{AG_NEWS}", "0" * 40): FILES}
+    error = find_ag_news(tmp_path, hub)["error"]
+    assert REVISION in error
+    assert "could not be fetched" in error
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize("network", ["offline", "refused", "silent"])
+def test_without_network_and_mirror_one_sentence_in_five_seconds(network, tmp_path):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if network == "silent":  # takes the connection and never answers
+            listener.listen()
+        hub = {"HF_HUB_OFFLINE": "1"} if network == "offline" else {}
+        answer = find_ag_news(tmp_path, HF_ENDPOINT=f"http://127.0.0.1:{listener.getsockname()[1]}", **hub)
+    assert "ag_news is not on this machine" in answer["error"]
+    assert str(tmp_path / "mirror" / "datasets" / AG_NEWS) in answer["error"]
+    assert "\n" not in answer["error"]
+    assert answer["seconds"] < 5
+
+
+def write_ag_news(folder):
+    for name, content in FILES.items():
+        path = folder / "datasets" / AG_NEWS / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def test_mirror_has_the_layout_of_the_hub(monkeypatch, tmp_path):
+    monkeypatch.setenv("LRTL_MIRROR", str(write_ag_news(tmp_path)))
+    found = tasks.find("ag_news")
+    assert found.describe() == {"kind": "mirror", "id": AG_NEWS, "revision": None, "sha256": found.sha256}
+    assert {str(file.relative_to(found.folder)) for file in found.files} == set(FILES) - {"README.md"}
+
+
+def test_mirror_goes_before_the_hub(hub, tmp_path):
+    write_ag_news(tmp_path / "mirror")
+    assert find_ag_news(tmp_path, hub)["kind"] == "mirror"
+    assert hub.asked == []
+
+
+def test_relative_mirror_is_taken_from_the_root(monkeypatch, tmp_path):
+    write_ag_news(tmp_path)
+    monkeypatch.setenv("LRTL_MIRROR", os.path.relpath(tmp_path, ROOT))
+    monkeypatch.chdir(tmp_path)
+    assert tasks.find("ag_news").kind == "mirror"
+
+
+def test_checksum_follows_contents_and_names(monkeypatch, tmp_path):
+    monkeypatch.setenv("LRTL_MIRROR", str(write_ag_news(tmp_path)))
+    data = tmp_path / "datasets" / AG_NEWS / "data"
+    sums = [tasks.find("ag_news").sha256]
+    (data / "test-00000-of-00001.parquet").write_bytes(b"other test rows")
+    sums.append(tasks.find("ag_news").sha256)
+    (data / "train-00000-of-00001.parquet").rename(data / "train-00000-of-00002.parquet")
+    sums.append(tasks.find("ag_news").sha256)
+    assert len(set(sums)) == 3
+
+
+@pytest.fixture
+def package(monkeypatch, tmp_path):
+    """A package that carries a file and that must not be imported to get at it."""
+    folder = tmp_path / "carries_weights"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("raise RuntimeError('was imported')")
+    (folder / "weights.bin").write_bytes(b"weights")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "carries_weights"
+
+
+def test_package_file_is_checked(package):
+    right = hashlib.sha256(b"weights").hexdigest()
+    assert sources.find_in_package(package, ("weights.bin",), right).sha256 == right
+    assert sources.find_in_package(package, ("weights.bin",), right[:8]).kind == "package"
+    with pytest.raises(InputError, match="not the file expected"):
+        sources.find_in_package(package, ("weights.bin",), "0" * 64)
+
+
+def test_package_or_file_that_is_missing_is_named(package):
+    with pytest.raises(InputError, match=r"other\.bin is missing"):
+        sources.find_in_package(package, ("weights.bin", "other.bin"))
+    with pytest.raises(InputError, match="no_such_package is not installed"):
+        sources.find_in_package("no_such_package", ("weights.bin",))
+
+
+@pytest.mark.parametrize("name", ["minilm", "efficientnet_lite0"])
+def test_installed_weights_are_the_ones_that_were_checked(name):
+    assert models.find(name).sha256.startswith(models.MODELS[name].package[2])
+
+
+def test_shipped_data_needs_nothing_else(monkeypatch, tmp_path):
+    monkeypatch.setenv("LRTL_MIRROR", str(tmp_path))
+    for name in ("news_sample", "reviews_sample", "entities_sample", "digits"):
+        assert tasks.find(name).kind == "package"

@@ -1,0 +1,110 @@
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from lrtl_utils.data.sampling import carve, count_labelled, labelled_subset, stratified_order
+from lrtl_utils.errors import InputError
+
+NAMES = ("world", "sports", "business")
+EVEN = np.tile([0, 1, 2], 40)
+UNEVEN = np.repeat([0, 1, 2], [100, 17, 3])
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def subset(strata=UNEVEN, seed=0, **amount):
+    return labelled_subset(strata, NAMES, rng(seed), **amount)
+
+
+def test_order_holds_every_example_once():
+    assert sorted(stratified_order(UNEVEN, rng())) == list(range(120))
+
+
+def test_every_prefix_of_even_classes_is_even():
+    counts = np.cumsum(np.eye(3)[EVEN[stratified_order(EVEN, rng())]], axis=0)
+    assert (counts.max(1) - counts.min(1)).max() <= 1
+
+
+def test_every_prefix_of_uneven_classes_has_all_of_them_and_none_in_excess():
+    counts = np.cumsum(np.eye(3)[UNEVEN[stratified_order(UNEVEN, rng())]], axis=0)
+    proportion = np.arange(1, 121)[:, None] * np.bincount(UNEVEN) / 120
+    assert counts[2:].min() >= 1
+    assert (counts - proportion).max() <= 1
+    assert (proportion - counts).max() <= len(NAMES)
+
+
+def test_subsets_nest_whatever_way_their_size_is_told():
+    subsets = [set(subset(data_fraction=fraction)) for fraction in (0.05, 0.1, 0.31, 0.5, 1.0)]
+    subsets.insert(2, set(subset(train_size=20)))
+    assert [len(chosen) for chosen in subsets] == [6, 12, 20, 38, 60, 120]
+    assert all(small < large for small, large in pairwise(subsets))
+
+
+def test_shots_nest_and_are_as_many_of_each_class_as_there_are():
+    few, more = subset(shots=2), subset(shots=5)
+    assert Counter(UNEVEN[few].tolist()) == {0: 2, 1: 2, 2: 2}
+    assert Counter(UNEVEN[more].tolist()) == {0: 5, 1: 5, 2: 3}
+    assert set(few) < set(more)
+
+
+def test_a_seed_repeats_and_another_differs():
+    assert list(subset(seed=1, data_fraction=0.3)) == list(subset(seed=1, data_fraction=0.3))
+    assert set(subset(seed=1, data_fraction=0.3)) != set(subset(seed=2, data_fraction=0.3))
+
+
+def test_drawing_leaves_the_global_generator_alone():
+    np.random.seed(3)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    subset(data_fraction=0.3)
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+
+
+def test_a_class_without_an_example_is_refused_with_sizes_that_would_do():
+    with pytest.raises(InputError) as error:
+        subset(train_size=2)
+    assert "leave class 'business' without one" in str(error.value)
+    least = float(str(error.value).rsplit("data_fraction=", 1)[1].rstrip("."))
+    assert "train_size=3" in str(error.value)
+    for amount in ({"train_size": 3}, {"data_fraction": least}):
+        assert set(UNEVEN[subset(**amount)]) == {0, 1, 2}
+
+
+def test_sizes():
+    assert count_labelled([40] * 3, data_fraction=0.001, train_size=None, shots=None) == 1
+    assert count_labelled([40] * 3, data_fraction=0.5, train_size=7, shots=None) == 7
+    assert count_labelled([40] * 3, data_fraction=0.5, train_size=7, shots=4) == 12
+    with pytest.raises(InputError, match="more than the 120 examples"):
+        count_labelled([40] * 3, data_fraction=None, train_size=121, shots=None)
+    with pytest.raises(InputError, match="needed"):
+        count_labelled([40] * 3, data_fraction=None, train_size=None, shots=None)
+
+
+@pytest.mark.parametrize(("fraction", "n", "size"), [(0.07, 100, 7), (0.14, 50, 7), (0.28, 25, 7), (0.55, 100, 55)])
+def test_a_share_that_is_a_whole_number_is_that_number(fraction, n, size):
+    assert count_labelled([n], data_fraction=fraction, train_size=None, shots=None) == size
+
+
+@pytest.mark.parametrize("strata", [EVEN, UNEVEN], ids=["even", "uneven"])
+def test_carve_is_stratified_and_keeps_an_example_of_every_class(strata):
+    kept, carved = carve(strata, 0.2, rng())
+    assert sorted([*kept, *carved]) == list(range(120))
+    assert len(carved) == 24
+    assert np.bincount(strata[carved], minlength=3) == pytest.approx(np.bincount(strata) * 0.2, abs=1)
+    assert set(strata[kept]) == {0, 1, 2}
+
+
+def test_carve_never_takes_the_only_example_of_a_class():
+    kept, carved = carve(np.array([0] * 9 + [1]), 0.5, rng())
+    assert 9 in kept
+    assert len(carved) == 5
+
+
+def test_carve_of_nothing_and_of_everything():
+    kept, carved = carve(EVEN, 0.0, rng())
+    assert (len(kept), len(carved)) == (120, 0)
+    with pytest.raises(InputError, match="leaves none to train on"):
+        carve(EVEN[:1], 0.2, rng())

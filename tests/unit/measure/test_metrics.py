@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+from sklearn.metrics import precision_recall_fscore_support
+
+from lrtl_utils.measure.metrics import classification, entities, epochs_to_convergence, pack, unpack_counts, unpack_hits
+
+NAMES = ("cat", "dog", "fish")
+
+
+def test_classification_by_hand():
+    scores = classification([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 1, 1], NAMES)
+    assert scores["accuracy"] == pytest.approx(4 / 6)
+    assert scores["confusion"] == [[2, 1, 0], [0, 2, 0], [0, 1, 0]]
+    assert scores["precision"] == pytest.approx((1 + 2 / 4 + 0) / 3)
+    assert scores["recall"] == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert scores["f1"] == pytest.approx((0.8 + 2 / 3 + 0) / 3)
+    assert scores["per_class"]["dog"] == pytest.approx({"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "support": 2})
+    assert unpack_hits(scores["hits"], 6).tolist() == [True, True, False, True, True, False]
+    with pytest.raises(ValueError, match="1 bytes of hits are not those of 9 examples"):
+        unpack_hits(scores["hits"], 9)
+
+
+def test_classification_agrees_with_scikit_learn():
+    expected, predicted = np.random.default_rng(0).integers(0, 3, (2, 200))
+    scores = classification(expected, predicted, NAMES)
+    macro = precision_recall_fscore_support(expected, predicted, average="macro")[:3]
+    assert [scores[key] for key in ("precision", "recall", "f1")] == pytest.approx(macro)
+
+
+def test_a_class_that_the_test_split_lacks_is_no_zero_in_the_mean():
+    scores = classification([0, 1], [0, 1], NAMES)
+    assert (scores["precision"], scores["recall"], scores["f1"]) == (1, 1, 1)
+    assert scores["per_class"]["fish"]["support"] == 0
+
+
+def test_entities_by_hand():
+    expected = [["B-PER", "I-PER", "O", "B-LOC"], ["B-ORG", "O", "O"], ["O", "O"]]
+    predicted = [["B-PER", "I-PER", "O", "B-ORG"], ["B-ORG", "O", "B-LOC"], ["O", "O"]]
+    scores = entities(expected, predicted)
+    assert scores["accuracy"] == pytest.approx(7 / 9)
+    assert scores["precision"] == pytest.approx(2 / 4)
+    assert scores["recall"] == pytest.approx(2 / 3)
+    assert scores["f1"] == pytest.approx(2 * 2 / (4 + 3))
+    assert scores["per_class"]["PER"]["f1"] == 1
+    assert scores["per_class"]["LOC"] == {"precision": 0, "recall": 0, "f1": 0, "support": 1}
+    assert unpack_hits(scores["hits"], 3).tolist() == [False, False, True]
+    assert unpack_counts(scores["counts"]).tolist() == [[1, 2, 2], [1, 2, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "why"),
+    [
+        (["I-PER", "I-PER", "O"], "begins with I"),
+        (["B-PER", "O", "O"], "too short"),
+        (["B-PER", "I-PER", "I-PER"], "too long"),
+        (["B-PER", "B-PER", "O"], "two instead of one"),
+        (["B-LOC", "I-LOC", "O"], "another type"),
+        (["B-PER", "I-LOC", "O"], "types mixed"),
+        (["O", "B-PER", "I-PER"], "shifted"),
+    ],
+)
+def test_an_entity_counts_only_whole_and_strict(predicted, why):
+    scores = entities([["B-PER", "I-PER", "O"]], [predicted])
+    assert (scores["precision"], scores["recall"], scores["f1"]) == (0, 0, 0), why
+    assert unpack_counts(scores["counts"])[0, 0] == 0
+
+
+def test_neighbours_of_one_type_are_two_entities():
+    tags = [["B-LOC", "B-LOC", "I-LOC"]]
+    assert unpack_counts(entities(tags, tags)["counts"]).tolist() == [[2, 2, 2]]
+
+
+def test_sentences_without_entities():
+    scores = entities([["O", "O"]], [["O", "O"]])
+    assert (scores["accuracy"], scores["f1"], scores["per_class"]) == (1, 0, {})
+
+
+def test_a_sentence_may_have_many_entities():
+    tags = [["B-LOC"] * 300, ["O"]]
+    assert unpack_counts(entities(tags, tags)["counts"]).tolist() == [[300, 300, 300], [0, 0, 0]]
+
+
+def test_f1_is_that_of_the_packed_counts():
+    rng = np.random.default_rng(0)
+    tags = np.array(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
+    expected, predicted = (tags[rng.integers(0, 5, (80, 7))].tolist() for _ in range(2))
+    scores = entities(expected, predicted)
+    right, found, true = unpack_counts(scores["counts"]).astype(int).sum(0)
+    assert right > 0
+    assert scores["f1"] == pytest.approx(2 * right / (found + true))
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 2000])
+def test_packed_hits_are_short_and_come_back(size):
+    hits = np.random.default_rng(size).random(size) < 0.9
+    assert (unpack_hits(pack(hits), size) == hits).all()
+    assert len(pack(hits)) < 40 + size / 4
+
+
+@pytest.mark.parametrize(
+    ("scores", "epoch"),
+    [
+        ([0.5, 0.7, 0.897, 0.9], 3),
+        ([0.9, 0.8, 0.7], 1),
+        ([0.5, 0.8, 0.794, 0.8], 2),
+        ([0.5], 1),
+        ([], None),
+        ([None, None], None),
+    ],
+)
+def test_epochs_to_convergence(scores, epoch):
+    curve = [{"epoch": number, "validation_score": score} for number, score in enumerate(scores, 1)]
+    assert epochs_to_convergence(curve) == epoch

@@ -1,0 +1,249 @@
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lrtl_utils.config import RunConfig
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT, results_folder, write_atomically
+from lrtl_utils.measure.meter import CostMeter
+from lrtl_utils.runs import store as runs
+
+CONFIG = RunConfig(device="cpu", learning_rate=5e-5, batch_size=16, warmup_steps=2)
+ASKED = RunConfig(learning_rate=5e-5, batch_size=64, warmup_steps=500)
+
+
+def write(results, identity="0123456789ab", config=CONFIG, accuracy=0.75, **cost):
+    """A completed record with what a run puts there."""
+    sums = {"kind": "package", "id": "lrtl_utils", "revision": None, "sha256": "0" * 64}
+    sizes = {"train_size": 32, "validation_size": 8, "test_size": 131, "available": 400}
+    return runs.completed(
+        results,
+        identity,
+        config,
+        ASKED,
+        data=sizes | {"labels": ["neg", "pos"], "source": sums, "subset_sha256": "1" * 64},
+        metrics={"accuracy": accuracy, "precision": 0.7, "recall": 0.7, "f1": 0.7, "loss": 0.5, "confusion": None},
+        validation={"score": 0.625},
+        cost={"device_seconds": 2.0, "gpu_hours": 2 / 3600, "flops": 10**12, "predict_seconds": 0.5} | cost,
+        model={"source": sums, "parameters": 100, "trainable_parameters": 90},
+        curve=[{"epoch": 1, "loss": 0.6}],
+        precision="fp32",
+    )
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write(tmp_path)
+
+
+def fail(results, identity="fedcba987654"):
+    return runs.failed(results, identity, CONFIG, ASKED, error="out of memory", started=1.0e9)
+
+
+def test_record_lies_where_it_should_and_says_what_it_must(path, tmp_path):
+    assert path == tmp_path / "runs" / "news_sample" / "0123456789ab.json"
+    record = runs.read(path)
+    keys = "schema run_id status error checksum started_at finished_at config data metrics validation cost model curve"
+    assert set(record) == {*keys.split(), "environment"}
+    assert (record["status"], record["run_id"]) == ("completed", "0123456789ab")
+    assert set(record["config"]) == {*RunConfig.model_fields, "asked"}
+    assert record["config"]["asked"] == {"device": "auto", "batch_size": 64, "warmup_steps": 500}
+    assert record["environment"]["precision"] == "fp32"
+    assert str(ROOT) not in path.read_text()
+    assert path.stat().st_size < 5000
+
+
+def test_overhead_is_that_of_the_process_that_ends_a_run(tmp_path):
+    """What earlier processes clocked before they were interrupted is no part of this one's time."""
+    alone = runs.read(write(tmp_path / "alone"))["cost"]["overhead_seconds"]
+    resumed = runs.read(write(tmp_path / "resumed", device_seconds=1e6 + 2.0, resumed_seconds=1e6))["cost"]
+    assert alone <= resumed["overhead_seconds"] < alone + 60
+
+
+def test_checksum_is_that_of_the_canonical_rest(path):
+    record = json.loads(path.read_text())
+    claimed = record.pop("checksum")
+    canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    assert claimed == hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def test_completed_record_is_completed_and_a_failed_one_is_not(path, tmp_path):
+    assert runs.is_completed(path)
+    assert not runs.is_completed(fail(tmp_path))
+    assert not runs.is_completed(tmp_path / "runs" / "news_sample" / "none.json")
+    assert not (tmp_path / "quarantine").exists()
+
+
+def assert_refused_and_quarantined(path, content):
+    path.write_bytes(content)
+    with pytest.raises(InputError):
+        runs.read(path)
+    assert not runs.is_completed(path)
+    assert not path.exists()
+    (kept,) = (path.parents[2] / "quarantine").iterdir()
+    assert kept.read_bytes() == content
+    kept.unlink()
+
+
+def test_truncated_record_is_never_accepted(path):
+    whole = path.read_bytes()
+    for length in [0, 1, *range(2, len(whole) - 1, len(whole) // 40), len(whole) - 2, len(whole) - 1]:
+        assert_refused_and_quarantined(path, whole[:length])
+
+
+@pytest.mark.parametrize("flip", [0x01, 0x10, 0x80])
+def test_a_changed_byte_is_never_accepted(path, flip):
+    whole = path.read_bytes()
+    seconds = whole.index(b'"overhead_seconds"')  # its last digits may be another way to write the same number
+    for position in [p for p in range(0, len(whole), 23) if not seconds <= p < seconds + 40]:
+        assert_refused_and_quarantined(path, whole[:position] + bytes([whole[position] ^ flip]) + whole[position + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"accuracy": 0.75', '"accuracy": 0.95'),
+        ('"status": "completed"', '"status": "finished"'),
+        ('"seed": 0', '"seed": 1'),
+        ('"error": null', '"error": null, "note": "better"'),
+        ('"schema": 1', '"schema": 2'),
+        ('"flops": 1000000000000', '"flops": 1'),
+        ('"run_id": "0123456789ab"', '"run_id": "fedcba987654"'),
+        ('"accuracy": 0.75', '"accuracy": NaN'),
+        ('"accuracy": 0.75', '"accuracy": 1e999'),
+    ],
+)
+def test_a_tampered_record_is_refused(path, old, new):
+    text = path.read_text()
+    assert old in text
+    assert_refused_and_quarantined(path, text.replace(old, new).encode())
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"{}", b'"text"', b"\xff\xfe", b"{" * 10_000])
+def test_what_is_no_record_is_refused(path, content):
+    assert_refused_and_quarantined(path, content)
+
+
+def test_quarantine_keeps_all_that_comes(path, tmp_path):
+    for content in (b"first", b"second"):
+        path.write_bytes(content)
+        assert not runs.is_completed(path)
+    assert {kept.read_bytes() for kept in (tmp_path / "quarantine").iterdir()} == {b"first", b"second"}
+
+
+def test_a_writer_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "file.json"
+    path.write_bytes(b"old")
+
+    def break_off(stream):
+        stream.write(b"half of the n")
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        write_atomically(path, break_off)
+    assert [file.name for file in tmp_path.iterdir()] == ["file.json"]
+    assert path.read_bytes() == b"old"
+    write_atomically(path, lambda stream: stream.write(b"new"))
+    assert path.read_bytes() == b"new"
+
+
+def test_a_process_that_dies_while_writing_leaves_the_old_record(path, tmp_path):
+    before = path.read_bytes()
+    code = """
+import os, pathlib, sys
+from lrtl_utils.runs import store as runs
+def die(stream):
+    stream.write(b'{"schema": 1, "run')
+    stream.flush()
+    os._exit(9)
+write_atomically(pathlib.Path(sys.argv[1]), die)
+"""
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 9
+    assert path.read_bytes() == before
+    assert len(list(runs.records(tmp_path))) == 1
+
+
+def test_numbers_that_json_has_no_word_for_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write(tmp_path, accuracy=float("nan"))
+    assert list(tmp_path.rglob("*.json")) == []
+
+
+def test_failed_record_tells_the_cost_so_far_and_keeps_the_checkpoint(tmp_path):
+    work = runs.work_folder(tmp_path, "fedcba987654")
+    meter = CostMeter()
+    meter.device_seconds = 36.0
+    runs.write_progress(work, meter, epoch=2, batch=5)
+    (work / "checkpoint.pt").write_bytes(b"weights")
+    record = runs.read(fail(tmp_path))
+    assert (record["status"], record["error"], record["metrics"]) == ("failed", "out of memory", None)
+    assert (record["cost"]["device_seconds"], record["cost"]["gpu_hours"]) == (36.0, 0.01)
+    assert (work / "checkpoint.pt").exists()
+
+
+def test_completed_record_clears_what_a_resume_would_need(tmp_path):
+    work = runs.work_folder(tmp_path, "0123456789ab")
+    runs.write_progress(work, CostMeter(), epoch=2, batch=5)
+    (work / "checkpoint.pt").write_bytes(b"weights")
+    write(tmp_path)
+    assert list(tmp_path.glob("work/*/*")) == []
+
+
+def test_load_gives_a_row_a_run(tmp_path):
+    for seed in (1, 0):
+        write(tmp_path, f"{seed:012x}", CONFIG.model_copy(update={"seed": seed}), accuracy=0.5 + seed / 4)
+    fail(tmp_path)
+    frame = runs.load(tmp_path)
+    assert frame["seed"].tolist() == [0, 1]
+    assert frame["score"].tolist() == frame["accuracy"].tolist() == [0.5, 0.75]
+    assert frame["labels"].tolist() == [40, 40]
+    assert frame["share"].tolist() == [0.1, 0.1]
+    assert frame["device_seconds"].tolist() == [2.0, 2.0]
+    assert frame["learning_rate"].tolist() == [5e-5, 5e-5]
+    assert [record["config"]["seed"] for record in frame["record"]] == [0, 1]
+    assert runs.load(tmp_path, status="failed")["error"].tolist() == ["out of memory"]
+
+
+def test_load_of_nothing_has_the_columns(tmp_path):
+    frame = runs.load(tmp_path / "no_such_folder")
+    assert len(frame) == 0
+    assert {"dataset", "method", "labels", "record"} <= set(frame.columns)
+
+
+def test_load_passes_over_what_cannot_be_trusted_with_a_warning(path, tmp_path):
+    write(tmp_path, "aaaaaaaaaaaa")
+    path.write_text(path.read_text().replace("0.75", "0.95"))
+    with pytest.warns(UserWarning, match="0123456789ab.json does not match its own checksum"):
+        frame = runs.load(tmp_path)
+    assert frame["run_id"].tolist() == ["aaaaaaaaaaaa"]
+
+
+def identity(data="a" * 64, weights="b" * 64, **values):
+    return runs.run_id(CONFIG.model_dump() | values, data, weights)
+
+
+def test_run_id_is_the_documented_hash():
+    given = {name: value for name, value in CONFIG.model_dump().items() if value is not None and value is not False}
+    values = {"config": given, "data": "a" * 64, "weights": "b" * 64}
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    assert identity() == hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    backwards = dict(reversed(CONFIG.model_dump().items()))
+    assert runs.run_id(backwards, "a" * 64, "b" * 64) == identity()
+
+
+@pytest.mark.parametrize("name", RunConfig.model_fields)
+def test_run_id_depends_on_every_knob(name):
+    assert identity(**{name: "another"}) != identity()
+
+
+def test_run_id_depends_on_data_and_weights():
+    assert len({identity(), identity(data="c" * 64), identity(weights="c" * 64), identity(weights=None)}) == 4
+
+
+def test_relative_results_are_taken_from_the_root(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert results_folder("results/local") == ROOT / "results" / "local"
+    assert results_folder(tmp_path) == tmp_path.resolve()

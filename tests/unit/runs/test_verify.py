@@ -1,0 +1,350 @@
+"""Real records pass; each check is shown a real record in which just that is broken, signed again where it must be."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT
+from lrtl_utils.measure import metrics
+from lrtl_utils.runs import store as runs
+from lrtl_utils.runs.verify import verify
+
+DIGITS = {"dataset": "digits", "model": "efficientnet_lite0", "image_size": 32, "train_size": 40}
+GRID = {
+    "blocks": {
+        "plain": DIGITS | {"method": "linear_probe"},
+        "carved": DIGITS | {"method": "full", "epochs": 2, "validation_share": 0.25},
+        "ladder": DIGITS | {"method": "progressive", "train_size": 80, "epochs": 1},
+        "entities": {
+            "dataset": "entities_sample",
+            "model": "minilm",
+            "method": "linear_probe",
+            "train_size": 40,
+            "max_length": 8192,  # more than the model allows: the length used is another than the one in the id
+            "validation_share": 0.25,
+        },
+        "bag": {"dataset": "news_sample", "method": "tfidf", "max_length": 32, "shots": 8},
+        "failing": DIGITS | {"method": "linear_probe", "train_size": 4},
+    }
+}
+
+
+def call(*words, **environment):
+    words = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=os.environ | environment)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder of records that a sweep made."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "grid.yaml").write_text(yaml.safe_dump(GRID))
+    done = call("sweep", folder / "grid.yaml", "--results", folder / "results", "--workers", 2)
+    assert "5 completed, 0 already done, 1 failed" in done.stdout, done.stderr
+    return folder / "results"
+
+
+@pytest.fixture
+def results(made, tmp_path):
+    """A copy to break."""
+    return shutil.copytree(made / "runs", tmp_path / "results" / "runs").parent
+
+
+def find(results, name):
+    """The record of a block of the grid, by what only it has."""
+    own = {
+        "plain": lambda r: r["status"] == "completed" and r["config"]["method"] == "linear_probe",
+        "carved": lambda r: r["config"]["method"] == "full",
+        "ladder": lambda r: r["config"]["method"] == "progressive",
+        "entities": lambda r: r["config"]["dataset"] == "entities_sample",
+        "bag": lambda r: r["config"]["method"] == "tfidf",
+        "failing": lambda r: r["status"] == "failed",
+    }[name]
+    return next(path for path in sorted(results.glob("runs/*/*.json")) if own(json.loads(path.read_text())))
+
+
+def change(path, edit, signed=True):
+    """Edit the record in place, and sign it again unless told otherwise."""
+    record = json.loads(path.read_text())
+    edit(record)
+    if signed:
+        rest = {key: value for key, value in record.items() if key != "checksum"}
+        canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+        record["checksum"] = hashlib.sha256(canonical.encode()).hexdigest()
+    path.write_text(json.dumps(record))
+
+
+def put(place, value):
+    """An edit: the value at a dotted place, or what a function makes of the old one."""
+
+    def edit(record):
+        *parents, last = place.split(".")
+        for key in parents:
+            record = record[int(key) if isinstance(record, list) else key]
+        last = int(last) if isinstance(record, list) else last
+        record[last] = value(record[last]) if callable(value) else value
+
+    return edit
+
+
+def drop(place):
+    def edit(record):
+        *parents, last = place.split(".")
+        for key in parents:
+            record = record[key]
+        del record[last]
+
+    return edit
+
+
+def flip_hit(packed, size=449):
+    hits = metrics.unpack_hits(packed, size)
+    hits[0] = not hits[0]
+    return metrics.pack(hits)
+
+
+def one_more_found(packed):
+    counts = metrics.unpack_counts(packed).copy()
+    counts[np.argmin(counts[:, 0])] += 1
+    return metrics.pack(counts)
+
+
+def test_what_a_sweep_made_passes_and_its_failed_record_is_noted(made):
+    before = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
+    done = call("verify", made)
+    assert (done.returncode, done.stderr) == (0, "")
+    *notes, total = done.stdout.splitlines()
+    assert total == "6 records, 0 fail"
+    assert [note for note in notes if "no checksums of data and weights stand on it" in note] == notes
+    assert before == {path: path.stat().st_mtime_ns for path in made.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "said"),
+    [
+        ("plain", put("status", "finished"), "schema: status: "),
+        ("plain", drop("checksum"), "KeyError: 'checksum'"),
+        ("plain", put("metrics.accuracy", 0.99), "does not match its own checksum"),
+    ],
+)
+def test_a_record_that_is_not_its_own_is_found(results, name, edit, said):
+    path = find(results, name)
+    change(path, edit, signed=False)
+    assert_one_fails(results, path, said)
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "said"),
+    [
+        ("plain", put("config.learning_rate", 0.5), "make the run_id"),
+        ("plain", put("config.sed", 3), "did you mean 'seed'"),
+        ("plain", put("config.dropout", 2), "dropout=2 cannot be used"),
+        ("plain", put("config.asked", {"sed": 3}), "did you mean 'seed'"),
+        ("plain", put("config.asked", [1]), "`asked` is no mapping"),
+        ("plain", put("data.source.sha256", "0" * 64), "make the run_id"),
+        ("plain", put("model.source.sha256", "0" * 64), "make the run_id"),
+        ("entities", put("config.asked.max_length", 128), "make the run_id"),
+        ("plain", drop("data.test_size"), "data.test_size: Field required"),
+        ("plain", put("data.train_size", "40"), "data.train_size: Input should be a valid integer"),
+        ("plain", put("data.train_size", 39), "39 labelled examples where the config makes them 40"),
+        ("bag", put("data.train_size", 33), "33 labelled examples where the config makes them 32"),
+        ("plain", put("data.available", 41), "data: available is 41, and drawn again 1348"),
+        ("plain", put("data.subset_sha256", "0" * 64), "data: subset_sha256 is 0000"),
+        ("carved", put("data.validation_size", 9), "a carve of 9 where validation_share=0.25"),
+        ("carved", put("validation", None), "no scores where validation_share=0.25"),
+        ("carved", put("validation.score", 0.5), "validation: score is 0.5 where the headline is"),
+        ("carved", put("validation.recall", lambda old: old / 2), "validation: recall is"),
+        ("plain", put("data.test_size", 448), "57 bytes of hits are not those of 448 examples"),
+        ("plain", put("metrics.accuracy", 1.2), "metrics.accuracy: Input should be less than or equal to 1"),
+        ("plain", put("metrics.accuracy", lambda old: old + 1e-3), "metrics: accuracy is"),
+        ("plain", put("metrics.f1", lambda old: old / 2), "metrics: f1 is"),
+        ("plain", put("metrics.per_class.7.recall", 0.123), "metrics: 7: recall is 0.123"),
+        ("plain", drop("metrics.per_class.7"), "per_class is not of the labels"),
+        ("plain", put("metrics.hits", flip_hit), "hits where the confusion matrix has"),
+        ("plain", put("metrics.hits", "AAAA"), "hits or counts cannot be unpacked"),
+        ("plain", put("metrics.hits", lambda old: flip_hit(old)[:-8]), "hits or counts cannot be unpacked"),
+        ("plain", put("metrics.confusion.0.0", lambda old: old + 1), "the confusion matrix holds 450 answers"),
+        ("plain", put("metrics.confusion", lambda old: old[:9]), "no confusion matrix of 10 labels"),
+        ("entities", put("metrics.counts", one_more_found), "metrics: f1 is"),
+        ("entities", put("metrics.f1", lambda old: old / 2 + 0.1), "metrics: f1 is"),
+        ("entities", put("metrics.hits", lambda old: flip_hit(old, len_entities(old))), "contradict each other"),
+        ("plain", put("cost.flops", -1), "cost.flops: Input should be greater than or equal to 0"),
+        ("plain", put("cost.overhead_seconds", -1.0), "overhead_seconds are less than nothing"),
+        ("plain", put("cost.gpu_hours", 1.0), "1.0 GPU hours where there are"),
+        ("failing", put("cost.gpu_hours", 1.0), "1.0 GPU hours where there are"),
+        ("failing", put("error", ""), "error: String should have at least 1 character"),
+        ("plain", put("error", "late"), "error: Input should be None"),
+        ("plain", put("cost.flops_by_phase.features", 1), "the phases' FLOPs sum to"),
+        ("plain", put("cost.predict_seconds", lambda old: 2 * old), "898 test predictions were timed"),
+        ("carved", put("curve.1.device_seconds", 0.0), "curve: device_seconds fall"),
+        ("carved", put("curve.1.flops", 10**18), "curve: flops fall, or end above"),
+        ("carved", put("curve.1.epoch", 3), "curve: epochs [1, 3] where epochs=2 makes them [1, 2]"),
+        ("carved", put("curve", lambda old: old[:1]), "curve: epochs [1] where"),
+        ("carved", put("curve.0.validation_score", None), "curve: 1 of 2 points have validation scores"),
+        ("carved", put("metrics.epochs_to_convergence", 7), "epochs_to_convergence is 7, by the curve"),
+        ("plain", put("curve", []), "curve: List should have at least 1 item"),
+        ("ladder", put("curve.0.rung", 1), "where they climb from 0"),
+        ("ladder", put("curve.0.epoch", 2), "curve: epochs [2"),
+        ("plain", put("model.trainable_parameters", 10**12), "more trainable parameters than"),
+        ("plain", put("finished_at", "2001-01-01T00:00:00+00:00"), "it finished before it started"),
+        ("plain", put("finished_at", "soon"), "finished_at: Input should be a valid datetime"),
+    ],
+)
+def test_a_signed_record_that_breaks_the_protocol_is_found(results, name, edit, said):
+    path = find(results, name)
+    change(path, edit)
+    assert_one_fails(results, path, said)
+
+
+def len_entities(packed):
+    """How many hits the packed string has room for; the last few may be padding."""
+    return next(size for size in range(1, 10**4) if not raises(metrics.unpack_hits, packed, size))
+
+
+def raises(function, *arguments):
+    try:
+        function(*arguments)
+    except ValueError:
+        return True
+    return False
+
+
+def assert_one_fails(results, path, said):
+    report = verify(results)
+    assert set(report.faults) == {path}
+    *_, total = lines = list(report.lines())
+    assert total == "6 records, 1 fail"
+    (line,) = [line for line in lines if line.startswith(str(path))]
+    assert said in line
+    assert line.count(str(path)) == 1
+
+
+def test_a_record_elsewhere_under_another_name_or_twice_is_found(results):
+    path = find(results, "plain")
+    moved = results / "runs" / "cifar10" / path.name
+    moved.parent.mkdir()
+    shutil.copy(path, moved)
+    renamed = path.with_name("0123456789ab.json")
+    shutil.copy(path, renamed)
+    again = path.with_name("ba9876543210.json")
+    shutil.copy(path, again)
+    change(again, put("run_id", again.stem))
+    report = verify(results)
+    assert "a run on digits does not belong here" in report.faults[moved][0]
+    assert "does not match its own name" in report.faults[renamed][0]
+    assert "make the run_id" in report.faults[again][0]
+    assert f"of the same run as {moved}" in "; ".join(report.faults[again])
+    assert list(report.lines())[-1] == "9 records, 4 fail"
+
+
+def test_runs_that_are_paired_saw_the_same_examples_though_the_data_is_elsewhere(results):
+    """Without the data, hashes are compared: the odd one of three fails, and a note says what was not done."""
+    paths = []
+    for rate in (0.1, 0.2, 0.3):
+        record = json.loads(find(results, "plain").read_text())
+        record["config"] |= {"learning_rate": rate}
+        record["data"]["source"]["sha256"] = "e" * 64
+        weights = record["model"]["source"]["sha256"]
+        config = {key: value for key, value in record["config"].items() if key != "asked"}
+        record["run_id"] = runs.run_id(config, "e" * 64, weights)
+        paths.append(runs.record_path(results, "digits", record["run_id"]))
+        paths[-1].write_text(json.dumps(record))
+        change(paths[-1], lambda record: None)
+    notes = "their digits is not on this machine, so nesting was checked only by hashes"
+    report = verify(results)
+    assert not report.faults
+    assert report.notes[notes] == 3
+    change(paths[1], put("data.subset_sha256", "0" * 64))
+    assert dict(verify(results).faults) == {
+        paths[1]: ["it saw other examples than 2 records with the same data, size and seed"]
+    }
+
+
+def test_a_test_split_of_another_size_is_found_though_the_data_is_elsewhere(results):
+    """Two hidden examples of a cut-down test split, all figures made to agree with it."""
+    path = find(results, "plain")
+
+    def elsewhere(record):
+        record["data"]["source"]["sha256"] = "e" * 64
+
+    def smaller(record):
+        elsewhere(record)
+        hits = np.ones(8, dtype=bool)
+        record["metrics"] |= metrics.classification(np.arange(8), np.arange(8), record["data"]["labels"])
+        record["metrics"]["hits"] = metrics.pack(hits)
+        record["data"]["test_size"] = 8
+        record["cost"]["predict_samples_per_second"] = 8 / record["cost"]["predict_seconds"]
+
+    for seed, edit in ((5, elsewhere), (6, elsewhere), (7, smaller)):
+        record = json.loads(path.read_text())
+        edit(record)
+        record["config"]["seed"] = seed
+        config = {key: value for key, value in record["config"].items() if key != "asked"}
+        record["run_id"] = runs.run_id(config, "e" * 64, record["model"]["source"]["sha256"])
+        last = runs.record_path(results, "digits", record["run_id"])
+        last.write_text(json.dumps(record))
+        change(last, lambda record: None)
+    assert dict(verify(results).faults) == {
+        last: ["its test split has another size than that of 2 records with the same data"]
+    }
+
+
+def test_records_of_an_earlier_version_pass_with_a_note(results):
+    path = find(results, "carved")
+
+    def as_it_was(record):
+        for point in record["curve"]:
+            del point["flops"]
+        del record["cost"]["flops_by_phase"], record["cost"]["resumed_seconds"]
+        record["cost"]["overhead_seconds"] = -3.0
+
+    change(path, as_it_was)
+    report = verify(results)
+    assert not report.faults
+    said = "\n".join(report.lines())
+    for what in ("without FLOPs on its curve", "without FLOPs by phase", "less than nothing"):
+        assert f"{what}" in said
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"null", b"[]", b"{", b"\xff", b"{" * 10_000, b'{"checksum": 1, "schema": 1}']
+)
+def test_what_is_no_record_fails_in_words(results, content):
+    path = results / "runs" / "digits" / "foreign.json"
+    path.write_bytes(content)
+    report = verify(results)
+    assert set(report.faults) == {path}
+    assert "is not a readable record" in report.faults[path][0]
+
+
+def test_the_command_line_fails_in_words_and_steers_no_terminal(results):
+    (results / "runs" / "digits" / "a\x1b[2Jb.json").mkdir()
+    os.mkfifo(results / "runs" / "digits" / "pipe.json")
+    done = call("verify", results)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert r"a\x1b[2Jb.json: is not a readable record" in done.stdout.splitlines()[0]
+    assert "\x1b" not in done.stdout
+    assert done.stdout.splitlines()[-1] == "8 records, 2 fail"
+
+
+def test_a_missing_folder_is_an_error_and_an_empty_one_is_told(tmp_path):
+    done = call("verify", tmp_path / "none")
+    assert done.returncode == 2
+    assert done.stderr == f"There is no folder {tmp_path / 'none'}.\n"
+    done = call("verify", tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"There are no records below {tmp_path / 'runs'}.\n")
+    with pytest.raises(InputError):
+        verify(tmp_path / "none")
+
+
+@pytest.mark.parametrize("study", sorted(path.parent.name for path in (ROOT / "results").glob("*/runs")))
+def test_the_committed_records_pass(study):
+    assert not verify(ROOT / "results" / study).faults

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from scipy.optimize import curve_fit
+
+from lrtl_utils.study import curves
+
+SIZES = [32, 100, 316, 1000]
+
+
+def law(n, a, b, c):
+    return a - b * np.asarray(n, dtype=float) ** -c
+
+
+def noisy(draws, spread, rng=0):
+    return law(SIZES, 0.9, 1.2, 0.4) + np.random.default_rng(rng).normal(0, spread, (draws, len(SIZES)))
+
+
+def test_a_law_is_found_again():
+    found = curves.fit(SIZES, law(SIZES, 0.9, 1.2, 0.4))
+    assert (found.a, found.b, found.c) == pytest.approx((0.9, 1.2, 0.4), rel=0.02)
+    assert found.score(1000) == pytest.approx(law(1000, 0.9, 1.2, 0.4), abs=1e-3)
+
+
+def test_the_fit_is_that_of_scipy():
+    scores = noisy(1, 0.005)[0]
+    theirs, _ = curve_fit(law, SIZES, scores, p0=(0.9, 1, 0.5))
+    ours = curves.fit(SIZES, scores)
+    errors = [np.sum((law(SIZES, *numbers) - scores) ** 2) for numbers in (ours, theirs)]
+    assert errors[0] == pytest.approx(errors[1], rel=0.02)
+    assert ours.score(3000) == pytest.approx(law(3000, *theirs), abs=2e-3)
+
+
+def test_many_draws_are_fitted_as_each_alone():
+    draws = noisy(20, 0.02)
+    together = curves.fit(SIZES, draws)
+    alone = [curves.fit(SIZES, scores) for scores in draws]
+    assert np.array_equal(np.stack(together, -1), np.array(alone))
+
+
+def test_no_score_is_above_one_and_none_falls_with_labels():
+    steep = curves.fit(SIZES, [0.5, 0.7, 0.9, 1.0])
+    assert steep.a <= 1
+    falling = curves.fit(SIZES, [0.8, 0.7, 0.7, 0.6])
+    assert (falling.b, falling.a) == (0, pytest.approx(0.7))
+
+
+def test_labels_needed_by_hand():
+    full = 3000
+    target = 0.95 * law(full, 0.9, 1.2, 0.4)
+    by_hand = (1.2 / (0.9 - target)) ** (1 / 0.4)
+    found = curves.need(SIZES, law(SIZES, 0.9, 1.2, 0.4), noisy(500, 0.002), full)
+    assert found.labels == pytest.approx(by_hand, rel=0.03)
+    assert found.low < by_hand < found.high
+    assert found.full_low < law(full, 0.9, 1.2, 0.4) < found.full_high < found.full_low + 0.02
+    assert found.full_score == pytest.approx(law(full, 0.9, 1.2, 0.4), abs=2e-3)
+    assert found.doubts == []
+
+
+@pytest.mark.parametrize("sizes", [SIZES[:3], SIZES])
+def test_what_is_needed_does_not_hang_on_rounding(sizes):
+    exact = law(sizes, 0.9, 1.2, 0.4)
+    moved = curves.need(sizes, exact + np.array([-1e-13, 1e-13, 0, 0])[: len(sizes)], None, 3000)
+    assert moved.labels == pytest.approx(curves.need(sizes, exact, None, 3000).labels, rel=1e-6)
+
+
+def test_what_the_data_cannot_say_is_said():
+    exact, draws = law(SIZES, 0.9, 1.2, 0.4), noisy(500, 0.002)
+    assert curves.need(SIZES[:2], exact[:2], draws[:, :2], 1000) is None  # any exponent goes through two points
+    assert "3 sizes" in curves.need(SIZES[:3], exact[:3], draws[:, :3], 900).doubts[0]
+    assert curves.need(SIZES, exact, None, 3000).doubts == ["too few seeds for an interval"]
+    assert curves.need(SIZES, exact, draws, 5000).doubts == ["full data are 5 times the largest size measured"]
+    wide = curves.need(SIZES, exact, noisy(500, 0.1), 3000)
+    assert wide.high > 10 * wide.low
+    assert "spans a factor" in wide.doubts[0]
+
+
+def test_a_flat_curve_needs_no_more_than_was_measured():
+    flat = curves.need(SIZES, [0.8] * 4, np.full((10, 4), 0.8), 3000)
+    assert flat[:3] == (32, 32, 32)
+    assert flat.doubts == ["the scores do not rise with the labels"]

@@ -1,0 +1,120 @@
+"""Effects of knobs, against a grid whose scores are a formula."""
+
+import json
+import math
+
+import pytest
+from synthetic import outcomes, write_run
+
+from lrtl_utils.runs import store as runs
+from lrtl_utils.study import effects
+from lrtl_utils.study import tables as summaries
+
+RATES, EPOCHS, SCHEDULERS = (1e-5, 3e-5, 5e-5), (3, 10), ("linear", "cosine")
+KNOBS = ["learning_rate", "epochs", "scheduler"]
+
+
+def score(rate, epochs, scheduler):
+    return 0.5 + 0.1 * RATES.index(rate) + 0.04 * EPOCHS.index(epochs) + 0.02 * (rate == 5e-5 and epochs == 10)
+
+
+@pytest.fixture(scope="module")
+def frame(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grid")
+    base = {"dataset": "sst2", "model": "minilm", "method": "full", "train_size": 100, "validation_share": 0.2}
+    for rate in RATES:
+        for epochs in EPOCHS:
+            for scheduler in SCHEDULERS:
+                knobs = {"learning_rate": rate, "epochs": epochs, "scheduler": scheduler, "warmup_steps": 500}
+                judged = score(rate, epochs, scheduler)
+                right = outcomes(judged, 100, 0)  # so that no metric is constant
+                write_run(folder, right, validation=judged, seconds=epochs, **base, **knobs)
+    write_run(folder, outcomes(0.5, 100, 0), **base | {"validation_share": 0.0})  # no carve: does not count
+    return runs.load(folder)
+
+
+def test_settings_and_the_knobs_that_tell_them_apart(frame):
+    settings, knobs, of = effects.trials(frame)
+    assert (len(settings), knobs) == (12, KNOBS)
+    assert of == "sst2 · minilm, full with 100 labels"
+    older = effects.trials(frame.drop(columns=["text_column", "drop_leaks"]))  # knobs that came later
+    assert older[0].equals(settings)
+    assert effects.is_whole(settings, knobs)
+    assert not effects.is_whole(settings[1:], knobs)
+
+
+def test_the_committed_grid_is_the_plan_s_and_whole():
+    settings, knobs, _ = effects.trials(summaries.read("results/search"))
+    assert knobs == ["learning_rate", "batch_size", "epochs", "scheduler", "dropout"]
+    assert effects.is_whole(settings, knobs)
+
+
+def test_main_effects_and_interactions_by_hand(frame):
+    settings, knobs, _ = effects.trials(frame)
+    main = effects.main_effects(settings, knobs).set_index(["knob", "value"])
+    assert main.loc[("epochs", 3), "score"] == pytest.approx(0.6)
+    assert main.loc[("epochs", 10), "score"] == pytest.approx(0.64 + 0.02 / 3)
+    shares = main["share"].groupby("knob").first()
+    rates = settings.groupby("learning_rate")["score"].mean()
+    assert shares["learning_rate"] == pytest.approx(rates.var(ddof=0) / settings["score"].var(ddof=0))
+    assert shares["scheduler"] == pytest.approx(0)
+    pairs = effects.interactions(settings, knobs)
+    assert list(pairs.iloc[0][["first", "second"]]) == ["learning_rate", "epochs"]
+    assert shares.sum() + pairs["share"].sum() == pytest.approx(1)  # the scheduler does nothing, so this is all
+
+
+def test_a_budget_ends_at_the_best(frame):
+    settings, _, _ = effects.trials(frame)
+    budget = effects.budget(settings)
+    assert budget["once"].iloc[0] == pytest.approx(settings["score"].mean())
+    assert budget["once"].iloc[-1] == settings["score"].max() > budget["replacement"].iloc[-1]
+    assert budget["device_seconds"].iloc[-1] == settings["device_seconds"].sum() == 6 * (3 + 10)
+
+
+def test_warm_ups_longer_than_the_run(frame):
+    table = effects.warmups(frame[frame["validation_share"] > 0])
+    steps = {3: 3 * 5, 10: 10 * 5}  # 80 examples in batches of 16
+    assert table.to_dict("records") == [
+        {"steps": n, "asked": 500, "used": n // 10, "runs": 6} for n in sorted(steps.values())
+    ]
+
+
+def test_searches_are_read_from_replays_and_accounts(tmp_path):
+    assert effects.searches(tmp_path).empty
+    (tmp_path / "search.csv").write_text("sampler,seed,trials,device_seconds,flops,seconds_share\nTPE,0,9,40,1,0.1\n")
+    account = {"cost": {"device_seconds": 30.0}, "grid": {"device_seconds": 120.0}, "trials": [{}] * 5, "known": []}
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "a.json").write_text(json.dumps(account | {"sampler": {"name": "halving", "seed": 3}}))
+    (tmp_path / "search" / "b.json").write_text("{")
+    knew = account | {"known": [{}], "cost": {"device_seconds": 0.0}, "sampler": {"name": "tpe", "seed": 0}}
+    (tmp_path / "search" / "c.json").write_text(json.dumps(knew))
+    *known, knew = effects.searches(tmp_path).to_dict("records")
+    assert known == [
+        {"sampler": "TPE", "seed": 0, "trials": 9, "device_seconds": 40.0, "seconds_share": 0.1},
+        {"sampler": "halving, as run", "seed": 3, "trials": 5, "device_seconds": 30.0, "seconds_share": 0.25},
+    ]
+    assert knew["sampler"] == "tpe, as run"
+    assert math.isnan(knew["seconds_share"])
+
+
+def test_every_knob_tells_settings_apart_and_a_warm_up_as_it_was_asked_for(tmp_path):
+    base = {"dataset": "sst2", "model": "minilm", "method": "progressive", "train_size": 100, "validation_share": 0.2}
+    for without in (None, "soften"):
+        write_run(tmp_path, outcomes(0.5, 100, 0), validation=0.5, without=without, **base)
+    assert effects.trials(runs.load(tmp_path))[1] == ["without"]
+    for epochs in (3, 10):
+        for asked in (2, 500):
+            knobs = base | {"method": "full", "epochs": epochs, "warmup_steps": asked}
+            write_run(tmp_path, outcomes(0.5, 100, 0), validation=0.5, **knobs)
+    settings, knobs, _ = effects.trials(runs.load(tmp_path))
+    assert knobs == ["epochs", "warmup_steps"]
+    assert effects.is_whole(settings, knobs)
+
+
+def test_without_a_grid_there_is_nothing(frame):
+    settings, knobs, _ = effects.trials(frame[:1])
+    assert settings.empty
+    assert effects.main_effects(settings, knobs).empty
+    assert effects.interactions(settings, knobs).empty
+    assert effects.budget(settings).empty
+    assert effects.trials(frame[:0])[1:] == ([], "")

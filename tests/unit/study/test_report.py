@@ -1,0 +1,353 @@
+"""The static site: in real Chromium where that is installed, and as files everywhere."""
+
+import html
+import os
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from browser import CHROMIUM, chromium
+from nbformat import v4
+from synthetic import MODEL, outcomes, write_run, write_study
+
+from lrtl_utils.config import RunConfig
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT
+from lrtl_utils.runs import store as runs
+from lrtl_utils.runs.notebook import summary_notebooks
+from lrtl_utils.study import answers as findings
+from lrtl_utils.study import pages, report
+from lrtl_utils.study import tables as summaries
+
+SCRIPT = "<script>window.pwned=1</script>"
+IMAGE = "<img src=x onerror=window.pwned=1>"  # may be a file's name
+NAME_OF_RUN = f'"{IMAGE}'
+
+
+def call(*words):
+    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def like(record, results, identity=None, **knobs):
+    """Write a record as that one, of another config."""
+    asked = RunConfig(**{name: one for name, one in record["config"].items() if name != "asked"} | knobs)
+    identity = identity or runs.run_id(asked.model_dump(), record["data"]["source"]["sha256"], None)
+    parts = {name: record[name] for name in ("data", "metrics", "validation", "cost", "model", "curve")}
+    return runs.completed(results, identity, asked, asked, precision="fp32", **parts)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """Results whose texts, labels, names and errors are markup that would run, with the site of them."""
+    folder = tmp_path_factory.mktemp("hostile")
+    data, results = folder / f"{IMAGE}.csv", folder / f"results {IMAGE}"
+    rows = [f'"{SCRIPT} {word} {i}","{label}"' for i in range(40) for word, label in ((IMAGE, SCRIPT), ("b", IMAGE))]
+    data.write_text("\n".join(["text,label", *rows]))
+    knobs = [f"dataset={data}", "method=tfidf", "train_size=12"]
+    done = call("run", "text_classification", "--results", results, *(w for knob in knobs for w in ("-p", knob)))
+    assert done.returncode == 0, done.stderr
+    record = runs.read(Path(done.stdout.strip()))
+    assert SCRIPT in record["data"]["labels"]
+    record["curve"] = [{"epoch": i, "loss": 1 / i, "validation_loss": None} for i in (1, 2, 3)]
+    for seed in (1, 2):
+        like(record, results, seed=seed)
+    like(record, results, NAME_OF_RUN, seed=3)
+    record["metrics"] |= {"accuracy": 0.25}
+    like(record, results, method="from_scratch", model="simple_nn", seed=0)
+    config = RunConfig(dataset=str(data), model="simple_nn", method="full", seed=7)
+    runs.failed(results, "0123456789ab", config, config, f"ValueError: {SCRIPT}{IMAGE}", started=0.0)
+    return results, call("report", "--results", results)
+
+
+@pytest.fixture(scope="module")
+def site(hostile):
+    results, done = hostile
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(results / "report" / "index.html")
+    return results / "report"
+
+
+def of(site, kind):
+    return sorted(site.glob(f"{kind}/*.html")) if kind else [site / "index.html"]
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes, its words, and the elements that were left open."""
+
+    EMPTY = ("meta", "img", "br", "hr", "input")
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.words, self.open = [], "", []
+        self.feed(page if isinstance(page, str) else page.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words += data
+
+
+@pytest.mark.parametrize("kind", ["", "runs", "notebooks"])
+def test_pages_are_whole_load_nothing_and_their_links_lead_somewhere(site, kind):
+    assert of(site, kind)
+    for page in of(site, kind):
+        parsed = Elements(page)
+        assert parsed.open == []
+        assert sum(tag == "script" for tag, _ in parsed.found) == (page.name == "index.html")
+        for tag, attributes in parsed.found:
+            assert not [name for name in attributes if name.startswith("on")], (page, tag)
+            assert tag not in ("link", "iframe", "object", "embed", "base")
+            assert attributes.get("src", "data:").startswith("data:image/png;base64,") or "src" not in attributes
+            link = urlsplit(attributes.get("href", "#"))
+            assert not link.scheme, (page, link)
+            assert not link.path or (page.parent / unquote(link.path)).is_file(), (page, link)
+
+
+def test_the_answers_come_first_from_the_same_numbers(site):
+    frame = summaries.read(site.parent)
+    words = Elements(site / "index.html").words
+    places = [
+        words.index(told) for answer in findings.ANSWERS for told in [answer(frame).headline, *answer(frame).each]
+    ]
+    assert places == sorted(places)
+    assert places[-1] < words.index("Every run")
+    images = [attributes for tag, attributes in Elements(site / "index.html").found if tag == "img"]
+    assert {image["alt"] for image in images} >= {"Test score against labelled examples"}
+
+
+def test_a_small_model_is_not_taken_for_a_large_one(site):
+    words = Elements(site / "index.html").words
+    assert "CPU runs of simple_nn" in words
+    assert "Not measured here: bert_base, roberta_base, distilbert, bert_crf, resnet50, efficientnet_b0." in words
+
+
+def test_a_run_is_one_click_from_its_config_curve_record_and_notebook(site):
+    (executed,) = (site.parent / "executed").glob("*/*.ipynb")
+    page = Elements(site / "runs" / f"{executed.stem}.html")
+    links = [(site / "runs" / unquote(a["href"])).resolve() for tag, a in page.found if tag == "a"]
+    record = next(site.parent.glob(f"runs/*/{executed.stem}.json"))
+    assert links == [(site / "index.html").resolve(), record.resolve(), executed.resolve()]
+    for told in ("train_size", "the method's own default", "device seconds", SCRIPT, "torch"):
+        assert told in page.words
+    other = Elements(next(path for path in of(site, "runs") if path.stem not in (executed.stem, "0123456789ab")))
+    assert sum(tag == "polyline" for tag, _ in other.found) == 1
+
+
+def test_a_failed_run_says_why(site):
+    page = Elements(site / "runs" / "0123456789ab.html")
+    assert f"ValueError: {SCRIPT}{IMAGE}" in page.words
+    assert "failed" in page.words
+    assert html.escape(SCRIPT) in (site / "runs" / "0123456789ab.html").read_text()
+
+
+def test_again_is_the_same_bytes_without_executing_and_without_pages_of_runs_that_are_gone(site):
+    before = {path: path.read_bytes() for path in site.rglob("*.html")}
+    executed = {path: path.stat().st_mtime_ns for path in site.parent.glob("executed/*.ipynb")}
+    assert len(executed) == len(summary_notebooks())
+    (site / "runs" / "gone.html").write_text("a run that was")
+    report.write(site.parent)
+    assert {path: path.read_bytes() for path in site.rglob("*.html")} == before
+    assert {path: path.stat().st_mtime_ns for path in site.parent.glob("executed/*.ipynb")} == executed
+    cut_short = max(executed)
+    cut_short.write_text(cut_short.read_text()[:-100])
+    report.write(site.parent)
+    assert {path: path.read_bytes() for path in site.rglob("*.html")} == before
+
+
+def test_a_record_that_went_away_makes_the_notebooks_anew(site):
+    stale, *others = sorted(site.parent.glob("executed/*.ipynb"))
+    folder = next(site.parent.glob("runs/*"))
+    before, made = folder.stat().st_mtime, stale.stat().st_mtime
+    os.utime(folder, (made + 1, made + 1))  # as when a file in it is deleted
+    for path in others:
+        os.utime(path, (made + 2, made + 2))
+    report.write(site.parent)
+    os.utime(folder, (before, before))
+    assert stale.stat().st_mtime > made
+
+
+def test_a_folder_of_failed_runs_answers_nothing(tmp_path):
+    config = RunConfig(dataset="digits", model="simple_nn", method="full")
+    runs.failed(tmp_path, "0123456789ab", config, config, "out of memory", started=0.0)
+    page = Elements(report.write(tmp_path))
+    assert "0 completed runs, 1 failed." in page.words
+    assert findings.ANSWERS[0](summaries.read(tmp_path)).question not in page.words
+
+
+def test_a_notebook_keeps_its_prose_tables_and_pictures_and_no_markup_that_acts():
+    hostile = f"{SCRIPT}{IMAGE}<iframe src=//x></iframe><a href='javascript:pwned()' onclick=pwned()>link</a>"
+    table = f"<style scoped>th {{}}</style><table><thead><tr><th>score</th></tr></thead></table>{hostile}"
+    outputs = [
+        v4.new_output("stream", text=f"first {hostile}\n"),
+        v4.new_output("execute_result", {"text/html": table}),
+        v4.new_output("display_data", {"image/png": "iVBORw0KGgo="}),
+        v4.new_output("display_data", {"text/markdown": hostile}),
+        v4.new_output("display_data", {"image/svg+xml": hostile}),
+        v4.new_output("display_data", {"application/javascript": "pwned()"}),
+        v4.new_output("error", ename=hostile, evalue=hostile, traceback=[hostile]),
+    ]
+    cells = [
+        v4.new_markdown_cell(f"# Title\n{hostile}"),
+        v4.new_code_cell("results = 'secret'", metadata={"tags": ["parameters"]}),
+        v4.new_code_cell(f"print({hostile!r})", outputs=outputs, execution_count=1),
+    ]
+    body = Elements(pages.notebook_body(v4.new_notebook(cells=cells)))
+    tags = {tag for tag, _ in body.found}
+    assert {"h1", "table", "th", "pre", "details", "img"} <= tags
+    assert not tags & {"script", "iframe", "style", "svg"}
+    for tag, attributes in body.found:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        assert not attributes.get("href"), attributes
+        assert attributes.get("src", "data:image/").startswith("data:image/")
+    assert ("img", {"src": "data:image/png;base64,iVBORw0KGgo=", "alt": "Title"}) in body.found
+    assert f"first {hostile}" in body.words
+    assert "secret" not in body.words
+
+
+def test_a_folder_as_a_first_sweep_leaves_it_has_its_page_and_settings_are_told_apart(tmp_path):
+    """Two seeds, no `from_scratch`, three kinds of task."""
+    write_study(tmp_path, ("sst2", "cifar10", "conll2003"), (32, 100), seeds=2, names=("full", "conventional"))
+    for dataset in ("sst2", "cifar10"):
+        knobs = {"dataset": dataset, "model": MODEL.get(dataset, "minilm"), "train_size": 32, "learning_rate": 1e-4}
+        write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **knobs)
+    words = Elements(report.write(tmp_path)).words
+    assert "26 completed runs" in words
+    assert words.count("full [learning_rate=0.0001]") >= 2
+
+
+def test_an_empty_folder_has_a_page_that_says_how_to_fill_it(tmp_path):
+    done = call("report", "--results", tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = Elements(Path(done.stdout.strip()))
+    assert "There is no run here yet." in page.words
+    assert "make demo" in page.words
+    assert page.open == []
+    assert [path.name for path in tmp_path.rglob("*")] == ["report", "index.html"]
+
+
+def test_a_symbolic_link_is_not_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "report").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="symbolic link"):
+        report.write(tmp_path)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("there is no `chromium` on the path (apt-get install chromium)")
+    with chromium(tmp_path_factory.mktemp("profile")) as started:
+        yield started
+
+
+def clean(browser):
+    """Nothing asked for but the page and pictures within it, nothing complained of, nothing of the data's run."""
+    asked = [url for url in browser.requested if not url.startswith(("file://", "data:image/png;"))]
+    assert (asked, browser.complaints, browser.evaluate("typeof window.pwned")) == ([], [], "undefined")
+    assert sum(url.startswith("file://") for url in browser.requested) == 1
+
+
+@pytest.mark.parametrize("kind", ["", "runs", "notebooks"])
+def test_pages_show_their_pictures_run_nothing_and_fit_a_narrow_screen(browser, site, kind):
+    pictures = 0
+    browser.look(width=360)
+    for page in of(site, kind):
+        browser.open(page)
+        clean(browser)
+        widths = browser.evaluate("[...document.images].map((image) => image.naturalWidth)")
+        assert all(widths)
+        pictures += len(widths)
+        assert browser.evaluate("document.documentElement.scrollWidth <= 360")
+    assert pictures or kind == "runs"
+
+
+def test_markup_that_were_in_a_page_would_run_nothing(browser, site, tmp_path):
+    page = (site / "index.html").read_text()
+    (tmp_path / "index.html").write_text(page.replace("<h1>", f"{SCRIPT}{IMAGE}<h1>"))
+    browser.open(tmp_path / "index.html")
+    assert browser.evaluate("typeof window.pwned") == "undefined"
+    assert browser.complaints
+
+
+def column(browser, number):
+    return browser.evaluate(f"[...document.querySelectorAll('#runs tbody tr')].map((r) => r.cells[{number}].innerText)")
+
+
+def test_tables_sort_by_mouse_and_by_keyboard(browser, site):
+    browser.look()
+    browser.open(site / "index.html")
+    scores = column(browser, 7)
+    known = sorted(score for score in scores if score != "–")
+    assert len(known) == len(scores) - 1
+    assert len(set(known)) > 1
+    header = "#runs th:nth-child(8)"
+    browser.click(f"{header} button")
+    assert column(browser, 7) == [*known, "–"]
+    assert browser.evaluate(f"document.querySelector({header!r}).getAttribute('aria-sort')") == "ascending"
+    browser.press("Enter")  # the click left the focus there
+    assert column(browser, 7) == [*known[::-1], "–"]
+    assert browser.evaluate("[...document.querySelectorAll('#runs [aria-sort]')].length") == 1
+    browser.click("#runs th:nth-child(4) button")
+    assert column(browser, 3) == sorted(column(browser, 3))
+    clean(browser)
+
+
+def shown(browser):
+    rows = browser.evaluate(
+        "[...document.querySelectorAll('#runs tbody tr')].filter((r) => r.offsetHeight).map((r) => r.innerText)"
+    )
+    return rows, browser.evaluate("document.getElementById('shown').innerText")
+
+
+def test_runs_are_filtered_by_words_and_by_choice(browser, site):
+    browser.look()
+    browser.open(site / "index.html")
+    assert shown(browser)[1] == "6 of 6 runs"
+    browser.type("#text", "SIMPLE_nn")
+    rows, told = shown(browser)
+    assert told == "2 of 6 runs"
+    assert all("simple_nn" in row for row in rows)
+    choose = "document.querySelectorAll('#filter select')[3]"
+    browser.evaluate(f"{choose}.value = 'failed', {choose}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+    rows, told = shown(browser)
+    assert told == "1 of 6 runs"
+    assert "0123456789ab" in rows[0]
+
+
+def test_a_run_is_one_click_away_whatever_its_name(browser, site):
+    browser.look()
+    browser.open(site / "index.html")
+    browser.click(f"#runs a[href*='{NAME_OF_RUN[1:5].replace('<', '%3C')}']")
+    browser.wait_for_load()
+    assert browser.evaluate("document.querySelector('main code').innerText") == NAME_OF_RUN
+    assert browser.evaluate("typeof window.pwned") == "undefined"
+
+
+def test_dark_is_dark_and_light_is_light(browser, site):
+    seen = {}
+    for scheme in ("light", "dark"):
+        browser.look(scheme=scheme)
+        browser.open(site / "index.html")
+        style = "getComputedStyle(document.body)"
+        seen[scheme] = [
+            sum(map(int, browser.evaluate(f"{style}.{name}.match(/\\d+/g)"))) for name in ("backgroundColor", "color")
+        ]
+    assert seen["light"][0] > 700 > seen["light"][1]
+    assert seen["dark"][0] < 200 < seen["dark"][1]

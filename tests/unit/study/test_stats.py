@@ -1,0 +1,160 @@
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import trim_mean, wilcoxon
+
+from lrtl_utils.study import stats
+
+
+def outcomes(right):
+    """Of hits [seeds, examples]: right and all."""
+    right = np.asarray(right, dtype=float)
+    return np.stack([right, np.ones_like(right)], axis=-1)
+
+
+def hits(share, seeds=3, examples=400):
+    """The same examples right for every seed."""
+    return np.tile(np.arange(examples) < share * examples, (seeds, 1))
+
+
+def width(right, **options):
+    low, high = stats.interval(outcomes(right), stats.accuracy, **options)
+    return high - low
+
+
+def test_interval_over_examples_is_the_binomial_one():
+    low, high = stats.interval(outcomes(hits(0.8)), stats.accuracy)
+    half = 1.96 * (0.8 * 0.2 / 400) ** 0.5
+    assert (low, high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.15 * half)
+
+
+def test_interval_has_the_spread_of_the_seeds_too():
+    rng = np.random.default_rng(0)
+    alike = rng.random((5, 400)) < 0.8
+    unlike = rng.random((5, 400)) < np.array([[0.6], [0.7], [0.8], [0.9], [1.0]])
+    assert width(unlike) > 2 * width(alike)
+
+
+def test_interval_shrinks_with_examples_and_grows_with_its_level():
+    assert width(hits(0.8, examples=1600)) == pytest.approx(width(hits(0.8)) / 2, rel=0.15)
+    assert width(hits(0.8), level=0.5) < 0.5 * width(hits(0.8))
+
+
+def test_interval_repeats():
+    assert width(hits(0.7), seed=1) == width(hits(0.7), seed=1) != width(hits(0.7), seed=2)
+
+
+def test_paired_difference_is_surer_than_its_parts():
+    rng = np.random.default_rng(0)
+    ours = rng.random((3, 300)) < 0.8
+    theirs = ours & (rng.random((3, 300)) < 0.97)  # wrong wherever ours is, and a little more
+    low, high = stats.interval(
+        np.stack([ours, theirs, np.ones_like(ours)], axis=-1).astype(float),
+        lambda t: (t[..., 0] - t[..., 1]) / t[..., 2],
+    )
+    assert 0 < low < (ours.mean() - theirs.mean()) < high
+    assert high - low < width(ours) / 2
+
+
+def test_under_three_seeds_there_is_no_interval():
+    assert stats.interval(outcomes(hits(0.8, seeds=2)), stats.accuracy) is None
+    assert stats.interval(outcomes(hits(0.8, seeds=3)), stats.accuracy) is not None
+
+
+def test_entity_f1_of_totals():
+    assert stats.entity_f1(np.array([[4, 10, 6], [0, 0, 0]])).tolist() == [0.5, 0]
+
+
+def test_pareto_front():
+    cost = [1, 2, 3, 4, 4, 4, 1]
+    score = [0.5, 0.4, 0.7, 0.7, 0.8, 0.9, 0.5]
+    assert stats.pareto_front(cost, score).tolist() == [True, False, True, False, False, True, True]
+
+
+def test_pareto_front_of_one_point():
+    assert stats.pareto_front([3.0], [0.1]).tolist() == [True]
+
+
+def against(ours, theirs):
+    return stats.difference((outcomes(ours), stats.accuracy), (outcomes(theirs), stats.accuracy))
+
+
+def test_a_difference_is_called_what_its_interval_says():
+    rng = np.random.default_rng(0)
+    high, low = rng.random((3, 300)) < 0.9, rng.random((3, 300)) < 0.7
+    better, worse = against(high, low), against(low, high)
+    assert (better.verdict, worse.verdict) == ("better", "worse")
+    assert better.mean == pytest.approx(high.mean() - low.mean()) == -worse.mean
+    assert 0 < better.low < better.mean < better.high
+    assert against(high, high) == (0, 0, 0, "tie")
+    assert against(high, rng.random((3, 300)) < 0.9).verdict == "tie"
+    assert against(high[:2], low[:2])[1:] == (None, None, "open")
+
+
+def test_the_interval_of_a_difference_is_as_wide_as_its_closed_form():
+    """Owen 2007: what is peculiar to a seed and example counts three times, what is to an example once."""
+    rng, seeds, examples = np.random.default_rng(1), 5, 2000
+    ours = rng.random((seeds, examples)) < 0.8
+    theirs = np.where(rng.random((seeds, examples)) < 0.15, rng.random((seeds, examples)) < 0.8, ours)
+    differ = ours.astype(float) - theirs
+    within = differ.var(axis=0, ddof=1).mean()
+    variance = 3 * within / seeds + differ.mean(axis=0).var(ddof=1) - within / seeds
+    found = against(ours, theirs)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * (variance / examples) ** 0.5, rel=0.1)
+
+
+def test_draws_of_one_shape_are_of_the_same_seeds_and_examples():
+    one, other = (stats.resample(outcomes(hits(share)), stats.accuracy) for share in (0.5, 0.6))
+    assert one.shape == (stats.DRAWS,)
+    assert np.all(other > one)  # what the one has right, the other has too
+
+
+def test_draws_of_unlike_numbers_of_seeds_are_of_the_same_examples():
+    three, five = (stats.resample(outcomes(hits(0.5, seeds=seeds)), stats.accuracy) for seeds in (3, 5))
+    assert three == pytest.approx(five)  # seeds are alike, so only the examples differ between draws
+
+
+def test_f1_is_the_mean_over_seeds_as_it_is_told():
+    counts = np.array([[[1, 1, 4]] * 50, [[4, 8, 4]] * 50, [[0, 0, 4]] * 50], dtype=float)  # F1 0.4, 0.67, 0
+    drawn = stats.resample(counts, stats.entity_f1)
+    assert drawn.mean() == pytest.approx(stats.by_seed(counts, stats.entity_f1).mean(), abs=0.02)
+
+
+def test_sign_flips_count_every_assignment_once():
+    differences = np.array([0.05, 0.03, -0.01, 0.04, 0.02, 0.06])
+    means = [np.mean(differences * signs) for signs in itertools.product((-1, 1), repeat=6)]
+    by_hand = np.mean(np.abs(means) >= differences.mean() - 1e-12)
+    assert stats.sign_flip_test(differences) == pytest.approx(by_hand)
+    assert stats.sign_flip_test([0.01] * 6) == 2 / 64
+    ranks = np.arange(1, 8) * [1, 1, -1, 1, 1, 1, 1]  # on ranks it is Wilcoxon's signed-rank test
+    assert stats.sign_flip_test(ranks) == pytest.approx(wilcoxon(ranks, method="exact").pvalue)
+    assert stats.sign_flip_test([0.01] * 5) is None
+
+
+def test_holm_by_hand():
+    assert stats.holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert stats.holm([0.9, 0.8]) == [1, 1]
+    assert stats.holm([]) == []
+
+
+def test_interquartile_mean_is_that_of_the_middle_half():
+    scores = np.array([[0.0, 0.2, 0.4, 0.6], [0.5, 0.7, 0.9, 1.0]])
+    mean, (low, high) = stats.interquartile_mean(scores)
+    assert mean == pytest.approx(np.mean([0.4, 0.5, 0.6, 0.7])) == trim_mean(scores.ravel(), 0.25)
+    assert low < mean < high
+    alike = np.stack([np.full(3, 0.2), np.full(3, 0.8)])  # resampled within its data set, nothing changes
+    assert stats.interquartile_mean(alike) == (pytest.approx(0.5), (pytest.approx(0.5), pytest.approx(0.5)))
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+def test_expected_best_is_the_mean_over_every_draw(replacement):
+    scores = [0.3, 0.9, 0.5, 0.5]
+    every = itertools.product if replacement else lambda values, repeat: itertools.permutations(values, repeat)
+    means = [np.mean([max(drawn) for drawn in every(scores, repeat=n)]) for n in (1, 2, 3, 4)]
+    assert stats.expected_best(scores, replacement=replacement) == pytest.approx(means)
+
+
+def test_front_share_counts_draws():
+    scores = np.array([[0.5, 0.5, 0.5, 0.5], [0.6, 0.4, 0.6, 0.6], [0.5, 0.7, 0.5, 0.7]])
+    assert stats.front_share([1, 2, 3], scores).tolist() == [1, 0.75, 0.5]

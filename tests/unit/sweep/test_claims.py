@@ -1,0 +1,122 @@
+"""A claim is had by one at a time, whoever races for it, dies with it, or has a wrong clock."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from lrtl_utils.sweep import claims
+
+FAR = 10 * claims.DEAD_SECONDS
+
+
+def only_file(results):
+    (path,) = (results / "claims").iterdir()
+    return path
+
+
+def write(results, **fields):
+    """A claim as another process left it."""
+    claim = claims.take(results, "cell", "words")
+    path = only_file(results)
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    return claim
+
+
+def stamp(results, seconds_ago):
+    moment = time.time() - seconds_ago
+    os.utime(only_file(results), (moment, moment))
+
+
+def test_a_claim_is_exclusive_until_it_is_released(tmp_path):
+    claim = claims.take(tmp_path, "cell", "words")
+    assert claims.take(tmp_path, "cell", "words") is None
+    assert claims.take(tmp_path, "other", "words") is not None
+    assert [held.identity for held in claims.held(tmp_path)] == ["cell", "other"]
+    claims.release(tmp_path, claim)
+    assert claims.take(tmp_path, "cell", "words") is not None
+
+
+def test_a_claim_whose_process_is_gone_is_free_at_once(tmp_path):
+    child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    write(tmp_path, process=int(child.stdout))
+    taken = claims.take(tmp_path, "cell", "words")
+    assert taken.generation == 2
+
+
+def test_a_process_that_got_the_number_of_a_dead_owner_is_not_the_owner(tmp_path):
+    write(tmp_path, started=time.time() - 1e6)  # long before this process began
+    assert claims.take(tmp_path, "cell", "words") is not None
+
+
+@pytest.mark.parametrize(
+    ("seconds_ago", "free"), [(0, False), (claims.DEAD_SECONDS / 2, False), (FAR, True), (-FAR, True)]
+)
+def test_on_another_host_the_heartbeat_tells(tmp_path, seconds_ago, free):
+    write(tmp_path, host="elsewhere", process=1)
+    stamp(tmp_path, seconds_ago)
+    assert (claims.take(tmp_path, "cell", "words") is not None) == free
+
+
+def test_a_heartbeat_keeps_a_claim_and_tells_who_lost_it(tmp_path):
+    claim = write(tmp_path, host="elsewhere", process=1)
+    stamp(tmp_path, FAR)
+    assert claims.beat(tmp_path, claim)
+    assert claims.take(tmp_path, "cell", "words") is None
+    stamp(tmp_path, FAR)
+    newer = claims.take(tmp_path, "cell", "words")
+    assert not claims.beat(tmp_path, claim)
+    assert claims.beat(tmp_path, newer)
+    claims.release(tmp_path, newer)
+    assert claims.held(tmp_path) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"identity": "cell"}', b"\xff\xfe"])
+def test_a_claim_that_cannot_be_read_lives_by_its_stamp(tmp_path, content):
+    claims.take(tmp_path, "cell", "words")
+    only_file(tmp_path).write_bytes(content)
+    assert claims.take(tmp_path, "cell", "words") is None
+    stamp(tmp_path, FAR)
+    assert claims.take(tmp_path, "cell", "words") is not None
+
+
+def race(results, together, cells, wins):
+    together.wait()
+    for cell in cells:
+        if claims.take(results, cell, "words"):
+            wins.put(cell)
+    together.wait()  # a claim of a process that has ended is free
+
+
+@pytest.mark.parametrize("dead_before", [False, True])
+def test_eight_who_race_for_the_same_cells_get_each_once(tmp_path, dead_before):
+    cells = [f"cell{i}" for i in range(25)]
+    if dead_before:
+        for cell in cells:
+            claim = claims.take(tmp_path, cell, "words")
+            path = tmp_path / "claims" / f"{cell}.{claim.generation}.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "elsewhere"}))
+            os.utime(path, (0, 0))
+    context = multiprocessing.get_context("fork")
+    together, wins = context.Barrier(8), context.Queue()
+    racers = [context.Process(target=race, args=(tmp_path, together, cells, wins)) for _ in range(8)]
+    for racer in racers:
+        racer.start()
+    won = sorted(wins.get(timeout=30) for _ in cells)
+    for racer in racers:
+        racer.join()
+    assert won == sorted(cells)
+    assert wins.empty()
+
+
+def test_clocks_of_hosts_do_not_matter_but_the_file_systems_does(tmp_path):
+    claim = claims.take(tmp_path, "cell", "words")
+    abroad = replace(claim, host="elsewhere", started=0.0, beat=1e9)
+    assert claims.is_alive(abroad, now=1e9 + 1)
+    assert not claims.is_alive(abroad, now=1e9 + FAR)
+    assert abs(claims.file_system_now(tmp_path) - only_file(tmp_path).stat().st_mtime) < 5

@@ -1,0 +1,130 @@
+import subprocess
+import sys
+
+import pytest
+
+from lrtl_utils.config import RunConfig, derived_seed, read_config, resolve_device
+from lrtl_utils.data.load import TASKS
+from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.methods.table import METHODS
+from lrtl_utils.models.catalog import MODELS
+
+
+def test_words_become_numbers_and_none():
+    config = read_config({"learning_rate": "5e-5", "epochs": "3", "data_fraction": "None", "train_size": "40"})
+    assert (config.learning_rate, config.epochs, config.data_fraction, config.train_size) == (5e-5, 3, None, 40)
+
+
+def test_none_stays_a_name_where_names_are_expected():
+    assert read_config({"model": "none", "augment": "none"}).model_dump(include={"model", "augment"}) == {
+        "model": "none",
+        "augment": "none",
+    }
+
+
+def test_every_knob_has_a_description():
+    assert [name for name, field in RunConfig.model_fields.items() if not field.description] == []
+
+
+def test_config_cannot_be_changed():
+    config = RunConfig()
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 1
+    assert hash(config) == hash(RunConfig())
+
+
+def test_config_is_found_among_a_notebooks_variables():
+    assert RunConfig.of({"seed": 7, "results": "elsewhere", "pd": None}) == RunConfig(seed=7)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", float("nan")),
+        ("learning_rate", "nan"),
+        ("learning_rate", float("inf")),
+        ("learning_rate", 0),
+        ("learning_rate", "fast"),
+        ("weight_decay", float("inf")),
+        ("weight_decay", "-inf"),
+        ("dropout", 1.0),
+        ("data_fraction", 0),
+        ("data_fraction", 1.01),
+        ("data_fraction", float("nan")),
+        ("validation_share", 1),
+        ("train_size", 0),
+        ("train_size", 2.5),
+        ("shots", "three"),
+        ("shots", -1),
+        ("seed", -1),
+        ("seed", 2**31),
+        ("seed", None),
+        ("batch_size", 0),
+        ("epochs", "1.5"),
+        ("warmup_steps", -1),
+        ("optimizer", "adamm"),
+        ("scheduler", "step"),
+        ("precision", "fp8"),
+        ("device", "gpu"),
+        ("max_length", 4),
+        ("image_size", 100_000),
+        ("test_limit", 0),
+        ("dataset", ["ag_news"]),
+        ("method", 3),
+    ],
+)
+def test_a_value_out_of_range_is_one_sentence_with_its_name(name, value):
+    with pytest.raises(InputError) as error:
+        read_config({name: value})
+    said = str(error.value)
+    assert said.startswith(f"{name}=")
+    assert RunConfig.model_fields[name].description in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("what", "known", "wrong", "right"),
+    [
+        ("parameter", RunConfig.model_fields, "lerning_rate", "learning_rate"),
+        ("parameter", RunConfig.model_fields, "batchsize", "batch_size"),
+        ("dataset", TASKS, "ag-news", "ag_news"),
+        ("dataset", TASKS, "newssample", "news_sample"),
+        ("model", MODELS, "mini_lm", "minilm"),
+        ("method", METHODS, "liner_probe", "linear_probe"),
+        ("method", METHODS, "conventionel", "conventional"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(what, known, wrong, right):
+    with pytest.raises(InputError, match=f"no {what} '{wrong}'; did you mean '{right}'"):
+        require_name(what, wrong, known)
+
+
+def test_a_name_like_no_other_is_answered_with_all():
+    with pytest.raises(InputError, match="known are tfidf, from_scratch, conventional"):
+        require_name("method", "zzz", METHODS)
+
+
+def test_unknown_parameter_is_refused_by_reader_and_config():
+    with pytest.raises(InputError, match="did you mean 'epochs'"):
+        read_config({"epoch": 3})
+    with pytest.raises(ValueError, match="epoch"):
+        RunConfig(epoch=3)
+
+
+def test_derived_seeds_differ_by_purpose_and_seed_and_repeat_in_another_process():
+    seeds = {(seed, purpose): derived_seed(seed, purpose) for seed in range(50) for purpose in ("subset", "head")}
+    assert len(set(seeds.values())) == 100
+    assert all(0 <= seed < 2**31 for seed in seeds.values())
+    code = "from lrtl_utils.config import derived_seed; print(derived_seed(7, 'head'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == seeds[7, "head"]
+
+
+def test_device_that_is_not_there_is_refused():
+    import torch
+
+    assert resolve_device("cpu") == "cpu"
+    assert resolve_device("auto") in {"cpu", "cuda", "mps"}
+    absent = "mps" if torch.cuda.is_available() else "cuda"
+    with pytest.raises(InputError, match=f"device='{absent}' is not on this machine"):
+        resolve_device(absent)

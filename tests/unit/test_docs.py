@@ -1,0 +1,146 @@
+"""The pages in docs/ say what is so: their blocks of code are run, their commands parsed, their keys looked up."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+import typer
+import yaml
+
+from lrtl_utils import __main__ as command_line
+from lrtl_utils.files import ROOT
+from lrtl_utils.runs import store as runs
+from lrtl_utils.sweep import engines
+from lrtl_utils.sweep import grid as grids
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), flags=re.M | re.S)
+
+
+def commands(page):
+    """The words behind `python -m lrtl_utils` of each such line in a block of code."""
+    text = "\n".join(re.findall(r"^```(?:bash)?\n(.*?)^```$", page.read_text(), flags=re.M | re.S))
+    lines = re.findall(r"\.venv/bin/python -m lrtl_utils (.*)", text.replace("\\\n", " "))
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_is_one(page):
+    known = typer.main.get_command(command_line.app).commands
+    for verb, *words in commands(page):
+        known[verb].make_context(verb, words)  # raises where a name or a number of words is wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_demo_has_as_many_runs_as_is_said():
+    runs_of = len(grids.plan(grids.read_grid("notebooks/grids/demo.yaml")))
+    for page in (ROOT / "README.md", ROOT / "lrtl_utils/study/templates/index.html"):
+        assert f"{runs_of} runs" in page.read_text()
+
+
+def test_what_a_page_adds_is_run(mirror, tmp_path):
+    """The lines and the function of extend.md, in a copy of this project; then its grid."""
+    data, model, function, method = blocks("docs/extend.md", "python")
+    (grid,) = blocks("docs/extend.md", "yaml")
+    shutil.copytree(ROOT / "lrtl_utils", tmp_path / "lrtl_utils", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    for file, table, line in (("tasks", "TASKS", data), ("models", "MODELS", model), ("methods", "METHODS", method)):
+        path = tmp_path / f"lrtl_utils/{file}.py"
+        above = function if file == "methods" else ""
+        path.write_text(path.read_text().replace(f"\n{table} = {{\n", f"\n{above}\n{table} = {{\n    {line}", 1))
+    write_tickets(tmp_path / "mirror/datasets/your-org/tickets")
+    shutil.copytree(mirror / "models/google-bert/bert-base-uncased", tmp_path / "mirror/models/your-org/small-bert")
+    (tmp_path / "my_grid.yaml").write_text(grid)
+    words = ["-m", "lrtl_utils", "sweep", str(tmp_path / "my_grid.yaml"), "--results", str(tmp_path / "results")]
+    places = {"PYTHONPATH": str(tmp_path), "LRTL_MIRROR": str(tmp_path / "mirror"), "HF_HUB_OFFLINE": "1"}
+    for more in (["--dry-run"], []):
+        called = [sys.executable, *words, *more]
+        done = subprocess.run(
+            called, cwd=tmp_path, env=os.environ | places, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+    assert "2 completed" in done.stdout
+    found = {record["config"]["method"]: record for record in runs.records(tmp_path / "results")}
+    assert set(found) == {"upper_half", "linear_probe"}
+    assert found["upper_half"]["data"]["source"]["id"] == "your-org/tickets"
+    sizes = [record["model"]["trainable_parameters"] for record in found.values()]
+    assert len(set(sizes)) == 2  # half of the blocks are not the head alone
+
+
+def write_tickets(folder):
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    features = Features({"body": Value("string"), "queue": ClassLabel(names=["billing", "shipping"])})
+    rows = {"body": [f"{word} {i}" for i in range(20) for word in ("the bill", "a parcel")], "queue": [0, 1] * 20}
+    for split in ("train", "test"):
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        Dataset.from_dict(rows, features=features).to_parquet(folder / f"data/{split}-00000-of-00001.parquet")
+
+
+def test_the_records_page_reads_a_record(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    scope = {}
+    for block in blocks("docs/records.md", "python"):
+        exec(block, scope)
+    assert capsys.readouterr().out.startswith(scope["record"]["config"]["method"])
+
+
+def test_the_records_page_has_every_key_and_no_other():
+    page = (ROOT / "docs/records.md").read_text()
+    told = set(re.findall(r"`(\w+)`", page[page.index("## The keys") :]))
+    paths = [path for study in ("study", "search", "bench-cpu") for path in ROOT.glob(f"results/{study}/runs/*/*.json")]
+    held = set().union(*(keys(json.loads(path.read_text())) for path in paths))
+    assert held - told == set()
+    words = {"package", "mirror", "hub", "folder", "completed", "failed", "progressive"}  # values
+    later = {"split", "notes", "repeats", "within", "test", "across", "dropped"}  # since the committed records
+    parts = {"data", "metrics", "validation", "cost", "model", "curve", "environment"}
+    assert told - held - words - later - parts == set()
+
+
+def keys(record):
+    """Of a record and its parts, less those that are names of parameters, labels or phases."""
+    inner = {
+        part: set(record[part] or {}) for part in ("data", "metrics", "validation", "cost", "model", "environment")
+    }
+    found = set(record).union(*inner.values(), *map(set, record["curve"]), {"asked"})
+    found |= set((record["data"] or {}).get("source", {}))
+    for scores in ((record["metrics"] or {}).get("per_class") or {}).values():
+        found |= set(scores)
+    return found
+
+
+def test_the_clusters_page_asks_slurm_for_what_it_says():
+    (words,) = [words for words in commands(ROOT / "docs/clusters.md") if "--dry-run" in words]
+    pairs = [words[i + 1] for i, word in enumerate(words) if word == "--slurm"]
+    script = engines.job_script(command_line._slurm_parameters(pairs))
+    for line in ("#SBATCH -p gpu", "#SBATCH --gres=gpu:1", "export LRTL_MIRROR=/data/mirror HF_HUB_OFFLINE=1"):
+        assert line in script.splitlines()
+
+
+def test_citation_has_what_its_format_requires():
+    """Of the Citation File Format 1.2.0, as far as the file uses it."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert set(cited) >= {"cff-version", "message", "title", "authors"}
+    assert set(cited) <= {"cff-version", "message", "title", "authors", "type", "version", "date-released", "license"}
+    assert cited["cff-version"] == "1.2.0"
+    assert cited["type"] in {"software", "dataset"}
+    assert cited["license"] == "MIT"
+    assert "date-released" not in cited, "nothing is released yet, says CHANGELOG.md"
+    assert "(unreleased)" in (ROOT / "CHANGELOG.md").read_text()
+    assert f'version = "{cited["version"]}"' in (ROOT / "pyproject.toml").read_text()
+    for author in cited["authors"]:
+        assert author.keys() <= {"name"} or author.keys() <= {"family-names", "given-names", "orcid", "affiliation"}
+        assert all(isinstance(value, str) and value for value in author.values())
