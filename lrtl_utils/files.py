@@ -1,4 +1,4 @@
-"""Files: bounded reads, atomic writes, and where things lie."""
+"""Files: bounded reads, atomic writes, and where things are."""
 
 import os
 import re
@@ -9,12 +9,22 @@ from typing import IO, Any
 
 from lrtl_utils.errors import InputError
 
-ROOT = Path(__file__).resolve().parent.parent  # relative paths are taken from here, in notebooks too
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parent  # the repository, where the package is used from a checkout
 
 
-def results_folder(results: str | Path) -> Path:
-    """An absolute path; relative ones are taken from the repository's root."""
-    return (ROOT / Path(results).expanduser()).resolve()
+def absolute_path(path: str | Path) -> Path:
+    """The absolute form of a path that a user gave: relative to the current folder; `~` is the home folder."""
+    return Path(os.path.abspath(os.path.expanduser(path)))
+
+
+results_folder = absolute_path  # until every caller says `absolute_path`
+
+
+def notebooks_folder() -> Path:
+    """The folder of the notebooks and grids: inside an installed package, beside the package in a checkout."""
+    installed = PACKAGE / "notebooks"
+    return installed if installed.is_dir() else ROOT / "notebooks"
 
 
 def data_name(dataset: str) -> str:

@@ -89,6 +89,11 @@ def kind_of(dataset: str) -> str:
     return _of_path(folders.kind_of, dataset) if _is_own(dataset) else TASKS[dataset].kind
 
 
+def absolute(dataset: str) -> str:
+    """The absolute path of a user's own data; another name as it is."""
+    return str(layouts.place(dataset)) if _is_own(dataset) else dataset
+
+
 def find(dataset: str, *, fetch: bool = True) -> Source:
     """Where a data set lies; `InputError` if it is unknown or cannot be had, unfetched without `fetch`."""
     if _is_own(dataset):

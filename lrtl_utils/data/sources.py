@@ -17,7 +17,7 @@ from typing import Any
 from lrtl_utils.data import manifest
 from lrtl_utils.data.manifest import file_sha256
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT
+from lrtl_utils.files import absolute_path
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 PROBE_SECONDS = 2.0
@@ -72,8 +72,8 @@ class Source:
 
 
 def mirror() -> Path:
-    """The mirror's folder: `LRTL_MIRROR`, relative to the repository's root, else `~/.cache/lrtl/mirror`."""
-    return ROOT / Path(os.environ.get("LRTL_MIRROR") or "~/.cache/lrtl/mirror").expanduser()
+    """The mirror's folder: `LRTL_MIRROR`, relative to the current folder, else `~/.cache/lrtl/mirror`."""
+    return absolute_path(os.environ.get("LRTL_MIRROR") or "~/.cache/lrtl/mirror")
 
 
 def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Source:

@@ -87,6 +87,7 @@ def resolve(asked: RunConfig, data: Data | Facts) -> RunConfig:
     own = method.defaults(data.kind, row, labels)
     for name in set(values) - ALWAYS:
         values[name] = own.get(name) if values[name] is None else values[name] if name in own else None
+    values["dataset"] = tasks.absolute(asked.dataset)
     values["model"] = own_models.absolute(asked.model) if method.needs_model else NO_MODEL
     values["device"] = resolve_device(asked.device) if method.needs_model else "cpu"
     return RunConfig(**values | _clamped(values, labels))

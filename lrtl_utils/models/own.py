@@ -7,7 +7,7 @@ from typing import Any
 
 from lrtl_utils.data.sources import Repository, Source, find_on_hub
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT
+from lrtl_utils.files import absolute_path
 
 KEPT_FILE = "lrtl.json"  # in a folder that `export` wrote: what no library's config says
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
@@ -22,11 +22,11 @@ def is_own(name: str) -> bool:
 
 
 def folder_of(name: str) -> Path | None:
-    """The folder that `name` is, relative ones from the repository's root; None where there is none."""
+    """The folder that `name` is, relative to the current folder; None where there is none."""
     try:
-        folder = (ROOT / Path(name).expanduser()).resolve()
+        folder = absolute_path(name)
         return folder if folder.is_dir() else None
-    except (ValueError, OSError, RuntimeError):  # a name that no file system takes, or of no user's home
+    except (ValueError, OSError):  # a name that no file system takes
         return None
 
 

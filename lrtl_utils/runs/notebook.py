@@ -17,11 +17,11 @@ from lrtl_utils.config import RunConfig, read_config
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
 from lrtl_utils.errors import InputError, require_name
-from lrtl_utils.files import ROOT, data_name, write_atomically, write_text
+from lrtl_utils.files import data_name, notebooks_folder, write_atomically, write_text
 from lrtl_utils.methods import table as methods
 from lrtl_utils.runs import store as runs
 
-FOLDER = ROOT / "notebooks"
+FOLDER = notebooks_folder()
 TERMINATION_SECONDS = 20.0  # a kernel's to write its checkpoint
 OUT_OF_MEMORY = "out of memory"  # how the reason of a run begins that would want a smaller batch
 _MEMORY_ERRORS = ("OutOfMemoryError", "MemoryError")  # of CUDA and of Python; torch on a CPU only words it
@@ -111,8 +111,9 @@ def run(
 
 
 def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str | None:
-    """Run a notebook in a kernel of its own, kept at `output`; returns None, or in one line why it failed.
+    """Run a notebook in a kernel that works in the current folder; returns None, or in one line why it failed.
 
+    The executed notebook is kept at `output`.
     SIGTERM is handed on to the kernel, which may write a checkpoint before it ends.
     """
     import papermill
@@ -131,7 +132,7 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
                     kernel_name="python3",
                     language="python",
                     progress_bar=False,
-                    cwd=str(FOLDER),
+                    cwd=os.getcwd(),
                     config=_local_sockets(folder),
                 )
         except papermill.PapermillExecutionError as error:
@@ -142,14 +143,17 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
 
 
 def refresh(path: Path) -> None:
-    """Execute a summary notebook in place; the same records give the same bytes. `InputError` where a cell fails."""
+    """Execute a summary notebook in place, in its folder; the same records give the same bytes.
+
+    `InputError` where a cell fails.
+    """
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
     notebook = nbformat.read(path, as_version=4)
     with _private_jupyter() as folder:
-        place = {"metadata": {"path": str(FOLDER)}}
+        place = {"metadata": {"path": str(path.parent)}}
         # When the kernel flushes is chance; without times, and with what it printed as one piece, nothing else is.
         options = {"record_timing": False, "coalesce_streams": True, "kernel_name": "python3", "resources": place}
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT, data_name, results_folder, write_text
+from lrtl_utils.files import absolute_path, data_name, results_folder, write_text
 from lrtl_utils.models.catalog import MODELS
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
@@ -74,8 +74,10 @@ def write(results: str | Path) -> Path:
 
 def _sources(results: Path) -> list[str | Path]:
     """The folders that the summary notebooks read for this one: it alone, but for the committed study, theirs."""
-    committed = summaries.folders(notebooks.parameters_of(notebooks.notebook_path("accuracy_vs_data"))["results"])
-    return committed if results_folder(committed[0]) == results else [results]
+    notebook = notebooks.notebook_path("accuracy_vs_data")
+    named = summaries.folders(notebooks.parameters_of(notebook)["results"])
+    committed = [absolute_path(notebook.parent / folder) for folder in named]
+    return committed if committed[0] == results else [results]
 
 
 def _executed(results: Path) -> list[Path]:
@@ -126,7 +128,7 @@ def _index(
     return pages.render(
         "index.html",
         name=results.name,
-        place=os.path.relpath(results, ROOT) if results.is_relative_to(ROOT) else str(results),
+        place=os.path.relpath(results) if results.is_relative_to(Path.cwd()) else str(results),
         scope=list(_scope(records)),
         machines=runs.machines(frame["record"]),
         notebooks=titles,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT
 from lrtl_utils.sweep.processes import TERMINATION_SECONDS, kill_tree, process_factory
 from lrtl_utils.sweep.workers import Slot, work
 
@@ -169,5 +168,5 @@ def _work_in_process(file: str, slot: Slot) -> int:
     """A task of Dask: a worker in a process of its own, told by its standard input when this one is gone."""
     words = [sys.executable, "-m", "lrtl_utils", "work", file, "--threads", str(slot.threads)]
     words += ["--gpu", slot.gpu] if slot.gpu is not None else []
-    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as process:
         return process.wait()

@@ -12,7 +12,8 @@ import yaml
 from lrtl_utils.config import RunConfig, read_config
 from lrtl_utils.data import load as tasks
 from lrtl_utils.errors import InputError, require_name
-from lrtl_utils.files import ROOT, read_text, results_folder
+from lrtl_utils.files import absolute_path, read_text
+from lrtl_utils.models import own as own_models
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
 
@@ -44,7 +45,7 @@ def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
     `extends` names a grid beside it, which extends no other; its values stand wherever the file has none of its own.
     `InputError` names the first thing that is wrong anywhere in it.
     """
-    path = ROOT / Path(path).expanduser()
+    path = absolute_path(path)
     grid = _read(path)
     if base := grid.pop("extends", None):
         shared = _read(path.parent / str(base))
@@ -64,9 +65,14 @@ def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
 def plan(
     grid: list[tuple[str, RunConfig]], locate: Callable[[RunConfig], tuple[RunConfig, str]] = notebooks.locate
 ) -> list[Cell]:
-    """The distinct cells of a grid, resolved and named by `locate`; those that clamping made one are there once."""
+    """The distinct cells of a grid, resolved and named by `locate`; those that clamping made one are there once.
+
+    Paths become absolute, because a worker may be started in another folder.
+    """
     distinct: dict[str, Cell] = {}
     for notebook, asked in grid:
+        paths = {"dataset": tasks.absolute(asked.dataset), "model": own_models.absolute(asked.model)}
+        asked = asked.model_copy(update=paths)
         cell = Cell(notebook, asked, *locate(asked))
         distinct.setdefault(cell.identity, cell)
     return list(distinct.values())
@@ -74,7 +80,7 @@ def plan(
 
 def not_in(cells: list[Cell], results: str | Path) -> list[Cell]:
     """The cells that have no completed record in that folder of results."""
-    folder = results_folder(results)
+    folder = absolute_path(results)
     return [cell for cell in cells if not runs.is_completed(cell.path(folder))]
 
 

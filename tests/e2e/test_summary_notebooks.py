@@ -134,4 +134,4 @@ def test_an_empty_folder_is_said_in_one_sentence_and_leaves_whole_notebooks(tmp_
 def test_committed_ones_read_committed_results(path):
     results = parameters_of(path)["results"]
     folders = [results] if isinstance(results, str) else results
-    assert all((ROOT / folder / "runs").is_dir() for folder in folders)
+    assert all((path.parent / folder / "runs").is_dir() for folder in folders)

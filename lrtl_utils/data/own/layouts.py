@@ -11,7 +11,7 @@ from typing import Any
 from lrtl_utils.data.own import conll as tags
 from lrtl_utils.data.own import tables
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT
+from lrtl_utils.files import absolute_path
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 CONLL = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes")
@@ -44,15 +44,15 @@ class Layout:
 
 
 def is_path(dataset: str) -> bool:
-    """Whether a data set is named by a path: it has a separator or a suffix, or lies in the repository's root."""
+    """Whether a data set is named by a path: it has a separator or a suffix, or is in the current folder."""
     if not dataset or "\0" in dataset:
         return False
     return "/" in dataset or os.sep in dataset or bool(Path(dataset).suffix) or place(dataset).exists()
 
 
 def place(dataset: str) -> Path:
-    """Where that path lies; relative ones are taken from the repository's root."""
-    return ROOT / Path(dataset).expanduser()
+    """The absolute path; a relative one starts at the current folder."""
+    return absolute_path(dataset)
 
 
 def look(dataset: str) -> Layout:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import read_text, results_folder, write_text
+from lrtl_utils.files import absolute_path, read_text, write_text
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.study import tables as summaries
 from lrtl_utils.study.report import SECTIONS
@@ -31,8 +31,9 @@ def refresh(path: Path, folder: Path) -> Path:
 
 def answers(root: Path, folder: Path) -> Iterator[str]:
     """Each question with what the records say and its picture, one click from the notebook that makes it."""
-    sources = summaries.folders(notebooks.parameters_of(folder / f"{SECTIONS[0][-1]}.ipynb")["results"])
-    pictures = results_folder(sources[0]) / "figures"
+    named = summaries.folders(notebooks.parameters_of(folder / f"{SECTIONS[0][-1]}.ipynb")["results"])
+    sources = [absolute_path(folder / source) for source in named]
+    pictures = sources[0] / "figures"
     frame = summaries.read(sources)
     for answer, picture, caption, notebook in SECTIONS:
         finding = answer(frame)

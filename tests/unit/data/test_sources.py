@@ -1,6 +1,5 @@
 import hashlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from hub import environment, serve
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data import sources
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT
 from lrtl_utils.models import catalog as models
 
 AG_NEWS = "fancyzhx/ag_news"
@@ -115,10 +113,10 @@ def test_mirror_goes_before_the_hub(hub, tmp_path):
     assert hub.asked == []
 
 
-def test_relative_mirror_is_taken_from_the_root(monkeypatch, tmp_path):
+def test_a_relative_mirror_starts_at_the_current_folder(monkeypatch, tmp_path):
     write_ag_news(tmp_path)
-    monkeypatch.setenv("LRTL_MIRROR", os.path.relpath(tmp_path, ROOT))
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LRTL_MIRROR", tmp_path.name)
+    monkeypatch.chdir(tmp_path.parent)
     assert tasks.find("ag_news").kind == "mirror"
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT, results_folder, write_atomically
+from lrtl_utils.files import ROOT, write_atomically
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.runs import store as runs
 
@@ -154,7 +154,7 @@ def test_a_process_that_dies_while_writing_leaves_the_old_record(path, tmp_path)
     before = path.read_bytes()
     code = """
 import os, pathlib, sys
-from lrtl_utils.runs import store as runs
+from lrtl_utils.files import write_atomically
 def die(stream):
     stream.write(b'{"schema": 1, "run')
     stream.flush()
@@ -241,9 +241,3 @@ def test_run_id_depends_on_every_knob(name):
 
 def test_run_id_depends_on_data_and_weights():
     assert len({identity(), identity(data="c" * 64), identity(weights="c" * 64), identity(weights=None)}) == 4
-
-
-def test_relative_results_are_taken_from_the_root(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert results_folder("results/local") == ROOT / "results" / "local"
-    assert results_folder(tmp_path) == tmp_path.resolve()
