@@ -13,7 +13,7 @@ from lrtl_utils.config import RunConfig, resolve_device
 from lrtl_utils.deploy import card as cards
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import results_folder
-from lrtl_utils.models import catalog as models
+from lrtl_utils.models.catalog import find
 from lrtl_utils.models.own import KEPT_FILE
 from lrtl_utils.runs import store as runs
 
@@ -98,6 +98,8 @@ def load(folder: str | Path) -> Kept:
     import torch
     from safetensors.torch import load_file
 
+    from lrtl_utils.models.build import build
+
     folder = results_folder(folder)
     facts = read_facts(folder)
     form, kind, labels, head = facts["form"], facts["kind"], tuple(facts["labels"]), facts["head"]
@@ -107,7 +109,7 @@ def load(folder: str | Path) -> Kept:
         named = "simple_nn" if form == "SimpleNN" else str(folder)
         config = RunConfig(model=named, image_size=facts["image_size"])
         pooling = "own" if form == "OwnClassifier" else "mean"
-        model = models.build(config, kind, len(labels), models.find(named), pooling=pooling)
+        model = build(config, kind, len(labels), find(named), pooling=pooling)
     if form == "SimpleNN":
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
     if head:
@@ -272,7 +274,9 @@ def _load_tfidf(folder: Path, classes: int) -> "Model":
     import torch
     from safetensors.torch import load_file
 
-    model, tensors = models.build_tfidf(classes), load_file(folder / WEIGHTS_FILE)
+    from lrtl_utils.models.build import build_tfidf
+
+    model, tensors = build_tfidf(classes), load_file(folder / WEIGHTS_FILE)
     vectorizer = model.reader.tokenizer
     vectorizer.vocabulary = json.loads((folder / VOCABULARY_FILE).read_text())
     vectorizer.idf_ = tensors.pop("idf").numpy()

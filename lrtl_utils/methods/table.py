@@ -140,7 +140,7 @@ def find_weights(config: RunConfig, *, fetch: bool = True) -> Source | None:
 
 def build(config: RunConfig, data: Data | Facts, weights: Source | None) -> "Model":
     """The model of a resolved config, fresh, in the form its method wants; random and mute without `weights`."""
-    from lrtl_utils.models import catalog as models
+    from lrtl_utils.models import build as models
 
     method = METHODS[config.method]
     if not method.needs_model:

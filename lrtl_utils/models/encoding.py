@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 from lrtl_utils.errors import InputError
 
@@ -85,9 +88,6 @@ class Collator:
         return batch
 
     def _images(self, rows: list[torch.Tensor], augment: bool) -> dict[str, torch.Tensor]:
-        from torchvision.transforms import v2
-        from torchvision.transforms.v2 import functional as F
-
         size = self.image_size
         crop = v2.Compose(
             [v2.RandomCrop(size, padding=size // 8, padding_mode="reflect"), v2.RandomHorizontalFlip()]
@@ -248,10 +248,8 @@ def by_length(lengths: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
         yield longest_first[start:]
 
 
-def decode_image(image: Any) -> Any:
+def decode_image(image: Any) -> Image.Image:
     """A PIL image in RGB from bytes or an array; grey, CMYK, palette, 16-bit and transparent ones are converted."""
-    from PIL import Image, ImageOps
-
     picture = Image.open(io.BytesIO(image), formats=FORMATS) if isinstance(image, bytes) else Image.fromarray(image)
     if picture.width * picture.height > MOST_PIXELS:  # told by its first bytes; nothing is decoded yet
         raise ValueError(f"it has {picture.width} × {picture.height} pixels, and {MOST_PIXELS:,} are the most")
@@ -264,8 +262,6 @@ def decode_image(image: Any) -> Any:
 
 
 def _decode(image: Any, row: int, size: int) -> torch.Tensor:
-    from PIL import Image, UnidentifiedImageError
-
     try:
         picture = decode_image(image)
     except UnidentifiedImageError:

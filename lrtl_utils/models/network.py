@@ -3,14 +3,14 @@
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from timm.models import group_modules, group_parameters
 from torch import nn
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from lrtl_utils.models.encoding import Reader
+from lrtl_utils.models.encoding import Reader
 
 Batch = dict[str, torch.Tensor]
 
@@ -22,7 +22,7 @@ class Model(nn.Module):
     `fixed_statistics`. The lowest `live` blocks run even where their output is given: others read from them too.
     """
 
-    def __init__(self, reader: "Reader"):
+    def __init__(self, reader: Reader):
         super().__init__()
         self.reader = reader
         self.blocks: list[nn.Module] = []
@@ -149,113 +149,6 @@ class Model(nn.Module):
         return next(self.parameters()).device
 
 
-class OwnClassifier(Model):
-    """A text classifier with its architecture's own pooling and head, as `transformers` builds it."""
-
-    def __init__(self, net: nn.Module, reader: "Reader"):
-        super().__init__(reader)
-        self.net = net
-        self.blocks = text_blocks(net.base_model)
-
-    def forward(self, batch: Batch) -> torch.Tensor:
-        return self.net(input_ids=batch["ids"], attention_mask=_attention_mask(batch)).logits
-
-
-class PooledClassifier(Model):
-    """A text classifier on the mean of the token vectors, padding left out (Reimers & Gurevych 2019)."""
-
-    def __init__(self, backbone: nn.Module, width: int, classes: int, dropout: float, reader: "Reader"):
-        super().__init__(reader)
-        self.backbone = backbone
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
-        self.blocks = text_blocks(backbone)
-
-    def features(self, batch: Batch) -> torch.Tensor:
-        hidden = self.backbone(input_ids=batch["ids"], attention_mask=_attention_mask(batch)).last_hidden_state
-        mask = batch["mask"].unsqueeze(-1).to(hidden.dtype)
-        return (hidden * mask).sum(1) / mask.sum(1)
-
-
-class Tagger(Model):
-    """A tagger on the first sub-word of each word, with a softmax or a CRF (Lafferty et al. 2001) on top."""
-
-    def __init__(self, backbone: nn.Module, width: int, classes: int, dropout: float, reader: "Reader", crf: bool):
-        super().__init__(reader)
-        self.backbone = backbone
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
-        self.blocks = text_blocks(backbone)
-        self.crf = None
-        if crf:
-            from torchcrf import CRF
-
-            self.crf = CRF(classes, batch_first=True)
-
-    def features(self, batch: Batch) -> torch.Tensor:
-        hidden = self.backbone(input_ids=batch["ids"], attention_mask=_attention_mask(batch)).last_hidden_state
-        # First sub-words gathered to the left, so that the words' mask is a prefix, as the CRF needs it.
-        return hidden.gather(1, batch["words"].unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
-
-    def loss(self, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Mean negative log-likelihood a word, in nats."""
-        mask, tags = batch["word_mask"], batch["targets"]
-        if self.crf is None:
-            return F.cross_entropy(scores.float()[mask], tags[mask])
-        # In fp32 outside autocast: the partition function sums exponentials over the whole sentence.
-        with torch.autocast(scores.device.type, enabled=False):
-            return -self.crf(scores.float(), tags, mask=mask, reduction="token_mean")
-
-    def decode(self, scores: torch.Tensor, batch: Batch) -> tuple[list[list[int]], torch.Tensor]:
-        mask, scores = batch["word_mask"], scores.float()
-        lengths = mask.sum(1)
-        if self.crf is None:
-            best, tags = scores.log_softmax(-1).max(-1)
-            likelihood = (best * mask).sum(1)
-            paths = [row[:length] for row, length in zip(tags.tolist(), lengths.tolist(), strict=True)]
-        else:
-            paths = self.crf.decode(scores, mask=mask)
-            padded = nn.utils.rnn.pad_sequence([torch.tensor(path) for path in paths], batch_first=True)
-            likelihood = self.crf(scores, padded.to(scores.device), mask=mask, reduction="none")
-        return paths, (likelihood / lengths).exp()
-
-
-class ImageClassifier(Model):
-    """A timm backbone with its own pooling, dropout, and a linear head."""
-
-    def __init__(self, backbone: nn.Module, classes: int, dropout: float, reader: "Reader"):
-        super().__init__(reader)
-        self.backbone = backbone
-        width = getattr(backbone, "head_hidden_size", backbone.num_features)  # of what it gives without a classifier
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
-        self.blocks = image_blocks(backbone)
-
-    def features(self, batch: Batch) -> torch.Tensor:
-        return self.backbone(batch["pixels"])
-
-
-class SimpleNN(Model):
-    """One hidden layer on pixels or hashed words: the weakest baseline."""
-
-    def __init__(self, inputs: int, width: int, classes: int, dropout: float, reader: "Reader"):
-        super().__init__(reader)
-        self.hidden = nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout))
-        self.head = nn.Linear(width, classes)
-
-    def features(self, batch: Batch) -> torch.Tensor:
-        return self.hidden(batch["pixels" if self.reader.kind == "image" else "bag"].flatten(1))
-
-
-class LinearBag(Model):
-    """A linear classifier on a vectorizer's features; its head is set by whoever fits it."""
-
-    def __init__(self, reader: "Reader", classes: int):
-        super().__init__(reader)
-        self.classes = classes
-        self.head: nn.Linear | None = None
-
-    def features(self, batch: Batch) -> torch.Tensor:
-        return batch["bag"]
-
-
 def _whole(names: Sequence[str], groups: dict[int, list[str]], number: int) -> list[str]:
     """A group's layers as the largest modules that hold none of another group: shortcuts belong to their stage."""
     others = [f"{name}." for other, group in groups.items() if other != number for name in group]
@@ -277,8 +170,6 @@ def text_blocks(backbone: nn.Module) -> list[nn.Module]:
 
 def image_blocks(backbone: nn.Module) -> list[nn.Module]:
     """The stem, then the stages, as timm groups them for rates that fall by layer; the whole, where it does not."""
-    from timm.models import group_modules, group_parameters
-
     if not hasattr(backbone, "group_matcher"):
         return [backbone]
     matcher = backbone.group_matcher(coarse=True)
@@ -307,8 +198,3 @@ def _giver(output: torch.Tensor, gives: int) -> Callable[..., Any]:
     """A forward pass that gives `output`, as the first of a tuple of so many where `gives` is not 0."""
     given = (output, *[None] * (gives - 1)) if gives else output
     return lambda *_, **__: given
-
-
-def _attention_mask(batch: Batch) -> torch.Tensor | None:
-    # On the meta device there are no values to look at, and a mask changes no count.
-    return None if batch["mask"].is_meta else batch["mask"]

@@ -67,9 +67,10 @@ def take_step(name: str, method: str) -> dict[str, Any]:
     from lrtl_utils.measure.meter import CostMeter
     from lrtl_utils.methods import loop as training
     from lrtl_utils.methods import table as methods
-    from lrtl_utils.models import catalog as models
+    from lrtl_utils.models.build import describe
+    from lrtl_utils.models.catalog import MODELS
 
-    kind = models.MODELS[name].kinds[0]
+    kind = MODELS[name].kinds[0]
     cached = method == "progressive"
     knobs = {
         "text": {"dataset": "news_sample", "max_length": TOKENS},
@@ -95,7 +96,7 @@ def take_step(name: str, method: str) -> dict[str, Any]:
     phases = cost["flops_by_phase"]
     seen = len(train) + (2 * len(data.labels) if cached and kind == "text" else 0)  # with the classes' names, twice
     steps = math.ceil(seen / config.batch_size) if config.epochs else 0
-    described = models.describe(model, weights)
+    described = describe(model, weights)
     return {
         "model": name,
         "method": method,
@@ -116,7 +117,7 @@ def take_step(name: str, method: str) -> dict[str, Any]:
 def run(names: list[str], lines: Path) -> list[dict[str, Any]]:
     """Every method that each model can have, each in a process of its own; appends to `lines` as it goes."""
     from lrtl_utils.methods import table as methods
-    from lrtl_utils.models import catalog as models
+    from lrtl_utils.models.catalog import MODELS
 
     found = []
     for name in names:
@@ -124,7 +125,7 @@ def run(names: list[str], lines: Path) -> list[dict[str, Any]]:
             os.environ["LRTL_MIRROR"] = folder
             checkpoint = _apart(write_model, Path(folder), name)
             for method, row in methods.METHODS.items():
-                if row.needs_model and set(models.MODELS[name].kinds) & set(row.kinds):
+                if row.needs_model and set(MODELS[name].kinds) & set(row.kinds):
                     found.append(_apart(take_step, name, method) | {"checkpoint_parameters": checkpoint})
                     with lines.open("a") as stream:
                         stream.write(json.dumps(found[-1]) + "\n")

@@ -5,8 +5,8 @@ from full_size import PIXELS, PUBLISHED, run, table
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.methods import loop as training
+from lrtl_utils.models.build import build as build_model
 from lrtl_utils.models.catalog import MODELS
-from lrtl_utils.models.catalog import build as build_model
 
 # What is not in a model here: BERT's and RoBERTa's pooler, and the classifier of 1,000 classes.
 LEFT_OUT = {"bert_base": 768 * 769, "roberta_base": 768 * 769, "bert_crf": 768 * 769}

@@ -11,19 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from whole_run import run
 
-from lrtl_utils.config import read_config
-from lrtl_utils.data import load as tasks
-from lrtl_utils.data import splits
 from lrtl_utils.deploy import export
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
-from lrtl_utils.measure import evaluation
-from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
-from lrtl_utils.methods import table as methods
-from lrtl_utils.models import catalog as models
-from lrtl_utils.runs import store as runs
 
 FP32 = {"precision": "fp32"}  # as the libraries compute; a CPU with tiles would take bf16 here
 SHORT = {"max_length": 16, "test_limit": 12, **FP32}
@@ -46,36 +39,6 @@ CASES = {
     "pixels": {"model": "simple_nn", "method": "from_scratch", "epochs": 2, **IMAGE},
 }
 WITHOUT_US = [name for name in CASES if name not in {"both_ends", "tfidf", "bag", "pixels"}]
-
-
-def run(results, **knobs):
-    """What a task notebook does; the model, its record, and its answers on the test examples."""
-    asked = read_config(knobs)
-    data = tasks.load(asked.dataset)
-    config = methods.resolve(asked, data)
-    weights = methods.find_weights(config)
-    identity = methods.identify(config, asked, data.source, weights)
-    model = methods.build(config, data, weights)
-    meter = CostMeter(config.device)
-    with meter.measure():
-        train, carve = methods.label(model, data, config, meter)
-        curve = methods.fit(model, data, train, carve, config, meter=meter)
-    config, curve, test = training.settled(config, model), meter.priced(curve), splits.test_examples(data, config)
-    prediction = training.predict(model, test, config)
-    path = runs.completed(
-        results,
-        identity,
-        config,
-        asked,
-        data=splits.describe(data, train, carve, test),
-        metrics=evaluation.evaluate(model, test.targets, prediction, data.labels, curve),
-        validation=None,
-        cost=meter.report(len(train), prediction.seconds, len(test)),
-        model=models.describe(model, weights),
-        curve=curve,
-        precision=training.precision_used(config, model.reader.kind),
-    )
-    return model, path, data, test, config, prediction
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from test_export import run
+from whole_run import run
 
 from lrtl_utils.deploy import export
 from lrtl_utils.deploy import predict as scoring

@@ -28,7 +28,7 @@ from lrtl_utils.measure.meter import CostMeter, count_flops
 from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import solver as heads
 from lrtl_utils.methods import table as methods
-from lrtl_utils.models import catalog as models
+from lrtl_utils.models import build as models
 from lrtl_utils.models.encoding import order
 from lrtl_utils.runs import store as runs
 

@@ -18,6 +18,7 @@ from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import progressive as ladder
 from lrtl_utils.methods import table as methods
 from lrtl_utils.models import catalog as models
+from lrtl_utils.models.build import describe
 from lrtl_utils.runs import store as runs
 
 DATASET = {"text": "ag_news", "image": "cifar10", "tokens": "conll2003"}
@@ -109,7 +110,7 @@ def test_every_model_is_trained_by_every_method(mirror, monkeypatch, model, kind
     flat = [tag for tags in answers for tag in tags] if kind == "tokens" else answers
     assert set(flat) <= set(range(len(done.data.labels)))
     assert 0 <= done.metrics["accuracy"] <= 1
-    trained = models.describe(net, None)
+    trained = describe(net, None)
     half = len(net.blocks) - math.ceil((len(net.blocks) - 1) / 2)
     lowest = 2 if kind != "image" else 0
     frozen = {"full": lowest, "linear_probe": len(net.blocks), "progressive": half}.get(method, 0)

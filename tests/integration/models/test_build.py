@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
-from lrtl_utils.models import catalog as models
+from lrtl_utils.models import catalog
+from lrtl_utils.models.build import build, build_tfidf
 from lrtl_utils.models.network import set_dropout
 
 pytestmark = pytest.mark.usefixtures("mirror")
@@ -34,7 +35,7 @@ TARGETS = {"text": [0, 1], "tokens": [[1, 2, 0, 0], [0, 0, 0, 3, 2, 0, 1]], "ima
 
 def make(name, kind, pooling="mean", *, classes=CLASSES, pretrained=True, **knobs):
     config = RunConfig(model=name, image_size=32, **knobs)
-    return models.build(config, kind, classes, models.find(name), pooling=pooling, pretrained=pretrained)
+    return build(config, kind, classes, catalog.find(name), pooling=pooling, pretrained=pretrained)
 
 
 def batch_of(model, kind, positions=(0, 1)):
@@ -87,10 +88,10 @@ def test_models_build_by_name_in_fp32(name, kind, pooling):
     assert ((confidence > 0) & (confidence <= 1)).all()
 
 
-@pytest.mark.parametrize(("name", "kind", "pooling"), [case for case in PRETRAINED if models.MODELS[case[0]].hub])
+@pytest.mark.parametrize(("name", "kind", "pooling"), [case for case in PRETRAINED if catalog.MODELS[case[0]].hub])
 def test_checkpoints_are_loaded_whole(mirror, name, kind, pooling):
     # The files are a language model's or an ImageNet classifier's: other prefixes, old names, some in bfloat16.
-    saved = load_file(mirror / "models" / models.MODELS[name].hub / "model.safetensors")
+    saved = load_file(mirror / "models" / catalog.MODELS[name].hub / "model.safetensors")
     plain = {}
     for key, tensor in saved.items():
         for prefix in ("bert.", "roberta.", "distilbert."):
@@ -105,7 +106,7 @@ def test_checkpoints_are_loaded_whole(mirror, name, kind, pooling):
 
 @pytest.mark.parametrize("name", ["minilm", "efficientnet_lite0"])
 def test_packaged_weights_are_loaded_whole(name):
-    path = models.find(name).files[0]
+    path = catalog.find(name).files[0]
     if name == "minilm":
         saved = load_file(path)
         held = backbone(make(name, "text")).state_dict()
@@ -141,7 +142,7 @@ def test_blocks_run_from_input_to_top_and_with_the_head_are_everything(name, kin
 
 @pytest.mark.parametrize("name", [*MIRRORED_TEXT, "minilm", *MIRRORED_IMAGE, "efficientnet_lite0"])
 def test_without_pretraining_the_weights_are_others(name):
-    kind = models.MODELS[name].kinds[0]
+    kind = catalog.MODELS[name].kinds[0]
     trained, fresh = make(name, kind), make(name, kind, pretrained=False)
     assert {weight.dtype for weight in fresh.parameters()} == {torch.float32}
     pairs = zip(backbone(trained).parameters(), backbone(fresh).parameters(), strict=True)
@@ -172,7 +173,7 @@ def test_dropout_is_what_was_asked_for(name, kind, pooling):
 
 def test_dropout_of_a_model_without_any_raises():
     with pytest.raises(ValueError, match="no dropout layer"):
-        set_dropout(models.build_tfidf(2), 0.1)
+        set_dropout(build_tfidf(2), 0.1)
 
 
 @pytest.mark.parametrize(("name", "kind", "pooling"), [TEXT[0], TEXT[5], TOKENS[3], IMAGE[1]])

@@ -15,7 +15,8 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.measure import evaluation
 from lrtl_utils.measure.metrics import unpack_counts
 from lrtl_utils.methods import loop as training
-from lrtl_utils.models import catalog as models
+from lrtl_utils.models import catalog
+from lrtl_utils.models.build import build
 from lrtl_utils.models.encoding import (
     Collator,
     Reader,
@@ -35,7 +36,7 @@ RED, BLUE = (220, 30, 40), (20, 40, 210)
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return AutoTokenizer.from_pretrained(models.find("minilm").files[0].parent)
+    return AutoTokenizer.from_pretrained(catalog.find("minilm").files[0].parent)
 
 
 def stacked(reader, data, **options):
@@ -133,7 +134,7 @@ def test_words_past_the_cut_are_not_trained_on(tokenizer):
 def test_a_sentence_longer_than_the_model_is_cut_and_its_end_counts_as_o():
     labels = ("O", "B-LOC", "I-LOC")
     config = RunConfig(dataset="entities_sample", model="minilm_crf", device="cpu", precision="fp32")
-    model = models.build(config, "tokens", len(labels), models.find("minilm_crf"))
+    model = build(config, "tokens", len(labels), catalog.find("minilm_crf"))
     with torch.no_grad():
         model.head[-1].bias[2] = 100.0  # answers I-LOC wherever it looks
     examples = Examples([["Lisbon", *["and"] * 600, "Lisbon"]], [[1, *[0] * 600, 1]], np.arange(1))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import OWN_IMAGE, OWN_TEXT, WIDTH, write_own_image_model, write_own_text_model
-from test_export import run
+from whole_run import run
 
 from lrtl_utils.config import read_config
 from lrtl_utils.data import load as tasks
@@ -15,7 +15,8 @@ from lrtl_utils.deploy import export
 from lrtl_utils.errors import InputError
 from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import table as methods
-from lrtl_utils.models import catalog as models
+from lrtl_utils.models.build import describe
+from lrtl_utils.models.catalog import backbone
 from lrtl_utils.runs import store as runs
 from lrtl_utils.sweep import workload
 
@@ -49,8 +50,8 @@ def build(name, **knobs):
 def test_an_architecture_of_layers_has_its_blocks(kind, own):
     model, _, config, weights = build(own / "acme" / kind, method="full", **TEXT)
     assert len(model.blocks) == (2 if kind == "albert" else 4)  # ALBERT has one layer, run over and over
-    assert "note" not in models.describe(model, weights)
-    assert models.backbone(config.model).width == model.head[-1].in_features == WIDTH
+    assert "note" not in describe(model, weights)
+    assert backbone(config.model).width == model.head[-1].in_features == WIDTH
     assert model.reader.limit == {"roberta": 65, "mpnet": 64}.get(kind, 512)
     inside = {id(weight) for block in model.blocks for weight in block.parameters()}
     outside = [name for name, weight in model.backbone.named_parameters() if id(weight) not in inside]
