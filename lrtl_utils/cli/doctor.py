@@ -1,4 +1,4 @@
-"""What a machine has, in lines a person can act on."""
+"""What this machine has, and where each data set and model comes from."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ PACKAGES = ("torch", "transformers", "datasets", "timm", "accelerate", "papermil
 
 
 def report() -> Iterator[str]:
-    """Device, cores and versions; then a line for each data set and model: its source, or what is missing."""
+    """Device, cores and versions; then one line for each data set and model: its source, or what is missing."""
     import psutil
 
     device = resolve_device("auto")
@@ -30,18 +30,22 @@ def report() -> Iterator[str]:
 
 
 def mirror_report(mirror: Path) -> tuple[list[str], bool]:
-    """A line for each repository of a mirror's manifest, and one for each fault; and whether there is none."""
+    """One line for each repository of a mirror's manifest, or for each of its faults; and whether it has no fault."""
     if not mirror.is_dir():
-        raise InputError(f"There is no mirror at {mirror}; LRTL_MIRROR names one, and `fetch` makes one.")
+        raise InputError(
+            f"There is no mirror at {mirror}. Set LRTL_MIRROR to its folder, or make one with `lrtl fetch`."
+        )
     pinned = {one.place: one.revision for one in fetch.repositories().values() if one}
     lines, whole = [], True
     for place, locked in manifest.read(mirror).repositories.items():
         faults = list(manifest.faults(mirror / place, locked))
         if pinned.get(place) not in (None, locked.revision):
-            faults.append(f"{mirror / place} is at revision {locked.revision}; the one to use is {pinned[place]}")
-        lines += faults or [f"{place}: {len(locked.files)} files, whole, at {locked.revision}"]
+            faults.append(f"{mirror / place} is at revision {locked.revision}, but {pinned[place]} is needed")
+        lines += faults or [f"{place}: {len(locked.files)} files, complete, at {locked.revision}"]
         whole = whole and not faults
-    return lines or [f"{mirror} has no manifest: what lies there is used, its sums recorded and not enforced."], whole
+    return lines or [
+        f"{mirror} has no manifest: its files are used, and their checksums are recorded but not enforced."
+    ], whole
 
 
 def _origin(name: str, find: Callable[[str], sources.Source | None]) -> str:

@@ -80,7 +80,7 @@ def test_a_terminated_run_goes_on_from_its_checkpoint(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "goes on from the last checkpoint" in said
+    assert "continue from the last checkpoint" in said
     (checkpoint,) = (tmp_path / "cut").glob("work/*/checkpoint.pt")
     spent = json.loads((checkpoint.parent / "progress.json").read_text())["device_seconds"]
 

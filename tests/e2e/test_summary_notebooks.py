@@ -120,9 +120,7 @@ def test_an_empty_folder_is_said_in_one_sentence_and_leaves_whole_notebooks(tmp_
     done = call("summary", "--results", tmp_path)
     assert done.returncode == 1
     assert (
-        done.stderr.strip()
-        .splitlines()[-1]
-        .endswith("has no completed record to draw; `make demo` shows how they are made.")
+        done.stderr.strip().splitlines()[-1].endswith("has no completed record to draw; `lrtl sweep demo` makes some.")
     )
     assert "Traceback" not in done.stderr
     assert [path.name for path in sorted(tmp_path.glob("executed/*"))] == NAMES

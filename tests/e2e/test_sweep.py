@@ -105,7 +105,7 @@ def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path, ended_
     _, said = process.communicate(timeout=90)
     assert process.returncode == 130, said
     assert not writers_below(tmp_path)
-    assert "goes on with the cells that are left" in said
+    assert "continue with the remaining runs" in said
     before = len(list((tmp_path / "results").glob("runs/*/*.json")))
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,8 @@ import pytest
 import typer
 import yaml
 
-from lrtl_utils import __main__ as command_line
+from lrtl_utils import cli
+from lrtl_utils.cli.sweep import slurm_parameters
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import store as runs
 from lrtl_utils.sweep import engines
@@ -34,7 +35,7 @@ def commands(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_is_one(page):
-    known = typer.main.get_command(command_line.app).commands
+    known = typer.main.get_command(cli.app).commands
     for verb, *words in commands(page):
         known[verb].make_context(verb, words)  # raises where a name or a number of words is wrong
 
@@ -125,7 +126,7 @@ def keys(record):
 def test_the_clusters_page_asks_slurm_for_what_it_says():
     (words,) = [words for words in commands(ROOT / "docs/clusters.md") if "--dry-run" in words]
     pairs = [words[i + 1] for i, word in enumerate(words) if word == "--slurm"]
-    script = engines.job_script(command_line._slurm_parameters(pairs))
+    script = engines.job_script(slurm_parameters(pairs))
     for line in ("#SBATCH -p gpu", "#SBATCH --gres=gpu:1", "export LRTL_MIRROR=/data/mirror HF_HUB_OFFLINE=1"):
         assert line in script.splitlines()
 

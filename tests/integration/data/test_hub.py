@@ -75,7 +75,7 @@ def test_what_is_read_is_fetched_summed_and_used_without_a_network(hub, tmp_path
     assert known[AG_NEWS]["revision"] == PINNED
     assert known[AG_NEWS]["files"][f"data/{TEST}"]["size"] == len(ROWS[f"data/{TEST}"])
 
-    assert f"{AG_NEWS}: 2 files, whole, at {PINNED}" in call(None, tmp_path, "doctor", "--mirror").stdout
+    assert f"{AG_NEWS}: 2 files, complete, at {PINNED}" in call(None, tmp_path, "doctor", "--mirror").stdout
     assert origin(tmp_path, "ag_news").startswith("dataset ag_news: mirror, ")
 
     # The newest revision is what it was when it was first fetched.
@@ -121,7 +121,7 @@ def test_a_download_that_broke_off_goes_on_and_is_not_used_meanwhile(hub, tmp_pa
     hub.faults["GET", TRAIN] = [503] * 9
     done = fetch(hub, tmp_path)
     assert done.returncode == 1
-    assert "The same command goes on from there." in done.stderr
+    assert "Run the same command again to continue." in done.stderr
     assert TEST in got(hub)
     assert files_of(tmp_path / "mirror" / "datasets") == []
     assert "missing: " in origin(tmp_path, "ag_news")
@@ -205,5 +205,5 @@ def test_a_mirror_at_another_revision_than_the_pinned_is_told(tmp_path):
     locked = manifest.sums(tmp_path / AG_NEWS, NEWEST)
     (tmp_path / manifest.FILE).write_text(manifest.Manifest(repositories={AG_NEWS: locked}).model_dump_json())
     lines, whole = doctor.mirror_report(tmp_path)
-    assert lines == [f"{tmp_path / AG_NEWS} is at revision {NEWEST}; the one to use is {PINNED}"]
+    assert lines == [f"{tmp_path / AG_NEWS} is at revision {NEWEST}, but {PINNED} is needed"]
     assert not whole

@@ -1,0 +1,67 @@
+"""What the verbs share: options, `name=value` pairs, and how they print."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrtl_utils.errors import InputError, printable
+
+LOCAL = Path("results/local")
+Results = Annotated[Path, typer.Option(help="Folder of the records.")]
+Folder = Annotated[Path, typer.Argument(help="Folder of the records.")]
+Parameters = Annotated[list[str] | None, typer.Option("-p", help="A parameter, as name=value; may be repeated.")]
+Workers = Annotated[int, typer.Option(min=1, help="Number of runs at a time; they share the cores equally.")]
+Deadline = Annotated[float | None, typer.Option(min=1, help="Stop a run after this many seconds.")]
+TextColumn = Annotated[
+    str | None, typer.Option(help="Column of the input text in your own file. Default: recognised by its name.")
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Column of the label in your own file. Default: recognised by its name.")
+]
+EXTRA_OF = {"distributed": "cluster", "dask_jobqueue": "cluster", "optuna": "search"}
+
+
+def pair(text: str, option: str = "-p") -> tuple[str, str]:
+    """`name=value` as a pair."""
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise InputError(f"{option} {text} has no '='; write {option} name=value.")
+    return name, value
+
+
+def require_package(name: str) -> None:
+    """Raise an `InputError` that names the extra to install, unless the optional package `name` is installed."""
+    if find_spec(name) is None:
+        extra = EXTRA_OF[name]
+        raise InputError(f"This needs the package {name}; install it with `pip install 'lrtl-utils[{extra}]'`.")
+
+
+def show(lines: Iterable[str]) -> None:
+    """Print each line at once, with control characters made harmless."""
+    for line in lines:
+        print(printable(line), flush=True)
+
+
+def show_line(line: str) -> None:
+    """Print one line as `show` does."""
+    show([line])
+
+
+def fail(sentence: str, code: int) -> None:
+    """Print a sentence on stderr and exit."""
+    print(printable(sentence), file=sys.stderr)
+    raise SystemExit(code)
+
+
+@contextmanager
+def interruptible(rest: str) -> Iterator[None]:
+    """After Ctrl-C or SIGTERM in the block, say that the same command continues with `rest`, and exit with 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail(f"Interrupted. Run the same command again to continue {rest}.", code=130)

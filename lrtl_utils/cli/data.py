@@ -1,0 +1,52 @@
+"""What this machine has, whether a data set is in order, and downloads."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrtl_utils.cli.common import LabelColumn, TextColumn, fail, interruptible, show, show_line
+from lrtl_utils.files import absolute_path
+
+
+def doctor(
+    dataset: Annotated[
+        str | None, typer.Argument(help="A data set to check: a file or folder of your own, or a name.")
+    ] = None,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Check the files of the mirror; needs no network.")] = False,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+) -> None:
+    """Show what this machine has and where each data set and model comes from; or check a data set of your own."""
+    from lrtl_utils.cli import doctor as machine
+    from lrtl_utils.data import sources
+    from lrtl_utils.study import checkup
+
+    if dataset:
+        show(checkup.page(checkup.read(dataset, text_column=text_column, label_column=label_column)))
+    elif mirror:
+        lines, whole = machine.mirror_report(sources.mirror())
+        show(lines)
+        if not whole:
+            raise typer.Exit(1)
+    else:
+        show(machine.report())
+
+
+def fetch(
+    datasets: Annotated[str | None, typer.Option(help="Names of data sets, separated by commas.")] = None,
+    models: Annotated[str | None, typer.Option(help="Names of models, separated by commas.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder of the mirror. Default: LRTL_MIRROR.")] = None,
+) -> None:
+    """Download data sets and models from the hub (default: all) to a folder that can be copied; can be continued."""
+    from lrtl_utils.data import fetch as fetching
+    from lrtl_utils.data import sources
+
+    mirror = absolute_path(to) if to else sources.mirror()
+    named = [[name for name in (names or "").split(",") if name] for names in (datasets, models)]
+    wanted = fetching.repositories(*named) if any(named) else fetching.repositories()
+    with interruptible("with the remaining files"):
+        failures = fetching.fetch(wanted, mirror, show_line)
+    print(mirror)
+    if failures:
+        fail("; ".join(failures) + ". Run the same command again to continue.", code=1)

@@ -1,0 +1,52 @@
+"""One run, and predictions with the model that it saved."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrtl_utils.cli.common import LOCAL, Parameters, Results, TextColumn, fail, interruptible, pair
+from lrtl_utils.errors import printable
+from lrtl_utils.files import absolute_path
+
+
+def run(
+    notebook: Annotated[
+        str, typer.Argument(help="A task notebook, without its number and suffix: text_classification.")
+    ],
+    parameter: Parameters = None,
+    results: Results = LOCAL,
+    save_model: Annotated[Path | None, typer.Option(help="Folder to save the trained model in.")] = None,
+) -> None:
+    """Run a task notebook once. The last line printed is the path of its record."""
+    from lrtl_utils.deploy import export
+    from lrtl_utils.runs import notebook as notebooks
+
+    given = dict(pair(text) for text in parameter or [])
+    named = given.pop("save_model", save_model)
+    kept = named and export.check(named)
+    asked = notebooks.read_parameters(notebook, given)
+    try:
+        with interruptible("from the last checkpoint"):
+            path = notebooks.run(notebook, asked, *notebooks.locate(asked), absolute_path(results), kept)
+    except notebooks.RunFailed as failure:
+        print(failure.path)
+        fail(str(failure), code=1)
+    if kept and (difference := export.differs(kept, path)):
+        print(printable(difference), file=sys.stderr)
+    print(path)
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="A folder that `run --save-model` wrote.")],
+    file: Annotated[
+        Path, typer.Argument(help="A table, a text file with one text a line, a CoNLL file, or a folder of images.")
+    ],
+    output: Annotated[Path | None, typer.Option(help="The CSV file to write. Default: FILE.predictions.csv.")] = None,
+    text_column: TextColumn = None,
+) -> None:
+    """Predict the labels of a file with a saved model. The last line printed is the path of the CSV file."""
+    from lrtl_utils.deploy import predict as prediction
+
+    print(prediction.predict(model, file, output, text_column))

@@ -1,0 +1,130 @@
+"""What many runs say: the comparison on your own data, summaries, the report, and this project's own benchmark."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrtl_utils.cli.common import (
+    LOCAL,
+    LabelColumn,
+    Parameters,
+    Results,
+    TextColumn,
+    Workers,
+    fail,
+    interruptible,
+    pair,
+    show,
+    show_line,
+)
+from lrtl_utils.cli.sweep import Grid, shipped, show_outcome
+from lrtl_utils.config import read_config
+from lrtl_utils.files import absolute_path, notebooks_folder
+
+
+def compare(
+    dataset: Annotated[str, typer.Argument(help="A file or folder of your own, or the name of a data set.")],
+    budget: Annotated[float, typer.Option(min=0, help="Minutes that the runs may take.")] = 30.0,
+    results: Annotated[Path | None, typer.Option(help="Folder of the records. Default: results/compare-NAME.")] = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    drop_leaks: Annotated[
+        bool, typer.Option("--drop-leaks", help="Leave out train examples that are also in the test split.")
+    ] = False,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A model to compare; may be repeated. Default: all on this machine.")
+    ] = None,
+    parameter: Parameters = None,
+    workers: Workers = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the data, show the plan, and run nothing.")] = False,
+) -> None:
+    """Find the best method for a data set: check the data, run what fits the budget, and answer the four questions."""
+    from lrtl_utils import comparison
+    from lrtl_utils.data import load as tasks
+    from lrtl_utils.study import checkup
+    from lrtl_utils.sweep import engines, price
+    from lrtl_utils.sweep import grid as grids
+    from lrtl_utils.sweep import sweep as sweeps
+
+    named = {"dataset": dataset, "text_column": text_column, "label_column": label_column, "drop_leaks": drop_leaks}
+    fixed = read_config(dict(pair(text) for text in parameter or []) | named)
+    data = checkup.read(**tasks.reading(fixed))
+    show([*checkup.page(data), "", "## What is run"])
+    folder = results or Path("results") / f"compare-{data.name}"
+    cells = grids.plan(comparison.wishes(data, fixed, model or comparison.models_at_hand(data.kind)))
+    priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
+    kept, left_out = comparison.fit(priced, 60 * budget, workers)
+    show([*comparison.lines(kept, left_out, len(data.train), 60 * budget, workers), how])
+    if dry_run:
+        return
+    chosen = [one.cell for one in kept]
+    with interruptible("with the remaining runs"):
+        outcome = sweeps.sweep(chosen, folder, workers=workers, report=show_line)
+    show_outcome(outcome, chosen, folder)
+    show(["", "## The answers", *comparison.answers(folder), "", "## Pictures, made by the summary notebooks"])
+    summary(folder)
+    report(folder)
+    if outcome.failed or outcome.left:
+        raise typer.Exit(1)
+
+
+def summary(results: Results = LOCAL) -> None:
+    """Execute the summary notebooks on a folder of records, and print the paths of their pictures."""
+    from lrtl_utils.runs import notebook as notebooks
+
+    folder = absolute_path(results)
+    for path in notebooks.summary_notebooks():
+        reason = notebooks.execute(path, {"results": str(folder)}, folder / "executed" / path.name)
+        if reason:
+            fail(f"{path.name}: {reason}", code=1)
+    pictures = sorted((folder / "figures").glob("*.png"))
+    if not pictures:
+        fail(f"{folder} has no completed record to draw; `lrtl sweep demo` makes some.", code=1)
+    print(*pictures, sep="\n")
+
+
+def report(results: Results = LOCAL) -> None:
+    """Write a folder of records as a static web site. The last line printed is the path of its index.html."""
+    from lrtl_utils.study import report as reports
+
+    print(reports.write(results))
+
+
+def figures(
+    folder: Annotated[Path | None, typer.Argument(help="Folder of notebooks. Default: the committed ones.")] = None,
+) -> None:
+    """Execute the committed summary notebooks in place and write their answers into the README beside them.
+
+    The same records give the same bytes.
+    """
+    from lrtl_utils.runs import notebook as notebooks
+    from lrtl_utils.study.benchmarks import readme
+
+    folder = absolute_path(folder) if folder else notebooks_folder()
+    for path in notebooks.summary_notebooks(folder):
+        notebooks.refresh(path)
+        print(path)
+    print(readme.refresh(folder.parent / "README.md", folder))
+
+
+def bench(
+    grid: Grid = Path("bench"),
+    tuning: Annotated[
+        Path, typer.Option(help="The grid that tunes `conventional` and `full`; it is run first.", callback=shipped)
+    ] = Path("bench_tuning"),
+    results: Results = Path("results/bench-local"),
+    table_only: Annotated[bool, typer.Option("--table-only", help="Run nothing; write the table of records.")] = False,
+) -> None:
+    """Run this project's benchmark: every method beside tuned baselines, as one table; can be continued."""
+    from lrtl_utils.study.benchmarks import bench as benchmark
+    from lrtl_utils.sweep import grid as grids
+    from lrtl_utils.sweep import sweep as sweeps
+
+    folder = absolute_path(results)
+    if not table_only:
+        sweeps.sweep(grids.plan(grids.read_grid(tuning)), folder, report=show_line)
+        cells = grids.read_grid(grid)
+        sweeps.sweep(benchmark.cells(cells, benchmark.tuned(folder)), folder, report=show_line)
+        benchmark.write_rung_zero(cells, folder)
+    print(benchmark.write_table(folder))

@@ -1,0 +1,214 @@
+"""Many runs: a grid, a search, and their state."""
+
+import os
+import sys
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lrtl_utils.cli.common import (
+    LOCAL,
+    Deadline,
+    Folder,
+    Results,
+    Workers,
+    interruptible,
+    pair,
+    require_package,
+    show,
+    show_line,
+)
+from lrtl_utils.errors import InputError, printable
+from lrtl_utils.files import absolute_path, notebooks_folder
+
+
+class Engine(StrEnum):
+    """Who starts the workers of a sweep."""
+
+    local = "local"
+    dask = "dask"
+    slurm = "slurm"
+
+
+class OnOom(StrEnum):
+    """What happens to a run that ran out of memory."""
+
+    fail = "fail"
+    halve = "halve"
+
+
+def shipped(grid: Path) -> Path:
+    """The grid file; a name without a folder or suffix, `demo`, is one of the grids that come with the package."""
+    ours = notebooks_folder() / "grids" / f"{grid}.yaml"
+    return ours if len(grid.parts) == 1 and not grid.exists() and ours.is_file() else grid
+
+
+GRID_HELP = "A grid in YAML: your own file, or the name of one that comes with the package (demo)."
+Grid = Annotated[Path, typer.Argument(help=GRID_HELP, callback=shipped)]
+
+
+def sweep(
+    grid: Grid,
+    results: Results = LOCAL,
+    workers: Workers = 1,
+    deadline: Deadline = None,
+    memory_limit: Annotated[
+        float | None, typer.Option(min=1, help="Stop a run that uses more than this many MiB of memory.")
+    ] = None,
+    on_oom: Annotated[
+        OnOom,
+        typer.Option(help="When a run is out of memory: fail, or halve the batch and accumulate twice as many."),
+    ] = OnOom.fail,
+    engine: Annotated[Engine, typer.Option(help="What starts the workers.")] = Engine.local,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler. Default: one is started on this machine.")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(help="name=value for dask-jobqueue (cores, memory, queue, …); may be repeated."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate the cost and run nothing.")] = False,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="Price of one device hour, for --dry-run.")
+    ] = None,
+    every_cell: Annotated[bool, typer.Option("--cells", help="With --dry-run, list every run.")] = False,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another folder of records; what it has is not run again. May be repeated."),
+    ] = None,
+) -> None:
+    """Run every combination of a grid that has no record yet; can be interrupted and continued."""
+    from lrtl_utils.runs import notebook as notebooks
+    from lrtl_utils.sweep import engines, price
+    from lrtl_utils.sweep import grid as grids
+    from lrtl_utils.sweep import sweep as sweeps
+
+    job = slurm_parameters(slurm or [])
+    if (job and engine != Engine.slurm) or (scheduler and engine != Engine.dask):
+        raise InputError("--slurm goes with --engine slurm, and --scheduler with --engine dask.")
+    if engine != Engine.local:
+        require_package("distributed" if engine == Engine.dask else "dask_jobqueue")
+    configs = grids.read_grid(grid)
+    cells = grids.plan(configs, price.outline if dry_run else notebooks.locate)
+    show([f"{len(configs)} cells", f"{len(cells)} cells after clamping"])
+    for folder in beside or []:
+        planned, cells = len(cells), grids.not_in(cells, folder)
+        show_line(f"{planned - len(cells)} of them are recorded in {folder}")
+    if dry_run:
+        show_price(cells, results, workers, price_per_hour, every_cell)
+        if engine == Engine.slurm:
+            print(engines.job_script(job))
+        return
+    start = {
+        Engine.local: engines.local,
+        Engine.dask: partial(engines.dask, address=scheduler),
+        Engine.slurm: partial(engines.slurm, parameters=job),
+    }[engine]
+    options = {"deadline_seconds": deadline, "memory_limit_mib": memory_limit, "on_oom": on_oom.value}
+    with interruptible("with the remaining runs"):
+        outcome = sweeps.sweep(cells, results, workers=workers, engine=start, report=show_line, **options)
+    show_outcome(outcome, cells, results)
+    if outcome.failed or outcome.left:
+        raise typer.Exit(1)
+
+
+def work(
+    file: Annotated[Path, typer.Argument(help="The plan of a sweep.")],
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    gpu: Annotated[str | None, typer.Option()] = None,
+) -> None:
+    """Run cells of a plan until none is left or standard input closes. An engine starts this on another machine."""
+    from multiprocessing.connection import Connection
+
+    from lrtl_utils.sweep import workers
+
+    workers.work(file, workers.Slot(threads, gpu), Connection(os.dup(sys.stdin.fileno()), writable=False))
+
+
+def search(
+    space: Annotated[Path, typer.Argument(help="A grid in YAML; each list in it is searched.", callback=shipped)],
+    results: Results = LOCAL,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Number of settings to try; with --halving, to start with.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Seed of the search; the grid's own seeds are averaged over.")
+    ] = 0,
+    halving: Annotated[
+        int | None, typer.Option(min=2, help="Successive halving: keep one in this many. Default: TPE.")
+    ] = None,
+    fidelity: Annotated[
+        str | None, typer.Option(help="What successive halving increases: epochs (default) or train_size.")
+    ] = None,
+    workers: Workers = 1,
+    deadline: Deadline = None,
+    replay: Annotated[
+        int | None, typer.Option(min=1, help="Run nothing: repeat the search this often on the records of a grid.")
+    ] = None,
+) -> None:
+    """Search a grid for its best setting by TPE or successive halving; can be interrupted and continued."""
+    require_package("optuna")
+    from lrtl_utils.study.benchmarks import replay as replays
+    from lrtl_utils.sweep import search as searches
+    from lrtl_utils.sweep import strategies
+
+    if fidelity and not (halving or replay):
+        raise InputError("--fidelity goes with --halving or --replay.")
+    settings = strategies.read_space(space)
+    if replay:
+        path = replays.write_table(settings, results, seeds=replay, keep=halving or 3, fidelity=fidelity)
+        print(path.read_text(), path, sep="\n")
+        return
+    at_once = max(1, workers // len(settings.combinations[0].cells))
+    sampler = searches.choose_sampler(settings, seed=seed, keep=halving, fidelity=fidelity, at_once=at_once)
+    options = {"trials": trials, "workers": workers, "deadline_seconds": deadline, "report": show_line}
+    with interruptible("with the remaining trials"):
+        record = searches.search(settings, results, sampler, **options)
+    show(searches.summary(record))
+    if record["best"] is None:
+        raise typer.Exit(1)
+
+
+def status(results: Folder = LOCAL) -> None:
+    """Show the state of a sweep from its folder alone: while it runs or after, on this machine or another."""
+    from lrtl_utils.sweep import status as watch
+
+    show(watch.status(absolute_path(results)))
+
+
+def slurm_parameters(pairs: list[str]) -> dict[str, Any]:
+    """Parameters of dask-jobqueue; those that take a list collect the values of several options."""
+    values: dict[str, list[str]] = {}
+    for text in pairs:
+        name, value = pair(text, "--slurm")
+        values.setdefault(name, []).append(value)
+    lists = {"job_extra_directives", "job_script_prologue", "job_directives_skip"}
+    return {name: given if name in lists else given[-1] for name, given in values.items()}
+
+
+def show_price(cells: list[Any], results: Path, workers: int, price_per_hour: float | None, every_cell: bool) -> None:
+    """Print what the cells will cost."""
+    from lrtl_utils.sweep import engines, price
+
+    priced, how = price.estimate(cells, results, max(1, engines.cores() // workers))
+    show([*price.lines(priced, workers, price_per_hour), how])
+    if every_cell:
+        show(f"{one.cell.identity} {'done' if one.done else f'{one.seconds:.3g} s'} {one.cell}" for one in priced)
+
+
+def show_outcome(outcome: Any, cells: list[Any], results: Path) -> None:
+    """Print what became of a sweep."""
+    from lrtl_utils.sweep import price
+    from lrtl_utils.sweep import status as watch
+
+    overhead = watch.Watch(absolute_path(results), [cell.identity for cell in cells]).look().overhead_seconds
+    if outcome.completed and overhead is not None:
+        show_line(f"overhead: {overhead:.1f} s a cell beyond its clocked work (median)")
+    show(price.against(results))
+    left = f", {outcome.left} left undone" if outcome.left else ""
+    show_line(f"{outcome.completed} completed, {outcome.found} already done, {len(outcome.failed)} failed{left}")
+    for cell, reason in outcome.failed:
+        print(printable(f"failed: {cell}: {reason}"), file=sys.stderr)

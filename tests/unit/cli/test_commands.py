@@ -1,0 +1,96 @@
+"""The command line within this process: help, wrong calls, missing extras."""
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from lrtl_utils import cli
+from lrtl_utils.cli import common, sweep
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import notebooks_folder
+
+
+def verbs():
+    return typer.main.get_command(cli.app).commands
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs the command line as `lrtl WORDS`; returns exit status, stdout and stderr."""
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["lrtl", *map(str, words)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        return exit_.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_help_names_every_verb_but_the_hidden_one():
+    text = CliRunner().invoke(cli.app, ["--help"]).stdout
+    assert "Fine-tune pre-trained models" in text
+    assert [name for name in verbs() if f" {name} " not in text] == ["work"]
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_every_option_of_a_verb_is_explained(verb):
+    command = verbs()[verb]
+    assert command.help[0].isupper()
+    if not command.hidden:
+        assert [option.name for option in command.params if not option.help] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["run", "text_clasification"], "did you mean 'text_classification'?"),
+        (["run", "text_classification", "-p", "method"], "-p method has no '='; write -p name=value."),
+        (["sweep", "no_such_grid.yaml"], "no_such_grid.yaml cannot be read"),
+        (["sweep", "demo", "--slurm", "cores=2"], "--slurm goes with --engine slurm"),
+        (["search", "demo", "--fidelity", "epochs"], "--fidelity goes with"),
+        (["verify", "no/such/folder"], "There is no folder"),
+        (["doctor", "new_sample"], "did you mean 'news_sample'?"),
+    ],
+)
+def test_a_wrong_call_is_one_sentence_on_stderr(call, words, sentence):
+    status, out, error = call(*words)
+    assert (status, out) == (2, "")
+    assert sentence in error
+    assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (["search", "demo"], "search"),
+        (["sweep", "demo", "--engine", "dask"], "cluster"),
+        (["sweep", "demo", "--engine", "slurm", "--slurm", "cores=2", "--slurm", "memory=1GB"], "cluster"),
+    ],
+)
+def test_a_missing_extra_is_named(call, monkeypatch, words, extra):
+    monkeypatch.setattr(common, "find_spec", lambda name: None)
+    status, out, error = call(*words)
+    assert (status, out) == (2, "")
+    assert error.endswith(f"install it with `pip install 'lrtl-utils[{extra}]'`.\n")
+
+
+def test_a_grid_is_a_file_or_the_name_of_one_that_is_shipped(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert sweep.shipped(sweep.Path("demo")) == notebooks_folder() / "grids" / "demo.yaml"
+    (tmp_path / "demo").touch()
+    for own in ("demo", "demo.yaml", "grids/demo", "no_such_grid"):
+        assert sweep.shipped(sweep.Path(own)) == sweep.Path(own)
+
+
+def test_slurm_parameters_that_take_a_list_are_collected():
+    given = ["cores=4", "job_extra_directives=--gres=gpu:1", "job_extra_directives=--exclusive", "cores=8"]
+    expected = {"cores": "8", "job_extra_directives": ["--gres=gpu:1", "--exclusive"]}
+    assert sweep.slurm_parameters(given) == expected
+    with pytest.raises(InputError, match="write --slurm name=value"):
+        sweep.slurm_parameters(["cores"])
+
+
+def test_what_is_shown_cannot_steer_a_terminal(capsys):
+    common.show(["\x1b[31mred"])
+    assert capsys.readouterr().out == "\\x1b[31mred\n"
