@@ -8,9 +8,9 @@ import torch
 from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data.sampling import count_labelled
 from lrtl_utils.data.splits import Data
-from lrtl_utils.measure.meter import CostMeter, distance_flops
-from lrtl_utils.methods import loop as training
-from lrtl_utils.methods import solver as heads
+from lrtl_utils.measure.flops import distance_flops
+from lrtl_utils.measure.meter import CostMeter
+from lrtl_utils.methods import loop, solver
 from lrtl_utils.models.encoding import Encoded
 from lrtl_utils.models.network import Batch, Model
 
@@ -25,8 +25,8 @@ def choose(model: Model, data: Data, config: RunConfig, meter: CostMeter) -> np.
     total = count_labelled([len(data.train)], config.data_fraction, config.train_size, None)
     blocks = model.frozen
     model.freeze(len(model.blocks))
-    rows = training.encode_training(model, data.train, config.max_length)
-    chunks = training.extract(model, rows, config.model_copy(update={"batch_size": training.PREDICT_BATCH}), meter)
+    rows = loop.encode_training(model, data.train, config.max_length)
+    chunks = loop.extract(model, rows, config.model_copy(update={"batch_size": loop.PREDICT_BATCH}), meter)
     rng = np.random.default_rng(derived_seed(config.seed, "selection"))
     chosen = _CHOICES[config.selection](model, rows, chunks, total, rng, meter)
     model.freeze(blocks)
@@ -40,6 +40,10 @@ def k_center(
 
     Distances are between features of unit length; a sentence's are the mean of its words'.
     """
+    n, width = sum(len(chunk["positions"]) for chunk in chunks), chunks[0]["features"].shape[-1]
+    meter.closed_form_flops += distance_flops(n, width, total - 1)
+    if chunks[0]["features"].is_meta:
+        return np.arange(total)
     features = _in_order(chunks)
     chosen = [int(rng.integers(len(features)))]
     nearest = torch.full((len(features),), torch.inf, device=features.device)
@@ -47,7 +51,6 @@ def k_center(
         nearest = torch.minimum(nearest, 1 - features @ features[chosen[-1]])
         nearest[chosen[-1]] = -torch.inf  # its double may be asked for, itself not again
         chosen.append(int(nearest.argmax()))
-    meter.closed_form_flops += distance_flops(len(features), features.shape[1], total - 1)
     return np.array(chosen)
 
 
@@ -59,17 +62,30 @@ def margin(
     The margin is that between the two likeliest classes (Scheffer et al. 2001), for a sentence its least sure word's.
     The head is left as it was.
     """
+    if chunks[0]["features"].is_meta:
+        return _walk_rounds(model, chunks, total / len(rows), total, meter)
     start = {name: weight.clone() for name, weight in model.state_dict().items() if name.startswith(("head", "crf"))}
     order = rng.permutation(len(rows))
     chosen = order[: -(-total // 2)]
     for left in range(min(ROUNDS, total - len(chosen)), 0, -1):
         known = [_only(chunk, chosen) for chunk in chunks]
-        heads.solve_head(model, [chunk for chunk in known if len(chunk["targets"])], heads.L2[rows.kind], meter)
+        solver.solve_head(model, [chunk for chunk in known if len(chunk["targets"])], solver.L2[rows.kind], meter)
         sure = _margins(model, chunks)
         sure[chosen] = np.inf
         chosen = np.concatenate([chosen, np.argsort(sure, kind="stable")[: -(-(total - len(chosen)) // left)]])
     model.load_state_dict(start, strict=False)
     return chosen
+
+
+def _walk_rounds(model: Model, chunks: list[Batch], share: float, total: int, meter: CostMeter) -> np.ndarray:
+    """What `margin` solves, without weights: the features of half of the labels at first, of nearly all at last."""
+    (features,) = (chunk["features"] for chunk in chunks)
+    known = -(-total // 2)
+    for left in range(min(ROUNDS, total - known), 0, -1):
+        rows = features[: round(len(features) * share * known / total)]
+        solver.solve_head(model, [{"features": rows, "targets": rows[:, 0]}], 0.0, meter)
+        known += -(-(total - known) // left)
+    return np.arange(total)
 
 
 _CHOICES: dict[str, Callable[..., np.ndarray]] = {"kcenter": k_center, "margin": margin}

@@ -1,6 +1,7 @@
 """The only training loop, the only prediction, the only feature extraction."""
 
 import contextlib
+import json
 import math
 import os
 import signal
@@ -18,13 +19,14 @@ from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data.sources import require_weights
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import write_atomically
+from lrtl_utils.files import write_atomically, write_text
 from lrtl_utils.measure.evaluation import PREDICT_BATCH, Prediction, evaluate, headline
-from lrtl_utils.measure.meter import CostMeter, Shape, count_flops
+from lrtl_utils.measure.flops import count_flops
+from lrtl_utils.measure.meter import CostMeter, Shape
 from lrtl_utils.methods.feature_cache import Cache
-from lrtl_utils.models.encoding import Encoded, by_length, order
+from lrtl_utils.methods.method import Curve, Work
+from lrtl_utils.models.encoding import Encoded, by_length, order, round_up
 from lrtl_utils.models.network import Batch, Model
-from lrtl_utils.runs.store import write_progress
 
 Rates = Sequence[tuple[Sequence[torch.nn.Parameter], float]]  # parameters with the peak rate of each group
 
@@ -39,10 +41,45 @@ class OutOfBudget(RuntimeError):
     """The run's `budget_seconds` are spent."""
 
 
+def train(work: Work, decay: float = 1.0, *, buckets: bool = True) -> Curve:
+    """Train the weights that are not frozen; the rate falls by `decay` from one block to the one below it."""
+    rows = encode_training(work.model, work.train, work.config.max_length)
+    validation = work.validation and encode(work.model, work.validation)
+    rates = work.model.rates(work.config.learning_rate, decay)
+    return fit(work, rows, rates, buckets=buckets, validation=validation)
+
+
+def only_point(work: Work, loss: float | None) -> dict[str, Any]:
+    """The curve's only point, for a method that solves instead of stepping; a validation split is scored once."""
+    validation = work.validation and encode(work.model, work.validation)
+    return {"epoch": 1, "loss": loss} | validation_scores(work, validation) | work.meter.so_far()
+
+
+def validation_scores(work: Work, validation: Encoded | None, cache: Cache | None = None) -> dict[str, Any]:
+    """`validation_loss` and `validation_score` of the model now: None without a split, and without weights."""
+    scores = {"validation_loss": None, "validation_score": None}
+    if validation is None:
+        return scores
+    prediction = predict_rows(work.model, validation, work.config, work.meter, cache)
+    if on_meta(work.model):
+        return scores
+    metrics = evaluate(work.model, validation.targets, prediction, work.data.labels)
+    return {"validation_loss": prediction.loss, "validation_score": headline(work.model, metrics)}
+
+
+def on_meta(model: Model) -> bool:
+    """Whether the model has shapes and no weights: then work is tallied and not done."""
+    return next(model.parameters(), torch.empty(0)).is_meta
+
+
+def encode(model: Model, examples: Examples) -> Encoded:
+    """The examples as rows that the model reads."""
+    return model.reader.encode(examples.inputs, examples.targets)
+
+
 def encode_training(model: Model, examples: Examples, max_length: int | None) -> Encoded:
     """The training examples as rows; fixes the model's `max_length`, by `length_rule` where none is given."""
-    reader = model.reader
-    data = reader.encode(examples.inputs, examples.targets)
+    data, reader = encode(model, examples), model.reader
     if reader.kind in {"text", "tokens"}:
         reader.max_length = min(max_length or length_rule(data.lengths), reader.limit)
         data = reader.cut(data)
@@ -65,36 +102,27 @@ def precision_used(config: RunConfig, kind: str) -> str:
 
 
 def fit(
-    model: Model,
+    work: Work,
     data: Encoded,
-    config: RunConfig,
     rates: Rates,
     *,
-    meter: CostMeter,
-    labels: Sequence[str],
     buckets: bool,
-    carve: Encoded | None = None,
+    validation: Encoded | None = None,
     cache: Cache | None = None,
-    work: Path | None = None,
     stage: str = "",
-) -> list[dict[str, Any]]:
+) -> Curve:
     """Train the parameters of `rates`, each group at its own peak rate; returns one curve point an epoch.
 
-    `cache` holds what the frozen blocks give for `data`. With `work`, progress and checkpoints (one for each `stage` of
-    a method) are kept there, and a checkpoint found there is gone on from: the same weights, order, dropout and clock
-    as if nothing had happened.
+    `cache` holds what the frozen blocks give for `data`. With `work.folder`, progress and checkpoints (one for each
+    `stage` of a method) are kept there, and training goes on from a checkpoint found there: the same weights, order,
+    dropout and clock as without the interruption. `InputError` where the loss is no longer finite.
     """
     with _terminated() as asked_to_end:
-        loop = _Loop(model, data, config, rates, meter, buckets, cache, work, stage, asked_to_end)
+        loop = _Loop(work, data, rates, buckets, cache, stage, asked_to_end)
         curve = loop.restore()
-        for epoch in range(len(curve), config.epochs):
-            loss = loop.run_epoch(epoch, curve)
-            point = {"epoch": epoch + 1, "loss": loss, "validation_loss": None, "validation_score": None}
-            if carve is not None:
-                prediction = predict_rows(model, carve, config, meter)
-                point["validation_loss"] = prediction.loss
-                point["validation_score"] = headline(model, evaluate(model, carve.targets, prediction, labels))
-            curve.append(point | meter.so_far())
+        for epoch in range(len(curve), work.config.epochs):
+            point = {"epoch": epoch + 1, "loss": loop.run_epoch(epoch, curve)}
+            curve.append(point | validation_scores(work, validation) | work.meter.so_far())
             loop.end_epoch(epoch, curve)
     return curve
 
@@ -104,33 +132,34 @@ class _Loop:
 
     def __init__(
         self,
-        model: Model,
+        work: Work,
         data: Encoded,
-        config: RunConfig,
         rates: Rates,
-        meter: CostMeter,
         buckets: bool,
         cache: Cache | None,
-        work: Path | None,
         stage: str,
         asked_to_end: list[int],
     ):
-        self.model, self.data, self.config, self.meter = model, data, config, meter
+        self.model, self.data, self.config, self.meter = work.model, data, work.config, work.meter
         self.buckets, self.cache, self.asked_to_end = buckets, cache, asked_to_end
-        self.work, self.checkpoint = work, work and work / f"checkpoint{stage}.pt"
-        # Not the shared one: it keeps the optimizers it prepared, and they their weights.
-        self.runtime = _new_accelerator(config.device, precision_used(config, model.reader.kind))
-        model.to(self.runtime.device)
+        self.phase = f"step above block {self.model.frozen}" + (", cached" if cache else "")
+        self.meter.register(self.phase, step_counter(self.model, cached=cache is not None))
+        self.meter.register("forward", pass_counter(self.model, head=True))
         self.trained = [weight for weights, _ in rates for weight in weights]
+        self.first_batch = 0
+        self.folder, self.checkpoint = work.folder, work.folder and work.folder / f"checkpoint{stage}.pt"
+        self.saved_at = self.shown_at = time.monotonic()
+        if on_meta(self.model):
+            return
+        config = self.config
+        # Not the shared one: it keeps the optimizers it prepared, and they their weights.
+        self.runtime = _new_accelerator(config.device, precision_used(config, self.model.reader.kind))
+        self.model.to(self.runtime.device)
         steps = math.ceil(math.ceil(len(data) / config.batch_size) / config.accumulate) * config.epochs
         optimizer = _optimizer(config, rates)
         self.schedule = _schedule(config, optimizer, steps)
         self.optimizer = self.runtime.prepare(optimizer)
-        self.phase = f"step above block {model.frozen}" + (", cached" if cache else "")
-        meter.register(self.phase, step_counter(model, cached=cache is not None))
-        meter.register("forward", pass_counter(model, head=True))
-        self.first_batch, self.loss = 0, torch.zeros((), device=self.runtime.device)
-        self.saved_at = self.told_at = time.monotonic()
+        self.loss = torch.zeros((), device=self.runtime.device)
         torch.manual_seed(derived_seed(config.seed, "dropout"))
 
     def run_epoch(self, epoch: int, curve: list[dict[str, Any]]) -> float:
@@ -138,6 +167,10 @@ class _Loop:
         config = self.config
         rng = np.random.default_rng([derived_seed(config.seed, "order"), epoch])
         batches = order(self.data.lengths, config.batch_size, rng, buckets=self.buckets)
+        if on_meta(self.model):
+            for positions in batches:
+                self.meter.tally(self.phase, batch_shape(self.model, self.data, positions, train=True))
+            return math.nan
         self.model.train()
         for i in range(self.first_batch, len(batches)):
             group = batches[i - i % config.accumulate : i - i % config.accumulate + config.accumulate]
@@ -173,18 +206,18 @@ class _Loop:
 
     def end_epoch(self, epoch: int, curve: list[dict[str, Any]]) -> None:
         """A run long enough for a crash to hurt is kept at every epoch's end."""
-        self.told_at = -math.inf
+        self.shown_at = -math.inf
         self._keep(epoch + 1, 0, curve, _checkpoint_seconds() / 10)
 
     def _keep(self, epoch: int, batch: int, curve: list[dict[str, Any]], every: float) -> None:
-        """Tell the progress now and then, and write a checkpoint `every` seconds or when the run is asked to end."""
+        """Write the progress now and then, and a checkpoint every so many seconds or when the run is asked to end."""
         if self.config.budget_seconds and self.meter.seconds() > self.config.budget_seconds:
             raise OutOfBudget(f"{self.config.budget_seconds:g} s are spent")
         now = time.monotonic()
-        if self.work and now - self.told_at > PROGRESS_SECONDS:
-            write_progress(self.work, self.meter, epoch, batch)
-            self.told_at = now
-        if self.work and (self.asked_to_end or now - self.saved_at > every):
+        if self.folder and now - self.shown_at > PROGRESS_SECONDS:
+            write_progress(self.folder, self.meter, epoch, batch)
+            self.shown_at = now
+        if self.folder and (self.asked_to_end or now - self.saved_at > every):
             self._save(epoch, batch, curve)
         if self.asked_to_end:
             raise Interrupted(f"interrupted after {epoch} epochs, {batch} batches; the same command goes on from there")
@@ -242,14 +275,18 @@ def predict_rows(
     `cache` holds what the model's frozen blocks give for them.
     """
     start = time.perf_counter()
-    runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
-    model.to(runtime.device).eval()
     predicted: list[Any] = [None] * len(data)
     logits: list[Any] = [None] * len(data)
     confidence, losses, weights = np.zeros(len(data)), [], []
     phase = f"forward above block {cache.depth}" if cache else "forward"
     if meter:
         meter.register(phase, pass_counter(model, head=True, given=cache.depth if cache else 0))
+    if on_meta(model):
+        for positions in by_length(data.lengths, PREDICT_BATCH):
+            meter.tally(phase, batch_shape(model, data, positions))
+        return Prediction(predicted, confidence, math.nan, 0.0, logits)
+    runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
+    model.to(runtime.device).eval()
     for positions in by_length(data.lengths, PREDICT_BATCH):
         batch = _to(model.reader.batch(data, positions), runtime.device)
         with torch.inference_mode():
@@ -268,11 +305,13 @@ def predict_rows(
     return Prediction(predicted, confidence, loss, time.perf_counter() - start, logits)
 
 
-def validate(model: Model, carve: Examples | None, config: RunConfig, labels: Sequence[str]) -> dict[str, Any] | None:
-    """All metrics of the model on the carve, with its headline as `score`; None without a carve."""
-    if carve is None:
+def validate(
+    model: Model, validation: Examples | None, config: RunConfig, labels: Sequence[str]
+) -> dict[str, Any] | None:
+    """All metrics of the model on the validation split, with its headline as `score`; None without one."""
+    if validation is None:
         return None
-    metrics = evaluate(model, carve.targets, predict(model, carve, config), labels)
+    metrics = evaluate(model, validation.targets, predict(model, validation, config), labels)
     return metrics | {"score": headline(model, metrics)}
 
 
@@ -286,12 +325,16 @@ def extract(
 ) -> list[Batch]:
     """What the head reads, once for each row: batches of `features` with `targets` (and `word_mask`), on the device.
 
-    Each batch also tells the `positions` of its rows. The same pass fills the `caches`.
+    Each batch also has the `positions` of its rows. The same pass fills the `caches`.
     """
-    runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
-    model.to(runtime.device).eval()
     meter.register("features", pass_counter(model, head=False))
     chunks = []
+    if on_meta(model):
+        for positions in by_length(data.lengths, config.batch_size):
+            meter.tally("features", batch_shape(model, data, positions))
+        return [_blank_features(model, data)]
+    runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
+    model.to(runtime.device).eval()
     for positions in by_length(data.lengths, config.batch_size):
         batch = _to(model.reader.batch(data, positions), runtime.device)
         with torch.no_grad(), runtime.autocast(), model.watched([cache.depth for cache in caches]) as outputs:
@@ -314,6 +357,32 @@ def warm_up(model: Model, config: RunConfig) -> None:
     model.to(runtime.device).eval()
     with torch.inference_mode(), runtime.autocast():
         model(model.blank(shape, runtime.device))
+
+
+def batch_shape(model: Model, data: Encoded, positions: np.ndarray, *, train: bool = False) -> Shape:
+    """What the cost of a batch of these rows depends on: `Model.shape` of it, without making it."""
+    reader = model.reader
+    if reader.kind == "image":
+        return len(positions), 3, reader.collate.image_size, reader.collate.image_size
+    if reader.kind == "bag":
+        return len(positions), model.hidden[0].in_features
+    tokens = reader.max_length if reader.plain and train else round_up(int(data.lengths[positions].max()))
+    words = (max(len(data.rows[i][1]) for i in positions),) if reader.kind == "tokens" else ()
+    return len(positions), tokens, *words
+
+
+def _blank_features(model: Model, data: Encoded) -> Batch:
+    """Features of all rows on the meta device, [rows, width], or [words, width] for tagging, with their targets."""
+    rows = sum(len(words) for _, words in data.rows) if data.kind == "tokens" else len(data)
+    features = torch.empty(rows, model.head[-1].in_features, device="meta")
+    targets = torch.empty(rows, dtype=torch.long, device="meta")
+    return {"features": features, "targets": targets, "positions": torch.arange(len(data))}
+
+
+def write_progress(folder: Path, meter: CostMeter, epoch: int, batch: int) -> None:
+    """Write what a run has spent so far, for whoever has to write its record if it dies."""
+    spent = {"device_seconds": meter.seconds(), "peak_memory_mib": meter.peak(), "epoch": epoch, "batch": batch}
+    write_text(folder / "progress.json", json.dumps(spent))
 
 
 def _given(model: Model, cache: Cache | None, positions: np.ndarray, batch: Batch) -> Any:

@@ -1,142 +1,190 @@
-"""The project's own method: one anytime ladder from a head on frozen features to trained blocks.
+"""`progressive`: the project's own method, a ladder from a solved head to trained blocks.
 
-Rung 0 is a head solved on the features of the frozen backbone. Each next rung trains more blocks from the top, starting
-from the rung below. With a carve, a rung that it finds worse is undone, and the climb ends where it no longer pays.
-Without one, the rule below says how far to climb.
+Rung 0 is a head solved on the features of the frozen backbone. Each next rung trains more blocks from the top, and
+starts from the weights of the rung below. With a validation split, a rung that scores worse on it is undone, and the
+climb ends where it no longer pays. Without one, the rule below says how far to climb.
 """
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from lrtl_utils.config import RunConfig
-from lrtl_utils.data.splits import Data, Examples
-from lrtl_utils.measure.evaluation import evaluate, headline
 from lrtl_utils.measure.meter import CostMeter
-from lrtl_utils.methods import loop as training
-from lrtl_utils.methods import solver as heads
-from lrtl_utils.methods.defaults import DECAY
+from lrtl_utils.methods import full, loop, solver
 from lrtl_utils.methods.feature_cache import BOUND_MIB, Cache, size_mib
+from lrtl_utils.methods.method import Curve, Method, Work
+from lrtl_utils.models.catalog import Backbone
 from lrtl_utils.models.encoding import Encoded
 from lrtl_utils.models.network import Batch, Model
 
 Point = dict[str, Any]
 
+# --- The rule. What each value earns, and what else was tried, stands in docs/progressive.md.
+
+# What `without` may leave out, for ablations.
+PIECES = ("label_names", "tail", "warm_start", "soften", "decay", "average", "cache", "buckets")
+
+# By kind: (labels below which a row holds, rate as a multiple of `full`'s, batch size, epochs, most tokens of a text).
+# Few texts need more passes to make as many steps, at a lower rate than a fresh head wants, and both ends of a long
+# text say nearly as much as twice the tokens. Entities, with their many tags, need the most steps, and a lower rate
+# where there are many labels. For images the solved head is a good start that small batches throw away; so does a high
+# rate while they are few.
+STEPS_BY_SIZE = {
+    "text": ((64, 0.6, 8, 5, 128), (250, 0.6, 8, 3, 128), (math.inf, 0.6, 8, 2, None)),
+    "tokens": ((250, 1.0, 8, 6, None), (math.inf, 0.6, 8, 4, None)),
+    "image": ((400, 0.3, 16, 2, None), (math.inf, 0.6, 16, 2, None)),
+}
+# A validation split takes its labels from training: a fifth of 100 cost 3.7 points on SST-2. Under 200 examples it can
+# hardly separate two rungs. So there is none before 200 examples are a fifth of the labels, and 200 from there on.
+VALIDATION = (200, 1000)  # examples, from so many labels on
 # The shares of the blocks above the embeddings or the stem that each rung trains. What a new task needs lies near the
-# top (Yosinski et al. 2014), and what is not trained is run once, so half of them come first. Shares are rounded up: of
-# six blocks 0.84 are all, 0.83 five.
+# top (Yosinski et al. 2014), and frozen blocks run only once, so half of them come first. Shares are rounded up: of six
+# blocks 0.84 are all, 0.83 five.
 SHARES = {"text": (0.5, 0.84), "tokens": (0.5, 0.83), "image": (0.5, 1.0)}
-# Labels from which a rung is worth climbing where no carve tells. Sub-words' features say little of entities, so blocks
-# are trained for those at any size, and more of them where there is enough to learn from; the features of photographs
-# are good, and few of them easily hurt a network.
+# Labels from which a rung is worth climbing without a validation split. The features of sub-words say little of
+# entities, so blocks are trained for those at any size, and more of them where there is enough to learn from. The
+# features of photographs are good, and a few photographs easily hurt a network.
 LEAST_LABELS = {"text": (32, 250), "tokens": (1, 250), "image": (64, 1000)}
-# Of the way from chance to all right that rung 0 must have gone, left-out examples counted, for its features to be near
-# enough to the task: then the rungs beyond the first have little to add.
+# Where rung 0 has come two thirds of the way from chance to no error, by its leave-one-out score, its features are near
+# enough to the task: the rungs beyond the first have little to add.
 NEAR = 2 / 3
 # A solved head is surer of its training rows than it should be, and its small gradients then teach the blocks nothing.
-# By kind: (labels below which a line holds, what the logits are scaled by); a fainter head takes more steps to learn.
+# By kind: (labels below which a row holds, what the logits are scaled by); a fainter head takes more steps to learn.
 SOFTENED = {"text": ((math.inf, 0.3),), "tokens": ((64, 0.3), (math.inf, 0.1)), "image": ((math.inf, 1.0),)}
-# Where a rung's weights are left, of the way from its start to its end: halfway, half of what few images taught them by
-# chance is undone, at no cost (Wortsman et al. 2022). Texts and tags gain nothing by it.
+# Where a rung's weights end, on the way from its start to its last step: halfway, half of what a few images taught them
+# by chance is undone, at no cost (Wortsman et al. 2022). Texts and tags gain nothing by it.
 KEPT = {"text": 1.0, "tokens": 1.0, "image": 0.5}
-# Of the tokens that a long text is cut to, the share that its end has: it often holds the verdict (Sun et al. 2019).
-TAIL = 0.75
+TAIL = 0.75  # of the tokens of a text that is cut, the share that its end has: it often holds the verdict (Sun 2019)
 PRICE = 0.01  # of score that a doubling of the FLOPs must earn
 NAME_COPIES = 2  # the name of a class counts as so many examples of it
 
 
-class Ladder:
-    """What the rungs of one run share."""
+def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
+    """As `full`, but for the rule above: a solved head and frozen lower blocks leave less to learn."""
+    rule = full.defaults(kind, backbone, n_labels)
+    rate, batch_size, epochs, tokens = next(row for below, *row in STEPS_BY_SIZE[kind] if n_labels < below)
+    rule |= {"learning_rate": rate * rule["learning_rate"], "batch_size": batch_size, "epochs": epochs}
+    rule |= {"max_length": tokens} if kind == "text" else {}
+    examples, least = VALIDATION
+    share = round(examples / n_labels, 4) if n_labels >= least else 0.0
+    return rule | {"validation_share": share, "budget_seconds": None, "without": None}
 
-    def __init__(
-        self,
-        model: Model,
-        data: Data,
-        train: Examples,
-        carve: Examples | None,
-        config: RunConfig,
-        meter: CostMeter,
-        work: Path | None,
-    ):
-        self.model, self.data, self.config, self.meter, self.work = model, data, config, meter, work
-        self.without = set((config.without or "").split(","))
-        self.examples = len(train)
-        model.reader.tail = TAIL if data.kind == "text" and "tail" not in self.without else 0.0
-        self.rows = self._with_label_names(training.encode_training(model, train, config.max_length))
-        self.carve = carve and model.reader.encode(carve.inputs, carve.targets)
-        self.depths = depths_in_reach(data.kind, len(model.blocks), len(train), carve is not None)
+
+# --- The climb.
+
+
+def fit(work: Work) -> Curve:
+    """Adapt the model rung by rung; returns a point a rung.
+
+    A rung replaces the one below unless the validation split says, by more than one standard error, that it is worse.
+    Beyond the first trained rung, the climb goes on while the gain less its standard error is at least `PRICE` for
+    every doubling of the FLOPs. Past `budget_seconds` the last whole rung stands. Without weights, on the meta device,
+    nothing is scored, and the dearest climb is walked.
+    """
+    ladder = Ladder(work)
+    curve = [ladder.ground()]
+    ahead = ladder.ahead(curve[0])
+    for at, rung in enumerate(ahead):
+        ladder.keep_caches(ahead[at:])
+        below = curve[-1]
+        undoable = work.validation is not None or work.config.budget_seconds is not None
+        before = ladder.weights(rung) if undoable else {}
+        if below["rung"] == 0:
+            ladder.soften()
+        try:
+            point = ladder.train(rung, below["epoch"])
+        except loop.OutOfBudget:
+            ladder.restore(before, below["rung"])
+            break
+        curve.append(point)
+        if work.validation is None:
+            break
+        if point["validation_score"] is None:
+            continue
+        gain, error = _gain(below, point, len(work.validation))
+        if gain < -error:
+            ladder.restore(before, below["rung"])
+            break
+        if not _earned(gain - error, below, point, work.meter):
+            break
+    return curve
+
+
+class Ladder:
+    """What the rungs of one run share: the encoded rows, the depth of each rung, and the caches below them."""
+
+    def __init__(self, work: Work):
+        self.work, self.model, self.config, self.meter = work, work.model, work.config, work.meter
+        self.kind, self.n_labels = work.data.kind, len(work.train)
+        self.without = set((work.config.without or "").split(","))
+        self.model.reader.tail = TAIL if self.kind == "text" and "tail" not in self.without else 0.0
+        rows = loop.encode_training(self.model, work.train, work.config.max_length)
+        self.rows = self._with_label_names(rows)
+        self.validation = work.validation and loop.encode(self.model, work.validation)
+        judged = work.validation is not None
+        self.depths = depths_in_reach(self.kind, len(self.model.blocks), self.n_labels, judged)
         self.caches: dict[int, tuple[Cache, Cache | None]] = {}
         self.cache_mib: dict[int, float] = {}
-        model.fixed_statistics = True
+        self.model.fixed_statistics = True
 
     def ground(self) -> Point:
         """Rung 0: features of all labelled rows, extracted once, and a head solved on those of the training rows.
 
         The same pass fills the caches at the boundaries of the rungs above, as far as memory is allowed.
         """
-        blocks = len(self.model.blocks)
+        blocks, validation = len(self.model.blocks), self.validation
         self.model.freeze(blocks)
-        wanted = dict.fromkeys(self.depths.values(), self.rows.joined(self.carve) if self.carve else self.rows)
-        self.cache_mib = caches_that_fit(self.model, wanted | ({blocks: self.carve} if self.carve else {}), self.config)
+        wanted = dict.fromkeys(self.depths.values(), self.rows.joined(validation) if validation else self.rows)
+        self.cache_mib = caches_that_fit(self.model, wanted | ({blocks: validation} if validation else {}), self.config)
         caches = {
-            depth: (Cache.empty(depth, self.rows), self.carve and Cache.empty(depth, self.carve))
+            depth: (Cache.empty(depth, self.rows), validation and Cache.empty(depth, validation))
             for depth in wanted
             if depth in self.cache_mib
         }
         chunks = self._extract(self.rows, [cache for cache, _ in caches.values()])
-        loss = heads.solve_head(self.model, chunks, heads.L2[self.data.kind], self.meter)
-        top = Cache.empty(blocks, self.carve) if blocks in self.cache_mib else None
-        if top or (self.carve and caches):
-            self._extract(self.carve, [*(carved for _, carved in caches.values()), *([top] if top else [])])
+        loss = solver.solve_head(self.model, chunks, solver.L2[self.kind], self.meter)
+        top = Cache.empty(blocks, validation) if blocks in self.cache_mib else None
+        if top or (validation and caches):
+            self._extract(validation, [*(below for _, below in caches.values()), *([top] if top else [])])
         self.caches = caches
         point = self._point(0, loss, epoch=1, cache=top)
-        if self.carve or self.data.kind == "tokens":
+        if validation or self.kind == "tokens":
             return point
-        left_out = heads.leave_one_out(self.model, chunks, self.examples, self.meter)
+        left_out = solver.leave_one_out(self.model, chunks, self.n_labels, self.meter)
         return point | {"left_out_score": left_out} | self.meter.so_far()
 
     def ahead(self, ground: Point) -> list[int]:
-        """The rungs to climb: all within reach where a carve will judge, else the one that the rule names, or none."""
+        """The rungs to climb: all in reach where a validation split judges, else the one the rule names, or none."""
         rungs = list(self.depths)
-        if self.carve:
+        if self.validation:
             return rungs
-        score, chance = ground.get("left_out_score"), 1 / len(self.data.labels)
+        score, chance = ground.get("left_out_score"), 1 / len(self.work.data.labels)
         near = score is not None and score - chance >= NEAR * (1 - chance)
         return rungs[:1] if near else rungs[-1:]
 
     def keep_caches(self, rungs: Sequence[int]) -> None:
-        """Let go of what none of these rungs will read."""
+        """Let go of the caches that none of these rungs reads."""
         depths = {self.depths[rung] for rung in rungs}
         self.caches = {depth: cache for depth, cache in self.caches.items() if depth in depths}
         self.cache_mib = {depth: mib for depth, mib in self.cache_mib.items() if depth in depths}
 
     def train(self, rung: int, seen: int) -> Point:
-        """Train the rung's blocks and the head from where they are; `seen` passes over the rows lie behind."""
+        """Train the rung's blocks and the head from where they are; `seen` passes over the rows came before."""
         depth = self.depths[rung]
-        kept = 1.0 if "average" in self.without else KEPT[self.data.kind]
+        kept = 1.0 if "average" in self.without else KEPT[self.kind]
         start = self.weights(rung) if kept < 1 else {}
         self.model.freeze(depth)
-        cache, carved = self.caches.get(depth, (None, None))
-        curve = training.fit(
-            self.model,
-            self.rows,
-            self.config,
-            self.model.rates(self.config.learning_rate, 1.0 if "decay" in self.without else DECAY),
-            meter=self.meter,
-            labels=self.data.labels,
-            buckets="buckets" not in self.without,
-            cache=cache,
-            work=self.work,
-            stage=f"-{rung}",
-        )
+        cache, below = self.caches.get(depth, (None, None))
+        rates = self.model.rates(self.config.learning_rate, 1.0 if "decay" in self.without else full.DECAY)
+        options = {"buckets": "buckets" not in self.without, "cache": cache, "stage": f"-{rung}"}
+        curve = loop.fit(self.work, self.rows, rates, **options)
         with torch.no_grad():
             trained = dict(self.model.named_parameters())
             for name, weight in start.items():
                 trained[name].lerp_(weight, 1 - kept)
-        return self._point(rung, curve[-1]["loss"], epoch=seen + self.config.epochs, cache=carved)
+        return self._point(rung, curve[-1]["loss"], epoch=seen + self.config.epochs, cache=below)
 
     def soften(self) -> None:
         """Make a solved head less sure, so that the blocks below have something to learn."""
@@ -144,7 +192,7 @@ class Ladder:
         if "warm_start" in self.without:
             linear.reset_parameters()
         elif "soften" not in self.without:
-            scale = next(scale for below, scale in SOFTENED[self.data.kind] if self.examples < below)
+            scale = next(scale for below, scale in SOFTENED[self.kind] if self.n_labels < below)
             with torch.no_grad():
                 linear.weight *= scale
                 linear.bias *= scale
@@ -160,91 +208,49 @@ class Ladder:
         self.model.freeze(self.depths[rung] if rung else len(self.model.blocks))
 
     def _extract(self, rows: Encoded, caches: Sequence[Cache]) -> list[Batch]:
-        config = self.config.model_copy(update={"batch_size": training.PREDICT_BATCH})  # no gradients: there is room
-        return training.extract(self.model, rows, config, self.meter, caches)
+        config = self.config.model_copy(update={"batch_size": loop.PREDICT_BATCH})  # no gradients, so there is room
+        return loop.extract(self.model, rows, config, self.meter, caches)
 
     def _with_label_names(self, rows: Encoded) -> Encoded:
         """The rows, and the names of the classes as further examples of them: knowledge that a task already gives."""
-        names = [(name, label) for label, name in enumerate(self.data.labels) if any(map(str.isalpha, name))]
-        if self.data.kind != "text" or "label_names" in self.without or not names:
+        names = [(name, label) for label, name in enumerate(self.work.data.labels) if any(map(str.isalpha, name))]
+        if self.kind != "text" or "label_names" in self.without or not names:
             return rows
         texts, targets = zip(*(names * NAME_COPIES), strict=True)
         return rows.joined(self.model.reader.encode(texts, targets))
 
     def _point(self, rung: int, loss: float, epoch: int, cache: Cache | None) -> Point:
-        """The curve's point; `cache` holds what the blocks that are frozen now give for the carve."""
-        trained = len(self.model.blocks) - self.depths[rung] if rung else 0
+        """The curve's point; `cache` holds what the blocks that are frozen now give for the validation split."""
         point = {
             "rung": rung,
             "epoch": epoch,
-            "trained_blocks": trained,
+            "trained_blocks": len(self.model.blocks) - self.depths[rung] if rung else 0,
             "cache_mib": round(sum(self.cache_mib.values()), 3),
+            "loss": loss,
         }
-        point |= {"loss": loss, "validation_loss": None, "validation_score": None}
-        if self.carve:
-            prediction = training.predict_rows(self.model, self.carve, self.config, self.meter, cache)
-            metrics = evaluate(self.model, self.carve.targets, prediction, self.data.labels)
-            point |= {"validation_loss": prediction.loss, "validation_score": headline(self.model, metrics)}
-        return point | self.meter.so_far()
+        return point | loop.validation_scores(self.work, self.validation, cache) | self.meter.so_far()
 
 
-def climb(
-    model: Model,
-    data: Data,
-    train: Examples,
-    carve: Examples | None,
-    config: RunConfig,
-    meter: CostMeter,
-    work: Path | None = None,
-) -> list[Point]:
-    """Adapt `model` rung by rung; returns the curve, a point a rung.
+def depths_in_reach(kind: str, blocks: int, n_labels: int, judged: bool) -> dict[int, int]:
+    """How many of the lowest blocks each rung leaves frozen, by rung, where a validation split or the rule allows it.
 
-    A rung replaces the one below unless the carve says, by more than one standard error, that it is worse. Beyond the
-    first trained rung, the climb goes on while the gain less its standard error is at least `PRICE` for every doubling
-    of the FLOPs. Past `budget_seconds` the last whole rung stands.
-    """
-    ladder = Ladder(model, data, train, carve, config, meter, work)
-    curve = [ladder.ground()]
-    ahead = ladder.ahead(curve[0])
-    for at, rung in enumerate(ahead):
-        ladder.keep_caches(ahead[at:])
-        below = curve[-1]
-        undoable = carve is not None or config.budget_seconds is not None
-        before = ladder.weights(rung) if undoable else {}
-        if below["rung"] == 0:
-            ladder.soften()
-        try:
-            point = ladder.train(rung, below["epoch"])
-        except training.OutOfBudget:
-            ladder.restore(before, below["rung"])
-            break
-        curve.append(point)
-        if carve is None:
-            break
-        gain, error = _gain(below, point, len(carve))
-        if gain < -error:
-            ladder.restore(before, below["rung"])
-            break
-        if not _earned(gain - error, below, point, meter):
-            break
-    return curve
-
-
-def depths_in_reach(kind: str, blocks: int, labels: int, judged: bool) -> dict[int, int]:
-    """How many of the lowest blocks each rung leaves frozen, of those that a carve will judge or the rule allows.
-
-    A rung that would train no more blocks than the one below is none.
+    A rung that would train no more blocks than the one below is left out.
     """
     depths: dict[int, int] = {}
     for rung, (share, least) in enumerate(zip(SHARES[kind], LEAST_LABELS[kind], strict=True), 1):
         depth = rung_depth(blocks, share)
-        if (judged or labels >= least) and depth not in depths.values():
+        if (judged or n_labels >= least) and depth not in depths.values():
             depths[rung] = depth
     return depths
 
 
-def caches_that_fit(model: Model, wanted: dict[int, Encoded], config: RunConfig) -> dict[int, float]:
-    """Of caches above so many lowest blocks, those that fit into the bound together, the first one first: MiB of each.
+def rung_depth(blocks: int, share: float) -> int:
+    """How many of the lowest blocks stay frozen where `share` of those above the first are trained, rounded up."""
+    return blocks - math.ceil(share * (blocks - 1))
+
+
+def caches_that_fit(model: Model, wanted: dict[int, Encoded], config: Any) -> dict[int, float]:
+    """The size in MiB of each cache that fits into the bound, the first wanted first, by the depth below it.
 
     None under `without=cache`, nor where images are to change from epoch to epoch.
     """
@@ -258,13 +264,8 @@ def caches_that_fit(model: Model, wanted: dict[int, Encoded], config: RunConfig)
     return sizes
 
 
-def rung_depth(blocks: int, share: float) -> int:
-    """How many of the lowest blocks stay frozen where `share` of those above the first are trained, rounded up."""
-    return blocks - math.ceil(share * (blocks - 1))
-
-
 def _gain(below: Point, above: Point, examples: int) -> tuple[float, float]:
-    """What a rung gained on the carve, and the standard error of a score on so many examples (binomial)."""
+    """What a rung gained on the validation split, and the standard error of a score on so many examples (binomial)."""
     score = above["validation_score"]
     return score - below["validation_score"], math.sqrt(max(score * (1 - score), 0.05) / examples)
 
@@ -275,3 +276,6 @@ def _earned(gain: float, below: Point, above: Point, meter: CostMeter) -> bool:
         return False
     before, after = (point["flops"] for point in meter.priced([below, above]))
     return gain >= PRICE * math.log2(after / before)
+
+
+METHOD = Method(fit, defaults, pieces=PIECES, needs_blocks=True)

@@ -19,7 +19,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT, data_name, lines_of, read_text, results_folder, write_text
-from lrtl_utils.measure.meter import CostMeter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,17 +240,6 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
     flat["precision_used"] = record["environment"]["precision"]
     flat["run_device"] = record["environment"]["device"]
     return flat | {"run_id": record["run_id"], "error": record["error"], "record": record}
-
-
-def write_progress(work: Path, meter: CostMeter, epoch: int, batch: int) -> None:
-    """What a run has spent so far, for whoever has to write its record if it dies."""
-    progress = {
-        "device_seconds": meter.seconds(),
-        "peak_memory_mib": meter.peak(),
-        "epoch": epoch,
-        "batch": batch,
-    }
-    write_text(work / "progress.json", json.dumps(progress))
 
 
 def environment(device: str, precision: str | None) -> dict[str, Any]:

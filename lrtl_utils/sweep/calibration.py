@@ -19,6 +19,7 @@ from lrtl_utils.methods import progressive as ladder
 from lrtl_utils.methods import solver as heads
 from lrtl_utils.methods import table as methods
 from lrtl_utils.methods.feature_cache import Cache
+from lrtl_utils.methods.method import Work
 from lrtl_utils.models.catalog import HASHED_WORDS
 from lrtl_utils.models.encoding import Encoded, round_up
 from lrtl_utils.sweep.footprint import key_of, row_flops
@@ -130,10 +131,9 @@ class _Bench:
             config, meter = self.config.model_copy(update={"batch_size": size}), CostMeter(self.config.device)
             if cache:
                 training.extract(self.model, rows, config, meter, [cache])
-            rates, labels = self.model.rates(RATE, 1.0), self.known.labels
+            work = Work(self.model, self.known, None, None, config, meter)
             with meter.measure():
-                fitted = {"meter": meter, "labels": labels, "buckets": False, "cache": cache}
-                curve = training.fit(self.model, rows, config, rates, **fitted)
+                curve = training.fit(work, rows, self.model.rates(RATE, 1.0), buckets=False, cache=cache)
             ends = [point["device_seconds"] for point in curve]
             once = min(after - before for before, after in pairwise(ends))  # what disturbs a timing only lengthens it
             starts.append(ends[0] - once)

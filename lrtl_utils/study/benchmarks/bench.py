@@ -19,6 +19,7 @@ from lrtl_utils.measure.evaluation import PREDICT_BATCH, outcomes
 from lrtl_utils.measure.meter import MIB, CostMeter
 from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import table as methods
+from lrtl_utils.methods.method import Work
 from lrtl_utils.methods.progressive import Ladder
 from lrtl_utils.models.encoding import round_up
 from lrtl_utils.runs import store as runs
@@ -142,7 +143,7 @@ def rung_zero(config: RunConfig, turns: int = 5) -> dict[str, Any]:
     shares = []
     for _ in range(turns):
         model.load_state_dict(start)  # a head that is solved already would be solved sooner
-        ladder = Ladder(model, data, train, carve, config, CostMeter(config.device), None)
+        ladder = Ladder(Work(model, data, train, carve, config, CostMeter(config.device)))
         began = time.perf_counter()
         passes = config.model_copy(update={"batch_size": PREDICT_BATCH})
         training.extract(model, ladder.rows, passes, CostMeter(config.device))

@@ -9,7 +9,8 @@ from torch import nn
 from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertLayer
 
-from lrtl_utils.measure.meter import CostMeter, count_flops, linear_solver_flops, tfidf_flops
+from lrtl_utils.measure.flops import count_flops, linear_solver_flops, tfidf_flops
+from lrtl_utils.measure.meter import CostMeter
 
 BATCH, TOKENS, WIDTH, INNER = 2, 24, 32, 64
 LINEAR_LAYERS = 4 * 2 * BATCH * TOKENS * WIDTH**2 + 2 * 2 * BATCH * TOKENS * WIDTH * INNER

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_methods import prepare, run
+from adapting import prepare, run
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import splits
@@ -88,7 +88,7 @@ def test_margin_asks_for_what_the_head_is_unsure_of():
     rows = training.encode_training(model, data.train, config.max_length)
     chunks = training.extract(model, rows, config, CostMeter())
     first = [selection._only(chunk, order[:10]) for chunk in chunks]
-    selection.heads.solve_head(model, [c for c in first if len(c["targets"])], 300.0, CostMeter())
+    selection.solver.solve_head(model, [c for c in first if len(c["targets"])], 300.0, CostMeter())
     sure = selection._margins(model, chunks)
     rest = np.setdiff1d(np.arange(len(rows)), order[:10])
     assert sure[order[10:13]].max() <= np.sort(sure[rest])[3] + 1e-6

@@ -24,7 +24,8 @@ from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
 from lrtl_utils.errors import InputError
 from lrtl_utils.measure import evaluation
-from lrtl_utils.measure.meter import CostMeter, count_flops
+from lrtl_utils.measure.flops import count_flops
+from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import solver as heads
 from lrtl_utils.methods import table as methods
@@ -201,7 +202,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(ended_by, undisturbed, tmp_p
     child = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)],
         cwd=Path(__file__).parent,
-        env=os.environ | {"LRTL_CHECKPOINT_SECONDS": "0"},
+        env=os.environ | {"LRTL_CHECKPOINT_SECONDS": "0", "PYTHONPATH": os.pathsep.join(sys.path)},
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -1,10 +1,10 @@
 """What each method stands for: its defaults, the models it takes, and one tiny run of each with each."""
 
 import math
-from collections import namedtuple
 
 import numpy as np
 import pytest
+from adapting import ADAPTING, DATASET, MIRRORED, TINY, prepare, run
 from checkpoints import LAYERS
 
 from lrtl_utils.config import RunConfig
@@ -12,7 +12,6 @@ from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
 from lrtl_utils.data.sources import Source
 from lrtl_utils.errors import InputError
-from lrtl_utils.measure import evaluation
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import progressive as ladder
@@ -20,13 +19,6 @@ from lrtl_utils.methods import table as methods
 from lrtl_utils.models import catalog as models
 from lrtl_utils.models.build import describe
 from lrtl_utils.runs import store as runs
-
-DATASET = {"text": "ag_news", "image": "cifar10", "tokens": "conll2003"}
-TINY = {"train_size": 16, "batch_size": 8, "epochs": 1, "max_length": 16, "image_size": 32, "device": "cpu"}
-ADAPTING = ("from_scratch", "conventional", "full", "linear_probe", "lp_ft", "bitfit", "lora", "progressive")
-MIRRORED = [(name, kind) for name, row in models.MODELS.items() if row.hub for kind in row.kinds]
-
-Done = namedtuple("Done", "config model data train carve test curve meter prediction metrics")
 
 CONVENTIONAL = {
     "learning_rate": 5e-5,
@@ -45,28 +37,6 @@ CONVENTIONAL = {
     "augment": None,
     "validation_share": 0.0,
 }
-
-
-def prepare(**knobs):
-    asked = RunConfig(**{"device": "cpu"} | knobs)
-    data = tasks.load(asked.dataset)
-    return asked, data, methods.resolve(asked, data)
-
-
-def run(**knobs):
-    """Build, train and predict as the notebooks do."""
-    _, data, config = prepare(**TINY | knobs)
-    model = methods.build(config, data, methods.find_weights(config))
-    training.warm_up(model, config)
-    meter = CostMeter(config.device)
-    with meter.measure():
-        train, carve = methods.label(model, data, config, meter)
-        curve = methods.fit(model, data, train, carve, config, meter=meter)
-    curve = meter.priced(curve)
-    test = splits.test_examples(data, config)
-    prediction = training.predict(model, test, config)
-    metrics = evaluation.evaluate(model, test.targets, prediction, data.labels, curve)
-    return Done(config, model, data, train, carve, test, curve, meter, prediction, metrics)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import signal
 import numpy as np
 import pytest
 import torch
+from adapting import prepare, run
 from checkpoints import LAYERS
-from test_methods import prepare, run
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import splits
@@ -19,6 +19,7 @@ from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import progressive as ladder
 from lrtl_utils.methods import solver as heads
 from lrtl_utils.methods import table as methods
+from lrtl_utils.methods.method import Work
 
 pytestmark = pytest.mark.usefixtures("mirror")
 
@@ -46,7 +47,7 @@ def climbed(**knobs):
     train, carve = splits.labelled(data, config)
     meter = CostMeter("cpu")
     with meter.measure():
-        curve = ladder.climb(model, data, train, carve, config, meter)
+        curve = ladder.fit(Work(model, data, train, carve, config, meter))
     return model, meter.priced(curve), meter, train, carve
 
 
@@ -173,13 +174,13 @@ def test_the_rungs_train_from_the_top(everywhere):
 
 def test_a_rung_that_the_carve_finds_worse_is_undone(monkeypatch):
     scores = iter([0.9, 0.2])
-    monkeypatch.setattr(ladder, "headline", lambda *_: next(scores))
+    monkeypatch.setattr(ladder.loop, "headline", lambda *_: next(scores))
     model, curve, *_ = climbed(**TEXT, **JUDGED)
     assert [point["rung"] for point in curve] == [0, 1]
     scores = iter([0.9])
     data, config, alone = built(**TEXT, **JUDGED)
     train, carve = splits.labelled(data, config)
-    ladder.Ladder(alone, data, train, carve, config, CostMeter(), None).ground()
+    ladder.Ladder(Work(alone, data, train, carve, config, CostMeter())).ground()
     for ours, theirs in zip(model.state_dict().values(), alone.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs)
     assert model.frozen == len(model.blocks)
@@ -187,7 +188,7 @@ def test_a_rung_that_the_carve_finds_worse_is_undone(monkeypatch):
 
 def test_the_carve_decides_how_far(monkeypatch):
     scores = iter([0.5, 0.9, 0.95])
-    monkeypatch.setattr(ladder, "headline", lambda *_: next(scores))
+    monkeypatch.setattr(ladder.loop, "headline", lambda *_: next(scores))
     assert [point["rung"] for point in climbed(**TEXT, **JUDGED)[1]] == [0, 1, 2]
     scores = iter([0.5, 0.51])
     assert [point["rung"] for point in climbed(**TEXT, **JUDGED)[1]] == [0, 1]
@@ -225,10 +226,10 @@ def test_an_interrupted_climb_goes_on_where_it_was(everywhere, tmp_path, step):
     data, config, model = built(**TEXT)
     train, carve = splits.labelled(data, config)
     with pytest.raises(training.Interrupted):
-        ladder.climb(model, data, train, carve, config, Stopping(), tmp_path)
+        ladder.fit(Work(model, data, train, carve, config, Stopping(), tmp_path))
     data, config, model = built(**TEXT)
     again = CostMeter()
-    resumed = ladder.climb(model, data, train, carve, config, again, tmp_path)
+    resumed = ladder.fit(Work(model, data, train, carve, config, again, tmp_path))
     assert [point["loss"] for point in resumed] == [point["loss"] for point in curve]
     assert again.flops() == meter.flops()
     for ours, theirs in zip(model.state_dict().values(), undisturbed.state_dict().values(), strict=True):

@@ -9,6 +9,7 @@ from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT, write_atomically
 from lrtl_utils.measure.meter import CostMeter
+from lrtl_utils.methods import loop
 from lrtl_utils.runs import store as runs
 
 CONFIG = RunConfig(device="cpu", learning_rate=5e-5, batch_size=16, warmup_steps=2)
@@ -176,7 +177,7 @@ def test_failed_record_tells_the_cost_so_far_and_keeps_the_checkpoint(tmp_path):
     work = runs.work_folder(tmp_path, "fedcba987654")
     meter = CostMeter()
     meter.device_seconds = 36.0
-    runs.write_progress(work, meter, epoch=2, batch=5)
+    loop.write_progress(work, meter, epoch=2, batch=5)
     (work / "checkpoint.pt").write_bytes(b"weights")
     record = runs.read(fail(tmp_path))
     assert (record["status"], record["error"], record["metrics"]) == ("failed", "out of memory", None)
@@ -186,7 +187,7 @@ def test_failed_record_tells_the_cost_so_far_and_keeps_the_checkpoint(tmp_path):
 
 def test_completed_record_clears_what_a_resume_would_need(tmp_path):
     work = runs.work_folder(tmp_path, "0123456789ab")
-    runs.write_progress(work, CostMeter(), epoch=2, batch=5)
+    loop.write_progress(work, CostMeter(), epoch=2, batch=5)
     (work / "checkpoint.pt").write_bytes(b"weights")
     write(tmp_path)
     assert list(tmp_path.glob("work/*/*")) == []

@@ -1,0 +1,21 @@
+"""`lp_ft`: the head is solved on frozen features first, then all blocks are trained with it (Kumar et al. 2022)."""
+
+from lrtl_utils.methods import full, linear_probe, loop
+from lrtl_utils.methods.method import Curve, Method, Work
+from lrtl_utils.models.network import Model
+
+
+def prepare(model: Model) -> None:
+    """Train every block."""
+    model.fixed_statistics = True
+    model.freeze(0)
+
+
+def fit(work: Work) -> Curve:
+    """Solve the head as `linear_probe` does, then train as `full` does, but all blocks."""
+    linear_probe.fit(work)
+    prepare(work.model)
+    return loop.train(work, full.DECAY)
+
+
+METHOD = Method(fit, full.defaults, prepare=prepare, needs_blocks=True)

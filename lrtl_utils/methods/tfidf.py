@@ -1,0 +1,41 @@
+"""`tfidf`: TF-IDF of words and pairs of words with logistic regression, which needs no pre-training at all."""
+
+from typing import Any
+
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from lrtl_utils.measure.flops import linear_solver_flops, tfidf_flops
+from lrtl_utils.methods import loop
+from lrtl_utils.methods.method import Curve, Method, Work
+from lrtl_utils.models.encoding import check_texts
+
+C = 10.0  # inverse strength of the L2 penalty, as scikit-learn has it
+
+
+def defaults(kind: str, backbone: None, n_labels: int) -> dict[str, Any]:
+    """There is nothing to set."""
+    return {"validation_share": 0.0}
+
+
+def fit(work: Work) -> Curve:
+    """Fit the vectorizer and the classifier, and take the classifier's weights over into the model's head."""
+    model, classes = work.model, len(work.data.labels)
+    check_texts(work.train.inputs)
+    matrix = model.reader.tokenizer.fit_transform(work.train.inputs)
+    solver = LogisticRegression(C=C, max_iter=1000).fit(matrix, work.train.targets)
+    weights, bias = torch.from_numpy(solver.coef_), torch.from_numpy(solver.intercept_)
+    if len(solver.classes_) == 2:  # scikit-learn keeps the difference of the two classes' scores
+        weights, bias = torch.cat([-weights, weights]) / 2, torch.cat([-bias, bias]) / 2
+    model.head = torch.nn.Linear(matrix.shape[1], classes)
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.fill_(float("-1e4"))  # a class without an example is never predicted
+        model.head.weight[solver.classes_] = weights.float()
+        model.head.bias[solver.classes_] = bias.float()
+    iterations = int(max(solver.n_iter_))
+    work.meter.closed_form_flops += tfidf_flops(matrix.nnz) + linear_solver_flops(matrix.nnz, classes, iterations)
+    return [loop.only_point(work, None)]
+
+
+METHOD = Method(fit, defaults, kinds=("text",), pretrained=False, needs_model=False, features=False)
