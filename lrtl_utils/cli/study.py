@@ -118,6 +118,7 @@ def bench(
 ) -> None:
     """Run this project's benchmark: every method beside tuned baselines, as one table; can be continued."""
     from lrtl_utils.study.benchmarks import bench as benchmark
+    from lrtl_utils.sweep import footprint
     from lrtl_utils.sweep import grid as grids
     from lrtl_utils.sweep import sweep as sweeps
 
@@ -125,6 +126,6 @@ def bench(
     if not table_only:
         sweeps.sweep(grids.plan(grids.read_grid(tuning)), folder, report=show_line)
         cells = grids.read_grid(grid)
-        sweeps.sweep(benchmark.cells(cells, benchmark.tuned(folder)), folder, report=show_line)
+        sweeps.sweep(grids.plan(benchmark.tuned_grid(cells, benchmark.tuned(folder))), folder, report=show_line)
         benchmark.write_rung_zero(cells, folder)
-    print(benchmark.write_table(folder))
+    print(benchmark.write_table(folder, footprint.kept_by_config))

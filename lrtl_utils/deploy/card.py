@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils.files import data_name
-from lrtl_utils.measure.evaluation import outcomes
 from lrtl_utils.runs import store as runs
 from lrtl_utils.study import stats
 
@@ -120,7 +119,9 @@ def _scores(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> li
     limited = record["config"]["test_limit"]
     if limited:
         rows += ["", f"Only {limited} test examples were used: a smoke run, whose scores say little."]
-    several = stats.interval(*outcomes(alike)) if len({other["data"]["test_size"] for other in alike}) == 1 else None
+    several = (
+        stats.interval(*stats.outcomes(alike)) if len({other["data"]["test_size"] for other in alike}) == 1 else None
+    )
     if several is None:
         return [*rows, "", f"One model, of one seed: under {stats.LEAST_SEEDS} seeds there is no interval."]
     low, high = several

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrtl_utils.measure.metrics import classification, entities, epochs_to_convergence, unpack_counts, unpack_hits
-from lrtl_utils.study import stats
+from lrtl_utils.measure.metrics import classification, entities, epochs_to_convergence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,12 +77,3 @@ def tag_names(prediction: Prediction, expected: Sequence[Sequence[str]], labels:
 def headline(model: "Model", metrics: dict[str, Any]) -> float:
     """The score a run is judged by: entity F1 for tagging, else accuracy."""
     return metrics["f1" if model.reader.kind == "tokens" else "accuracy"]
-
-
-def outcomes(records: Sequence[dict[str, Any]]) -> tuple[np.ndarray, stats.Score]:
-    """What happened on each test example under each seed, [seeds, examples, parts], and the score of its totals."""
-    packed = [record["metrics"] for record in records]
-    if "counts" in packed[0]:
-        return np.stack([unpack_counts(metrics["counts"]) for metrics in packed]), stats.entity_f1
-    hits = np.stack([unpack_hits(r["metrics"]["hits"], r["data"]["test_size"]) for r in records])
-    return np.stack([hits, np.ones_like(hits)], axis=-1).astype(float), stats.accuracy

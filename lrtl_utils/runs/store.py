@@ -12,16 +12,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT, data_name, lines_of, read_text, results_folder, write_text
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SCHEMA = 1
 MOST_BYTES = 2**25  # of a record, which has a few thousand
@@ -212,34 +209,6 @@ def records(results: str | Path) -> Iterator[dict[str, Any]]:
             yield read(path)
         except InputError as error:
             warnings.warn(str(error), stacklevel=2)
-
-
-def load(results: str | Path, status: str = "completed") -> "pd.DataFrame":
-    """A row a run: the config, scores and costs under their own names, `labels` (all that it saw), and `record`."""
-    import pandas as pd
-
-    rows = [_row(record) for record in records(results) if record["status"] == status]
-    frame = pd.DataFrame(rows, columns=None if rows else [*RunConfig.model_fields, "labels", "run_device", "record"])
-    return frame.sort_values(["dataset", "model", "method", "labels", "seed"])
-
-
-def _row(record: dict[str, Any]) -> dict[str, Any]:
-    data, metrics = record["data"] or {}, record["metrics"] or {}
-    flat = {key: value for key, value in record["config"].items() if key != "asked"}
-    flat |= {name: data_name(flat[name]) for name in ("dataset", "model")}
-    flat |= {
-        key: metrics.get(key) for key in ("accuracy", "precision", "recall", "f1", "loss", "epochs_to_convergence")
-    }
-    flat |= record["cost"]
-    flat["labels"] = data.get("train_size", 0) + data.get("validation_size", 0)
-    flat["share"] = flat["labels"] / data["available"] if data else None
-    flat["validation_score"] = (record["validation"] or {}).get("score")
-    flat["score"] = metrics.get("f1" if "counts" in metrics else "accuracy")
-    flat["score_name"] = "entity F1" if "counts" in metrics else "accuracy"
-    flat["parameters"] = (record["model"] or {}).get("parameters")
-    flat["precision_used"] = record["environment"]["precision"]
-    flat["run_device"] = record["environment"]["device"]
-    return flat | {"run_id": record["run_id"], "error": record["error"], "record": record}
 
 
 def environment(device: str, precision: str | None) -> dict[str, Any]:

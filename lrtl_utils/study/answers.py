@@ -1,16 +1,23 @@
-"""The four answers, from a DataFrame of runs (`runs.load`, or `summaries.read`): sentences and a small table each."""
+"""What the runs say, in sentences: first the four answers, each with its table, then a sentence for every figure.
 
-from collections.abc import Callable
-from typing import NamedTuple
+All are made from the numbers of tables of runs, from `tables.read`. Where there are no numbers, a sentence says so.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lrtl_utils.study import curves, sentences
-from lrtl_utils.study import tables as summaries
+from lrtl_utils.study import curves, stats, tables
+from lrtl_utils.study.tables import BASELINE, COSTS
+
+NOTHING = "There is no completed run for this figure here yet; `make demo` shows how they are made."
+NOTHING_TUNED = "There are no runs here that differ in a hyperparameter and were judged on a carve."
+VERDICTS = {"better": "better", "worse": "worse", "tie": "tied", stats.TOO_FEW_SEEDS: "open for lack of seeds"}
 
 
-class Finding(NamedTuple):
-    """One question, the sentence that answers it, the same for each data set and model, and the table behind both."""
+class Answer(NamedTuple):
+    """A question, the sentence that answers it, one sentence for each dataset × model, and the table behind them."""
 
     question: str
     headline: str
@@ -19,134 +26,130 @@ class Finding(NamedTuple):
 
     @property
     def lines(self) -> list[str]:
-        """The sentence and a list of the others."""
+        """The answer as Markdown: the sentence and a list of the others."""
         return [self.headline, *(f"- {one}" for one in self.each)]
 
 
-def which(frame: pd.DataFrame) -> Finding:
-    """Which model and method is best, at the most labels at which lines can be compared, and what ties.
+def which(frame: pd.DataFrame) -> Answer:
+    """Which model and method is best, and what ties with it, at the most labels at which configurations are comparable.
 
-    A data set with several models has, beside a row for each, one of all its models' lines.
+    A data set with several models has, beside a row for each model, one for all of them together.
     """
-    best = pd.concat([summaries.best(frame), summaries.best(summaries.across_models(frame))], ignore_index=True)
-    best = best[best["lines"] > 1]
-    table = summaries.at_most_labels(best)
+    best = pd.concat([tables.best(frame), tables.best(tables.across_models(frame))], ignore_index=True)
+    best = best[best["configurations"] > 1]
+    table = tables.at_most_labels(best)
     headline = _nothing(frame)
     if len(table):
         headline = f"With the most labels at which lines can be compared {_leading(table)}"
-        few = summaries.at_most_labels(best, fewest=True)
+        few = tables.at_most_labels(best, fewest=True)
         headline += "." if few.equals(table) else f"; with the fewest {_leading(few)}."
-    each = [f"{row['panel']}: {sentences.scored(row)}." for _, row in table.iterrows()]
-    return Finding("Which model and which method is best?", headline, each, table)
+    each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
+    return Answer("Which model and which method is best?", headline, each, table)
 
 
 def _leading(table: pd.DataFrame) -> str:
-    """Of rows of `summaries.best`, the variants that are most often best or tie with it."""
+    """The variants that are most often best or tied with the best, in these rows of `tables.best`."""
     counts = table["variants"].explode().value_counts()
     first = sorted(counts.index[counts == counts.iloc[0]])
     verb = "is best or ties" if len(first) == 1 else "are each best or tie"
-    panels = sentences.counted(len(table), "panel")
-    beside = f"({_span(table['labels'])}; each compared with {_span(table['compared'])} of the others)"
+    panels = counted(len(table), "panel")
+    beside = f"({_span(table['n_labels'])}; each compared with {_span(table['compared'])} of the others)"
     return f"{beside}, {' and '.join(first)} {verb} with the best on {counts.iloc[0]} of {panels}"
 
 
-def _span(numbers: pd.Series) -> str:
-    low, high = numbers.min(), numbers.max()
-    return f"{low} to {high}" if low < high else f"{low}"
-
-
-def how_much(frame: pd.DataFrame) -> Finding:
-    """How many labels the best line of each panel needs for 95 % of its score at full data."""
-    table = summaries.needs(frame)
-    headline = sentences.NOTHING if frame.empty else "No line ran with three numbers of labels, so there is no curve."
-    each = sentences.labels_needed(table) if len(table) else []
+def how_much(frame: pd.DataFrame) -> Answer:
+    """How many labels the best configuration of each dataset × model needs for 95 % of its score at full data."""
+    table = tables.needs(frame)
+    headline = NOTHING if frame.empty else "No line ran with three numbers of labels, so there is no curve."
+    each = labels_needed(table) if len(table) else []
     if each:
         sure = sum(not doubts for doubts in table[table["first"]]["doubts"])
         headline = f"For {curves.SHARE:.0%} of the score at full data, by the curve of each best line; "
-        headline += f"{sure} of {sentences.counted(len(each), 'curve')} can be relied on."
-    return Finding("How much data do I need?", headline, each, table)
+        headline += f"{sure} of {counted(len(each), 'curve')} can be relied on."
+    return Answer("How much data do I need?", headline, each, table)
 
 
-def cost(frame: pd.DataFrame) -> Finding:
-    """What the best line costs with the most labels, beside the one with the fewest FLOPs that ties with it."""
-    parts = dict(summaries.by_panel(summaries.summarise(frame)))
-    best = summaries.at_most_labels(summaries.best(frame))
-    table = pd.DataFrame([_costs(row, parts[row.panel].set_index(["line", "labels"])) for row in best.itertuples()])
+def cost(frame: pd.DataFrame) -> Answer:
+    """What the best configuration costs with the most labels, and the cheapest in FLOPs of those that tie with it."""
+    parts = dict(tables.by_dataset_and_model(tables.summarise(frame)))
+    rows = tables.at_most_labels(tables.best(frame)).itertuples()
+    table = pd.DataFrame([_costs(r, parts[r.dataset_model].set_index(["configuration", "n_labels"])) for r in rows])
     headline = _nothing(frame)
     if len(table):
-        dearer = sentences.counted(int((table["best"] != table["cheapest"]).sum()), "panel")
+        dearer = counted(int((table["best"] != table["cheapest"]).sum()), "panel")
         headline = f"The cheapest way, in FLOPs, that ties with the best; in {dearer} it is not the best itself."
-    each = [f"{row.panel}: {_cheaper(row)}." for row in table.itertuples()]
-    return Finding("What does it cost?", headline, each, table)
+    each = [f"{row.dataset_model}: {_cheaper(row)}." for row in table.itertuples()]
+    return Answer("What does it cost?", headline, each, table)
 
 
-def real(frame: pd.DataFrame, baseline: str = summaries.BASELINE) -> Finding:
+def real(frame: pd.DataFrame, baseline: str = BASELINE) -> Answer:
     """Which differences to the baseline, and to its tuned variant, are more than noise.
 
-    Where neither ran, those to the best line of each panel.
+    If neither ran, the differences to the best configuration of each dataset × model.
     """
-    question = "Is the difference real, or noise?"
-    best = summaries.best(frame)
-    tables = {name: summaries.differences(frame, name) for name in (baseline, f"{baseline} (tuned)")}
-    if not any(map(len, tables.values())):
-        best = best[best["lines"] > 1]
-        return Finding(question, _ahead_of_all(best) if len(best) else _nothing(frame), [], best)
-    tables = {name: table for name, table in tables.items() if len(table)}
-    table = pd.concat(tables, names=["baseline"]).reset_index("baseline")
+    question, best = "Is the difference real, or noise?", tables.best(frame)
+    found = {name: tables.differences(frame, name) for name in (baseline, f"{baseline} (tuned)")}
+    found = {name: table for name, table in found.items() if len(table)}
+    if not found:
+        best = best[best["configurations"] > 1]
+        return Answer(question, _ahead_of_all(best) if len(best) else _nothing(frame), [], best)
+    table = pd.concat(found, names=["baseline"]).reset_index("baseline")
     each = [
-        f"{panel}: {'. '.join(_against(own, best, name) for name, own in part.groupby('baseline'))}."
-        for panel, part in table.groupby("panel")
+        f"{dataset_model}: {'. '.join(_against(own, best, name) for name, own in part.groupby('baseline'))}."
+        for dataset_model, part in table.groupby("dataset_model")
     ]
-    return Finding(question, " ".join(_counts(part, name) for name, part in tables.items()), each, table)
+    return Answer(question, " ".join(_counts(part, name) for name, part in found.items()), each, table)
 
 
-ANSWERS: tuple[Callable[[pd.DataFrame], Finding], ...] = (which, how_much, cost, real)
+ANSWERS: tuple[Callable[[pd.DataFrame], Answer], ...] = (which, how_much, cost, real)
 
 
 def _nothing(frame: pd.DataFrame) -> str:
-    return sentences.NOTHING if frame.empty else "One line ran at each size, so there is nothing to compare it with."
+    return NOTHING if frame.empty else "One line ran at each size, so there is nothing to compare it with."
 
 
 def _ahead_of_all(best: pd.DataFrame) -> str:
-    alone = sum(not row.tie and not row.open for row in best.itertuples())
+    alone = sum(not row.tie and not row.too_few_seeds for row in best.itertuples())
     return f"The best line is ahead of all others, beyond its interval, in {alone} of {len(best)} comparisons."
 
 
 def _counts(table: pd.DataFrame, baseline: str) -> str:
     counts = table["verdict"].value_counts()
-    told = [f"{counts.get(v, 0)} {words}" for v, words in sentences.VERDICTS.items() if counts.get(v, 0)]
+    verdicts = [f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items() if verdict in counts]
     tested = table["p_holm"].dropna()
     sure = f"; of {len(tested)} with six seeds or more, p < 0.05 after Holm in {(tested < 0.05).sum()}"
-    return f"Of {len(table)} differences to {baseline}: {', '.join(told)}{sure if len(tested) else ''}."
+    return f"Of {len(table)} differences to {baseline}: {', '.join(verdicts)}{sure if len(tested) else ''}."
 
 
 def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
-    """Of a panel, the best line's difference to the baseline at the most labels where it can be told; all verdicts."""
-    told = table[table["verdict"] != "open"]
-    best = best[best["panel"].isin(told["panel"]) & best["labels"].isin(told["labels"])].drop(columns=["low", "high"])
+    """The best configuration of one dataset × model against the baseline at the most labels that allow it; verdicts."""
+    known = table[table["verdict"] != stats.TOO_FEW_SEEDS]
+    best = best[best["dataset_model"].isin(known["dataset_model"]) & best["n_labels"].isin(known["n_labels"])]
     ahead = f"of the best no difference to {baseline} can be told"
-    for row in best.merge(told, "left", on=["panel", "labels", "line"]).itertuples():
+    keys = ["dataset_model", "n_labels", "configuration"]
+    for row in best.drop(columns=["low", "high"]).merge(known, "left", on=keys).itertuples():
         if not pd.isna(row.mean):
             points = f"{100 * row.mean:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}] points"
-            ahead = f"{row.line}, the best with {row.labels} labels, is {points} over {baseline}"
+            ahead = f"{row.configuration}, the best with {row.n_labels} labels, is {points} over {baseline}"
         elif row.variants[0] == baseline:
-            ahead = f"{baseline} is itself the best with {row.labels} labels"
-    return f"{ahead}; {sentences.at_every_size(table)}"
+            ahead = f"{baseline} is itself the best with {row.n_labels} labels"
+    return f"{ahead}; {at_every_size(table)}"
 
 
-def _costs(row: pd.Series, means: pd.DataFrame) -> dict[str, object]:
-    """The best line and the cheapest that ties with it, with the costs of both."""
-    at = [(line, row.labels) for line in [row.line, *row.tie]]
+def _costs(row: Any, means: pd.DataFrame) -> dict[str, object]:
+    """The best configuration and the cheapest that ties with it, with the costs of both."""
+    at = [(configuration, row.n_labels) for configuration in [row.configuration, *row.tie]]
     cheapest = means.loc[at, "flops"].idxmin()
-    told = {"panel": row.panel, "labels": row.labels, "best": row.line, "cheapest": cheapest[0]}
+    keys = {"dataset_model": row.dataset_model, "n_labels": row.n_labels}
+    costs = {"best": row.configuration, "cheapest": cheapest[0]}
     for name in ("device_seconds", "flops", "peak_memory_mib", "device"):
-        told |= {f"best_{name}": means.loc[at[0], name], f"cheapest_{name}": means.loc[cheapest, name]}
-    return told
+        costs |= {f"best_{name}": means.loc[at[0], name], f"cheapest_{name}": means.loc[cheapest, name]}
+    return keys | costs
 
 
-def _cheaper(row: pd.Series) -> str:
+def _cheaper(row: Any) -> str:
     of_best = f"{row.best_device_seconds:.3g} device seconds"
-    alike = sentences.on_one_machine(row.best_device, row.cheapest_device)
+    alike = on_one_machine(row.best_device, row.cheapest_device)
     if row.best == row.cheapest:
         mixed = "" if alike else ", the means over several machines"
         return f"{row.best} itself ({of_best}, {row.best_peak_memory_mib:.0f} MiB{mixed})"
@@ -154,3 +157,248 @@ def _cheaper(row: pd.Series) -> str:
     memory = f"{row.cheapest_peak_memory_mib:.0f} against {row.best_peak_memory_mib:.0f} MiB"
     spent = f"{row.cheapest_device_seconds:.3g} against {of_best}, {memory}" if alike else "on several machines"
     return f"{row.cheapest} at {share:.2%} of the FLOPs of {row.best} ({spent})"
+
+
+# A sentence for every figure
+
+
+def counted(number: int, what: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def score_vs_data(best: pd.DataFrame) -> list[str]:
+    """From `tables.best`: the best configuration of each dataset × model with the fewest and with the most labels."""
+    return [_score_vs_data(title, part) for title, part in best.groupby("dataset_model", sort=False)] or [NOTHING]
+
+
+def _score_vs_data(title: str, part: pd.DataFrame) -> str:
+    few, many = part.loc[part["n_labels"].idxmin()], part.loc[part["n_labels"].idxmax()]
+    said = f"{title}: {scored(few)}"
+    if many["n_labels"] > few["n_labels"]:
+        said += f". {scored(many)}, {100 * (many['score'] - few['score']):+.1f} points"
+    return f"{said}."
+
+
+def scored(row: pd.Series) -> str:
+    """A row of `tables.best`: configuration, score, interval or number of seeds, labels, and how others compare."""
+    sure = counted(row["seeds"], "seed") if pd.isna(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
+    said = f"{row['configuration']} {row['score']:.3f} ({sure}) with {row['n_labels']} labels"
+    if row["compared"]:
+        said += f", best of {row['compared'] + 1} lines"
+    others = (("tied", row["tie"]), ("too few seeds to compare", row["too_few_seeds"]))
+    beside = [f"{words}: {', '.join(names)}" for words, names in others if names]
+    return f"{said} ({'; '.join(beside)})" if beside else said
+
+
+def labels_needed(needs: pd.DataFrame) -> list[str]:
+    """The labels that the best configuration of each dataset × model needs, with any doubts.
+
+    The best is that of `tables.best` at its most labels; if it has no curve, the highest of those that have one.
+    """
+    ranked = needs.sort_values(["first", "score"], ascending=False, kind="stable")
+    rows = ranked.drop_duplicates("dataset_model").sort_index().itertuples()
+    return [f"{row.dataset_model}: {_needed(row)}." for row in rows] or [NOTHING]
+
+
+def _needed(row: Any) -> str:
+    fewest = "at most " if row.labels <= row.sizes[0] else "about "
+    between = "" if pd.isna(row.low) else f" ({row.low:.0f} to {row.high:.0f})"
+    doubts = f"; not to be relied on: {', '.join(row.doubts)}" if row.doubts else ""
+    return (
+        f"{row.configuration} needs {fewest}{row.labels:.0f}{between} of {row.full} labels for "
+        f"{curves.SHARE:.0%} of the {row.full_score:.3f} that its curve gives at full data{doubts}"
+    )
+
+
+def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> list[str]:
+    """For each dataset × model: the cost of its best configuration beside the cheapest at that size, and the front.
+
+    `best` is from `tables.at_most_labels`. Several machines are mentioned, except for FLOPs, which are the same on all.
+    """
+    name = COSTS[cost].split(" (")[0]
+    found = [_score_vs_cost(part, row, cost, name) for part, row in _beside_best(front, best)]
+    return found or [f"No record here tells {name}."]
+
+
+def _beside_best(front: pd.DataFrame, best: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, pd.Series]]:
+    parts = dict(iter(front.groupby("dataset_model", sort=False)))
+    return ((parts[row["dataset_model"]], row) for _, row in best.iterrows() if row["dataset_model"] in parts)
+
+
+def _score_vs_cost(part: pd.DataFrame, best: pd.Series, cost: str, name: str) -> str:
+    sized = part[part["n_labels"] == best["n_labels"]].set_index("configuration")
+    if best["configuration"] not in sized.index:
+        return f"{best['dataset_model']}: {best['configuration']} has no {name} on record."
+    top, cheap = sized.loc[best["configuration"]], sized.loc[sized[cost].idxmin()]
+    several = cost != "flops" and not on_one_machine(*part["device"].unique())
+    about = f"{_front(part)}{'; the points are of several machines' if several else ''}"
+    if cheap.name == top.name:
+        return f"{best['dataset_model']}: {scored(best)} is also the cheapest of that size; {about}."
+    multiple = f"{times(top[cost], cheap[cost])} the {name} of {cheap.name}, which reaches {cheap['score']:.3f}"
+    return f"{best['dataset_model']}: {scored(best)} costs {multiple}; {about}."
+
+
+def money(front: pd.DataFrame, best: pd.DataFrame) -> list[str]:
+    """For each dataset × model: what its best configuration costs in `money`, and the cheapest at that size."""
+    found = [_money(part[part["n_labels"] == row["n_labels"]], row) for part, row in _beside_best(front, best)]
+    return found or ["No record here tells device hours."]
+
+
+def _money(sized: pd.DataFrame, best: pd.Series) -> str:
+    money = sized.set_index("configuration")["money"]
+    top, cheapest = best["configuration"], money.idxmin()
+    spent = f"{best['dataset_model']}: a run of {top} with {best['n_labels']} labels costs {money[top]:.2g}"
+    return f"{spent}." if cheapest == top else f"{spent}, one of {cheapest} {money.min():.2g}."
+
+
+def on_one_machine(*devices: str) -> bool:
+    """Whether the seconds of runs with these `device` names, from `tables.summarise`, can be compared."""
+    return len(set(devices)) == 1 and " + " not in devices[0]
+
+
+def _front(part: pd.DataFrame) -> str:
+    on_front = part[part["on_front"]]
+    drawn = on_front["front_share"].dropna()
+    sure = f"{(drawn >= 0.95).sum()} of them in 95 % of draws or more"
+    sure = sure if len(drawn) else "with too few seeds to say how surely"
+    be = "is" if len(part) == 1 else "are"
+    return f"{len(on_front)} of {counted(len(part), 'point')} {be} on the Pareto front, {sure}"
+
+
+def times(ours: float, theirs: float) -> str:
+    """How many times as much, in few digits."""
+    if not theirs:
+        return "any multiple of"
+    return f"{ours / theirs:.1f} times" if ours < 100 * theirs else f"{float(f'{ours / theirs:.2g}'):,.0f} times"
+
+
+def differences(table: pd.DataFrame, baseline: str) -> list[str]:
+    """For each dataset × model: which configurations are better than the baseline, worse, or tied, at which sizes."""
+    parts = table.groupby("dataset_model", sort=False)
+    return [f"{title}, against {baseline}: {verdicts(part)}." for title, part in parts] or [
+        f"There is no run of {baseline} here to compare with."
+    ]
+
+
+def verdicts(part: pd.DataFrame) -> str:
+    """`better with 32, 100 labels: full, lora; tied with 32 labels: …`, of the rows of `tables.differences`."""
+    found = []
+    for verdict, words in VERDICTS.items():
+        sizes = part[part["verdict"] == verdict].groupby("configuration")["n_labels"].agg(tuple)
+        for alike in sorted(set(sizes), key=lambda labels: (-len(labels), labels)):
+            names = ", ".join(sizes.index[sizes == alike])
+            found += [f"{words} with {', '.join(map(str, alike))} labels: {names}"]
+    return "; ".join(found)
+
+
+def at_every_size(part: pd.DataFrame) -> str:
+    """`better at every size told: full; differs by size: lora`, of rows of `tables.differences` of one dataset × model.
+
+    Sizes where the two share too few seeds do not count.
+    """
+    known = part[part["verdict"] != stats.TOO_FEW_SEEDS].groupby("configuration")["verdict"].agg(set)
+    words = {verdict: f"{word} at every size told" for verdict, word in VERDICTS.items()}
+    words |= {"several": "differs by size", stats.TOO_FEW_SEEDS: VERDICTS[stats.TOO_FEW_SEEDS]}
+    order = ["better", "worse", "tie", "several", stats.TOO_FEW_SEEDS]
+    found: dict[str, list[str]] = {verdict: [] for verdict in order}
+    for configuration in sorted(set(part["configuration"])):
+        each = known.get(configuration, {stats.TOO_FEW_SEEDS})
+        found[next(iter(each)) if len(each) == 1 else "several"].append(configuration)
+    return "; ".join(f"{words[verdict]}: {', '.join(names)}" for verdict, names in found.items() if names)
+
+
+def aggregate(table: pd.DataFrame) -> list[str]:
+    """For each number of labels: the variant that is highest over the data sets, and others that reach its interval."""
+    if table.empty:
+        return [
+            "Nowhere here did `from_scratch` and others run with three seeds, so there is nothing to normalise with."
+        ]
+    return [_aggregate(n_labels, part) for n_labels, part in table.groupby("n_labels")]
+
+
+def _aggregate(n_labels: int, part: pd.DataFrame) -> str:
+    widest = part[part["dataset_models"] == part["dataset_models"].max()]
+    widest = widest.sort_values("iqm", ascending=False, kind="stable")
+    top = widest.iloc[0]
+    sure = f" [{top['low']:.2f}, {top['high']:.2f}]"
+    within = [row.variant for row in widest.iloc[1:].itertuples() if row.high >= top["low"]]
+    reach = "the interval of {} reaches" if len(within) == 1 else "the intervals of {} reach"
+    near = f"; {reach.format(', '.join(within))} into its own" if within else ""
+    over = f"{n_labels} labels, {counted(top['dataset_models'], 'panel')}"
+    return f"{over}: {top['variant']} is highest at {top['iqm']:.2f}{sure}{near}."
+
+
+def main_effects(table: pd.DataFrame, whole: bool) -> list[str]:
+    """The knob that explains most, between which values, and the one that explains least."""
+    if table.empty:
+        return [NOTHING_TUNED]
+    shares = table.drop_duplicates("knob").sort_values("share", ascending=False, kind="stable")
+    rows = table[table["knob"] == shares["knob"].iloc[0]].sort_values("score")
+    low, high = rows.iloc[0], rows.iloc[-1]
+    caution = "" if whole else " Not every combination was tried, so effects of knobs overlap."
+    return [
+        f"{high['knob']} explains most, {high['share']:.0%} of the variance: from {low['score']:.3f} at "
+        f"{low['value']} to {high['score']:.3f} at {high['value']}; {shares['knob'].iloc[-1]} explains "
+        f"{shares['share'].iloc[-1]:.1%}.{caution}"
+    ]
+
+
+def interaction(settings: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
+    """How much the strongest pair of knobs explains beyond each of the two, and its best values."""
+    if pairs.empty:
+        return [NOTHING_TUNED]
+    first, second, share = pairs.iloc[0][["first", "second", "share"]]
+    means = settings.groupby([first, second])["score"].mean()
+    at = means.idxmax()
+    return [
+        f"{first} and {second} together explain {share:.1%} of the variance beyond what each does alone; the highest "
+        f"mean, {means.max():.3f}, is at {first}={at[0]} and {second}={at[1]}."
+    ]
+
+
+def expected_best(budget: pd.DataFrame, within: float = 0.005) -> list[str]:
+    """How many settings, drawn at random, come within half a point of the best of all."""
+    if budget.empty:
+        return [NOTHING_TUNED]
+    final = budget["once"].iloc[-1]
+    enough = budget[budget["once"] >= final - within].iloc[0]
+    tried = f"{enough['trials']:.0f} of {len(budget)} ({enough['device_seconds']:.0f} device seconds)"
+    return [
+        f"One setting at random is expected to reach {budget['once'].iloc[0]:.3f}; the best of {tried} is expected "
+        f"within half a point of the best of all, {final:.3f}."
+    ]
+
+
+def searches(table: pd.DataFrame) -> list[str]:
+    """For each sampler: the share of the whole grid's device seconds that it spent, over its seeds."""
+    known = table.dropna(subset="seconds_share")
+    return [_search(name, rows) for name, rows in known.groupby("sampler", sort=False)] or [
+        "No search is recorded here beside the whole grid that it searched."
+    ]
+
+
+def _search(name: str, rows: pd.DataFrame) -> str:
+    share = rows["seconds_share"]
+    between = f" ({share.min():.0%} to {share.max():.0%} over {len(rows)} seeds)" if len(rows) > 1 else ""
+    return (
+        f"{name}: {rows['trials'].mean():.1f} trials, {share.mean():.0%} of the whole grid's device seconds{between}."
+    )
+
+
+def warmups(table: pd.DataFrame) -> list[str]:
+    """How many runs were shorter than the warm-up that was asked for, and what they used instead."""
+    if table.empty:
+        return ["No run here has a warm-up."]
+    trapped = table[table["asked"] > table["steps"]]
+    if trapped.empty:
+        return ["No warm-up asked for is longer than its run."]
+    return [
+        f"{trapped['runs'].sum()} of {table['runs'].sum()} runs have fewer steps ({_span(trapped['steps'])}) than the "
+        f"warm-up asked for ({_span(trapped['asked'])}), under which the rate would never have reached its value; "
+        f"they used {_span(trapped['used'])} steps, a tenth of the run."
+    ]
+
+
+def _span(values: Sequence[int]) -> str:
+    return f"{min(values)} to {max(values)}" if min(values) < max(values) else str(min(values))

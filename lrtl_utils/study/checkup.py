@@ -1,4 +1,4 @@
-"""A check-up of a data set before anything is run on it: a page that says what is there and what to do about it."""
+"""A check of a data set before anything runs on it: a page that says what it contains and what to do about it."""
 
 import difflib
 import io
@@ -10,25 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from lrtl_utils.data import load as tasks
+from lrtl_utils.data import load
 from lrtl_utils.data.splits import Data, Examples
 from lrtl_utils.study import stats
 
-STEPS = (32, 100, 316, 1000)  # numbers of labels, evenly spaced as a learning curve needs them
+STEPS = (32, 100, 316, 1000)  # numbers of labels, evenly spaced on a logarithmic scale
 SEEDS = 5
-UNEVEN = 3  # times the smallest class, from which on the largest is worth a word
-FEW = 10  # test examples of a class, under which its scores say little
-LONG = 128  # words, beyond which a text costs noticeably more
+UNEVEN = 3  # the largest class is mentioned from so many times the smallest
+FEW = 10  # with fewer test examples, the scores of a class say little
+LONG = 128  # longer texts, in words, cost noticeably more
 
 
 def read(dataset: str, **reading: Any) -> Data:
-    """The data set as `tasks.load` gives it, without its warnings: the page tells them."""
+    """The data set as `load.load` gives it, without its warnings, which the page repeats."""
     with warnings.catch_warnings(action="ignore"):
-        return tasks.load(dataset, **reading)
+        return load.load(dataset, **reading)
 
 
 def page(data: Data) -> Iterator[str]:
-    """Lines of Markdown: what was read, labels, inputs, what to look at, and what to run."""
+    """Lines of Markdown: what was read, classes, inputs, what to look at, and what can be compared."""
     yield f"# {data.name}: {data.kind}, {len(data.classes)} classes"
     yield f"{len(data.train)} examples to train on, {len(data.test)} to test on ({data.split})."
     yield from (f"- {note}" for note in data.notes)
@@ -43,21 +43,21 @@ def page(data: Data) -> Iterator[str]:
 
 
 def steps(data: Data) -> dict[int, float]:
-    """Numbers of labels worth a run, with the `data_fraction` that gives each; the last is all of them."""
+    """Numbers of labels worth a run, with the `data_fraction` of each; the last is the whole train split."""
     available = len(data.train)
     fractions = {n: math.floor(1e6 * n / available) / 1e6 for n in STEPS if len(data.classes) <= n < available}
     return fractions | {available: 1.0}
 
 
 def counts(data: Data, examples: Examples) -> Counter[str]:
-    """How many examples each class has; of tagged sentences, how many entities each type."""
+    """How many examples each class has, or, in tagged sentences, how many entities each type has."""
     if data.kind == "tokens":
         return Counter(data.labels[tag][2:] for tags in examples.targets for tag in tags if data.labels[tag][0] == "B")
     return Counter(data.labels[target] for target in examples.targets)
 
 
 def typos(found: Counter[str]) -> Iterator[tuple[str, str]]:
-    """Labels that occur once and are nearly one that occurs often, or differ from it by case alone; with that one."""
+    """Labels that occur once and resemble a frequent one, or differ from another only by case; with the other one."""
     for label, count in found.items():
         others = [other for other in found if found[other] > count or (found[other] == count and other < label)]
         same = next((other for other in others if other.lower() == label.lower()), None)
@@ -82,7 +82,7 @@ def _inputs(data: Data) -> Iterator[str]:
     inputs = [*data.train.inputs, *data.test.inputs]
     if data.kind == "image":
         sizes = Counter(map(_size, inputs))
-        sizes.pop(None, None)  # told among the concerns
+        sizes.pop(None, None)  # mentioned among the concerns
         shown = ", ".join(f"{w} × {h} ({count})" for (w, h), count in sizes.most_common(3))
         yield f"{len(sizes)} sizes in pixels; the commonest: {shown}."
         return
@@ -94,7 +94,7 @@ def _inputs(data: Data) -> Iterator[str]:
 
 
 def _size(image: Any) -> tuple[int, int] | None:
-    """Width and height in pixels; None for what is no image."""
+    """Width and height in pixels; None if it is not an image."""
     from PIL import Image
 
     if not isinstance(image, bytes):
@@ -107,7 +107,7 @@ def _size(image: Any) -> tuple[int, int] | None:
 
 
 def _concerns(data: Data) -> Iterator[str]:
-    """What a person should look at, the gravest first, each with what to do."""
+    """What a person should look at, the most serious first, with what to do about it."""
     repeats = data.repeats
     if repeats["dropped"]:
         yield f"{repeats['dropped']} train examples are also in the test split, and were left out of training."
@@ -139,7 +139,7 @@ def _clashes(data: Data) -> int:
     labels: dict[Any, set[Any]] = {}
     for examples in (data.train, data.test):
         for value, target in zip(examples.inputs, examples.targets, strict=True):
-            labels.setdefault(tasks.same(value), set()).add(tuple(target) if data.kind == "tokens" else int(target))
+            labels.setdefault(load.same(value), set()).add(tuple(target) if data.kind == "tokens" else int(target))
     return sum(len(found) > 1 for found in labels.values())
 
 

@@ -1,4 +1,4 @@
-"""Learning curves: a power law through the scores of a few sizes, and the labels that a score would need."""
+"""Learning curves: a power law fitted to the scores at a few sizes, and the number of labels that a score needs."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,15 +7,15 @@ import numpy as np
 
 from lrtl_utils.study.stats import middle
 
-LEAST_SIZES = 4  # a law has three numbers: it goes through any three sizes
-FARTHEST = 3  # times the largest size measured; beyond, a warning
-WIDEST = 10  # times the interval's lower end; beyond, a warning
+LEAST_SIZES = 4  # a law has three numbers, so it fits any three sizes
+FARTHEST = 3  # times the largest size measured: more is a doubt
+WIDEST = 10  # times the lower end of the interval: more is a doubt
 SHARE = 0.95  # of the score at full data
 EXPONENTS = np.geomspace(0.02, 3, 300)
 
 
 class PowerLaw(NamedTuple):
-    """Score = a - b · n^-c: `a` ≤ 1 is approached, `b` ≥ 0 is missing at one label. Numbers, or arrays of [draws]."""
+    """Score = a - b · n^-c. It approaches `a` ≤ 1, and `b` ≥ 0 is missing at one label. Numbers, or arrays [draws]."""
 
     a: np.ndarray
     b: np.ndarray
@@ -25,16 +25,16 @@ class PowerLaw(NamedTuple):
         return self.a - self.b * size**-self.c
 
     def size(self, score: np.ndarray) -> np.ndarray:
-        """Labels at which the score is reached: 0 where it always is, infinity where it never is."""
+        """The number of labels at which the score is reached: 0 if it always is, infinity if it never is."""
         missing = np.maximum(self.a - score, 0)
         with np.errstate(divide="ignore", over="ignore"):
             return np.where(self.b > 0, (self.b / missing) ** (1 / self.c), np.where(self.a >= score, 0, np.inf))
 
 
 class Need(NamedTuple):
-    """Labels for 95 % of the score at full data, and that score, with 95 % intervals; `doubts`: why data cannot tell.
+    """Labels for 95 % of the score at full data, and that score, with 95 % intervals; `doubts` are reasons for caution.
 
-    All lie between the smallest size measured, which then is enough, and full data.
+    Labels are at least the smallest size measured, and at most the full data.
     """
 
     labels: float
@@ -49,7 +49,7 @@ class Need(NamedTuple):
 def fit(sizes: Sequence[float], scores: np.ndarray) -> PowerLaw:
     """The least-squares law through scores [..., sizes], with 0 ≤ b and a ≤ 1.
 
-    For each exponent of a grid the other two follow in closed form, for all draws at once; the best exponent is kept.
+    For each exponent of a grid the other two numbers have a closed form, for all draws at once; the best fit is kept.
     """
     scores = np.asarray(scores, dtype=float)[..., None]  # [..., sizes, 1]
     x = np.asarray(sizes, dtype=float)[:, None] ** -EXPONENTS  # [sizes, exponents]
@@ -67,7 +67,7 @@ def fit(sizes: Sequence[float], scores: np.ndarray) -> PowerLaw:
 def need(sizes: Sequence[int], scores: np.ndarray, draws: np.ndarray | None, full: int) -> Need | None:
     """Labels for 95 % of the score at `full` labels, from mean scores [sizes] and their resampled ones [draws, sizes].
 
-    No intervals without `draws`; None under three sizes, through which any exponent goes.
+    Without `draws` there are no intervals. None with fewer than three sizes, which any exponent fits.
     """
     if len(sizes) < 3:
         return None
@@ -82,7 +82,7 @@ def _needed(law: PowerLaw, sizes: Sequence[int], full: int) -> np.ndarray:
 
 
 def _doubts(law: PowerLaw, sizes: Sequence[int], full: int, low: float | None, high: float | None) -> list[str]:
-    """Why the data cannot say."""
+    """Reasons why the data may not support the answer."""
     doubts = []
     if law.b == 0:
         doubts.append("the scores do not rise with the labels")

@@ -1,4 +1,4 @@
-"""What the knobs of a recorded grid do: main effects, interactions, what a budget finds, and warm-ups cut short."""
+"""What the hyperparameters of a recorded grid do: effects, interactions, what a budget finds, shortened warm-ups."""
 
 import json
 import math
@@ -10,33 +10,35 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lrtl_utils.files import results_folder
+from lrtl_utils.files import absolute_path
 from lrtl_utils.study import stats
-from lrtl_utils.study import tables as summaries
+from lrtl_utils.study.tables import DEFAULTS
 
-PART = ["dataset", "model", "method", "labels"]
 SEARCHES = ["sampler", "seed", "trials", "device_seconds", "seconds_share"]
 
 
 def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
-    """The settings tried most on one data set, model, method and size, the knobs that tell them apart, and of what.
+    """The most settings tried on one data set, model, method and size, the knobs in which they differ, and on what.
 
-    A row a setting: its knobs, its mean validation `score` over seeds, the `device_seconds` and `flops` of all of
-    them. A warm-up is the one asked for: what is used of it follows the other knobs. Runs without a carve do not count;
-    without a knob that has two values there is nothing.
+    A row for each setting: its knobs, its mean validation `score` over seeds, and the `device_seconds` and `flops` of
+    all of them. A warm-up is the one asked for: what is used of it follows the other knobs. Runs without a validation
+    split do not count; without a knob that has two values there is nothing.
     """
-    judged = frame[frame["validation_score"].notna()] if "validation_score" in frame else frame[:0]
-    configs = [summaries.DEFAULTS | record["config"] for record in judged["record"]]  # a column may be a metric's
-    knobs_of = {name: [config[name] for config in configs] for name in summaries.DEFAULTS}
-    judged = judged.assign(**knobs_of | {"warmup_steps": list(map(_asked_warmup, configs))})
     found: tuple[pd.DataFrame, list[str], str] = pd.DataFrame(columns=["score", "device_seconds", "flops"]), [], ""
-    for (dataset, model, method, labels), part in judged.groupby(PART):
-        knobs = [name for name in summaries.DEFAULTS if part[name].nunique(dropna=False) > 1]
-        if knobs:
-            costs = {"score": ("validation_score", "mean"), "device_seconds": ("device_seconds", "sum")}
-            settings = part.groupby(knobs, dropna=False).agg(**costs, flops=("flops", "sum")).reset_index()
-            of = f"{dataset} · {model}, {method} with {labels} labels"
-            found = (settings, knobs, of) if len(settings) > len(found[0]) else found
+    judged = frame[frame["validation.score"].notna()]
+    for (dataset, model, method, n_labels), part in judged.groupby(["dataset", "model", "method", "n_labels"]):
+        configs = [
+            DEFAULTS | record["config"] for record in part["record"]
+        ]  # a knob that was added later has its default
+        values = pd.DataFrame([{name: config[name] for name in DEFAULTS} for config in configs])
+        values["warmup_steps"] = [_asked_warmup(config) for config in configs]
+        if knobs := [name for name in DEFAULTS if values[name].nunique(dropna=False) > 1]:
+            outcomes = part[["validation.score", "cost.device_seconds", "cost.flops"]].reset_index(drop=True)
+            outcomes.columns = ["score", "device_seconds", "flops"]
+            totals = {"score": "mean", "device_seconds": "sum", "flops": "sum"}
+            settings = values[knobs].join(outcomes).groupby(knobs, dropna=False).agg(totals).reset_index()
+            if len(settings) > len(found[0]):
+                found = settings, knobs, f"{dataset} · {model}, {method} with {n_labels} labels"
     return found
 
 
@@ -52,7 +54,7 @@ def main_effects(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
 
 
 def interactions(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
-    """A row for each pair of knobs: the share of variance that it explains beyond the two alone, largest first."""
+    """A row for each pair of knobs: the share of variance that it explains beyond each of the two, largest first."""
     rows = []
     for first, second in combinations(knobs, 2):
         alone = explained(settings, [first]) + explained(settings, [second])
@@ -62,9 +64,9 @@ def interactions(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
 
 
 def explained(settings: pd.DataFrame, knobs: Sequence[str]) -> float:
-    """Share of the variance of scores that lies between groups of these knobs, in [0, 1] (analysis of variance).
+    """The share of the variance of scores between groups of these knobs, in [0, 1] (analysis of variance).
 
-    Shares add up only where the grid is whole; see `is_whole`.
+    Shares add up only if the grid is whole; see `is_whole`.
     """
     means = settings.groupby(list(knobs), dropna=False)["score"].transform("mean")
     total = settings["score"].var(ddof=0)
@@ -77,7 +79,7 @@ def is_whole(settings: pd.DataFrame, knobs: Sequence[str]) -> bool:
 
 
 def budget(settings: pd.DataFrame) -> pd.DataFrame:
-    """Expected best validation score of 1, 2, … settings drawn at random: `once` each, or with `replacement`."""
+    """The expected best validation score of 1, 2, … settings drawn at random: each `once`, or with `replacement`."""
     tries = np.arange(1, len(settings) + 1)
     return pd.DataFrame(
         {
@@ -90,14 +92,14 @@ def budget(settings: pd.DataFrame) -> pd.DataFrame:
 
 
 def warmups(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row for each length of run: its steps, the warm-up asked for and used, and how many runs were so."""
+    """A row for each length of run: its steps, the warm-up asked for, the one used, and the number of such runs."""
     rows = [_warmup(record) for record in frame["record"] if record["config"].get("warmup_steps") is not None]
     columns = ["steps", "asked", "used"]
     return pd.DataFrame(rows, columns=columns).groupby(columns).size().rename("runs").reset_index()
 
 
 def _warmup(record: dict[str, Any]) -> dict[str, int]:
-    """Steps are batches, fewer where several make one."""
+    """A step is a batch, or several that are accumulated."""
     config = record["config"]
     batches = math.ceil(record["data"]["train_size"] / config["batch_size"])
     steps = config["epochs"] * math.ceil(batches / (config["accumulate"] or 1))
@@ -111,20 +113,20 @@ def _asked_warmup(config: dict[str, Any]) -> int | None:
 
 
 def searches(results: str) -> pd.DataFrame:
-    """A row for each search of the folder: trials, device seconds, and their share of the whole grid's, where known.
+    """A row for each search of the folder: trials, device seconds, and their share of the whole grid's, if known.
 
-    Replays, which end within half a point of the grid's best, come from `search.csv`; searches that were run, and end
-    when their trials are spent, from their accounts below `search/`. Of those, one that began with settings already
-    recorded has no share: it paid for less than it knew.
+    Replays, which end within half a point of the grid's best, come from `search.csv`. Searches that were run until
+    their trials were spent come from their accounts below `search/`; one that began with settings already recorded has
+    no share, because it paid for less than it knew.
     """
-    folder = results_folder(results)
+    folder = absolute_path(results)
     rows = pd.read_csv(path).to_dict("records") if (path := folder / "search.csv").is_file() else []
     rows += [row for path in sorted(folder.glob("search/*.json")) if (row := _account(path))]
     return pd.DataFrame(rows, columns=SEARCHES)
 
 
 def _account(path: Path) -> dict[str, Any] | None:
-    """The row of a search that was run; None where its account cannot be read."""
+    """The row of a search that was run; None if its account cannot be read."""
     try:
         account = json.loads(path.read_text(encoding="utf-8"))
         spent, grid, sampler = account["cost"]["device_seconds"], account["grid"], account["sampler"]

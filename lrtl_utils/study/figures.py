@@ -1,10 +1,10 @@
-"""Figures of many runs: a table and an `ax` in, the `ax` out; `panels` draws one ax a data set and model.
+"""Figures: data and an `ax` in, the `ax` out. First those of one run, then those of many runs.
 
-Colour and mark say the method, dashes its settings, so that a figure can be read in grey.
+Colour and mark show the method, dashes its settings, so that a figure can be read without colour.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,16 +14,99 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lrtl_utils.study import curves
-from lrtl_utils.study.plots import COLOURS, MARKS
-from lrtl_utils.study.tables import COSTS, by_panel
+from lrtl_utils.files import absolute_path
+from lrtl_utils.methods.table import METHODS
+from lrtl_utils.study import curves, stats
+from lrtl_utils.study.tables import COSTS, by_dataset_and_model, folders
 
-DASHES = ("--", ":", "-.")  # of settings other than a method's own
-SURE = 0.95
+_SAFE = sns.color_palette("colorblind")
+_PALETTE = [*_SAFE[:6], _SAFE[9], _SAFE[7], (0.0, 0.0, 0.0)]  # without two that are faint on white and in grey
+_MARKS = "XvosD^P*<h"  # one more than colours, so that pairs of the two differ for many methods
+COLOURS = dict(zip(METHODS, itertools.cycle(_PALETTE), strict=False))
+MARKS = dict(zip(METHODS, itertools.cycle(_MARKS), strict=False))
+DASHES = ("--", ":", "-.")  # of settings other than a method's default
+CERTAIN = 0.95  # of the bootstrap draws
+
+
+def style() -> None:
+    """Set the look of every figure, and show tables in full."""
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=0.85)
+    pd.options.display.max_rows, pd.options.display.max_columns = 1000, 30
+    plt.rcParams |= {"figure.dpi": 84, "savefig.dpi": 144, "figure.constrained_layout.use": True}
+
+
+def save(figure: Figure | None, results: str | Sequence[str], name: str) -> Figure | None:
+    """Write the figure to `<results>/figures/<name>.png` and return it; the same numbers give the same bytes.
+
+    Of several folders of results the first is used. Without a figure nothing is written.
+    """
+    if figure is None:
+        return None
+    folder = absolute_path(folders(results)[0]) / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+    return figure
+
+
+# One run
+
+
+def class_balance(targets: Sequence[int], classes: Sequence[str], ax: Axes) -> Axes:
+    """How many examples each class has."""
+    counts = np.bincount(np.asarray(targets), minlength=len(classes))
+    ax.barh(list(classes), counts, color=_PALETTE[0])
+    ax.invert_yaxis()
+    ax.set(xlabel="labelled examples", title="Class balance")
+    return ax
+
+
+def text_lengths(lengths: Sequence[int], ax: Axes) -> Axes:
+    """How many words the texts have, with the median."""
+    sns.histplot(x=np.asarray(lengths), ax=ax, color=_PALETTE[0], bins="auto")
+    ax.axvline(np.median(lengths), color="black", linestyle="--", label=f"median {np.median(lengths):.0f}")
+    ax.set(xlabel="words", ylabel="texts", title="Lengths")
+    ax.legend()
+    return ax
+
+
+def tiles(images: Sequence[Any], titles: Sequence[str], axes: np.ndarray) -> np.ndarray:
+    """One image in each ax, with its title above."""
+    from lrtl_utils.models.encoding import decode_image  # it imports torch, which no other figure needs
+
+    for image, title, ax in zip(images, titles, axes.flat, strict=False):
+        ax.imshow(decode_image(image))
+        ax.set_title(title, fontsize=8)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    return axes
+
+
+def learning_curve(curve: Sequence[dict[str, Any]], ax: Axes) -> Axes:
+    """Loss on the training examples, and on the validation split if there is one, by epoch."""
+    frame = pd.DataFrame(curve)
+    for column, name, mark in (("loss", "train", "o"), ("validation_loss", "validation", "s")):
+        if frame[column].notna().any():
+            ax.plot(frame["epoch"], frame[column].astype(float), marker=mark, label=name)
+    ax.set(xlabel="epoch", ylabel="loss (nats)", title="Learning curve", ylim=(0, None))
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend()
+    return ax
+
+
+def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], ax: Axes) -> Axes:
+    """Test examples by true class (rows) and predicted class (columns)."""
+    ticks = {"xticklabels": classes, "yticklabels": classes}
+    sns.heatmap(np.asarray(matrix), annot=True, fmt="d", cmap="Blues", cbar=False, square=True, ax=ax, **ticks)
+    ax.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
+    return ax
+
+
+# Many runs
 
 
 def single(table: pd.DataFrame, draw: Callable[..., Axes], **options: Any) -> Figure | None:
-    """`draw(table, ax, **options)` in a figure of its own; None where the table is empty."""
+    """`draw(table, ax, **options)` in a figure of its own; None if the table is empty."""
     if table.empty:
         return None
     figure, ax = plt.subplots(figsize=(7.2, 3.6))
@@ -32,8 +115,9 @@ def single(table: pd.DataFrame, draw: Callable[..., Axes], **options: Any) -> Fi
 
 
 def panels(table: pd.DataFrame, draw: Callable[..., Axes], **options: Any) -> Figure | None:
-    """`draw(part, ax, **options)` for each data set and model, in one figure with one legend; None without any."""
-    parts = list(table.groupby("panel", sort=False) if "panel" in table else by_panel(table))
+    """`draw(part, ax, **options)` for each dataset × model, in one figure with one legend; None if there is none."""
+    named = "dataset_model" in table
+    parts = list(table.groupby("dataset_model", sort=False) if named else by_dataset_and_model(table))
     if not parts:
         return None
     columns = min(2, len(parts))
@@ -44,7 +128,7 @@ def panels(table: pd.DataFrame, draw: Callable[..., Axes], **options: Any) -> Fi
         ax.set_axis_off()
     handles: dict[str, Any] = {}
     for (title, part), ax in zip(parts, axes.flat, strict=False):
-        draw(part.assign(panel=title), ax, **options).set_title(title)
+        draw(part.assign(dataset_model=title), ax, **options).set_title(title)
         handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     if handles:
         figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(5, len(handles)))
@@ -52,26 +136,26 @@ def panels(table: pd.DataFrame, draw: Callable[..., Axes], **options: Any) -> Fi
 
 
 def score_vs_data(summary: pd.DataFrame, ax: Axes, needs: pd.DataFrame) -> Axes:
-    """Test score against the number of labelled examples, a line a method, with 95 % intervals.
+    """Test score against the number of labelled examples, a line for each configuration, with 95 % intervals.
 
-    Where a line has four sizes or more, the law fitted to it goes on, thin, to the whole train split, where `needs`, of
-    `summaries.needs`, has its interval.
+    A configuration with four sizes or more has a power law fitted to it, drawn as a thin line up to the whole train
+    split, where `needs` (from `tables.needs`) has its interval.
     """
-    ends = needs.set_index(["panel", "line"])
-    goes_on = False
-    for points, look in _lines(summary):
-        ax.plot(points["labels"], points["score"], **look)
-        ax.fill_between(points["labels"], points["low"], points["high"], color=look["color"], alpha=0.15)
+    ends = needs.set_index(["dataset_model", "configuration"])
+    extended = False
+    for points, look in _configurations(summary):
+        ax.plot(points["n_labels"], points["score"], **look)
+        ax.fill_between(points["n_labels"], points["low"], points["high"], color=look["color"], alpha=0.15)
         if len(points) >= curves.LEAST_SIZES:
-            goes_on = True
-            sizes = np.geomspace(points["labels"].max(), points["full"].iloc[0])
-            law = curves.fit(points["labels"], points["score"])
+            extended = True
+            sizes = np.geomspace(points["n_labels"].max(), points["full"].iloc[0])
+            law = curves.fit(points["n_labels"], points["score"])
             ax.plot(sizes, law.score(sizes), color=look["color"], linewidth=0.8)
-            end = ends.loc[summary["panel"].iloc[0], points["line"].iloc[0]]
+            end = ends.loc[summary["dataset_model"].iloc[0], points["configuration"].iloc[0]]
             if pd.notna(end["full_low"]):
                 ax.vlines(end["full"], end["full_low"], end["full_high"], color=look["color"], linewidth=0.8)
     full = summary["full"].iloc[0]
-    sizes = sorted({*summary["labels"], full} if goes_on else set(summary["labels"]))
+    sizes = sorted({*summary["n_labels"], full} if extended else set(summary["n_labels"]))
     near = [False, *(size < 2 * before for before, size in itertools.pairwise(sizes))]  # their shares would overlap
     shares = ["" if left_out else _percent(size / full) for left_out, size in zip(near, sizes, strict=True)]
     ax.set_xscale("log")
@@ -82,9 +166,9 @@ def score_vs_data(summary: pd.DataFrame, ax: Axes, needs: pd.DataFrame) -> Axes:
 
 
 def labels_needed(needs: pd.DataFrame, ax: Axes) -> Axes:
-    """Labels needed for 95 % of the score at full data, with intervals; hollow where the data cannot say."""
+    """Labels needed for 95 % of the score at full data, with intervals; marks are hollow if there are doubts."""
     for at, row in enumerate(needs.itertuples()):
-        look = _look(row.line)
+        look = _look(row.configuration)
         if row.low is not None and not np.isnan(row.low):
             ax.hlines(at, row.low, row.high, color=look["color"])
         fill = "white" if row.doubts else look["color"]
@@ -101,15 +185,15 @@ def labels_needed(needs: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str = "device_seconds", name: str | None = None) -> Axes:
-    """Test score against cost, a line a method through its numbers of labels; rings mark the Pareto front.
+    """Test score against cost, a line for each configuration; rings mark the Pareto front.
 
-    A ring is dotted where fewer than 95 % of bootstrap draws keep the point there, or too few seeds can say.
+    A ring is dotted if fewer than 95 % of the bootstrap draws have the point on the front, or if seeds are too few.
     """
-    for points, look in _lines(front):
+    for points, look in _configurations(front):
         ax.plot(points[cost], points["score"], **look | {"linewidth": 1})
         ax.vlines(points[cost], points["low"], points["high"], color=look["color"])
-    sure = front["front_share"] >= SURE
-    for among, linestyle, label in ((sure, "-", "Pareto front"), (~sure, ":", "Pareto front, not sure")):
+    certain = front["front_share"] >= CERTAIN
+    for among, linestyle, label in ((certain, "-", "Pareto front"), (~certain, ":", "Pareto front, not sure")):
         ringed = front[front["on_front"] & among]
         at = ringed[cost], ringed["score"]
         ax.scatter(*at, s=110, facecolors="none", edgecolors="black", linestyle=linestyle, label=label)
@@ -119,23 +203,23 @@ def score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str = "device_seconds", n
 
 
 def differences(table: pd.DataFrame, ax: Axes, baseline: str) -> Axes:
-    """Paired differences in points with 95 % intervals, a row a line and size; hollow where no more than a tie.
+    """Paired differences in points with 95 % intervals, a row for each configuration and number of labels.
 
-    Lines stand apart, each with its numbers of labels, from few at the top to many.
+    Marks are hollow for ties and for too few seeds. An empty row separates configurations; few labels are on top.
     """
-    table = table.sort_values(["line", "labels"], ignore_index=True)
-    rows = np.arange(len(table)) + table["line"].ne(table["line"].shift()).cumsum()  # an empty row before each line
+    table = table.sort_values(["configuration", "n_labels"], ignore_index=True)
+    rows = np.arange(len(table)) + table["configuration"].ne(table["configuration"].shift()).cumsum()
     for at, row in zip(rows, table.to_dict("records"), strict=True):
-        look = _look(row["line"])
-        if row["verdict"] != "open":
+        look = _look(row["configuration"])
+        if row["verdict"] != stats.TOO_FEW_SEEDS:
             ax.hlines(at, 100 * row["low"], 100 * row["high"], color=look["color"])
         fill = look["color"] if row["verdict"] in ("better", "worse") else "white"
         look = {"marker": look["marker"], "facecolors": fill, "edgecolors": look["color"]}
         ax.scatter(100 * row["mean"], at, s=22, zorder=3, **look)
     ax.axvline(0, color="black", linewidth=1)
-    lines = table.assign(at=rows, labels=table["labels"].astype(str)).groupby("line", sort=False)
-    named = [f"{part['variant'].iloc[0]}: {', '.join(part['labels'])}" for _, part in lines]
-    ax.set_yticks(lines["at"].mean(), named, fontsize="x-small")
+    parts = table.assign(at=rows, sizes=table["n_labels"].astype(str)).groupby("configuration", sort=False)
+    named = [f"{part['variant'].iloc[0]}: {', '.join(part['sizes'])}" for _, part in parts]
+    ax.set_yticks(parts["at"].mean(), named, fontsize="x-small")
     ax.yaxis.grid(False)
     ax.set_ylim(rows.max() + 1, 0)
     ax.set(xlabel=f"points over {baseline}\n(hollow: tie or open)", ylabel="line: its numbers of labels, downwards")
@@ -144,15 +228,15 @@ def differences(table: pd.DataFrame, ax: Axes, baseline: str) -> Axes:
 
 def aggregate(table: pd.DataFrame, ax: Axes) -> Axes:
     """Interquartile mean over data sets of normalised scores against labels: 0 is `from_scratch`, 1 the best."""
-    for line, points in table.groupby("variant"):
-        look = _look(line)
-        dashes = "-" if line in COLOURS else DASHES[0]
-        fewer = points["panels"].min() < table["panels"].max()
-        name = f"{line} ({points['panels'].min()} of {table['panels'].max()} panels)" if fewer else line
-        ax.plot(points["labels"], points["iqm"], label=name, linestyle=dashes, **look)
-        ax.fill_between(points["labels"], points["low"], points["high"], color=look["color"], alpha=0.15)
+    most = table["dataset_models"].max()
+    for variant, points in table.groupby("variant"):
+        look, count = _look(variant), points["dataset_models"].min()
+        name = f"{variant} ({count} of {most} panels)" if count < most else variant
+        dashes = "-" if variant in COLOURS else DASHES[0]
+        ax.plot(points["n_labels"], points["iqm"], label=name, linestyle=dashes, **look)
+        ax.fill_between(points["n_labels"], points["low"], points["high"], color=look["color"], alpha=0.15)
     ax.set_xscale("log")
-    sizes = sorted(table["labels"].unique())
+    sizes = sorted(table["n_labels"].unique())
     ax.set_xticks(sizes, [str(size) for size in sizes])
     ax.minorticks_off()
     ax.set(xlabel="labelled examples", ylabel="normalised score (interquartile mean)")
@@ -161,7 +245,7 @@ def aggregate(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def main_effects(effects: pd.DataFrame) -> Figure | None:
-    """Mean validation score at each value of each knob, an ax a knob, with standard errors over settings."""
+    """Mean validation score at each value of each knob, with standard errors over settings; an ax for each knob."""
     if effects.empty:
         return None
     knobs = list(effects.groupby("knob", sort=False))
@@ -176,7 +260,7 @@ def main_effects(effects: pd.DataFrame) -> Figure | None:
 
 
 def interaction(pairs: pd.DataFrame, ax: Axes, settings: pd.DataFrame) -> Axes:
-    """Mean validation score of the settings at every pair of values of the two knobs that stand first in `pairs`."""
+    """Mean validation score of the settings at every pair of values of the first two knobs in `pairs`."""
     first, second = pairs.iloc[0][["first", "second"]]
     means = settings.pivot_table(index=first, columns=second, values="score", observed=True)
     sns.heatmap(means, annot=True, fmt=".3f", cmap="cividis", cbar_kws={"label": "mean validation score"}, ax=ax)
@@ -184,7 +268,7 @@ def interaction(pairs: pd.DataFrame, ax: Axes, settings: pd.DataFrame) -> Axes:
 
 
 def expected_best(budget: pd.DataFrame, ax: Axes) -> Axes:
-    """Expected best validation score against the number of settings tried, at random."""
+    """Expected best validation score against the number of settings that are tried at random."""
     ax.plot(budget["trials"], budget["once"], color="black", label="each setting once")
     ax.plot(budget["trials"], budget["replacement"], color="grey", linestyle="--", label="with replacement")
     ax.set(xlabel="settings tried at random", ylabel="expected best validation score")
@@ -196,7 +280,7 @@ def expected_best(budget: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def searches(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Share of the whole grid's device seconds that each search spent, a row a sampler, a mark a search seed."""
+    """Share of the whole grid's device seconds that each search spent; a row for each sampler, a mark for each seed."""
     for at, (_, rows) in enumerate(table.groupby("sampler", sort=False)):
         ax.scatter(100 * rows["seconds_share"], [at] * len(rows), marker="o", facecolors="none", edgecolors="black")
         ax.scatter(100 * rows["seconds_share"].mean(), at, marker="D", color="black")
@@ -207,7 +291,7 @@ def searches(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def warmups(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Warm-up asked for and used against the steps of the run; above the line, a warm-up is longer than its run."""
+    """Warm-up asked for and used against the steps of the run; above the dashed line it is longer than the run."""
     ax.scatter(table["steps"], table["asked"], marker="x", color="black", label="asked")
     ax.scatter(table["steps"], table["used"], marker="o", facecolors="none", edgecolors="black", label="used")
     longest = max(table["steps"].max(), 1)
@@ -217,27 +301,27 @@ def warmups(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-HEIGHTS: dict[Callable[..., Axes], Callable[[pd.DataFrame], float]] = {  # inches of a panel with a row for each entry
+HEIGHTS: dict[Callable[..., Axes], Callable[[pd.DataFrame], float]] = {  # inches, if it has a line for each row
     labels_needed: lambda table: 1.2 + 0.19 * len(table),
-    differences: lambda table: 1.2 + 0.1 * (len(table) + table["line"].nunique()),
+    differences: lambda table: 1.2 + 0.1 * (len(table) + table["configuration"].nunique()),
 }
 
 
-def _lines(summary: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
-    """The points of each line with its look: colour and mark say the method, dashes the settings."""
+def _configurations(summary: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
+    """The points of each configuration with their look: colour and mark show the method, dashes the settings."""
     for method, part in summary.groupby("method", sort=False):
         dashes = itertools.cycle(DASHES)
-        for line, points in part.groupby("line"):
-            look = _look(line) | {"label": points["variant"].iloc[0]}
-            look |= {"linestyle": "-" if line == method else next(dashes)}
-            yield points.sort_values("labels"), look
+        for configuration, points in part.groupby("configuration"):
+            look = _look(configuration) | {"label": points["variant"].iloc[0]}
+            look |= {"linestyle": "-" if configuration == method else next(dashes)}
+            yield points.sort_values("n_labels"), look
 
 
 def _percent(share: float) -> str:
     return f"{float(f'{100 * share:.2g}'):g} %"
 
 
-def _look(line: str) -> dict[str, Any]:
-    """Colour and mark of a line, which begins with its method's name."""
-    method = line.split(" ")[0]
+def _look(configuration: str) -> dict[str, Any]:
+    """Colour and mark of a configuration, which begins with the method's name."""
+    method = configuration.split(" ")[0]
     return {"color": COLOURS[method], "marker": MARKS[method]}

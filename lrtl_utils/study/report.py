@@ -1,64 +1,79 @@
-"""A static site of a folder of results: the four answers, every run with a page of its own, the summary notebooks."""
+"""A static site for a folder of results: the four answers, a page for every run, and the summary notebooks.
 
+Each page is one file: style, script and pictures are in it, and it loads nothing else. All values are escaped, and the
+page's policy allows no script but ours, known by its hash, so markup in a user's texts could not run.
+"""
+
+import base64
+import hashlib
+import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import nbformat
+import pandas as pd
+
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path, data_name, results_folder, write_text
+from lrtl_utils.files import absolute_path, data_name, write_text
 from lrtl_utils.models.catalog import MODELS
 from lrtl_utils.runs import notebook as notebooks
-from lrtl_utils.runs import store as runs
-from lrtl_utils.study import answers as findings
-from lrtl_utils.study import pages, sentences
-from lrtl_utils.study import tables as summaries
+from lrtl_utils.runs import store
+from lrtl_utils.study import answers, tables
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from jinja2 import Environment
 
-# Each answer with its picture, what that shows, and the notebook that makes it.
+# Each answer with its figure, the caption, and the notebook that makes it.
 SECTIONS = (
-    (findings.which, "accuracy_vs_data", "Test score against labelled examples", "20_accuracy_vs_data"),
+    (answers.which, "accuracy_vs_data", "Test score against labelled examples", "20_accuracy_vs_data"),
     (
-        findings.how_much,
+        answers.how_much,
         "labels_needed",
         "Labels needed for 95 % of the score at full data; hollow: not to be relied on",
         "20_accuracy_vs_data",
     ),
-    (findings.cost, "accuracy_vs_flops", "Test score against FLOPs; rings: Pareto front", "21_accuracy_vs_cost"),
+    (answers.cost, "accuracy_vs_flops", "Test score against FLOPs; rings: Pareto front", "21_accuracy_vs_cost"),
     (
-        findings.real,
+        answers.real,
         "differences",
         "Paired differences to conventional, with 95 % intervals, from few labels at the top to many",
         "23_method_comparison",
     ),
 )
-COLUMNS = ("labels", "seed", "score", "device seconds", "FLOPs", "peak MiB")  # of the table of runs, its numbers
+COLUMNS = ("labels", "seed", "score", "device seconds", "FLOPs", "peak MiB")  # of numbers, in the table of runs
 CURVES = ("loss", "validation_loss", "validation_score")
-SAID = ["method", "variant", "variants", "compared", "first"]  # columns of an answer's table that its sentences say
-PACKED = ("hits", "counts", "per_class", "confusion")  # no value of one line
+IN_WORDS = ["method", "variant", "variants", "compared", "first"]  # columns that the sentences of an answer repeat
+PACKED = ("hits", "counts", "per_class", "confusion")  # not a value of one line
+TEMPLATES = Path(__file__).parent / "templates"
+NOTHING = "–"
+TAGS = {"a", "blockquote", "br", "code", "div", "em", "h1", "h2", "h3", "h4", "hr", "li", "ol", "p", "pre", "span"}
+TAGS |= {"strong", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul"}
 
 
 def write(results: str | Path) -> Path:
     """Write `<results>/report/` and return its index.html.
 
-    First, summary notebooks that are older than a change of the records are executed. `InputError` if one of them
-    fails, or if the folder is a symbolic link.
+    Summary notebooks that are older than the records are executed first. `InputError` if one of them fails, or if the
+    folder is a symbolic link.
     """
-    results = results_folder(results)
+    results = absolute_path(results)
     folder = results / "report"
     for part in (folder, folder / "runs", folder / "notebooks"):
         if part.is_symlink():
             raise InputError(f"{part} is a symbolic link; the report is written into a folder of its own.")
-    completed, failed = runs.load(results), runs.load(results, "failed")
+    completed, failed = (tables.records(results, status) for status in ("completed", "failed"))
     sources = _sources(results)
-    frame = summaries.read(sources) if len(completed) else summaries.reported(completed)
+    frame = tables.read(sources) if len(completed) else tables.compared(completed)
     shown = [(results, record) for part in (completed, failed) for record in part["record"]]
     if len(frame):
         others = frame[frame["folder"] > 0]
-        shown += [(results_folder(sources[at]), r) for at, r in zip(others["folder"], others["record"], strict=True)]
+        shown += [(absolute_path(sources[at]), r) for at, r in zip(others["folder"], others["record"], strict=True)]
     written = {folder / "runs" / f"{record['run_id']}.html": _run(record, at, folder) for at, record in shown}
     titles = {}
     for path in _executed(results) if len(completed) else []:
@@ -73,19 +88,23 @@ def write(results: str | Path) -> Path:
 
 
 def _sources(results: Path) -> list[str | Path]:
-    """The folders that the summary notebooks read for this one: it alone, but for the committed study, theirs."""
-    notebook = notebooks.notebook_path("accuracy_vs_data")
-    named = summaries.folders(notebooks.parameters_of(notebook)["results"])
-    committed = [absolute_path(notebook.parent / folder) for folder in named]
+    """The folders that the summary notebooks read: this one, except for the committed study, which names its own."""
+    committed = committed_sources(notebooks.notebook_path("accuracy_vs_data").parent)
     return committed if committed[0] == results else [results]
 
 
+def committed_sources(folder: Path) -> list[Path]:
+    """The folders of results that the notebooks in this folder name."""
+    named = notebooks.parameters_of(folder / f"{SECTIONS[0][-1]}.ipynb")["results"]
+    return [absolute_path(folder / source) for source in tables.folders(named)]
+
+
 def _executed(results: Path) -> list[Path]:
-    """The summary notebooks with their outputs: those of the study as committed, others executed where needed."""
+    """The summary notebooks with their outputs: the committed ones for the study, else executed where needed."""
     originals = notebooks.summary_notebooks()
     if _sources(results) != [results]:
         return originals
-    written = [*results.glob("runs/*/*.json"), *results.glob("runs/*")]  # a folder tells that a record went away
+    written = [*results.glob("runs/*/*.json"), *results.glob("runs/*")]  # a folder changes when a record is deleted
     newest = max(path.stat().st_mtime for path in written)
     paths = []
     for original in originals:
@@ -99,9 +118,7 @@ def _executed(results: Path) -> list[Path]:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a notebook was executed to its end, which papermill says of those whose kernel died too."""
-    import nbformat
-
+    """Whether a notebook was executed to its end; papermill says so even if the kernel died."""
     try:
         cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     except ValueError:  # cut short
@@ -111,26 +128,22 @@ def _is_whole(path: Path) -> bool:
 
 def _notebook(path: Path) -> tuple[str, str]:
     """Title and page of an executed notebook."""
-    import nbformat
-
     notebook = nbformat.read(path, as_version=4)
     title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
-    return title, pages.render("notebook.html", title=title, body=pages.notebook_body(notebook))
+    return title, render("notebook.html", title=title, body=notebook_body(notebook))
 
 
-def _index(
-    results: Path, frame: "pd.DataFrame", records: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
-) -> str:
+def _index(results: Path, frame: pd.DataFrame, records: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
     names = ("dataset", "model", "method", "status")
-    lines = dict(zip(frame["run_id"], frame["line"], strict=True)) if len(frame) else {}
-    rows = [_row(record) | {"method": lines.get(record["run_id"], record["config"]["method"])} for record in records]
+    named = dict(zip(frame["run_id"], frame["configuration"], strict=True)) if len(frame) else {}
+    rows = [_row(record) | {"method": named.get(record["run_id"], record["config"]["method"])} for record in records]
     rows.sort(key=lambda row: [row[name] for name in names])
-    return pages.render(
+    return render(
         "index.html",
         name=results.name,
         place=os.path.relpath(results) if results.is_relative_to(Path.cwd()) else str(results),
         scope=list(_scope(records)),
-        machines=runs.machines(frame["record"]),
+        machines=store.machines(frame["record"]),
         notebooks=titles,
         answers=[_answer(*section, results, frame, titles) for section in SECTIONS] if len(frame) else [],
         filters={name: sorted({row[name] for row in rows}) for name in names},
@@ -140,12 +153,12 @@ def _index(
 
 
 def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What the numbers are of, and of what they are not: a small model's must not be read as a large one's."""
+    """Which models and devices the numbers are from, and which not: a small model must not be taken for a large one."""
     done = [record for record in records if record["status"] == "completed"]
     devices = sorted({record["environment"]["device"] for record in done})
     lost = f", {len(records) - len(done)} failed" if len(done) < len(records) else ""
     on = f", on {'; '.join(devices)}" if devices else ""
-    yield f"{sentences.counted(len(done), 'completed run')}{lost}{on}."
+    yield f"{answers.counted(len(done), 'completed run')}{lost}{on}."
     sizes = {r["config"]["model"]: r["model"]["parameters"] for r in done if r["config"]["model"] in MODELS}
     if not sizes:
         return
@@ -158,22 +171,22 @@ def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _answer(
-    answer: Any,
-    picture: str,
+    ask: Any,
+    picture_name: str,
     caption: str,
     notebook: str,
     results: Path,
-    frame: "pd.DataFrame",
+    frame: pd.DataFrame,
     titles: Mapping[str, str],
 ) -> dict[str, Any]:
-    finding = answer(frame)
-    table = finding.table.drop(columns=SAID, errors="ignore")
-    table = table[[name for name in table if set(map(pages.value, table[name])) != {pages.NOTHING}]]
+    answer = ask(frame)
+    table = tables.shown(answer.table.drop(columns=IN_WORDS, errors="ignore"))
+    table = table[[name for name in table if set(map(value, table[name])) != {NOTHING}]]
     return {
-        "question": finding.question,
-        "headline": finding.headline,
-        "each": finding.each,
-        "picture": pages.picture(results / "figures" / f"{picture}.png"),
+        "question": answer.question,
+        "headline": answer.headline,
+        "each": answer.each,
+        "picture": picture(results / "figures" / f"{picture_name}.png"),
         "caption": caption,
         "notebook": notebook if notebook in titles else None,
         "columns": [name.replace("_", " ") for name in table],
@@ -182,12 +195,12 @@ def _answer(
 
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of the table of runs, but for its method: settings of one are told apart by all runs together."""
+    """A row of the table of runs; its configuration is named later, from all runs together."""
     config, cost, data, metrics = (record[name] or {} for name in ("config", "cost", "data", "metrics"))
     labels = data.get("train_size", 0) + data.get("validation_size", 0) or None
     score = metrics.get("f1" if "counts" in metrics else "accuracy")
     spent = [cost.get(name) for name in ("device_seconds", "flops", "peak_memory_mib")]
-    numbers = [(one, pages.value(one)) for one in (labels, config["seed"], score, *spent)]
+    numbers = [(one, value(one)) for one in (labels, config["seed"], score, *spent)]
     if score is not None:
         numbers[2] = score, f"{score:.3f}"
     row = {name: record[name] for name in ("run_id", "status")} | {"model": config["model"], "numbers": numbers}
@@ -195,27 +208,132 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run(record: Mapping[str, Any], results: Path, folder: Path) -> str:
-    """The page of one run, below `folder`; its record and executed notebook lie below `results`."""
+    """The page of one run, below `folder`; its record and executed notebook are below `results`."""
     config, data, metrics = record["config"], record["data"] or {}, record["metrics"] or {}
-    dataset, labels, asked = data_name(config["dataset"]), data.get("labels", []), config["asked"]
+    dataset, classes, asked = data_name(config["dataset"]), data.get("labels", []), config["asked"]
     files = {
-        "record": runs.record_path(results, dataset, record["run_id"]),
+        "record": store.record_path(results, dataset, record["run_id"]),
         "executed notebook, on this machine": results / "executed" / dataset / f"{record['run_id']}.ipynb",
     }
-    lines = {name: [point.get(name) for point in record["curve"]] for name in CURVES}
+    curves = {name: [point.get(name) for point in record["curve"]] for name in CURVES}
     knobs = {name: one for name, one in config.items() if name != "asked"}
-    return pages.render(
+    return render(
         "run.html",
-        title=runs.in_words(config),
+        title=store.in_words(config),
         record=record,
         links={name: quote(os.path.relpath(file, folder / "runs")) for name, file in files.items() if file.is_file()},
         scores={name: one for name, one in metrics.items() if name not in PACKED},
         validation={name: one for name, one in (record["validation"] or {}).items() if name not in PACKED},
         per_class=metrics.get("per_class") or {},
-        confusion=list(zip(labels, metrics.get("confusion") or [], strict=False)),
-        curves={name: line for name, line in lines.items() if len(line) > 1 and line[-1] is not None},
-        points=[pages.flat(point) for point in record["curve"]],
+        confusion=list(zip(classes, metrics.get("confusion") or [], strict=False)),
+        curves={name: curve for name, curve in curves.items() if len(curve) > 1 and curve[-1] is not None},
+        points=[flat(point) for point in record["curve"]],
         sections={name: record[name] or {} for name in ("data", "model", "cost", "environment")},
         config=[(k, one, k in asked, asked.get(k)) for k, one in knobs.items() if one is not None or k in asked],
         unset=[name for name, one in knobs.items() if one is None and name not in asked],
     )
+
+
+# HTML
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of the package filled with these values, escaped."""
+    return _environment().get_template(template).render(values)
+
+
+def picture(file: Path) -> str | None:
+    """A PNG file as a URL that contains it; None if there is no such file."""
+    return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}" if file.is_file() else None
+
+
+def notebook_body(notebook: nbformat.NotebookNode) -> str:
+    """An executed notebook as sanitised HTML without a head: prose, folded code and outputs, but no parameters.
+
+    The alternative text of a picture is the heading above it.
+    """
+    from nbconvert import HTMLExporter  # slow
+    from traitlets.config import Config
+
+    heading = ""
+    for cell in notebook.cells:
+        found = re.findall(r"^#+ (.+)", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else []
+        heading = found[-1] if found else heading
+        cell.metadata["alt"] = heading
+    options = {
+        "TagRemovePreprocessor": {"enabled": True, "remove_cell_tags": ("parameters", "injected-parameters")},
+        "CoalesceStreamsPreprocessor": {"enabled": True},  # printed text may arrive in several pieces
+    }
+    exporter = HTMLExporter(
+        config=Config(options),
+        extra_template_basedirs=[str(TEMPLATES)],
+        template_name="notebook",
+        filters={"clean_html": sanitised},
+        sanitize_html=True,
+        exclude_anchor_links=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
+    return exporter.from_notebook_node(notebook)[0]
+
+
+def sanitised(html: str) -> str:
+    """HTML with the tags of prose, code and tables only; nbconvert's own filter removes headings."""
+    import bleach
+
+    html = re.sub(r"<style scoped>.*?</style>", "", str(html), flags=re.DOTALL)  # in pandas' tables
+    return bleach.clean(
+        html, tags=TAGS, attributes={"*": ["class", "id"], "a": ["href"]}, protocols={"https"}, strip=True
+    )
+
+
+def value(given: Any) -> str:
+    """A value as a person reads it: four digits, commas at thousands and between items, a dash for nothing."""
+    if given is None or given == "" or (isinstance(given, Real) and math.isnan(given)):
+        return NOTHING
+    if isinstance(given, bool | str):
+        return str(given)
+    if isinstance(given, Real):
+        return _number(given)
+    if isinstance(given, Mapping):
+        return value([f"{name} {value(one)}" for name, one in given.items()])
+    if isinstance(given, Sequence):
+        return ", ".join(map(value, given)) or NOTHING
+    return str(given)
+
+
+def _number(given: Real) -> str:
+    size = abs(given)
+    if size >= 1e9 or 0 < size < 1e-4:
+        return f"{given:.3g}"
+    return f"{given:,.0f}" if size >= 1e4 or float(given).is_integer() else f"{given:.4g}"
+
+
+def flat(given: Mapping[str, Any], inside: str = "") -> dict[str, Any]:
+    """Names in words, with their values; a nested one is named like `source, id`."""
+    found = {}
+    for name, one in given.items():
+        named = f"{inside}{name}".replace("_", " ")
+        found |= flat(one, f"{named}, ") if isinstance(one, Mapping) else {named: one}
+    return found
+
+
+def polyline(values: Sequence[Any], width: int, height: int) -> str:
+    """The SVG points of a line through the finite values, with 0 at the bottom and the largest at the top."""
+    points = [(i, one) for i, one in enumerate(values) if isinstance(one, Real) and math.isfinite(one)]
+    top = max((one for _, one in points), default=0) or 1
+    step = width / max(len(values) - 1, 1)
+    return " ".join(f"{i * step:.1f},{height * (1 - max(one, 0) / top):.1f}" for i, one in points)
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader
+    from markupsafe import Markup
+
+    style, script = (Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in ("report.css", "report.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    made = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    made.globals |= {"style": style, "script": script, "script_sha256": digest, "polyline": polyline, "flat": flat}
+    made.filters |= {"value": value}
+    return made

@@ -1,16 +1,20 @@
-"""How sure a number is: intervals that resample seeds and test examples together, paired tests, aggregates, fronts."""
+"""How certain a number is: intervals over seeds and test examples, paired tests, aggregates, Pareto fronts."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import comb
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.stats import permutation_test, trim_mean
+
+from lrtl_utils.measure.metrics import unpack_counts, unpack_hits
 
 DRAWS = 1000
-LEAST_SEEDS = 3  # under three, a point has no interval
-LEAST_SEEDS_TO_TEST = 6  # under six, no permutation test over seeds can reach 5 %
+LEAST_SEEDS = 3  # with fewer, a point has no interval
+LEAST_SEEDS_TO_TEST = 6  # with fewer, no permutation test over seeds can reach 5 %
+TOO_FEW_SEEDS = "too few seeds"  # the verdict on a difference without an interval
 # Of two methods of like strength at 100 to 316 labels, the medians over this project's committed records (a test
 # computes them again): the share of test examples that they answer differently, the correlation of that between seeds,
 # and the standard deviation between seeds that training adds to the difference of their scores.
@@ -21,20 +25,30 @@ Outcomes = tuple[np.ndarray, Score]  # [seeds, examples, parts], and the score o
 
 
 class Difference(NamedTuple):
-    """A paired difference of two scores; without interval (None) under three seeds, and then the verdict is `open`."""
+    """A paired difference of two scores; with fewer than three seeds it has no interval (None)."""
 
     mean: float
     low: float | None
     high: float | None
-    verdict: str  # better, worse, tie (zero lies in the interval), or open
+    verdict: str  # better, worse, tie (the interval contains zero), or too few seeds
+
+
+def outcomes(records: Iterable[Mapping[str, Any]]) -> Outcomes:
+    """What happened on each test example under each seed, [seeds, examples, parts], and the score of its totals."""
+    records = list(records)
+    packed = [record["metrics"] for record in records]
+    if "counts" in packed[0]:
+        return np.stack([unpack_counts(metrics["counts"]) for metrics in packed]), entity_f1
+    hits = np.stack([unpack_hits(r["metrics"]["hits"], r["data"]["test_size"]) for r in records])
+    return np.stack([hits, np.ones_like(hits)], axis=-1).astype(float), accuracy
 
 
 def resample(outcomes: np.ndarray, score: Score, *, seed: int = 0) -> np.ndarray:
     """Scores of resampled seeds and test examples, drawn together (Efron & Tibshirani 1993, ch. 8): shape [DRAWS].
 
-    `outcomes` [seeds, examples, parts]; `score` maps totals over examples [..., parts] to scores [...], of which the
-    mean over the drawn seeds is taken. One `seed` draws the same examples for all outcomes of one test split, and the
-    same seeds for as many of them, so what comes of it is paired.
+    `outcomes` [seeds, examples, parts]; `score` maps totals over examples [..., parts] to scores [...], and these are
+    averaged over the drawn seeds. One `seed` draws the same examples for all outcomes of one test split, and the same
+    seeds for outcomes with as many of them, so the results are paired.
     """
     seeds, examples, parts = outcomes.shape
     by_seed, by_example = _drawn(seeds, seed, "seeds"), _drawn(examples, seed, "examples")
@@ -50,18 +64,18 @@ def _drawn(count: int, seed: int, what: str) -> np.ndarray:
 
 
 def interval(outcomes: np.ndarray, score: Score, *, level: float = 0.95, seed: int = 0) -> tuple[float, float] | None:
-    """Percentile bootstrap of `resample`; None under three seeds."""
+    """Percentile bootstrap of `resample`; None with fewer than three seeds."""
     return middle(resample(outcomes, score, seed=seed), level) if len(outcomes) >= LEAST_SEEDS else None
 
 
 def middle(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Where the middle `level` of the draws lies."""
+    """The bounds of the middle `level` of the draws."""
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def paired_interval(ours: Outcomes, theirs: Outcomes) -> tuple[float, float] | None:
-    """`interval` of the difference of two scores, ours less theirs, on the same seeds and test examples."""
+    """`interval` of the difference of two scores, ours minus theirs, on the same seeds and test examples."""
     (first, score), (second, _) = ours, theirs
     parts = first.shape[2]
     both = np.concatenate([first, second], axis=2)
@@ -69,10 +83,10 @@ def paired_interval(ours: Outcomes, theirs: Outcomes) -> tuple[float, float] | N
 
 
 def difference(ours: Outcomes, theirs: Outcomes) -> Difference:
-    """Ours less theirs, seed by seed on the same test examples, with its interval and what that says."""
+    """Ours minus theirs, seed by seed on the same test examples, with its interval and the verdict from it."""
     mean = float(np.mean(by_seed(*ours) - by_seed(*theirs)))
     low, high = paired_interval(ours, theirs) or (None, None)
-    verdict = "open" if low is None else "better" if low > 0 else "worse" if high < 0 else "tie"
+    verdict = TOO_FEW_SEEDS if low is None else "better" if low > 0 else "worse" if high < 0 else "tie"
     return Difference(mean, low, high, verdict)
 
 
@@ -87,9 +101,9 @@ def smallest_difference(
     """The difference of two accuracies, in [0, 1], that `difference` finds in four of five experiments.
 
     1.96 · √(d · (r + 3 (1 − r) / seeds) / examples + s² / seeds) + 0.84 · the same without the 3: normal and paired.
-    The two answer a share d of the test examples differently, under another seed the same ones with correlation r, and
-    training adds a deviation s between seeds; drawing seeds and examples together counts what is peculiar to one seed
-    and example three times (Owen 2007).
+    The two answer a share d of the test examples differently, the same ones under another seed with correlation r, and
+    training adds a deviation s between seeds. Drawing seeds and examples together counts the variance of one example
+    under one seed three times (Owen 2007).
     """
     interval, scatter = (
         math.sqrt(disagreement * (recurring + counted * (1 - recurring) / seeds) / examples + training**2 / seeds)
@@ -104,15 +118,13 @@ def by_seed(outcomes: np.ndarray, score: Score) -> np.ndarray:
 
 
 def sign_flip_test(differences: Sequence[float]) -> float | None:
-    """Two-sided p of differences [seeds] whose sign could as well be the other one; None under six seeds.
+    """Two-sided p that differences [seeds] this large have random signs; None with fewer than six seeds.
 
-    Every assignment of signs counts once up to thirteen seeds; beyond, 9,999 are drawn.
+    Up to thirteen seeds every assignment of signs counts once; for more seeds 9,999 are drawn.
     """
-    from scipy.stats import permutation_test
-
     if len(differences) < LEAST_SEEDS_TO_TEST:
         return None
-    rounded = np.round(differences, 12)  # flips that give the same mean shall not differ by rounding
+    rounded = np.round(differences, 12)  # flips that give the same mean must not differ by rounding
     options = {"permutation_type": "samples", "vectorized": True, "rng": 0}
     return float(permutation_test((rounded,), np.mean, **options).pvalue)
 
@@ -131,8 +143,6 @@ def interquartile_mean(scores: np.ndarray) -> tuple[float, tuple[float, float]]:
 
     Seeds are resampled within each data set (Agarwal et al. 2021).
     """
-    from scipy.stats import trim_mean
-
     rng = np.random.default_rng(0)
     drawn = [each[rng.integers(len(each), size=(DRAWS, len(each)))] for each in scores]
     return float(trim_mean(scores, 0.25, axis=None)), middle(trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1))
@@ -141,7 +151,7 @@ def interquartile_mean(scores: np.ndarray) -> tuple[float, tuple[float, float]]:
 def expected_best(scores: Sequence[float], *, replacement: bool = False) -> np.ndarray:
     """Expected highest of n of the scores drawn at random, for n = 1 … N: shape [N] (Dodge et al. 2019).
 
-    With `replacement` as in that paper; without, as a search goes that tries no setting twice.
+    With `replacement` as in that paper; without it, for a search that tries no setting twice.
     """
     ordered = np.sort(scores)
     size = len(ordered)
@@ -155,18 +165,18 @@ def expected_best(scores: Sequence[float], *, replacement: bool = False) -> np.n
 
 
 def accuracy(totals: np.ndarray) -> np.ndarray:
-    """From totals of (right, all), shape [..., 2]."""
+    """The accuracy of totals of (right, all), shape [..., 2]."""
     return totals[..., 0] / totals[..., 1]
 
 
 def entity_f1(totals: np.ndarray) -> np.ndarray:
-    """From totals of (found rightly, predicted, expected), shape [..., 3]; 0 where there is nothing to find."""
+    """The F1 of totals of (correct, predicted, expected), shape [..., 3]; 0 where there is nothing to find."""
     right, predicted, expected = np.moveaxis(totals, -1, 0)
     return 2 * right / np.maximum(predicted + expected, 1)
 
 
 def pareto_front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Which points no other beats in both: boolean [n]. Lower cost is better, higher score is better."""
+    """The points that no other point beats in both cost (lower is better) and score (higher is better): boolean [n]."""
     cost, score = np.asarray(cost), np.asarray(score)
     cheaper = (cost[None] <= cost[:, None]) & (score[None] >= score[:, None])
     strictly = (cost[None] < cost[:, None]) | (score[None] > score[:, None])
@@ -174,5 +184,5 @@ def pareto_front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 
 def front_share(cost: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """How often each point is on the Pareto front, in [0, 1], shape [n]: costs [n], a column of `scores` a draw."""
+    """How often each point is on the Pareto front, in [0, 1], shape [n]: costs [n], scores [n, draws]."""
     return np.mean([pareto_front(cost, drawn) for drawn in np.asarray(scores).T], axis=0)

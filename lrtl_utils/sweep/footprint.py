@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from lrtl_utils.config import RunConfig
+from lrtl_utils.data.load import kind_of
 from lrtl_utils.data.splits import Facts
 from lrtl_utils.measure.meter import Shape
 from lrtl_utils.methods import loop as training
@@ -81,6 +82,12 @@ def kept_bytes(key: Key, tokens: int) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model(model.blank(_shape(key, 2, tokens), "meta"))  # one row has no batch statistics
     return sum(storage.nbytes() for storage in kept.values()) // 2
+
+
+def kept_by_config(config: RunConfig, classes: int, trained_blocks: int, tokens: int) -> int:
+    """`kept_bytes` of a step of this config that trains so many blocks."""
+    key = Key(config.model, config.method, config.image_size, kind_of(config.dataset), classes)
+    return kept_bytes(key._replace(depth=len(architecture(key).blocks) - trained_blocks), tokens)
 
 
 @lru_cache

@@ -16,7 +16,7 @@ IMPORTED = [
     "ipykernel.kernelapp",
     "lrtl_utils.methods.solver",
     "lrtl_utils.runs.notebook",
-    "lrtl_utils.study.plots",
+    "lrtl_utils.study.figures",
     "lrtl_utils.sweep.workers",
     "lrtl_utils.methods.loop",
     "pyarrow.parquet",

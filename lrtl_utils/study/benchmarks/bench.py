@@ -3,7 +3,7 @@
 import copy
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,61 +11,61 @@ import numpy as np
 import pandas as pd
 
 from lrtl_utils.config import RunConfig
-from lrtl_utils.data import load as tasks
+from lrtl_utils.data import load
 from lrtl_utils.data.splits import labelled
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import write_text
-from lrtl_utils.measure.evaluation import PREDICT_BATCH, outcomes
+from lrtl_utils.measure.evaluation import PREDICT_BATCH
 from lrtl_utils.measure.meter import MIB, CostMeter
-from lrtl_utils.methods import loop as training
+from lrtl_utils.methods import loop
 from lrtl_utils.methods import table as methods
 from lrtl_utils.methods.method import Work
 from lrtl_utils.methods.progressive import Ladder
 from lrtl_utils.models.encoding import round_up
-from lrtl_utils.runs import store as runs
-from lrtl_utils.study import stats
+from lrtl_utils.runs import store
+from lrtl_utils.study import stats, tables
 from lrtl_utils.study.tables import BASELINE
-from lrtl_utils.sweep.footprint import Key, architecture, kept_bytes
-from lrtl_utils.sweep.grid import Cell, plan
-from lrtl_utils.sweep.workload import STATE_BYTES
 
 PLANNED = (1e-5, 3e-5, 5e-5)  # the rates of the original plan
 TUNED = ("learning_rate", "epochs")
 # What is tuned: the method, and the rates that count; None for all of its tuning grid.
 TUNINGS = {"plan": (BASELINE, PLANNED), "wide": (BASELINE, None), "full": ("full", None)}
 COSTS = {"flops": "FLOPs", "device_seconds": "seconds", "peak_memory_mib": "memory"}
-LADDER = "progressive"
+PROGRESSIVE = "progressive"
 AGAINST = {
     "plan": f"{BASELINE} (plan-tuned)",
     "wide": f"{BASELINE} (wide-tuned)",
     "full": "full (tuned)",
-    LADDER: LADDER,
+    PROGRESSIVE: PROGRESSIVE,
 }
-# The bar: at no more than this share of a line's FLOPs and seconds, the ladder scores at least as high.
+# The bar: with no more than this share of the FLOPs and seconds of each, `progressive` scores at least as high.
 BAR = {"plan": 0.1, "wide": 0.2, "full": 0.5}
-Setting = tuple[dict[str, Any], dict[str, pd.DataFrame]]
-AS_HIGH = -0.5  # points: as high is a mean difference no lower, with an interval that is not wholly below zero
-RUNG_ZERO = {"text": 1.3, "tokens": 2.0, "image": 1.3}  # times one forward pass, at most
-SLACK = 1.1  # over what the ladder's memory is accounted for by
+AS_HIGH = -0.5  # points: a mean difference at least this high, with an interval that is not completely below zero
+RUNG_ZERO = {"text": 1.3, "tokens": 2.0, "image": 1.3}  # at most so many times the seconds of one forward pass
+SLACK = 1.1  # times the memory of `progressive` that can be accounted for
+OPTIMIZER_BYTES = {"adamw": 8, "adam": 8, "sgd": 4}  # of its states, for a trained weight
+Runs = dict[str, pd.DataFrame]  # of each configuration, by its name, with seeds as index
+Setting = tuple[dict[str, Any], Runs]  # data set and number of labels, and the runs there
+# Bytes that a training step keeps for one row: of a config, a number of classes, of trained blocks and of tokens.
+KeptBytes = Callable[[RunConfig, int, int, int], int]
 
 
 def tuned(results: Path) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
-    """For each data set and model, what `TUNINGS` names at its best on the carves: method, rate and epochs.
+    """For each data set and model, what `TUNINGS` names at its best on validation splits: method, rate and epochs.
 
     Best is the highest mean validation score over the seeds, then the lowest mean loss.
     """
-    return _tuned(runs.load(results), results)
+    return _tuned(tables.records(results, "completed"), results)
 
 
 def _tuned(frame: pd.DataFrame, results: Path) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
-    frame = _tuning_runs(frame)
+    frame = _tuning_runs(frame).rename(columns={f"config.{name}": name for name in TUNED})
     if frame.empty:
         raise InputError(f"{results} has no tuning runs; notebooks/grids/bench_tuning.yaml makes them.")
-    frame = frame.assign(validation_loss=[record["validation"]["loss"] for record in frame["record"]])
+    judged = ["validation.score", "validation.loss"]
     best: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for (dataset, model, method), group in frame.groupby(["dataset", "model", "method"]):
-        means = group.groupby(list(TUNED))[["validation_score", "validation_loss"]].mean().reset_index()
-        means = means.sort_values(["validation_score", "validation_loss"], ascending=[False, True])
+        means = group.groupby(list(TUNED))[judged].mean().reset_index().sort_values(judged, ascending=[False, True])
         for name, (tuned_method, rates) in TUNINGS.items():
             rows = means[means["learning_rate"].isin(rates)] if rates else means
             if method == tuned_method and len(rows):
@@ -75,14 +75,17 @@ def _tuned(frame: pd.DataFrame, results: Path) -> dict[tuple[str, str], dict[str
 
 
 def _tuning_runs(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs of tuned methods that a carve judged."""
-    return frame[frame["method"].isin({method for method, _ in TUNINGS.values()}) & (frame["validation_share"] > 0)]
+    """The runs of tuned methods that a validation split judged."""
+    tuned_method = frame["method"].isin({method for method, _ in TUNINGS.values()})
+    return frame[tuned_method & (frame["config.validation_share"] > 0)]
 
 
-def cells(grid: Sequence[tuple[str, RunConfig]], settings: dict[tuple[str, str], Any]) -> list[Cell]:
-    """The grid's cells, a tuned method at its tuned settings (and `conventional` left out where it was not tuned).
+def tuned_grid(
+    grid: Sequence[tuple[str, RunConfig]], settings: dict[tuple[str, str], Any]
+) -> list[tuple[str, RunConfig]]:
+    """The grid with tuned methods at their tuned settings, and without `conventional` where it was not tuned.
 
-    A block of the grid runs seed by seed, so that what is compared ran in one stretch.
+    A block of the grid runs seed by seed, so that the runs that are compared are close in time.
     """
     ordered = []
     for _, block in itertools.groupby(grid, key=lambda cell: (cell[1].dataset, cell[1].train_size)):
@@ -92,88 +95,105 @@ def cells(grid: Sequence[tuple[str, RunConfig]], settings: dict[tuple[str, str],
             if not changes and config.method != BASELINE:
                 changes = [{}]
             ordered += [(notebook, config.model_copy(update=change)) for change in changes]
-    return plan(ordered)
+    return ordered
 
 
 def by_setting(results: Path) -> list[Setting]:
-    """Each data set and number of labels, with the runs of each line there; a tuned method's by its tuning."""
-    frame = runs.load(results)
+    """Each data set and number of labels, with the runs of each configuration; a tuned method's by its tuning."""
+    frame = tables.records(results, "completed")
     reported = frame.drop(_tuning_runs(frame).index)
     settings = []
     for (dataset, model), tunings in _tuned(frame, results).items():
         own = reported[(reported["dataset"] == dataset) & (reported["model"].isin([model, "none"]))]
-        for labels, part in own.groupby("labels"):
-            settings.append(({"data set": dataset, "labels": labels}, _lines(part, tunings)))
+        for n_labels, part in own.groupby("n_labels"):
+            settings.append(({"data set": dataset, "labels": n_labels}, _by_configuration(part, tunings)))
     return settings
 
 
+def _by_configuration(part: pd.DataFrame, tunings: dict[str, dict[str, Any]]) -> Runs:
+    """The runs of each configuration: tuned methods by their tuning, `progressive` by the pieces left out."""
+    found, others = {}, part[part["method"] != BASELINE]
+    for name, setting in tunings.items():
+        columns = {key if key == "method" else f"config.{key}": value for key, value in setting.items()}
+        at = np.logical_and.reduce([part[column] == value for column, value in columns.items()])
+        found[AGAINST[name]] = part[at]
+        others = others.drop(part[at].index, errors="ignore")
+    others = others.assign(without=others["config.without"].fillna(""))
+    for (method, without, selection), group in others.groupby(["method", "without", "config.selection"]):
+        left_out = f", without {without}" if without else ""
+        found[method + left_out + (f", {selection}" if selection != "random" else "")] = group
+    return {name: group.set_index("seed") for name, group in found.items() if len(group)}
+
+
 def table(settings: Sequence[Setting]) -> pd.DataFrame:
-    """A row for each data set, number of labels and line: score, differences and ratios of cost to the baselines.
+    """A row for each data set, number of labels and configuration: score, differences and ratios to the baselines.
 
     Differences are paired, in points; differences and ratios are means over the seeds that both have.
     """
-    return pd.DataFrame(about | row for about, lines in settings for row in _compared(lines))
+    return pd.DataFrame(about | row for about, runs in settings for row in _compared(runs))
 
 
-def standing(settings: Sequence[Setting]) -> pd.DataFrame:
-    """A row for each bar that `progressive` has in each setting: what it reached, and whether that meets the bar.
+def standing(settings: Sequence[Setting], kept_bytes: KeptBytes | None = None) -> pd.DataFrame:
+    """A row for each bar of `progressive` in each setting: what it reached, and whether that meets the bar.
 
-    Seconds and memory are judged where both ran on one machine, `timed` seeds; without any, the bar is not met.
+    Seconds and memory are judged if both ran on one machine, for `timed` seeds; the bar is not met without any. Memory
+    is judged with `kept_bytes` only.
     """
     rows = []
-    for about, lines in settings:
-        against = {name: line for name, line in AGAINST.items() if name in BAR and line in lines}
-        if LADDER in lines and against:
-            rows += [about | _standing(lines[LADDER], lines[line], name) for name, line in against.items()]
-            rows += [about | _memory(lines[LADDER], lines["linear_probe"])] if "linear_probe" in lines else []
+    for about, runs in settings:
+        against = {name: AGAINST[name] for name in BAR if AGAINST[name] in runs}
+        if PROGRESSIVE in runs and against:
+            ours = runs[PROGRESSIVE]
+            rows += [about | _standing(ours, runs[configuration], name) for name, configuration in against.items()]
+            rows += [about | _memory(ours, runs["linear_probe"], kept_bytes)] if "linear_probe" in runs else []
     columns = ["data set", "labels", "against", "seeds", "timed", "points", "FLOPs", "seconds", "memory", "bar"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def rung_zero(config: RunConfig, turns: int = 5) -> dict[str, Any]:
-    """Seconds of the ladder's rung 0 over those of one forward pass over its rows: median, lowest and highest of turns.
+    """The seconds of rung 0 of `progressive` over those of one forward pass over its rows: median and range of turns.
 
-    The two take turns in one process, by the same batches, precision and loading; the first turn is left out.
+    The two take turns in one process, with the same batches, precision and loading; the first turn is left out.
     """
-    data = tasks.load(config.dataset)
+    data = load.load(config.dataset)
     config = methods.resolve(config, data)
-    train, carve = labelled(data, config)
+    train, validation = labelled(data, config)
     model = methods.build(config, data, methods.find_weights(config))
     start = copy.deepcopy(model.state_dict())
     shares = []
     for _ in range(turns):
-        model.load_state_dict(start)  # a head that is solved already would be solved sooner
-        ladder = Ladder(Work(model, data, train, carve, config, CostMeter(config.device)))
+        model.load_state_dict(start)  # a head that is already solved would take less time
+        ladder = Ladder(Work(model, data, train, validation, config, CostMeter(config.device)))
         began = time.perf_counter()
         passes = config.model_copy(update={"batch_size": PREDICT_BATCH})
-        training.extract(model, ladder.rows, passes, CostMeter(config.device))
+        loop.extract(model, ladder.rows, passes, CostMeter(config.device))
         between = time.perf_counter()
         with ladder.meter.measure():
             ladder.ground()
         shares.append((time.perf_counter() - between) / (between - began))
     about = {"data set": config.dataset, "model": config.model, "labels": len(train), "turns": turns - 1}
     low, middle, high = np.quantile(shares[1:], [0, 0.5, 1]).round(3)
-    return about | {"share": middle, "lowest": low, "highest": high, "device": runs.device_name(config.device)}
+    return about | {"share": middle, "lowest": low, "highest": high, "device": store.device_name(config.device)}
 
 
 def write_rung_zero(grid: Sequence[tuple[str, RunConfig]], results: Path) -> None:
-    """`<results>/rung_zero.csv`: `rung_zero` of each data set that the grid has at its most labels, once."""
+    """`<results>/rung_zero.csv`, once: `rung_zero` for each data set of the grid, at its most labels."""
     path = results / "rung_zero.csv"
-    whole = {"method": LADDER, "without": None, "selection": "random"}
-    ladders = [config for _, config in grid if whole.items() <= config.model_dump().items() and config.train_size]
-    most = max((config.train_size for config in ladders), default=0)
-    each = {config.dataset: config for config in ladders if config.train_size == most}
+    whole = {"method": PROGRESSIVE, "without": None, "selection": "random"}
+    configs = [config for _, config in grid if whole.items() <= config.model_dump().items() and config.train_size]
+    most = max((config.train_size for config in configs), default=0)
+    each = {config.dataset: config for config in configs if config.train_size == most}
     if each and not path.exists():
         pd.DataFrame([rung_zero(config) for config in each.values()]).to_csv(path, index=False)
 
 
-def write_table(results: Path) -> Path:
+def write_table(results: Path, kept_bytes: KeptBytes | None = None) -> Path:
     """`<results>/table.md` and `table.csv`; returns the former."""
     settings = by_setting(results)
     frame = table(settings)
     frame.to_csv(results / "table.csv", index=False)
     path = results / "table.md"
-    page = _page(frame, standing(settings), runs.machines(runs.records(results)))
+    page = _page(frame, standing(settings, kept_bytes), store.machines(store.records(results)))
     if (timed := results / "rung_zero.csv").is_file():
         page += _rung_zero_page(pd.read_csv(timed))
     write_text(path, page)
@@ -183,8 +203,10 @@ def write_table(results: Path) -> Path:
 def _page(frame: pd.DataFrame, bars: pd.DataFrame, machines: Sequence[str]) -> str:
     """The tables as a page that names machine and versions."""
     shares = ", ".join(f"{share:g} of {AGAINST[name]}'s" for name, share in BAR.items())
-    asked = f"`{LADDER}` is to score at least as high at no more than {shares} FLOPs and device seconds, and in no more"
-    asked += f" memory than {SLACK:g} times linear_probe's peak, its cache, and what trained blocks and a batch hold."
+    asked = f"`{PROGRESSIVE}` is to score at least as high at no more than {shares} FLOPs and device seconds, and in no"
+    asked += (
+        f" more memory than {SLACK:g} times linear_probe's peak, its cache, and what trained blocks and a batch hold."
+    )
     asked += f" As high is a mean difference of {AS_HIGH:g} points or more, its interval not wholly below zero."
     met = f"{asked} Met in {sum(bars['bar'] == 'met')} of {sum(bars['bar'] != '')}."
     about = ["# Benchmark", "", *(f"- {line}" for line in machines)]
@@ -193,50 +215,27 @@ def _page(frame: pd.DataFrame, bars: pd.DataFrame, machines: Sequence[str]) -> s
 
 
 def _rung_zero_page(timed: pd.DataFrame) -> str:
-    most = timed["data set"].map(lambda name: RUNG_ZERO[tasks.kind_of(name)])
+    most = timed["data set"].map(lambda name: RUNG_ZERO[load.kind_of(name)])
     timed = timed.assign(bar=np.where(timed["share"] <= most, "met", "missed"))
     asked = ", ".join(f"{bar:g} times for {kind}" for kind, bar in RUNG_ZERO.items())
-    told = f"Seconds of rung 0 over those of one forward pass over its rows, in turns; it is to take at most {asked}."
-    return "\n".join(["", "## Rung 0", "", told, "", timed.to_markdown(index=False), ""])
+    about = f"Seconds of rung 0 over those of one forward pass over its rows, in turns; it is to take at most {asked}."
+    return "\n".join(["", "## Rung 0", "", about, "", timed.to_markdown(index=False), ""])
 
 
-def _lines(part: pd.DataFrame, settings: dict[str, dict[str, Any]]) -> dict[str, pd.DataFrame]:
-    """The runs of each line, by its name: tuned methods by their tuning, `progressive` by what it went without."""
-    lines, others = {}, part[part["method"] != BASELINE]
-    for name, setting in settings.items():
-        at = np.logical_and.reduce([part[key] == value for key, value in setting.items()])
-        lines[AGAINST[name]] = part[at]
-        others = others.drop(part[at].index, errors="ignore")
-    for (method, without, selection), group in others.fillna({"without": ""}).groupby(
-        ["method", "without", "selection"]
-    ):
-        left_out = f", without {without}" if without else ""
-        lines[method + left_out + (f", {selection}" if selection != "random" else "")] = group
-    return {name: group.set_index("seed") for name, group in lines.items() if len(group)}
-
-
-def _compared(lines: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
+def _compared(runs: Runs) -> list[dict[str, Any]]:
     rows = []
-    for name, group in lines.items():
-        bounds = stats.interval(*outcomes(list(group["record"])))
+    for name, group in runs.items():
+        bounds = stats.interval(*stats.outcomes(group["record"]))
         row = {"line": name, "seeds": len(group), "score": _with_interval(group["score"].mean(), bounds)}
-        for title, line in AGAINST.items():
-            row |= _against(group, lines[line], title) if line in lines and line != name else {}
+        for title, baseline in AGAINST.items():
+            row |= _against(group, runs[baseline], title) if baseline in runs and baseline != name else {}
         rows.append(row)
-    if "linear_probe" in lines:
-        rows.append(_floor(lines))
+    if "linear_probe" in runs:  # no method that applies the model to the labelled data can need less
+        forward = runs["linear_probe"]["record"].map(lambda record: record["cost"]["flops_by_phase"]["features"])
+        row = {"line": "floor: one forward pass", "seeds": len(forward)}
+        shares = {title: forward / runs[name]["cost.flops"] for title, name in AGAINST.items() if name in runs}
+        rows.append(row | {f"FLOPs / {title}": f"{share.mean():.4f}" for title, share in shares.items()})
     return rows
-
-
-def _floor(lines: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """One forward pass over the labelled data: what no method that looks at them with the model can go below."""
-    phases = lines["linear_probe"]["flops_by_phase"]
-    forward = pd.Series({seed: by_phase["features"] for seed, by_phase in phases.items()})
-    row: dict[str, Any] = {"line": "floor: one forward pass", "seeds": len(forward)}
-    for title, line in AGAINST.items():
-        if line in lines:
-            row[f"FLOPs / {title}"] = f"{(forward / lines[line]['flops']).mean():.4f}"
-    return row
 
 
 def _against(group: pd.DataFrame, baseline: pd.DataFrame, tuning: str) -> dict[str, Any]:
@@ -250,7 +249,7 @@ def _against(group: pd.DataFrame, baseline: pd.DataFrame, tuning: str) -> dict[s
 
 def _standing(group: pd.DataFrame, baseline: pd.DataFrame, tuning: str) -> dict[str, Any]:
     ours, theirs = _paired(group, baseline)
-    timed = (ours["run_device"] == theirs["run_device"]).sum()
+    timed = (ours["device"] == theirs["device"]).sum()
     row: dict[str, Any] = {"against": AGAINST[tuning], "seeds": len(ours), "timed": timed}
     if not len(ours):
         return row | {"bar": ""}
@@ -263,45 +262,45 @@ def _standing(group: pd.DataFrame, baseline: pd.DataFrame, tuning: str) -> dict[
     return row | {"bar": f"missed: {'; '.join(missed)}" if missed else "met"}
 
 
-def _memory(group: pd.DataFrame, probe: pd.DataFrame) -> dict[str, Any]:
-    """The ladder's peak beside what accounts for it; not judged where its data, and so its batches, are not at hand."""
+def _memory(group: pd.DataFrame, probe: pd.DataFrame, kept_bytes: KeptBytes | None) -> dict[str, Any]:
+    """The peak of `progressive` beside what accounts for it; not judged without its data, on which batches depend."""
     ours, theirs = _paired(group, probe)
-    alike = ours["run_device"] == theirs["run_device"]
+    alike = ours["device"] == theirs["device"]
     row: dict[str, Any] = {"against": "memory accounted for", "seeds": len(ours), "timed": alike.sum(), "bar": ""}
+    records = list(ours["record"][alike])
     try:
-        records = list(ours["record"][alike])
-        accounted = [_accounted_mib(*each) for each in zip(records, _longest(records), strict=True)]
+        tokens = _longest(records) if kept_bytes else []
     except InputError:
         return row
-    share = ours["peak_memory_mib"][alike] / (theirs["peak_memory_mib"][alike] + accounted)
-    if not len(share):
+    if not tokens:
         return row
-    return row | {"memory": f"{share.mean():.3f}", "bar": "met" if share.mean() <= SLACK else "missed: memory"}
+    accounted = [_accounted_mib(*each, kept_bytes) for each in zip(records, tokens, strict=True)]
+    share = (ours["cost.peak_memory_mib"][alike] / (theirs["cost.peak_memory_mib"][alike] + accounted)).mean()
+    return row | {"memory": f"{share:.3f}", "bar": "met" if share <= SLACK else "missed: memory"}
 
 
-def _accounted_mib(record: dict[str, Any], tokens: int) -> float:
-    """Of a run of the ladder: its cache, and the trained blocks' gradients, states and activations, in fp32.
+def _accounted_mib(record: dict[str, Any], tokens: int, kept_bytes: KeptBytes) -> float:
+    """Memory that a run of `progressive` needs: its cache, and what its trained blocks keep, in fp32.
 
-    Activations are those of a batch whose rows are padded to so many tokens.
+    These are gradients, optimizer states, and the activations of a batch with rows of so many tokens.
     """
     config, last = RunConfig.of(record["config"]), record["curve"][-1]
-    key = Key(config.model, LADDER, config.image_size, tasks.kind_of(config.dataset), len(record["data"]["labels"]))
-    key = key._replace(depth=len(architecture(key).blocks) - last["trained_blocks"])
-    states = record["model"]["trainable_parameters"] * (4 + STATE_BYTES.get(config.optimizer, 0))
-    return last["cache_mib"] + (states + config.batch_size * kept_bytes(key, tokens)) / MIB
+    states = record["model"]["trainable_parameters"] * (4 + OPTIMIZER_BYTES.get(config.optimizer, 0))
+    kept = kept_bytes(config, len(record["data"]["labels"]), last["trained_blocks"], tokens)
+    return last["cache_mib"] + (states + config.batch_size * kept) / MIB
 
 
 def _longest(records: Sequence[dict[str, Any]]) -> list[int]:
-    """Tokens that each run's longest training row was padded to, 0 for images; `InputError` without their data.
+    """The tokens of the longest training row, padded, of each run on a data set and model; 0 for images.
 
-    The runs are of one data set and model.
+    `InputError` without the data.
     """
     configs = [RunConfig.of(record["config"]) for record in records]
-    if not configs or tasks.kind_of(configs[0].dataset) == "image":
+    if not configs or load.kind_of(configs[0].dataset) == "image":
         return [0] * len(configs)
-    data = tasks.load(configs[0].dataset)
+    data = load.load(configs[0].dataset)
     model = methods.build(configs[0], data, methods.find_weights(configs[0], fetch=False))
-    trained = [training.encode_training(model, labelled(data, each)[0], each.max_length) for each in configs]
+    trained = [loop.encode_training(model, labelled(data, each)[0], each.max_length) for each in configs]
     return [round_up(int(rows.lengths.max())) for rows in trained]
 
 
@@ -313,15 +312,17 @@ def _paired(group: pd.DataFrame, baseline: pd.DataFrame) -> tuple[pd.DataFrame, 
 
 def _points(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[float, list[float] | None]:
     """Mean difference of the scores in points, and its interval."""
-    bounds = stats.paired_interval(outcomes(list(ours["record"])), outcomes(list(theirs["record"])))
+    bounds = stats.paired_interval(stats.outcomes(ours["record"]), stats.outcomes(theirs["record"]))
     return 100 * (ours["score"] - theirs["score"]).mean(), bounds and [100 * bound for bound in bounds]
 
 
 def _shares(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, float]:
-    """Costs as shares of theirs. FLOPs are the same everywhere; others are compared where both ran on one machine."""
-    together = ours["run_device"] == theirs["run_device"]
-    shares = {title: (ours[cost] / theirs[cost])[together | (cost == "flops")] for cost, title in COSTS.items()}
-    return {title: share.mean() for title, share in shares.items() if len(share)}
+    """Costs as shares of theirs. FLOPs are the same everywhere; others count only if both ran on one machine."""
+    together, shares = ours["device"] == theirs["device"], {}
+    for cost, title in COSTS.items():
+        share = (ours[f"cost.{cost}"] / theirs[f"cost.{cost}"])[together | (cost == "flops")]
+        shares |= {title: share.mean()} if len(share) else {}
+    return shares
 
 
 def _with_interval(value: float, bounds: Sequence[float] | None, form: str = ".3f") -> str:

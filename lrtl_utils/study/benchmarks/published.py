@@ -1,109 +1,107 @@
-"""What others reported, none of it measured here, and tables that set ours beside it."""
+"""Figures that others published, from `published.yaml`, in tables and sentences beside ours."""
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import yaml
 
 from lrtl_utils.data.load import TASKS
 from lrtl_utils.measure.evaluation import PREDICT_BATCH
-from lrtl_utils.study import tables as summaries
+from lrtl_utils.study import tables
+from lrtl_utils.study.answers import NOTHING
+from lrtl_utils.study.tables import BASELINE
 
-
-class Figure(NamedTuple):
-    """A score in [0, 1] of a model trained on a whole train split; `on` says which examples, `source` who says so."""
-
-    dataset: str
-    model: str
-    score_name: str
-    score: float
-    on: str
-    source: str
-
-
-class Line(NamedTuple):
-    """An evaluation as a trainer prints it: mean loss in nats, accuracy in [0, 1], seconds, and examples a second."""
-
-    title: str
-    examples: int
-    loss: float
-    accuracy: float
-    runtime: float
-    samples_per_second: float
-
-
+PUBLISHED = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
 NOT_HERE = "not measured here"
-# fmt: off
-FIGURES = (
-    Figure("sst2", "BERT-base", "accuracy", 0.935, "GLUE's test set", "Devlin et al. 2019"),
-    Figure("sst2", "DistilBERT", "accuracy", 0.913, "validation", "Sanh et al. 2019"),
-    Figure("sst2", "RoBERTa-base", "accuracy", 0.945, "validation", "model card Bhumika/roberta-base-finetuned-sst2"),
-    Figure("imdb", "BERT-base, pre-trained further", "accuracy", 0.9563, "test", "Sun et al. 2019"),
-    Figure("imdb", "DistilBERT", "accuracy", 0.9282, "test", "Sanh et al. 2019"),
-    Figure("ag_news", "BERT-base, pre-trained further", "accuracy", 0.952, "test", "Sun et al. 2019"),
-    Figure("cifar10", "ResNet-50", "accuracy", 0.9276, "evaluation", "model card jialicheng/resnet-50-cifar10-21"),
-    Figure("cifar10", "EfficientNet-B0", "accuracy", 0.981, "test", "Tan & Le 2019"),
-    Figure("conll2003", "BERT-base, cased, no CRF", "entity F1", 0.9259, "test", "model card dslim/bert-base-NER"),
-)
-# The report that this project began with, which does not say of which data its lines are. 872 are SST-2's validation
-# sentences.
-REPORT = (
-    Line("after one epoch", 500, 0.432, 0.856, 3.8, 130.7),
-    Line("benchmark", 872, 0.699, 0.487, 6.3, 138.6),
-)
-# fmt: on
+ONE_EPOCH = ["dataset", "model", "method", "configuration", "n_labels", "epochs", "examples"]
 
 
 def beside(frame: pd.DataFrame) -> pd.DataFrame:
-    """For each data set of the runs, the published figures, then the best line of each panel at its most labels.
+    """For each data set of the runs: the published figures, then the best configuration of each dataset × model.
 
-    `labels` of a published figure are all of the train split; `measured` says where ours ran, and of theirs that they
-    were not measured here.
+    The best is that at its most labels. `n_labels` of a published figure are all labels of the train split; `measured`
+    names the machine of our runs, and says of published figures that they were not measured here.
     """
-    best = summaries.at_most_labels(summaries.best(frame)).set_index("panel")
-    summary = summaries.summarise(frame)
-    columns = ["dataset", "model", "line", "labels", "score_name", "score", "on", "source", "measured"]
+    best = tables.at_most_labels(tables.best(frame)).set_index("dataset_model")
+    columns = ["dataset", "model", "configuration", "n_labels", "score_name", "score", "on", "source", "measured"]
     rows = []
-    for dataset, part in summary.groupby("dataset", sort=False):
-        rows += [
-            each._asdict() | {"labels": "all", "measured": NOT_HERE} for each in FIGURES if each.dataset == dataset
-        ]
-        for title, panel in summaries.by_panel(part):
-            chosen = (panel["line"] == best["line"][title]) & (panel["labels"] == best["labels"][title])
-            ours = panel[chosen].iloc[0].to_dict()
-            rows.append(ours | {"on": _tested_on(dataset), "measured": ours["device"]})
+    for dataset, part in tables.summarise(frame).groupby("dataset", sort=False):
+        theirs = [figure for figure in PUBLISHED["figures"] if figure["dataset"] == dataset]
+        rows += [figure | {"n_labels": "all", "measured": NOT_HERE} for figure in theirs]
+        on = (TASKS[dataset].test or "held out") if dataset in TASKS else "test"
+        for dataset_model, means in tables.by_dataset_and_model(part):
+            top = best.loc[dataset_model]
+            chosen = (means["configuration"] == top["configuration"]) & (means["n_labels"] == top["n_labels"])
+            ours = means[chosen].iloc[0].to_dict()
+            rows.append(ours | {"on": on, "measured": ours["device"]})
     return pd.DataFrame(rows, columns=columns).fillna("")
 
 
-def _tested_on(dataset: str) -> str:
-    """The split whose score is called a test score; of data of one's own its record says more."""
-    return (TASKS[dataset].test or "held out") if dataset in TASKS else "test"
+def beside_in_words(table: pd.DataFrame) -> list[str]:
+    """For each data set of `beside`, our best configuration and the lowest published figure, if one is listed."""
+    return [_beside_in_words(name, part) for name, part in table.groupby("dataset", sort=False)] or [NOTHING]
 
 
-def lines(frame: pd.DataFrame) -> pd.DataFrame:
-    """The report's lines, then those of the runs in the same form: a row for each setting and number of test examples.
+def _beside_in_words(dataset: str, part: pd.DataFrame) -> str:
+    ours, theirs = part[part["source"] == ""], part[part["source"] != ""]
+    best = ours.nlargest(1, "score").iloc[0]
+    model = "" if best["model"] == "none" else f" of {best['model']}"
+    reached = f"{best['configuration']}{model} reaches {best['score']:.3f} here with {best['n_labels']} labels"
+    if theirs.empty:
+        return f"{dataset}: {reached}; no published figure is listed."
+    low = theirs.nsmallest(1, "score").iloc[0]
+    figure = f"{low['score']:.3f}{' or more' if len(theirs) > 1 else ''}, by {low['model']} ({low['source']})"
+    return f"{dataset}: {reached}; published, with all labels: {figure}."
 
-    Means over `seeds`. `runtime` is of the test prediction, in seconds, `steps_per_second` in steps of 32 examples;
-    `device_seconds` are the training's. `points` over one epoch of the baseline on as many labels are paired, with
-    their interval, fractions all.
+
+def one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
+    """The evaluations of the first report, then ours: a row for each configuration and number of test examples.
+
+    Ours are means over `seeds`. `runtime` is the seconds of the test prediction, `steps_per_second` counts steps of 32
+    examples, and `device_seconds` are those of the training. `points` are paired differences to one epoch of the
+    baseline on as many labels, with their interval, all as fractions.
     """
-    rows = [line._asdict() | {"title": f"the report: {line.title}"} for line in REPORT]
-    keys = ["dataset", "model", "method", "line", "labels", "epochs", "examples"]
-    runs = frame.reset_index(drop=True).assign(examples=[record["data"]["test_size"] for record in frame["record"]])
-    runs = summaries.with_lines(runs) if len(runs) else runs
-    is_base = (runs["method"] == summaries.BASELINE) & (runs["epochs"] == 1)
-    for values, group in runs.groupby(keys, dropna=False) if len(runs) else []:
-        means = group[["loss", "accuracy", "predict_seconds", "device_seconds"]].astype(float).mean()
-        about = dict(zip(keys, values, strict=True)) | {"title": "here", "seeds": len(group)}
-        alike = [name for name in keys if name not in ("method", "line", "epochs")]
+    rows = [row | {"title": f"the report: {row['title']}"} for row in PUBLISHED["report"]]
+    tested = [record["data"]["test_size"] for record in frame["record"]]
+    runs = frame.reset_index(drop=True).assign(examples=tested).rename(columns={"config.epochs": "epochs"})
+    runs = tables.with_configurations(runs) if len(runs) else runs
+    is_base = (runs["method"] == BASELINE) & (runs["epochs"] == 1)
+    means = {name: f"metrics.{name}" for name in ("loss", "accuracy")}
+    means |= {"runtime": "cost.predict_seconds", "device_seconds": "cost.device_seconds"}
+    for values, group in runs.groupby(ONE_EPOCH, dropna=False) if len(runs) else []:
+        row = dict(zip(ONE_EPOCH, values, strict=True)) | {"title": "here", "seeds": len(group)}
+        row |= {name: group[column].astype(float).mean() for name, column in means.items()}
+        alike = ["dataset", "model", "n_labels", "examples"]
         base = runs[is_base & (runs[alike] == group[alike].iloc[0]).all(axis=1)]
-        row = about | means.to_dict() | {"runtime": means["predict_seconds"]}
-        found = summaries.paired(group, base) if about["method"] != summaries.BASELINE else {}
+        found = tables.paired(group, base) if row["method"] != BASELINE else {}
         rows.append(row | {"points": found.get("mean"), "low": found.get("low"), "high": found.get("high")})
     spent = ["seeds", "device_seconds", "loss", "accuracy", "points", "low", "high", "runtime", "samples_per_second"]
-    columns = ["title", *keys, *spent]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=["title", *ONE_EPOCH, *spent])
     table["samples_per_second"] = table["samples_per_second"].fillna(table["examples"] / table["runtime"])
-    counts = ["labels", "epochs", "seeds"]  # none of them on the report's lines
+    counts = ["n_labels", "epochs", "seeds"]  # absent from the rows of the report
     table[counts] = table[counts].astype("Int64")
     table["steps_per_second"] = table["samples_per_second"] / PREDICT_BATCH
     return table
+
+
+def one_epoch_in_words(table: pd.DataFrame) -> list[str]:
+    """For each data set and number of test examples of `one_epoch`: the baseline's one epoch, and what others reach."""
+    reported = table[table["dataset"].isna()].set_index("examples")["accuracy"]
+    found = []
+    for (dataset, model, n_labels, examples), part in table.groupby(["dataset", "model", "n_labels", "examples"]):
+        of_baseline = part["method"] == BASELINE
+        for base in part[of_baseline & (part["epochs"] == 1)].itertuples():
+            each = [f"{base.accuracy:.3f} (loss {base.loss:.3f})"]
+            each += [_in_seconds_of(row, base) for row in part[~of_baseline].itertuples()]
+            each += [f"the report has {accuracy:.3f} on as many" for accuracy in reported[reported.index == examples]]
+            where = f"{dataset} · {model}, {examples} test examples"
+            found.append(f"{where}: one epoch of {BASELINE} on {n_labels:.0f} labels reaches {'; '.join(each)}.")
+    return found or [f"No run here is one epoch of {BASELINE}."]
+
+
+def _in_seconds_of(row: Any, base: Any) -> str:
+    share = row.device_seconds / base.device_seconds
+    sure = "" if pd.isna(row.low) else f" [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+    points = "" if pd.isna(row.points) else f", {100 * row.points:+.1f}{sure} points,"
+    return f"{row.configuration} reaches {row.accuracy:.3f}{points} in {share:.2f} of its device seconds"
