@@ -55,6 +55,8 @@ def records(results: str | Path, status: str | None = None) -> pd.DataFrame:
     name, and `record` holds the whole record.
     """
     rows = [_row(record) for record in store.records(results) if status in (None, record["status"])]
+    if not rows:
+        return pd.DataFrame(columns=COLUMNS)
     frame = pd.DataFrame(rows)
     frame = frame.reindex(columns=[*COLUMNS[:-1], *(name for name in frame if name not in COLUMNS), "record"])
     return frame.sort_values(["dataset", "model", "method", "n_labels", "seed"])

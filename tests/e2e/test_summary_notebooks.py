@@ -11,8 +11,7 @@ from synthetic import write_study
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs.notebook import parameters_of, summary_notebooks
-from lrtl_utils.study import answers as findings
-from lrtl_utils.study import tables as summaries
+from lrtl_utils.study import answers, tables
 from lrtl_utils.study.benchmarks import readme
 
 NAMES = [path.name for path in summary_notebooks()]
@@ -63,13 +62,13 @@ def test_the_readme_gives_the_four_answers_with_pictures_and_notebooks_that_are_
     assert text.startswith(f"# Ours\n{readme.BEGIN}\n")
     assert text.endswith(f"{readme.END}\nThe rest.\n")
     assert "what stood here" not in text
-    frame = summaries.read(folder / "results")
-    for answer in findings.ANSWERS:
+    frame = tables.read(folder / "results")
+    for answer in answers.ANSWERS:
         finding = answer(frame)
         assert f"**{finding.question}** {finding.headline}" in text
         assert all(f"\n- {one}\n" in text for one in finding.each)
     links = re.findall(r"\]\(([^)]+)\)", text)
-    assert len(links) == 3 * len(findings.ANSWERS)
+    assert len(links) == 3 * len(answers.ANSWERS)
     assert all((folder / link).is_file() for link in links)
 
 

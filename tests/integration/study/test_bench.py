@@ -13,7 +13,9 @@ from synthetic import write_run
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import store as runs
+from lrtl_utils.study import tables
 from lrtl_utils.study.benchmarks import bench
+from lrtl_utils.sweep.footprint import kept_by_config
 from lrtl_utils.sweep.grid import read_grid
 
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "image_size": 32, "train_size": 20, "test_limit": 60}
@@ -35,7 +37,7 @@ def done(tmp_path_factory):
 
 def test_baselines_are_tuned_on_carves_and_rerun_on_all_labels(done):
     folder, _ = done
-    frame = runs.load(folder / "out")
+    frame = tables.records(folder / "out", "completed")
     tuning, reported = frame[frame["seed"] >= 100], frame[frame["seed"] < 100]
     settings = bench.tuned(folder / "out")["digits", "efficientnet_lite0"]
     assert settings["plan"] == {
@@ -44,13 +46,15 @@ def test_baselines_are_tuned_on_carves_and_rerun_on_all_labels(done):
         "epochs": 1,
     }  # the plan's only rate here
     for name, method in (("wide", "conventional"), ("full", "full")):
-        scores = tuning[tuning["method"] == method].set_index("learning_rate")["validation_score"]
+        scores = tuning[tuning["method"] == method].set_index("config.learning_rate")["validation.score"]
         assert sorted(scores.index) == sorted(RATES[method])
         assert scores[settings[name]["learning_rate"]] == scores.max()
     for method in RATES:
         rerun = reported[reported["method"] == method]
-        assert set(rerun["learning_rate"]) == {s["learning_rate"] for s in settings.values() if s["method"] == method}
-        assert set(rerun["validation_share"]) == {0.0}
+        assert set(rerun["config.learning_rate"]) == {
+            s["learning_rate"] for s in settings.values() if s["method"] == method
+        }
+        assert set(rerun["config.validation_share"]) == {0.0}
         assert sorted(rerun["seed"].unique()) == [0, 1, 2]
     subsets = {seed: {r["data"]["subset_sha256"] for r in g["record"]} for seed, g in reported.groupby("seed")}
     assert all(len(hashes) == 1 for hashes in subsets.values())  # every method saw the same labels
@@ -61,15 +65,19 @@ def test_the_table_holds_what_the_records_do(done):
     path = folder / "out" / "table.md"
     assert printed.splitlines()[-1] == str(path)
     table = pd.read_csv(folder / "out" / "table.csv").set_index("line")
-    frame = runs.load(folder / "out")
-    frame = frame[frame["seed"] < 100].set_index(["method", "learning_rate", "seed"]).sort_index()
+    frame = tables.records(folder / "out", "completed")
+    frame = frame[frame["seed"] < 100].set_index(["method", "config.learning_rate", "seed"]).sort_index()
     plan = frame.loc["conventional", 5e-5]
     ours = frame.loc["progressive"].droplevel(0)
     row = table.loc["progressive"]
     assert row["seeds"] == 3
-    assert row["FLOPs / plan"] == pytest.approx((ours["flops"] / plan["flops"]).mean(), abs=1e-3)
-    assert row["seconds / plan"] == pytest.approx((ours["device_seconds"] / plan["device_seconds"]).mean(), abs=1e-3)
-    assert row["memory / plan"] == pytest.approx((ours["peak_memory_mib"] / plan["peak_memory_mib"]).mean(), abs=1e-3)
+    assert row["FLOPs / plan"] == pytest.approx((ours["cost.flops"] / plan["cost.flops"]).mean(), abs=1e-3)
+    assert row["seconds / plan"] == pytest.approx(
+        (ours["cost.device_seconds"] / plan["cost.device_seconds"]).mean(), abs=1e-3
+    )
+    assert row["memory / plan"] == pytest.approx(
+        (ours["cost.peak_memory_mib"] / plan["cost.peak_memory_mib"]).mean(), abs=1e-3
+    )
     assert row["points over plan"].startswith(f"{100 * (ours['score'] - plan['score']).mean():+.1f} [")
     floor = float(table.loc["floor: one forward pass", "FLOPs / plan"])
     assert 0 < floor < float(table.loc["linear_probe", "FLOPs / plan"])
@@ -81,21 +89,21 @@ def test_the_table_holds_what_the_records_do(done):
 
 def test_the_bar_is_judged_on_what_the_records_hold(done):
     folder, _ = done
-    table = bench.standing(bench.by_setting(folder / "out")).set_index("against")
-    frame = runs.load(folder / "out")
-    frame = frame[frame["seed"] < 100].set_index(["method", "learning_rate", "seed"]).sort_index()
+    table = bench.standing(bench.by_setting(folder / "out"), kept_by_config).set_index("against")
+    frame = tables.records(folder / "out", "completed")
+    frame = frame[frame["seed"] < 100].set_index(["method", "config.learning_rate", "seed"]).sort_index()
     ours, settings = frame.loc["progressive"].droplevel(0), bench.tuned(folder / "out")["digits", "efficientnet_lite0"]
     for name, most in bench.BAR.items():
         theirs = frame.loc[settings[name]["method"], settings[name]["learning_rate"]]
         row, points = table.loc[bench.AGAINST[name]], 100 * (ours["score"] - theirs["score"]).mean()
         assert row["points"].startswith(f"{points:+.1f} [")
-        shares = {cost: (ours[cost] / theirs[cost]).mean() for cost in ("flops", "device_seconds")}
+        shares = {cost: (ours[f"cost.{cost}"] / theirs[f"cost.{cost}"]).mean() for cost in ("flops", "device_seconds")}
         assert float(row["FLOPs"]) == pytest.approx(shares["flops"], abs=1e-3)
         highest = float(row["points"].split(", ")[1].rstrip("]"))
         as_high = points >= -0.5 and highest >= 0
         assert (row["bar"] == "met") == (as_high and max(shares.values()) <= most)
         assert ("FLOPs" in row["bar"]) == (shares["flops"] > most)
-    peaks = ours["peak_memory_mib"] / frame.loc["linear_probe"].droplevel(0)["peak_memory_mib"]
+    peaks = ours["cost.peak_memory_mib"] / frame.loc["linear_probe"].droplevel(0)["cost.peak_memory_mib"]
     assert 0 < float(table.loc["memory accounted for", "memory"]) < peaks.mean()
     assert f"Met in {sum(table['bar'] == 'met')} of 4." in (folder / "out" / "table.md").read_text()
 
@@ -116,7 +124,7 @@ def test_memory_is_accounted_for_by_cache_trained_weights_and_a_batch_above_what
         curve = [{"cache_mib": cache, "trained_blocks": blocks}]
         model = {"trainable_parameters": trained}
         record = {"config": config, "curve": curve, "model": model, "data": {"labels": ["a", "b"]}}
-        return bench._accounted_mib(record, tokens)
+        return bench._accounted_mib(record, tokens, kept_by_config)
 
     assert accounted(cache=7) - accounted() == pytest.approx(2)
     assert accounted(trained=2**20) - accounted() == pytest.approx(12)  # a gradient and two moments, 4 bytes each
@@ -133,8 +141,8 @@ def test_a_batch_is_as_long_as_the_runs_longest_row(monkeypatch):
     assert 8 < longest < 128
     assert cut == 16
     monkeypatch.delenv("LRTL_MIRROR", raising=False)
-    rows = pd.DataFrame({"record": [{"config": config | {"dataset": "imdb"}}], "run_device": "here"}, index=[0])
-    assert bench._memory(rows, rows)["bar"] == ""  # its data are not at hand
+    rows = pd.DataFrame({"record": [{"config": config | {"dataset": "imdb"}}], "device": "here"}, index=[0])
+    assert bench._memory(rows, rows, kept_by_config)["bar"] == ""  # its data are not at hand
 
 
 def standing(tmp_path, wrong, **changes):
@@ -146,7 +154,7 @@ def standing(tmp_path, wrong, **changes):
         write_run(
             tmp_path, ours, method="progressive", seconds=0.1, flops=10, seed=seed, dataset="sst2", train_size=100
         )
-    frame = runs.load(tmp_path).set_index("seed")
+    frame = tables.records(tmp_path, "completed").set_index("seed")
     ours, theirs = (frame[frame["method"] == method] for method in ("progressive", "full"))
     return bench._standing(ours.assign(**changes), theirs, "full")
 
@@ -159,7 +167,7 @@ def test_as_high_is_the_protocols(tmp_path, wrong, bar):
 
 
 def test_what_was_not_timed_on_one_machine_is_not_met(tmp_path):
-    row = standing(tmp_path, 0, run_device="another")
+    row = standing(tmp_path, 0, device="another")
     assert (row["bar"], row["timed"]) == ("missed: seconds, not timed on one machine", 0)
     assert "seconds" not in row
 
@@ -175,10 +183,10 @@ def test_a_second_time_nothing_runs(done):
 
 def test_a_block_runs_seed_by_seed(done):
     folder, _ = done
-    cells = bench.cells(read_grid(folder / "grid.yaml"), bench.tuned(folder / "out"))
-    seeds = [cell.config.seed for cell in cells]
+    configs = [config for _, config in bench.tuned_grid(read_grid(folder / "grid.yaml"), bench.tuned(folder / "out"))]
+    seeds = [config.seed for config in configs]
     assert seeds == sorted(seeds)
-    each = np.array_split([cell.config.method for cell in cells], 3)
+    each = np.array_split([config.method for config in configs], 3)
     assert {tuple(methods) for methods in each} == {tuple(each[0])}
     assert {"conventional", "full"} < set(each[0])
 

@@ -6,9 +6,7 @@ import math
 import pytest
 from synthetic import outcomes, write_run
 
-from lrtl_utils.runs import store as runs
-from lrtl_utils.study import effects
-from lrtl_utils.study import tables as summaries
+from lrtl_utils.study import effects, tables
 
 RATES, EPOCHS, SCHEDULERS = (1e-5, 3e-5, 5e-5), (3, 10), ("linear", "cosine")
 KNOBS = ["learning_rate", "epochs", "scheduler"]
@@ -30,21 +28,19 @@ def frame(tmp_path_factory):
                 right = outcomes(judged, 100, 0)  # so that no metric is constant
                 write_run(folder, right, validation=judged, seconds=epochs, **base, **knobs)
     write_run(folder, outcomes(0.5, 100, 0), **base | {"validation_share": 0.0})  # no carve: does not count
-    return runs.load(folder)
+    return tables.records(folder, "completed")
 
 
 def test_settings_and_the_knobs_that_tell_them_apart(frame):
     settings, knobs, of = effects.trials(frame)
     assert (len(settings), knobs) == (12, KNOBS)
     assert of == "sst2 · minilm, full with 100 labels"
-    older = effects.trials(frame.drop(columns=["text_column", "drop_leaks"]))  # knobs that came later
-    assert older[0].equals(settings)
     assert effects.is_whole(settings, knobs)
     assert not effects.is_whole(settings[1:], knobs)
 
 
 def test_the_committed_grid_is_the_plan_s_and_whole():
-    settings, knobs, _ = effects.trials(summaries.read("results/search"))
+    settings, knobs, _ = effects.trials(tables.read("results/search"))
     assert knobs == ["learning_rate", "batch_size", "epochs", "scheduler", "dropout"]
     assert effects.is_whole(settings, knobs)
 
@@ -72,7 +68,7 @@ def test_a_budget_ends_at_the_best(frame):
 
 
 def test_warm_ups_longer_than_the_run(frame):
-    table = effects.warmups(frame[frame["validation_share"] > 0])
+    table = effects.warmups(frame[frame["config.validation_share"] > 0])
     steps = {3: 3 * 5, 10: 10 * 5}  # 80 examples in batches of 16
     assert table.to_dict("records") == [
         {"steps": n, "asked": 500, "used": n // 10, "runs": 6} for n in sorted(steps.values())
@@ -101,12 +97,12 @@ def test_every_knob_tells_settings_apart_and_a_warm_up_as_it_was_asked_for(tmp_p
     base = {"dataset": "sst2", "model": "minilm", "method": "progressive", "train_size": 100, "validation_share": 0.2}
     for without in (None, "soften"):
         write_run(tmp_path, outcomes(0.5, 100, 0), validation=0.5, without=without, **base)
-    assert effects.trials(runs.load(tmp_path))[1] == ["without"]
+    assert effects.trials(tables.records(tmp_path, "completed"))[1] == ["without"]
     for epochs in (3, 10):
         for asked in (2, 500):
             knobs = base | {"method": "full", "epochs": epochs, "warmup_steps": asked}
             write_run(tmp_path, outcomes(0.5, 100, 0), validation=0.5, **knobs)
-    settings, knobs, _ = effects.trials(runs.load(tmp_path))
+    settings, knobs, _ = effects.trials(tables.records(tmp_path, "completed"))
     assert knobs == ["epochs", "warmup_steps"]
     assert effects.is_whole(settings, knobs)
 

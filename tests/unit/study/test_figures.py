@@ -8,9 +8,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from synthetic import outcomes, write_run
 
-from lrtl_utils.study import answers as findings
-from lrtl_utils.study import effects, figures, plots, sentences
-from lrtl_utils.study import tables as summaries
+from lrtl_utils.study import answers, effects, figures, tables
 
 
 @pytest.fixture(autouse=True)
@@ -21,11 +19,11 @@ def closed():
 
 @pytest.fixture(scope="module")
 def frame(study):
-    return summaries.read(study)
+    return tables.read(study)
 
 
 def score_vs_data(frame):
-    return figures.panels(summaries.summarise(frame), figures.score_vs_data, needs=summaries.needs(frame))
+    return figures.panels(tables.summarise(frame), figures.score_vs_data, needs=tables.needs(frame))
 
 
 def axes(figure):
@@ -36,9 +34,9 @@ def test_a_panel_a_data_set_and_the_same_look_for_a_method_in_each(frame):
     drawn = axes(score_vs_data(frame))
     assert list(drawn) == ["conll2003 · minilm_crf", "sst2 · minilm"]
     for ax in drawn.values():
-        lines = {line.get_label(): line for line in ax.get_lines() if line.get_label() in plots.COLOURS}
-        assert lines["full"].get_color() == plots.COLOURS["full"]
-        assert lines["full"].get_marker() == plots.MARKS["full"]
+        lines = {line.get_label(): line for line in ax.get_lines() if line.get_label() in figures.COLOURS}
+        assert lines["full"].get_color() == figures.COLOURS["full"]
+        assert lines["full"].get_marker() == figures.MARKS["full"]
         assert ax.get_xlabel().startswith("labelled examples")
     assert drawn["conll2003 · minilm_crf"].get_ylabel() == "test entity F1"
 
@@ -47,15 +45,15 @@ def test_the_legend_names_a_tuned_line_once_whatever_its_settings(tmp_path):
     for dataset, rate in (("sst2", 5e-4), ("imdb", 1e-4)):
         for knobs in ({}, {"learning_rate": rate}):
             write_run(tmp_path, outcomes(0.5, 32, 0), method="full", dataset=dataset, train_size=32, **knobs)
-    figure = score_vs_data(summaries.read(tmp_path))
+    figure = score_vs_data(tables.read(tmp_path))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["full", "full (tuned)"]
-    frame = summaries.read(tmp_path)
+    frame = tables.read(tmp_path)
     (line,) = axes(score_vs_data(frame[frame["variant"] == "full (tuned)"]))["imdb · minilm"].get_lines()
     assert line.get_linestyle() == "--"  # as where its method's own setting is beside it
 
 
 def test_a_curve_of_four_sizes_goes_on_to_full_data_and_one_of_three_does_not(frame):
-    for rows, farthest in ((frame, 67349), (frame[frame["labels"] < 1000], 316)):
+    for rows, farthest in ((frame, 67349), (frame[frame["n_labels"] < 1000], 316)):
         ax = axes(score_vs_data(rows))["sst2 · minilm"]
         assert max(max(line.get_xdata()) for line in ax.get_lines()) == pytest.approx(farthest)
         ends = [part[0, 0] for c in ax.collections if isinstance(c, LineCollection) for part in c.get_segments()]
@@ -64,8 +62,8 @@ def test_a_curve_of_four_sizes_goes_on_to_full_data_and_one_of_three_does_not(fr
 
 
 def test_rings_are_the_front_and_unsure_ones_are_dotted(frame):
-    front = summaries.front(frame, "flops")
-    part = front[front["panel"] == "sst2 · minilm"]
+    front = tables.front(frame, "flops")
+    part = front[front["dataset_model"] == "sst2 · minilm"]
     part.loc[part["on_front"].idxmax(), "front_share"] = float("nan")  # too few seeds to say
     ax = axes(figures.panels(part, figures.score_vs_cost, cost="flops"))["sst2 · minilm"]
     rings = {c.get_label(): c for c in ax.collections if c.get_label().startswith("Pareto front")}
@@ -76,7 +74,7 @@ def test_rings_are_the_front_and_unsure_ones_are_dotted(frame):
 
 
 def test_sizes_close_together_share_one_share(frame):
-    rows = pd.concat([frame, frame[frame["labels"] == 316].assign(labels=500)], ignore_index=True)
+    rows = pd.concat([frame, frame[frame["n_labels"] == 316].assign(n_labels=500)], ignore_index=True)
     ax = axes(score_vs_data(rows))["sst2 · minilm"]
     ticks = dict(text.get_text().split("\n") for text in ax.get_xticklabels())
     assert ticks["500"] == ""
@@ -84,7 +82,7 @@ def test_sizes_close_together_share_one_share(frame):
 
 
 def test_ties_are_hollow(frame):
-    table = summaries.differences(frame)
+    table = tables.differences(frame)
     table.loc[0, "verdict"] = "tie"
     marks = figures.differences(table[:2], plt.subplots()[1], baseline="conventional").collections
     filled = [to_hex(mark.get_facecolor()[0]) != "#ffffff" for mark in marks if isinstance(mark, PathCollection)]
@@ -92,7 +90,7 @@ def test_ties_are_hollow(frame):
 
 
 def test_needs_that_the_data_cannot_tell_are_hollow(frame):
-    needs = summaries.needs(frame)
+    needs = tables.needs(frame)
     needs["doubts"] = [[], *([["few"]] * (len(needs) - 1))]
     marks = figures.labels_needed(needs, plt.subplots()[1]).collections
     filled = [to_hex(mark.get_facecolor()[0]) != "#ffffff" for mark in marks if isinstance(mark, PathCollection)]
@@ -101,90 +99,88 @@ def test_needs_that_the_data_cannot_tell_are_hollow(frame):
 
 def test_every_figure_of_a_study_is_drawn_the_same_twice(frame, tmp_path):
     drawings = {
-        "needs": lambda: figures.panels(summaries.needs(frame), figures.labels_needed),
-        "differences": lambda: figures.panels(
-            summaries.differences(frame), figures.differences, baseline="conventional"
-        ),
-        "aggregate": lambda: figures.single(summaries.aggregate(frame), figures.aggregate),
+        "needs": lambda: figures.panels(tables.needs(frame), figures.labels_needed),
+        "differences": lambda: figures.panels(tables.differences(frame), figures.differences, baseline="conventional"),
+        "aggregate": lambda: figures.single(tables.aggregate(frame), figures.aggregate),
     }
     for name, draw in drawings.items():
         for folder in ("a", "b"):
-            plots.save(draw(), tmp_path / folder, name)
+            figures.save(draw(), tmp_path / folder, name)
         a, b = ((tmp_path / folder / "figures" / f"{name}.png").read_bytes() for folder in ("a", "b"))
         assert a == b, name
 
 
 def test_without_records_there_is_no_figure_and_every_sentence_says_so(tmp_path):
-    frame = summaries.read(tmp_path)
+    frame = tables.read(tmp_path)
     settings, knobs, _ = effects.trials(frame)
     assert score_vs_data(frame) is None
-    assert figures.single(summaries.aggregate(frame), figures.aggregate) is None
+    assert figures.single(tables.aggregate(frame), figures.aggregate) is None
     assert figures.main_effects(effects.main_effects(settings, knobs)) is None
     told = [
-        sentences.score_vs_data(summaries.best(frame)),
-        sentences.labels_needed(summaries.needs(frame)),
-        sentences.score_vs_cost(summaries.front(frame, "flops"), summaries.best(frame), "flops"),
-        sentences.money(summaries.front(frame, "gpu_hours"), summaries.best(frame)),
-        sentences.differences(summaries.differences(frame), "conventional"),
-        sentences.aggregate(summaries.aggregate(frame)),
-        sentences.main_effects(effects.main_effects(settings, knobs), whole=False),
-        sentences.interaction(settings, effects.interactions(settings, knobs)),
-        sentences.expected_best(effects.budget(settings)),
-        sentences.searches(effects.searches(tmp_path)),
-        sentences.warmups(effects.warmups(frame)),
+        answers.score_vs_data(tables.best(frame)),
+        answers.labels_needed(tables.needs(frame)),
+        answers.score_vs_cost(tables.front(frame, "flops"), tables.best(frame), "flops"),
+        answers.money(tables.front(frame, "gpu_hours"), tables.best(frame)),
+        answers.differences(tables.differences(frame), "conventional"),
+        answers.aggregate(tables.aggregate(frame)),
+        answers.main_effects(effects.main_effects(settings, knobs), whole=False),
+        answers.interaction(settings, effects.interactions(settings, knobs)),
+        answers.expected_best(effects.budget(settings)),
+        answers.searches(effects.searches(tmp_path)),
+        answers.warmups(effects.warmups(frame)),
     ]
     assert all(len(lines) == 1 and lines[0].endswith(".") for lines in told)
-    for answer in findings.ANSWERS:
-        assert answer(frame).lines == [sentences.NOTHING]
-        assert answer(frame).table.empty
+    for ask in answers.ANSWERS:
+        assert ask(frame).lines == [answers.NOTHING]
+        assert ask(frame).table.empty
 
 
 def test_sentences_come_from_the_numbers(frame):
-    summary, best = summaries.summarise(frame), summaries.best(frame)
-    (_, data) = sentences.score_vs_data(best)
-    sized = summary[(summary["dataset"] == "sst2") & (summary["labels"] == 1000)]
+    summary, best = tables.summarise(frame), tables.best(frame)
+    (_, data) = answers.score_vs_data(best)
+    sized = summary[(summary["dataset"] == "sst2") & (summary["n_labels"] == 1000)]
     top = sized.nlargest(1, "score").iloc[0]
-    (tied,) = best[(best["panel"] == "sst2 · minilm") & (best["labels"] == 1000)]["tie"]
+    (tied,) = best[(best["dataset_model"] == "sst2 · minilm") & (best["n_labels"] == 1000)]["tie"]
     assert data.startswith("sst2 · minilm: progressive 0.")
-    of_all = f"with 1000 labels, best of {sized['line'].nunique()} lines"
-    assert f"{top['line']} {top['score']:.3f} ({top['low']:.3f} to {top['high']:.3f}) {of_all}" in data
+    of_all = f"with 1000 labels, best of {sized['configuration'].nunique()} lines"
+    assert f"{top['configuration']} {top['score']:.3f} ({top['low']:.3f} to {top['high']:.3f}) {of_all}" in data
     assert ("(tied: " in data.split(". ")[1]) == bool(tied)
 
-    best = summaries.at_most_labels(best)
-    (_, cost) = sentences.score_vs_cost(summaries.front(frame, "flops"), best, "flops")
+    best = tables.at_most_labels(best)
+    (_, cost) = answers.score_vs_cost(tables.front(frame, "flops"), best, "flops")
     assert "costs 4.5 times the FLOPs of from_scratch" in cost  # 1 + 10 · 0.8 against 1 + 10 · 0.1
-    front = summaries.front(frame, "gpu_hours")
-    (_, spent) = sentences.money(front.assign(money=3600 * front["gpu_hours"]), best)  # a second costs one
+    front = tables.front(frame, "gpu_hours")
+    (_, spent) = answers.money(front.assign(money=3600 * front["gpu_hours"]), best)  # a second costs one
     assert spent == "sst2 · minilm: a run of progressive with 1000 labels costs 1.8e+02, one of from_scratch 40."
 
-    needs = summaries.needs(frame)
-    (_, needed) = sentences.labels_needed(needs)
-    row = needs[(needs["panel"] == "sst2 · minilm") & (needs["line"] == "progressive")].iloc[0]
+    needs = tables.needs(frame)
+    (_, needed) = answers.labels_needed(needs)
+    row = needs[(needs["dataset_model"] == "sst2 · minilm") & (needs["configuration"] == "progressive")].iloc[0]
     assert f"progressive needs about {row['labels']:.0f} ({row['low']:.0f} to {row['high']:.0f}) of 67349" in needed
     assert "not to be relied on: " in needed
 
-    (_, against) = sentences.differences(summaries.differences(frame), "conventional")
+    (_, against) = answers.differences(tables.differences(frame), "conventional")
     assert "better with 32, 100, 316, 1000 labels: full" in against
     assert "worse with 32, 100, 316, 1000 labels: from_scratch, tfidf" in against
 
-    assert sentences.aggregate(summaries.aggregate(frame))[0].startswith("32 labels, 2 panels: progressive is highest")
+    assert answers.aggregate(tables.aggregate(frame))[0].startswith("32 labels, 2 panels: progressive is highest")
 
 
 def test_the_four_answers(frame):
-    which, how_much, cost, real = (answer(frame) for answer in findings.ANSWERS)
+    which, how_much, cost, real = (answer(frame) for answer in answers.ANSWERS)
     assert "progressive is best or ties with the best on 2 of 2" in which.headline
-    others = summaries.summarise(frame).query("labels == 1000").groupby("dataset")["line"].nunique() - 1
+    others = tables.summarise(frame).query("n_labels == 1000").groupby("dataset")["configuration"].nunique() - 1
     assert f"(1000; each compared with {others.min()} to {others.max()} of the others), progressive" in which.headline
-    assert set(which.table["labels"]) == {1000}
+    assert set(which.table["n_labels"]) == {1000}
     assert all(
         [one.split(": ")[0] for one in found.each] == ["conll2003 · minilm_crf", "sst2 · minilm"]
         for found in (which, how_much, cost, real)
     )
-    assert how_much.each == sentences.labels_needed(summaries.needs(frame))
-    assert how_much.each[1].startswith(f"sst2 · minilm: {which.table['line'].iloc[1]} needs about ")
+    assert how_much.each == answers.labels_needed(tables.needs(frame))
+    assert how_much.each[1].startswith(f"sst2 · minilm: {which.table['configuration'].iloc[1]} needs about ")
     assert real.lines[1] == f"- {real.each[0]}"
     assert (cost.table["cheapest_flops"] <= cost.table["best_flops"]).all()
-    counts = summaries.differences(frame)["verdict"].value_counts()
+    counts = tables.differences(frame)["verdict"].value_counts()
     assert f"{counts['better']} better, {counts['worse']} worse" in real.headline
     assert "?" in which.question
 
@@ -197,10 +193,10 @@ def test_the_tuned_baseline_is_told_of_beside_its_default(tmp_path):
             write_run(tmp_path, outcomes(0.7, labels, seed), method="conventional", learning_rate=1e-4, **knobs)
             write_run(tmp_path, outcomes(skill, labels, seed), method="full", **knobs)
     for frame, ahead in (
-        (summaries.read(tmp_path), "full, the best with 316 labels, is +"),
-        (summaries.read(tmp_path).query("labels < 316"), "conventional (tuned) is itself the best with 100 labels; "),
+        (tables.read(tmp_path), "full, the best with 316 labels, is +"),
+        (tables.read(tmp_path).query("n_labels < 316"), "conventional (tuned) is itself the best with 100 labels; "),
     ):
-        found = findings.real(frame)
+        found = answers.real(frame)
         (told,) = found.each
         assert found.headline.startswith(f"Of {len(frame) // 9 * 2} differences to conventional: ")
         assert f"differences to conventional (tuned): {'' if len(frame) < 27 else '1 better, '}" in found.headline
@@ -210,20 +206,20 @@ def test_the_tuned_baseline_is_told_of_beside_its_default(tmp_path):
 
 
 def test_without_the_baseline_the_best_is_compared_with_all_others(frame):
-    found = findings.real(frame[frame["method"] != "conventional"])
+    found = answers.real(frame[frame["method"] != "conventional"])
     ahead = sum(not tie for tie in found.table["tie"])
     assert f"in {ahead} of 8 comparisons" in found.headline
 
 
 def test_one_line_alone_has_nothing_beside_it(frame):
-    alone = frame[(frame["method"] == "full") & (frame["labels"] == 100)]
-    for answer in (findings.which, findings.real):
+    alone = frame[(frame["method"] == "full") & (frame["n_labels"] == 100)]
+    for answer in (answers.which, answers.real):
         assert "nothing to compare" in answer(alone).headline
-    assert "full itself (" in findings.cost(alone).each[0]
-    (_, told) = sentences.score_vs_data(summaries.best(alone))
+    assert "full itself (" in answers.cost(alone).each[0]
+    (_, told) = answers.score_vs_data(tables.best(alone))
     assert told.startswith("sst2 · minilm: full 0.")
     assert told.endswith("with 100 labels.")
-    assert "no curve" in findings.how_much(alone).headline
+    assert "no curve" in answers.how_much(alone).headline
 
 
 def test_models_of_one_data_set_are_compared_with_each_other(tmp_path):
@@ -232,13 +228,13 @@ def test_models_of_one_data_set_are_compared_with_each_other(tmp_path):
             for method in ("full", "conventional"):
                 knobs = {"dataset": "sst2", "model": model, "train_size": 100, "seed": seed}
                 write_run(tmp_path, outcomes(skill, 100, seed), method=method, **knobs)
-    found = findings.which(summaries.read(tmp_path))
+    found = answers.which(tables.read(tmp_path))
     assert found.each[-1].startswith("sst2 · all models: bert_base ")
-    assert set(found.table["panel"]) == {"sst2 · minilm", "sst2 · bert_base", "sst2 · all models"}
+    assert set(found.table["dataset_model"]) == {"sst2 · minilm", "sst2 · bert_base", "sst2 · all models"}
 
 
 def test_one_is_not_told_as_many():
-    assert [sentences.counted(number, "seed") for number in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
+    assert [answers.counted(number, "seed") for number in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
 
 
 @pytest.mark.parametrize(
@@ -252,20 +248,20 @@ def test_a_tuned_method_counts_as_one_and_all_that_lead_are_named(tmp_path, tune
             knobs = {"dataset": dataset, "model": "minilm", "train_size": 100, "seed": seed, "method": "full"}
             write_run(tmp_path, outcomes(0.9 if better else 0.1, 100, seed), learning_rate=rate, **knobs)
             write_run(tmp_path, outcomes(0.1 if better else 0.9, 100, seed), **knobs)
-    assert told in findings.which(summaries.read(tmp_path)).headline
+    assert told in answers.which(tables.read(tmp_path)).headline
 
 
 def test_a_size_whose_seeds_are_still_to_come_does_not_answer(frame):
-    begun = frame[(frame["labels"] < 1000) | (frame["seed"] == 0)]
-    assert set(findings.which(begun).table["labels"]) == {316}
-    assert set(findings.cost(begun).table["labels"]) == {316}
+    begun = frame[(frame["n_labels"] < 1000) | (frame["seed"] == 0)]
+    assert set(answers.which(begun).table["n_labels"]) == {316}
+    assert set(answers.cost(begun).table["n_labels"]) == {316}
 
 
 def test_the_labels_needed_are_those_of_the_line_called_best(frame):
-    needs = summaries.needs(frame[(frame["labels"] < 1000) | (frame["method"] == "tfidf")])
-    lines = needs[needs["first"]].set_index("panel")["line"]
+    needs = tables.needs(frame[(frame["n_labels"] < 1000) | (frame["method"] == "tfidf")])
+    lines = needs[needs["first"]].set_index("dataset_model")["configuration"]
     assert lines["sst2 · minilm"] == "progressive"  # though tfidf alone goes on to 1,000
-    assert "progressive needs" in sentences.labels_needed(needs)[1]
+    assert "progressive needs" in answers.labels_needed(needs)[1]
 
 
 def test_a_cheaper_method_that_ties_is_found(tmp_path):
@@ -276,36 +272,36 @@ def test_a_cheaper_method_that_ties_is_found(tmp_path):
         for method, hits, flops in (("full", right, 1000), ("linear_probe", near, 10)):
             knobs = {"dataset": "sst2", "model": "minilm", "train_size": 100, "seed": seed}
             write_run(tmp_path, hits, flops=flops, method=method, **knobs)
-    found = findings.cost(summaries.read(tmp_path))
+    found = answers.cost(tables.read(tmp_path))
     assert list(found.table["cheapest"]) == ["linear_probe"]
     assert "linear_probe" in found.each[0]
 
 
 def test_too_few_seeds_are_told_and_so_are_several_machines(frame):
     few = frame[frame["seed"] == 0]
-    best = summaries.at_most_labels(summaries.best(few))
-    front = summaries.front(few, "gpu_hours")
-    told = sentences.score_vs_cost(front, best, "gpu_hours")
+    best = tables.at_most_labels(tables.best(few))
+    front = tables.front(few, "gpu_hours")
+    told = answers.score_vs_cost(front, best, "gpu_hours")
     assert all("too few seeds to say how surely" in one and "(1 seed)" in one for one in told)
-    assert "too few seeds to compare: " in findings.which(few).each[0]
-    moved = few.assign(run_device=few["run_device"].where(few["method"] != "progressive", "another"))
+    assert "too few seeds to compare: " in answers.which(few).each[0]
+    moved = few.assign(device=few["device"].where(few["method"] != "progressive", "another"))
     for cost, said in (("gpu_hours", True), ("flops", False)):
-        told = sentences.score_vs_cost(summaries.front(moved, cost), best, cost)
+        told = answers.score_vs_cost(tables.front(moved, cost), best, cost)
         assert ("the points are of several machines" in told[0]) == said
     for device, said in (("one", " MiB)."), ("one + another", "the means over several machines")):
-        (_, sst2) = findings.cost(frame.assign(run_device=device)).each
+        (_, sst2) = answers.cost(frame.assign(device=device)).each
         assert said in sst2
 
 
 def test_the_warm_up_trap_and_the_search_in_words():
     table = pd.DataFrame({"steps": [15, 50], "asked": [500, 500], "used": [1, 5], "runs": [6, 6]})
-    (told,) = sentences.warmups(table)
+    (told,) = answers.warmups(table)
     assert told.startswith("12 of 12 runs have fewer steps (15 to 50) than the warm-up asked for (500)")
-    assert sentences.warmups(table.assign(asked=5)) == ["No warm-up asked for is longer than its run."]
+    assert answers.warmups(table.assign(asked=5)) == ["No warm-up asked for is longer than its run."]
     searches = pd.DataFrame(
         {"sampler": ["TPE"] * 2, "seed": [0, 1], "trials": [8, 10], "device_seconds": 1, "seconds_share": [0.1, 0.2]}
     )
-    assert sentences.searches(searches) == [
+    assert answers.searches(searches) == [
         "TPE: 9.0 trials, 15% of the whole grid's device seconds (10% to 20% over 2 seeds)."
     ]
     ax = figures.searches(searches, plt.subplots()[1])

@@ -8,14 +8,14 @@ import pytest
 from matplotlib.colors import rgb_to_hsv, to_rgb
 
 from lrtl_utils.methods.table import METHODS
-from lrtl_utils.study import plots
+from lrtl_utils.study import figures
 
 
 def test_methods_can_be_told_apart_without_colour_and_none_is_faint():
-    assert len(set(plots.MARKS.values())) == len(METHODS)
-    looks = itertools.islice(zip(itertools.cycle(plots._PALETTE), itertools.cycle(plots._MARKS), strict=False), 90)
+    assert len(set(figures.MARKS.values())) == len(METHODS)
+    looks = itertools.islice(zip(itertools.cycle(figures._PALETTE), itertools.cycle(figures._MARKS), strict=False), 90)
     assert len(set(looks)) == 90  # of methods that are added
-    for colour in plots.COLOURS.values():
+    for colour in figures.COLOURS.values():
         grey = np.dot(to_rgb(colour), (0.299, 0.587, 0.114))  # as a printer without colour has it
         assert grey < 0.7, rgb_to_hsv(to_rgb(colour))
 
@@ -24,7 +24,7 @@ def test_a_picture_has_the_same_bytes_for_the_same_numbers_and_names_no_software
     for name in ("a", "b"):
         figure, ax = plt.subplots()
         ax.plot([1, 2])
-        plots.save(figure, [tmp_path, tmp_path / "other"], name)
+        figures.save(figure, [tmp_path, tmp_path / "other"], name)
     first, second = ((tmp_path / "figures" / f"{name}.png").read_bytes() for name in ("a", "b"))
     assert first == second
     assert b"matplotlib" not in first.lower()
@@ -32,16 +32,16 @@ def test_a_picture_has_the_same_bytes_for_the_same_numbers_and_names_no_software
 
 
 def test_without_a_figure_nothing_is_written(tmp_path):
-    assert plots.save(None, tmp_path, "nothing") is None
+    assert figures.save(None, tmp_path, "nothing") is None
     assert not list(tmp_path.iterdir())
 
 
 def test_tiles_and_curves_draw_what_they_are_given():
     _, axes = plt.subplots(1, 2)
-    plots.tiles([np.zeros((8, 8), np.uint8)] * 2, ["a", "b"], axes)
+    figures.tiles([np.zeros((8, 8), np.uint8)] * 2, ["a", "b"], axes)
     assert [ax.get_title() for ax in axes] == ["a", "b"]
     curve = [{"epoch": i, "loss": 1 / i, "validation_loss": None} for i in (1, 2)]
-    ax = plots.learning_curve(curve, plt.subplots()[1])
+    ax = figures.learning_curve(curve, plt.subplots()[1])
     assert list(ax.get_lines()[0].get_ydata()) == [1, 0.5]
     plt.close("all")
 

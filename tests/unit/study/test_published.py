@@ -3,33 +3,34 @@
 import pytest
 from synthetic import outcomes, write_run, write_study
 
-from lrtl_utils.data import load as tasks
-from lrtl_utils.runs import store as runs
-from lrtl_utils.study import sentences
-from lrtl_utils.study import tables as summaries
+from lrtl_utils.data import load
+from lrtl_utils.study import answers, tables
 from lrtl_utils.study.benchmarks import published
 
 SST2 = {"dataset": "sst2", "model": "minilm", "train_size": 1000}
 
 
 def test_published_figures_are_scores_of_known_data_sets_each_with_its_source():
-    assert {figure.dataset for figure in published.FIGURES} <= set(tasks.TASKS)
-    assert all(0 < figure.score < 1 and figure.source and figure.on for figure in published.FIGURES)
-    assert all((figure.score_name == "entity F1") == (figure.dataset == "conll2003") for figure in published.FIGURES)
+    for figure in published.PUBLISHED["figures"]:
+        assert figure["dataset"] in load.TASKS
+        assert 0 < figure["score"] < 1
+        assert figure["source"]
+        assert figure["on"]
+        assert (figure["score_name"] == "entity F1") == (figure["dataset"] == "conll2003")
 
 
 def test_ours_stand_beside_theirs_and_neither_can_be_taken_for_the_other(tmp_path):
     write_study(tmp_path, datasets=("sst2", "fashion_mnist"), sizes=(32, 100), names=("full", "conventional"))
-    table = published.beside(summaries.read(tmp_path))
+    table = published.beside(tables.read(tmp_path))
     theirs, ours = table[table["source"] != ""], table[table["source"] == ""]
     assert set(theirs["model"]) == {"BERT-base", "DistilBERT", "RoBERTa-base"}
-    assert set(theirs["labels"]) == {"all"}
+    assert set(theirs["n_labels"]) == {"all"}
     assert set(theirs["measured"]) == {published.NOT_HERE}
     assert (ours["measured"] != "").all()
     assert ours.set_index("dataset")["on"].to_dict() == {"sst2": "validation", "fashion_mnist": "test"}
-    assert ours.set_index("dataset")["line"].to_dict() == {"sst2": "full", "fashion_mnist": "full"}
-    assert set(ours["labels"]) == {100}
-    fashion, sst2 = sentences.beside(table)
+    assert ours.set_index("dataset")["configuration"].to_dict() == {"sst2": "full", "fashion_mnist": "full"}
+    assert set(ours["n_labels"]) == {100}
+    fashion, sst2 = published.beside_in_words(table)
     assert fashion.endswith("no published figure is listed.")
     assert "0.913 or more, by DistilBERT (Sanh et al. 2019" in sst2
 
@@ -38,14 +39,14 @@ def test_one_epoch_is_told_in_the_form_of_the_report(tmp_path):
     for seed in range(2):
         write_run(tmp_path, outcomes(0.1, 32, seed), method="conventional", epochs=1, seed=seed, seconds=8.0, **SST2)
         write_run(tmp_path, outcomes(0.8, 1000, seed), method="progressive", seed=seed, seconds=2.0, **SST2)
-    frame = runs.load(tmp_path)
-    table = published.lines(frame)
+    frame = tables.records(tmp_path, "completed")
+    table = published.one_epoch(frame)
     assert table["title"].tolist() == ["the report: after one epoch", "the report: benchmark", "here", "here"]
     row = table[table["method"] == "conventional"].iloc[0]
-    assert (row["epochs"], row["labels"], row["examples"], row["seeds"]) == (1, 1000, 400, 2)
-    assert row["accuracy"] == pytest.approx(frame[frame["method"] == "conventional"]["accuracy"].mean())
+    assert (row["epochs"], row["n_labels"], row["examples"], row["seeds"]) == (1, 1000, 400, 2)
+    assert row["accuracy"] == pytest.approx(frame[frame["method"] == "conventional"]["metrics.accuracy"].mean())
     assert (row["runtime"], row["samples_per_second"], row["steps_per_second"]) == pytest.approx((0.1, 4000, 125))
-    (told,) = sentences.one_epoch(table)
+    (told,) = published.one_epoch_in_words(table)
     assert told.startswith(
         f"sst2 · minilm, 400 test examples: one epoch of conventional on 1000 labels reaches {row['accuracy']:.3f}"
     )
@@ -57,17 +58,20 @@ def test_runs_of_different_settings_are_lines_of_their_own(tmp_path):
     for rate in (1e-5, 3e-5):
         knobs = SST2 | {"epochs": 1, "learning_rate": rate}
         write_run(tmp_path, outcomes(0.5, 32, 0), method="conventional", **knobs)
-    here = published.lines(runs.load(tmp_path))[lambda table: table["title"] == "here"]
-    assert list(here["line"]) == ["conventional [learning_rate=1e-05]", "conventional [learning_rate=3e-05]"]
+    table = published.one_epoch(tables.records(tmp_path, "completed"))
+    here = table[table["title"] == "here"]
+    assert list(here["configuration"]) == ["conventional [learning_rate=1e-05]", "conventional [learning_rate=3e-05]"]
     assert list(here["seeds"]) == [1, 1]
 
 
 def test_as_many_examples_as_in_the_report_are_set_beside_it(tmp_path):
     write_run(tmp_path, [True] * 400 + [False] * 472, method="conventional", epochs=1, **SST2)
-    (told,) = sentences.one_epoch(published.lines(runs.load(tmp_path)))
+    (told,) = published.one_epoch_in_words(published.one_epoch(tables.records(tmp_path, "completed")))
     assert told.endswith("reaches 0.459 (loss 0.541); the report has 0.487 on as many.")
 
 
 def test_without_such_a_run_that_is_said(tmp_path):
-    assert sentences.one_epoch(published.lines(runs.load(tmp_path))) == ["No run here is one epoch of conventional."]
-    assert sentences.beside(published.beside(summaries.read(tmp_path))) == [sentences.NOTHING]
+    assert published.one_epoch_in_words(published.one_epoch(tables.records(tmp_path, "completed"))) == [
+        "No run here is one epoch of conventional."
+    ]
+    assert published.beside_in_words(published.beside(tables.read(tmp_path))) == [answers.NOTHING]

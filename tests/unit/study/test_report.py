@@ -18,9 +18,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import store as runs
 from lrtl_utils.runs.notebook import summary_notebooks
-from lrtl_utils.study import answers as findings
-from lrtl_utils.study import pages, report
-from lrtl_utils.study import tables as summaries
+from lrtl_utils.study import answers, report, tables
 
 SCRIPT = "<script>window.pwned=1</script>"
 IMAGE = "<img src=x onerror=window.pwned=1>"  # may be a file's name
@@ -51,7 +49,7 @@ def hostile(tmp_path_factory):
     done = call("run", "text_classification", "--results", results, *(w for knob in knobs for w in ("-p", knob)))
     assert done.returncode == 0, done.stderr
     record = runs.read(Path(done.stdout.strip()))
-    assert SCRIPT in record["data"]["labels"]
+    assert SCRIPT in record["data"]["n_labels"]
     record["curve"] = [{"epoch": i, "loss": 1 / i, "validation_loss": None} for i in (1, 2, 3)]
     for seed in (1, 2):
         like(record, results, seed=seed)
@@ -117,11 +115,9 @@ def test_pages_are_whole_load_nothing_and_their_links_lead_somewhere(site, kind)
 
 
 def test_the_answers_come_first_from_the_same_numbers(site):
-    frame = summaries.read(site.parent)
+    frame = tables.read(site.parent)
     words = Elements(site / "index.html").words
-    places = [
-        words.index(told) for answer in findings.ANSWERS for told in [answer(frame).headline, *answer(frame).each]
-    ]
+    places = [words.index(told) for answer in answers.ANSWERS for told in [answer(frame).headline, *answer(frame).each]]
     assert places == sorted(places)
     assert places[-1] < words.index("Every run")
     images = [attributes for tag, attributes in Elements(site / "index.html").found if tag == "img"]
@@ -184,7 +180,7 @@ def test_a_folder_of_failed_runs_answers_nothing(tmp_path):
     runs.failed(tmp_path, "0123456789ab", config, config, "out of memory", started=0.0)
     page = Elements(report.write(tmp_path))
     assert "0 completed runs, 1 failed." in page.words
-    assert findings.ANSWERS[0](summaries.read(tmp_path)).question not in page.words
+    assert answers.ANSWERS[0](tables.read(tmp_path)).question not in page.words
 
 
 def test_a_notebook_keeps_its_prose_tables_and_pictures_and_no_markup_that_acts():
@@ -204,7 +200,7 @@ def test_a_notebook_keeps_its_prose_tables_and_pictures_and_no_markup_that_acts(
         v4.new_code_cell("results = 'secret'", metadata={"tags": ["parameters"]}),
         v4.new_code_cell(f"print({hostile!r})", outputs=outputs, execution_count=1),
     ]
-    body = Elements(pages.notebook_body(v4.new_notebook(cells=cells)))
+    body = Elements(report.notebook_body(v4.new_notebook(cells=cells)))
     tags = {tag for tag, _ in body.found}
     assert {"h1", "table", "th", "pre", "details", "img"} <= tags
     assert not tags & {"script", "iframe", "style", "svg"}

@@ -89,7 +89,7 @@ def test_a_difference_is_called_what_its_interval_says():
     assert 0 < better.low < better.mean < better.high
     assert against(high, high) == (0, 0, 0, "tie")
     assert against(high, rng.random((3, 300)) < 0.9).verdict == "tie"
-    assert against(high[:2], low[:2])[1:] == (None, None, "open")
+    assert against(high[:2], low[:2])[1:] == (None, None, stats.TOO_FEW_SEEDS)
 
 
 def test_the_interval_of_a_difference_is_as_wide_as_its_closed_form():

@@ -8,35 +8,33 @@ import pandas as pd
 import pytest
 from synthetic import TESTED, outcomes, write_run, write_study
 
-from lrtl_utils.measure.evaluation import outcomes as outcomes_of
 from lrtl_utils.runs import store as runs
-from lrtl_utils.study import stats
-from lrtl_utils.study import tables as summaries
+from lrtl_utils.study import stats, tables
 
 SST2 = {"dataset": "sst2", "model": "minilm", "train_size": 32}
 
 
 @pytest.fixture(scope="module")
 def frame(study):
-    return summaries.read(study)
+    return tables.read(study)
 
 
 def test_a_summary_holds_the_means_and_intervals_of_its_runs(frame):
-    summary = summaries.summarise(frame).set_index(["dataset", "line", "labels"])
+    summary = tables.summarise(frame).set_index(["dataset", "configuration", "n_labels"])
     assert len(summary) == (6 + 5) * 4
-    runs_of = frame[(frame["dataset"] == "conll2003") & (frame["line"] == "full") & (frame["labels"] == 316)]
+    of_runs = frame[(frame["dataset"] == "conll2003") & (frame["configuration"] == "full") & (frame["n_labels"] == 316)]
     row = summary.loc["conll2003", "full", 316]
-    assert row["score"] == pytest.approx(runs_of["score"].mean())
-    assert (row["low"], row["high"]) == stats.interval(*outcomes_of(list(runs_of["record"])))
+    assert row["score"] == pytest.approx(of_runs["score"].mean())
+    assert (row["low"], row["high"]) == stats.interval(*stats.outcomes(list(of_runs["record"])))
     assert row["low"] < row["score"] < row["high"]
     assert (row["seeds"], row["score_name"], row["full"]) == (3, "entity F1", 14041)
-    assert row["device_seconds"] == pytest.approx(runs_of["device_seconds"].mean())
+    assert row["device_seconds"] == pytest.approx(of_runs["cost.device_seconds"].mean())
 
 
 def test_under_three_seeds_there_is_no_interval(tmp_path):
     for seed in (0, 1):
         write_run(tmp_path, outcomes(0.5, 32, seed), method="full", seed=seed, **SST2)
-    (row,) = summaries.summarise(runs.load(tmp_path)).to_dict("records")
+    (row,) = tables.summarise(tables.records(tmp_path, "completed")).to_dict("records")
     assert np.isnan(row["low"])
     assert row["seeds"] == 2
 
@@ -46,8 +44,8 @@ def test_settings_make_lines_and_a_single_tuned_one_has_the_same_name_everywhere
         write_run(tmp_path, outcomes(0.5, 32, 0), method="full", learning_rate=rate, **SST2)
     for without in (None, "decay", "soften"):
         write_run(tmp_path, outcomes(0.5, 32, 0), method="progressive", without=without, **SST2)
-    frame = summaries.reported(runs.load(tmp_path))
-    assert sorted(zip(frame["line"], frame["variant"], strict=True)) == [
+    frame = tables.compared(tables.records(tmp_path, "completed"))
+    assert sorted(zip(frame["configuration"], frame["variant"], strict=True)) == [
         ("full", "full"),
         ("full [learning_rate=0.001]", "full (tuned)"),
         ("progressive", "progressive"),
@@ -61,7 +59,7 @@ def test_a_tuned_setting_that_is_alone_is_not_taken_for_the_default(tmp_path):
         for rate in rates:
             knobs = SST2 | {"dataset": dataset, "learning_rate": rate}
             write_run(tmp_path, outcomes(0.5, 32, 0), method="conventional", **knobs)
-    frame = summaries.read(tmp_path).set_index(["dataset", "line"])["variant"]
+    frame = tables.read(tmp_path).set_index(["dataset", "configuration"])["variant"]
     assert frame.to_dict() == {
         ("ag_news", "conventional"): "conventional",
         ("imdb", "conventional [learning_rate=0.0001]"): "conventional (tuned)",
@@ -73,26 +71,26 @@ def test_a_tuned_setting_that_is_alone_is_not_taken_for_the_default(tmp_path):
 def test_a_default_that_follows_the_number_of_labels_is_one_line(tmp_path):
     for labels in (32, 100, 1000):
         write_run(tmp_path, outcomes(0.5, labels, 0), method="progressive", **SST2 | {"train_size": labels})
-    frame = runs.load(tmp_path)
-    assert frame["epochs"].nunique() > 1
-    assert frame["validation_share"].nunique() > 1
-    assert set(summaries.reported(frame)["line"]) == {"progressive"}
+    frame = tables.records(tmp_path, "completed")
+    assert frame["config.epochs"].nunique() > 1
+    assert frame["config.validation_share"].nunique() > 1
+    assert set(tables.compared(frame)["configuration"]) == {"progressive"}
 
 
 def test_a_default_that_changed_between_two_runs_of_one_size_makes_two_lines(tmp_path):
     path = write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **SST2)
-    frame = runs.load(tmp_path)
+    frame = tables.records(tmp_path, "completed")
     older = runs.read(path)
     older["config"]["epochs"] = 7  # as the code of then had it
-    other = frame.assign(record=[older], epochs=7, run_id="older", seed=1)
-    lines = summaries.reported(pd.concat([frame, other], ignore_index=True))["line"]
+    other = frame.assign(record=[older], run_id="older", seed=1)
+    lines = tables.compared(pd.concat([frame, other], ignore_index=True))["configuration"]
     assert sorted(lines) == ["full [epochs=3]", "full [epochs=7]"]
 
 
 def test_runs_on_a_part_of_the_test_split_do_not_count_beside_whole_ones(tmp_path):
     write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **SST2)
     write_run(tmp_path, outcomes(0.5, 32, 0)[:10], method="conventional", test_limit=10, **SST2)
-    assert list(summaries.read(tmp_path)["method"]) == ["full"]
+    assert list(tables.read(tmp_path)["method"]) == ["full"]
 
 
 def test_of_further_folders_what_the_first_has_settings_of_is_read(tmp_path):
@@ -102,41 +100,41 @@ def test_of_further_folders_what_the_first_has_settings_of_is_read(tmp_path):
     write_run(second, outcomes(0.5, 32, 0), method="conventional", **SST2)
     write_run(second, outcomes(0.5, 32, 0), method="full", learning_rate=1e-3, **SST2)
     shutil.copytree(first, second, dirs_exist_ok=True)  # the same run there too
-    frame = summaries.read([first, second])
-    assert sorted(zip(frame["line"], frame["labels"], strict=True)) == [("full", 32), ("full", 100)]
-    assert summaries.read([tmp_path / "nothing", second]).empty
+    frame = tables.read([first, second])
+    assert sorted(zip(frame["configuration"], frame["n_labels"], strict=True)) == [("full", 32), ("full", 100)]
+    assert tables.read([tmp_path / "nothing", second]).empty
 
 
 def test_an_unreadable_record_is_passed_over_with_a_warning(tmp_path):
     path = write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **SST2)
     path.write_text(path.read_text()[:-40])
     with pytest.warns(UserWarning, match="not a readable record"):
-        assert summaries.read(tmp_path).empty
+        assert tables.read(tmp_path).empty
 
 
 def test_a_method_without_a_model_joins_every_panel_of_its_data(frame):
-    parts = dict(summaries.by_panel(frame))
+    parts = dict(tables.by_dataset_and_model(frame))
     assert list(parts) == ["conll2003 · minilm_crf", "sst2 · minilm"]
     assert "tfidf" in set(parts["sst2 · minilm"]["method"])
 
 
 def test_differences_are_paired_over_shared_seeds_and_called_what_they_are(frame):
-    table = summaries.differences(frame).set_index(["panel", "labels", "line"])
+    table = tables.differences(frame).set_index(["dataset_model", "n_labels", "configuration"])
     assert len(table) == (5 + 4) * 4
     row = table.loc["sst2 · minilm", 100, "full"]
-    scores = frame[(frame["dataset"] == "sst2") & (frame["labels"] == 100)].groupby("method")["score"]
+    scores = frame[(frame["dataset"] == "sst2") & (frame["n_labels"] == 100)].groupby("method")["score"]
     assert row["mean"] == pytest.approx(scores.mean()["full"] - scores.mean()["conventional"])
     assert (row["verdict"], row["seeds"]) == ("better", 3)
     assert table.loc["sst2 · minilm", 100, "from_scratch"]["verdict"] == "worse"
     assert table["p"].isna().all()
     narrow = row["high"] - row["low"]
-    summary = summaries.summarise(frame).set_index(["dataset", "line", "labels"]).loc["sst2", "full", 100]
+    summary = tables.summarise(frame).set_index(["dataset", "configuration", "n_labels"]).loc["sst2", "full", 100]
     assert narrow < 0.7 * (summary["high"] - summary["low"])  # what the pairs share drops out
 
 
 def test_six_seeds_are_tested_and_corrected_over_data_sets(tmp_path):
     write_study(tmp_path, datasets=("sst2", "imdb", "ag_news"), sizes=(100,), seeds=6, names=("full", "conventional"))
-    table = summaries.differences(summaries.read(tmp_path))
+    table = tables.differences(tables.read(tmp_path))
     assert table["p"].tolist() == [2 / 64] * 3  # all six seeds agree, everywhere
     assert table["p_holm"].tolist() == pytest.approx([3 * 2 / 64] * 3)
 
@@ -150,9 +148,9 @@ def test_the_best_line_and_what_ties_with_it(tmp_path):
             write_run(tmp_path, hits, method=method, seed=seed, **SST2)
     write_run(tmp_path, outcomes(0.7, 100, 0), method="bitfit", seed=0, **SST2)
     write_run(tmp_path, outcomes(0.7, 100, 7), method="lp_ft", seed=7, **SST2)  # a seed that no other has
-    (row,) = summaries.best(summaries.read(tmp_path)).to_dict("records")
-    assert {row["line"], *row["tie"]} == {"full", "lora"}
-    assert row["open"] == ["bitfit", "lp_ft"]
+    (row,) = tables.best(tables.read(tmp_path)).to_dict("records")
+    assert {row["configuration"], *row["tie"]} == {"full", "lora"}
+    assert row["too_few_seeds"] == ["bitfit", "lp_ft"]
 
 
 def test_the_best_line_is_so_on_the_seeds_that_others_have_too(tmp_path):
@@ -162,13 +160,13 @@ def test_the_best_line_is_so_on_the_seeds_that_others_have_too(tmp_path):
     for seed in range(3):
         write_run(tmp_path, outcomes(0.6, 100, seed), method="full", seed=seed, **SST2)
     write_run(tmp_path, outcomes(1.0, 100, 0), method="lora", seed=0, **SST2)  # alone, it says nothing yet
-    frame = summaries.read(tmp_path)
+    frame = tables.read(tmp_path)
     means = frame.groupby("method")["score"].mean()
     assert means["lora"] > means["progressive"] > means["full"]
-    (row,) = summaries.best(frame).to_dict("records")
-    assert (row["line"], row["open"]) == ("full", ["lora"])
+    (row,) = tables.best(frame).to_dict("records")
+    assert (row["configuration"], row["too_few_seeds"]) == ("full", ["lora"])
     assert row["score"] == means["full"]
-    assert (row["seeds"], row["lines"], row["compared"]) == (3, 3, 1)
+    assert (row["seeds"], row["configurations"], row["compared"]) == (3, 3, 1)
     assert row["low"] < row["score"] < row["high"]
 
 
@@ -177,14 +175,14 @@ def test_means_stand_beside_each_other_only_for_seeds_that_are_shared(tmp_path):
         for seed in seeds:
             write_run(tmp_path, outcomes(0.5 + 0.1 * seed, 32, seed), method=method, seed=seed, **SST2)
     write_run(tmp_path, outcomes(0.5, 100, 4), method="full", seed=4, **SST2 | {"train_size": 100})
-    frame = summaries.read(tmp_path)
-    kept = summaries.comparable(frame).groupby(["method", "labels"])["seed"].agg(list).to_dict()
+    frame = tables.read(tmp_path)
+    kept = tables.comparable(frame).groupby(["method", "n_labels"])["seed"].agg(list).to_dict()
     assert kept == {("progressive", 32): [0, 1, 2], ("full", 32): [0, 1, 2], ("lora", 32): [0, 4], ("full", 100): [4]}
-    summary = summaries.summarise(frame).set_index(["method", "labels"])
+    summary = tables.summarise(frame).set_index(["method", "n_labels"])
     assert summary.loc[("progressive", 32), "seeds"] == 3
-    assert summaries.differences(frame, "full").set_index("line").loc["progressive", "seeds"] == 3
+    assert tables.differences(frame, "full").set_index("configuration").loc["progressive", "seeds"] == 3
     apart = frame[(frame["method"] != "full") | (frame["seed"] > 2)]  # nothing is shared by all
-    assert len(summaries.comparable(apart)) == len(apart)
+    assert len(tables.comparable(apart)) == len(apart)
 
 
 def test_lines_of_several_models_of_a_data_set_stand_in_one_panel_too(tmp_path):
@@ -193,8 +191,12 @@ def test_lines_of_several_models_of_a_data_set_stand_in_one_panel_too(tmp_path):
             write_run(tmp_path, outcomes(skill, 32, seed), method="full", seed=seed, **SST2 | {"model": model})
         write_run(tmp_path, outcomes(0.1, 32, seed), method="tfidf", seed=seed, **SST2)
         write_run(tmp_path, outcomes(0.1, 32, seed), method="full", seed=seed, **SST2 | {"dataset": "imdb"})
-    (row,) = summaries.best(summaries.across_models(summaries.read(tmp_path))).to_dict("records")
-    assert (row["panel"], row["line"], row["lines"]) == ("sst2 · all models", "minilm full", 3)
+    (row,) = tables.best(tables.across_models(tables.read(tmp_path))).to_dict("records")
+    assert (row["dataset_model"], row["configuration"], row["configurations"]) == (
+        "sst2 · all models",
+        "minilm full",
+        3,
+    )
 
 
 def test_seeds_are_paired_in_whatever_folder_they_lie(tmp_path):
@@ -202,49 +204,49 @@ def test_seeds_are_paired_in_whatever_folder_they_lie(tmp_path):
     for folder, seeds in ((first, (3, 4)), (second, (0, 1, 2))):
         for seed in seeds:
             write_run(folder, outcomes(0.5, 32, seed), method="full", seed=seed, **SST2)
-    assert list(summaries.read([first, second])["seed"]) == [0, 1, 2, 3, 4]
+    assert list(tables.read([first, second])["seed"]) == [0, 1, 2, 3, 4]
 
 
 def test_aggregate_is_the_interquartile_mean_of_normalised_scores(frame):
-    table = summaries.aggregate(frame).set_index(["labels", "variant"])
-    scores = frame[frame["labels"] == 100].groupby(["dataset", "method"])["score"].mean().unstack()
+    table = tables.aggregate(frame).set_index(["n_labels", "variant"])
+    scores = frame[frame["n_labels"] == 100].groupby(["dataset", "method"])["score"].mean().unstack()
     floor, top = scores["from_scratch"], scores.max(axis=1)
-    each = frame[(frame["labels"] == 100) & (frame["method"] == "full")]
+    each = frame[(frame["n_labels"] == 100) & (frame["method"] == "full")]
     normalised = (each["score"] - each["dataset"].map(floor)) / each["dataset"].map(top - floor)
     assert table.loc[100, "full"]["iqm"] == pytest.approx(normalised.sort_values().iloc[1:-1].mean())  # of six
-    assert table.loc[100, "tfidf"]["panels"] == 1
-    assert summaries.aggregate(frame[frame["method"] != "from_scratch"]).empty
-    assert summaries.aggregate(frame[frame["seed"] < 2]).empty
+    assert table.loc[100, "tfidf"]["dataset_models"] == 1
+    assert tables.aggregate(frame[frame["method"] != "from_scratch"]).empty
+    assert tables.aggregate(frame[frame["seed"] < 2]).empty
 
 
 def test_every_panel_weighs_the_same_in_the_aggregate_and_one_seed_sets_no_scale(frame):
-    whole = summaries.aggregate(frame).set_index(["labels", "variant"])["iqm"]
-    extra = frame[(frame["dataset"] == "sst2") & (frame["method"] == "full") & (frame["labels"] == 100)]
+    whole = tables.aggregate(frame).set_index(["n_labels", "variant"])["iqm"]
+    extra = frame[(frame["dataset"] == "sst2") & (frame["method"] == "full") & (frame["n_labels"] == 100)]
     alone = extra[:1].assign(method="lora", line="lora", variant="lora", score=1.0)
     assert (
-        summaries.aggregate(pd.concat([frame, alone], ignore_index=True))
-        .set_index(["labels", "variant"])["iqm"]
+        tables.aggregate(pd.concat([frame, alone], ignore_index=True))
+        .set_index(["n_labels", "variant"])["iqm"]
         .equals(whole)
     )
     more = pd.concat([frame, extra.assign(seed=extra["seed"] + 3)], ignore_index=True)
-    assert summaries.aggregate(more).set_index(["labels", "variant"])["iqm"].equals(whole)
+    assert tables.aggregate(more).set_index(["n_labels", "variant"])["iqm"].equals(whole)
 
 
 def test_front_has_the_share_of_draws_and_only_runs_with_that_cost(frame, tmp_path):
-    table = summaries.front(frame, "flops")
+    table = tables.front(frame, "flops")
     assert table["front_share"].between(0, 1).all()
-    cheapest = table.loc[table.groupby("panel")["flops"].idxmin()]
+    cheapest = table.loc[table.groupby("dataset_model")["flops"].idxmin()]
     assert (cheapest["front_share"] == 1).all()
     assert table.groupby("on_front")["front_share"].mean().is_monotonic_increasing
-    assert summaries.front(frame, "energy_wh").empty
+    assert tables.front(frame, "energy_wh").empty
     write_run(tmp_path, outcomes(0.5, 32, 0), energy=0.2, method="full", **SST2)
-    (row,) = summaries.front(summaries.read(tmp_path), "energy_wh").to_dict("records")
+    (row,) = tables.front(tables.read(tmp_path), "energy_wh").to_dict("records")
     assert row["on_front"]
     assert np.isnan(row["front_share"])  # one seed: nothing to draw from
 
 
 def test_needs_tell_labels_with_interval_and_doubts(frame):
-    table = summaries.needs(frame).set_index(["panel", "line"])
+    table = tables.needs(frame).set_index(["dataset_model", "configuration"])
     row = table.loc["conll2003 · minilm_crf", "full"]
     assert row["low"] < row["labels"] < row["high"] <= row["full"] == 14041
     assert row["sizes"] == (32, 100, 316, 1000)
@@ -252,24 +254,24 @@ def test_needs_tell_labels_with_interval_and_doubts(frame):
 
 
 def test_nothing_gives_tables_without_rows(tmp_path):
-    frame = summaries.read(tmp_path)
-    tables = [summaries.front(frame, "flops")[["panel", "on_front", "front_share"]]]
-    tables += [make(frame) for make in (summaries.summarise, summaries.differences, summaries.best)]
-    tables += [make(frame) for make in (summaries.aggregate, summaries.needs)]
-    assert all(table.empty and len(table.columns) for table in tables)
+    frame = tables.read(tmp_path)
+    found = [tables.front(frame, "flops")[["dataset_model", "on_front", "front_share"]]]
+    found += [make(frame) for make in (tables.summarise, tables.differences, tables.best)]
+    found += [make(frame) for make in (tables.aggregate, tables.needs)]
+    assert all(table.empty and len(table.columns) for table in found)
 
 
 def test_what_is_assumed_of_two_methods_is_what_the_committed_records_have():
-    frame = summaries.read(["results/study", "results/bench-cpu"])
-    alike = frame["line"].isin(["progressive", "full", "linear_probe"]) & frame["labels"].isin([100, 316])
+    frame = tables.read(["results/study", "results/bench-cpu"])
+    alike = frame["configuration"].isin(["progressive", "full", "linear_probe"]) & frame["n_labels"].isin([100, 316])
     rows = []
-    for _, sized in frame[alike & (frame["score_name"] == "accuracy")].groupby(["dataset", "labels"]):
-        lines = [group.set_index("seed")["record"] for _, group in sized.groupby("line")]
+    for _, sized in frame[alike & (frame["score_name"] == "accuracy")].groupby(["dataset", "n_labels"]):
+        lines = [group.set_index("seed")["record"] for _, group in sized.groupby("configuration")]
         for one, other in itertools.combinations(lines, 2):
             seeds = sorted(set(one.index) & set(other.index))
             if len(seeds) < stats.LEAST_SEEDS:
                 continue
-            (ours, _), (theirs, _) = outcomes_of(list(one[seeds])), outcomes_of(list(other[seeds]))
+            (ours, _), (theirs, _) = stats.outcomes(list(one[seeds])), stats.outcomes(list(other[seeds]))
             differ = ours[..., 0] - theirs[..., 0]  # [seeds, examples]
             share = (differ != 0).mean()
             correlation = np.corrcoef(differ)[np.triu_indices(len(seeds), 1)].mean()
