@@ -1,43 +1,153 @@
-"""The four questions asked of one data set: a sweep of models, methods, sizes and seeds that fits a budget of time."""
+"""Compare models and methods on one data set: run what fits a budget of time, and answer the four questions."""
 
+import base64
+import io
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lrtl_utils.config import RunConfig
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from lrtl_utils.config import RunConfig, read_config
+from lrtl_utils.data import load, own
 from lrtl_utils.data.sampling import share_of
 from lrtl_utils.data.splits import Data
 from lrtl_utils.errors import InputError
-from lrtl_utils.methods import table as methods
+from lrtl_utils.files import absolute_path
+from lrtl_utils.methods import METHODS
 from lrtl_utils.models.catalog import MODELS, find
 from lrtl_utils.runs import notebook as notebooks
-from lrtl_utils.study import checkup, stats
-from lrtl_utils.sweep import grid as grids
+from lrtl_utils.study import answers, checkup, figures, report, stats, tables
+from lrtl_utils.sweep import engines, grid, price
+from lrtl_utils.sweep import sweep as sweeps
 from lrtl_utils.sweep.price import Priced
 
-ASKED = ("tfidf", "linear_probe", "progressive", "full", "conventional")
-OVERHEAD_SECONDS = 3.0  # of a cell beside its clocked work: the medians of the committed folders are 2.5 to 3.6
-LEAST_LINES, LEAST_SIZES = 2, 3  # without them there is nothing to compare, and no curve
+if TYPE_CHECKING:
+    import datasets
+
+METHODS_TO_TRY = ("tfidf", "linear_probe", "progressive", "full", "conventional")
+OVERHEAD_SECONDS = 3.0  # of a run beside its measured work: the medians of the committed folders are 2.5 to 3.6
+LEAST_CONFIGURATIONS, LEAST_SIZES = 2, 3  # with fewer there is nothing to compare, and no curve
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The four answers from the records below `results`; a notebook shows them with their figures.
+
+    `cells` are the runs that were planned, and `outcome` says what became of them (None if nothing was run).
+    """
+
+    results: Path
+    cells: Sequence[grid.Cell] = ()
+    outcome: sweeps.Outcome | None = None
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """The runs that are compared, as in `tables.read`."""
+        return tables.read(self.results)
+
+    @cached_property
+    def answers(self) -> list[answers.Answer]:
+        """To each of the four questions: the sentence that answers it, and one for each dataset × model."""
+        return [ask(self.runs) for ask in answers.ANSWERS]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Mean score with its interval, and mean costs, of each configuration and number of labels."""
+        return tables.summarise(self.runs)
+
+    @cached_property
+    def figures(self) -> dict[str, Figure]:
+        """The figure of each answer, by name; those for which there are too few runs are missing."""
+        kept = ("display.max_rows", "display.max_columns")
+        with plt.rc_context(), pd.option_context(*itertools.chain(*((name, pd.get_option(name)) for name in kept))):
+            figures.style()
+            needs, differences = tables.needs(self.runs), tables.differences(self.runs)
+            drawn = {
+                "accuracy_vs_data": figures.panels(self.table, figures.score_vs_data, needs=needs),
+                "labels_needed": figures.panels(needs, figures.labels_needed),
+                "accuracy_vs_flops": figures.panels(
+                    tables.front(self.runs, "flops"), figures.score_vs_cost, cost="flops"
+                ),
+                "differences": figures.panels(differences, figures.differences, baseline=tables.BASELINE),
+            }
+        for figure in filter(None, drawn.values()):
+            plt.close(figure)  # so that a notebook shows it only where it is asked for
+        return {name: figure for name, figure in drawn.items() if figure}
+
+    def lines(self) -> Iterator[str]:
+        """Each question with its answer, as Markdown."""
+        for answer in self.answers:
+            yield from (answer.question, *answer.lines)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        pictures = {name: _png(figure) for name, figure in self.figures.items()}
+        named = zip(self.answers, (picture for _, picture, *_ in report.SECTIONS), strict=True)
+        return report.render("comparison.html", answers=[(answer, pictures.get(name)) for answer, name in named])
+
+
+def compare(
+    data: "str | Path | pd.DataFrame | datasets.Dataset",
+    label: str | None = None,
+    text: str | None = None,
+    budget_minutes: float = 10,
+    results: str | Path | None = None,
+    *,
+    models: Sequence[str] | None = None,
+    workers: int = 1,
+    dry_run: bool = False,
+    show: Callable[[str], None] = print,
+    **parameters: Any,
+) -> Comparison:
+    """Run the models, methods, numbers of labels and seeds that fit the budget, and answer the four questions.
+
+    `data` is a path, the name of a data set, a pandas DataFrame or a `datasets.Dataset`; `label` and `text` name its
+    columns, else they are recognised. `models` are all that are on this machine unless some are named, and `parameters`
+    hold for every run (`max_length=64`). A run that has a record below `results` (default: results/compare-NAME) is not
+    run again, so a second call continues. With `dry_run`, the data are checked, the plan is shown, and nothing runs.
+    """
+    dataset = str(data) if isinstance(data, str | Path) else str(own.keep(data))
+    columns = {name: column for name, column in (("label_column", label), ("text_column", text)) if column is not None}
+    fixed = read_config(parameters | columns | {"dataset": dataset})
+    examples = checkup.read(**load.reading(fixed))
+    for line in [*checkup.page(examples), "", "## What is run"]:
+        show(line)
+    folder = absolute_path(results or f"results/compare-{examples.name}")
+    cells = grid.plan(every_run(examples, fixed, models or models_at_hand(examples.kind)))
+    priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
+    kept, left_out = within_budget(priced, 60 * budget_minutes, workers)
+    for line in [*plan_in_words(kept, left_out, len(examples.train), 60 * budget_minutes, workers), how]:
+        show(line)
+    chosen = [one.cell for one in kept]
+    outcome = None if dry_run else sweeps.sweep(chosen, folder, workers=workers, report=show)
+    return Comparison(folder, chosen, outcome)
 
 
 def models_at_hand(kind: str) -> list[str]:
-    """Pre-trained models that read such data and need not be fetched."""
+    """The pre-trained models for this kind of data that need not be downloaded."""
     return [name for name, row in MODELS.items() if kind in row.kinds and row.library != "ours" and _is_here(name)]
 
 
-def wishes(data: Data, fixed: RunConfig, models: Sequence[str]) -> list[tuple[str, RunConfig]]:
-    """Every cell worth a run, as `grids.plan` wants them: each method and model, each step of labels, five seeds.
+def every_run(data: Data, fixed: RunConfig, models: Sequence[str]) -> list[tuple[str, RunConfig]]:
+    """Every run worth its time, for `grid.plan`: each method and model, several numbers of labels, five seeds.
 
     `fixed` holds the data set, and what else is the same in all.
     """
-    notebook, given = grids.NOTEBOOK_OF[data.kind], fixed.model_dump(exclude_unset=True)
+    notebook, given = grid.NOTEBOOK_OF[data.kind], fixed.model_dump(exclude_unset=True)
     return [
         (notebook, notebooks.read_parameters(notebook, given | cell))
-        for method in ASKED
-        if data.kind in methods.METHODS[method].kinds
-        for model in (models if methods.METHODS[method].needs_model else models[:1])
+        for method in METHODS_TO_TRY
+        if data.kind in METHODS[method].kinds
+        for model in (models if METHODS[method].needs_model else models[:1])
         for fraction in checkup.steps(data).values()
         for seed in range(checkup.SEEDS)
         for cell in [{"method": method, "model": model, "data_fraction": fraction, "seed": seed}]
@@ -45,17 +155,17 @@ def wishes(data: Data, fixed: RunConfig, models: Sequence[str]) -> list[tuple[st
 
 
 def seconds(priced: Sequence[Priced], workers: int) -> float:
-    """What is still to be run of these takes, from the first to the last cell."""
+    """How long those of these runs take that have no record yet."""
     each = [one.seconds + one.predict_seconds + OVERHEAD_SECONDS for one in priced if not one.done]
     return sum(each) / workers
 
 
-def fit(priced: Sequence[Priced], budget_seconds: float, workers: int) -> tuple[list[Priced], list[Priced]]:
-    """The cells that fit the budget, and those that do not, in the order in which they are wished for.
+def within_budget(priced: Sequence[Priced], budget_seconds: float, workers: int) -> tuple[list[Priced], list[Priced]]:
+    """The runs that fit the budget, and those that do not, in the order of their importance.
 
-    First comes the least that can be compared, kept even if it does not fit: the two cheapest lines at their two
-    smallest sizes, with seed 0, then with 1, then with 2. Then every other line and size with those seeds, the cheapest
-    first; last all of them with seeds 3 and 4.
+    The first are the least that can be compared, and are kept even if they do not fit: the two cheapest configurations
+    at the three smallest numbers of labels, with seed 0, then with 1, then with 2. Every other configuration and number
+    of labels with these seeds follows, the cheapest first, and then all of them with seeds 3 and 4.
     """
     kept, left_out = [], []
     for unit in _units(priced):
@@ -64,10 +174,10 @@ def fit(priced: Sequence[Priced], budget_seconds: float, workers: int) -> tuple[
     return kept, left_out
 
 
-def lines(
+def plan_in_words(
     kept: Sequence[Priced], left_out: Sequence[Priced], available: int, budget_seconds: float, workers: int
 ) -> Iterator[str]:
-    """What is run and what is not, in words; `available` examples make the whole train split."""
+    """What is run and what is left out; `available` counts the examples of the whole train split."""
     due = seconds(kept, workers)
     fits = "" if due <= budget_seconds else ", more than that, but the least that can be compared"
     yield f"{len(kept)} cells, about {due / 60:.3g} of {budget_seconds / 60:.3g} minutes{fits}:"
@@ -77,16 +187,10 @@ def lines(
         yield from _listed(left_out, available)
 
 
-def answers(results: str | Path) -> Iterator[str]:
-    """The four answers, each a question and what the records say."""
-    from lrtl_utils.study import answers as findings
-    from lrtl_utils.study import tables as summaries
-
-    frame = summaries.read(results)
-    for answer in findings.ANSWERS:
-        finding = answer(frame)
-        yield finding.question
-        yield from finding.lines
+def _png(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _is_here(model: str) -> bool:
@@ -97,39 +201,39 @@ def _is_here(model: str) -> bool:
     return True
 
 
-def _line(one: Priced) -> str:
-    return " ".join(name for name in (one.cell.config.model, one.cell.config.method) if name != methods.NO_MODEL)
+def _configuration(one: Priced) -> str:
+    return " ".join(name for name in (one.cell.config.model, one.cell.config.method) if name != "none")
 
 
 def _listed(cells: Sequence[Priced], available: int) -> Iterator[str]:
-    """A line for each model with method: its numbers of labels, those of the same seeds together."""
-    seeds: dict[tuple[str, float], list[int]] = {}
+    """For each configuration: its numbers of labels, those with the same seeds together."""
+    seeds: dict[str, dict[float, list[int]]] = {}
     for one in cells:
-        seeds.setdefault((_line(one), one.cell.config.data_fraction), []).append(one.cell.config.seed)
-    for line in dict.fromkeys(line for line, _ in seeds):
+        sizes = seeds.setdefault(_configuration(one), {})
+        sizes.setdefault(one.cell.config.data_fraction, []).append(one.cell.config.seed)
+    for configuration, sizes in seeds.items():
         alike: dict[str, list[str]] = {}
-        for (own, fraction), drawn in seeds.items():
-            if own == line:
-                alike.setdefault(", ".join(map(str, sorted(drawn))), []).append(str(share_of(available, fraction)))
-        told = [f"{', '.join(sizes)} labels with seeds {each}" for each, sizes in alike.items()]
-        yield f"- {line}: {'; '.join(told)}"
+        for fraction, drawn in sizes.items():
+            alike.setdefault(", ".join(map(str, sorted(drawn))), []).append(str(share_of(available, fraction)))
+        words = [f"{', '.join(counts)} labels with seeds {each}" for each, counts in alike.items()]
+        yield f"- {configuration}: {'; '.join(words)}"
 
 
 def _units(priced: Sequence[Priced]) -> Iterator[list[Priced]]:
-    """Cells that come together or not at all, in order."""
-    by_line: Counter[str] = Counter()
-    by_size: Counter[tuple[str, float]] = Counter()
+    """Runs that come together or not at all, in order."""
+    cost: Counter[str] = Counter()
+    cost_of_size: Counter[tuple[str, float]] = Counter()
     for one in priced:
-        by_line[_line(one)] += one.seconds
-        by_size[_line(one), one.cell.config.data_fraction] += one.seconds
-    cheapest = sorted(by_line, key=by_line.get)[:LEAST_LINES]
-    smallest = sorted({fraction for _, fraction in by_size})[:LEAST_SIZES]
+        cost[_configuration(one)] += one.seconds
+        cost_of_size[_configuration(one), one.cell.config.data_fraction] += one.seconds
+    cheapest = sorted(cost, key=cost.get)[:LEAST_CONFIGURATIONS]
+    smallest = sorted({fraction for _, fraction in cost_of_size})[:LEAST_SIZES]
 
     def rank(one: Priced) -> tuple[Any, ...]:
-        line, fraction, seed = _line(one), one.cell.config.data_fraction, one.cell.config.seed
-        if line in cheapest and fraction in smallest and seed < stats.LEAST_SEEDS:
+        configuration, fraction, seed = _configuration(one), one.cell.config.data_fraction, one.cell.config.seed
+        if configuration in cheapest and fraction in smallest and seed < stats.LEAST_SEEDS:
             return 0, seed
-        return 1 + (seed >= stats.LEAST_SEEDS), by_size[line, fraction], line, fraction
+        return 1 + (seed >= stats.LEAST_SEEDS), cost_of_size[configuration, fraction], configuration, fraction
 
     for _, unit in itertools.groupby(sorted(priced, key=rank), key=rank):
         yield list(unit)

@@ -41,31 +41,29 @@ def compare(
 ) -> None:
     """Find the best method for a data set: check the data, run what fits the budget, and answer the four questions."""
     from lrtl_utils import comparison
-    from lrtl_utils.data import load as tasks
-    from lrtl_utils.study import checkup
-    from lrtl_utils.sweep import engines, price
-    from lrtl_utils.sweep import grid as grids
-    from lrtl_utils.sweep import sweep as sweeps
 
-    named = {"dataset": dataset, "text_column": text_column, "label_column": label_column, "drop_leaks": drop_leaks}
-    fixed = read_config(dict(pair(text) for text in parameter or []) | named)
-    data = checkup.read(**tasks.reading(fixed))
-    show([*checkup.page(data), "", "## What is run"])
-    folder = results or Path("results") / f"compare-{data.name}"
-    cells = grids.plan(comparison.wishes(data, fixed, model or comparison.models_at_hand(data.kind)))
-    priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
-    kept, left_out = comparison.fit(priced, 60 * budget, workers)
-    show([*comparison.lines(kept, left_out, len(data.train), 60 * budget, workers), how])
+    given = dict(pair(text) for text in parameter or []) | ({"drop_leaks": True} if drop_leaks else {})
+    read_config(given)  # so that no name of an argument below is among them
+    with interruptible("with the remaining runs"):
+        compared = comparison.compare(
+            dataset,
+            label_column,
+            text_column,
+            budget,
+            results,
+            models=model,
+            workers=workers,
+            dry_run=dry_run,
+            show=show_line,
+            **given,
+        )
     if dry_run:
         return
-    chosen = [one.cell for one in kept]
-    with interruptible("with the remaining runs"):
-        outcome = sweeps.sweep(chosen, folder, workers=workers, report=show_line)
-    show_outcome(outcome, chosen, folder)
-    show(["", "## The answers", *comparison.answers(folder), "", "## Pictures, made by the summary notebooks"])
-    summary(folder)
-    report(folder)
-    if outcome.failed or outcome.left:
+    show_outcome(compared.outcome, compared.cells, compared.results)
+    show(["", "## The answers", *compared.lines(), "", "## Pictures, made by the summary notebooks"])
+    summary(compared.results)
+    report(compared.results)
+    if compared.outcome.failed or compared.outcome.left:
         raise typer.Exit(1)
 
 

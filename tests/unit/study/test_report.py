@@ -49,7 +49,7 @@ def hostile(tmp_path_factory):
     done = call("run", "text_classification", "--results", results, *(w for knob in knobs for w in ("-p", knob)))
     assert done.returncode == 0, done.stderr
     record = runs.read(Path(done.stdout.strip()))
-    assert SCRIPT in record["data"]["n_labels"]
+    assert SCRIPT in record["data"]["labels"]
     record["curve"] = [{"epoch": i, "loss": 1 / i, "validation_loss": None} for i in (1, 2, 3)]
     for seed in (1, 2):
         like(record, results, seed=seed)
