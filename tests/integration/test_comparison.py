@@ -1,17 +1,20 @@
-"""`compare FOLDER`: one command from a user's file to the four answers, sized to a budget."""
+"""From a user's data to the four answers: the runs that fit a budget, the command, and `compare` from Python."""
 
 import subprocess
 import sys
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
+import lrtl_utils
 from lrtl_utils import comparison
 from lrtl_utils.config import read_config
+from lrtl_utils.data import own
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.study import checkup
-from lrtl_utils.sweep import grid as grids
+from lrtl_utils.sweep import grid
 from lrtl_utils.sweep.price import Priced
 
 
@@ -26,28 +29,28 @@ def reviews(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def priced(reviews):
-    """All that is worth a run, at prices that are known: a second, and the method's weight for each tenth labelled."""
+    """Every run, at prices that are known: a second, and the method's weight for each tenth labelled."""
     data, reading = checkup.read(str(reviews)), read_config({"dataset": str(reviews)})
     weights = {"tfidf": 1, "linear_probe": 2, "progressive": 30, "full": 20, "conventional": 60}
-    cells = grids.plan(comparison.wishes(data, reading, ["minilm"]), notebooks.locate)
+    cells = grid.plan(comparison.every_run(data, reading, ["minilm"]), notebooks.locate)
     return [
         Priced(cell, None, weights[cell.config.method] * 10 * cell.config.data_fraction, 1.0, False) for cell in cells
     ]
 
 
 def kept_by(priced, budget, workers=1):
-    kept, left_out = comparison.fit(priced, budget, workers)
+    kept, left_out = comparison.within_budget(priced, budget, workers)
     assert len(kept) + len(left_out) == len(priced)
     return kept, {(one.cell.config.method, one.cell.config.seed) for one in kept}
 
 
-def test_all_methods_sizes_and_seeds_are_wished_for(priced):
+def test_every_method_size_and_seed_is_planned(priced):
     assert len(priced) == 5 * 2 * 5
     assert {one.cell.config.data_fraction for one in priced} == {0.477611, 1.0}
     assert comparison.models_at_hand("image") == ["efficientnet_lite0"]
 
 
-def test_cells_are_kept_in_the_order_that_is_told_as_far_as_the_budget_goes(priced):
+def test_runs_are_kept_in_order_of_importance_as_far_as_the_budget_goes(priced):
     whole = comparison.seconds(priced, 1)
     assert whole == pytest.approx(sum(one.seconds + 1 + comparison.OVERHEAD_SECONDS for one in priced))
     assert len(kept_by(priced, whole)[0]) == 50
@@ -57,7 +60,7 @@ def test_cells_are_kept_in_the_order_that_is_told_as_far_as_the_budget_goes(pric
     assert kept_by(priced, 2.5 * comparison.seconds(least, 1))[1] == {(m, s) for m, _ in pairs for s in (0, 1)}
     three_seeds = comparison.seconds([one for one in priced if one.cell.config.seed < 3], 1)
     assert {seed for _, seed in kept_by(priced, three_seeds + 1)[1]} == {0, 1, 2}
-    _, left_out = comparison.fit(priced, three_seeds - 1, 1)
+    _, left_out = comparison.within_budget(priced, three_seeds - 1, 1)
     dearest = left_out[:3]
     assert {(one.cell.config.method, one.cell.config.data_fraction) for one in dearest} == {("conventional", 1.0)}
     assert {one.cell.config.seed for one in left_out[3:]} == {3, 4}
@@ -65,21 +68,23 @@ def test_cells_are_kept_in_the_order_that_is_told_as_far_as_the_budget_goes(pric
 
 def test_the_same_budget_again_goes_on_with_what_was_left_out(priced):
     budget = comparison.seconds(priced, 1) / 3
-    first, _ = comparison.fit(priced, budget, 1)
+    first, _ = comparison.within_budget(priced, budget, 1)
     ids = {one.cell.identity for one in first}
-    again, left_out = comparison.fit([replace(one, done=one.cell.identity in ids) for one in priced], budget, 1)
+    again, left_out = comparison.within_budget(
+        [replace(one, done=one.cell.identity in ids) for one in priced], budget, 1
+    )
     assert len(again) > len(first)
     assert ids < {one.cell.identity for one in again}
     assert left_out
 
 
-def test_plan_is_told_in_words(priced):
-    kept, left_out = comparison.fit(priced, 0, 1)
-    told = [*comparison.lines(kept, left_out, 67, 0, 1)]
-    assert told[0].endswith("of 0 minutes, more than that, but the least that can be compared:")
-    assert told[1] == "- tfidf: 32, 67 labels with seeds 0"
-    assert told[3].startswith("Left out, 46 cells, which the same command")
-    assert "- minilm full: 32, 67 labels with seeds 0, 1, 2, 3, 4" in told
+def test_the_plan_is_shown_in_words(priced):
+    kept, left_out = comparison.within_budget(priced, 0, 1)
+    lines = [*comparison.plan_in_words(kept, left_out, 67, 0, 1)]
+    assert lines[0].endswith("of 0 minutes, more than that, but the least that can be compared:")
+    assert lines[1] == "- tfidf: 32, 67 labels with seeds 0"
+    assert lines[3].startswith("Left out, 46 cells, which the same command")
+    assert "- minilm full: 32, 67 labels with seeds 0, 1, 2, 3, 4" in lines
 
 
 def call(*words):
@@ -103,6 +108,37 @@ def test_a_wrong_folder_or_model_is_one_sentence_and_nothing_is_run(reviews, tmp
 def test_what_is_fixed_reaches_every_cell(reviews):
     data = checkup.read(str(reviews))
     fixed = read_config({"dataset": str(reviews), "text_column": "text", "drop_leaks": True, "max_length": "32"})
-    asked = [config for _, config in comparison.wishes(data, fixed, ["minilm"])]
+    asked = [config for _, config in comparison.every_run(data, fixed, ["minilm"])]
     assert {(config.text_column, config.drop_leaks, config.max_length) for config in asked} == {("text", True, 32)}
     assert {config.seed for config in asked} == {0, 1, 2, 3, 4}
+
+
+def test_compare_from_python_runs_what_fits_and_shows_it_in_a_notebook(reviews, tmp_path):
+    shown = []
+    compared = lrtl_utils.compare(
+        reviews, label="label", text="text", budget_minutes=0, results=tmp_path, show=shown.append
+    )
+    assert (compared.outcome.completed, compared.outcome.failed, compared.outcome.left) == (4, [], 0)
+    assert "## What is run" in shown
+    assert len(compared.answers) == 4
+    assert set(compared.table["configuration"]) == {"tfidf", "linear_probe"}
+    assert {"accuracy_vs_data", "accuracy_vs_flops"} <= set(compared.figures)
+    page = compared._repr_html_()
+    assert page.count("data:image/png;base64,") == len(compared.figures)
+    assert "Which model and which method is best?" in page
+    assert str(compared).splitlines()[0] == compared.answers[0].question
+    assert len(lrtl_utils.records(tmp_path)) == 4
+    again = lrtl_utils.compare(str(reviews), budget_minutes=0, results=tmp_path, dry_run=True, show=shown.append)
+    assert again.outcome is None
+    assert again.table["n_labels"].tolist() == compared.table["n_labels"].tolist()
+
+
+@pytest.mark.skipif(not hasattr(own, "keep"), reason="a table cannot be kept yet")
+def test_compare_takes_a_dataframe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"review": f"a {word} film number {i}", "y": word} for i in range(45) for word in ("fine", "dull")]
+    shown = []
+    compared = lrtl_utils.compare(pd.DataFrame(rows), label="y", dry_run=True, show=shown.append)
+    assert compared.results.parent == tmp_path / "results"
+    assert any("labels from column 'y'" in line for line in shown)
+    assert compared.cells
