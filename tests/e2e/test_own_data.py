@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from lrtl_utils.files import ROOT, results_folder
-from lrtl_utils.runs import store as runs
+from lrtl_utils.study.tables import records
 
 WORDS = {
     "good": ["moving", "brilliant", "funny", "tender", "gripping", "superb"],
@@ -72,8 +72,8 @@ def test_commands_of_the_page_do_what_it_says(tmp_path):
     assert pictures
     assert all(results_folder(picture).is_file() for picture in pictures)
     assert said["compare"].splitlines()[-1] == str(tmp_path / "compared" / "report" / "index.html")
-    frame = runs.load(tmp_path / "compared")
-    assert (set(frame["method"]), set(frame["labels"])) == ({"tfidf", "linear_probe"}, {32, 67})
+    frame = records(tmp_path / "compared", "completed")
+    assert (set(frame["method"]), set(frame["n_labels"])) == ({"tfidf", "linear_probe"}, {32, 67})
 
     (record,) = (tmp_path / "mine").glob("runs/reviews.csv/*.json")
     assert said["run"].splitlines()[-1] == str(record)

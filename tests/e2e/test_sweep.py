@@ -14,6 +14,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
+from lrtl_utils.study.tables import records
 from lrtl_utils.sweep.grid import plan, read_grid
 from lrtl_utils.sweep.sweep import sweep
 
@@ -82,9 +83,9 @@ def test_a_sweep_goes_on_after_failures_and_skips_what_is_done(tmp_path):
     assert any("cells done" in line and "left" in line and "to go" in line for line in said)
     second = sweep(cells[:2], tmp_path, report=said.append)
     assert (second.completed, second.found) == (0, 2)
-    frame = runs.load(tmp_path)
+    frame = records(tmp_path, "completed")
     assert sorted(frame["seed"]) == [0, 1]
-    assert list(runs.load(tmp_path, status="failed")["train_size"]) == [4]
+    assert list(records(tmp_path, "failed")["config.train_size"]) == [4]
 
 
 def test_a_cell_past_its_deadline_ends_with_all_that_it_started(tmp_path):
@@ -92,7 +93,7 @@ def test_a_cell_past_its_deadline_ends_with_all_that_it_started(tmp_path):
     outcome = sweep(plan(read_grid(grid(tmp_path, content))), tmp_path, deadline_seconds=3, report=print)
     assert "past its deadline of 3 s" in outcome.failed[0][1]
     assert not writers_below(tmp_path)
-    assert runs.load(tmp_path, status="failed")["error"].str.contains("deadline").all()
+    assert records(tmp_path, "failed")["error"].str.contains("deadline").all()
 
 
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
@@ -110,7 +111,7 @@ def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path, ended_
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"{before} already done" in done.stdout
-    assert len(runs.load(tmp_path / "results")) == 3
+    assert len(records(tmp_path / "results", "completed")) == 3
 
     elsewhere = [*words[:-1], str(tmp_path / "elsewhere"), "--beside", str(tmp_path / "results")]
     done = subprocess.run(elsewhere, cwd=ROOT, capture_output=True, text=True)

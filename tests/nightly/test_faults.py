@@ -23,6 +23,7 @@ import yaml
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
+from lrtl_utils.study.tables import records
 from lrtl_utils.sweep import claims
 from lrtl_utils.sweep.grid import plan, read_grid
 from lrtl_utils.sweep.sweep import sweep
@@ -185,7 +186,7 @@ def test_a_cell_out_of_memory_is_halved_until_it_fits_and_the_record_says_so(tmp
     cell, outcome = swept_under_a_limit(tmp_path, 1500, "halve")
     assert (outcome.completed, outcome.failed) == (1, [])
     assert runs.read(cell.path(tmp_path))["error"].startswith("out of memory")
-    (record,) = runs.load(tmp_path)["record"]
+    (record,) = records(tmp_path, "completed")["record"]
     config = record["config"]
     assert config["batch_size"] * config["accumulate"] == 64
     assert config["batch_size"] < config["asked"]["batch_size"] == 64
@@ -211,7 +212,7 @@ def test_a_truncated_record_is_put_aside_and_its_cell_run_again(grid, undisturbe
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 3])
     with pytest.warns(UserWarning, match="not a readable record"):
-        assert runs.load(tmp_path).empty
+        assert records(tmp_path, "completed").empty
     assert sweep(cells, tmp_path, workers=2).completed == 1
     assert told(tmp_path) == {cells[0].identity: undisturbed[cells[0].identity]}
     assert [kept.read_bytes() for kept in (tmp_path / "quarantine").iterdir()] == [whole[: len(whole) // 3]]

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lrtl_utils.files import ROOT
-from lrtl_utils.runs import store as runs
+from lrtl_utils.study.tables import records
 from lrtl_utils.sweep import search, strategies
 from lrtl_utils.sweep.grid import plan, read_grid
 
@@ -89,15 +89,15 @@ def test_a_trial_is_the_mean_over_its_seeds_and_what_its_records_cost(tmp_path):
     path = space_file(tmp_path, {"learning_rate": [1e-3, 1e-2], "seed": [0, 1]})
     space = strategies.read_space(path)
     record = search.search(space, tmp_path, search.choose_sampler(space), trials=2)
-    frame = runs.load(tmp_path)
-    means = frame.groupby("learning_rate")["validation_score"].mean()
+    frame = records(tmp_path, "completed")
+    means = frame.groupby("config.learning_rate")["validation.score"].mean()
     assert {row["config"]["learning_rate"]: row["score"] for row in record["trials"]} == pytest.approx(dict(means))
     assert record["best"]["score"] == pytest.approx(means.max())
     assert record["best"]["config"] == {"learning_rate": means.idxmax()}
-    assert record["trials"][-1]["total_flops"] == record["cost"]["flops"] == frame["flops"].sum()
-    assert record["cost"]["device_seconds"] == pytest.approx(frame["device_seconds"].sum())
+    assert record["trials"][-1]["total_flops"] == record["cost"]["flops"] == frame["cost.flops"].sum()
+    assert record["cost"]["device_seconds"] == pytest.approx(frame["cost.device_seconds"].sum())
     assert record["grid"] == {name: record["cost"][name] for name in ("device_seconds", "flops")}
-    assert 0 < record["cost"]["own_seconds"] < frame["overhead_seconds"].sum()
+    assert 0 < record["cost"]["own_seconds"] < frame["cost.overhead_seconds"].sum()
     assert "the search took 100% of it" in "\n".join(search.summary(record))
 
 

@@ -193,33 +193,11 @@ def test_completed_record_clears_what_a_resume_would_need(tmp_path):
     assert list(tmp_path.glob("work/*/*")) == []
 
 
-def test_load_gives_a_row_a_run(tmp_path):
-    for seed in (1, 0):
-        write(tmp_path, f"{seed:012x}", CONFIG.model_copy(update={"seed": seed}), accuracy=0.5 + seed / 4)
-    fail(tmp_path)
-    frame = runs.load(tmp_path)
-    assert frame["seed"].tolist() == [0, 1]
-    assert frame["score"].tolist() == frame["accuracy"].tolist() == [0.5, 0.75]
-    assert frame["labels"].tolist() == [40, 40]
-    assert frame["share"].tolist() == [0.1, 0.1]
-    assert frame["device_seconds"].tolist() == [2.0, 2.0]
-    assert frame["learning_rate"].tolist() == [5e-5, 5e-5]
-    assert [record["config"]["seed"] for record in frame["record"]] == [0, 1]
-    assert runs.load(tmp_path, status="failed")["error"].tolist() == ["out of memory"]
-
-
-def test_load_of_nothing_has_the_columns(tmp_path):
-    frame = runs.load(tmp_path / "no_such_folder")
-    assert len(frame) == 0
-    assert {"dataset", "method", "labels", "record"} <= set(frame.columns)
-
-
-def test_load_passes_over_what_cannot_be_trusted_with_a_warning(path, tmp_path):
+def test_records_passes_over_what_cannot_be_trusted_with_a_warning(path, tmp_path):
     write(tmp_path, "aaaaaaaaaaaa")
     path.write_text(path.read_text().replace("0.75", "0.95"))
     with pytest.warns(UserWarning, match="0123456789ab.json does not match its own checksum"):
-        frame = runs.load(tmp_path)
-    assert frame["run_id"].tolist() == ["aaaaaaaaaaaa"]
+        assert [record["run_id"] for record in runs.records(tmp_path)] == ["aaaaaaaaaaaa"]
 
 
 def identity(data="a" * 64, weights="b" * 64, **values):

@@ -19,6 +19,29 @@ def frame(study):
     return tables.read(study)
 
 
+def test_records_gives_a_row_for_each_run_whose_knobs_and_scores_never_meet(tmp_path):
+    for seed in (1, 0):
+        write_run(tmp_path, outcomes(0.5, 32, seed), method="full", seed=seed, validation=0.4, **SST2)
+    frame = tables.records(tmp_path)
+    assert frame["seed"].tolist() == frame["config.seed"].tolist() == [0, 1]
+    assert frame["score"].tolist() == frame["metrics.accuracy"].tolist()
+    assert frame["config.precision"].tolist() == ["fp32", "fp32"]
+    assert frame["metrics.precision"].tolist() == frame["score"].tolist()
+    assert frame["n_labels"].tolist() == [32, 32]
+    assert frame["share"].tolist() == [32 / 67349] * 2
+    assert frame["cost.device_seconds"].tolist() == [1.0, 1.0]
+    assert frame["validation.score"].tolist() == [0.4, 0.4]
+    assert [record["config"]["seed"] for record in frame["record"]] == [0, 1]
+    assert set(frame["status"]) == {"completed"}
+    assert tables.records(tmp_path, "failed").empty
+
+
+def test_records_of_nothing_have_the_columns(tmp_path):
+    frame = tables.records(tmp_path / "no_such_folder")
+    assert frame.empty
+    assert {"run_id", "n_labels", "config.learning_rate", "metrics.accuracy", "cost.flops", "record"} <= set(frame)
+
+
 def test_a_summary_holds_the_means_and_intervals_of_its_runs(frame):
     summary = tables.summarise(frame).set_index(["dataset", "configuration", "n_labels"])
     assert len(summary) == (6 + 5) * 4

@@ -17,6 +17,7 @@ import yaml
 from lrtl_utils.config import RunConfig
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import store as runs
+from lrtl_utils.study.tables import records
 from lrtl_utils.sweep import status as watch
 from lrtl_utils.sweep.grid import plan, read_grid
 
@@ -96,11 +97,11 @@ def test_status_writes_nothing_and_agrees_with_the_records(swept):
     before = everything(results)
     snapshot = watch.Watch(results).look()
     assert everything(results) == before
-    frame = runs.load(results)
+    frame = records(results, "completed")
     assert (snapshot.done, snapshot.left, snapshot.hours_left) == (2, None, None)
-    assert snapshot.hours_spent == pytest.approx(frame["gpu_hours"].sum())
-    assert snapshot.overhead_seconds == pytest.approx(frame["overhead_seconds"].median())
-    assert snapshot.best["digits"][0] == frame["validation_score"].max()
+    assert snapshot.hours_spent == pytest.approx(frame["cost.gpu_hours"].sum())
+    assert snapshot.overhead_seconds == pytest.approx(frame["cost.overhead_seconds"].median())
+    assert snapshot.best["digits"][0] == frame["validation.score"].max()
 
 
 def test_what_is_left_is_told_where_the_plan_is_known(swept, tmp_path):
@@ -108,7 +109,7 @@ def test_what_is_left_is_told_where_the_plan_is_known(swept, tmp_path):
     cells = plan(read_grid(grid))
     planned = [cell.identity for cell in cells]
     more = watch.Watch(results, [*planned, "a" * 12, "b" * 12, "c" * 12]).look()
-    each = runs.load(results)["gpu_hours"].mean()
+    each = records(results, "completed")["cost.gpu_hours"].mean()
     assert (more.done, more.left) == (2, 3)
     assert more.hours_left == pytest.approx(3 * each)
     assert more.counts() == "2 cells done, 0 running, 0 failed, 3 left"

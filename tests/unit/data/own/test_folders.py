@@ -26,6 +26,7 @@ from lrtl_utils.methods import table as methods
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
 from lrtl_utils.runs import verify
+from lrtl_utils.study.tables import records
 from lrtl_utils.sweep import grid as grids
 from lrtl_utils.sweep import price
 
@@ -426,7 +427,7 @@ def test_a_folder_is_priced_swept_recorded_and_verified_like_a_named_set(tmp_pat
         assert "inputs from column 'text', labels from column 'label'" in record["data"]["notes"]
     report = verify.verify(tmp_path / "results")
     assert (report.records, dict(report.faults), dict(report.notes)) == (2, {}, {})
-    assert set(runs.load(tmp_path / "results")["dataset"]) == {"data"}
+    assert set(records(tmp_path / "results", "completed")["dataset"]) == {"data"}
     shutil.rmtree(folder)
     (note,) = verify.verify(tmp_path / "results").notes
     assert "is not on this machine" in note
