@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 
 from lrtl_utils.config import RunConfig, read_config
 from lrtl_utils.data import load, own
-from lrtl_utils.data.sampling import share_of
-from lrtl_utils.data.splits import Data
+from lrtl_utils.data.splits import Data, share_of
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path
 from lrtl_utils.methods import METHODS

@@ -19,13 +19,13 @@ def doctor(
 ) -> None:
     """Show what this machine has and where each data set and model comes from; or check a data set of your own."""
     from lrtl_utils.cli import doctor as machine
-    from lrtl_utils.data import sources
+    from lrtl_utils.data import hub
     from lrtl_utils.study import checkup
 
     if dataset:
         show(checkup.page(checkup.read(dataset, text_column=text_column, label_column=label_column)))
     elif mirror:
-        lines, whole = machine.mirror_report(sources.mirror())
+        lines, whole = machine.mirror_report(hub.mirror())
         show(lines)
         if not whole:
             raise typer.Exit(1)
@@ -39,14 +39,14 @@ def fetch(
     to: Annotated[Path | None, typer.Option(help="Folder of the mirror. Default: LRTL_MIRROR.")] = None,
 ) -> None:
     """Download data sets and models from the hub (default: all) to a folder that can be copied; can be continued."""
-    from lrtl_utils.data import fetch as fetching
-    from lrtl_utils.data import sources
+    from lrtl_utils.cli.doctor import repositories
+    from lrtl_utils.data import hub
 
-    mirror = absolute_path(to) if to else sources.mirror()
+    mirror = absolute_path(to) if to else hub.mirror()
     named = [[name for name in (names or "").split(",") if name] for names in (datasets, models)]
-    wanted = fetching.repositories(*named) if any(named) else fetching.repositories()
+    wanted = repositories(*named) if any(named) else repositories()
     with interruptible("with the remaining files"):
-        failures = fetching.fetch(wanted, mirror, show_line)
+        failures = hub.fetch(wanted, mirror, show_line)
     print(mirror)
     if failures:
         fail("; ".join(failures) + ". Run the same command again to continue.", code=1)

@@ -1,12 +1,12 @@
 """What this machine has, and where each data set and model comes from."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 from lrtl_utils.config import resolve_device
-from lrtl_utils.data import fetch, manifest, sources
+from lrtl_utils.data import catalog, hub
 from lrtl_utils.data import load as tasks
 from lrtl_utils.errors import InputError
 from lrtl_utils.models import catalog as models
@@ -22,11 +22,20 @@ def report() -> Iterator[str]:
     yield f"device: {device}"
     yield f"cores: {os.cpu_count()}, memory: {psutil.virtual_memory().total / 2**30:.0f} GiB"
     yield f"versions: {', '.join(f'{name} {version(name)}' for name in PACKAGES)}"
-    yield f"mirror: {sources.mirror()}{'' if sources.mirror().is_dir() else ' (absent)'}"
-    yield f"hub: {'reachable' if sources.hub_reachable() else 'not reachable'} at {sources.hub_endpoint()}"
+    yield f"mirror: {hub.mirror()}{'' if hub.mirror().is_dir() else ' (absent)'}"
+    yield f"hub: {'reachable' if hub.reachable() else 'not reachable'} at {hub.endpoint()}"
     for what, table, find in (("dataset", tasks.TASKS, tasks.find), ("model", models.MODELS, models.find)):
         for name in table:
             yield f"{what} {name}: {_origin(name, find)}"
+
+
+def repositories(
+    datasets: Iterable[str] = catalog.TASKS, model_names: Iterable[str] = models.MODELS
+) -> dict[str, hub.Repository | None]:
+    """The hub's repository of each name; None for what is installed. `InputError` if a name is unknown."""
+    return {name: catalog.repository(name) for name in datasets} | {
+        name: models.repository(name) for name in model_names
+    }
 
 
 def mirror_report(mirror: Path) -> tuple[list[str], bool]:
@@ -35,10 +44,10 @@ def mirror_report(mirror: Path) -> tuple[list[str], bool]:
         raise InputError(
             f"There is no mirror at {mirror}. Set LRTL_MIRROR to its folder, or make one with `lrtl fetch`."
         )
-    pinned = {one.place: one.revision for one in fetch.repositories().values() if one}
+    pinned = {one.place: one.revision for one in repositories().values() if one}
     lines, whole = [], True
-    for place, locked in manifest.read(mirror).repositories.items():
-        faults = list(manifest.faults(mirror / place, locked))
+    for place, locked in hub.read_manifest(mirror).repositories.items():
+        faults = list(hub.faults(mirror / place, locked))
         if pinned.get(place) not in (None, locked.revision):
             faults.append(f"{mirror / place} is at revision {locked.revision}, but {pinned[place]} is needed")
         lines += faults or [f"{place}: {len(locked.files)} files, complete, at {locked.revision}"]
@@ -48,7 +57,7 @@ def mirror_report(mirror: Path) -> tuple[list[str], bool]:
     ], whole
 
 
-def _origin(name: str, find: Callable[[str], sources.Source | None]) -> str:
+def _origin(name: str, find: Callable[[str], hub.Source | None]) -> str:
     try:
         source = find(name)
     except InputError as error:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lrtl_utils.data.own import conll as tags
 from lrtl_utils.data.own import tables
-from lrtl_utils.data.own.layouts import CONLL, IMAGES
+from lrtl_utils.data.own.files import CONLL, IMAGES
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.deploy import export
 from lrtl_utils.errors import InputError, require_name

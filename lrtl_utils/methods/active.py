@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from lrtl_utils.config import RunConfig, derived_seed
-from lrtl_utils.data.sampling import count_labelled
-from lrtl_utils.data.splits import Data
+from lrtl_utils.data.splits import Data, count_labelled
 from lrtl_utils.measure.flops import distance_flops
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop, solver

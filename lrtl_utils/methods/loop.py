@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from lrtl_utils.config import RunConfig, derived_seed
-from lrtl_utils.data.sources import require_weights
+from lrtl_utils.data.hub import require_weights
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import write_atomically, write_text

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from lrtl_utils.config import RunConfig, resolve_device
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
-from lrtl_utils.data.load import READING, TASKS
-from lrtl_utils.data.sampling import count_labelled, share_of
-from lrtl_utils.data.sources import Source
-from lrtl_utils.data.splits import Data, Examples, Facts
+from lrtl_utils.data.catalog import TASKS
+from lrtl_utils.data.hub import Source
+from lrtl_utils.data.load import READING
+from lrtl_utils.data.splits import Data, Examples, Facts, count_labelled, share_of
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import METHODS

@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from lrtl_utils.config import RunConfig, derived_seed
-from lrtl_utils.data.sources import Source
+from lrtl_utils.data.hub import Source
 from lrtl_utils.errors import InputError
 from lrtl_utils.models import own
 from lrtl_utils.models.catalog import HASHED_WORDS, ONE_BLOCK, Backbone, backbone

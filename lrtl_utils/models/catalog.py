@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from lrtl_utils.data.sources import Repository, Source, find_in_package, find_on_hub, require_weights
+from lrtl_utils.data.hub import Repository, Source, find_in_package, find_on_hub, require_weights
 from lrtl_utils.errors import require_name
 from lrtl_utils.models import own
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrtl_utils.data.sources import Repository, Source, find_on_hub
+from lrtl_utils.data.hub import Repository, Source, find_on_hub
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path
 

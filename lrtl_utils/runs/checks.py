@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from lrtl_utils.config import RunConfig, read_config
-from lrtl_utils.data import sampling
+from lrtl_utils.data import splits
 from lrtl_utils.errors import InputError
 from lrtl_utils.measure import metrics
 
@@ -165,7 +165,7 @@ def asked_labels(run: Completed) -> int:
     """How many labels the config gives the run; with `shots` at most, since a class may have fewer."""
     if run.config.shots:
         return run.config.shots * len(run.data.labels)
-    return run.config.train_size or sampling.share_of(run.data.available, run.config.data_fraction or 0)
+    return run.config.train_size or splits.share_of(run.data.available, run.config.data_fraction or 0)
 
 
 def _sizes(run: Completed) -> Iterator[str]:
@@ -173,7 +173,7 @@ def _sizes(run: Completed) -> Iterator[str]:
     labels, asked = data.train_size + data.validation_size, asked_labels(run)
     if labels > asked or (labels < asked and not config.shots):
         yield f"data: {labels} labelled examples where the config makes them {asked}"
-    if data.validation_size != sampling.share_of(labels, config.validation_share or 0):
+    if data.validation_size != splits.share_of(labels, config.validation_share or 0):
         yield f"data: a carve of {data.validation_size} where validation_share={config.validation_share}"
     if run.validation is None and config.validation_share:
         yield f"validation: no scores where validation_share={config.validation_share}"

@@ -9,8 +9,7 @@ import numpy as np
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
-from lrtl_utils.data.sampling import count_labelled, share_of
-from lrtl_utils.data.splits import Facts
+from lrtl_utils.data.splits import Facts, count_labelled, share_of
 from lrtl_utils.measure.flops import distance_flops, linear_solver_flops, ridge_flops, tfidf_flops
 from lrtl_utils.measure.meter import MIB
 from lrtl_utils.methods import loop as training

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lrtl_utils.config import RunConfig, read_config
+from lrtl_utils.data import hub
 from lrtl_utils.data import load as tasks
-from lrtl_utils.data import sources
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.models.encoding import FORMATS, encode_images
@@ -113,7 +113,7 @@ def bare(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("bare")
         patch.setenv("LRTL_MIRROR", str(folder))
-        patch.setattr(sources, "download", lambda *_, **__: None)
+        patch.setattr(hub, "download", lambda *_, **__: None)
         yield folder
 
 

@@ -1,1 +1,234 @@
-"""The user's own files: tables, images and CoNLL."""
+"""Data of a user's own, by a path: examples with their labels, and what was guessed, turned and left out on the way."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lrtl_utils.data.hub import Source
+from lrtl_utils.data.own import conll, tables
+from lrtl_utils.data.own.files import Layout, look
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import data_name
+
+LEAST_ROWS = 8  # that can be trained and tested on
+
+
+@dataclass
+class Rows:
+    """Inputs, and targets by name (None: no label); for tagged sentences lists of words and of tags."""
+
+    inputs: list[Any] = field(default_factory=list)
+    targets: list[Any] = field(default_factory=list)
+
+    def take(self, positions: Iterable[int]) -> "Rows":
+        """Those at `positions`, in that order."""
+        positions = list(positions)
+        return Rows([self.inputs[i] for i in positions], [self.targets[i] for i in positions])
+
+
+@dataclass
+class Notes:
+    """Sentences on the reading: `told` what was guessed, turned and left aside, `warned` what may hurt."""
+
+    told: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Own:
+    """A user's data: `splits` hold train and, where there is one, test, with targets as indices of `labels`.
+
+    `taken` names what the test split was taken from; None where there is none.
+    """
+
+    kind: str
+    labels: tuple[str, ...]
+    splits: dict[str, Rows]
+    taken: str | None
+    notes: Notes
+
+
+def find(dataset: str) -> Source:
+    """The files of a data set that is named by a path; its revision is None. `InputError` where it cannot be read."""
+    layout = look(dataset)
+    return Source("folder", data_name(dataset), None, layout.folder, layout.files)
+
+
+def kind_of(dataset: str) -> str:
+    """text, image or tokens."""
+    layout = look(dataset)
+    file = next(iter(layout.splits.values()))[0]
+    if layout.form in {"conll", "images"}:
+        return {"conll": "tokens", "images": "image"}[layout.form]
+    return "text" if file.suffix.lower() in {".csv", ".tsv"} else _kind_of_table(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _kind_of_table(file: Path, _modified: int) -> str:
+    columns = tables.read(file).columns
+    return _kind([value for name in columns if name.lower() in tables.INPUTS for value in columns[name]])
+
+
+def read(dataset: str, text_column: str | None, label_column: str | None) -> Own:
+    """The examples; rows without input or label are left out and counted. Labels are in sorted order.
+
+    The test split is the one that is there, else the validation split. `InputError` where there is nothing to learn.
+    """
+    layout = look(dataset)
+    notes = Notes(list(layout.told))
+    parts = {split: Rows() for split in layout.splits}
+    for split, files in layout.splits.items():
+        for file in files:
+            found = _READERS[layout.form](file, layout, split, (text_column, label_column), notes)
+            parts[split].inputs += found.inputs
+            parts[split].targets += found.targets
+        parts[split] = _whole(split, parts[split], notes)
+    splits, taken = _choose(parts, layout, notes)
+    for name, least in {"train": LEAST_ROWS, "test": 1}.items():
+        if name in splits and len(splits[name].inputs) < least:
+            count = len(splits[name].inputs)
+            raise InputError(f"{dataset}: {count} labelled rows to {name} on; {least} are needed at least.")
+    kind = _kind(splits["train"].inputs)
+    for split, rows in splits.items():
+        _require_alike(kind, split, rows, dataset)
+    if kind == "tokens":
+        for rows in splits.values():
+            rows.targets, scheme = conll.to_iob2(rows.targets)
+            notes.told += [f"tags of {scheme} turned into IOB2"] if scheme else []
+    labels = _labels(kind, [target for rows in splits.values() for target in rows.targets], dataset)
+    index = {label: i for i, label in enumerate(labels)}
+    for rows in splits.values():
+        rows.targets = [[index[tag] for tag in y] if kind == "tokens" else index[y] for y in rows.targets]
+    notes.told = list(dict.fromkeys(notes.told))
+    return Own(kind, labels, splits, taken, notes)
+
+
+Columns = tuple[str | None, str | None]
+
+
+def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> Rows:
+    where, table = file.relative_to(layout.folder), tables.read(file)
+    _warn_of(table.odd_lines, where, notes)
+    try:
+        text, label = tables.choose(table.columns, *columns, where)
+    except InputError:
+        if split in {"train", "all"}:
+            raise
+        # As competitions hand out their test split: without labels.
+        text, label = tables.choose([*table.columns, columns[1] or tables.TARGETS[0]], *columns, where)
+        return Rows(table.columns[text], [None] * len(table.columns[text]))
+    notes.told.append(f"inputs from column {text!r}, labels from column {label!r}")
+    inputs = [_input(value, where) for value in table.columns[text]]
+    return Rows(inputs, [_target(value, table.names.get(label)) for value in table.columns[label]])
+
+
+def _read_conll(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> Rows:
+    where = file.relative_to(layout.folder)
+    text, odd_lines = tables.decode(file.read_bytes(), where)
+    _warn_of(odd_lines, where, notes)
+    return Rows(*conll.read_conll(text, where, *columns))
+
+
+def _read_image(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> Rows:
+    if any(columns):
+        raise InputError("text_column and label_column are for tables and CoNLL files, and these are images.")
+    inside = file.relative_to(layout.folder).parts[0 if split == "all" else 1 :]
+    if len(inside) < 2:
+        raise InputError(f"{file} lies in no folder of a class; the folder that an image lies in names its class.")
+    return Rows([file.read_bytes()], [inside[0]])
+
+
+_READERS: dict[str, Callable[[Path, Layout, str, Columns, Notes], Rows]] = {
+    "table": _read_table,
+    "saved": _read_table,
+    "conll": _read_conll,
+    "images": _read_image,
+}
+
+
+def _warn_of(odd_lines: int, where: Path, notes: Notes) -> None:
+    if odd_lines:
+        notes.warned.append(f"{where}: lines that are not UTF-8 and were read as Windows-1252: {odd_lines}")
+
+
+def _input(value: Any, where: Path) -> Any:
+    """A text, a list of words, or the bytes of an image, as a cell of a table holds it."""
+    if isinstance(value, dict):
+        if value.get("bytes") is None and value.get("path"):
+            raise InputError(f"{where} holds the paths of images and not the images; they are not read.")
+        return value.get("bytes")
+    if isinstance(value, list):
+        return [str(word) for word in value]
+    return value if value is None or isinstance(value, bytes) else str(value)
+
+
+def _target(value: Any, names: list[str] | None) -> Any:
+    if isinstance(value, list):
+        return [_target(each, names) for each in value]
+    if names and isinstance(value, int):
+        return names[value] if 0 <= value < len(names) else None  # −1 where a label is withheld
+    return tables.label_name(value)
+
+
+def _kind(inputs: Sequence[Any]) -> str:
+    first = next((value for value in inputs if value is not None), "")
+    return {list: "tokens", bytes: "image", dict: "image"}.get(type(first), "text")
+
+
+def _require_alike(kind: str, split: str, rows: Rows, dataset: str) -> None:
+    """`InputError` at a row that is of another kind than the first; JSON holds anything."""
+    form = {"text": str, "image": bytes, "tokens": list}[kind]
+    for row, (value, target) in enumerate(zip(rows.inputs, rows.targets, strict=True)):
+        tagged = isinstance(target, list) and all(isinstance(tag, str) for tag in target)
+        if not isinstance(value, form) or not (tagged if kind == "tokens" else isinstance(target, str)):
+            what = {"text": "a text and a label", "image": "an image and a label", "tokens": "words and their tags"}[
+                kind
+            ]
+            raise InputError(f"{dataset}: row {row} of the {split} split does not hold {what}, as the first does.")
+
+
+def _whole(split: str, rows: Rows, notes: Notes) -> Rows:
+    """The rows that have input and label; a split without any label has none."""
+    labelled = [y not in (None, []) for y in rows.targets]
+    if not any(labelled):
+        return Rows()
+    filled = [bool(x.strip() if isinstance(x, str) else x) for x in rows.inputs]
+    empty, bare = filled.count(False), sum(f and not y for f, y in zip(filled, labelled, strict=True))
+    if empty or bare:
+        where = "" if split == "all" else f" of the {split} split"
+        notes.warned.append(f"rows{where} that are left out: {empty} without input, {bare} without label")
+    return rows.take(i for i, whole in enumerate(zip(filled, labelled, strict=True)) if all(whole))
+
+
+def _choose(parts: dict[str, Rows], layout: Layout, notes: Notes) -> tuple[dict[str, Rows], str | None]:
+    """The train split with the test split, if there is one that has labels, and what that was taken from."""
+    if "all" in parts:
+        return {"train": parts["all"]}, None
+    for split in ("test", "validation"):
+        if split in parts and not parts[split].inputs:
+            notes.told.append(f"the {split} split has no labels and is not used")
+        elif split in parts:
+            if split == "test" and "validation" in parts:
+                notes.told.append("the validation split is not used: carves come out of the labelled examples")
+            file = layout.splits[split][0].relative_to(layout.folder)
+            return {"train": parts["train"], "test": parts[split]}, file.parts[0]
+    return {"train": parts["train"]}, None
+
+
+def _labels(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]:
+    if kind == "tokens":
+        types = sorted({tag[2:] for marks in targets for tag in marks if tag != "O"})
+        if not types:
+            raise InputError(f"{dataset}: every word is tagged O; there is no entity to learn.")
+        return ("O", *(f"{edge}-{each}" for each in types for edge in "BI"))
+    counts = Counter(targets)
+    if len(counts) < 2:
+        raise InputError(f"{dataset}: every row has the label {next(iter(counts))!r}; two are needed at least.")
+    if len(counts) > max(20, len(targets) / 2):
+        raise InputError(f"{dataset}: {len(counts)} different labels on {len(targets)} rows; these are no classes.")
+    numbers = all(re.fullmatch(r"[+-]?\d+(\.\d+)?", label) for label in counts)
+    return tuple(sorted(counts, key=(lambda label: (float(label), label)) if numbers else None))

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from lrtl_utils.data.load import TASKS
+from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.measure.evaluation import PREDICT_BATCH
 from lrtl_utils.study import tables
 from lrtl_utils.study.answers import NOTHING

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lrtl_utils.data import sampling
+from lrtl_utils.data import splits
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.study import checkup, stats
@@ -75,7 +75,7 @@ def test_steps_are_fractions_that_give_those_labels(tmp_path):
     data = checkup.read(write_csv(tmp_path / "r.csv", [*rows(600, "good"), *rows(604, "bad")]))
     steps = checkup.steps(data)
     assert list(steps) == [32, 100, 316, 903]
-    assert [sampling.share_of(len(data.train), fraction) for fraction in steps.values()] == list(steps)
+    assert [splits.share_of(len(data.train), fraction) for fraction in steps.values()] == list(steps)
     page = "\n".join(checkup.page(data))
     assert "    316  0.349944" in page
 

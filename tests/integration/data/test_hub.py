@@ -9,7 +9,7 @@ from hub import environment, serve
 
 from lrtl_utils.cli import doctor
 from lrtl_utils.data import load as tasks
-from lrtl_utils.data import manifest
+from lrtl_utils.data.hub import MANIFEST, Manifest, sums
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 
@@ -202,8 +202,8 @@ def test_a_manifest_that_is_none_is_one_sentence(monkeypatch, tmp_path, content)
 def test_a_mirror_at_another_revision_than_the_pinned_is_told(tmp_path):
     (tmp_path / AG_NEWS).mkdir(parents=True)
     (tmp_path / AG_NEWS / TRAIN).write_bytes(b"rows")
-    locked = manifest.sums(tmp_path / AG_NEWS, NEWEST)
-    (tmp_path / manifest.FILE).write_text(manifest.Manifest(repositories={AG_NEWS: locked}).model_dump_json())
+    locked = sums(tmp_path / AG_NEWS, NEWEST)
+    (tmp_path / MANIFEST).write_text(Manifest(repositories={AG_NEWS: locked}).model_dump_json())
     lines, whole = doctor.mirror_report(tmp_path)
     assert lines == [f"{tmp_path / AG_NEWS} is at revision {NEWEST}, but {PINNED} is needed"]
     assert not whole

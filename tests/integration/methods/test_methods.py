@@ -10,7 +10,7 @@ from checkpoints import LAYERS
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
-from lrtl_utils.data.sources import Source
+from lrtl_utils.data.hub import Source
 from lrtl_utils.errors import InputError
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training

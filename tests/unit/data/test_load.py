@@ -9,8 +9,8 @@ import pytest
 from checkpoints import CIFAR, NEWS, write_datasets
 
 from lrtl_utils.config import read_config
+from lrtl_utils.data import catalog, splits
 from lrtl_utils.data import load as tasks
-from lrtl_utils.data import splits
 from lrtl_utils.data.load import load
 from lrtl_utils.data.splits import describe, labelled
 from lrtl_utils.errors import InputError
@@ -104,7 +104,7 @@ def test_a_hub_data_set_without_a_test_split_holds_some_of_its_rows_out(copied, 
     data = load("ag_news")
     assert len(data.train) + len(data.test) == 48
     assert len(data.test) > 0
-    assert tasks.repository("ag_news").patterns == ("train-*.parquet",)
+    assert catalog.repository("ag_news").patterns == ("train-*.parquet",)
 
 
 def test_imdb_is_read_without_its_unlabelled_split(copied):

@@ -9,7 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from lrtl_utils.config import read_config
-from lrtl_utils.data.load import TASKS, load
+from lrtl_utils.data.catalog import TASKS
+from lrtl_utils.data.load import load
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.measure.meter import CostMeter

@@ -8,7 +8,7 @@ import pytest
 from hub import environment, serve
 
 from lrtl_utils.data import load as tasks
-from lrtl_utils.data import sources
+from lrtl_utils.data.hub import find_in_package
 from lrtl_utils.errors import InputError
 from lrtl_utils.models import catalog as models
 
@@ -144,17 +144,17 @@ def package(monkeypatch, tmp_path):
 
 def test_package_file_is_checked(package):
     right = hashlib.sha256(b"weights").hexdigest()
-    assert sources.find_in_package(package, ("weights.bin",), right).sha256 == right
-    assert sources.find_in_package(package, ("weights.bin",), right[:8]).kind == "package"
+    assert find_in_package(package, ("weights.bin",), right).sha256 == right
+    assert find_in_package(package, ("weights.bin",), right[:8]).kind == "package"
     with pytest.raises(InputError, match="not the file expected"):
-        sources.find_in_package(package, ("weights.bin",), "0" * 64)
+        find_in_package(package, ("weights.bin",), "0" * 64)
 
 
 def test_package_or_file_that_is_missing_is_named(package):
     with pytest.raises(InputError, match=r"other\.bin is missing"):
-        sources.find_in_package(package, ("weights.bin", "other.bin"))
+        find_in_package(package, ("weights.bin", "other.bin"))
     with pytest.raises(InputError, match="no_such_package is not installed"):
-        sources.find_in_package("no_such_package", ("weights.bin",))
+        find_in_package("no_such_package", ("weights.bin",))
 
 
 @pytest.mark.parametrize("name", ["minilm", "efficientnet_lite0"])

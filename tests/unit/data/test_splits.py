@@ -4,7 +4,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lrtl_utils.data.sampling import carve, count_labelled, labelled_subset, stratified_order
+from lrtl_utils.data.splits import carve, count_labelled, labelled_subset, stratified_order
 from lrtl_utils.errors import InputError
 
 NAMES = ("world", "sports", "business")

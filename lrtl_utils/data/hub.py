@@ -1,27 +1,32 @@
-"""Where bytes come from: an installed package, the mirror, the hub's cache, the hub at a pinned revision."""
+"""Where bytes come from: an installed package, a mirror with its manifest, the hub's cache, the hub at a revision."""
 
 import hashlib
 import importlib.util
 import os
+import shutil
 import threading
+import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from lrtl_utils.data import manifest
-from lrtl_utils.data.manifest import file_sha256
+from pydantic import BaseModel, ValidationError
+
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path
+from lrtl_utils.files import absolute_path, write_text
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 PROBE_SECONDS = 2.0
 BESIDE = {"datasets": [], "models": ["*.json", "*.txt"]}  # what a client needs beside the files that are summed
+MANIFEST = "manifest.json"
+PARTIAL = ".partial"  # below the mirror: what is not whole yet, by its revision
+WAITS = (1.0, 4.0)  # seconds before another try, beyond the client's own
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
     if files := _matching(folder, repository.patterns):
         return Source("mirror", repository.id, _revision_in_mirror(folder, repository, files), folder, files)
     folder = download(repository, repository.revision, cached=True)
-    if folder is None and fetch and hub_reachable():
+    if folder is None and fetch and reachable():
         folder = download(repository, repository.revision)
     if folder and (files := _matching(folder, repository.patterns)):
         return Source("hub", repository.id, repository.revision or folder.name, folder, files)
@@ -145,14 +150,14 @@ def require_weights(path: Path) -> None:
         raise InputError(f"{path} is a pickle that would call {', '.join(unsafe)} when it is read, and is refused.")
 
 
-def hub_reachable() -> bool:
+def reachable() -> bool:
     """One probe of 2 s, before any of the client's retries; False when `HF_HUB_OFFLINE` is set."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return False
-    return _answers_in_time(hub_endpoint())
+    return _answers_in_time(endpoint())
 
 
-def hub_endpoint() -> str:
+def endpoint() -> str:
     """The hub's address, as its client reads it."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 
@@ -197,7 +202,7 @@ def asking_the_hub(repository: Repository, revision: str | None) -> Iterator[Non
         cause = error.__cause__ or error  # the outer one says what to do about it, in many words
         reason = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
         raise InputError(
-            f"{repository.id} at revision {revision} could not be fetched from {hub_endpoint()}: {reason}"
+            f"{repository.id} at revision {revision} could not be fetched from {endpoint()}: {reason}"
         ) from cause
 
 
@@ -223,11 +228,11 @@ def _answers(url: str) -> bool:
 
 def _revision_in_mirror(folder: Path, repository: Repository, files: tuple[Path, ...]) -> str | None:
     """What the mirror's manifest says of these files; None where it says nothing of the repository."""
-    locked = manifest.read(mirror()).repositories.get(repository.place)
+    locked = read_manifest(mirror()).repositories.get(repository.place)
     if locked is None:
         return None
     unknown = [file for file in files if file.relative_to(folder).as_posix() not in locked.files]
-    fault = next(manifest.faults(folder, locked), f"{unknown[0]} is not in the manifest" if unknown else None)
+    fault = next(faults(folder, locked), f"{unknown[0]} is not in the manifest" if unknown else None)
     if fault:
         raise InputError(f"{fault}; `fetch --to {mirror()}` brings back what belongs there.")
     return locked.revision
@@ -235,3 +240,152 @@ def _revision_in_mirror(folder: Path, repository: Repository, files: tuple[Path,
 
 def _matching(folder: Path, patterns: tuple[str, ...]) -> tuple[Path, ...]:
     return tuple(sorted(path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()))
+
+
+class Sum(BaseModel):
+    """One file: bytes, and hex digits."""
+
+    size: int
+    sha256: str
+
+
+class Locked(BaseModel):
+    """One repository: its commit, and its files by their path in it."""
+
+    revision: str
+    files: dict[str, Sum]
+
+
+class Manifest(BaseModel):
+    """A whole mirror: its repositories by their path in it, `datasets/<org>/<name>` or `models/<org>/<name>`."""
+
+    version: Literal[1] = 1
+    repositories: dict[str, Locked] = {}
+
+
+def read_manifest(mirror: Path) -> Manifest:
+    """The manifest of a mirror, an empty one where there is none; `InputError` where it cannot be understood."""
+    path = mirror / MANIFEST
+    if not path.is_file():
+        return Manifest()
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else error.strerror
+        raise InputError(f"{path} is no manifest ({reason}); `fetch` writes one.") from None
+
+
+def sums(folder: Path, revision: str) -> Locked:
+    """What a manifest says of the files that lie below `folder`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    entries = {
+        path.relative_to(folder).as_posix(): Sum(size=path.stat().st_size, sha256=file_sha256(path)) for path in files
+    }
+    return Locked(revision=revision, files=entries)
+
+
+def faults(folder: Path, locked: Locked) -> Iterator[str]:
+    """A sentence for each file of the manifest that is not below `folder`, or not as it was fetched."""
+    for name, expected in locked.files.items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{path} is missing"
+        elif path.stat().st_size != expected.size:
+            yield f"{path} has {path.stat().st_size} bytes where the manifest has {expected.size}"
+        elif (found := file_sha256(path)) != expected.sha256:
+            yield f"{path} is damaged: its SHA-256 begins {found[:8]}, in the manifest {expected.sha256[:8]}"
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file; read once as long as its size and time stay."""
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fetch(wanted: Mapping[str, Repository | None], mirror: Path, report: Callable[[str], None]) -> list[str]:
+    """Bring each repository into `mirror`, with what the manifest needs; returns a sentence for each that failed.
+
+    What is there and whole is not fetched again, and files that came whole before an interruption neither.
+    """
+    if not reachable():
+        raise InputError(
+            f"The hub at {endpoint()} cannot be reached (or HF_HUB_OFFLINE is set): "
+            "fetch where there is internet access, and carry the folder over."
+        )
+    failures = []
+    for name, repository in wanted.items():
+        try:
+            report(f"{name}: {_bring(repository, mirror) if repository else 'installed, nothing to fetch'}")
+        except (InputError, OSError) as error:
+            failures.append(f"{name}: {error}")
+    return failures
+
+
+def _bring(repository: Repository, mirror: Path) -> str:
+    """Fetch one repository unless it is there; returns what was done. It is in the mirror whole or not at all."""
+    folder, partial = mirror / repository.place, mirror / PARTIAL
+    held = read_manifest(mirror).repositories.get(repository.place)
+    if folder.exists() and held is None:
+        raise InputError(f"{folder} is there, and in no manifest: move it away, or fetch to another folder.")
+    revision = repository.revision or (held and held.revision) or _patiently(lambda: _newest(repository))
+    if held and held.revision == revision and not any(faults(folder, held)):
+        return f"there, at {revision}"
+    _patiently(lambda: _download(repository, revision, partial / revision))
+    shutil.rmtree(partial / revision / ".cache")  # the client's
+    locked = sums(partial / revision, revision)
+    # In this order: a folder without an entry would be taken for one that the user made.
+    _write(mirror, repository.place, locked)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    (partial / revision).rename(folder)
+    if not any(partial.iterdir()):
+        partial.rmdir()
+    return f"{len(locked.files)} files, {sum(one.size for one in locked.files.values()) / 1e6:.1f} MB, at {revision}"
+
+
+def _write(mirror: Path, place: str, locked: Locked) -> None:
+    entries = read_manifest(mirror).repositories | {place: locked}
+    text = Manifest(repositories=dict(sorted(entries.items()))).model_dump_json(indent=1)
+    write_text(mirror / MANIFEST, text)
+
+
+def _patiently(ask: Callable[[], Any]) -> Any:
+    """What `ask` returns; asked again after a while, unless the hub said that it is the question that is wrong."""
+    for wait in WAITS:
+        try:
+            return ask()
+        except InputError as error:
+            status = getattr(getattr(error.__cause__, "response", None), "status_code", 500)
+            if 400 <= status < 500 and status not in (408, 429):
+                raise
+        time.sleep(wait)
+    return ask()
+
+
+def _newest(repository: Repository) -> str:
+    """The commit that the hub's default branch is at."""
+    from huggingface_hub import repo_info
+
+    with asking_the_hub(repository, None):
+        return repo_info(repository.id, repo_type=repository.kind).sha
+
+
+def _download(repository: Repository, revision: str, folder: Path) -> None:
+    """Bring the files into `folder`; `InputError` unless each has the sum that the hub lists. Others are deleted."""
+    from huggingface_hub import verify_repo_checksums
+
+    download(repository, revision, folder)
+    with asking_the_hub(repository, revision):
+        found = verify_repo_checksums(repository.id, repo_type=repository.kind, revision=revision, local_dir=folder)
+    if missing := [pattern for pattern in repository.patterns if not any(folder.rglob(pattern))]:
+        raise InputError(f"{repository.id} at revision {revision} has no {missing[0]}.")
+    for wrong in found.mismatches:
+        (folder / wrong["path"]).unlink()
+    if found.mismatches:
+        raise InputError(f"{repository.id}: {found.mismatches[0]['path']} came with another sum than the hub lists.")

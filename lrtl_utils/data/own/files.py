@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrtl_utils.data.own import conll as tags
-from lrtl_utils.data.own import tables
+from lrtl_utils.data.own import conll, tables
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path
 
@@ -123,7 +122,7 @@ def _form(file: Path) -> str | None:
     if suffix in CONLL + PERHAPS_CONLL:
         with file.open("rb") as stream:
             head = stream.read(4096).replace(b"\0", b"")
-        return "conll" if tags.looks_tagged(tables.decode(head, file)[0].rpartition("\n")[0]) else None
+        return "conll" if conll.looks_tagged(tables.decode(head, file)[0].rpartition("\n")[0]) else None
     return None
 
 
