@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-_EXPORTED = {"compare": "lrtl_utils.comparison", "records": "lrtl_utils.study.tables"}
+_EXPORTED = {"Run": "lrtl_utils.runs.run", "compare": "lrtl_utils.comparison", "records": "lrtl_utils.study.tables"}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,6 @@ import typer
 
 from lrtl_utils.cli.common import LOCAL, Parameters, Results, TextColumn, fail, interruptible, pair
 from lrtl_utils.errors import printable
-from lrtl_utils.files import absolute_path
 
 
 def run(
@@ -22,14 +21,15 @@ def run(
     """Run a task notebook once. The last line printed is the path of its record."""
     from lrtl_utils.deploy import export
     from lrtl_utils.runs import notebook as notebooks
+    from lrtl_utils.runs.run import Run
 
     given = dict(pair(text) for text in parameter or [])
     named = given.pop("save_model", save_model)
     kept = named and export.check(named)
-    asked = notebooks.read_parameters(notebook, given)
+    planned = Run(notebooks.read_parameters(notebook, given), results=results)
     try:
         with interruptible("from the last checkpoint"):
-            path = notebooks.run(notebook, asked, *notebooks.locate(asked), absolute_path(results), kept)
+            path = notebooks.run(notebook, planned.asked, planned.config, planned.id, planned.results, kept)
     except notebooks.RunFailed as failure:
         print(failure.path)
         fail(str(failure), code=1)

@@ -81,8 +81,8 @@ def sweep(
     ] = None,
 ) -> None:
     """Run every combination of a grid that has no record yet; can be interrupted and continued."""
-    from lrtl_utils.runs import notebook as notebooks
-    from lrtl_utils.sweep import engines, price
+    from lrtl_utils.runs.run import Run
+    from lrtl_utils.sweep import engines
     from lrtl_utils.sweep import grid as grids
     from lrtl_utils.sweep import sweep as sweeps
 
@@ -92,7 +92,7 @@ def sweep(
     if engine != Engine.local:
         require_package("distributed" if engine == Engine.dask else "dask_jobqueue")
     configs = grids.read_grid(grid)
-    cells = grids.plan(configs, price.outline if dry_run else notebooks.locate)
+    cells = grids.plan(configs, Run.outline if dry_run else Run)
     show([f"{len(configs)} cells", f"{len(cells)} cells after clamping"])
     for folder in beside or []:
         planned, cells = len(cells), grids.not_in(cells, folder)

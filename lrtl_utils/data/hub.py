@@ -54,21 +54,26 @@ class Repository:
 
 @dataclass(frozen=True)
 class Source:
-    """Files that were found: `kind` (package, mirror, hub), `id`, `revision` (None if unknown), and where they lie."""
+    """Files that were found: `kind` (package, mirror, hub), `id`, `revision` (None if unknown), and where they are.
+
+    `beside` are files that are loaded with a model's weights: its configuration and its tokenizer.
+    """
 
     kind: str
     id: str
     revision: str | None
     folder: Path
     files: tuple[Path, ...]
+    beside: tuple[Path, ...] = ()
 
     @property
     def sha256(self) -> str:
-        """Of the one file that matters, or of the sorted names and sums where they are several."""
-        sums = [file_sha256(file) for file in self.files]
-        if len(sums) == 1:
-            return sums[0]
-        lines = [f"{total}  {file.relative_to(self.folder)}" for total, file in zip(sums, self.files, strict=True)]
+        """The checksum of everything that is loaded: of the one file, or of the names and sums of several."""
+        files = (*self.files, *self.beside)
+        if len(files) == 1:
+            return file_sha256(files[0])
+        folder = self.files[0].parent if self.beside else self.folder  # the same model has one sum wherever it is
+        lines = [f"{file_sha256(file)}  {file.relative_to(folder)}" for file in files]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def describe(self) -> dict[str, Any]:

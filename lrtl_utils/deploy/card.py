@@ -7,6 +7,7 @@ from typing import Any
 
 from lrtl_utils.files import data_name
 from lrtl_utils.runs import store as runs
+from lrtl_utils.runs.record import identifying
 from lrtl_utils.study import stats
 
 _LIBRARIES = {
@@ -164,4 +165,4 @@ def _plain(text: str) -> str:
 
 def _but_seed(record: Mapping[str, Any]) -> dict[str, Any]:
     weights = record["model"]["source"]
-    return {"config": runs.identifying(record) | {"seed": None}, "data": record["data"]["source"], "weights": weights}
+    return {"config": identifying(record) | {"seed": None}, "data": record["data"]["source"], "weights": weights}

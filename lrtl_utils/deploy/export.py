@@ -53,17 +53,24 @@ def check(folder: str | Path) -> Path:
     return target
 
 
-def save(model: "Model", labels: Sequence[str], record: Path, folder: str | Path | None) -> Path | None:
+def save(
+    model: "Model",
+    labels: Sequence[str],
+    record: Path,
+    folder: str | Path | None,
+    measured: dict[str, Any] | None = None,
+) -> Path | None:
     """Keep the model of a completed record in `folder`, whole or not at all; None keeps nothing.
 
     Sentence-Transformers' layout for mean-pooled texts, transformers' for an architecture's own head and for taggers,
     timm's for images; what no library has a form for is read by `load`. An earlier kept model there is replaced.
+    `measured` is what this model scored, where an earlier run made the record that stands.
     The model is left on the CPU, with LoRA's additions merged into its weights.
     """
     if folder is None:
         return None
     target = check(folder)
-    told = cards.without_places(runs.read(record))
+    told = cards.without_places(measured or runs.read(record))
     merge(model.cpu().eval())
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))

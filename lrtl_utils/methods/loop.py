@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lrtl_utils.config import RunConfig, derived_seed
+from lrtl_utils.config import RunConfig, derived_seed, resolve_precision
 from lrtl_utils.data.hub import require_weights
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.errors import InputError
@@ -92,13 +92,8 @@ def length_rule(lengths: np.ndarray) -> int:
 
 
 def precision_used(config: RunConfig, kind: str) -> str:
-    """`auto` as what the device is faster with: bf16 on GPUs that have it, and for text on CPUs with AMX tiles."""
-    if config.precision != "auto":
-        return config.precision or "fp32"
-    if config.device == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    # Without tiles, bf16 was 1.6 times slower than fp32 here, and depthwise convolutions gain nothing from it.
-    return "bf16" if config.device == "cpu" and kind in {"text", "tokens"} and _cpu_has_tiles() else "fp32"
+    """The precision of the matrix products of a configuration, resolved or not."""
+    return resolve_precision(config.precision or "fp32", config.device, kind in {"text", "tokens"})
 
 
 def fit(
@@ -453,8 +448,6 @@ def _new_accelerator(device: str, precision: str) -> Any:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    if precision == "fp16" and device == "cpu":
-        raise InputError("precision='fp16' needs a GPU; on a CPU use 'bf16', 'fp32' or 'auto'.")
     AcceleratorState._reset_state(reset_partial_state=True)  # one process may do runs of several precisions, in tests
     return Accelerator(cpu=device == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision))
 
@@ -462,10 +455,6 @@ def _new_accelerator(device: str, precision: str) -> Any:
 @lru_cache(maxsize=1)
 def _accelerator(device: str, precision: str) -> Any:
     return _new_accelerator(device, precision)
-
-
-def _cpu_has_tiles() -> bool:
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def _checkpoint_seconds() -> float:

@@ -1,6 +1,6 @@
 """Pre-trained models: one line each, and what they become: a backbone as an ordered list of blocks, plus a head."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lrtl_utils.data.hub import Repository, Source, find_in_package, find_on_hub, require_weights
 from lrtl_utils.errors import require_name
@@ -56,6 +56,22 @@ MODELS = {
 # fmt: on
 
 ONE_BLOCK = "its blocks cannot be told apart, so they are frozen or trained as one, at one rate"
+# What libraries load beside the weights, where it is there.
+LOADED = (
+    "config.json",
+    "model.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    own.KEPT_FILE,
+)
 HASHED_WORDS = 2**12
 
 
@@ -65,21 +81,27 @@ def find(name: str, *, fetch: bool = True) -> Source | None:
     `InputError` if they cannot be had, unfetched without `fetch`.
     """
     if own.is_own(name):
-        return _require_weights(own.find(name, fetch=fetch))
+        return _checked(own.find(name, fetch=fetch))
     require_name("model", name, MODELS)
     row = MODELS[name]
     if row.package:
         module, file, sha256 = row.package
-        return find_in_package(module, (file,), sha256)
+        return _with_what_is_loaded(find_in_package(module, (file,), sha256))
     if row.hub is None:
         return None
-    return _require_weights(find_on_hub(name, repository(name), fetch=fetch))
+    return _checked(find_on_hub(name, repository(name), fetch=fetch))
 
 
-def _require_weights(source: Source) -> Source:
+def _checked(source: Source) -> Source:
     for file in source.files:
         require_weights(file)
-    return source
+    return _with_what_is_loaded(source)
+
+
+def _with_what_is_loaded(source: Source) -> Source:
+    """The source with its configuration and tokenizer, which its checksum is to cover."""
+    folder = source.files[0].parent
+    return replace(source, beside=tuple(folder / name for name in LOADED if (folder / name).is_file()))
 
 
 def repository(name: str) -> Repository | None:

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils.config import RunConfig, read_config
-from lrtl_utils.data import load as tasks
-from lrtl_utils.data import splits
+from lrtl_utils.data import load as datasets
 from lrtl_utils.errors import InputError, require_name
-from lrtl_utils.files import data_name, notebooks_folder, write_atomically, write_text
-from lrtl_utils.methods import table as methods
-from lrtl_utils.runs import store as runs
+from lrtl_utils.files import data_name, notebooks_folder, write_text
+from lrtl_utils.runs import store
+from lrtl_utils.runs.run import check
 
 FOLDER = notebooks_folder()
 TERMINATION_SECONDS = 20.0  # a kernel's to write its checkpoint
@@ -67,47 +66,46 @@ def read_parameters(name: str, given: Mapping[str, Any]) -> RunConfig:
     for key in given:
         require_name("parameter", key, RunConfig.model_fields)
     asked = read_config({key: value for key, value in defaults.items() if key in RunConfig.model_fields} | {**given})
-    methods.check(asked)
-    own, kind = tasks.kind_of(defaults["dataset"]), tasks.kind_of(asked.dataset)
+    check(asked)
+    own, kind = datasets.kind_of(defaults["dataset"]), datasets.kind_of(asked.dataset)
     if own != kind:
         raise InputError(f"Notebook {name!r} is for {own}; {asked.dataset!r} is {kind}.")
     return asked
 
 
-def locate(asked: RunConfig) -> tuple[RunConfig, str]:
-    """The resolved config and the run's id, from the data's size and the checksums: data and weights must be there."""
-    data = _loaded(**tasks.reading(asked))
-    config = methods.resolve(asked, data)
-    return config, methods.identify(config, asked, data.source, methods.find_weights(config))
-
-
 def run(
-    name: str, asked: RunConfig, config: RunConfig, identity: str, results: Path, save_model: Path | None = None
+    name: str,
+    asked: RunConfig,
+    config: RunConfig,
+    identity: str,
+    results: Path,
+    save_model: Path | None = None,
+    instead_of: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Execute the notebook for a located config unless its record is there; returns the record's path.
+    """Execute the notebook for a planned run unless its record is there; returns the record's path.
 
-    With `save_model` the model is kept there: a run that is done is done again, and its record stays as it is.
-    `RunFailed` if no completed record came of it, or no model: a failed one says why. An interrupted run keeps its
-    checkpoint.
+    The notebook refuses to run anything but `identity`. With `save_model` the model is kept there: a run that is done
+    is done again, and its record stays as it is. `instead_of` are planned values that this run stands in for.
+    `RunFailed` if no completed record came of it, or no model. An interrupted run keeps its checkpoint.
     """
-    path = runs.record_path(results, config.dataset, identity)
-    done = path.read_bytes() if runs.is_completed(path) else None
-    if done and not save_model:
+    path = store.record_path(results, config.dataset, identity)
+    if store.is_completed(path) and not save_model:
         return path
-    started = time.time()
+    started, instead_of = time.time(), dict(instead_of or {})
     executed = results / "executed" / data_name(config.dataset) / f"{identity}.ipynb"
-    places = {"results": str(results), "save_model": save_model and str(save_model)}
-    try:
-        reason = execute(notebook_path(name), asked.model_dump() | places, executed)
-    finally:
-        if done:
-            write_atomically(path, lambda stream: stream.write(done))
-    if runs.is_completed(path):
+    parameters = asked.model_dump() | {
+        "results": str(results),
+        "save_model": save_model and str(save_model),
+        "plan": {"id": identity, "asked": instead_of},
+    }
+    reason = execute(notebook_path(name), parameters, executed)
+    if store.is_completed(path):
         if save_model and reason:
             raise RunFailed(f"The run is done, but its model was not kept: {reason}", path)
         return path
     reason = reason or "the notebook ended without writing its record"
-    raise RunFailed(reason, runs.failed(results, identity, config, asked, reason, started))
+    changed = store.changed(asked, config) | instead_of
+    raise RunFailed(reason, store.failed(results, identity, config, changed, reason, started))
 
 
 def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str | None:
@@ -168,11 +166,6 @@ def explain(name: str, value: str) -> str:
     if name in _MEMORY_ERRORS or any(words in value for words in _MEMORY_WORDS):
         return f"{OUT_OF_MEMORY}: {' '.join(value.split()) or name}"
     return value if name == "InputError" else f"{name}: {value}"
-
-
-@lru_cache
-def _loaded(**reading: Any) -> splits.Data:
-    return tasks.load(**reading)
 
 
 def _local_sockets(folder: str) -> Any:

@@ -1,4 +1,4 @@
-"""The record of a run: one JSON file, written atomically, checked when read."""
+"""Records on disk: where they are, how they are written whole, and how they are read."""
 
 import contextlib
 import datetime
@@ -9,75 +9,26 @@ import platform
 import shutil
 import subprocess
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT, data_name, lines_of, read_text, results_folder, write_text
+from lrtl_utils.files import ROOT, absolute_path, data_name, lines_of, read_text, write_text
+from lrtl_utils.methods import METHODS
+from lrtl_utils.runs import record as schema
 
-SCHEMA = 1
 MOST_BYTES = 2**25  # of a record, which has a few thousand
-ASKED_FILE = "asked.json"  # in a run's work folder: what was planned where a sweep runs something smaller in its place
-
-
-class RunRecord(BaseModel):
-    """What stands in `<results>/runs/<dataset>/<run_id>.json`. A failed run has no metrics, but its cost so far."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    schema_version: Literal[1]
-    run_id: str
-    status: Literal["completed", "failed"]
-    error: str | None
-    started_at: str
-    finished_at: str
-    config: dict[str, Any]
-    data: dict[str, Any] | None
-    metrics: dict[str, Any] | None
-    validation: dict[str, Any] | None
-    cost: dict[str, Any]
-    model: dict[str, Any] | None
-    curve: list[dict[str, Any]]
-    environment: dict[str, Any]
-
-
-def run_id(config: Mapping[str, Any], data_sha256: str, weights_sha256: str | None) -> str:
-    """First 12 hex digits of the SHA-256 of the resolved config and the checksums of data and weights.
-
-    Knobs that are None or False do not enter, so that one that is added later leaves the names of earlier runs alone.
-    Of a path only the last part does: the same files have the same runs wherever they lie.
-    """
-    given = {name: value for name, value in config.items() if value is not None and value is not False}
-    given |= {name: data_name(given[name]) for name in ("dataset", "model")}
-    identity = {"config": given, "data": data_sha256, "weights": weights_sha256}
-    return hashlib.sha256(_canonical(identity)).hexdigest()[:12]
-
-
-def identifying(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a record as its run's id has it: with the `max_length` that was asked for, see `methods.identify`.
-
-    Not with the one on the record: that is what the training texts gave, or what the model allows.
-    """
-    config = {name: value for name, value in record["config"].items() if name != "asked"}
-    length = config["max_length"]
-    return config | {"max_length": length and record["config"]["asked"].get("max_length", length)}
 
 
 def record_path(results: Path, dataset: str, identity: str) -> Path:
-    """Where the record of that run lies."""
+    """Where the record of that run is."""
     return results / "runs" / data_name(dataset) / f"{identity}.json"
-
-
-def in_words(config: Mapping[str, Any]) -> str:
-    """The run of a resolved config, as a person would name it."""
-    size = next((name for name in ("shots", "train_size") if config[name] is not None), "data_fraction")
-    names = f"{data_name(config['dataset'])} {data_name(config['model'])} {config['method']}"
-    return f"{names} {size}={config[size]} seed={config['seed']}"
 
 
 def work_folder(results: Path, identity: str) -> Path:
@@ -89,7 +40,7 @@ def completed(
     results: str | Path,
     identity: str,
     config: RunConfig,
-    asked: RunConfig,
+    asked: Mapping[str, Any],
     *,
     data: dict[str, Any],
     metrics: dict[str, Any],
@@ -97,51 +48,42 @@ def completed(
     cost: dict[str, Any],
     model: dict[str, Any],
     curve: list[dict[str, Any]],
-    precision: str,
-) -> Path:
-    """Write the record of a completed run, and delete its progress and checkpoint; returns the record's path."""
-    planned = work_folder(results_folder(results), identity) / ASKED_FILE
-    in_place_of = json.loads(planned.read_text()) if planned.is_file() else {}
+    started: float | None = None,
+) -> dict[str, Any]:
+    """Write the record of a completed run, and delete its progress and checkpoint; returns the record.
+
+    A run may be done again for its model: the record of a run that was completed before stays.
+    `started` is when this process began to work for the run (None: when it was started).
+    """
+    started = process_start() if started is None else started
     clocked = cost["device_seconds"] - cost.get("resumed_seconds", 0.0) + cost["predict_seconds"]
-    cost = cost | {"overhead_seconds": time.time() - _process_start() - clocked}
-    record = {
-        "status": "completed",
-        "error": None,
-        "config": config.model_dump() | {"asked": changed(asked, config) | in_place_of},
+    parts = {
         "data": data,
         "metrics": metrics,
         "validation": validation,
-        "cost": cost,
+        "cost": cost | {"overhead_seconds": time.time() - started - clocked},
         "model": model,
         "curve": curve,
-        "environment": environment(config.device, precision),
     }
-    return _write(results_folder(results), identity, config.dataset, record, started=_process_start())
+    record = _write(absolute_path(results), identity, config, asked, "completed", None, parts, started)
+    shutil.rmtree(work_folder(absolute_path(results), identity), ignore_errors=True)
+    return record
 
 
-def failed(results: str | Path, identity: str, config: RunConfig, asked: RunConfig, error: str, started: float) -> Path:
-    """Write the record of a run that did not complete, with the cost its progress file tells; keeps its checkpoint.
+def failed(
+    results: str | Path, identity: str, config: RunConfig, asked: Mapping[str, Any], error: str, started: float
+) -> Path:
+    """Write the record of a run that did not complete, with its cost so far; keeps its checkpoint. Returns its path.
 
-    A record that says completed stays.
+    The record of a completed run stays.
     """
-    results = results_folder(results)
-    if is_completed(path := record_path(results, config.dataset, identity)):
-        return path
+    results = absolute_path(results)
     progress = work_folder(results, identity) / "progress.json"
     spent = json.loads(progress.read_text()) if progress.is_file() else {"device_seconds": 0.0}
-    record = {
-        "status": "failed",
-        "error": error,
-        "config": config.model_dump() | {"asked": changed(asked, config)},
-        "data": None,
-        "metrics": None,
-        "validation": None,
-        "cost": spent | {"gpu_hours": spent["device_seconds"] / 3600},
-        "model": None,
-        "curve": [],
-        "environment": environment(config.device, None),
-    }
-    return _write(results, identity, config.dataset, record, started)
+    parts = dict.fromkeys(("data", "metrics", "validation", "model")) | {"curve": []}
+    parts["cost"] = spent | {"gpu_hours": spent["device_seconds"] / 3600}
+    _write(results, identity, config, asked, "failed", error, parts, started)
+    return record_path(results, config.dataset, identity)
 
 
 def changed(asked: RunConfig, used: RunConfig) -> dict[str, Any]:
@@ -149,32 +91,54 @@ def changed(asked: RunConfig, used: RunConfig) -> dict[str, Any]:
     return {name: value for name, value in asked.model_dump().items() if value != getattr(used, name)}
 
 
+def _write(
+    results: Path,
+    identity: str,
+    config: RunConfig,
+    asked: Mapping[str, Any],
+    status: str,
+    error: str | None,
+    parts: dict[str, Any],
+    started: float,
+) -> dict[str, Any]:
+    record = {
+        "schema": schema.SCHEMA,
+        "run_id": identity,
+        "status": status,
+        "error": error,
+        "config": config.model_dump() | {"asked": dict(asked)},
+        **parts,
+        "environment": environment(config),
+        "started_at": _utc(started),
+        "finished_at": _utc(time.time()),
+    }
+    record["checksum"] = schema.checksum(record)
+    schema.parse(record)
+    path = record_path(results, config.dataset, identity)
+    if not is_completed(path):
+        write_text(path, json.dumps(record, indent=1, allow_nan=False))
+    return record
+
+
 def read(path: Path) -> dict[str, Any]:
-    """One record, checked against its schema and its checksum; `InputError` says which failed."""
+    """One record, checked against its schema, its checksum and its name; `InputError` says which failed."""
     try:
         record = json.loads(read_text(path, MOST_BYTES))
-        checksum = record.pop("checksum")
-        schema = record.pop("schema")
-        RunRecord(schema_version=schema, **record)
-        computed = _checksum({"schema": schema} | record)
+        computed = schema.checksum(record)
+        schema.parse(record)
+    except ValidationError as error:
+        raise InputError(f"{path} is not a readable record (schema: {schema.problems(error)[0]}).") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is not a readable record ({_reason(error)}).") from None
-    if checksum != computed:
+        raise InputError(f"{path} is not a readable record ({type(error).__name__}: {error}).") from None
+    if record["checksum"] != computed:
         raise InputError(f"{path} does not match its own checksum.")
     if record["run_id"] != path.stem:
         raise InputError(f"{path} does not match its own name: its run_id is {record['run_id']}.")
-    return {"schema": schema} | record | {"checksum": checksum}
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"schema: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return f"{type(error).__name__}: {error}"
+    return record
 
 
 def readable(path: Path) -> dict[str, Any] | None:
-    """The record that lies there, or None. One that cannot be read is quarantined, not deleted."""
+    """The record at that path, or None. One that cannot be read is quarantined, not deleted."""
     if not path.is_file():
         return None
     try:
@@ -185,7 +149,7 @@ def readable(path: Path) -> dict[str, Any] | None:
 
 
 def is_completed(path: Path) -> bool:
-    """Whether a valid record of a completed run lies there."""
+    """Whether there is a valid record of a completed run."""
     record = readable(path)
     return record is not None and record["status"] == "completed"
 
@@ -202,28 +166,35 @@ def quarantine(path: Path) -> Path:
 
 def records(results: str | Path) -> Iterator[dict[str, Any]]:
     """All valid records below `results`, in the order of their paths; others are passed over with a warning."""
-    import warnings
-
-    for path in sorted(results_folder(results).glob("runs/*/*.json")):
+    for path in sorted(absolute_path(results).glob("runs/*/*.json")):
         try:
             yield read(path)
         except InputError as error:
             warnings.warn(str(error), stacklevel=2)
 
 
-def environment(device: str, precision: str | None) -> dict[str, Any]:
+def is_current(record: Mapping[str, Any]) -> bool:
+    """Whether the method of the record is still what it was: only such records enter a summary."""
+    method = METHODS.get(record["config"]["method"])
+    return method is not None and method.version == record["environment"]["method_version"]
+
+
+def environment(config: RunConfig) -> dict[str, Any]:
     """The machine and the versions that a number depends on; nothing that names a person or a path."""
     import psutil
+    import torch
 
     packages = ("torch", "transformers", "datasets", "timm")
     return {
-        "device": device_name(device),
+        "device": device_name(config.device),
+        "host": hashlib.sha256(platform.node().encode()).hexdigest()[:8],
         "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
-        "threads": _threads(),
-        "precision": precision,
+        "threads": torch.get_num_threads(),
+        "precision": config.precision or "fp32",
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
         "commit": _commit(),
+        "method_version": METHODS[config.method].version,
     }
 
 
@@ -232,7 +203,10 @@ def device_name(device: str) -> str:
     if device == "cuda":
         import torch
 
-        return torch.cuda.get_device_name()
+        try:
+            return torch.cuda.get_device_name()
+        except RuntimeError:  # of a device that has failed; the record of that must still be written
+            return device
     model = [line for line in lines_of(Path("/proc/cpuinfo")) if line.startswith("model name")]
     return f"{device}: {model[0].split(':', 1)[1].strip() if model else platform.processor() or platform.machine()}"
 
@@ -246,10 +220,11 @@ def machines(records: Iterable[Mapping[str, Any]]) -> list[str]:
     return [*sorted(devices), *sorted(versions)]
 
 
-def _threads() -> int:
-    import torch
+def process_start() -> float:
+    """When this process was started."""
+    import psutil
 
-    return torch.get_num_threads()
+    return psutil.Process().create_time()
 
 
 def _commit() -> str | None:
@@ -259,37 +234,6 @@ def _commit() -> str | None:
     except FileNotFoundError:
         return None
     return done.stdout.strip() or None
-
-
-def _process_start() -> float:
-    import psutil
-
-    return psutil.Process().create_time()
-
-
-def _write(results: Path, identity: str, dataset: str, record: dict[str, Any], started: float) -> Path:
-    record = {
-        "schema": SCHEMA,
-        "run_id": identity,
-        **record,
-        "started_at": _utc(started),
-        "finished_at": _utc(time.time()),
-    }
-    record["checksum"] = _checksum(record)
-    path = record_path(results, dataset, identity)
-    text = json.dumps(record, indent=1, allow_nan=False)
-    write_text(path, text)
-    if record["status"] == "completed":
-        shutil.rmtree(work_folder(results, identity), ignore_errors=True)
-    return path
-
-
-def _checksum(record: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_canonical({key: record[key] for key in record if key != "checksum"})).hexdigest()
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _utc(seconds: float) -> str:

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from lrtl_utils.config import RunConfig
-from lrtl_utils.data import load as tasks
+from lrtl_utils.data import load as datasets
 from lrtl_utils.data import splits
 from lrtl_utils.errors import InputError
-from lrtl_utils.runs import checks
-from lrtl_utils.runs import store as runs
-from lrtl_utils.runs.checks import Completed
+from lrtl_utils.runs import record as schema
+from lrtl_utils.runs import store
+from lrtl_utils.runs.record import Completed
 
 DRAWN_BY = ("data_fraction", "train_size", "shots", "seed", "validation_share", "test_limit")
 
@@ -50,27 +48,26 @@ def verify(results: Path) -> Report:
     first: dict[str, Path] = {}
     for path in paths:
         try:
-            record = runs.read(path)
-            run = checks.parts(record)
-        except ValidationError as error:
-            report.faults[path] += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            continue
+            content = store.read(path)
         except InputError as error:
             report.faults[path].append(str(error).removeprefix(f"{path} "))
             continue
-        found = [*checks.faults(run)]
-        if path != runs.record_path(results, run.config.dataset, record["run_id"]):
+        run = schema.parse(content)
+        found = [*schema.faults(run)]
+        if path != store.record_path(results, run.config.dataset, run.run_id):
             found.append(f"the record of a run on {run.config.dataset} does not belong here")
         if isinstance(run, Completed):
             completed[path] = run
-            identity = _identity(record, run)
-            if identity != record["run_id"]:
-                found.append(f"its config, data and weights make the run_id {identity}")
+            identity = schema.identity(content)
+            if identity != run.run_id:
+                found.append(f"its config, data, weights and method make the run_id {identity}")
             if first.setdefault(identity, path) != path:
                 found.append(f"it is of the same run as {first[identity]}")
         if found:
             report.faults[path] += found
-        report.notes.update(checks.gaps(run))
+        report.notes.update(schema.gaps(run))
+        if not store.is_current(content):
+            report.notes[f"of an earlier version of {run.config.method}, so it enters no summary"] += 1
     _paired(completed, report)
     _drawn_again(completed, report)
     return report
@@ -80,19 +77,14 @@ def _records(count: int) -> str:
     return f"{count} record{'s' * (count != 1)}"
 
 
-def _identity(record: Mapping[str, Any], run: Completed) -> str:
-    """The id that config and checksums make."""
-    return runs.run_id(runs.identifying(record), run.data.source.sha256, run.model.source and run.model.source.sha256)
-
-
 def _paired(completed: Mapping[Path, Completed], report: Report) -> None:
     """Runs on the same data, of one size and seed, saw the same examples; runs on the same data have one test split."""
     subset, test = {}, {}
     for path, run in completed.items():
-        config, data = run.config, (*tasks.reading(run.config).values(), run.data.source.sha256)
+        config, data = run.config, (*datasets.reading(run.config).values(), run.data.source.sha256)
         test[path] = (*data, config.test_limit), run.data.test_size
         if config.selection == "random":
-            size = ("shots", config.shots) if config.shots else checks.asked_labels(run)
+            size = ("shots", config.shots) if config.shots else schema.labels_asked_for(run)
             subset[path] = (*data, config.seed, size), run.data.subset_sha256
     _agree(subset, "it saw other examples than {} with the same data, size and seed", report)
     _agree(test, "its test split has another size than that of {} with the same data", report)
@@ -114,7 +106,7 @@ def _drawn_again(completed: Mapping[Path, Completed], report: Report) -> None:
     data, drawn = {}, {}
     for path, run in sorted(completed.items()):
         config, claimed = run.config, run.data
-        source = (*tasks.reading(config).items(), claimed.source.sha256)
+        source = (*datasets.reading(config).items(), claimed.source.sha256)
         if source not in data:
             data = {source: _at_hand(config, claimed.source.sha256)}  # one at a time: some are large
         if data[source] is None:
@@ -133,9 +125,9 @@ def _drawn_again(completed: Mapping[Path, Completed], report: Report) -> None:
 def _at_hand(config: RunConfig, sha256: str) -> splits.Data | None:
     """The data set, if it is here and is the one with that checksum."""
     try:
-        here = tasks.find(config.dataset, fetch=False).sha256 == sha256
+        here = datasets.find(config.dataset, fetch=False).sha256 == sha256
         with warnings.catch_warnings(action="ignore"):  # the runs were told
-            return tasks.load(**tasks.reading(config)) if here else None
+            return datasets.load(**datasets.reading(config)) if here else None
     except InputError:
         return None
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lrtl_utils.files import absolute_path
-from lrtl_utils.methods.table import METHODS
+from lrtl_utils.methods import METHODS
 from lrtl_utils.study import curves, stats
 from lrtl_utils.study.tables import COSTS, by_dataset_and_model, folders
 

@@ -24,6 +24,7 @@ from lrtl_utils.files import absolute_path, data_name, write_text
 from lrtl_utils.models.catalog import MODELS
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store
+from lrtl_utils.runs.record import in_words
 from lrtl_utils.study import answers, tables
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ def _run(record: Mapping[str, Any], results: Path, folder: Path) -> str:
     knobs = {name: one for name, one in config.items() if name != "asked"}
     return render(
         "run.html",
-        title=store.in_words(config),
+        title=in_words(config),
         record=record,
         links={name: quote(os.path.relpath(file, folder / "runs")) for name, file in files.items() if file.is_file()},
         scores={name: one for name, one in metrics.items() if name not in PACKED},

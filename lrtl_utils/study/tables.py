@@ -37,7 +37,8 @@ COLUMNS = [
     "record",
 ]  # at least these
 TUNABLE = {"learning_rate", "batch_size", "epochs", "scheduler", "warmup_steps", "dropout", "weight_decay"}
-DECIDED_BY_DATA = {"batch_size", "warmup_steps", "max_length"}  # clamped, or left to a rule
+# Clamped, left to a rule, or what the machine is faster with.
+NOT_CHOSEN = {"batch_size", "warmup_steps", "max_length", "precision", "device"}
 # These do not make a configuration; `test_limit` is no part of training.
 APART = {"dataset", "model", "method", "data_fraction", "train_size", "shots", "seed", "asked", "test_limit"}
 DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items() if name not in APART}
@@ -112,10 +113,12 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     settings are never averaged. The variant has the same name on all data sets: the method, or `method (tuned)` where a
     data set has one setting other than the default, or only that one while another data set has the default.
     A data set that was read from several sources counts as several data sets. Left out are runs on a part of a test
-    split that others used in full, and a second run of one configuration, number of labels and seed.
+    split that others used in full, a second run of one configuration, number of labels and seed, and runs of an earlier
+    version of their method.
     """
     if "configuration" in frame:
         return frame
+    frame = frame[[store.is_current(record) for record in frame["record"]]]
     if frame.empty:
         return frame.assign(configuration="", variant="")
     frame = frame.reset_index(drop=True).assign(
@@ -173,7 +176,7 @@ def _settings(records: Sequence[dict[str, Any]], n_labels: Sequence[int]) -> lis
     asked = [{name: config["asked"].get(name, config[name]) for name in DEFAULTS} for config in configs]
     seen: dict[tuple[str, int], set[str]] = {}
     for one, as_asked, size in zip(used, asked, n_labels, strict=True):
-        for name in one.keys() - DECIDED_BY_DATA:
+        for name in one.keys() - NOT_CHOSEN:
             if as_asked[name] != one[name]:
                 seen.setdefault((name, size), set()).add(str(one[name]))
     changed = {name for (name, _), values in seen.items() if len(values) > 1}

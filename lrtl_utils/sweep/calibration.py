@@ -17,11 +17,11 @@ from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import progressive as ladder
 from lrtl_utils.methods import solver as heads
-from lrtl_utils.methods import table as methods
 from lrtl_utils.methods.feature_cache import Cache
 from lrtl_utils.methods.method import Work
 from lrtl_utils.models.catalog import HASHED_WORDS
 from lrtl_utils.models.encoding import Encoded, round_up
+from lrtl_utils.runs import run as methods
 from lrtl_utils.sweep.footprint import key_of, row_flops
 from lrtl_utils.sweep.workload import WORDS, Load, Stage
 

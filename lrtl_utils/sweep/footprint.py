@@ -12,9 +12,9 @@ from lrtl_utils.data.load import kind_of
 from lrtl_utils.data.splits import Facts
 from lrtl_utils.measure.meter import Shape
 from lrtl_utils.methods import loop as training
-from lrtl_utils.methods import table as methods
 from lrtl_utils.models.catalog import HASHED_WORDS
 from lrtl_utils.models.network import Model
+from lrtl_utils.runs import run as methods
 
 LENGTHS = (8, 64, 128)  # tokens; three counts are enough, see `row_flops`
 

@@ -13,9 +13,10 @@ from lrtl_utils.config import RunConfig, read_config
 from lrtl_utils.data import load as tasks
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path, read_text
-from lrtl_utils.models import own as own_models
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
+from lrtl_utils.runs.record import in_words
+from lrtl_utils.runs.run import Run
 
 MOST_BYTES = 100_000  # of a grid's file
 MOST_CELLS = 100_000  # of a block
@@ -36,7 +37,7 @@ class Cell:
         return runs.record_path(results, self.config.dataset, self.identity)
 
     def __str__(self) -> str:
-        return runs.in_words(self.config.model_dump())
+        return in_words(self.config.model_dump())
 
 
 def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
@@ -62,20 +63,18 @@ def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
     return cells
 
 
-def plan(
-    grid: list[tuple[str, RunConfig]], locate: Callable[[RunConfig], tuple[RunConfig, str]] = notebooks.locate
-) -> list[Cell]:
-    """The distinct cells of a grid, resolved and named by `locate`; those that clamping made one are there once.
-
-    Paths become absolute, because a worker may be started in another folder.
-    """
+def plan(grid: list[tuple[str, RunConfig]], planned: Callable[[RunConfig], Run] = Run) -> list[Cell]:
+    """The distinct cells of a grid, planned by `Run` or `Run.outline`; those that clamping made one are there once."""
     distinct: dict[str, Cell] = {}
     for notebook, asked in grid:
-        paths = {"dataset": tasks.absolute(asked.dataset), "model": own_models.absolute(asked.model)}
-        asked = asked.model_copy(update=paths)
-        cell = Cell(notebook, asked, *locate(asked))
+        cell = cell_of(notebook, planned(asked))
         distinct.setdefault(cell.identity, cell)
     return list(distinct.values())
+
+
+def cell_of(notebook: str, run: Run) -> Cell:
+    """The cell that does a planned run."""
+    return Cell(notebook, run.asked, run.config, run.id)
 
 
 def not_in(cells: list[Cell], results: str | Path) -> list[Cell]:

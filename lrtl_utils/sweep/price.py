@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
-from lrtl_utils.errors import InputError
 from lrtl_utils.files import data_name, results_folder, write_text
-from lrtl_utils.methods import table as methods
+from lrtl_utils.runs import run as methods
 from lrtl_utils.runs import store as runs
+from lrtl_utils.runs.record import identity
 from lrtl_utils.sweep.grid import Cell
 
 if TYPE_CHECKING:
@@ -41,19 +40,6 @@ class Priced:
     done: bool
 
 
-def outline(asked: RunConfig) -> tuple[RunConfig, str]:
-    """As `notebooks.locate`, and needs neither data nor weights: where one is absent, the id is the config's alone."""
-    from lrtl_utils.sweep import workload
-
-    known = workload.facts(**tasks.reading(asked))
-    config = methods.resolve(asked, known)
-    try:
-        weights = methods.find_weights(config, fetch=False)
-    except InputError:
-        return config, methods.identify(config, asked, None, None)
-    return config, methods.identify(config, asked, known.source, weights if known.source else None)
-
-
 def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[list[Priced], str]:
     """Each cell priced for this machine with so many threads, and in a sentence how that was done.
 
@@ -62,7 +48,7 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
     from lrtl_utils.sweep import calibration, workload
 
     results, began = results_folder(results), time.monotonic()
-    done = {identity for record in _completed(results) for identity in _names(record)}
+    done = {name for record in _completed(results) for name in _names(record)}
     jobs = []
     for cell in cells:
         known = workload.facts(**tasks.reading(cell.config))
@@ -130,8 +116,8 @@ def _completed(results: Path) -> Iterator[dict[str, Any]]:
 
 
 def _names(record: Mapping[str, Any]) -> set[str]:
-    """The run's id, and the one that `outline` gives its config where data or weights are absent."""
-    return {record["run_id"], runs.run_id(runs.identifying(record), "", None)}
+    """The run's id, and the one that `Run.outline` gives its config where data or weights are absent."""
+    return {record["run_id"], identity(record, files=False)}
 
 
 def _table(left: Sequence[Priced]) -> Iterator[str]:

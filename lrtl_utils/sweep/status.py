@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from lrtl_utils.errors import InputError, printable
-from lrtl_utils.runs import checks
+from lrtl_utils.runs import record as checks
 from lrtl_utils.runs import store as runs
 from lrtl_utils.sweep import claims
 
@@ -22,7 +22,7 @@ HEADERS = ("running", "host", "elapsed", "device time", "behind it")
 
 
 class Progress(BaseModel):
-    """What a run has told of itself, see `runs.write_progress`."""
+    """What a run has told of itself, see `methods.loop.write_progress`."""
 
     device_seconds: float = Field(ge=0, allow_inf_nan=False)
     epoch: int = Field(ge=0)  # whole ones behind it
@@ -134,7 +134,7 @@ class Watch:
             status = path.stat()
             stamp = status.st_mtime_ns, status.st_size
             if self._read.get(path, (None,))[0] != stamp:
-                self._read[path] = stamp, checks.parts(runs.read(path))
+                self._read[path] = stamp, checks.parse(runs.read(path))
         except (OSError, InputError, ValidationError):
             return None
         return self._read[path][1]
@@ -260,4 +260,4 @@ def _best(completed: Collection[checks.Completed]) -> dict[str, tuple[float, str
 
 
 def _words(run: checks.Completed | checks.Failed) -> str:
-    return runs.in_words(run.config.model_dump())
+    return checks.in_words(run.config.model_dump())

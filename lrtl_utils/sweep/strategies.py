@@ -9,8 +9,8 @@ import numpy as np
 
 from lrtl_utils.config import derived_seed
 from lrtl_utils.errors import InputError, require_name
-from lrtl_utils.runs import notebook as notebooks
-from lrtl_utils.sweep.grid import Cell, read_grid
+from lrtl_utils.runs.run import Run
+from lrtl_utils.sweep.grid import Cell, cell_of, read_grid
 
 LABELS = ("train_size", "data_fraction", "shots")
 FIDELITIES = ("epochs", *LABELS)
@@ -49,7 +49,7 @@ def read_space(path: str | Path) -> Space:
     path = Path(path)
     cells: dict[tuple[Any, ...], list[Cell]] = {}
     for notebook, asked in read_grid(path):
-        cell = Cell(notebook, asked, *notebooks.locate(asked))
+        cell = cell_of(notebook, Run(asked))
         cells.setdefault((notebook, asked.model_copy(update={"seed": 0})), []).append(cell)
         if not cell.config.validation_share:
             raise InputError(f"{path}: {cell} keeps no carve to be judged on; give a validation_share, such as 0.2.")

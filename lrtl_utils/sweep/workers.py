@@ -25,8 +25,9 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import write_text
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
+from lrtl_utils.runs.run import Run
 from lrtl_utils.sweep import claims, kernels
-from lrtl_utils.sweep.grid import Cell
+from lrtl_utils.sweep.grid import Cell, cell_of
 from lrtl_utils.sweep.processes import end_softly, kill_tree, oom_kills, resident_mib
 
 FORK = multiprocessing.get_context("fork")  # of a worker, which has imported everything and started no thread
@@ -139,7 +140,7 @@ def halved(cell: Cell) -> Cell | None:
         return None
     change = {"batch_size": -(-batch_size // 2), "accumulate": accumulate and 2 * accumulate}
     asked = cell.asked.model_copy(update=change)
-    return Cell(cell.notebook, asked, *notebooks.locate(asked))
+    return cell_of(cell.notebook, Run(asked))
 
 
 class _Worker:
@@ -182,11 +183,9 @@ class _Worker:
 
     def _run(self, planned: Cell, cell: Cell, claim: claims.Claim) -> None:
         results, started = self.plan.results, time.time()
-        if cell != planned:
-            _keep_asked(results, cell, planned)
         stamp, kills = claims.file_system_now(results), oom_kills()
         watched, ours = FORK.Pipe(duplex=False)
-        process = FORK.Process(target=_run_cell, args=(cell, results, self.slot, watched, ours))
+        process = FORK.Process(target=_run_cell, args=(cell, planned, results, self.slot, watched, ours))
         process.start()
         watched.close()
         with ours:
@@ -241,7 +240,7 @@ def has_room(results: Path) -> bool:
     return shutil.disk_usage(results).free >= LEAST_FREE_MIB * 2**20
 
 
-def _run_cell(cell: Cell, results: Path, slot: Slot, worker: Connection, other_end: Connection) -> None:
+def _run_cell(cell: Cell, planned: Cell, results: Path, slot: Slot, worker: Connection, other_end: Connection) -> None:
     """In the cell's own process, at the head of a group of its own; what it and its kernel print goes to a log."""
     other_end.close()  # inherited; the pipe ends with the worker only if nobody else holds it open
     os.setsid()
@@ -258,7 +257,8 @@ def _run_cell(cell: Cell, results: Path, slot: Slot, worker: Connection, other_e
     try:
         with kernel:
             threading.Thread(target=_end_with, args=(worker,), daemon=True).start()  # not before the fork
-            notebooks.run(cell.notebook, cell.asked, cell.config, cell.identity, results)
+            instead_of = runs.changed(planned.config, cell.config)
+            notebooks.run(cell.notebook, cell.asked, cell.config, cell.identity, results, instead_of=instead_of)
     except (notebooks.RunFailed, InputError) as error:
         raise SystemExit(str(error)) from None
     except KeyboardInterrupt:
@@ -276,7 +276,7 @@ def _end_with(worker: Connection) -> None:
 
 def _write_failed(results: Path, cell: Cell, reason: str, started: float) -> None:
     try:
-        runs.failed(results, cell.identity, cell.config, cell.asked, reason, started)
+        runs.failed(results, cell.identity, cell.config, runs.changed(cell.asked, cell.config), reason, started)
     except OSError as error:
         if error.errno != errno.ENOSPC:  # a full disk is told by the sweep, and the cell stays to be run
             raise
@@ -285,12 +285,6 @@ def _write_failed(results: Path, cell: Cell, reason: str, started: float) -> Non
 def _is_gone(owner: Connection) -> bool:
     """Nothing is ever sent, so what can be read is the end of the pipe."""
     return owner.poll(0)
-
-
-def _keep_asked(results: Path, cell: Cell, planned: Cell) -> None:
-    """What was planned in the place of what now runs: its record will say so."""
-    changed = runs.changed(planned.config, cell.config)
-    write_text(runs.work_folder(results, cell.identity) / runs.ASKED_FILE, json.dumps(changed))
 
 
 def _stop_file(file: Path) -> Path:

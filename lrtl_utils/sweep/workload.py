@@ -14,10 +14,10 @@ from lrtl_utils.measure.flops import distance_flops, linear_solver_flops, ridge_
 from lrtl_utils.measure.meter import MIB
 from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import progressive as ladder
-from lrtl_utils.methods import table as methods
 from lrtl_utils.methods.active import ROUNDS
 from lrtl_utils.models.catalog import backbone
 from lrtl_utils.models.encoding import Encoded, by_length, order, round_up
+from lrtl_utils.runs import run as methods
 from lrtl_utils.sweep.footprint import architecture, held_bytes, kept_bytes, key_of, row_flops
 
 # How often a head's solver looks at its loss: the medians of the committed records.

@@ -3,12 +3,12 @@
 import ast
 
 import nbformat
+import pieces as methods
 import pytest
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
 from lrtl_utils.errors import InputError
-from lrtl_utils.methods import table as methods
 from lrtl_utils.runs.notebook import FOLDER, notebook_path, parameters_of, read_parameters, summary_notebooks
 
 PATHS = sorted(FOLDER.glob("*.ipynb"))

@@ -2,13 +2,14 @@
 
 from collections import namedtuple
 
+import pieces as methods
+
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
 from lrtl_utils.measure import evaluation
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
-from lrtl_utils.methods import table as methods
 from lrtl_utils.models import catalog as models
 
 DATASET = {"text": "ag_news", "image": "cifar10", "tokens": "conll2003"}

@@ -62,11 +62,12 @@ def write_model(mirror: Path, name: str) -> int:
 
 def take_step(name: str, method: str) -> dict[str, Any]:
     """One run: a step of `method`, or for the ladder an epoch above cached blocks; what it needed."""
+    import pieces as methods
+
     from lrtl_utils.config import read_config
     from lrtl_utils.data import load as tasks
     from lrtl_utils.measure.meter import CostMeter
     from lrtl_utils.methods import loop as training
-    from lrtl_utils.methods import table as methods
     from lrtl_utils.models.build import describe
     from lrtl_utils.models.catalog import MODELS
 
@@ -116,7 +117,8 @@ def take_step(name: str, method: str) -> dict[str, Any]:
 
 def run(names: list[str], lines: Path) -> list[dict[str, Any]]:
     """Every method that each model can have, each in a process of its own; appends to `lines` as it goes."""
-    from lrtl_utils.methods import table as methods
+    import pieces as methods
+
     from lrtl_utils.models.catalog import MODELS
 
     found = []

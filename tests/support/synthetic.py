@@ -1,11 +1,11 @@
 """Records as runs write them, with outcomes that a test chooses: for what reads many runs and makes none."""
 
 import numpy as np
+import pieces as methods
 
 from lrtl_utils.config import read_config
 from lrtl_utils.data import load as tasks
 from lrtl_utils.measure import metrics
-from lrtl_utils.methods import table as methods
 from lrtl_utils.runs import store as runs
 
 MODEL = {"conll2003": "minilm_crf", "cifar10": "efficientnet_lite0", "fashion_mnist": "efficientnet_lite0"}

@@ -1,12 +1,13 @@
 """One run from its parameters to its record, as a task notebook does it."""
 
+import pieces as methods
+
 from lrtl_utils.config import read_config
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
 from lrtl_utils.measure import evaluation
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
-from lrtl_utils.methods import table as methods
 from lrtl_utils.models import build as models
 from lrtl_utils.runs import store as runs
 

@@ -6,7 +6,7 @@ import pytest
 from lrtl_utils.config import RunConfig, derived_seed, read_config, resolve_device
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.errors import InputError, require_name
-from lrtl_utils.methods.table import METHODS
+from lrtl_utils.methods import METHODS
 from lrtl_utils.models.catalog import MODELS
 
 

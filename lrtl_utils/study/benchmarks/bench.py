@@ -18,10 +18,10 @@ from lrtl_utils.files import write_text
 from lrtl_utils.measure.evaluation import PREDICT_BATCH
 from lrtl_utils.measure.meter import MIB, CostMeter
 from lrtl_utils.methods import loop
-from lrtl_utils.methods import table as methods
 from lrtl_utils.methods.method import Work
 from lrtl_utils.methods.progressive import Ladder
 from lrtl_utils.models.encoding import round_up
+from lrtl_utils.runs import run as methods
 from lrtl_utils.runs import store
 from lrtl_utils.study import stats, tables
 from lrtl_utils.study.tables import BASELINE

@@ -1,6 +1,7 @@
 """Which examples are labelled: by distance and by margin, against a slow search and against what the head says."""
 
 import numpy as np
+import pieces as methods
 import pytest
 import torch
 from adapting import prepare, run
@@ -11,7 +12,6 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import active as selection
 from lrtl_utils.methods import loop as training
-from lrtl_utils.methods import table as methods
 
 pytestmark = pytest.mark.usefixtures("mirror")
 

@@ -1,6 +1,7 @@
 """The same runs on a CUDA device: placement, precisions, memory, energy, repetition, resumption."""
 
 import numpy as np
+import pieces as methods
 import pytest
 import torch
 from checkpoints import write_text_models
@@ -10,7 +11,6 @@ from lrtl_utils.data import load as tasks
 from lrtl_utils.measure import evaluation
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
-from lrtl_utils.methods import table as methods
 
 pytestmark = [
     pytest.mark.gpu,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pieces as methods
 import pytest
 import torch
 from checkpoints import INNER, LAYERS, WIDTH
@@ -28,7 +29,6 @@ from lrtl_utils.measure.flops import count_flops
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import solver as heads
-from lrtl_utils.methods import table as methods
 from lrtl_utils.models import build as models
 from lrtl_utils.models.encoding import order
 from lrtl_utils.runs import store as runs

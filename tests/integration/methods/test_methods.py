@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pieces as methods
 import pytest
 from adapting import ADAPTING, DATASET, MIRRORED, TINY, prepare, run
 from checkpoints import LAYERS
@@ -15,7 +16,6 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import progressive as ladder
-from lrtl_utils.methods import table as methods
 from lrtl_utils.models import catalog as models
 from lrtl_utils.models.build import describe
 from lrtl_utils.runs import store as runs

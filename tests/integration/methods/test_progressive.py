@@ -5,6 +5,7 @@ import os
 import signal
 
 import numpy as np
+import pieces as methods
 import pytest
 import torch
 from adapting import prepare, run
@@ -18,7 +19,6 @@ from lrtl_utils.methods import feature_cache as caches
 from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import progressive as ladder
 from lrtl_utils.methods import solver as heads
-from lrtl_utils.methods import table as methods
 from lrtl_utils.methods.method import Work
 
 pytestmark = pytest.mark.usefixtures("mirror")

@@ -4,6 +4,7 @@ import json
 import os
 
 import numpy as np
+import pieces as methods
 import pytest
 import torch
 from checkpoints import OWN_IMAGE, OWN_TEXT, WIDTH, write_own_image_model, write_own_text_model
@@ -14,7 +15,6 @@ from lrtl_utils.data import load as tasks
 from lrtl_utils.deploy import export
 from lrtl_utils.errors import InputError
 from lrtl_utils.methods import loop as training
-from lrtl_utils.methods import table as methods
 from lrtl_utils.models.build import describe
 from lrtl_utils.models.catalog import backbone
 from lrtl_utils.runs import store as runs

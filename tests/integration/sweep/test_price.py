@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 
+import pieces as methods
 import pytest
 import torch
 import yaml
@@ -18,7 +19,6 @@ from lrtl_utils.files import ROOT
 from lrtl_utils.measure import evaluation
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
-from lrtl_utils.methods import table as methods
 from lrtl_utils.models import catalog as models
 from lrtl_utils.runs import store as runs
 from lrtl_utils.sweep import calibration, footprint, price, workload

@@ -3,6 +3,7 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import pieces as methods
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,6 @@ from lrtl_utils.data import load as tasks
 from lrtl_utils.data.load import load
 from lrtl_utils.data.splits import describe, labelled
 from lrtl_utils.errors import InputError
-from lrtl_utils.methods import table as methods
 
 SHIPPED = ("news_sample", "reviews_sample", "entities_sample", "digits")
 

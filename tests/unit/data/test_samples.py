@@ -3,6 +3,7 @@ import re
 from collections import Counter
 
 import numpy as np
+import pieces as methods
 import pytest
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -15,7 +16,6 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
-from lrtl_utils.methods import table as methods
 
 SAMPLES = ROOT / "lrtl_utils" / "samples"
 NAMES = ("news_sample", "reviews_sample", "entities_sample")

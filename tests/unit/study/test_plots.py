@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import rgb_to_hsv, to_rgb
 
-from lrtl_utils.methods.table import METHODS
+from lrtl_utils.methods import METHODS
 from lrtl_utils.study import figures
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pieces as methods
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +23,6 @@ from lrtl_utils.data import splits
 from lrtl_utils.data.load import load
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT, data_name
-from lrtl_utils.methods import table as methods
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
 from lrtl_utils.runs import verify

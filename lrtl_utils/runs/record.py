@@ -1,0 +1,408 @@
+"""The record of one run: one typed schema, the run's identity, and the figures that must follow from one another."""
+
+import hashlib
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+
+from lrtl_utils.config import RunConfig, read_config
+from lrtl_utils.data import splits
+from lrtl_utils.files import data_name
+from lrtl_utils.measure import metrics
+
+SCHEMA = 2
+
+Score = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Time = Annotated[datetime, Field(strict=False)]
+
+
+class Part(BaseModel):
+    """A part of a record. Keys that it does not name are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Source(Part):
+    """Where bytes came from; the checksum covers everything that was loaded."""
+
+    kind: str
+    id: str
+    revision: str | None
+    sha256: Sha256
+
+
+class DataPart(Part):
+    """Sizes of the splits, and which examples were labelled. Early records have no `split`, `notes` or `repeats`."""
+
+    train_size: Positive
+    validation_size: Count
+    test_size: Positive
+    available: Count
+    labels: list[str]
+    source: Source
+    split: str | None = None
+    notes: list[str] = []
+    repeats: dict[str, Count] | None = None
+    subset_sha256: Sha256
+
+
+class Rates(Part):
+    """Scores of one class, or of all."""
+
+    precision: Score
+    recall: Score
+    f1: Score
+
+
+class ClassRates(Rates):
+    """Scores of one class."""
+
+    support: Count
+
+
+class Scores(Rates):
+    """All scores on one split. `score` is the one that a run is judged by, given for the validation split."""
+
+    accuracy: Score
+    loss: float
+    per_class: dict[str, ClassRates]
+    confusion: list[list[Count]] | None
+    hits: str
+    counts: str | None = None
+    epochs_to_convergence: int | None
+    score: Score | None = None
+
+
+class Cost(Part):
+    """What the run cost. Early records have no `flops_by_phase` or `resumed_seconds`."""
+
+    device_seconds: Amount
+    gpu_hours: Amount
+    flops: Count
+    flops_by_phase: dict[str, Count] | None = None
+    peak_memory_mib: Amount
+    energy_wh: Amount | None
+    train_samples_per_second: Amount
+    predict_seconds: Amount
+    predict_samples_per_second: Amount
+    overhead_seconds: float
+    resumed_seconds: Amount | None = None
+
+
+class CostSoFar(Part):
+    """What a run had cost when it failed."""
+
+    device_seconds: Amount
+    gpu_hours: Amount
+    peak_memory_mib: Amount | None = None
+    epoch: Count | None = None
+    batch: Count | None = None
+
+
+class ModelPart(Part):
+    """Where the weights came from, and how many parameters there are."""
+
+    source: Source | None
+    parameters: Count
+    trainable_parameters: Count
+    note: str | None = None
+
+
+class Point(Part):
+    """One point of the curve, after an epoch or a rung; a method may add keys. Early records have no `flops`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    epoch: int
+    rung: int | None = None
+    loss: float | None
+    validation_loss: float | None
+    validation_score: Score | None
+    left_out_score: Score | None = None
+    device_seconds: Amount
+    flops: Count | None = None
+
+
+class Environment(Part):
+    """The machine and the versions that a number depends on; `host` is a checksum that only tells machines apart."""
+
+    device: str
+    host: str | None = None
+    cores: Positive
+    threads: Positive
+    precision: str | None
+    python: str
+    torch: str
+    transformers: str
+    datasets: str
+    timm: str
+    commit: str | None
+    method_version: Count
+
+
+class Configuration(RunConfig):
+    """The resolved configuration, and under `asked` the values that something else now stands for."""
+
+    asked: dict[str, Any]
+
+    @field_validator("asked")
+    @classmethod
+    def _asked_are_knobs(cls, asked: dict[str, Any]) -> dict[str, Any]:
+        read_config(asked)
+        return asked
+
+
+class Record(Part):
+    """What every record has."""
+
+    number: Literal[2] = Field(alias="schema")
+    run_id: Annotated[str, Field(pattern="^[0-9a-f]{12}$")]
+    config: Configuration
+    environment: Environment
+    started_at: Time
+    finished_at: Time
+    checksum: Sha256
+
+
+class Failed(Record):
+    """The record of a run that did not complete: its reason, and its cost so far."""
+
+    status: Literal["failed"]
+    error: Annotated[str, Field(min_length=1)]
+    data: None
+    metrics: None
+    validation: None
+    cost: CostSoFar
+    model: None
+    curve: Annotated[list[Any], Field(max_length=0)]
+
+
+class Completed(Record):
+    """The record of a completed run."""
+
+    status: Literal["completed"]
+    error: None
+    data: DataPart
+    metrics: Scores
+    validation: Scores | None
+    cost: Cost
+    model: ModelPart
+    curve: Annotated[list[Point], Field(min_length=1)]
+
+
+_ADAPTER = TypeAdapter(Annotated[Completed | Failed, Field(discriminator="status")])
+
+
+def parse(content: Any) -> Completed | Failed:
+    """A record's content, typed; pydantic's `ValidationError` where it does not have the schema."""
+    return _ADAPTER.validate_python(content)
+
+
+def problems(error: ValidationError) -> list[str]:
+    """What does not have the schema, as `place: reason`."""
+    return [
+        f"{'.'.join(str(part) for part in each['loc'] if part not in ('completed', 'failed'))}: {each['msg']}"
+        for each in error.errors()
+    ]
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """SHA-256 of everything in the record but its checksum."""
+    return hashlib.sha256(_canonical({key: content[key] for key in content if key != "checksum"})).hexdigest()
+
+
+def run_id(config: Mapping[str, Any], data: str, weights: str | None, method_version: int) -> str:
+    """First 12 hex digits of the SHA-256 of the resolved configuration, the checksums and the method's version.
+
+    Knobs that are None or False do not enter, so that one that is added later leaves the names of earlier runs alone.
+    Of a path only the last part does: the same files have the same runs wherever they lie.
+    """
+    given = {name: value for name, value in config.items() if value is not None and value is not False}
+    given |= {name: data_name(given[name]) for name in ("dataset", "model")}
+    identity = {"config": given, "data": data, "weights": weights, "method_version": method_version}
+    return hashlib.sha256(_canonical(identity)).hexdigest()[:12]
+
+
+def identifying(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a record as it enters the id: with the `max_length` that was asked for.
+
+    Where none was asked for, the training texts or the model decide it, and it follows from data and method.
+    """
+    config = {name: value for name, value in content["config"].items() if name != "asked"}
+    length = config["max_length"]
+    return config | {"max_length": length and content["config"]["asked"].get("max_length", length)}
+
+
+def identity(content: Mapping[str, Any], *, files: bool = True) -> str:
+    """The id that the record of a completed run must have; without `files`, the one that `Run.outline` gives it."""
+    version, config = content["environment"]["method_version"], identifying(content)
+    if not files:
+        return run_id(config, "", None, version)
+    weights = content["model"]["source"]
+    return run_id(config, content["data"]["source"]["sha256"], weights and weights["sha256"], version)
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def faults(run: Completed | Failed) -> Iterator[str]:
+    """Sentences on what contradicts itself in a record that has the schema."""
+    cost = run.cost
+    if not _close(cost.gpu_hours, cost.device_seconds / 3600):
+        yield f"cost: {cost.gpu_hours} GPU hours where there are {cost.device_seconds} device seconds"
+    if isinstance(run, Failed):
+        return
+    yield from _sizes(run)
+    yield from (f"metrics: {fault}" for fault in _scores(run.metrics, run.data.test_size, run.data.labels))
+    if run.validation:
+        scores, size = run.validation, run.data.validation_size
+        yield from (f"validation: {fault}" for fault in _scores(scores, size, run.data.labels))
+        headline = scores.accuracy if scores.counts is None else scores.f1
+        if scores.score != headline:
+            yield f"validation: score is {scores.score} where the headline is {headline}"
+    yield from _costs(run)
+    yield from _curve(run)
+
+
+def gaps(run: Completed | Failed) -> Iterator[str]:
+    """What cannot be checked on the record, and why."""
+    if isinstance(run, Failed):
+        yield "failed, so no checksums of data and weights stand on it from which to recompute its id"
+        return
+    if any(point.flops is None for point in run.curve):
+        yield "of an earlier version, without FLOPs on its curve"
+    if run.cost.flops_by_phase is None:
+        yield "of an earlier version, without FLOPs by phase"
+    if run.cost.resumed_seconds is None and run.cost.overhead_seconds < 0:
+        yield "of an earlier version and resumed: its overhead_seconds are less than nothing, by what was done before"
+
+
+def labels_asked_for(run: Completed) -> int:
+    """How many labels the configuration gives the run; with `shots` at most, since a class may have fewer."""
+    if run.config.shots:
+        return run.config.shots * len(run.data.labels)
+    return run.config.train_size or splits.share_of(run.data.available, run.config.data_fraction or 0)
+
+
+def _sizes(run: Completed) -> Iterator[str]:
+    data, config = run.data, run.config
+    labels, asked = data.train_size + data.validation_size, labels_asked_for(run)
+    if labels > asked or (labels < asked and not config.shots):
+        yield f"data: {labels} labelled examples where the config makes them {asked}"
+    if data.validation_size != splits.share_of(labels, config.validation_share or 0):
+        yield f"data: {data.validation_size} validation examples where validation_share={config.validation_share}"
+    if run.validation is None and config.validation_share:
+        yield f"validation: no scores where validation_share={config.validation_share}"
+    if run.validation and not config.validation_share:
+        yield "validation: scores where there is no validation split"
+    if config.test_limit and data.test_size > config.test_limit:
+        yield f"data: {data.test_size} test examples where test_limit={config.test_limit}"
+    if run.model.trainable_parameters > run.model.parameters:
+        yield "model: more trainable parameters than parameters"
+    if run.finished_at < run.started_at:
+        yield "it finished before it started"
+
+
+def _scores(scores: Scores, size: int, labels: list[str]) -> Iterator[str]:
+    """The scores follow from which of `size` examples were right."""
+    try:
+        hits = metrics.unpack_hits(scores.hits, size)
+        counts = None if scores.counts is None else metrics.unpack_counts(scores.counts)
+    except (ValueError, zlib.error) as error:
+        yield f"hits or counts cannot be unpacked: {error}"
+        return
+    if counts is not None:
+        yield from _from_counts(scores, hits, counts)
+    elif [len(row) for row in scores.confusion or []] != [len(labels)] * len(labels):
+        yield f"no confusion matrix of {len(labels)} labels"
+    else:
+        yield from _from_confusion(scores, hits, np.array(scores.confusion), labels)
+
+
+def _from_counts(scores: Scores, hits: np.ndarray, counts: np.ndarray) -> Iterator[str]:
+    """For entities: `counts` [sentences, 3] are those found rightly, predicted and expected."""
+    if len(counts) != len(hits):
+        yield f"counts of {len(counts)} sentences where there are {len(hits)}"
+        return
+    if np.any(counts[hits] != counts[hits][:, :1]) or np.any(counts[:, :1] > counts):
+        yield "hits and counts contradict each other"
+    right, predicted, expected = counts.sum(0).tolist()
+    again = {"precision": (right, predicted), "recall": (right, expected), "f1": (2 * right, predicted + expected)}
+    yield from _differences(scores, {name: part / max(whole, 1) for name, (part, whole) in again.items()})
+
+
+def _from_confusion(scores: Scores, hits: np.ndarray, confusion: np.ndarray, labels: list[str]) -> Iterator[str]:
+    if confusion.sum() != len(hits):
+        yield f"the confusion matrix holds {confusion.sum()} answers where there are {len(hits)}"
+        return
+    if confusion.trace() != hits.sum():
+        yield f"{hits.sum()} hits where the confusion matrix has {confusion.trace()}"
+    expected, predicted = np.divmod(np.repeat(np.arange(confusion.size), confusion.ravel()), len(labels))
+    again = metrics.classification(expected, predicted, labels)
+    yield from _differences(scores, {name: again[name] for name in ("accuracy", "precision", "recall", "f1")})
+    if list(scores.per_class) != list(again["per_class"]):
+        yield "per_class is not of the labels"
+        return
+    for label, each in again["per_class"].items():
+        yield from (f"{label}: {fault}" for fault in _differences(scores.per_class[label], each))
+
+
+def _differences(claimed: Rates, again: dict[str, float]) -> Iterator[str]:
+    for name, value in again.items():
+        if not _close(getattr(claimed, name), value):
+            yield f"{name} is {getattr(claimed, name)} where the answers make it {value}"
+
+
+def _close(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def _costs(run: Completed) -> Iterator[str]:
+    cost = run.cost
+    if cost.flops_by_phase is not None and sum(cost.flops_by_phase.values()) != cost.flops:
+        yield f"cost: the phases' FLOPs sum to {sum(cost.flops_by_phase.values())}, not to {cost.flops}"
+    if cost.resumed_seconds is not None and cost.overhead_seconds < 0:
+        yield "cost: overhead_seconds are less than nothing"
+    predicted = cost.predict_samples_per_second * cost.predict_seconds
+    if not math.isclose(predicted, run.data.test_size, rel_tol=1e-6):
+        yield f"cost: {predicted:.6g} test predictions were timed where each of {run.data.test_size} is due once"
+    for name in ("device_seconds", "flops"):
+        values = [getattr(point, name) for point in run.curve if getattr(point, name) is not None]
+        if [*values, getattr(cost, name)] != sorted([*values, getattr(cost, name)]):
+            yield f"curve: {name} fall, or end above the run's {getattr(cost, name)}"
+
+
+def _curve(run: Completed) -> Iterator[str]:
+    """A point an epoch; or a point a rung: rung 0 is one epoch, each other rung as many as the configuration has."""
+    reached = [point.epoch for point in run.curve]
+    rungs = [point.rung for point in run.curve if point.rung is not None]
+    epochs = run.config.epochs or 1
+    due = [1 + i * epochs for i in range(len(reached))] if rungs else list(range(1, epochs + 1))
+    if reached != due:
+        yield f"curve: epochs {reached} where epochs={run.config.epochs} makes them {due}"
+    if rungs and (rungs[0] != 0 or rungs != sorted(set(rungs)) or len(rungs) < len(reached)):
+        yield f"curve: rungs {rungs} where they climb from 0"
+    scored = [point.validation_score is not None for point in run.curve]
+    if scored != [run.validation is not None] * len(scored):
+        yield f"curve: {sum(scored)} of {len(scored)} points have validation scores"
+    converged = metrics.epochs_to_convergence([point.model_dump() for point in run.curve])
+    if converged != run.metrics.epochs_to_convergence:
+        yield f"metrics: epochs_to_convergence is {run.metrics.epochs_to_convergence}, by the curve {converged}"
+
+
+def in_words(config: Mapping[str, Any]) -> str:
+    """The run of a resolved configuration, as a person would name it."""
+    size = next((name for name in ("shots", "train_size") if config[name] is not None), "data_fraction")
+    names = f"{data_name(config['dataset'])} {data_name(config['model'])} {config['method']}"
+    return f"{names} {size}={config[size]} seed={config['seed']}"

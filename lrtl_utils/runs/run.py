@@ -1,0 +1,314 @@
+"""One run as one object: what was asked for, what runs, the data, the model, the clock, and the record.
+
+run = Run(dataset="my.csv", model="minilm", method="progressive", train_size=100)
+train, validation = run.label()
+curve = run.fit(train, validation)
+record = run.record(run.test())
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrtl_utils.config import NO_MODEL, SIZES, RunConfig, read_config, resolve_device, resolve_precision
+from lrtl_utils.data import load as datasets
+from lrtl_utils.data import splits
+from lrtl_utils.data.catalog import TASKS
+from lrtl_utils.data.hub import Source
+from lrtl_utils.data.splits import Data, Examples, Facts, count_labelled, share_of
+from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.files import absolute_path
+from lrtl_utils.measure import evaluation
+from lrtl_utils.measure.meter import CostMeter
+from lrtl_utils.methods import METHODS
+from lrtl_utils.methods.method import Curve, Work
+from lrtl_utils.models import own
+from lrtl_utils.models.catalog import MODELS, ONE_BLOCK, backbone, find
+from lrtl_utils.runs import store
+from lrtl_utils.runs.record import run_id
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lrtl_utils.models.network import Model
+
+ALWAYS = {*datasets.READING, "model", "method", *SIZES, "selection", "seed", "device", "test_limit"}
+RESULTS = "results/local"
+_last_recorded = [0.0]  # when this process wrote its latest record: what it does next belongs to the next run
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The answers on the test split, and all scores on it and on the validation split (None without one)."""
+
+    examples: Examples
+    prediction: evaluation.Prediction
+    labels: tuple[str, ...]
+    metrics: dict[str, Any]
+    validation: dict[str, Any] | None
+
+    def mistakes(self, rows: int = 10) -> "pd.DataFrame":
+        """The wrong answers that the model is surest of."""
+        return evaluation.mistakes(self.examples, self.prediction, self.labels, rows)
+
+
+class Run:
+    """One run: checked, loaded, resolved and identified when it is made, and nowhere else.
+
+    `asked` is what was asked for, `config` what runs: the method's defaults in the place of None, the device and the
+    precision that are used, what does not apply taken out, the rest clamped. `id` names the run, `path` its record.
+    `data` are the examples, `weights` the files that the model is loaded from (None without any).
+    """
+
+    def __init__(
+        self,
+        asked: RunConfig | None = None,
+        *,
+        results: str | Path = RESULTS,
+        plan: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ):
+        """`InputError` says in one sentence what of it cannot be run.
+
+        `plan` is what a sweep planned: the `id` that the run must have here, and under `asked` the values that this run
+        stands in for.
+        """
+        asked = _absolute(asked or read_config(parameters))
+        check(asked)
+        data = _load(datasets.find(asked.dataset).sha256, **datasets.reading(asked))
+        config = resolve(asked, data)
+        self._identify(asked, config, data, find_weights(config))
+        self.results = absolute_path(results)
+        self.path = store.record_path(self.results, config.dataset, self.id)
+        self.folder = store.work_folder(self.results, self.id)
+        self.meter = CostMeter(config.device)
+        self._started = max(_last_recorded[0], store.process_start())
+        self._planned = (plan or {}).get("asked", {})
+        if plan and plan["id"] != self.id:
+            raise InputError(
+                f"This would be run {self.id} and not {plan['id']}, which was planned: "
+                "the data, the weights, the device or the code here differ from those of the plan."
+            )
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> "Run":
+        """The run that a notebook's variables describe: `Run.from_parameters(globals())`; other names are ignored."""
+        places = {name: parameters[name] for name in ("results", "plan") if name in parameters}
+        return cls(RunConfig.of(parameters), **places)
+
+    @classmethod
+    def outline(cls, asked: RunConfig) -> "Run":
+        """The run as far as it is known without files: `asked`, `config`, `id`, and as `data` what a plan must know.
+
+        Where the data is not on this machine, its published figures take its place. Nothing is fetched. Where data or
+        weights are absent the id is the configuration's alone, and names no record.
+        """
+        asked = _absolute(asked)
+        check(asked)
+        run, facts = cls.__new__(cls), datasets.facts(**datasets.reading(asked))
+        config = resolve(asked, facts)
+        try:
+            weights = find_weights(config, fetch=False)
+        except InputError:
+            run._identify(asked, config, facts, None, whole=False)
+        else:
+            run._identify(asked, config, facts, weights, whole=facts.source is not None)
+        return run
+
+    def _identify(
+        self, asked: RunConfig, config: RunConfig, data: Data | Facts, weights: Source | None, whole: bool = True
+    ) -> None:
+        self.asked, self.config, self.data, self.weights = asked, config, data, weights
+        # A `max_length` that is left to a rule follows from the data and the method, whose version is in the id.
+        identifying = config.model_dump() | {"max_length": asked.max_length and config.max_length}
+        sums = (data.source.sha256, weights and weights.sha256) if whole else ("", None)
+        self.id = run_id(identifying, *sums, METHODS[config.method].version)
+
+    @property
+    def settings(self) -> "pd.DataFrame":
+        """A table of every knob: what was asked for, and what is used."""
+        import pandas as pd
+
+        table = {"asked": self.asked.model_dump(), "used": self.config.model_dump()}
+        return pd.DataFrame(table).astype(object).fillna("–")
+
+    @cached_property
+    def model(self) -> "Model":
+        """The model with a fresh head, on its device; loaded and warmed up off the clock."""
+        from lrtl_utils.methods import loop
+
+        model = build(self.config, self.data, self.weights)
+        loop.warm_up(model, self.config)
+        return model
+
+    def describe_model(self) -> dict[str, Any]:
+        """Where the weights came from, and how many parameters the model has and trains."""
+        from lrtl_utils.models import build
+
+        return build.describe(self.model, self.weights)
+
+    def label(self) -> tuple[Examples, Examples | None]:
+        """The examples whose labels this run may see, as (train, validation); the latter is None where none are held
+        back. The clock starts."""
+        model, chosen = self.model, None
+        from lrtl_utils.methods import active
+
+        with self.meter.measure():
+            if self.config.selection != "random":
+                chosen = active.choose(model, self.data, self.config, self.meter)
+            return splits.labelled(self.data, self.config, chosen)
+
+    def fit(self, train: Examples, validation: Examples | None) -> Curve:
+        """Adapt the model to the examples by the run's method, on the clock; returns the curve of loss and cost.
+
+        An interrupted fit goes on from its checkpoint. Afterwards `config` has the `max_length` that the texts decided.
+        """
+        method, model = METHODS[self.config.method], self.model
+        with self.meter.measure():
+            prepare(model, self.config)
+            curve = method.fit(Work(model, self.data, train, validation, self.config, self.meter, self.folder))
+        self.config = self.config.model_copy(update={"max_length": model.reader.max_length})
+        self.train, self.validation, self.curve = train, validation, self.meter.priced(curve)
+        return self.curve
+
+    def test(self) -> Tested:
+        """Predict the test split, once, off the clock; and score the validation split by the final model."""
+        from lrtl_utils.methods import loop
+
+        examples, labels = splits.test_examples(self.data, self.config), self.data.labels
+        validation = loop.validate(self.model, self.validation, self.config, labels)
+        prediction = loop.predict(self.model, examples, self.config)
+        metrics = evaluation.evaluate(self.model, examples.targets, prediction, labels, self.curve)
+        return Tested(examples, prediction, labels, metrics, validation)
+
+    def record(self, tested: Tested) -> dict[str, Any]:
+        """Write the record to `path` and return it.
+
+        The record of a run that was completed before stays, and what was measured now is only returned.
+        """
+        record = store.completed(
+            self.results,
+            self.id,
+            self.config,
+            store.changed(self.asked, self.config) | self._planned,
+            data=splits.describe(self.data, self.train, self.validation, tested.examples),
+            metrics=tested.metrics,
+            validation=tested.validation,
+            cost=self.cost(tested),
+            model=self.describe_model(),
+            curve=self.curve,
+            started=self._started,
+        )
+        _last_recorded[0] = time.time()
+        return record
+
+    def cost(self, tested: Tested) -> dict[str, Any]:
+        """What the run cost, as its record says."""
+        seen = len(self.train) * self.curve[-1]["epoch"]
+        return self.meter.report(seen, tested.prediction.seconds, len(tested.examples))
+
+
+def _absolute(asked: RunConfig) -> RunConfig:
+    """With absolute paths, because a run may be planned in one folder and done in another."""
+    paths = {"dataset": datasets.absolute(asked.dataset), "model": own.absolute(asked.model)}
+    return asked.model_copy(update=paths)
+
+
+def check(asked: RunConfig) -> None:
+    """`InputError` unless the names exist and go together; reads no more of the data than its kind needs."""
+    require_name("method", asked.method, METHODS)
+    kind, method = datasets.kind_of(asked.dataset), METHODS[asked.method]
+    if asked.dataset in TASKS and (asked.text_column or asked.label_column):
+        raise InputError(f"text_column and label_column are for your own files; {asked.dataset!r} has its own.")
+    if kind not in method.kinds:
+        fitting = ", ".join(name for name, row in METHODS.items() if kind in row.kinds)
+        raise InputError(f"Method {asked.method!r} is not for {kind}, as {asked.dataset!r} is; {fitting} are.")
+    if asked.selection != "random" and not method.features:
+        fitting = ", ".join(name for name, row in METHODS.items() if row.features)
+        raise InputError(f"selection={asked.selection!r} needs frozen features; of the methods, {fitting} have them.")
+    if asked.selection != "random" and asked.shots is not None:
+        raise InputError(
+            f"selection={asked.selection!r} cannot count shots of a class unseen; give train_size instead."
+        )
+    for piece in asked.without.split(",") if asked.without and method.pieces else []:
+        require_name(f"piece of {asked.method}", piece, method.pieces)
+    row = backbone(asked.model) if method.needs_model or asked.model != NO_MODEL else None
+    if row is None or not method.needs_model:
+        return
+    if kind not in row.kinds:
+        fitting = ", ".join(name for name, row in MODELS.items() if kind in row.kinds)
+        raise InputError(f"Model {asked.model!r} does not read {kind}, as {asked.dataset!r} is; {fitting} do.")
+    if method.pretrained and row.library == "ours":
+        raise InputError(f"Model {asked.model!r} has no pre-trained weights; its method is 'from_scratch'.")
+
+
+def resolve(asked: RunConfig, data: Data | Facts) -> RunConfig:
+    """The configuration as it will run. Only a `max_length` of None waits for the training texts."""
+    method = METHODS[asked.method]
+    row = backbone(asked.model) if method.needs_model else None
+    values = asked.model_dump()
+    size = next((name for name in SIZES if values[name] is not None), None)
+    values |= {name: None for name in SIZES if name != size}
+    labels = count_labelled(data.sizes, **{name: values[name] for name in SIZES})
+    defaults = method.defaults(data.kind, row, labels)
+    for name in set(values) - ALWAYS:
+        values[name] = defaults.get(name) if values[name] is None else values[name] if name in defaults else None
+    values["model"] = asked.model if method.needs_model else NO_MODEL
+    values["device"] = resolve_device(asked.device) if method.needs_model else "cpu"
+    if values["precision"]:
+        reads_tokens = data.kind != "image" and row.library == "transformers"
+        values["precision"] = resolve_precision(values["precision"], values["device"], reads_tokens)
+    return RunConfig(**values | _clamped(values, labels))
+
+
+def find_weights(config: RunConfig, *, fetch: bool = True) -> Source | None:
+    """The files that the model of a resolved configuration is loaded from; None where it or its method has none."""
+    return None if config.model == NO_MODEL else find(config.model, fetch=fetch)
+
+
+def build(config: RunConfig, data: Data | Facts, weights: Source | None) -> "Model":
+    """The model of a resolved configuration, fresh, in the form its method wants; random and mute without `weights`."""
+    from lrtl_utils.models import build as models
+
+    method = METHODS[config.method]
+    if not method.needs_model:
+        return models.build_tfidf(len(data.labels))
+    options = {"pooling": method.pooling, "plain": method.plain, "pretrained": method.pretrained}
+    model = models.build(config, data.kind, len(data.labels), weights, **options)
+    if len(model.blocks) == 1:
+        if method.needs_blocks:
+            fitting = ", ".join(name for name, row in METHODS.items() if row.needs_model and not row.needs_blocks)
+            raise InputError(f"Method {config.method!r} is not for {config.model!r}: {ONE_BLOCK}; {fitting} are.")
+        warnings.warn(f"{config.model}: {ONE_BLOCK}.", stacklevel=2)
+    return model
+
+
+def prepare(model: "Model", config: RunConfig) -> None:
+    """Freeze or extend the model as the method of a configuration wants it."""
+    if METHODS[config.method].prepare:
+        METHODS[config.method].prepare(model)
+
+
+def _clamped(values: dict[str, Any], labels: int) -> dict[str, Any]:
+    """A batch no larger than the data, and a warm-up longer than the run as a tenth of its steps."""
+    if not values["batch_size"]:
+        return {}
+    trained = labels - share_of(labels, values["validation_share"] or 0)
+    clamped = {"batch_size": max(1, min(values["batch_size"], trained))}
+    if values["epochs"] and values["warmup_steps"]:
+        batches = math.ceil(trained / clamped["batch_size"])
+        steps = math.ceil(batches / values["accumulate"]) * values["epochs"]
+        if values["warmup_steps"] > steps:
+            clamped["warmup_steps"] = steps // 10
+    return clamped
+
+
+@lru_cache(maxsize=4)
+def _load(_sha256: str, **reading: Any) -> Data:
+    """The data set, read once while its files stay as they are: a grid has many runs of it."""
+    return datasets.load(**reading)
