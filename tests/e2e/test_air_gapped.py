@@ -10,7 +10,7 @@ import pytest
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import store as runs
 
-FORBIDDEN = [sys.executable, str(ROOT / "tests" / "no_internet.py"), sys.executable]
+FORBIDDEN = [sys.executable, str(ROOT / "tests" / "support" / "no_internet.py"), sys.executable]
 OPEN = "import socket, sys; socket.socket(getattr(socket, sys.argv[1]))"
 
 

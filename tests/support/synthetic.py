@@ -1,5 +1,7 @@
 """Records as runs write them, with outcomes that a test chooses: for what reads many runs and makes none."""
 
+from unittest import mock
+
 import numpy as np
 import pieces as methods
 
@@ -13,9 +15,22 @@ TESTED = 400
 SKILL = {"tfidf": 0.3, "from_scratch": 0.1, "linear_probe": 0.6, "progressive": 0.8, "full": 0.7, "conventional": 0.5}
 
 
+def environment(device, precision):
+    """That of an invented machine: what `store.environment` says without asking torch and git."""
+    versions = {"python": "3.12.0", "torch": "2.9.0", "transformers": "5.0.0", "datasets": "4.0.0", "timm": "1.0.20"}
+    return {
+        "device": f"{device}: invented",
+        "cores": 2,
+        "threads": 1,
+        "precision": precision,
+        **versions,
+        "commit": None,
+    }
+
+
 def write_run(results, right, *, seconds=1.0, flops=100, validation=None, energy=None, memory=50.0, **knobs):
     """A record whose hits are `right` [examples], or where that has three columns, whose entity counts; its path."""
-    asked = read_config(knobs)
+    asked = read_config({"device": "cpu"} | knobs)
     facts = tasks.facts(asked.dataset)
     config = methods.resolve(asked, facts)
     labels = config.train_size or config.shots * len(facts.labels)
@@ -33,27 +48,28 @@ def write_run(results, right, *, seconds=1.0, flops=100, validation=None, energy
     curve = [
         {"epoch": 1, "loss": 0.5, "validation_loss": None, "validation_score": validation, "device_seconds": seconds}
     ]
-    return runs.completed(
-        results,
-        runs.run_id(config.model_dump(), source["sha256"], None),
-        config,
-        asked,
-        data=sizes | {"available": sum(facts.sizes), "source": source, "subset_sha256": "1" * 64},
-        metrics=scores | outcome | {"loss": 1 - float(score), "epochs_to_convergence": None},
-        validation=None if validation is None else {"score": validation, "loss": 1 - validation},
-        cost={
-            "device_seconds": seconds,
-            "gpu_hours": seconds / 3600,
-            "flops": flops,
-            "peak_memory_mib": memory,
-            "energy_wh": energy,
-            "train_samples_per_second": labels / seconds,
-            "predict_seconds": 0.1,
-        },
-        model={"source": None, "parameters": 10, "trainable_parameters": 10},
-        curve=curve,
-        precision="fp32",
-    )
+    with mock.patch.object(runs, "environment", environment):
+        return runs.completed(
+            results,
+            runs.run_id(config.model_dump(), source["sha256"], None),
+            config,
+            asked,
+            data=sizes | {"available": sum(facts.sizes), "source": source, "subset_sha256": "1" * 64},
+            metrics=scores | outcome | {"loss": 1 - float(score), "epochs_to_convergence": None},
+            validation=None if validation is None else {"score": validation, "loss": 1 - validation},
+            cost={
+                "device_seconds": seconds,
+                "gpu_hours": seconds / 3600,
+                "flops": flops,
+                "peak_memory_mib": memory,
+                "energy_wh": energy,
+                "train_samples_per_second": labels / seconds,
+                "predict_seconds": 0.1,
+            },
+            model={"source": None, "parameters": 10, "trainable_parameters": 10},
+            curve=curve,
+            precision="fp32",
+        )
 
 
 def outcomes(skill, labels, seed, *, tagged=False):

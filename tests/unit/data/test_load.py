@@ -3,7 +3,6 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
-import pieces as methods
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -234,29 +233,3 @@ def test_description_sums_which_examples_were_labelled_and_not_their_order():
     assert (carved["train_size"], carved["validation_size"], carved["available"]) == (30, 10, len(data.train))
     assert one["subset_sha256"] == carved["subset_sha256"] != told(train_size=41)["subset_sha256"]
     assert one["source"]["sha256"] == data.source.sha256
-
-
-def resolved(dataset="news_sample", **values):
-    return methods.resolve(config(dataset, device="cpu", **values), load(dataset))
-
-
-def test_a_batch_larger_than_the_labelled_data_is_clamped():
-    assert resolved(train_size=20, batch_size=64).batch_size == 20
-    assert resolved(train_size=20, batch_size=64, validation_share=0.2).batch_size == 16
-    assert resolved(shots=3, batch_size=64).batch_size == 12
-    assert resolved(train_size=20, batch_size=8).batch_size == 8
-
-
-def test_a_batch_larger_than_the_shots_there_are_is_clamped():
-    data = load("entities_sample")
-    asked = config("entities_sample", shots=100, batch_size=1000)
-    assert methods.resolve(asked, data).batch_size == len(labelled(data, asked)[0])
-
-
-def test_a_warm_up_longer_than_the_run_is_a_tenth_of_its_steps():
-    run = {"train_size": 160, "batch_size": 16, "epochs": 3}  # 30 steps
-    assert resolved(warmup_steps=500, **run).warmup_steps == 3
-    assert resolved(warmup_steps=31, **run).warmup_steps == 3
-    assert resolved(warmup_steps=30, **run).warmup_steps == 30
-    assert resolved(warmup_steps=500, accumulate=5, **run).warmup_steps == 0  # 6 steps
-    assert resolved(warmup_steps=500, validation_share=0.25, **run).warmup_steps == 2  # 24 steps

@@ -36,16 +36,6 @@ def test_without_a_figure_nothing_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_tiles_and_curves_draw_what_they_are_given():
-    _, axes = plt.subplots(1, 2)
-    figures.tiles([np.zeros((8, 8), np.uint8)] * 2, ["a", "b"], axes)
-    assert [ax.get_title() for ax in axes] == ["a", "b"]
-    curve = [{"epoch": i, "loss": 1 / i, "validation_loss": None} for i in (1, 2)]
-    ax = figures.learning_curve(curve, plt.subplots()[1])
-    assert list(ax.get_lines()[0].get_ydata()) == [1, 0.5]
-    plt.close("all")
-
-
 @pytest.fixture(autouse=True)
 def closed():
     yield

@@ -3,12 +3,8 @@
 import csv
 import json
 import os
-import shutil
-import subprocess
-import sys
 import warnings
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pieces as methods
@@ -22,13 +18,9 @@ from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
 from lrtl_utils.data.load import load
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT, data_name
+from lrtl_utils.files import data_name
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
-from lrtl_utils.runs import verify
-from lrtl_utils.study.tables import records
-from lrtl_utils.sweep import grid as grids
-from lrtl_utils.sweep import price
 
 OPINIONS = {"good": "a fine and moving film number", "bad": "a dull and clumsy film number"}
 
@@ -400,49 +392,3 @@ def test_the_same_files_have_the_same_run_wherever_they_lie(tmp_path):
     assert len({notebooks.locate(each)[1] for each in asked}) == 1
     write_csv(tmp_path / "there" / "mine" / "r.csv", rows(22))
     assert tasks.find(str(tmp_path / "here/mine")).sha256 != tasks.find(str(tmp_path / "there/mine")).sha256
-
-
-def test_a_folder_is_priced_swept_recorded_and_verified_like_a_named_set(tmp_path):
-    folder = tmp_path / "data"
-    leaky(folder)
-    grid = tmp_path / "grid.yaml"
-    grid.write_text(
-        f"dataset: {os.path.relpath(folder, ROOT)}\nmethod: [tfidf, linear_probe]\ntrain_size: 6\nmax_length: 16\n"
-        "drop_leaks: [true]\n"
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        planned = grids.plan(grids.read_grid(grid), price.outline)
-    words = ["sweep", grid, "--results", tmp_path / "results"]
-    done = subprocess.run(
-        [sys.executable, "-m", "lrtl_utils", *map(str, words)], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    for cell in planned:
-        record = runs.read(runs.record_path(tmp_path / "results", "data", cell.identity))
-        source = record["data"]["source"]
-        assert (source["kind"], source["id"], source["revision"]) == ("folder", "data", None)
-        assert record["data"]["repeats"]["dropped"] == 4
-        assert record["data"]["split"] == "taken: test.csv"
-        assert "inputs from column 'text', labels from column 'label'" in record["data"]["notes"]
-    report = verify.verify(tmp_path / "results")
-    assert (report.records, dict(report.faults), dict(report.notes)) == (2, {}, {})
-    assert set(records(tmp_path / "results", "completed")["dataset"]) == {"data"}
-    shutil.rmtree(folder)
-    (note,) = verify.verify(tmp_path / "results").notes
-    assert "is not on this machine" in note
-
-
-def test_run_warns_of_leaks_in_one_line_and_names_the_record(tmp_path):
-    folder = leaky(tmp_path / "data")
-    words = ["run", "text_classification", "-p", f"dataset={folder}", "-p", "method=tfidf", "-p", "train_size=6"]
-    command = [sys.executable, "-m", "lrtl_utils", *words, "--results", str(tmp_path / "results")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    said = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]  # not what a busy kernel tells
-    assert len(said) == 1, done.stderr
-    assert said[0].startswith("warning: data: 4 of 12 train examples are also in the test split")
-    assert runs.read(Path(done.stdout.splitlines()[-1]))["data"]["repeats"]["across"] == 4
-    wrong = subprocess.run([*command, "-p", "label_column=verdict"], cwd=ROOT, capture_output=True, text=True)
-    assert wrong.returncode == 2
-    assert "no column of train.csv 'verdict'" in wrong.stderr

@@ -1,0 +1,94 @@
+"""A user's own files as data: read, guessed at, split, and run through the same ways as the named ones."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from lrtl_utils.files import ROOT
+from lrtl_utils.runs import store as runs
+from lrtl_utils.runs import verify
+from lrtl_utils.study.tables import records
+from lrtl_utils.sweep import grid as grids
+from lrtl_utils.sweep import price
+
+OPINIONS = {"good": "a fine and moving film number", "bad": "a dull and clumsy film number"}
+
+
+@pytest.fixture(autouse=True)
+def warned_is_failed():
+    """A test that expects a warning says so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        yield
+
+
+def rows(count, start=0, opinions=OPINIONS):
+    """So many different reviews, the labels in turn."""
+    labels = list(opinions)
+    return [(f"{opinions[labels[i % len(labels)]]} {i}", labels[i % len(labels)]) for i in range(start, start + count)]
+
+
+def write_csv(path, lines, header=("text", "label"), encoding="utf-8", **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding=encoding) as stream:
+        csv.writer(stream, **options).writerows([header, *lines])
+    return path
+
+
+def leaky(folder):
+    """Ten train reviews of which three are in the test split too, one twice, one in other letters."""
+    write_csv(folder / "train.csv", [*rows(10), rows(1)[0], ("A Dull  and clumsy film number 101", "bad")])
+    write_csv(folder / "test.csv", [*rows(2), *rows(8, 100)])
+    return str(folder)
+
+
+def test_a_folder_is_priced_swept_recorded_and_verified_like_a_named_set(tmp_path):
+    folder = tmp_path / "data"
+    leaky(folder)
+    grid = tmp_path / "grid.yaml"
+    grid.write_text(
+        f"dataset: {os.path.relpath(folder, ROOT)}\nmethod: [tfidf, linear_probe]\ntrain_size: 6\nmax_length: 16\n"
+        "drop_leaks: [true]\n"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        planned = grids.plan(grids.read_grid(grid), price.outline)
+    words = ["sweep", grid, "--results", tmp_path / "results"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lrtl_utils", *map(str, words)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for cell in planned:
+        record = runs.read(runs.record_path(tmp_path / "results", "data", cell.identity))
+        source = record["data"]["source"]
+        assert (source["kind"], source["id"], source["revision"]) == ("folder", "data", None)
+        assert record["data"]["repeats"]["dropped"] == 4
+        assert record["data"]["split"] == "taken: test.csv"
+        assert "inputs from column 'text', labels from column 'label'" in record["data"]["notes"]
+    report = verify.verify(tmp_path / "results")
+    assert (report.records, dict(report.faults), dict(report.notes)) == (2, {}, {})
+    assert set(records(tmp_path / "results", "completed")["dataset"]) == {"data"}
+    shutil.rmtree(folder)
+    (note,) = verify.verify(tmp_path / "results").notes
+    assert "is not on this machine" in note
+
+
+def test_run_warns_of_leaks_in_one_line_and_names_the_record(tmp_path):
+    folder = leaky(tmp_path / "data")
+    words = ["run", "text_classification", "-p", f"dataset={folder}", "-p", "method=tfidf", "-p", "train_size=6"]
+    command = [sys.executable, "-m", "lrtl_utils", *words, "--results", str(tmp_path / "results")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]  # not what a busy kernel tells
+    assert len(said) == 1, done.stderr
+    assert said[0].startswith("warning: data: 4 of 12 train examples are also in the test split")
+    assert runs.read(Path(done.stdout.splitlines()[-1]))["data"]["repeats"]["across"] == 4
+    wrong = subprocess.run([*command, "-p", "label_column=verdict"], cwd=ROOT, capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "no column of train.csv 'verdict'" in wrong.stderr

@@ -1,0 +1,26 @@
+import subprocess
+import sys
+
+import pytest
+
+from lrtl_utils.config import derived_seed, resolve_device
+from lrtl_utils.errors import InputError
+
+
+def test_derived_seeds_differ_by_purpose_and_seed_and_repeat_in_another_process():
+    seeds = {(seed, purpose): derived_seed(seed, purpose) for seed in range(50) for purpose in ("subset", "head")}
+    assert len(set(seeds.values())) == 100
+    assert all(0 <= seed < 2**31 for seed in seeds.values())
+    code = "from lrtl_utils.config import derived_seed; print(derived_seed(7, 'head'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == seeds[7, "head"]
+
+
+def test_device_that_is_not_there_is_refused():
+    import torch
+
+    assert resolve_device("cpu") == "cpu"
+    assert resolve_device("auto") in {"cpu", "cuda", "mps"}
+    absent = "mps" if torch.cuda.is_available() else "cuda"
+    with pytest.raises(InputError, match=f"device='{absent}' is not on this machine"):
+        resolve_device(absent)

@@ -1,0 +1,63 @@
+"""A unit test imports no torch and starts no process: one that does fails here, and belongs in `tests/integration`."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from synthetic import environment
+
+STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}
+FONTS = "fc-list"  # matplotlib asks it once for a machine's fonts
+# What asks torch or git about this machine; unit tests plan for a CPU.
+STAND_INS = {
+    "resolve_device": lambda device: "cpu" if device == "auto" else device,
+    "resolve_precision": lambda precision, *_: "fp32" if precision == "auto" else precision,
+    "environment": environment,
+}
+running = False
+
+
+def refuse_processes(event: str, arguments: tuple) -> None:
+    if running and event in STARTS and FONTS not in str(arguments[:1]):
+        pytest.fail(f"A unit test starts no process, this one called {event}{arguments[:2]}.")
+
+
+class NoTorch:
+    """Stands before the other finders of modules, and finds torch only outside unit tests."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if running and name == "torch":
+            pytest.fail("A unit test imports no torch.")
+
+
+sys.addaudithook(refuse_processes)
+sys.meta_path.insert(0, NoTorch)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    global running
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in list(sys.modules.items()):
+            if name.startswith("lrtl_utils"):
+                for attribute in STAND_INS.keys() & vars(module).keys():
+                    patch.setattr(module, attribute, STAND_INS[attribute])
+        running = True
+        try:
+            yield
+        finally:
+            running = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    with alone():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    with alone():
+        return (yield)
