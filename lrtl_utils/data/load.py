@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from lrtl_utils.config import RunConfig, derived_seed
-from lrtl_utils.data import own
+from lrtl_utils.data import own, rows
 from lrtl_utils.data.catalog import TASKS, Task, repository
 from lrtl_utils.data.hub import Source, find_in_package, find_on_hub
 from lrtl_utils.data.own import files
-from lrtl_utils.data.parquet import label_names, read_columns
 from lrtl_utils.data.splits import Data, Examples, Facts, carve, stratified_order
 from lrtl_utils.errors import InputError, require_name
 
@@ -105,7 +104,7 @@ def _load_own(dataset: str, source: Source, text_column: str | None, label_colum
     for sentence in found.notes.warned:
         warnings.warn(f"{source.id}: {sentence}.", stacklevel=4)
     train, test = (
-        _examples(rows.inputs, rows.targets, found.kind) if (rows := found.splits.get(split)) else None
+        _examples(part.inputs, part.targets, found.kind) if (part := found.splits.get(split)) else None
         for split in ("train", "test")
     )
     notes = tuple(found.notes.told), tuple(found.notes.warned)
@@ -173,18 +172,18 @@ def _log_normal(mean: float, deviation: float, n: int = 1000) -> tuple[int, ...]
 
 
 def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
-    """The hub's layout: files `<split>-*.parquet` that carry their features as `datasets` writes them."""
-    import pyarrow as pa
-
+    """The hub's layout: files `<split>-*.parquet` that name their classes as `datasets` writes them."""
     content = dict(zip((task.input, task.target), _CONTENT[task.kind], strict=True))
     splits, labels = {}, task.labels
     for split, prefix in task.splits.items():
         files = [file for file in source.files if file.name.startswith(prefix)]
         if not files:
             raise InputError(f"{source.folder} has no file {prefix}*.parquet.")
-        table = pa.concat_tables([read_columns(file, content) for file in files])
-        labels = labels or label_names(files[0], task.target)
-        inputs, targets = table[task.input].to_pylist(), table[task.target].to_pylist()
+        parts = [rows.read(file, content) for file in files]
+        labels = labels or tuple(rows.class_names(parts[0], task.target) or ())
+        if not labels:
+            raise InputError(f"{files[0]} does not name the classes of its column {task.target!r}.")
+        inputs, targets = ([v for part in parts for v in rows.values(part, name)] for name in content)
         if task.kind == "image":
             inputs = [image and image["bytes"] for image in inputs]
         splits[split] = _examples(inputs, targets, task.kind)
@@ -193,13 +192,13 @@ def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tupl
 
 def _read_jsonl(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
     """One JSON object a line, labels by name."""
-    rows = [json.loads(line) for line in source.files[0].read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in source.files[0].read_text(encoding="utf-8").splitlines()]
     index = {label: i for i, label in enumerate(task.labels)}
     if task.kind == "tokens":
-        targets = [[index[tag] for tag in row[task.target]] for row in rows]
+        targets = [[index[tag] for tag in row[task.target]] for row in lines]
     else:
-        targets = [index[row[task.target]] for row in rows]
-    return {"train": _examples([row[task.input] for row in rows], targets, task.kind)}, task.labels
+        targets = [index[row[task.target]] for row in lines]
+    return {"train": _examples([row[task.input] for row in lines], targets, task.kind)}, task.labels
 
 
 def _read_digits(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:

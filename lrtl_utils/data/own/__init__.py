@@ -1,5 +1,7 @@
 """Data of a user's own, by a path: examples with their labels, and what was guessed, turned and left out on the way."""
 
+import hashlib
+import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +14,7 @@ from lrtl_utils.data.hub import Source
 from lrtl_utils.data.own import conll, tables
 from lrtl_utils.data.own.files import Layout, look
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import data_name
+from lrtl_utils.files import absolute_path, data_name, write_atomically
 
 LEAST_ROWS = 8  # that can be trained and tested on
 
@@ -50,6 +52,38 @@ class Own:
     splits: dict[str, Rows]
     taken: str | None
     notes: Notes
+
+
+def keep(table: Any, name: str | None = None) -> Path:
+    """Write a pandas DataFrame or a `datasets.Dataset` once, as a parquet file that loads like any other own file.
+
+    It is in `~/.cache/lrtl/tables`, named by the checksum of its content; `name` is what pictures and folders call it.
+    """
+    import datasets
+    import pandas as pd
+    import pyarrow as pa
+    from datasets.table import embed_table_storage
+
+    try:
+        if isinstance(table, pd.DataFrame):
+            groups = dict.fromkeys(table.select_dtypes("category").columns, object)
+            table = datasets.Dataset.from_pandas(table.astype(groups).rename(columns=str), preserve_index=False)
+        if not isinstance(table, datasets.Dataset):
+            raise InputError(f"A table is a pandas DataFrame or a datasets.Dataset, not {type(table).__name__}.")
+        # Images that are only named by their path are read here, because a parquet file holds their bytes.
+        whole = embed_table_storage(table.with_format("arrow")[:])
+        content = io.BytesIO()
+        datasets.Dataset(whole, info=datasets.DatasetInfo(features=table.features)).to_parquet(content)
+    except (pa.ArrowException, TypeError, ValueError, OSError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"The table cannot be kept: {next(iter(str(error).splitlines()), '')}") from None
+    checksum = hashlib.sha256(content.getbuffer()).hexdigest()
+    folder = absolute_path("~/.cache/lrtl/tables")
+    path = folder / checksum / f"{data_name(name)}.parquet" if name else folder / f"{checksum}.parquet"
+    if not path.exists():
+        write_atomically(path, lambda stream: stream.write(content.getbuffer()))
+    return path
 
 
 def find(dataset: str) -> Source:

@@ -5,15 +5,16 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lrtl_utils.data import parquet
+from lrtl_utils.data import rows
 from lrtl_utils.errors import InputError, require_name
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
 # Usual names; the first that a table has is read.
 INPUTS = ("text", "sentence", "review", "content", "document", "comment", "message", "body", "tweet", "abstract")
 INPUTS += ("question", "query", "utterance", "tokens", "words", "image", "img")
@@ -87,108 +88,93 @@ def usual(columns: Iterable[str], names: Sequence[str], taken: str | None = None
     return next((by_name[name] for name in names if name in by_name), None)
 
 
-def _read_csv(file: Path) -> Table:
+def _read_delimited(file: Path) -> Table:
+    """A CSV or TSV file; `csv` checks it first, because pandas counts no lines and silently fills short rows."""
     text, odd = decode(file.read_bytes(), file)
-    first = io.StringIO(text, newline="").readline().rstrip("\r\n")
-    delimiter = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-    return _columns(_rows(text, file, delimiter), file, odd)
+    if file.suffix.lower() == ".tsv":
+        separator = "\t"
+        lines = [line for line in text.split("\n") if line.strip("\r")]
+        # Where every line has as many tabs, each line is a row, and a lone quote is text.
+        quoted = len({line.count("\t") for line in lines}) != 1
+    else:
+        quoted, first = True, io.StringIO(text, newline="").readline().rstrip("\r\n")
+        separator = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    header, count = _check_rows(text, file, separator, quoting)
+    found = rows.read_delimited(file, text, header, sep=separator, quoting=quoting)
+    if found.num_rows != count:
+        raise InputError(f"{file}: {count} rows follow the first line, and pandas finds {found.num_rows}.")
+    columns = {name: rows.values(found, name) for name in header}
+    if not quoted:
+        columns = {name: [_unquoted(value) for value in column] for name, column in columns.items()}
+    return Table(columns, odd_lines=odd)
 
 
-def _read_tsv(file: Path) -> Table:
-    """Quoted where tabs or line ends are within fields; else each line is a row, and lone quotes are text."""
-    text, odd = decode(file.read_bytes(), file)
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    counts = {line.count("\t") for line in lines if line}
-    if len(counts) != 1:
-        return _columns(_rows(text, file, "\t"), file, odd)
-    return _columns(((i, _unquoted(line)) for i, line in enumerate(lines, 1) if line), file, odd)
+def _unquoted(value: str) -> str:
+    return value[1:-1].replace('""', '"') if re.fullmatch(r'"([^"]|"")*"', value) else value
 
 
-def _unquoted(line: str) -> list[str]:
-    plain = line.split("\t")
-    try:
-        quoted = next(csv.reader([line], delimiter="\t", strict=True))
-    except csv.Error:
-        return plain
-    return quoted if len(quoted) == len(plain) else plain
-
-
-def _rows(text: str, file: Path, delimiter: str) -> Iterable[tuple[int, list[str]]]:
-    """The rows with the number of the line that each ends in."""
+def _check_rows(text: str, file: Path, separator: str, quoting: int) -> tuple[list[str], int]:
+    """The names of the columns, and how many rows follow; `InputError` names the line that has other fields."""
     before = csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True)
     try:
-        rows = [(reader.line_num, row) for row in reader if row]
+        header = [name.strip() for name in next(filter(None, reader), [])]
+        if quoting == csv.QUOTE_NONE:
+            header = [_unquoted(name) for name in header]
+        if not header:
+            raise InputError(f"{file} is empty; its first line names the columns.")
+        if len(set(header)) < len(header) or not all(header):
+            names = ", ".join(map(repr, header))
+            raise InputError(f"{file}: the first line must name each column once; it has {names}.")
+        count = 0
+        for row in filter(None, reader):
+            count += 1
+            if len(row) != len(header):
+                raise InputError(
+                    f"{file}, line {reader.line_num}: {len(row)} fields where the first line names {len(header)} "
+                    "columns; a text that contains the separator must be in quotes."
+                )
     except csv.Error as error:
         raise InputError(f"{file}, line {reader.line_num}: {error}.") from None
     finally:
         csv.field_size_limit(before)
-    return rows
-
-
-def _columns(rows: Iterable[tuple[int, list[str]]], file: Path, odd: int) -> Table:
-    rows = list(rows)
-    if not rows:
-        raise InputError(f"{file} is empty; its first line names the columns.")
-    header = [name.strip() for name in rows[0][1]]
-    if len(set(header)) < len(header) or not all(header):
-        raise InputError(f"{file}: the first line must name each column once; it has {', '.join(map(repr, header))}.")
-    for line, row in rows:
-        if len(row) != len(header):
-            raise InputError(
-                f"{file}, line {line}: {len(row)} fields where the first line names {len(header)} columns; "
-                "a text that holds the separator must be in quotes."
-            )
-    return Table({name: [row[i] for _, row in rows[1:]] for i, name in enumerate(header)}, odd_lines=odd)
+    return header, count
 
 
 def _read_json(file: Path) -> Table:
-    """One object a line, or one list of objects."""
+    """One object a line, or one list of objects. Read by `json`, for its line numbers, and because `datasets` fails at
+    empty lines and at labels of two types, and takes texts that look like dates for dates."""
     text, odd = decode(file.read_bytes(), file)
     whole = text.lstrip().startswith("[")
     numbered = [(1, text)] if whole else [(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
-    rows = []
+    objects = []
     for number, part in numbered:
         try:
             found = json.loads(part)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{file}, line {number} is not JSON: {error}.") from None
-        rows += [(number, row) for row in (found if whole else [found])]
-    for number, row in rows:
-        if not isinstance(row, dict):
-            raise InputError(f"{file}, line {number} is not a JSON object of columns and values.")
-    names = list(dict.fromkeys(name for _, row in rows for name in row))
-    return Table({name: [row.get(name) for _, row in rows] for name in names}, odd_lines=odd)
-
-
-def _read_parquet(file: Path) -> Table:
-    table = parquet.read(file)
-    return _from_arrow(table, parquet.named_labels(table.schema.metadata))
+        for each in found if whole else [found]:
+            if not isinstance(each, dict):
+                raise InputError(f"{file}, line {number} is not a JSON object of columns and values.")
+            objects.append(each)
+    names = list(dict.fromkeys(name for each in objects for name in each))
+    return Table({name: [each.get(name) for each in objects] for name in names}, odd_lines=odd)
 
 
 def _read_arrow(file: Path) -> Table:
-    """A data file of a folder that `datasets` saved, with its features beside it; read without importing that."""
-    import pyarrow as pa
-
-    try:
-        info = json.loads((file.parent / "dataset_info.json").read_text(encoding="utf-8"))
-        with pa.memory_map(str(file)) as source:
-            stream = pa.ipc.open_stream(source)
-            return _from_arrow(parquet.gather(stream, stream.schema, file), parquet.names_in(info["features"]))
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{file} cannot be read as `datasets` saves it: {str(error).splitlines()[0]}") from None
-
-
-def _from_arrow(table: Any, names: dict[str, list[str]]) -> Table:
-    return Table({name: table[name].to_pylist() for name in table.column_names}, names)
+    """A parquet file, or a data file of a folder that `datasets` saved."""
+    found = rows.read(file)
+    names = {name: known for name in found.column_names if (known := rows.class_names(found, name))}
+    return Table({name: rows.values(found, name) for name in found.column_names}, names)
 
 
 READERS: dict[str, Callable[[Path], Table]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
+    ".csv": _read_delimited,
+    ".tsv": _read_delimited,
     ".jsonl": _read_json,
     ".ndjson": _read_json,
     ".json": _read_json,
-    ".parquet": _read_parquet,
+    ".parquet": _read_arrow,
     ".arrow": _read_arrow,
 }

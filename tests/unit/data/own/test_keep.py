@@ -1,0 +1,70 @@
+"""A table that is in memory becomes a file of the user's own."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lrtl_utils.data.load import load
+from lrtl_utils.data.own import keep
+from lrtl_utils.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def frame():
+    return pd.DataFrame(
+        {"text": [f"a text, number {i}" for i in range(20)], "label": [("bad", "good")[i % 2] for i in range(20)]}
+    )
+
+
+def test_a_data_frame_is_written_once_and_loads_like_a_file(home):
+    path = keep(frame())
+    assert path.parent == home / ".cache/lrtl/tables"
+    assert len(path.stem) == 64
+    written = path.stat().st_mtime_ns
+    assert keep(frame()) == path
+    assert path.stat().st_mtime_ns == written
+    assert keep(frame().assign(text="another")) != path
+    data = load(str(path))
+    assert (data.kind, data.labels, len(data.train), len(data.test)) == ("text", ("bad", "good"), 15, 5)
+    assert len([*path.parent.iterdir()]) == 2  # no temporary file is left
+
+
+def test_a_kept_table_can_have_a_name(home):
+    path = keep(frame(), "my reviews")
+    assert path.name == "my-reviews.parquet"
+    assert load(str(path)).name == "my-reviews.parquet"
+
+
+def test_categories_and_columns_with_numbers_for_names_are_kept(home):
+    table = frame().astype({"label": "category"}).rename(columns={"text": 0, "label": 1})
+    data = load(str(keep(table)), text_column="0", label_column="1")
+    assert data.labels == ("bad", "good")
+
+
+def test_a_dataset_keeps_the_names_of_its_classes_and_its_images(home):
+    from datasets import ClassLabel, Dataset, Features
+    from datasets import Image as Picture
+
+    paths = []
+    for i in range(12):
+        paths.append(str(home / f"{i}.png"))
+        Image.fromarray(np.full((8, 8, 3), 20 * i, dtype=np.uint8)).save(paths[-1])
+    features = Features({"image": Picture(), "label": ClassLabel(names=["dark", "bright"])})
+    dataset = Dataset.from_dict({"image": paths, "label": [int(i > 5) for i in range(12)]}, features)
+    data = load(str(keep(dataset.select(range(12)[::-1]))))
+    assert (data.kind, data.labels) == ("image", ("bright", "dark"))
+    assert all(image.startswith(b"\x89PNG") for image in data.train.inputs)
+    assert data.train.inputs[0] == (home / f"{11 - data.train.index[0]}.png").read_bytes()
+
+
+@pytest.mark.parametrize("table", [[1, 2], pd.DataFrame({"text": ["a", 1], "label": [0, 1]})])
+def test_what_cannot_be_kept_is_one_sentence(table, home):
+    with pytest.raises(InputError) as error:
+        keep(table)
+    assert "\n" not in str(error.value)
