@@ -18,7 +18,7 @@ from lrtl_utils.files import results_folder, write_text
 from lrtl_utils.methods import loop as training
 
 if TYPE_CHECKING:
-    from lrtl_utils.measure.evaluation import Prediction
+    from lrtl_utils.measure.metrics import Prediction
 
 
 def predict(model: str | Path, file: str | Path, output: str | Path | None = None, column: str | None = None) -> Path:

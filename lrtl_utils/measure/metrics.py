@@ -1,35 +1,100 @@
-"""Scores in [0, 1]: accuracy, macro precision, recall and F1, entity F1, and epochs to convergence."""
+"""What a model predicted and how good that is: accuracy, precision, recall and F1 in [0, 1], of classes or entities."""
 
 import base64
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 CONVERGED_WITHIN = 0.005  # of the run's best validation score
 MOST_BYTES = 2**26  # of a packed array
+_SCORES = ("precision", "recall", "f1", "support")
+PREDICT_BATCH = 32  # examples, at most, in a step of a prediction
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """`predicted` classes [n] or lists of tags; `confidence` [n] in [0, 1]; mean `loss` in nats; `seconds` it took.
+
+    `scores` are the logits in fp32: [classes] for each example, or [words, classes].
+    """
+
+    predicted: list[Any]
+    confidence: np.ndarray
+    loss: float
+    seconds: float
+    scores: list[np.ndarray]
+
+
+def evaluate(
+    targets: Sequence[Any],
+    prediction: Prediction,
+    labels: Sequence[str],
+    curve: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """All metrics of a prediction, with its loss. Words beyond the model's `max_length` count as tagged O."""
+    if isinstance(prediction.predicted[0], list):  # the tags of a sentence
+        expected = [[labels[tag] for tag in tags] for tags in targets]
+        scores = entities(expected, tag_names(prediction, expected, labels))
+    else:
+        scores = classification(targets, prediction.predicted, labels)
+    return scores | {"loss": prediction.loss, "epochs_to_convergence": epochs_to_convergence(curve)}
+
+
+def headline(metrics: Mapping[str, Any]) -> float:
+    """The score that a run is judged by: entity F1 for tagging, else accuracy."""
+    return metrics["f1" if "counts" in metrics else "accuracy"]
+
+
+def tag_names(prediction: Prediction, expected: Sequence[Sequence[str]], labels: Sequence[str]) -> list[list[str]]:
+    """Predicted tags by name, one for every expected word."""
+    rows = zip(prediction.predicted, expected, strict=True)
+    return [[labels[tag] for tag in tags] + ["O"] * (len(true) - len(tags)) for tags, true in rows]
+
+
+def mistakes(examples: Any, prediction: Prediction, labels: Sequence[str], rows: int = 10) -> "pd.DataFrame":
+    """The wrong answers with the highest confidence; of a sentence, its wrongly tagged words, expected → predicted."""
+    import pandas as pd  # takes half a second, and the command line imports this module
+
+    found = []
+    for i in np.argsort(-prediction.confidence, kind="stable"):
+        expected, predicted = examples.targets[i], prediction.predicted[i]
+        if isinstance(predicted, list):
+            tags = predicted + [0] * (len(expected) - len(predicted))
+            triples = zip(examples.inputs[i], expected, tags, strict=True)
+            wrong = "; ".join(f"{word}: {labels[a]} → {labels[b]}" for word, a, b in triples if a != b)
+            row = {"input": " ".join(examples.inputs[i]), "wrong": wrong}
+        else:
+            wrong = expected != predicted
+            row = {"input": examples.inputs[i], "true": labels[expected], "predicted": labels[predicted]}
+        if wrong:
+            found.append(row | {"confidence": float(prediction.confidence[i])})
+    return pd.DataFrame(found[:rows])
 
 
 def classification(expected: Sequence[int], predicted: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
     """Accuracy, macro precision, recall and F1, the same per class, the confusion matrix [true][predicted], and hits.
 
-    A class that is never predicted has precision 0 (scikit-learn's `zero_division=0`).
+    A class that is never predicted has precision 0. Macro scores are means over the classes that `expected` has.
     """
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
     expected, predicted = np.asarray(expected), np.asarray(predicted)
-    labels = np.arange(len(names))
-    each = precision_recall_fscore_support(expected, predicted, labels=labels, zero_division=0)
-    present = each[3] > 0  # macro scores are over the classes that the test split has
+    confusion = np.zeros((len(names), len(names)), dtype=int)
+    np.add.at(confusion, (expected, predicted), 1)
+    right, found, support = confusion.diagonal(), confusion.sum(0), confusion.sum(1)
+    each = _share(right, found), _share(right, support), _share(2 * right, found + support), support
     hits = expected == predicted
+    macro = {name: float(column[support > 0].mean()) for name, column in zip(_SCORES[:3], each, strict=False)}
     return {
         "accuracy": float(hits.mean()),
-        **{
-            key: float(column[present].mean()) for key, column in zip(("precision", "recall", "f1"), each, strict=False)
-        },
+        **macro,
         "per_class": _per_class(names, each),
-        "confusion": confusion_matrix(expected, predicted, labels=labels).tolist(),
+        "confusion": confusion.tolist(),
         "hits": pack(hits),
     }
 
@@ -37,36 +102,45 @@ def classification(expected: Sequence[int], predicted: Sequence[int], names: Seq
 def entities(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Micro-averaged precision, recall and F1 over whole entities, strict IOB2 (Tjong Kim Sang & De Meulder 2003).
 
-    `accuracy` is over tokens; `hits` tells the sentences without a mistake; `counts` packs, for each sentence, its
-    entities found rightly, predicted and expected ([sentences, 3]), from which F1 is resampled.
+    `accuracy` is over tokens; `hits` are the sentences without a mistake; `counts` packs, for each sentence, how many
+    of its entities were found correctly, predicted and expected ([sentences, 3]), from which F1 is resampled.
     """
-    from seqeval.metrics import classification_report
-    from seqeval.scheme import IOB2
-
-    report = classification_report(
-        [list(tags) for tags in expected],
-        [list(tags) for tags in predicted],
-        output_dict=True,
-        mode="strict",
-        scheme=IOB2,
-        zero_division=0,
-    )
-    pairs = list(zip(expected, predicted, strict=True))
-    tokens = sum(len(tags) for tags in expected)
-    right = sum(a == b for true, guess in pairs for a, b in zip(true, guess, strict=True))
-    types = [name for name in report if not name.endswith("avg")]
-    each = [[report[name][key] for name in types] for key in ("precision", "recall", "f1-score", "support")]
-    micro = report["micro avg"]
+    by_sentence, by_type = [], Counter()
+    right_tokens, hits = 0, []
+    for tags, guesses in zip(expected, predicted, strict=True):
+        right_tokens += sum(tag == guess for tag, guess in zip(tags, guesses, strict=True))
+        hits.append(list(tags) == list(guesses))
+        true, found = spans(tags), spans(guesses)
+        parts = true & found, found, true
+        by_sentence.append([len(part) for part in parts])
+        by_type.update((kind, part) for part, members in enumerate(parts) for _, _, kind in members)
+    types = sorted({kind for kind, _ in by_type})
+    counts = np.array(by_sentence)
+    columns = _entity_scores(np.array([[by_type[kind, part] for part in range(3)] for kind in types]).reshape(-1, 3))
+    micro = _entity_scores(counts.sum(0, keepdims=True))
     return {
-        "accuracy": right / tokens,
-        "precision": float(micro["precision"]),
-        "recall": float(micro["recall"]),
-        "f1": float(micro["f1-score"]),
-        "per_class": _per_class(types, each),
+        "accuracy": right_tokens / sum(map(len, expected)),
+        **{name: float(column[0]) for name, column in zip(_SCORES[:3], micro, strict=False)},
+        "per_class": _per_class(types, columns),
         "confusion": None,
-        "hits": pack(np.array([list(true) == list(guess) for true, guess in pairs])),
-        "counts": pack(np.array([_entity_counts(true, guess) for true, guess in pairs])),
+        "hits": pack(np.array(hits)),
+        "counts": pack(counts),
     }
+
+
+def spans(tags: Sequence[str]) -> set[tuple[int, int, str]]:
+    """The entities of a sentence as (first word, word after the last, type): B-TYPE and the I-TYPE that follow it.
+
+    An I-TYPE that follows neither B-TYPE nor I-TYPE of the same type belongs to no entity.
+    """
+    found, start = set(), None
+    for i, tag in enumerate([*tags, "O"]):
+        if start is not None and tag != f"I-{tags[start][2:]}":
+            found.add((start, i, tags[start][2:]))
+            start = None
+        if tag.startswith("B-"):
+            start = i
+    return found
 
 
 def epochs_to_convergence(curve: Sequence[Mapping[str, Any]]) -> int | None:
@@ -83,7 +157,7 @@ def pack(array: np.ndarray) -> str:
 
 
 def unpack_hits(packed: str, size: int) -> np.ndarray:
-    """The boolean array, shape [size], that `pack` made a string of; `ValueError` where another number is in it."""
+    """The boolean array, shape [size], from `pack`; `ValueError` if it holds another number of values."""
     raw = _bytes(packed)
     if len(raw) != -(-size // 8):
         raise ValueError(f"{len(raw)} bytes of hits are not those of {size} examples")
@@ -91,7 +165,7 @@ def unpack_hits(packed: str, size: int) -> np.ndarray:
 
 
 def unpack_counts(packed: str) -> np.ndarray:
-    """The entity counts, shape [sentences, 3], that `pack` made a string of."""
+    """The entity counts, shape [sentences, 3], from `pack`."""
     return _bytes(packed).view("<u2").reshape(-1, 3)
 
 
@@ -99,27 +173,22 @@ def _bytes(packed: str) -> np.ndarray:
     unpacker = zlib.decompressobj()
     raw = unpacker.decompress(base64.b64decode(packed), MOST_BYTES)
     if not unpacker.eof:
-        raise ValueError(f"it ends too soon, or holds more than {MOST_BYTES} bytes")
+        raise ValueError(f"the packed array is cut off, or holds more than {MOST_BYTES} bytes")
     return np.frombuffer(raw, dtype=np.uint8)
 
 
-def _entity_counts(expected: Sequence[str], predicted: Sequence[str]) -> tuple[int, int, int]:
-    from seqeval.scheme import IOB2, Entities
-
-    true, guess = (
-        {(e.start, e.end, e.tag) for e in Entities([list(tags)], IOB2).entities[0]} for tags in (expected, predicted)
-    )
-    return len(true & guess), len(guess), len(true)
+def _entity_scores(counts: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Precision, recall, F1 and support, [n] each, of counts [n, (right, predicted, expected)]."""
+    right, found, support = counts.T
+    precision, recall = _share(right, found), _share(right, support)
+    return precision, recall, _share(2 * precision * recall, precision + recall), support
 
 
-def _per_class(names: Sequence[str], columns: Sequence[Sequence[float]]) -> dict[str, dict[str, float]]:
-    precision, recall, f1, support = columns
-    return {
-        str(name): {
-            "precision": float(precision[i]),
-            "recall": float(recall[i]),
-            "f1": float(f1[i]),
-            "support": int(support[i]),
-        }
-        for i, name in enumerate(names)
-    }
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, 0 where the whole is 0."""
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+
+
+def _per_class(names: Sequence[str], columns: Sequence[np.ndarray]) -> dict[str, dict[str, float]]:
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return {str(name): dict(zip(_SCORES, row, strict=True)) for name, row in zip(names, rows, strict=True)}

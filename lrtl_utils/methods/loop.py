@@ -20,9 +20,9 @@ from lrtl_utils.data.hub import require_weights
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import write_atomically, write_text
-from lrtl_utils.measure.evaluation import PREDICT_BATCH, Prediction, evaluate, headline
 from lrtl_utils.measure.flops import count_flops
 from lrtl_utils.measure.meter import CostMeter, Shape
+from lrtl_utils.measure.metrics import PREDICT_BATCH, Prediction, evaluate, headline
 from lrtl_utils.methods.feature_cache import Cache
 from lrtl_utils.methods.method import Curve, Work
 from lrtl_utils.models.encoding import Encoded, by_length, order, round_up
@@ -63,8 +63,8 @@ def validation_scores(work: Work, validation: Encoded | None, cache: Cache | Non
     prediction = predict_rows(work.model, validation, work.config, work.meter, cache)
     if on_meta(work.model):
         return scores
-    metrics = evaluate(work.model, validation.targets, prediction, work.data.labels)
-    return {"validation_loss": prediction.loss, "validation_score": headline(work.model, metrics)}
+    metrics = evaluate(validation.targets, prediction, work.data.labels)
+    return {"validation_loss": prediction.loss, "validation_score": headline(metrics)}
 
 
 def on_meta(model: Model) -> bool:
@@ -306,8 +306,8 @@ def validate(
     """All metrics of the model on the validation split, with its headline as `score`; None without one."""
     if validation is None:
         return None
-    metrics = evaluate(model, validation.targets, predict(model, validation, config), labels)
-    return metrics | {"score": headline(model, metrics)}
+    metrics = evaluate(validation.targets, predict(model, validation, config), labels)
+    return metrics | {"score": headline(metrics)}
 
 
 def settled(config: RunConfig, model: Model) -> RunConfig:

@@ -23,7 +23,7 @@ from lrtl_utils.data.hub import Source
 from lrtl_utils.data.splits import Data, Examples, Facts, count_labelled, share_of
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path
-from lrtl_utils.measure import evaluation
+from lrtl_utils.measure import metrics as scoring
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import METHODS
 from lrtl_utils.methods.method import Curve, Work
@@ -47,14 +47,14 @@ class Tested:
     """The answers on the test split, and all scores on it and on the validation split (None without one)."""
 
     examples: Examples
-    prediction: evaluation.Prediction
+    prediction: scoring.Prediction
     labels: tuple[str, ...]
     metrics: dict[str, Any]
     validation: dict[str, Any] | None
 
     def mistakes(self, rows: int = 10) -> "pd.DataFrame":
         """The wrong answers that the model is surest of."""
-        return evaluation.mistakes(self.examples, self.prediction, self.labels, rows)
+        return scoring.mistakes(self.examples, self.prediction, self.labels, rows)
 
 
 class Run:
@@ -183,7 +183,7 @@ class Run:
         examples, labels = splits.test_examples(self.data, self.config), self.data.labels
         validation = loop.validate(self.model, self.validation, self.config, labels)
         prediction = loop.predict(self.model, examples, self.config)
-        metrics = evaluation.evaluate(self.model, examples.targets, prediction, labels, self.curve)
+        metrics = scoring.evaluate(examples.targets, prediction, labels, self.curve)
         return Tested(examples, prediction, labels, metrics, validation)
 
     def record(self, tested: Tested) -> dict[str, Any]:

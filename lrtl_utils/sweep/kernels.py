@@ -20,10 +20,7 @@ IMPORTED = [
     "lrtl_utils.sweep.workers",
     "lrtl_utils.methods.loop",
     "pyarrow.parquet",
-    "seqeval.metrics",
-    "sklearn.metrics",
-    "timm",
-    "torchcrf",
+    "lrtl_utils.models.build",
     "transformers.models.bert.modeling_bert",
 ]
 

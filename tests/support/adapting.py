@@ -7,7 +7,7 @@ import pieces as methods
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
-from lrtl_utils.measure import evaluation
+from lrtl_utils.measure import metrics as scoring
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
 from lrtl_utils.models import catalog as models
@@ -38,5 +38,5 @@ def run(**knobs):
     curve = meter.priced(curve)
     test = splits.test_examples(data, config)
     prediction = training.predict(model, test, config)
-    metrics = evaluation.evaluate(model, test.targets, prediction, data.labels, curve)
+    metrics = scoring.evaluate(test.targets, prediction, data.labels, curve)
     return Done(config, model, data, train, carve, test, curve, meter, prediction, metrics)

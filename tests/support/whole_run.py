@@ -5,7 +5,7 @@ import pieces as methods
 from lrtl_utils.config import read_config
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
-from lrtl_utils.measure import evaluation
+from lrtl_utils.measure import metrics as scoring
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
 from lrtl_utils.models import build as models
@@ -32,7 +32,7 @@ def run(results, **knobs):
         config,
         asked,
         data=splits.describe(data, train, carve, test),
-        metrics=evaluation.evaluate(model, test.targets, prediction, data.labels, curve),
+        metrics=scoring.evaluate(test.targets, prediction, data.labels, curve),
         validation=None,
         cost=meter.report(len(train), prediction.seconds, len(test)),
         model=models.describe(model, weights),

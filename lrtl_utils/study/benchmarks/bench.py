@@ -15,8 +15,8 @@ from lrtl_utils.data import load
 from lrtl_utils.data.splits import labelled
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import write_text
-from lrtl_utils.measure.evaluation import PREDICT_BATCH
 from lrtl_utils.measure.meter import MIB, CostMeter
+from lrtl_utils.measure.metrics import PREDICT_BATCH
 from lrtl_utils.methods import loop
 from lrtl_utils.methods.method import Work
 from lrtl_utils.methods.progressive import Ladder

@@ -7,7 +7,7 @@ import pandas as pd
 import yaml
 
 from lrtl_utils.data.catalog import TASKS
-from lrtl_utils.measure.evaluation import PREDICT_BATCH
+from lrtl_utils.measure.metrics import PREDICT_BATCH
 from lrtl_utils.study import tables
 from lrtl_utils.study.answers import NOTHING
 from lrtl_utils.study.tables import BASELINE

@@ -8,7 +8,7 @@ from checkpoints import write_text_models
 
 from lrtl_utils.config import read_config
 from lrtl_utils.data import load as tasks
-from lrtl_utils.measure import evaluation
+from lrtl_utils.measure import metrics as scoring
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
 
@@ -40,7 +40,7 @@ def run(work=None, **knobs):
         train, carve = methods.label(model, data, config, meter)
         methods.fit(model, data, train, carve, config, meter=meter, work=work)
     prediction = training.predict(model, data.test, config)
-    return config, meter, prediction, evaluation.evaluate(model, data.test.targets, prediction, data.labels)
+    return config, meter, prediction, scoring.evaluate(data.test.targets, prediction, data.labels)
 
 
 @pytest.mark.parametrize("method", [name for name, row in methods.METHODS.items() if row.needs_model])

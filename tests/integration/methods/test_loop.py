@@ -24,7 +24,7 @@ from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
 from lrtl_utils.errors import InputError
-from lrtl_utils.measure import evaluation
+from lrtl_utils.measure import metrics as scoring
 from lrtl_utils.measure.flops import count_flops
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
@@ -252,7 +252,7 @@ def complete(run, curve, meter, results, identity):
         run.config,
         run.asked,
         data=splits.describe(run.data, run.train, run.carve, test),
-        metrics=evaluation.evaluate(run.model, test.targets, prediction, run.data.labels, curve),
+        metrics=scoring.evaluate(test.targets, prediction, run.data.labels, curve),
         validation=training.validate(run.model, run.carve, run.config, run.data.labels),
         cost=meter.report(len(run.train) * len(curve), prediction.seconds, len(test)),
         model=models.describe(run.model, methods.find_weights(run.config)),
@@ -369,10 +369,10 @@ def test_words_past_the_cut_are_tagged_o(model):
     assert 0 < seen < 15
     assert len(prediction.predicted[1]) == 2
     expected = [[run.data.labels[tag] for tag in row] for row in examples.targets]
-    names = evaluation.tag_names(prediction, expected, run.data.labels)
+    names = scoring.tag_names(prediction, expected, run.data.labels)
     assert len(names[0]) == 40
     assert names[0][seen:] == ["O"] * (40 - seen)
-    metrics = evaluation.evaluate(run.model, examples.targets, prediction, run.data.labels)
+    metrics = scoring.evaluate(examples.targets, prediction, run.data.labels)
     assert metrics["recall"] <= seen / 40
 
 

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.errors import InputError
-from lrtl_utils.measure import evaluation
+from lrtl_utils.measure import metrics as scoring
 from lrtl_utils.measure.metrics import unpack_counts
 from lrtl_utils.methods import loop as training
 from lrtl_utils.models import catalog
@@ -141,9 +141,9 @@ def test_a_sentence_longer_than_the_model_is_cut_and_its_end_counts_as_o():
     rows = training.encode_training(model, examples, max_length=8192)
     assert rows.lengths.tolist() == [model.reader.limit] == [512]
     prediction = training.predict(model, examples, config)
-    (tags,) = evaluation.tag_names(prediction, [["O"] * 602], labels)
+    (tags,) = scoring.tag_names(prediction, [["O"] * 602], labels)
     assert tags == ["I-LOC"] * 510 + ["O"] * 92
-    scores = evaluation.evaluate(model, examples.targets, prediction, labels)
+    scores = scoring.evaluate(examples.targets, prediction, labels)
     assert unpack_counts(scores["counts"])[0, 2] == 2  # the lost one is missed, not forgotten
 
 

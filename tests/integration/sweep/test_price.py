@@ -16,7 +16,7 @@ from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
-from lrtl_utils.measure import evaluation
+from lrtl_utils.measure import metrics as scoring
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
 from lrtl_utils.models import catalog as models
@@ -69,7 +69,7 @@ def run(results=None, **knobs):
             settled,
             asked,
             data=splits.describe(data, train, carve, test),
-            metrics=evaluation.evaluate(model, test.targets, prediction, data.labels),
+            metrics=scoring.evaluate(test.targets, prediction, data.labels),
             validation=None,
             cost=meter.report(len(train), prediction.seconds, len(test)),
             model={},

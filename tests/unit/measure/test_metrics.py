@@ -1,8 +1,17 @@
 import numpy as np
 import pytest
+from nervaluate import Evaluator
 from sklearn.metrics import precision_recall_fscore_support
 
-from lrtl_utils.measure.metrics import classification, entities, epochs_to_convergence, pack, unpack_counts, unpack_hits
+from lrtl_utils.measure.metrics import (
+    classification,
+    entities,
+    epochs_to_convergence,
+    pack,
+    spans,
+    unpack_counts,
+    unpack_hits,
+)
 
 NAMES = ("cat", "dog", "fish")
 
@@ -63,6 +72,46 @@ def test_an_entity_counts_only_whole_and_strict(predicted, why):
     scores = entities([["B-PER", "I-PER", "O"]], [predicted])
     assert (scores["precision"], scores["recall"], scores["f1"]) == (0, 0, 0), why
     assert unpack_counts(scores["counts"])[0, 0] == 0
+
+
+def test_entities_agree_with_nervaluate():
+    rng = np.random.default_rng(0)
+
+    def sentence(words):
+        tags = ["O"]
+        for _ in range(words):
+            going_on = [f"I-{tags[-1][2:]}"] if tags[-1] != "O" else []
+            tags.append(str(rng.choice(["O", "B-PER", "B-LOC", "B-MISC", *3 * going_on])))
+        return tags[1:]
+
+    expected = [sentence(words) for words in rng.integers(1, 12, 300)]
+    predicted = [tags if rng.random() < 0.5 else sentence(len(tags)) for tags in expected]
+    scores = entities(expected, predicted)
+    theirs = Evaluator(expected, predicted, tags=["PER", "LOC", "MISC"], loader="list").evaluate()
+    overall = theirs["overall"]["strict"]
+    assert 0.3 < scores["f1"] < 0.9
+    for name in ("precision", "recall", "f1"):
+        assert scores[name] == pytest.approx(getattr(overall, name))
+        for kind, row in scores["per_class"].items():
+            assert row[name] == pytest.approx(getattr(theirs["entities"][kind]["strict"], name))
+
+
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        ("", []),
+        ("O O", []),
+        ("B-PER I-PER O B-LOC", [(0, 2, "PER"), (3, 4, "LOC")]),
+        ("B-PER B-PER I-PER", [(0, 1, "PER"), (1, 3, "PER")]),
+        ("I-PER I-PER O", []),
+        ("O I-PER B-PER", [(2, 3, "PER")]),
+        ("B-PER I-LOC I-PER", [(0, 1, "PER")]),
+        ("B-PER I-PER I-LOC I-LOC", [(0, 2, "PER")]),
+        ("B-A-B I-A-B I-A", [(0, 2, "A-B")]),
+    ],
+)
+def test_spans_are_strict_iob2(tags, found):
+    assert sorted(spans(tags.split())) == found
 
 
 def test_neighbours_of_one_type_are_two_entities():
