@@ -22,12 +22,24 @@ demo: .venv/installed ## Run the demo grid and its pictures (minutes; a second t
 	@echo "The pictures:"
 	@$(RUN) summary --results $(RESULTS)
 
-test: lint ## Lint, pytest, and nbval over every notebook
-	$(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder tests/unit tests/integration tests/e2e tests/nightly
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval-lax --nbval-cell-timeout 120 -p no:cacheprovider notebooks
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+SIDE_BY_SIDE := -n 2 --dist loadscope --no-loadscope-reorder
 
-slow: .venv/installed ## The tests that take minutes
-	$(BIN)/python -m pytest -q -m slow tests
+test: lint unit integration e2e ## Lint, and the tests of every tier but the nightly one
+
+unit: .venv/installed ## The unit tests: no torch, no processes
+	$(PYTEST) $(SIDE_BY_SIDE) tests/unit
+
+integration: .venv/installed ## The tests with tiny checkpoints
+	$(PYTEST) $(SIDE_BY_SIDE) tests/integration
+
+e2e: .venv/installed ## Real processes, and nbval over every notebook
+	$(PYTEST) $(SIDE_BY_SIDE) tests/e2e
+	$(PYTEST) -n 2 --dist loadscope --nbval-lax --nbval-cell-timeout 120 -p no:cacheprovider notebooks
+
+nightly: .venv/installed ## Fuzz, unsafe input, browser, pages of docs run whole, the golden checks
+	$(PYTEST) $(SIDE_BY_SIDE) tests/nightly
+	$(PYTEST) -m slow tests
 
 faults: .venv/installed ## Kill, fill and cut short what runs, for LRTL_FAULT_MINUTES (20)
 	$(BIN)/python -m pytest -q -m faults tests/nightly/test_faults.py
@@ -38,6 +50,7 @@ gpu: .venv/installed ## The tests that need a CUDA device
 lint: .venv/installed ## Format and lint, checked
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
+	$(BIN)/lint-imports --no-cache --no-logo
 
 study: .venv/installed ## Run the committed study's grid on real data (hours; resumes) and its pictures
 	$(RUN) sweep notebooks/grids/study.yaml --results results/study --beside results/bench-cpu
@@ -73,4 +86,4 @@ clean: ## Remove what a test or a build left; results and .venv stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help audit install demo test slow faults gpu lint study figures report bench lab clean
+.PHONY: help audit install demo test unit integration e2e nightly faults gpu lint study figures report bench lab clean
