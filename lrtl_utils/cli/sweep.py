@@ -153,20 +153,19 @@ def search(
     require_package("optuna")
     from lrtl_utils.study.benchmarks import replay as replays
     from lrtl_utils.sweep import search as searches
-    from lrtl_utils.sweep import strategies
 
     if fidelity and not (halving or replay):
         raise InputError("--fidelity goes with --halving or --replay.")
-    settings = strategies.read_space(space)
+    settings = searches.read_space(space)
     if replay:
-        path = replays.write_table(settings, results, seeds=replay, keep=halving or 3, fidelity=fidelity)
+        table, orders = searches.replays(settings, results, halving or 3, fidelity)
+        path = replays.write_table(results, settings.name, [*settings.knobs], table, orders, replay)
         print(path.read_text(), path, sep="\n")
         return
-    at_once = max(1, workers // len(settings.combinations[0].cells))
-    sampler = searches.choose_sampler(settings, seed=seed, keep=halving, fidelity=fidelity, at_once=at_once)
-    options = {"trials": trials, "workers": workers, "deadline_seconds": deadline, "report": show_line}
+    options = {"trials": trials, "seed": seed, "keep": halving, "fidelity": fidelity}
+    options |= {"workers": workers, "deadline_seconds": deadline, "report": show_line}
     with interruptible("with the remaining trials"):
-        record = searches.search(settings, results, sampler, **options)
+        record = searches.search(settings, results, **options)
     show(searches.summary(record))
     if record["best"] is None:
         raise typer.Exit(1)
@@ -196,7 +195,7 @@ def show_price(cells: list[Any], results: Path, workers: int, price_per_hour: fl
     priced, how = price.estimate(cells, results, max(1, engines.cores() // workers))
     show([*price.lines(priced, workers, price_per_hour), how])
     if every_cell:
-        show(f"{one.cell.identity} {'done' if one.done else f'{one.seconds:.3g} s'} {one.cell}" for one in priced)
+        show(f"{one.cell.id} {'done' if one.done else f'{one.seconds:.3g} s'} {one.cell}" for one in priced)
 
 
 def show_outcome(outcome: Any, cells: list[Any], results: Path) -> None:
@@ -204,7 +203,7 @@ def show_outcome(outcome: Any, cells: list[Any], results: Path) -> None:
     from lrtl_utils.sweep import price
     from lrtl_utils.sweep import status as watch
 
-    overhead = watch.Watch(absolute_path(results), [cell.identity for cell in cells]).look().overhead_seconds
+    overhead = watch.Watch(absolute_path(results), [cell.id for cell in cells]).look().overhead_seconds
     if outcome.completed and overhead is not None:
         show_line(f"overhead: {overhead:.1f} s a cell beyond its clocked work (median)")
     show(price.against(results))

@@ -30,11 +30,16 @@ class Cell:
     notebook: str
     asked: RunConfig
     config: RunConfig
-    identity: str
+    id: str
+
+    @classmethod
+    def of(cls, notebook: str, run: Run) -> "Cell":
+        """The cell for a planned run."""
+        return cls(notebook, run.asked, run.config, run.id)
 
     def path(self, results: Path) -> Path:
-        """Where its record lies."""
-        return runs.record_path(results, self.config.dataset, self.identity)
+        """Where its record is."""
+        return runs.record_path(results, self.config.dataset, self.id)
 
     def __str__(self) -> str:
         return in_words(self.config.model_dump())
@@ -64,17 +69,12 @@ def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
 
 
 def plan(grid: list[tuple[str, RunConfig]], planned: Callable[[RunConfig], Run] = Run) -> list[Cell]:
-    """The distinct cells of a grid, planned by `Run` or `Run.outline`; those that clamping made one are there once."""
+    """The distinct cells of a grid, planned by `Run` or `Run.outline`; clamping makes some of them identical."""
     distinct: dict[str, Cell] = {}
     for notebook, asked in grid:
-        cell = cell_of(notebook, planned(asked))
-        distinct.setdefault(cell.identity, cell)
+        cell = Cell.of(notebook, planned(asked))
+        distinct.setdefault(cell.id, cell)
     return list(distinct.values())
-
-
-def cell_of(notebook: str, run: Run) -> Cell:
-    """The cell that does a planned run."""
-    return Cell(notebook, run.asked, run.config, run.id)
 
 
 def not_in(cells: list[Cell], results: str | Path) -> list[Cell]:

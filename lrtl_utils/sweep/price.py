@@ -61,11 +61,11 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
             job.load,
             min(job.seconds(rates, job.load.stages), cell.config.budget_seconds or float("inf")),
             job.seconds(rates, [job.load.test]),
-            cell.identity in done,
+            cell.id in done,
         )
         for cell, job in zip(cells, jobs, strict=True)
     ]
-    expected = {p.cell.identity: {"flops": p.load.flops, "device_seconds": p.seconds} for p in priced}
+    expected = {p.cell.id: {"flops": p.load.flops, "device_seconds": p.seconds} for p in priced}
     write_text(results / ESTIMATE, json.dumps({"cells": expected}, indent=1))
     return priced, _how(jobs, rates, threads, time.monotonic() - counted, time.process_time() - worked)
 

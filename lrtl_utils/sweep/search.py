@@ -1,30 +1,64 @@
-"""Search instead of grid: the order of trials is learnt; the cells, their notebook and their records are the grid's."""
+"""Search instead of a grid: Optuna chooses which settings of a grid file to try. Their runs are those of a sweep."""
 
+import contextlib
 import hashlib
+import itertools
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lrtl_utils.errors import InputError
-from lrtl_utils.files import read_text, results_folder, write_text
-from lrtl_utils.runs import store as runs
-from lrtl_utils.sweep import strategies
-from lrtl_utils.sweep.strategies import Combination, Space, Strategy
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from lrtl_utils.config import RunConfig, derived_seed
+from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.files import absolute_path, read_text, write_text
+from lrtl_utils.runs import store
+from lrtl_utils.runs.run import Run
+from lrtl_utils.sweep.grid import Cell, read_grid
 from lrtl_utils.sweep.sweep import sweep
 
+SIZES = ("train_size", "data_fraction", "shots")
+FIDELITIES = ("epochs", *SIZES)
 LEAST_TRIALS = 10
+MOST_REPEATS = 100  # of settings that are known, before one that is left is drawn at random
 COSTS = ("device_seconds", "flops")
-AT_ONCE = {"at_once": 1}  # follows from the workers, of which a later call may have others
+Climb = tuple[int, ...]  # positions of the settings that differ in the fidelity only, fidelity ascending
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One combination of values, with a cell for each seed."""
+
+    values: dict[str, Any]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Space:
+    """The distinct settings of a grid file, and the knobs in which they differ with their choices, numbers ascending.
+
+    `places` maps a choice for every knob, in the order of the knobs, to the position of its setting. Choices that
+    clamping makes identical share a setting.
+    """
+
+    name: str
+    knobs: dict[str, list[Any]]
+    settings: list[Setting]
+    places: dict[tuple[Any, ...], int]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a combination came to: its mean validation score over the seeds, or why it has none, and what it cost."""
+    """The mean validation score of a setting over its seeds, or why it has none, and what its runs cost."""
 
     score: float | None
     error: str | None
@@ -32,11 +66,67 @@ class Result:
     flops: int
 
 
-def recorded(combination: Combination, results: Path) -> Result | None:
-    """From its cells' records. A failed one makes the combination a failure; else it is None while one is missing."""
-    records = [record for cell in combination.cells if (record := runs.readable(cell.path(results)))]
+Measure = Callable[[list[int]], list[Result]]  # runs the settings at these positions
+
+
+def read_space(path: str | Path) -> Space:
+    """The space that a grid file describes. A setting's score is its mean over the seeds in the file.
+
+    `InputError` if a cell has no validation split, or if the cells use several data sets.
+    """
+    path = Path(path)
+    groups: dict[tuple[Any, ...], dict[str, Cell]] = {}
+    for notebook, asked in read_grid(path):
+        cell = Cell.of(notebook, Run(asked))
+        if not cell.config.validation_share:
+            raise InputError(f"{path}: {cell} has no validation split; give a validation_share, such as 0.2.")
+        groups.setdefault((notebook, asked.model_copy(update={"seed": 0})), {})[cell.id] = cell
+    if len({cell.config.dataset for cells in groups.values() for cell in cells.values()}) > 1:
+        raise InputError(f"{path}: a search is for one data set; give each data set a file of its own.")
+    distinct: dict[tuple[str, ...], RunConfig] = {}
+    for (_, asked), cells in groups.items():
+        distinct.setdefault(tuple(cells), asked)
+    fields = [name for name in RunConfig.model_fields if name != "seed"]
+    choices = {name: list(dict.fromkeys(getattr(asked, name) for asked in distinct.values())) for name in fields}
+    knobs = {name: sorted(c) if _are_numbers(c) else c for name, c in choices.items() if len(c) > 1}
+    settings: dict[tuple[str, ...], Setting] = {}
+    places: dict[tuple[Any, ...], int] = {}
+    for (_, asked), cells in groups.items():
+        values = {name: getattr(asked, name) for name in knobs}
+        settings.setdefault(tuple(cells), Setting(values, tuple(cells.values())))
+        places.setdefault(tuple(values.values()), list(settings).index(tuple(cells)))
+    return Space(path.stem, knobs, list(settings.values()), places)
+
+
+def comparable(space: Space, fidelity: str | None) -> set[int]:
+    """The settings whose scores may be compared: all, or those with the most examples where that is the fidelity.
+
+    `InputError` if they differ in the number of examples and it is not the fidelity: more examples would always win.
+    """
+    for name in (*SIZES, "validation_share"):
+        if name in space.knobs and name != fidelity:
+            way = f"one value, or --halving 3 --fidelity {name}" if name in SIZES else "one value"
+            raise InputError(f"{space.name}: settings that differ in {name} cannot be compared; give it {way}.")
+    most = space.knobs[fidelity][-1] if fidelity in SIZES else None
+    return {at for at, setting in enumerate(space.settings) if most is None or setting.values[fidelity] == most}
+
+
+def find_fidelity(space: Space, asked: str | None) -> str:
+    """The knob that successive halving raises: the one asked for, else epochs, else a number of examples."""
+    if asked is not None:
+        require_name("fidelity", asked, FIDELITIES)
+    for name in [asked] if asked else FIDELITIES:
+        if _are_numbers(space.knobs.get(name, [None])):
+            return name
+    name = asked or f"one of {', '.join(FIDELITIES)}"
+    raise InputError(f"{space.name}: successive halving raises a number; give a list of numbers for {name}.")
+
+
+def recorded(setting: Setting, results: Path) -> Result | None:
+    """The result of a setting from its records; one failed run makes it fail. None while a record is missing."""
+    records = [record for cell in setting.cells if (record := store.readable(cell.path(results)))]
     failed = [record["error"] for record in records if record["status"] == "failed"]
-    if len(records) < len(combination.cells) and not failed:
+    if len(records) < len(setting.cells) and not failed:
         return None
     scores = [(record["validation"] or {}).get("score") for record in records]
     error = failed[0] if failed else "a record has no validation score" if None in scores else None
@@ -48,196 +138,271 @@ def recorded(combination: Combination, results: Path) -> Result | None:
     )
 
 
-def choose_sampler(
-    space: Space, *, seed: int = 0, keep: int | None = None, fidelity: str | None = None, at_once: int = 1
-) -> dict[str, Any]:
-    """What, beside the scores, decides the order of trials; successive halving where `keep` is given, else TPE."""
-    if keep is None:
-        start = strategies.startup_trials(space)
-        return {"name": "tpe", "seed": seed, "startup_trials": start, "at_once": at_once}
-    fidelity = strategies.find_fidelity(space, fidelity)
-    return {"name": "halving", "seed": seed, "keep": keep, "fidelity": fidelity, "rungs": space.knobs[fidelity]}
-
-
-def default_trials(space: Space, sampler: dict[str, Any]) -> int:
-    """For TPE a quarter of the space, at least ten; halving starts with as many as leave one for the last rung."""
-    if sampler["name"] == "halving":
-        return strategies.bracket_size(space, sampler["fidelity"], sampler["keep"])
-    return max(LEAST_TRIALS, -(-len(space.combinations) // 4))
-
-
 def search(
     space: Space,
     results: str | Path,
-    sampler: dict[str, Any],
     *,
     trials: int | None = None,
+    seed: int = 0,
+    keep: int | None = None,
+    fidelity: str | None = None,
     workers: int = 1,
     deadline_seconds: float | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Try settings of the space: by TPE `trials` of them, by halving so many at the lowest rung.
+    """Run `trials` settings of the space (None: a quarter, at least ten), chosen as in `explore`.
 
-    Their cells run as a sweep's do, and one with a record is not run again, whether a search or a grid made it: a
-    search that was killed goes on where it was when it is called again. TPE is told first what is recorded already.
-    A setting with a failed cell has failed and is not asked for again (a `sweep` of the space runs failed cells).
-
-    Returns the search's own record, kept at `<results>/search/` and written anew after every trial.
+    A cell that has a record is not run again, whether a search or a sweep made it, so a search that was killed goes on
+    when it is called again. A setting with a failed run has failed; a sweep of the same file runs failed cells again.
+    Returns the search's own record, kept at `<results>/search/` and written again after every run.
     """
-    started, in_cells = time.monotonic(), 0.0
-    results = results_folder(results)
-    judged = strategies.comparable(space, sampler.get("fidelity"))
-    path = results / "search" / f"{space.name}-{sampler['name']}-seed{sampler['seed']}.json"
-    record = _begin(path, space, sampler, results)
+    started, running = time.monotonic(), 0.0
+    results = absolute_path(results)
+    fidelity = find_fidelity(space, fidelity) if keep else None
+    judged = comparable(space, fidelity)
+    at_once = max(1, workers // len(space.settings[0].cells))
+    sampler = {"name": "halving" if keep else "tpe", "seed": seed, "keep": keep, "fidelity": fidelity}
+    path = results / "search" / f"{space.name}-{sampler['name']}-seed{seed}.json"
+    record = _begin(path, space, sampler, at_once, results)
     earlier = record["cost"]["own_seconds"]
 
     def measure(positions: list[int]) -> list[Result]:
-        nonlocal in_cells
-        entered = time.monotonic()
-        chosen = [space.combinations[at] for at in positions]
-        cells = {cell.identity: cell for one in chosen if recorded(one, results) is None for cell in one.cells}
+        nonlocal running
+        entered, chosen = time.monotonic(), [space.settings[at] for at in positions]
+        cells = {cell.id: cell for setting in chosen if not recorded(setting, results) for cell in setting.cells}
         if cells:
-            tell = report if len(positions) > 1 else lambda line: None  # of a single trial its own line says enough
-            sweep([*cells.values()], results, workers=workers, deadline_seconds=deadline_seconds, report=tell)
-        in_cells += time.monotonic() - entered
-        return [_found(one, results) for one in chosen]
+            say = report if len(positions) > 1 else lambda line: None  # the line of a single trial says enough
+            sweep([*cells.values()], results, workers=workers, deadline_seconds=deadline_seconds, report=say)
+        running += time.monotonic() - entered
+        found = [recorded(setting, results) for setting in chosen]
+        if None in found:
+            raise InputError(f"{words(chosen[found.index(None)].values)} was not run; call the search again.")
+        return found
 
     def save() -> None:
-        record["cost"]["own_seconds"] = earlier + time.monotonic() - started - in_cells
+        record["cost"]["own_seconds"] = earlier + time.monotonic() - started - running
         write_text(path, json.dumps(record, indent=1, allow_nan=False))
 
     save()
-    strategy = _strategy(space, record["sampler"], record["known"], trials or default_trials(space, sampler))
-    for at, result in follow(strategy, measure):
-        _add_trial(record, space.combinations[at], result, counts=at in judged)
+    known = {space.places[tuple(row["config"].values())]: row["score"] for row in record["known"]}
+    options = {"seed": seed, "keep": keep, "fidelity": fidelity, "at_once": record["at_once"], "known": known}
+    for at, result in explore(space, measure, trials, **options):
+        line = _add_trial(record, space.settings[at], result, counts=at in judged)
         save()
-        report(_trial_line(record["trials"][-1]))
-    grid = [recorded(combination, results) for combination in space.combinations]
-    record["grid"] = total(grid) if all(grid) else None
+        report(line)
+    grid = [recorded(setting, results) for setting in space.settings]
+    if all(grid):
+        record["grid"] = {name: sum(getattr(result, name) for result in grid) for name in COSTS}
     save()
     return record
 
 
+def explore(
+    space: Space,
+    measure: Measure,
+    trials: int | None = None,
+    *,
+    seed: int = 0,
+    keep: int | None = None,
+    fidelity: str | None = None,
+    at_once: int = 1,
+    known: Mapping[int, float | None] | None = None,
+) -> Iterator[tuple[int, Result]]:
+    """Positions of settings in the order in which they are tried, each with what `measure` gave for it.
+
+    The tree-structured Parzen estimator (Bergstra et al. 2011) of Optuna chooses. Its settings are published ones,
+    chosen before any grid was looked at: multivariate, and d + 1 random trials for d knobs (BOHB, Falkner et al. 2018).
+    Numbers are given to it as ordered ranks, whatever their scale. It learns the scores of `known` settings first.
+
+    With a `fidelity` a trial is a choice of the other knobs. It is measured at the lowest value of the fidelity, then
+    at the next for as long as Optuna's asynchronous successive halving (Li et al. 2020), which goes on with one in
+    `keep`, does not stop it.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    knobs = {name: choices for name, choices in space.knobs.items() if name != fidelity}
+    distributions = {name: _distribution(choices) for name, choices in knobs.items()}
+    climbs = _climbs(space, fidelity)
+    ranks = {climb: dict(zip(knobs, chosen, strict=True)) for chosen, climb in reversed(climbs.items())}
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=len(knobs) + 1),
+        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=keep) if keep else None,
+    )
+    for at, score in (known or {}).items():
+        state = TrialState.FAIL if score is None else TrialState.COMPLETE
+        params = {"params": ranks[at,], "distributions": distributions}
+        study.add_trial(optuna.trial.create_trial(**params, value=score, state=state))
+    left = [climb for climb in dict.fromkeys(climbs.values()) if climb[0] not in (known or {})]
+    trials = min(trials or max(LEAST_TRIALS, -(-len(ranks) // 4)), len(left))
+    random, results = np.random.default_rng(derived_seed(seed, "search")), {}
+    while trials > 0:
+        batch: dict[Climb, optuna.Trial] = {}
+        repeated: list[optuna.Trial] = []  # open while others are asked for, so that Optuna turns elsewhere
+        while len(batch) < min(at_once, trials):
+            if len(repeated) >= MOST_REPEATS:
+                study.enqueue_trial(ranks[left[random.integers(len(left))]])
+            trial = study.ask(distributions)
+            climb = climbs.get(tuple(trial.params[name] for name in knobs))
+            if climb in left:
+                left.remove(climb)
+                batch[climb] = trial
+            else:
+                repeated.append(trial)
+        trials -= len(batch)
+        yield from _climb(study, batch, measure, results, keep)
+        for trial in repeated:
+            study.tell(trial, state=TrialState.FAIL)
+
+
+def _climb(
+    study: optuna.Study,
+    batch: dict[Climb, optuna.Trial],
+    measure: Measure,
+    results: dict[int, Result],
+    keep: int | None,
+) -> Iterator[tuple[int, Result]]:
+    """Measure a batch of trials at rung after rung, until each has failed, is pruned, or is at its top."""
+    for rung in itertools.count():
+        new = [at for at in dict.fromkeys(climb[rung] for climb in batch) if at not in results]
+        results |= zip(new, measure(new), strict=True)
+        yield from ((at, results[at]) for at in new)
+        for climb, trial in [*batch.items()]:
+            score = results[climb[rung]].score
+            if score is not None and climb[rung] != climb[-1]:
+                trial.report(score, keep**rung)
+                if not trial.should_prune():
+                    continue
+                study.tell(trial, state=TrialState.PRUNED)
+            else:
+                study.tell(trial, score, state=TrialState.FAIL if score is None else None)
+            del batch[climb]
+        if not batch:
+            return
+
+
+def _climbs(space: Space, fidelity: str | None) -> dict[tuple[int, ...], Climb]:
+    """For the ranks of a choice of every knob but the fidelity: the positions of its settings, fidelity ascending."""
+    rungs = space.knobs[fidelity] if fidelity else [None]
+    found: dict[tuple[int, ...], dict[Any, int]] = {}
+    for choice, at in space.places.items():
+        values = dict(zip(space.knobs, choice, strict=True))
+        rung = values.pop(fidelity, None)
+        found.setdefault(tuple(space.knobs[name].index(value) for name, value in values.items()), {})[rung] = at
+    if any(len(climb) < len(rungs) for climb in found.values()):
+        raise InputError(f"{space.name}: successive halving needs every setting at each {fidelity} of {rungs}.")
+    return {ranks: tuple(climb[rung] for rung in rungs) for ranks, climb in found.items()}
+
+
+def _are_numbers(choices: Sequence[Any]) -> bool:
+    return all(isinstance(choice, int | float) for choice in choices)
+
+
+def _distribution(choices: Sequence[Any]) -> BaseDistribution:
+    """The ranks of the choices, ordered where these are numbers."""
+    ranks = range(len(choices))
+    return IntDistribution(0, ranks[-1]) if _are_numbers(choices) else CategoricalDistribution(ranks)
+
+
+def replays(
+    space: Space, results: str | Path, keep: int, fidelity: str | None
+) -> tuple[pd.DataFrame, dict[str, Callable[[int], Iterator[int]]]]:
+    """What searches of a recorded grid can be computed from, without a run: a row for each setting, and the searches.
+
+    A search gives for a seed the rows in the order in which it tries them. `InputError` if a setting has no record.
+    """
+    results = absolute_path(results)
+    grid = [recorded(setting, results) for setting in space.settings]
+    if missing := grid.count(None):
+        raise InputError(
+            f"{results} has no record of {missing} of the {len(grid)} settings of {space.name}; "
+            "`sweep` the same file there first."
+        )
+    if fidelity or any(_are_numbers(space.knobs.get(name, [None])) for name in FIDELITIES):
+        fidelity = find_fidelity(space, fidelity)
+    judged = comparable(space, fidelity)
+    table = pd.DataFrame(map(asdict, grid)).assign(
+        comparable=[at in judged for at in range(len(grid))],
+        paths=[[cell.path(results) for cell in setting.cells] for setting in space.settings],
+    )
+
+    def order(**options: Any) -> Iterator[int]:
+        return (at for at, _ in explore(space, lambda asked: [grid[at] for at in asked], len(grid), **options))
+
+    searches = {}
+    if fidelity not in SIZES:  # else only halving compares settings that saw as many examples
+        searches["TPE"] = lambda seed: order(seed=seed)
+    if fidelity:
+        halving = f"halving over {fidelity}, 1/{keep} kept"
+        searches[halving] = lambda seed: order(seed=seed, keep=keep, fidelity=fidelity)
+    return table, searches
+
+
 def summary(record: dict[str, Any]) -> Iterator[str]:
-    """The best setting, and what finding it cost, beside the whole grid where that is recorded."""
+    """The best setting, and what finding it cost, beside the cost of the whole grid if that is recorded."""
     best, cost, grid = record["best"], record["cost"], record["grid"]
     if record["known"]:
         yield f"{len(record['known'])} settings were recorded before the search began"
     yield f"best: {words(best['config'])}: validation score {best['score']:.4f}" if best else "no trial completed"
     spent = f"{cost['device_seconds']:.1f} device seconds, {cost['flops']:.3g} FLOPs"
     yield f"cost: {len(record['trials'])} trials, {spent}; the search itself {cost['own_seconds']:.1f} s"
-    settings = f"the whole grid of {record['space']['combinations']} settings"
+    settings = f"the whole grid of {record['space']['settings']} settings"
     if grid:
         share = cost["device_seconds"] / grid["device_seconds"]
         yield f"{settings}, as recorded: {grid['device_seconds']:.1f} device seconds; the search took {share:.0%} of it"
     else:
-        yield f"{settings} is not recorded whole"
+        yield f"{settings} is not fully recorded"
 
 
-def follow(strategy: Strategy, measure: Callable[[list[int]], list[Result]]) -> Iterator[tuple[int, Result]]:
-    """The positions that a strategy asks for, in order, with what `measure` says of them; each is measured once."""
-    results: dict[int, Result] = {}
-    asked = next(strategy, None)
-    while asked is not None:
-        new = [at for at in asked if at not in results]
-        results |= zip(new, measure(new), strict=True)
-        yield from ((at, results[at]) for at in new)
-        try:
-            asked = strategy.send([results[at].score for at in asked])
-        except StopIteration:
-            return
-
-
-def total(results: Sequence[Result]) -> dict[str, float]:
-    """What they cost together."""
-    return {name: sum(getattr(result, name) for result in results) for name in COSTS}
-
-
-def _strategy(space: Space, sampler: dict[str, Any], known: Sequence[dict[str, Any]], trials: int) -> Strategy:
-    seed = sampler["seed"]
-    if sampler["name"] == "halving":
-        return strategies.halving([strategies.arms(space, seed, sampler["fidelity"])[:trials]], sampler["keep"])
-    scores = {space.places[tuple(row["config"].values())]: row["score"] for row in known}
-    return strategies.tpe(space, seed, scores, trials, sampler["at_once"])
-
-
-def _begin(path: Path, space: Space, sampler: dict[str, Any], results: Path) -> dict[str, Any]:
+def _begin(path: Path, space: Space, sampler: dict[str, Any], at_once: int, results: Path) -> dict[str, Any]:
     """The search's record before its first trial.
 
-    What was known then, and how many trials were asked for at once, is taken from an earlier call of the same search,
-    so that its own trials are asked for again in the same order, and found done.
+    What was known then, and how many trials are asked for at once, is taken from an earlier call of the same search:
+    it then asks for its own trials again, in the same order, and finds them done.
     """
-    ids = [cell.identity for one in space.combinations for cell in one.cells]
+    ids = " ".join(cell.id for setting in space.settings for cell in setting.cells)
     about = {
         "name": space.name,
         "knobs": space.knobs,
-        "seeds": sorted({cell.config.seed for one in space.combinations for cell in one.cells}),
-        "combinations": len(space.combinations),
-        "run_ids_sha256": hashlib.sha256(" ".join(ids).encode()).hexdigest(),
+        "seeds": sorted({cell.config.seed for setting in space.settings for cell in setting.cells}),
+        "settings": len(space.settings),
+        "run_ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
     }
-    earlier = _earlier(path, about, sampler)
-    known = earlier["known"] if earlier else _known(space, results) if sampler["name"] == "tpe" else []
+    found = [] if sampler["keep"] else [(setting, recorded(setting, results)) for setting in space.settings]
+    known = [{"config": setting.values, "score": result.score} for setting, result in found if result]
+    own_seconds = 0.0
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # unreadable is as good as none
+        earlier = json.loads(read_text(path, store.MOST_BYTES))
+        if (earlier["space"], earlier["sampler"]) == (about, sampler):
+            known, at_once, own_seconds = earlier["known"], earlier["at_once"], earlier["cost"]["own_seconds"]
     best = max((row for row in known if row["score"] is not None), key=lambda row: row["score"], default=None)
-    record = {
-        "schema": 1,
+    return {
+        "schema": 2,
         "space": about,
-        "sampler": earlier["sampler"] if earlier else sampler,
+        "sampler": sampler,
+        "at_once": at_once,
         "versions": {"python": platform.python_version(), "optuna": version("optuna")},
         "known": known,
         "trials": [],
         "best": best and best | {"trial": None},
-        "cost": {"device_seconds": 0.0, "flops": 0, "own_seconds": earlier["cost"]["own_seconds"] if earlier else 0.0},
+        "cost": {"device_seconds": 0.0, "flops": 0, "own_seconds": own_seconds},
         "grid": None,
     }
-    return record
 
 
-def _earlier(path: Path, about: dict[str, Any], sampler: dict[str, Any]) -> dict[str, Any] | None:
-    """The record of an earlier call of the same search; one that cannot be read is as good as none."""
-    try:
-        record = json.loads(read_text(path, runs.MOST_BYTES))
-        same = record["space"] == about and record["sampler"] | AT_ONCE == sampler | AT_ONCE
-        return record if same else None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _known(space: Space, results: Path) -> list[dict[str, Any]]:
-    found = [(one, recorded(one, results)) for one in space.combinations]
-    return [{"config": one.values, "score": result.score} for one, result in found if result]
-
-
-def _found(combination: Combination, results: Path) -> Result:
-    result = recorded(combination, results)
-    if result is None:
-        raise InputError(f"{words(combination.values)} was left undone; call the search again.")
-    return result
-
-
-def _add_trial(record: dict[str, Any], combination: Combination, result: Result, counts: bool) -> None:
-    """A row for the trial, and the sums and the best so far; a score that does not count cannot be the best."""
-    trial = len(record["trials"]) + 1
-    best, cost = record["best"], record["cost"]
+def _add_trial(record: dict[str, Any], setting: Setting, result: Result, counts: bool) -> str:
+    """Add a trial and its cost, make it the best if it counts and is, and return what to report about it."""
+    trial, cost = len(record["trials"]) + 1, record["cost"]
+    ids = [cell.id for cell in setting.cells]
+    record["trials"].append({"trial": trial, "config": setting.values, "run_ids": ids} | asdict(result))
+    record["cost"] = cost | {name: cost[name] + getattr(result, name) for name in COSTS}
+    best = record["best"]
     if counts and result.score is not None and (best is None or result.score > best["score"]):
-        best = {"config": combination.values, "score": result.score, "trial": trial}
-    spent = {name: cost[name] + getattr(result, name) for name in COSTS}
-    row = {
-        "trial": trial,
-        "config": combination.values,
-        "run_ids": [cell.identity for cell in combination.cells],
-        **asdict(result),
-        **{f"total_{name}": value for name, value in spent.items()},
-        "best_score": best and best["score"],
-    }
-    record |= {"trials": [*record["trials"], row], "best": best, "cost": cost | spent}
+        best = record["best"] = {"config": setting.values, "score": result.score, "trial": trial}
+    outcome = f"failed: {result.error}" if result.score is None else f"validation score {result.score:.4f}"
+    so_far = f"{best['score']:.4f}" if best else "none yet"
+    return f"trial {trial}: {words(setting.values)}: {outcome}, best {so_far}, {result.device_seconds:.1f} s"
 
 
-def _trial_line(row: dict[str, Any]) -> str:
-    outcome = f"failed: {row['error']}" if row["score"] is None else f"validation score {row['score']:.4f}"
-    best = "none yet" if row["best_score"] is None else f"{row['best_score']:.4f}"
-    return f"trial {row['trial']}: {words(row['config'])}: {outcome}, best {best}, {row['device_seconds']:.1f} s"
-
-
-def words(values: dict[str, Any]) -> str:
+def words(values: Mapping[str, Any]) -> str:
     """A setting in one line, as it is typed."""
     return " ".join(f"{name}={value}" for name, value in values.items()) or "the only setting"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import results_folder
+from lrtl_utils.files import absolute_path
 from lrtl_utils.sweep import claims, engines
 from lrtl_utils.sweep import status as watch
 from lrtl_utils.sweep.grid import Cell
@@ -56,7 +56,7 @@ def sweep(
     workers. Ctrl-C once lets the running cells finish; twice, or SIGTERM, ends them at their checkpoints. Both end in
     `KeyboardInterrupt`, and the same sweep goes on from there. `InputError` where the disk is full.
     """
-    results = results_folder(results)
+    results = absolute_path(results)
     results.mkdir(parents=True, exist_ok=True)
     started = claims.file_system_now(results)
     plan = Plan(results, tuple(cells), started, deadline_seconds, memory_limit_mib, on_oom)
@@ -67,7 +67,7 @@ def sweep(
         return outcome
     _require_room(results)
     slots = engines.slots(workers, any(cell.config.device == "cuda" for cell in pending))
-    planned = [cell.identity for cell in cells]
+    planned = [cell.id for cell in cells]
     with (
         _plan_file(plan) as file,
         _signals() as received,

@@ -27,7 +27,7 @@ from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
 from lrtl_utils.runs.run import Run
 from lrtl_utils.sweep import claims, kernels
-from lrtl_utils.sweep.grid import Cell, cell_of
+from lrtl_utils.sweep.grid import Cell
 from lrtl_utils.sweep.processes import end_softly, kill_tree, oom_kills, resident_mib
 
 FORK = multiprocessing.get_context("fork")  # of a worker, which has imported everything and started no thread
@@ -67,7 +67,7 @@ def write_plan(plan: Plan, file: Path) -> None:
             "notebook": cell.notebook,
             "asked": cell.asked.model_dump(),
             "config": cell.config.model_dump(),
-            "identity": cell.identity,
+            "id": cell.id,
         }
         for cell in plan.cells
     ]
@@ -78,7 +78,7 @@ def read_plan(file: Path) -> Plan:
     """The plan that `write_plan` kept."""
     content = json.loads(file.read_text(encoding="utf-8"))
     cells = [
-        Cell(row["notebook"], RunConfig(**row["asked"]), RunConfig(**row["config"]), row["identity"])
+        Cell(row["notebook"], RunConfig(**row["asked"]), RunConfig(**row["config"]), row["id"])
         for row in content.pop("cells")
     ]
     return Plan(Path(content.pop("results")), tuple(cells), **content)
@@ -140,7 +140,7 @@ def halved(cell: Cell) -> Cell | None:
         return None
     change = {"batch_size": -(-batch_size // 2), "accumulate": accumulate and 2 * accumulate}
     asked = cell.asked.model_copy(update=change)
-    return cell_of(cell.notebook, Run(asked))
+    return Cell.of(cell.notebook, Run(asked))
 
 
 class _Worker:
@@ -158,11 +158,11 @@ class _Worker:
         """The cells that are not settled, as (planned, to run)."""
         found = []
         for planned in self.plan.cells:
-            if planned.identity in self.settled:
+            if planned.id in self.settled:
                 continue
             cell = left_of(planned, self.plan)
             if cell is None:
-                self.settled.add(planned.identity)
+                self.settled.add(planned.id)
             else:
                 found.append((planned, cell))
         return found
@@ -170,7 +170,7 @@ class _Worker:
     def claim_and_run(self, left: list[tuple[Cell, Cell]]) -> bool:
         """Run the first cell that can be claimed; False if there is none."""
         for planned, cell in left:
-            claim = claims.take(self.plan.results, cell.identity, str(cell))
+            claim = claims.take(self.plan.results, cell.id, str(cell))
             if claim is None:
                 continue
             try:
@@ -244,7 +244,7 @@ def _run_cell(cell: Cell, planned: Cell, results: Path, slot: Slot, worker: Conn
     """In the cell's own process, at the head of a group of its own; what it and its kernel print goes to a log."""
     other_end.close()  # inherited; the pipe ends with the worker only if nobody else holds it open
     os.setsid()
-    log = runs.work_folder(results, cell.identity) / "log.txt"
+    log = runs.work_folder(results, cell.id) / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
         for descriptor in (1, 2):
@@ -258,7 +258,7 @@ def _run_cell(cell: Cell, planned: Cell, results: Path, slot: Slot, worker: Conn
         with kernel:
             threading.Thread(target=_end_with, args=(worker,), daemon=True).start()  # not before the fork
             instead_of = runs.changed(planned.config, cell.config)
-            notebooks.run(cell.notebook, cell.asked, cell.config, cell.identity, results, instead_of=instead_of)
+            notebooks.run(cell.notebook, cell.asked, cell.config, cell.id, results, instead_of=instead_of)
     except (notebooks.RunFailed, InputError) as error:
         raise SystemExit(str(error)) from None
     except KeyboardInterrupt:
@@ -276,7 +276,7 @@ def _end_with(worker: Connection) -> None:
 
 def _write_failed(results: Path, cell: Cell, reason: str, started: float) -> None:
     try:
-        runs.failed(results, cell.identity, cell.config, runs.changed(cell.asked, cell.config), reason, started)
+        runs.failed(results, cell.id, cell.config, runs.changed(cell.asked, cell.config), reason, started)
     except OSError as error:
         if error.errno != errno.ENOSPC:  # a full disk is told by the sweep, and the cell stays to be run
             raise

@@ -69,12 +69,10 @@ def test_runs_are_kept_in_order_of_importance_as_far_as_the_budget_goes(priced):
 def test_the_same_budget_again_goes_on_with_what_was_left_out(priced):
     budget = comparison.seconds(priced, 1) / 3
     first, _ = comparison.within_budget(priced, budget, 1)
-    ids = {one.cell.identity for one in first}
-    again, left_out = comparison.within_budget(
-        [replace(one, done=one.cell.identity in ids) for one in priced], budget, 1
-    )
+    ids = {one.cell.id for one in first}
+    again, left_out = comparison.within_budget([replace(one, done=one.cell.id in ids) for one in priced], budget, 1)
     assert len(again) > len(first)
-    assert ids < {one.cell.identity for one in again}
+    assert ids < {one.cell.id for one in again}
     assert left_out
 
 

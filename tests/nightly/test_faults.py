@@ -279,7 +279,7 @@ def test_a_full_disk_stops_the_claims_tears_nothing_and_is_told(grid, undisturbe
 
 def test_a_claim_of_a_dead_owner_is_taken_over_and_a_living_ones_is_waited_for(grid, undisturbed, tmp_path):
     (cell, *_) = plan(read_grid(grid))
-    claims.take(tmp_path, cell.identity, str(cell))
+    claims.take(tmp_path, cell.id, str(cell))
     (path,) = (tmp_path / "claims").iterdir()
     path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "elsewhere"}))
     runner = start(grid, tmp_path)

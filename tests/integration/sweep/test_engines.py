@@ -31,7 +31,7 @@ def test_dask_on_loopback_runs_every_cell_once(tmp_path):
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 completed, 0 already done, 0 failed" in done.stdout
-    assert set(records(tmp_path / "out", "completed")["run_id"]) == {cell.identity for cell in plan(read_grid(grid))}
+    assert set(records(tmp_path / "out", "completed")["run_id"]) == {cell.id for cell in plan(read_grid(grid))}
     assert not list((tmp_path / "out").glob("claims/*.json"))
 
 

@@ -276,7 +276,7 @@ def test_cells_with_a_record_are_done_whether_their_data_is_here_or_not(tmp_path
     monkeypatch.setattr(price, "BOX_SECONDS", 0.0)
     here, _ = price.estimate(grids.plan(cells, price.outline), tmp_path, 1)
     assert [one.done for one in here] == [True, False]
-    assert here[0].cell.identity == next(runs.records(tmp_path))["run_id"]
+    assert here[0].cell.id == next(runs.records(tmp_path))["run_id"]
     workload.facts.cache_clear()
     monkeypatch.setenv("LRTL_MIRROR", str(tmp_path / "empty"))
     gone, _ = price.estimate(grids.plan(cells, price.outline), tmp_path, 1)

@@ -11,8 +11,8 @@ import yaml
 
 from lrtl_utils.files import ROOT
 from lrtl_utils.study.tables import records
-from lrtl_utils.sweep import search, strategies
 from lrtl_utils.sweep.grid import plan, read_grid
+from lrtl_utils.sweep.search import read_space, search, summary
 
 TINY = {
     "dataset": "digits",
@@ -25,6 +25,8 @@ TINY = {
     "batch_size": 8,
     "device": "cpu",
 }
+
+TEXTS = {"dataset": "news_sample", "model": "minilm", "method": "full", "image_size": None, "test_limit": None}
 
 
 def space_file(tmp_path, content):
@@ -41,17 +43,17 @@ def record_files(results):
     return {path.name: path.read_bytes() for path in results.glob("runs/*/*.json")}
 
 
-def told(record):
+def essence(record):
     """A search's record without what differs from machine to machine: seconds."""
     trials = [{key: row[key] for key in row if "seconds" not in key} for row in record["trials"]]
     best = {"best": record["best"], "flops": record["cost"]["flops"]}
-    return {key: record[key] for key in ("space", "sampler", "versions", "known")} | best | {"trials": trials}
+    return {key: record[key] for key in ("space", "sampler", "at_once", "known")} | best | {"trials": trials}
 
 
 def test_a_search_killed_and_called_again_goes_on_and_a_grid_shares_its_records(tmp_path):
     path = space_file(tmp_path, {"learning_rate": [1e-4, 1e-3, 1e-2], "seed": [0, 1]})
-    space, whole, cut = strategies.read_space(path), tmp_path / "whole", tmp_path / "cut"
-    undisturbed = search.search(space, whole, search.choose_sampler(space, seed=4), trials=2)
+    space, whole, cut = read_space(path), tmp_path / "whole", tmp_path / "cut"
+    undisturbed = search(space, whole, seed=4, trials=2)
 
     command = words(path, cut, "--seed", "4", "--trials", "2")
     process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -61,9 +63,9 @@ def test_a_search_killed_and_called_again_goes_on_and_a_grid_shares_its_records(
         member.kill()
     psutil.wait_procs(family)
     before = record_files(cut)
-    search.search(space, cut, search.choose_sampler(space, seed=4), trials=2)
+    search(space, cut, seed=4, trials=2)
     again = json.loads((cut / "search" / "space-tpe-seed4.json").read_text())
-    assert told(again) == told(undisturbed)
+    assert essence(again) == essence(undisturbed)
     after = record_files(cut)
     assert len(before) == 3
     assert len(after) == 4
@@ -87,25 +89,24 @@ def wait_for(condition, seconds=300):
 
 def test_a_trial_is_the_mean_over_its_seeds_and_what_its_records_cost(tmp_path):
     path = space_file(tmp_path, {"learning_rate": [1e-3, 1e-2], "seed": [0, 1]})
-    space = strategies.read_space(path)
-    record = search.search(space, tmp_path, search.choose_sampler(space), trials=2)
+    space = read_space(path)
+    record = search(space, tmp_path, trials=2)
     frame = records(tmp_path, "completed")
     means = frame.groupby("config.learning_rate")["validation.score"].mean()
     assert {row["config"]["learning_rate"]: row["score"] for row in record["trials"]} == pytest.approx(dict(means))
     assert record["best"]["score"] == pytest.approx(means.max())
     assert record["best"]["config"] == {"learning_rate": means.idxmax()}
-    assert record["trials"][-1]["total_flops"] == record["cost"]["flops"] == frame["cost.flops"].sum()
+    assert record["cost"]["flops"] == frame["cost.flops"].sum()
     assert record["cost"]["device_seconds"] == pytest.approx(frame["cost.device_seconds"].sum())
     assert record["grid"] == {name: record["cost"][name] for name in ("device_seconds", "flops")}
     assert 0 < record["cost"]["own_seconds"] < frame["cost.overhead_seconds"].sum()
-    assert "the search took 100% of it" in "\n".join(search.summary(record))
+    assert "the search took 100% of it" in "\n".join(summary(record))
 
 
-def test_a_failed_trial_is_told_as_failed_and_not_asked_for_again(tmp_path):
+def test_a_failed_trial_is_reported_and_not_tried_again(tmp_path):
     path = space_file(tmp_path, {"precision": ["fp32", "fp16"]})
-    space, said = strategies.read_space(path), []
-    sampler = search.choose_sampler(space, at_once=2)
-    record = search.search(space, tmp_path, sampler, workers=2, report=said.append)
+    space, said = read_space(path), []
+    record = search(space, tmp_path, workers=2, report=said.append)
     (failed,) = [row for row in record["trials"] if row["score"] is None]
     assert failed["config"] == {"precision": "fp16"}
     assert "needs a GPU" in failed["error"]
@@ -113,42 +114,53 @@ def test_a_failed_trial_is_told_as_failed_and_not_asked_for_again(tmp_path):
     assert sum("failed: precision='fp16' needs a GPU" in line for line in said) == 1
 
     before = record_files(tmp_path)
-    again = search.search(space, tmp_path, search.choose_sampler(space, at_once=1), workers=1)
-    assert told(again) == told(record)
-    other = search.search(space, tmp_path, search.choose_sampler(space, seed=1))
+    again = search(space, tmp_path, workers=1)
+    assert essence(again) == essence(record)
+    other = search(space, tmp_path, seed=1)
     assert record_files(tmp_path) == before
     assert (len(other["known"]), other["trials"], other["best"]["score"]) == (2, [], record["best"]["score"])
-    said = "\n".join(search.summary(other))
+    said = "\n".join(summary(other))
     assert "2 settings were recorded before the search began" in said
     assert "cost: 0 trials, 0.0 device seconds" in said
     assert "whole grid of 2 settings, as recorded" in said
 
 
-def test_halving_runs_the_best_again_with_more_epochs(tmp_path):
+def test_halving_raises_the_epochs_of_the_better_settings(tmp_path):
     path = space_file(tmp_path, {"learning_rate": [1e-4, 1e-3, 1e-2, 1e-1], "epochs": [1, 3]})
-    space = strategies.read_space(path)
-    record = search.search(space, tmp_path, search.choose_sampler(space, keep=2), trials=4)
-    low, high = record["trials"][:4], record["trials"][4:]
-    assert record["sampler"]["rungs"] == [1, 3]
-    assert {row["config"]["epochs"] for row in low} == {1}
-    assert {row["config"]["epochs"] for row in high} == {3}
-    best = sorted(low, key=lambda row: -row["score"])[:2]
-    assert [row["config"]["learning_rate"] for row in high] == [row["config"]["learning_rate"] for row in best]
-    assert len(record_files(tmp_path)) == 6
+    record = search(read_space(path), tmp_path, keep=2, trials=4)
+    low = {row["config"]["learning_rate"]: row["score"] for row in record["trials"] if row["config"]["epochs"] == 1}
+    high = [row["config"]["learning_rate"] for row in record["trials"] if row["config"]["epochs"] == 3]
+    assert len(low) == 4
+    assert max(low, key=low.get) in high
+    assert len(record_files(tmp_path)) == 4 + len(high) < 8
 
 
-def test_with_labels_as_the_fidelity_only_the_most_of_them_can_be_best(tmp_path):
+def test_with_a_size_as_the_fidelity_only_the_largest_can_be_best(tmp_path):
     path = space_file(tmp_path, {"learning_rate": [1e-3, 1e-2], "train_size": [20, 60]})
-    space = strategies.read_space(path)
-    record = search.search(space, tmp_path, search.choose_sampler(space, keep=2))
-    assert [row["config"]["train_size"] for row in record["trials"]] == [20, 20, 60]
-    assert [row["best_score"] for row in record["trials"]] == [None, None, record["trials"][-1]["score"]]
+    record = search(read_space(path), tmp_path, keep=2)
+    assert {row["config"]["train_size"] for row in record["trials"]} == {20, 60}
+    assert record["best"]["config"]["train_size"] == 60
+
+
+def test_a_space_has_every_distinct_setting_once_and_only_knobs_that_matter(tmp_path):
+    lists = {"learning_rate": [5e-5, 1e-5], "warmup_steps": [500, 1000], "scheduler": ["linear", "cosine"]}
+    space = read_space(space_file(tmp_path, TEXTS | lists | {"seed": [7, 8, 9], "epochs": 2}))
+    assert space.knobs == {"learning_rate": [1e-5, 5e-5], "scheduler": ["linear", "cosine"]}
+    assert len(space.settings) == 4
+    assert all([cell.config.seed for cell in one.cells] == [7, 8, 9] for one in space.settings)
+    assert len({cell.id for one in space.settings for cell in one.cells}) == 12
+    assert space.settings[space.places[1e-5, "cosine"]].values == {"learning_rate": 1e-5, "scheduler": "cosine"}
+    clamped = read_space(space_file(tmp_path, TEXTS | {"warmup_steps": [5, 1000], "epochs": [1, 4]}))
+    assert len(clamped.settings) == 3
+    assert clamped.places[1, 1000] == clamped.places[1, 5]  # an epoch has three steps
 
 
 @pytest.mark.parametrize(
     ("content", "options", "said"),
     [
         ({"validation_share": 0}, [], "give a validation_share, such as 0.2"),
+        (TEXTS | {"dataset": ["news_sample", "reviews_sample"]}, [], "one data set"),
+        ({"epochs": [1, -2]}, [], "epochs=-2"),
         ({"epochs": [1, 2]}, ["--replay", "5"], "no record of 2 of the 2 settings"),
     ],
 )

@@ -107,7 +107,7 @@ def test_status_writes_nothing_and_agrees_with_the_records(swept):
 def test_what_is_left_is_told_where_the_plan_is_known(swept, tmp_path):
     grid, results, _ = swept
     cells = plan(read_grid(grid))
-    planned = [cell.identity for cell in cells]
+    planned = [cell.id for cell in cells]
     more = watch.Watch(results, [*planned, "a" * 12, "b" * 12, "c" * 12]).look()
     each = records(results, "completed")["cost.gpu_hours"].mean()
     assert (more.done, more.left) == (2, 3)

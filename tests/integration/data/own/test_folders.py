@@ -65,7 +65,7 @@ def test_a_folder_is_priced_swept_recorded_and_verified_like_a_named_set(tmp_pat
     )
     assert done.returncode == 0, done.stderr
     for cell in planned:
-        record = runs.read(runs.record_path(tmp_path / "results", "data", cell.identity))
+        record = runs.read(runs.record_path(tmp_path / "results", "data", cell.id))
         source = record["data"]["source"]
         assert (source["kind"], source["id"], source["revision"]) == ("folder", "data", None)
         assert record["data"]["repeats"]["dropped"] == 4
