@@ -1,14 +1,20 @@
-"""Low-resource transfer learning: the pieces of one run, its record, and the sweep that repeats it."""
+"""Low-resource transfer learning: fine-tune pre-trained models on few labels, and compare methods by score and cost."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lrtl_utils.comparison import compare
+    from lrtl_utils.runs.run import Run
+    from lrtl_utils.study.tables import records
 
 __version__ = "0.1.0"
-_EXPORTED = {"Run": "lrtl_utils.runs.run", "compare": "lrtl_utils.comparison", "records": "lrtl_utils.study.tables"}
+__all__ = ["Run", "compare", "records"]
+_HOME = {"Run": "lrtl_utils.runs.run", "compare": "lrtl_utils.comparison", "records": "lrtl_utils.study.tables"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is exported when it is first asked for, to keep the start of the command line fast."""
-    if name not in _EXPORTED:
+    """Import `Run`, `compare` or `records` when it is first used, so that the command line starts without torch."""
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_EXPORTED[name]), name)
+    return getattr(import_module(_HOME[name]), name)

@@ -10,7 +10,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from lrtl_utils.__main__ import app
+from lrtl_utils.cli import app
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits

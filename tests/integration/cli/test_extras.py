@@ -1,0 +1,27 @@
+"""Without the extras, every module can be imported."""
+
+import subprocess
+import sys
+
+from lrtl_utils.files import ROOT
+
+CODE = """
+import importlib, pathlib, sys
+
+absent = {"dask", "distributed", "dask_jobqueue", "optuna", "jupyterlab", "ipywidgets", "pytest"}
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in absent:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+for path in sorted(pathlib.Path("lrtl_utils").rglob("*.py")):
+    if path.name != "__main__.py":
+        importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
+"""
+
+
+def test_every_module_is_imported_without_the_extras():
+    done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
