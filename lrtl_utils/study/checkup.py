@@ -39,7 +39,7 @@ def page(data: Data) -> Iterator[str]:
     yield from (f"{i}. {concern}" for i, concern in enumerate(concerns, 1))
     if not concerns:
         yield "Nothing."
-    yield from ("", "## What can be told", *_prospects(data))
+    yield from ("", "## What can be compared", *_prospects(data))
 
 
 def steps(data: Data) -> dict[int, float]:
@@ -75,7 +75,7 @@ def _classes(data: Data) -> Iterator[str]:
         yield f"{label:{width}} {train[label]:7} {test[label]:7}"
     if data.kind != "tokens":
         commonest = max(train, key=lambda label: train[label])
-        yield f"Who always answers {commonest!r} has an accuracy of {test[commonest] / len(data.test):.3f}."
+        yield f"Always answering {commonest!r} gives an accuracy of {test[commonest] / len(data.test):.3f}."
 
 
 def _inputs(data: Data) -> Iterator[str]:
@@ -113,8 +113,8 @@ def _concerns(data: Data) -> Iterator[str]:
         yield f"{repeats['dropped']} train examples are also in the test split, and were left out of training."
     elif repeats["across"]:
         yield (
-            f"{repeats['across']} train examples are also in the test split (but for case and spaces): scores would be "
-            "too high. -p drop_leaks=true leaves them out of training."
+            f"{repeats['across']} train examples are also in the test split (ignoring case and spaces): scores would "
+            "be too high. -p drop_leaks=true leaves them out of training."
         )
     if clashing := _clashes(data):
         yield f"{clashing} inputs occur with two different labels; a person should decide which one is right."
@@ -123,16 +123,16 @@ def _concerns(data: Data) -> Iterator[str]:
     for label, other in typos(train + test):
         yield f"Label {label!r} ({(train + test)[label]}) looks like {other!r} ({(train + test)[other]}); is it a typo?"
     if unseen := sorted(set(test) - set(train)):
-        yield f"In the test split alone, so never learnt: {', '.join(unseen)}."
+        yield f"Only in the test split, so they cannot be learned: {', '.join(unseen)}."
     if repeats["train"] or repeats["test"]:
-        yield f"Examples that occur again: {repeats['train']} in the train split, {repeats['test']} in the test split."
+        yield f"Repeated examples: {repeats['train']} in the train split, {repeats['test']} in the test split."
     least, most = min(train.values()), max(train.values())
     if most >= UNEVEN * least:
         yield f"The largest class has {most / least:.0f} times the smallest: read macro F1 beside accuracy."
     if few := sorted(label for label in train if test[label] < FEW):
-        yield f"Under {FEW} test examples, so that their own scores say little: {', '.join(few)}."
+        yield f"Fewer than {FEW} test examples, so that their own scores say little: {', '.join(few)}."
     if data.kind == "image" and (broken := sum(_size(x) is None for x in [*data.train.inputs, *data.test.inputs])):
-        yield f"{broken} images cannot be decoded; a run would end at the first."
+        yield f"{broken} images cannot be decoded; a run would fail at the first one."
 
 
 def _clashes(data: Data) -> int:
@@ -149,13 +149,13 @@ def _prospects(data: Data) -> Iterator[str]:
     points = 100 * stats.smallest_difference(len(data.test), SEEDS)
     unit = "sentences" if data.kind == "tokens" else "examples"
     yield (
-        f"With {len(data.test)} test {unit} and {SEEDS} seeds, two methods that differ by {points:.1f} points are told "
-        f"apart in four of five cases, and smaller differences mostly called a tie{_judgement(points)}."
+        f"With {len(data.test)} test {unit} and {SEEDS} seeds, a difference of {points:.1f} points between two methods "
+        f"is found in four of five experiments, and a smaller one is mostly called a tie{_judgement(points)}."
     )
     yield (
-        f"Assumed, as in this project's records: they answer {stats.DISAGREEMENT:.0%} of them differently, which "
-        f"recurs under another seed with correlation {stats.RECURRING:g}, and training moves their difference by "
-        f"{100 * stats.TRAINING:.1f} points between seeds; the formula is in stats.smallest_difference."
+        f"This assumes, as measured on this project's records, that the two answer {stats.DISAGREEMENT:.0%} of them "
+        f"differently, the same ones under another seed with correlation {stats.RECURRING:g}, and that training moves "
+        f"the difference by {100 * stats.TRAINING:.1f} points between seeds; see stats.smallest_difference."
     )
 
 

@@ -1,0 +1,132 @@
+"""The check of a user's data: what the page says, and that it is true."""
+
+import csv
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lrtl_utils.data import splits
+from lrtl_utils.errors import InputError
+from lrtl_utils.study import checkup, stats
+
+
+def write_csv(path, rows):
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("text", "label"), *rows])
+    return str(path)
+
+
+def rows(count, label, start=0):
+    return [(f"{label} words of review number {i}", label) for i in range(start, start + count)]
+
+
+@pytest.fixture
+def spoilt(tmp_path):
+    """A folder with one of everything that can be wrong with a table."""
+    train = [*rows(90, "positive"), *rows(20, "negative"), ("once only", "positve"), ("capitals", "Negative")]
+    train += [
+        ("", "positive"),
+        ("no verdict", ""),
+        rows(1, "positive")[0],
+        ("POSITIVE words of review  number 1", "negative"),
+    ]
+    write_csv(tmp_path / "train.csv", train)
+    write_csv(tmp_path / "test.csv", [*rows(30, "positive", 85), *rows(9, "negative", 100), ("late", "mixed")])
+    with (tmp_path / "train.csv").open("ab") as stream:
+        stream.write("caf\xe9 au lait,positive\r\n".encode("cp1252"))
+    return tmp_path
+
+
+def test_page_tells_all_that_is_wrong_and_what_to_do(spoilt):
+    page = "\n".join(checkup.page(checkup.read(str(spoilt))))
+    for told in (
+        "115 examples to train on, 40 to test on (taken: test.csv).",
+        "- inputs from column 'text', labels from column 'label'",
+        "Always answering 'positive' gives an accuracy of 0.750.",
+        "1. 5 train examples are also in the test split",
+        "-p drop_leaks=true leaves them out",
+        "1 inputs occur with two different labels",
+        "Train.csv: lines that are not UTF-8 and were read as Windows-1252: 1.",
+        "Rows of the train split that are left out: 1 without input, 1 without label.",
+        "Label 'positve' (1) looks like 'positive' (122); is it a typo?",
+        "Label 'Negative' (1) looks like 'negative' (30)",
+        "Only in the test split, so they cannot be learned: mixed.",
+        "Repeated examples: 2 in the train split, 0 in the test split.",
+        "The largest class has 92 times the smallest",
+        "Fewer than 10 test examples, so that their own scores say little: Negative, negative, positve.",
+    ):
+        assert told in page, f"{told}\n\n{page}"
+
+
+def test_clean_data_have_nothing_to_look_at(tmp_path):
+    path = write_csv(tmp_path / "r.csv", [*rows(60, "good"), *rows(60, "bad")])
+    data = checkup.read(path)
+    page = [*checkup.page(data)]
+    assert page[page.index("## To look at") + 1] == "Nothing."
+    assert "Words: median 6, 95 % have at most 6, the longest 6." in page
+
+
+def test_steps_are_fractions_that_give_those_labels(tmp_path):
+    data = checkup.read(write_csv(tmp_path / "r.csv", [*rows(600, "good"), *rows(604, "bad")]))
+    steps = checkup.steps(data)
+    assert list(steps) == [32, 100, 316, 903]
+    assert [splits.share_of(len(data.train), fraction) for fraction in steps.values()] == list(steps)
+    page = "\n".join(checkup.page(data))
+    assert "    316  0.349944" in page
+
+
+def test_typos_are_of_labels_that_occur_once_or_differ_by_case():
+    found = Counter({"sports": 40, "Sports": 40, "sport": 1, "world": 50, "wordl": 1, "culture": 1, "worlds": 6})
+    assert dict(checkup.typos(found)) == {"sports": "Sports", "sport": "Sports", "wordl": "world"}
+
+
+def test_images_are_told_by_their_sizes_and_the_broken_ones(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(12):
+            size = (20, 10) if i else (40, 30)
+            Image.fromarray(np.full((*size[::-1], 3), 10 * i + len(name), dtype=np.uint8)).save(
+                tmp_path / name / f"{i}.png"
+            )
+    (tmp_path / "cat" / "broken.png").write_bytes(b"no image")
+    page = "\n".join(checkup.page(checkup.read(str(tmp_path))))
+    assert "2 sizes in pixels; the commonest: 20 × 10 (22), 40 × 30 (2)." in page
+    assert "1 images cannot be decoded" in page
+
+
+def test_tagged_sentences_are_counted_by_entities(tmp_path):
+    sentences = [f"Ada{i} B-PER\nLovelace I-PER\nmet O\nOslo B-{'LOC' if i else 'LCO'}" for i in range(40)]
+    (tmp_path / "r.conll").write_text("\n\n".join(sentences))
+    data = checkup.read(str(tmp_path / "r.conll"))
+    found = checkup.counts(data, data.train) + checkup.counts(data, data.test)
+    assert found == {"PER": 40, "LOC": 39, "LCO": 1}
+    page = "\n".join(checkup.page(data))
+    assert "10 test sentences" in page
+    assert "accuracy" not in page.partition("## Inputs")[0]
+
+
+def test_smallest_difference_is_its_formula_and_what_the_paired_interval_tells():
+    by_hand = 1.96 * np.sqrt(0.2 * (0.5 + 1.5 / 4) / 100 + 0.02**2 / 4)
+    by_hand += 0.84 * np.sqrt(0.2 * (0.5 + 0.5 / 4) / 100 + 0.02**2 / 4)
+    assert stats.smallest_difference(100, 4, disagreement=0.2, recurring=0.5, training=0.02) == pytest.approx(by_hand)
+    examples, seeds, disagreement = 400, 5, 0.15
+    gap = stats.smallest_difference(examples, seeds, disagreement=disagreement, recurring=0.0, training=0.0)
+    rng, told = np.random.default_rng(0), 0
+    for _ in range(60):  # one right and the other wrong on a share of the examples, new ones for every seed
+        differ = rng.random((seeds, examples)) < disagreement
+        ours = differ & (rng.random((seeds, examples)) < 0.5 + gap / disagreement / 2)
+        outcomes = [
+            (np.stack([right, np.ones_like(right)], axis=-1).astype(float), stats.accuracy)
+            for right in (ours, differ & ~ours)
+        ]
+        told += stats.difference(*outcomes).verdict == "better"
+    assert told / 60 == pytest.approx(0.8, abs=0.12)
+
+
+def test_a_name_of_the_table_can_be_checked_and_an_unknown_one_is_answered():
+    page = "\n".join(checkup.page(checkup.read("entities_sample")))
+    assert "To look at\n" in page
+    with pytest.raises(InputError, match="did you mean 'news_sample'"):
+        checkup.read("new_sample")
