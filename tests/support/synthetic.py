@@ -1,40 +1,36 @@
 """Records as runs write them, with outcomes that a test chooses: for what reads many runs and makes none."""
 
-from unittest import mock
+import json
 
 import numpy as np
-import pieces as methods
+from pieces import resolve
 
 from lrtl_utils.config import read_config
-from lrtl_utils.data import load as tasks
+from lrtl_utils.data import load
 from lrtl_utils.measure import metrics
-from lrtl_utils.runs import store as runs
+from lrtl_utils.methods import METHODS
+from lrtl_utils.runs import record as schema
+from lrtl_utils.runs import store
 
 MODEL = {"conll2003": "minilm_crf", "cifar10": "efficientnet_lite0", "fashion_mnist": "efficientnet_lite0"}
 TESTED = 400
 SKILL = {"tfidf": 0.3, "from_scratch": 0.1, "linear_probe": 0.6, "progressive": 0.8, "full": 0.7, "conventional": 0.5}
+VERSIONS = {"python": "3.12.0", "torch": "2.9.0", "transformers": "5.0.0", "datasets": "4.0.0", "timm": "1.0.20"}
 
 
-def environment(device, precision):
-    """That of an invented machine: what `store.environment` says without asking torch and git."""
-    versions = {"python": "3.12.0", "torch": "2.9.0", "transformers": "5.0.0", "datasets": "4.0.0", "timm": "1.0.20"}
-    return {
-        "device": f"{device}: invented",
-        "cores": 2,
-        "threads": 1,
-        "precision": precision,
-        **versions,
-        "commit": None,
-    }
+def environment(config):
+    """Like `store.environment`, of an invented machine, and without asking torch and git."""
+    known = {"device": f"{config.device}: invented", "cores": 2, "threads": 1, "precision": "fp32", "commit": None}
+    return known | VERSIONS | {"method_version": METHODS[config.method].version}
 
 
 def write_run(results, right, *, seconds=1.0, flops=100, validation=None, energy=None, memory=50.0, **knobs):
     """A record whose hits are `right` [examples], or where that has three columns, whose entity counts; its path."""
-    asked = read_config({"device": "cpu"} | knobs)
-    facts = tasks.facts(asked.dataset)
-    config = methods.resolve(asked, facts)
+    asked = read_config({"device": "cpu", "precision": "fp32"} | knobs)
+    facts = load.facts(asked.dataset)
+    config = resolve(asked, facts)
     labels = config.train_size or config.shots * len(facts.labels)
-    carve = round(labels * (config.validation_share or 0))
+    held_out = round(labels * (config.validation_share or 0))
     right = np.asarray(right)
     if right.ndim == 2:
         found, predicted, expected = right.sum(axis=0)
@@ -42,34 +38,52 @@ def write_run(results, right, *, seconds=1.0, flops=100, validation=None, energy
         outcome = {"counts": metrics.pack(right), "hits": metrics.pack(right[:, 0] == right[:, 2])}
     else:
         score, outcome = right.mean(), {"hits": metrics.pack(right)}
-    scores = dict.fromkeys(("accuracy", "precision", "recall", "f1"), float(score))
+    rest = {"per_class": {}, "confusion": None, "epochs_to_convergence": None}
+    scores = dict.fromkeys(("accuracy", "precision", "recall", "f1"), float(score)) | {"loss": 1 - float(score)} | rest
+    judged = {"accuracy": validation, "precision": validation, "recall": validation, "f1": validation}
     source = {"kind": "mirror", "id": asked.dataset, "revision": None, "sha256": "0" * 64}
-    sizes = {"train_size": labels - carve, "validation_size": carve, "test_size": len(right)}
-    curve = [
-        {"epoch": 1, "loss": 0.5, "validation_loss": None, "validation_score": validation, "device_seconds": seconds}
-    ]
-    with mock.patch.object(runs, "environment", environment):
-        return runs.completed(
-            results,
-            runs.run_id(config.model_dump(), source["sha256"], None),
-            config,
-            asked,
-            data=sizes | {"available": sum(facts.sizes), "source": source, "subset_sha256": "1" * 64},
-            metrics=scores | outcome | {"loss": 1 - float(score), "epochs_to_convergence": None},
-            validation=None if validation is None else {"score": validation, "loss": 1 - validation},
-            cost={
-                "device_seconds": seconds,
-                "gpu_hours": seconds / 3600,
-                "flops": flops,
-                "peak_memory_mib": memory,
-                "energy_wh": energy,
-                "train_samples_per_second": labels / seconds,
-                "predict_seconds": 0.1,
-            },
-            model={"source": None, "parameters": 10, "trainable_parameters": 10},
-            curve=curve,
-            precision="fp32",
-        )
+    sizes = {"train_size": labels - held_out, "validation_size": held_out, "test_size": len(right)}
+    point = {"epoch": 1, "loss": 0.5, "validation_loss": None, "validation_score": validation}
+    values, version = config.model_dump(), METHODS[config.method].version
+    changed = {name: value for name, value in asked.model_dump().items() if value != values[name]}
+    content = {
+        "schema": schema.SCHEMA,
+        "run_id": schema.run_id(values, source["sha256"], None, version),
+        "status": "completed",
+        "error": None,
+        "config": values | {"asked": changed},
+        "data": {
+            **sizes,
+            "available": sum(facts.sizes),
+            "labels": list(facts.labels),
+            "source": source,
+            "subset_sha256": "1" * 64,
+        },
+        "metrics": scores | outcome,
+        "validation": validation and judged | rest | {"score": validation, "loss": 1 - validation, "hits": ""},
+        "cost": {
+            "device_seconds": float(seconds),
+            "gpu_hours": seconds / 3600,
+            "flops": flops,
+            "peak_memory_mib": memory,
+            "energy_wh": energy,
+            "train_samples_per_second": labels / seconds,
+            "predict_seconds": 0.1,
+            "predict_samples_per_second": len(right) / 0.1,
+            "overhead_seconds": 1.0,
+        },
+        "model": {"source": None, "parameters": 10, "trainable_parameters": 10},
+        "curve": [point | {"device_seconds": float(seconds)}],
+        "environment": environment(config),
+        "started_at": "2026-01-01T00:00:00+00:00",
+        "finished_at": "2026-01-01T00:00:01+00:00",
+    }
+    content["checksum"] = schema.checksum(content)
+    schema.parse(content)
+    path = store.record_path(results, config.dataset, content["run_id"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, allow_nan=False))
+    return path
 
 
 def outcomes(skill, labels, seed, *, tagged=False):
