@@ -1,5 +1,6 @@
 """What many runs say: the comparison on your own data, summaries, the report, and this project's own benchmark."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -116,6 +117,7 @@ def bench(
 ) -> None:
     """Run this project's benchmark: every method beside tuned baselines, as one table; can be continued."""
     from lrtl_utils.study.benchmarks import bench as benchmark
+    from lrtl_utils.study.benchmarks import measured
     from lrtl_utils.sweep import footprint
     from lrtl_utils.sweep import grid as grids
     from lrtl_utils.sweep import sweep as sweeps
@@ -125,5 +127,6 @@ def bench(
         sweeps.sweep(grids.plan(grids.read_grid(tuning)), folder, report=show_line)
         cells = grids.read_grid(grid)
         sweeps.sweep(grids.plan(benchmark.tuned_grid(cells, benchmark.tuned(folder))), folder, report=show_line)
-        benchmark.write_rung_zero(cells, folder)
-    print(benchmark.write_table(folder, footprint.kept_by_config))
+        measured.write_rung_zero(cells, folder)
+    accounted_mib = partial(measured.accounted_mib, kept_bytes=footprint.kept_by_config)
+    print(benchmark.write_table(folder, accounted_mib))

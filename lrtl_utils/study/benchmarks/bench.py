@@ -1,8 +1,6 @@
 """The benchmark: every method against `conventional` at its tuned best, in one table of scores and ratios of cost."""
 
-import copy
 import itertools
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,16 +10,8 @@ import pandas as pd
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load
-from lrtl_utils.data.splits import labelled
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import write_text
-from lrtl_utils.measure.meter import MIB, CostMeter
-from lrtl_utils.measure.metrics import PREDICT_BATCH
-from lrtl_utils.methods import loop
-from lrtl_utils.methods.method import Work
-from lrtl_utils.methods.progressive import Ladder
-from lrtl_utils.models.encoding import round_up
-from lrtl_utils.runs import run as methods
 from lrtl_utils.runs import store
 from lrtl_utils.study import stats, tables
 from lrtl_utils.study.tables import BASELINE
@@ -43,11 +33,9 @@ BAR = {"plan": 0.1, "wide": 0.2, "full": 0.5}
 AS_HIGH = -0.5  # points: a mean difference at least this high, with an interval that is not completely below zero
 RUNG_ZERO = {"text": 1.3, "tokens": 2.0, "image": 1.3}  # at most so many times the seconds of one forward pass
 SLACK = 1.1  # times the memory of `progressive` that can be accounted for
-OPTIMIZER_BYTES = {"adamw": 8, "adam": 8, "sgd": 4}  # of its states, for a trained weight
 Runs = dict[str, pd.DataFrame]  # of each configuration, by its name, with seeds as index
 Setting = tuple[dict[str, Any], Runs]  # data set and number of labels, and the runs there
-# Bytes that a training step keeps for one row: of a config, a number of classes, of trained blocks and of tokens.
-KeptBytes = Callable[[RunConfig, int, int, int], int]
+Accounted = Callable[[list[dict[str, Any]]], list[float]]  # MiB that runs of `progressive` need beside the frozen model
 
 
 def tuned(results: Path) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
@@ -133,11 +121,11 @@ def table(settings: Sequence[Setting]) -> pd.DataFrame:
     return pd.DataFrame(about | row for about, runs in settings for row in _compared(runs))
 
 
-def standing(settings: Sequence[Setting], kept_bytes: KeptBytes | None = None) -> pd.DataFrame:
+def standing(settings: Sequence[Setting], accounted_mib: Accounted | None = None) -> pd.DataFrame:
     """A row for each bar of `progressive` in each setting: what it reached, and whether that meets the bar.
 
     Seconds and memory are judged if both ran on one machine, for `timed` seeds; the bar is not met without any. Memory
-    is judged with `kept_bytes` only.
+    is judged with `accounted_mib` only.
     """
     rows = []
     for about, runs in settings:
@@ -145,55 +133,18 @@ def standing(settings: Sequence[Setting], kept_bytes: KeptBytes | None = None) -
         if PROGRESSIVE in runs and against:
             ours = runs[PROGRESSIVE]
             rows += [about | _standing(ours, runs[configuration], name) for name, configuration in against.items()]
-            rows += [about | _memory(ours, runs["linear_probe"], kept_bytes)] if "linear_probe" in runs else []
+            rows += [about | _memory(ours, runs["linear_probe"], accounted_mib)] if "linear_probe" in runs else []
     columns = ["data set", "labels", "against", "seeds", "timed", "points", "FLOPs", "seconds", "memory", "bar"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def rung_zero(config: RunConfig, turns: int = 5) -> dict[str, Any]:
-    """The seconds of rung 0 of `progressive` over those of one forward pass over its rows: median and range of turns.
-
-    The two take turns in one process, with the same batches, precision and loading; the first turn is left out.
-    """
-    data = load.load(config.dataset)
-    config = methods.resolve(config, data)
-    train, validation = labelled(data, config)
-    model = methods.build(config, data, methods.find_weights(config))
-    start = copy.deepcopy(model.state_dict())
-    shares = []
-    for _ in range(turns):
-        model.load_state_dict(start)  # a head that is already solved would take less time
-        ladder = Ladder(Work(model, data, train, validation, config, CostMeter(config.device)))
-        began = time.perf_counter()
-        passes = config.model_copy(update={"batch_size": PREDICT_BATCH})
-        loop.extract(model, ladder.rows, passes, CostMeter(config.device))
-        between = time.perf_counter()
-        with ladder.meter.measure():
-            ladder.ground()
-        shares.append((time.perf_counter() - between) / (between - began))
-    about = {"data set": config.dataset, "model": config.model, "labels": len(train), "turns": turns - 1}
-    low, middle, high = np.quantile(shares[1:], [0, 0.5, 1]).round(3)
-    return about | {"share": middle, "lowest": low, "highest": high, "device": store.device_name(config.device)}
-
-
-def write_rung_zero(grid: Sequence[tuple[str, RunConfig]], results: Path) -> None:
-    """`<results>/rung_zero.csv`, once: `rung_zero` for each data set of the grid, at its most labels."""
-    path = results / "rung_zero.csv"
-    whole = {"method": PROGRESSIVE, "without": None, "selection": "random"}
-    configs = [config for _, config in grid if whole.items() <= config.model_dump().items() and config.train_size]
-    most = max((config.train_size for config in configs), default=0)
-    each = {config.dataset: config for config in configs if config.train_size == most}
-    if each and not path.exists():
-        pd.DataFrame([rung_zero(config) for config in each.values()]).to_csv(path, index=False)
-
-
-def write_table(results: Path, kept_bytes: KeptBytes | None = None) -> Path:
+def write_table(results: Path, accounted_mib: Accounted | None = None) -> Path:
     """`<results>/table.md` and `table.csv`; returns the former."""
     settings = by_setting(results)
     frame = table(settings)
     frame.to_csv(results / "table.csv", index=False)
     path = results / "table.md"
-    page = _page(frame, standing(settings, kept_bytes), store.machines(store.records(results)))
+    page = _page(frame, standing(settings, accounted_mib), store.machines(store.records(results)))
     if (timed := results / "rung_zero.csv").is_file():
         page += _rung_zero_page(pd.read_csv(timed))
     write_text(path, page)
@@ -262,46 +213,19 @@ def _standing(group: pd.DataFrame, baseline: pd.DataFrame, tuning: str) -> dict[
     return row | {"bar": f"missed: {'; '.join(missed)}" if missed else "met"}
 
 
-def _memory(group: pd.DataFrame, probe: pd.DataFrame, kept_bytes: KeptBytes | None) -> dict[str, Any]:
-    """The peak of `progressive` beside what accounts for it; not judged without its data, on which batches depend."""
+def _memory(group: pd.DataFrame, probe: pd.DataFrame, accounted_mib: Accounted | None) -> dict[str, Any]:
+    """The peak of `progressive` beside what accounts for it: the peak of the probe, and its own cache and training."""
     ours, theirs = _paired(group, probe)
     alike = ours["device"] == theirs["device"]
     row: dict[str, Any] = {"against": "memory accounted for", "seeds": len(ours), "timed": alike.sum(), "bar": ""}
-    records = list(ours["record"][alike])
+    if accounted_mib is None or not alike.any():
+        return row
     try:
-        tokens = _longest(records) if kept_bytes else []
-    except InputError:
+        accounted = accounted_mib(list(ours["record"][alike]))
+    except InputError:  # its data are not on this machine
         return row
-    if not tokens:
-        return row
-    accounted = [_accounted_mib(*each, kept_bytes) for each in zip(records, tokens, strict=True)]
     share = (ours["cost.peak_memory_mib"][alike] / (theirs["cost.peak_memory_mib"][alike] + accounted)).mean()
     return row | {"memory": f"{share:.3f}", "bar": "met" if share <= SLACK else "missed: memory"}
-
-
-def _accounted_mib(record: dict[str, Any], tokens: int, kept_bytes: KeptBytes) -> float:
-    """Memory that a run of `progressive` needs: its cache, and what its trained blocks keep, in fp32.
-
-    These are gradients, optimizer states, and the activations of a batch with rows of so many tokens.
-    """
-    config, last = RunConfig.of(record["config"]), record["curve"][-1]
-    states = record["model"]["trainable_parameters"] * (4 + OPTIMIZER_BYTES.get(config.optimizer, 0))
-    kept = kept_bytes(config, len(record["data"]["labels"]), last["trained_blocks"], tokens)
-    return last["cache_mib"] + (states + config.batch_size * kept) / MIB
-
-
-def _longest(records: Sequence[dict[str, Any]]) -> list[int]:
-    """The tokens of the longest training row, padded, of each run on a data set and model; 0 for images.
-
-    `InputError` without the data.
-    """
-    configs = [RunConfig.of(record["config"]) for record in records]
-    if not configs or load.kind_of(configs[0].dataset) == "image":
-        return [0] * len(configs)
-    data = load.load(configs[0].dataset)
-    model = methods.build(configs[0], data, methods.find_weights(configs[0], fetch=False))
-    trained = [loop.encode_training(model, labelled(data, each)[0], each.max_length) for each in configs]
-    return [round_up(int(rows.lengths.max())) for rows in trained]
 
 
 def _paired(group: pd.DataFrame, baseline: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -9,9 +10,10 @@ import yaml
 
 from lrtl_utils.files import ROOT
 from lrtl_utils.study import tables
-from lrtl_utils.study.benchmarks import bench
+from lrtl_utils.study.benchmarks import bench, measured
 from lrtl_utils.sweep.footprint import kept_by_config
 
+ACCOUNTED = partial(measured.accounted_mib, kept_bytes=kept_by_config)
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "image_size": 32, "train_size": 20, "test_limit": 60}
 TUNING = SMALL | {"method": ["conventional", "full"], "learning_rate": 5e-5, "validation_share": 0.2, "seed": 100}
 GRID = SMALL | {"method": ["linear_probe", "progressive", "full", "conventional"]}
@@ -31,7 +33,7 @@ def test_baselines_are_tuned_and_everything_runs_beside_them_once(tmp_path):
     table = pd.read_csv(tmp_path / "out" / "table.csv").set_index("line")
     floor = table.loc["floor: one forward pass", "FLOPs / plan"]
     assert 0 < float(floor) < float(table.loc["linear_probe", "FLOPs / plan"])
-    against = bench.standing(bench.by_setting(tmp_path / "out"), kept_by_config).set_index("against")
+    against = bench.standing(bench.by_setting(tmp_path / "out"), ACCOUNTED).set_index("against")
     assert float(against.loc["memory accounted for", "memory"]) > 0
     (row,) = pd.read_csv(tmp_path / "out" / "rung_zero.csv").to_dict("records")
     assert (row["data set"], row["labels"], row["turns"]) == ("digits", 20, 4)
@@ -48,7 +50,7 @@ def test_memory_is_accounted_for_by_cache_trained_weights_and_a_batch_above_what
         curve = [{"cache_mib": cache, "trained_blocks": blocks}]
         model = {"trainable_parameters": trained}
         record = {"config": config, "curve": curve, "model": model, "data": {"labels": ["a", "b"]}}
-        return bench._accounted_mib(record, tokens, kept_by_config)
+        return measured._accounted_mib(record, tokens, kept_by_config)
 
     assert accounted(cache=7) - accounted() == pytest.approx(2)
     assert accounted(trained=2**20) - accounted() == pytest.approx(12)  # a gradient and two moments, 4 bytes each
@@ -60,10 +62,10 @@ def test_memory_is_accounted_for_by_cache_trained_weights_and_a_batch_above_what
 def test_a_batch_is_as_long_as_the_runs_longest_row(monkeypatch):
     config = {"dataset": "news_sample", "model": "minilm", "method": "progressive", "train_size": 40, "seed": 0}
     config |= {"data_fraction": None, "max_length": 128}
-    longest, cut = bench._longest([{"config": config}, {"config": config | {"max_length": 16}}])
+    longest, cut = measured.longest([{"config": config}, {"config": config | {"max_length": 16}}])
     assert longest % 8 == 0
     assert 8 < longest < 128
     assert cut == 16
     monkeypatch.delenv("LRTL_MIRROR", raising=False)
     rows = pd.DataFrame({"record": [{"config": config | {"dataset": "imdb"}}], "device": "here"}, index=[0])
-    assert bench._memory(rows, rows, kept_by_config)["bar"] == ""  # its data are not at hand
+    assert bench._memory(rows, rows, ACCOUNTED)["bar"] == ""  # its data are not at hand

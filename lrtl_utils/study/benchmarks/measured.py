@@ -1,0 +1,94 @@
+"""What the benchmark measures with a model: the seconds of rung 0 of `progressive`, and the memory that it needs."""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lrtl_utils.config import RunConfig
+from lrtl_utils.data import load
+from lrtl_utils.data.splits import labelled
+from lrtl_utils.measure.meter import MIB, CostMeter
+from lrtl_utils.measure.metrics import PREDICT_BATCH
+from lrtl_utils.methods import loop
+from lrtl_utils.methods.method import Work
+from lrtl_utils.methods.progressive import Ladder
+from lrtl_utils.models.encoding import round_up
+from lrtl_utils.runs import store
+from lrtl_utils.runs.run import build, find_weights, resolve
+from lrtl_utils.study.benchmarks.bench import PROGRESSIVE
+
+OPTIMIZER_BYTES = {"adamw": 8, "adam": 8, "sgd": 4}  # of its states, for a trained weight
+# Bytes that a training step keeps for one row: of a config, a number of classes, of trained blocks and of tokens.
+KeptBytes = Callable[[RunConfig, int, int, int], int]
+
+
+def rung_zero(config: RunConfig, turns: int = 5) -> dict[str, Any]:
+    """The seconds of rung 0 of `progressive` over those of one forward pass over its rows: median and range of turns.
+
+    The two take turns in one process, with the same batches, precision and loading; the first turn is left out.
+    """
+    data = load.load(config.dataset)
+    config = resolve(config, data)
+    train, validation = labelled(data, config)
+    model = build(config, data, find_weights(config))
+    start = copy.deepcopy(model.state_dict())
+    shares = []
+    for _ in range(turns):
+        model.load_state_dict(start)  # a head that is already solved would take less time
+        ladder = Ladder(Work(model, data, train, validation, config, CostMeter(config.device)))
+        began = time.perf_counter()
+        passes = config.model_copy(update={"batch_size": PREDICT_BATCH})
+        loop.extract(model, ladder.rows, passes, CostMeter(config.device))
+        between = time.perf_counter()
+        with ladder.meter.measure():
+            ladder.ground()
+        shares.append((time.perf_counter() - between) / (between - began))
+    about = {"data set": config.dataset, "model": config.model, "labels": len(train), "turns": turns - 1}
+    low, middle, high = np.quantile(shares[1:], [0, 0.5, 1]).round(3)
+    return about | {"share": middle, "lowest": low, "highest": high, "device": store.device_name(config.device)}
+
+
+def write_rung_zero(grid: Sequence[tuple[str, RunConfig]], results: Path) -> None:
+    """`<results>/rung_zero.csv`, once: `rung_zero` for each data set of the grid, at its most labels."""
+    path = results / "rung_zero.csv"
+    whole = {"method": PROGRESSIVE, "without": None, "selection": "random"}
+    configs = [config for _, config in grid if whole.items() <= config.model_dump().items() and config.train_size]
+    most = max((config.train_size for config in configs), default=0)
+    each = {config.dataset: config for config in configs if config.train_size == most}
+    if each and not path.exists():
+        pd.DataFrame([rung_zero(config) for config in each.values()]).to_csv(path, index=False)
+
+
+def accounted_mib(records: Sequence[dict[str, Any]], kept_bytes: KeptBytes) -> list[float]:
+    """The memory that each run of `progressive` on a data set needs beyond the frozen model, in fp32.
+
+    That is its cache, the gradients and optimizer states of its trained blocks, and the activations that a batch keeps.
+    `InputError` without the data, on which the lengths of a batch depend.
+    """
+    return [_accounted_mib(*each, kept_bytes) for each in zip(records, longest(records), strict=True)]
+
+
+def _accounted_mib(record: dict[str, Any], tokens: int, kept_bytes: KeptBytes) -> float:
+    config, last = RunConfig.of(record["config"]), record["curve"][-1]
+    states = record["model"]["trainable_parameters"] * (4 + OPTIMIZER_BYTES.get(config.optimizer, 0))
+    kept = kept_bytes(config, len(record["data"]["labels"]), last["trained_blocks"], tokens)
+    return last["cache_mib"] + (states + config.batch_size * kept) / MIB
+
+
+def longest(records: Sequence[dict[str, Any]]) -> list[int]:
+    """The tokens of the longest training row, padded, of each run on a data set and model; 0 for images.
+
+    `InputError` without the data.
+    """
+    configs = [RunConfig.of(record["config"]) for record in records]
+    if not configs or load.kind_of(configs[0].dataset) == "image":
+        return [0] * len(configs)
+    data = load.load(configs[0].dataset)
+    model = build(configs[0], data, find_weights(configs[0], fetch=False))
+    trained = [loop.encode_training(model, labelled(data, each)[0], each.max_length) for each in configs]
+    return [round_up(int(rows.lengths.max())) for rows in trained]
