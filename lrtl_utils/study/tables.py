@@ -118,7 +118,7 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     """
     if "configuration" in frame:
         return frame
-    frame = frame[[store.is_current(record) for record in frame["record"]]]
+    frame = frame[np.array([store.is_current(record) for record in frame["record"]], dtype=bool)]
     if frame.empty:
         return frame.assign(configuration="", variant="")
     frame = frame.reset_index(drop=True).assign(
