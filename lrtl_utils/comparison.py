@@ -114,13 +114,15 @@ def compare(
     hold for every run (`max_length=64`). A run that has a record below `results` (default: results/compare-NAME) is not
     run again, so a second call continues. With `dry_run`, the data are checked, the plan is shown, and nothing runs.
     """
-    dataset = str(data) if isinstance(data, str | Path) else str(own.keep(data))
+    in_memory = not isinstance(data, str | Path)
+    dataset = own.keep(data, "table") if in_memory else data
     columns = {name: column for name, column in (("label_column", label), ("text_column", text)) if column is not None}
-    fixed = read_config(parameters | columns | {"dataset": dataset})
+    fixed = read_config(parameters | columns | {"dataset": str(dataset)})
     examples = checkup.read(**load.reading(fixed))
     for line in [*checkup.page(examples), "", "## What is run"]:
         show(line)
-    folder = absolute_path(results or f"results/compare-{examples.name}")
+    name = f"table-{dataset.parent.name[:8]}" if in_memory else examples.name  # the folder is named by a checksum
+    folder = absolute_path(results or f"results/compare-{name}")
     cells = grid.plan(every_run(examples, fixed, models or models_at_hand(examples.kind)))
     priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
     kept, left_out = within_budget(priced, 60 * budget_minutes, workers)

@@ -10,9 +10,7 @@ import pytest
 import lrtl_utils
 from lrtl_utils import comparison
 from lrtl_utils.config import read_config
-from lrtl_utils.data import own
 from lrtl_utils.files import ROOT
-from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.study import checkup
 from lrtl_utils.sweep import grid
 from lrtl_utils.sweep.price import Priced
@@ -32,7 +30,7 @@ def priced(reviews):
     """Every run, at prices that are known: a second, and the method's weight for each tenth labelled."""
     data, reading = checkup.read(str(reviews)), read_config({"dataset": str(reviews)})
     weights = {"tfidf": 1, "linear_probe": 2, "progressive": 30, "full": 20, "conventional": 60}
-    cells = grid.plan(comparison.every_run(data, reading, ["minilm"]), notebooks.locate)
+    cells = grid.plan(comparison.every_run(data, reading, ["minilm"]))
     return [
         Priced(cell, None, weights[cell.config.method] * 10 * cell.config.data_fraction, 1.0, False) for cell in cells
     ]
@@ -131,12 +129,12 @@ def test_compare_from_python_runs_what_fits_and_shows_it_in_a_notebook(reviews, 
     assert again.table["n_labels"].tolist() == compared.table["n_labels"].tolist()
 
 
-@pytest.mark.skipif(not hasattr(own, "keep"), reason="a table cannot be kept yet")
 def test_compare_takes_a_dataframe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     rows = [{"review": f"a {word} film number {i}", "y": word} for i in range(45) for word in ("fine", "dull")]
     shown = []
     compared = lrtl_utils.compare(pd.DataFrame(rows), label="y", dry_run=True, show=shown.append)
-    assert compared.results.parent == tmp_path / "results"
+    assert compared.results.match(str(tmp_path / "results" / "compare-table-????????"))
     assert any("labels from column 'y'" in line for line in shown)
     assert compared.cells
