@@ -116,6 +116,7 @@ def bench(
     table_only: Annotated[bool, typer.Option("--table-only", help="Run nothing; write the table of records.")] = False,
 ) -> None:
     """Run this project's benchmark: every method beside tuned baselines, as one table; can be continued."""
+    from lrtl_utils.study import tables
     from lrtl_utils.study.benchmarks import bench as benchmark
     from lrtl_utils.study.benchmarks import measured
     from lrtl_utils.sweep import footprint
@@ -126,7 +127,8 @@ def bench(
     if not table_only:
         sweeps.sweep(grids.plan(grids.read_grid(tuning)), folder, report=show_line)
         cells = grids.read_grid(grid)
-        sweeps.sweep(grids.plan(benchmark.tuned_grid(cells, benchmark.tuned(folder))), folder, report=show_line)
+        tuned = benchmark.tuned(tables.records(folder, "completed"))
+        sweeps.sweep(grids.plan(benchmark.tuned_grid(cells, tuned)), folder, report=show_line)
         measured.write_rung_zero(cells, folder)
     accounted_mib = partial(measured.accounted_mib, kept_bytes=footprint.kept_by_config)
     print(benchmark.write_table(folder, accounted_mib))

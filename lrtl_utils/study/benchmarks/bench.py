@@ -38,18 +38,15 @@ Setting = tuple[dict[str, Any], Runs]  # data set and number of labels, and the 
 Accounted = Callable[[list[dict[str, Any]]], list[float]]  # MiB that runs of `progressive` need beside the frozen model
 
 
-def tuned(results: Path) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+def tuned(frame: pd.DataFrame) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
     """For each data set and model, what `TUNINGS` names at its best on validation splits: method, rate and epochs.
 
-    Best is the highest mean validation score over the seeds, then the lowest mean loss.
+    Best is the highest mean validation score over the seeds, then the lowest mean loss. `frame` is from
+    `tables.records`.
     """
-    return _tuned(tables.records(results, "completed"), results)
-
-
-def _tuned(frame: pd.DataFrame, results: Path) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
     frame = _tuning_runs(frame).rename(columns={f"config.{name}": name for name in TUNED})
     if frame.empty:
-        raise InputError(f"{results} has no tuning runs; notebooks/grids/bench_tuning.yaml makes them.")
+        raise InputError("There are no tuning runs among the records; notebooks/grids/bench_tuning.yaml makes them.")
     judged = ["validation.score", "validation.loss"]
     best: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for (dataset, model, method), group in frame.groupby(["dataset", "model", "method"]):
@@ -91,7 +88,7 @@ def by_setting(results: Path) -> list[Setting]:
     frame = tables.records(results, "completed")
     reported = frame.drop(_tuning_runs(frame).index)
     settings = []
-    for (dataset, model), tunings in _tuned(frame, results).items():
+    for (dataset, model), tunings in tuned(frame).items():
         own = reported[(reported["dataset"] == dataset) & (reported["model"].isin([model, "none"]))]
         for n_labels, part in own.groupby("n_labels"):
             settings.append(({"data set": dataset, "labels": n_labels}, _by_configuration(part, tunings)))

@@ -31,7 +31,7 @@ def results(tmp_path_factory):
 
 
 def test_baselines_are_tuned_on_validation_splits(results):
-    assert bench.tuned(results) == {
+    assert bench.tuned(tables.records(results)) == {
         ("sst2", "minilm"): {
             "plan": {"method": "conventional", "learning_rate": 5e-5, "epochs": 3},  # the only rate of the plan
             "wide": {"method": "conventional", "learning_rate": 1e-3, "epochs": 3},
@@ -49,7 +49,7 @@ def test_without_tuning_there_is_nothing_to_compare_with(tmp_path):
 def test_a_tuned_method_runs_at_its_tuned_settings_and_a_block_runs_seed_by_seed(results):
     methods = ("linear_probe", "full", "conventional")
     grid = [("text", read_config(SST2 | {"method": method, "seed": seed})) for method in methods for seed in (0, 1)]
-    configs = [config for _, config in bench.tuned_grid(grid, bench.tuned(results))]
+    configs = [config for _, config in bench.tuned_grid(grid, bench.tuned(tables.records(results)))]
     of_a_seed = [("linear_probe", None), ("full", 1e-3), ("conventional", 5e-5), ("conventional", 1e-3)]
     assert [(config.method, config.learning_rate) for config in configs] == 2 * of_a_seed
     assert [config.seed for config in configs] == 4 * [0] + 4 * [1]
