@@ -1,6 +1,5 @@
 """What many runs say: the comparison on your own data, summaries, the report, and this project's own benchmark."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -119,7 +118,6 @@ def bench(
     from lrtl_utils.study import tables
     from lrtl_utils.study.benchmarks import bench as benchmark
     from lrtl_utils.study.benchmarks import measured
-    from lrtl_utils.sweep import footprint
     from lrtl_utils.sweep import grid as grids
     from lrtl_utils.sweep import sweep as sweeps
 
@@ -130,5 +128,4 @@ def bench(
         tuned = benchmark.tuned(tables.records(folder, "completed"))
         sweeps.sweep(grids.plan(benchmark.tuned_grid(cells, tuned)), folder, report=show_line)
         measured.write_rung_zero(cells, folder)
-    accounted_mib = partial(measured.accounted_mib, kept_bytes=footprint.kept_by_config)
-    print(benchmark.write_table(folder, accounted_mib))
+    print(benchmark.write_table(folder, measured.accounted_mib))

@@ -206,7 +206,7 @@ def show_outcome(outcome: Any, cells: list[Any], results: Path) -> None:
     overhead = watch.Watch(absolute_path(results), [cell.id for cell in cells]).look().overhead_seconds
     if outcome.completed and overhead is not None:
         show_line(f"overhead: {overhead:.1f} s a cell beyond its clocked work (median)")
-    show(price.against(results))
+    show(price.against(results, cells))
     left = f", {outcome.left} left undone" if outcome.left else ""
     show_line(f"{outcome.completed} completed, {outcome.found} already done, {len(outcome.failed)} failed{left}")
     for cell, reason in outcome.failed:

@@ -1,5 +1,6 @@
 """Builds the model that a row of the catalog describes: a backbone with a new head, in fp32."""
 
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -81,6 +82,13 @@ def build_tfidf(classes: int) -> Model:
     return LinearBag(Reader("bag", Collator(), vectorizer), classes)
 
 
+def load_tokenizer(folder: Path, kind: str) -> Any:
+    """The tokenizer in a model's folder, for texts or for `tokens`, which come split into words."""
+    # The byte-level tokenizers take split words only with a space before each.
+    words = {"add_prefix_space": True} if kind == "tokens" else {}
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **words)
+
+
 def _text_model(row: Backbone, source: Source | None, kind: str, classes: int, pooling: str, pretrained: bool) -> Model:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # that the head is new is no news
@@ -91,9 +99,7 @@ def _text_model(row: Backbone, source: Source | None, kind: str, classes: int, p
         architecture, tokenizer, collate = AutoConfig.for_model(name, num_labels=classes, **sizes), None, Collator()
     else:
         folder = source.files[0].parent
-        # The byte-level tokenizers take split words only with a space before each.
-        words = {"add_prefix_space": True} if kind == "tokens" else {}
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **words)
+        tokenizer = load_tokenizer(folder, kind)
         architecture = AutoConfig.from_pretrained(folder, num_labels=classes, trust_remote_code=False)
         if tokenizer.pad_token_id is None:  # of a model that generates; any token does, for padding is masked
             tokenizer.pad_token = tokenizer.eos_token

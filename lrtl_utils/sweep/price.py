@@ -1,73 +1,81 @@
-"""What a grid will cost, told before it starts, and set against what it did cost."""
+"""What a grid will cost, before it starts, and how that compares with what it did cost."""
 
+import copy
 import json
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lrtl_utils.data import load as tasks
-from lrtl_utils.files import data_name, results_folder, write_text
-from lrtl_utils.runs import run as methods
-from lrtl_utils.runs import store as runs
-from lrtl_utils.runs.record import identity
+import numpy as np
+import torch
+
+from lrtl_utils.config import NO_MODEL, SIZES, RunConfig
+from lrtl_utils.data import load as datasets
+from lrtl_utils.data import splits
+from lrtl_utils.data.hub import Source
+from lrtl_utils.data.splits import Data, Examples, Facts, count_labelled, share_of
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import absolute_path, data_name, write_text
+from lrtl_utils.measure.meter import CostMeter
+from lrtl_utils.methods import METHODS
+from lrtl_utils.methods.method import Work
+from lrtl_utils.methods.walk import Counts, Load, walk
+from lrtl_utils.models.build import build as build_model
+from lrtl_utils.models.build import load_tokenizer
+from lrtl_utils.models.catalog import find
+from lrtl_utils.models.network import Model
+from lrtl_utils.runs import record as records
+from lrtl_utils.runs import store
+from lrtl_utils.runs.run import build
+from lrtl_utils.sweep import timing
 from lrtl_utils.sweep.grid import Cell
 
-if TYPE_CHECKING:
-    from lrtl_utils.sweep.calibration import Job, Rates
-    from lrtl_utils.sweep.workload import Load
-
 ESTIMATE = "estimate.json"
-BOX_SECONDS = 45.0  # for the calibration, less where the counting before it took long
-IN_ALL_SECONDS = 65.0
-IDLE = 0.8  # of a core, at least, is had by who times an idle machine
-RECORD_KIB = 6.0  # of one run, as the demo grid's are
-NOTEBOOK_KIB = 40.0  # of one executed, with its pictures, as the demo grid's are
+IN_ALL_SECONDS = 50.0  # for counting and timing, at most
+TFIDF_ROWS = 1000  # texts, at most, on which TF-IDF is really fitted to learn what it costs
+RECORD_KIB, NOTEBOOK_KIB = 6.0, 40.0  # of one run, and of one executed notebook with its pictures
+FREE = ("scheduler", "warmup_steps", "dropout", "weight_decay", "budget_seconds")  # knobs without a price
 
 
 @dataclass(frozen=True)
 class Priced:
-    """One cell with what it does and the device seconds that should take: on the clock, and to predict the test split.
+    """A cell, what it does, and the seconds that should take: on the clock, and for the test prediction off it.
 
     `done` cells have a completed record.
     """
 
     cell: Cell
-    load: "Load"
+    load: Load
     seconds: float
     predict_seconds: float
     done: bool
 
 
 def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[list[Priced], str]:
-    """Each cell priced for this machine with so many threads, and in a sentence how that was done.
+    """Price each cell for this machine with so many threads; also returns a sentence that says how.
 
-    Times the machine for a minute at most. Kept in `<results>/estimate.json`, for `against`.
+    Neither data, nor weights, nor a network is needed. Seconds come from the records of `results` that this machine
+    made, and where it has made none, from a short timing. The estimate is kept in `<results>/estimate.json`.
     """
-    from lrtl_utils.sweep import calibration, workload
-
-    results, began = results_folder(results), time.monotonic()
-    done = {name for record in _completed(results) for name in _names(record)}
-    jobs = []
-    for cell in cells:
-        known = workload.facts(**tasks.reading(cell.config))
-        jobs.append(calibration.Job(cell.config, known, workload.load(cell.config, known)))
-    counted, worked = time.monotonic(), time.process_time()
-    rates = calibration.calibrate(jobs, threads, min(BOX_SECONDS, began + IN_ALL_SECONDS - counted))
-    priced = [
-        Priced(
-            cell,
-            job.load,
-            min(job.seconds(rates, job.load.stages), cell.config.budget_seconds or float("inf")),
-            job.seconds(rates, [job.load.test]),
-            cell.id in done,
-        )
-        for cell, job in zip(cells, jobs, strict=True)
-    ]
+    results, end = absolute_path(results), time.monotonic() + IN_ALL_SECONDS
+    recorded = list(_completed(results))
+    done = {name for record in recorded for name in _names(record)}
+    jobs = [timing.Job(cell.config, data_of(cell.config), load(cell.config)) for cell in cells]
+    rates, how = timing.rates(jobs, [(record, load(config_of(record))) for record in recorded], threads, end)
+    priced = []
+    for cell, job in zip(cells, jobs, strict=True):
+        spent, predicting = timing.seconds(rates, job)
+        spent = min(spent, cell.config.budget_seconds or float("inf"))
+        priced.append(Priced(cell, job.load, spent, predicting, cell.id in done))
     expected = {p.cell.id: {"flops": p.load.flops, "device_seconds": p.seconds} for p in priced}
     write_text(results / ESTIMATE, json.dumps({"cells": expected}, indent=1))
-    return priced, _how(jobs, rates, threads, time.monotonic() - counted, time.process_time() - worked)
+    absent = sorted({job.config.dataset for job in jobs if isinstance(job.data, Facts)})
+    published = f" The files of {', '.join(absent)} are not here; row counts are as published." if absent else ""
+    return priced, f"FLOPs are counted by walking each method without weights; {how}.{published}"
 
 
 def lines(priced: Sequence[Priced], workers: int, price_per_hour: float | None) -> Iterator[str]:
@@ -87,22 +95,29 @@ def lines(priced: Sequence[Priced], workers: int, price_per_hour: float | None) 
     if price_per_hour is not None:
         cost, beside = price_per_hour * hours, price_per_hour * predicting
         yield f"estimated money: {cost:,.2f} at {price_per_hour:g} a device hour, and {beside:,.2f} for the predictions"
+    if any(METHODS[one.cell.config.method].pieces for one in left):
+        yield "A method that decides by scores how far it goes is priced at the most that it may do."
     yield from _table(left)
 
 
-def against(results: str | Path) -> list[str]:
-    """The estimate that a dry run left in this folder, set against the records that came of it; nothing without one."""
-    results = results_folder(results)
+def against(results: str | Path, cells: Sequence[Cell]) -> list[str]:
+    """The estimate that a dry run left in this folder beside what these cells have cost; empty without either."""
+    results, wanted = absolute_path(results), {cell.id for cell in cells}
     if not (results / ESTIMATE).is_file():
         return []
     try:
         expected = json.loads((results / ESTIMATE).read_text(encoding="utf-8"))["cells"]
     except (OSError, ValueError, KeyError, TypeError):
         return [f"{results / ESTIMATE} cannot be read; `sweep --dry-run` writes it anew."]
-    found = [(name, record["cost"]) for record in _completed(results) for name in _names(record) & expected.keys()]
+    found = [
+        (name, record["cost"])
+        for record in _completed(results)
+        if record["run_id"] in wanted
+        for name in _names(record) & expected.keys()
+    ]
     if not found:
         return []
-    compared = [f"of {len(found)} cells with a record, a dry run had estimated"]
+    compared = [f"a dry run had estimated {len(found)} of these cells"]
     for what, key, unit in (("device hours", "device_seconds", 3600), ("FLOPs", "flops", 1)):
         estimated = sum(expected[name][key] for name, _ in found) / unit
         measured = sum(cost[key] for _, cost in found) / unit
@@ -111,13 +126,96 @@ def against(results: str | Path) -> list[str]:
     return compared
 
 
+def load(config: RunConfig) -> Load:
+    """What the run of a resolved configuration does; runs that differ in nothing that has a price are walked once."""
+    seed = config.seed if isinstance(data_of(config), Data) else 0
+    rate = config.learning_rate and 1.0
+    return _load(config.model_copy(update=dict.fromkeys(FREE) | {"seed": seed, "learning_rate": rate}))
+
+
+def data_of(config: RunConfig) -> Data | Facts:
+    """The examples of a run where their files are here, else the published figures."""
+    return _data(**datasets.reading(config))
+
+
+def config_of(record: Mapping[str, Any]) -> RunConfig:
+    """The configuration of a record, with a `max_length` that was left to a rule left to it again."""
+    return RunConfig.of(records.identifying(record))
+
+
+@lru_cache(maxsize=4096)
+def _load(config: RunConfig) -> Load:
+    data = data_of(config)
+    train, validation, test = _examples(data, config)
+    if config.model == NO_MODEL:
+        return _tfidf(data, train, test, config)
+    try:
+        weights = find(config.model, fetch=False)
+    except InputError:
+        weights = None
+    model, counts = _architecture(config.model, config.method, config.image_size, data.kind, len(data.labels), weights)
+    model = copy.deepcopy(model, {id(model.reader): model.reader})
+    return walk(model, data, train, validation, test, config, counts)
+
+
+@lru_cache
+def _data(**reading: Any) -> Data | Facts:
+    try:
+        datasets.find(reading["dataset"], fetch=False)
+    except InputError:
+        return datasets.facts(**reading)
+    with warnings.catch_warnings(action="ignore"):
+        return datasets.load(**reading)
+
+
+def _examples(data: Data | Facts, config: RunConfig) -> tuple[Examples, Examples | None, Examples]:
+    """Train, validation and test examples: those of the run, or invented ones with lengths as published."""
+    if isinstance(data, Data):
+        chosen = None
+        if config.selection != "random":  # which they are is not known before, how many is
+            chosen = np.arange(count_labelled([len(data.train)], config.data_fraction, config.train_size, None))
+        return *splits.labelled(data, config, chosen), splits.test_examples(data, config)
+    labels = count_labelled(data.sizes, **{name: getattr(config, name) for name in SIZES})
+    validation = share_of(labels, config.validation_share or 0)
+    train, held, test = (
+        timing.invented(data, size) for size in (labels - validation, validation, config.test_limit or data.test)
+    )
+    return train, held if validation else None, test
+
+
+def _tfidf(data: Data | Facts, train: Examples, test: Examples, config: RunConfig) -> Load:
+    """TF-IDF is fitted, on at most `TFIDF_ROWS` texts, for what it costs: it is linear in them, and cheap."""
+    few = timing.as_texts(train.take(np.arange(min(len(train), TFIDF_ROWS))))
+    meter = CostMeter()
+    with meter.measure():
+        METHODS[config.method].fit(Work(build(config, data, None), data, few, None, config, meter))
+    flops = round(meter.flops() * len(train) / len(few))
+    return Load(flops, round(flops * len(test) / len(train)), meter.peak_memory_mib, 0.0)
+
+
+@lru_cache
+def _architecture(
+    name: str, method: str, image_size: int | None, kind: str, classes: int, weights: Source | None
+) -> tuple[Model, Counts]:
+    """The model on the meta device, in the form that the method wants, and what has been counted of it so far.
+
+    Without files, texts are cut by the installed tokenizer, which cuts them about alike.
+    """
+    config, row = RunConfig(model=name, method=method, image_size=image_size), METHODS[method]
+    with torch.device("meta"):
+        model = build_model(config, kind, classes, weights, pooling=row.pooling, plain=row.plain, pretrained=False)
+    if model.reader.kind in {"text", "tokens"} and model.reader.tokenizer is None:
+        model.reader.tokenizer = load_tokenizer(find("minilm").files[0].parent, kind)
+    return model, {}
+
+
 def _completed(results: Path) -> Iterator[dict[str, Any]]:
-    return (record for record in runs.records(results) if record["status"] == "completed")
+    return (record for record in store.records(results) if record["status"] == "completed")
 
 
 def _names(record: Mapping[str, Any]) -> set[str]:
-    """The run's id, and the one that `Run.outline` gives its config where data or weights are absent."""
-    return {record["run_id"], identity(record, files=False)}
+    """The run's id, and the one that a plan gives it where data or weights are absent."""
+    return {record["run_id"], records.identity(record, files=False)}
 
 
 def _table(left: Sequence[Priced]) -> Iterator[str]:
@@ -134,18 +232,3 @@ def _table(left: Sequence[Priced]) -> Iterator[str]:
 
 def _round(hours: float) -> str:
     return f"{hours:,.0f}" if hours >= 1000 else f"{hours:.3g}"
-
-
-def _how(jobs: Sequence["Job"], rates: "Rates", threads: int, seconds: float, worked: float) -> str:
-    """How the figures were made; `worked` are the processor's seconds of those that the timing took."""
-    running = [job for job in jobs if job.config.model != methods.NO_MODEL]
-    timed, kinds = len({key for key, _ in rates}), len({job.key for job in running})
-    device = runs.device_name(running[0].config.device if running else "cpu")
-    absent = sorted({job.config.dataset for job in jobs if job.known.source is None})
-    counts = f"; {', '.join(absent)}: row counts as published, the files are not here" if absent else ""
-    busy = running and running[0].config.device == "cpu" and worked < IDLE * seconds
-    others = f"; others kept this machine busy ({worked:.0f} s were ours), so hours are too high" if busy else ""
-    return (
-        f"FLOPs are counted. Of {kinds} kinds of cell {timed} were timed, {seconds:.0f} s in all, on random weights "
-        f"and invented rows ({device}, threads a cell: {threads}){counts}{others}."
-    )

@@ -2,29 +2,27 @@
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load
-from lrtl_utils.data.splits import labelled
+from lrtl_utils.data.splits import Facts, labelled
 from lrtl_utils.measure.meter import MIB, CostMeter
 from lrtl_utils.measure.metrics import PREDICT_BATCH
 from lrtl_utils.methods import loop
 from lrtl_utils.methods.method import Work
 from lrtl_utils.methods.progressive import Ladder
+from lrtl_utils.methods.walk import STATE_BYTES, kept_bytes
 from lrtl_utils.models.encoding import round_up
 from lrtl_utils.runs import store
 from lrtl_utils.runs.run import build, find_weights, resolve
 from lrtl_utils.study.benchmarks.bench import PROGRESSIVE
-
-OPTIMIZER_BYTES = {"adamw": 8, "adam": 8, "sgd": 4}  # of its states, for a trained weight
-# Bytes that a training step keeps for one row: of a config, a number of classes, of trained blocks and of tokens.
-KeptBytes = Callable[[RunConfig, int, int, int], int]
 
 
 def rung_zero(config: RunConfig, turns: int = 5) -> dict[str, Any]:
@@ -64,20 +62,24 @@ def write_rung_zero(grid: Sequence[tuple[str, RunConfig]], results: Path) -> Non
         pd.DataFrame([rung_zero(config) for config in each.values()]).to_csv(path, index=False)
 
 
-def accounted_mib(records: Sequence[dict[str, Any]], kept_bytes: KeptBytes) -> list[float]:
+def accounted_mib(records: Sequence[dict[str, Any]]) -> list[float]:
     """The memory that each run of `progressive` on a data set needs beyond the frozen model, in fp32.
 
     That is its cache, the gradients and optimizer states of its trained blocks, and the activations that a batch keeps.
     `InputError` without the data, on which the lengths of a batch depend.
     """
-    return [_accounted_mib(*each, kept_bytes) for each in zip(records, longest(records), strict=True)]
+    return [_accounted_mib(*each) for each in zip(records, longest(records), strict=True)]
 
 
-def _accounted_mib(record: dict[str, Any], tokens: int, kept_bytes: KeptBytes) -> float:
+def _accounted_mib(record: dict[str, Any], tokens: int) -> float:
     config, last = RunConfig.of(record["config"]), record["curve"][-1]
-    states = record["model"]["trainable_parameters"] * (4 + OPTIMIZER_BYTES.get(config.optimizer, 0))
-    kept = kept_bytes(config, len(record["data"]["labels"]), last["trained_blocks"], tokens)
-    return last["cache_mib"] + (states + config.batch_size * kept) / MIB
+    states = record["model"]["trainable_parameters"] * (4 + STATE_BYTES.get(config.optimizer, 0))
+    facts = Facts(load.kind_of(config.dataset), tuple(record["data"]["labels"]), (), 0, (), None)
+    with torch.device("meta"):
+        model = build(config, facts, None)
+    model.fixed_statistics = True
+    model.freeze(len(model.blocks) - last["trained_blocks"])
+    return last["cache_mib"] + (states + config.batch_size * kept_bytes(model, tokens)) / MIB
 
 
 def longest(records: Sequence[dict[str, Any]]) -> list[int]:

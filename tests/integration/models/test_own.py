@@ -18,7 +18,8 @@ from lrtl_utils.methods import loop as training
 from lrtl_utils.models.build import describe
 from lrtl_utils.models.catalog import backbone
 from lrtl_utils.runs import store as runs
-from lrtl_utils.sweep import workload
+from lrtl_utils.runs.run import Run
+from lrtl_utils.sweep import price
 
 SMALL = {"train_size": 16, "max_length": 16, "test_limit": 8, "epochs": 1}
 TEXT = {"dataset": "news_sample", **SMALL}
@@ -203,12 +204,10 @@ def load(folder):
 
 
 def test_a_dry_run_prices_what_runs_without_values(own):
-    def price(place, **knobs):
-        known = tasks.facts(knobs["dataset"])
-        config = methods.resolve(read_config({"model": str(place), "method": "full", **knobs}), known)
-        return workload.load(config, known).flops
+    def flops(place, **knobs):
+        return price.load(Run.outline(read_config({"model": str(place), "method": "full", **knobs})).config).flops
 
-    assert price(own / "acme/electra", **TEXT) > 0
-    assert price(own / "timm/vit_tiny_patch16_224", **IMAGE) > 0
+    assert flops(own / "acme/electra", **TEXT) > 0
+    assert flops(own / "timm/vit_tiny_patch16_224", **IMAGE) > 0
     with pytest.raises(InputError, match=r"deberta-v2.*cannot be counted without weights"):
-        price(own / "acme/deberta-v2", **TEXT)
+        flops(own / "acme/deberta-v2", **TEXT)

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from functools import partial
 
 import pandas as pd
 import pytest
@@ -11,9 +10,8 @@ import yaml
 from lrtl_utils.files import ROOT
 from lrtl_utils.study import tables
 from lrtl_utils.study.benchmarks import bench, measured
-from lrtl_utils.sweep.footprint import kept_by_config
 
-ACCOUNTED = partial(measured.accounted_mib, kept_bytes=kept_by_config)
+ACCOUNTED = measured.accounted_mib
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "image_size": 32, "train_size": 20, "test_limit": 60}
 TUNING = SMALL | {"method": ["conventional", "full"], "learning_rate": 5e-5, "validation_share": 0.2, "seed": 100}
 GRID = SMALL | {"method": ["linear_probe", "progressive", "full", "conventional"]}
@@ -50,7 +48,7 @@ def test_memory_is_accounted_for_by_cache_trained_weights_and_a_batch_above_what
         curve = [{"cache_mib": cache, "trained_blocks": blocks}]
         model = {"trainable_parameters": trained}
         record = {"config": config, "curve": curve, "model": model, "data": {"labels": ["a", "b"]}}
-        return measured._accounted_mib(record, tokens, kept_by_config)
+        return measured._accounted_mib(record, tokens)
 
     assert accounted(cache=7) - accounted() == pytest.approx(2)
     assert accounted(trained=2**20) - accounted() == pytest.approx(12)  # a gradient and two moments, 4 bytes each

@@ -1,0 +1,182 @@
+"""What a run does, from the method itself: its `fit` is walked with a model on the meta device.
+
+Such a model has shapes and no weights, so the loop, the solver and the caches only tally the batches that they would
+have computed, and the meter counts their FLOPs. No method is described a second time.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+
+from lrtl_utils.config import RunConfig
+from lrtl_utils.data.splits import Data, Examples, Facts
+from lrtl_utils.measure.meter import MIB, CostMeter, Shape
+from lrtl_utils.methods import METHODS, active, loop
+from lrtl_utils.methods.method import Work
+from lrtl_utils.models.encoding import Encoded, Reader, round_up
+from lrtl_utils.models.network import Model
+
+WORDS = 0.8  # of a tagged sentence whose words nobody counted, a token beyond the two special ones
+NAME_TOKENS = 4  # of the name of a class, where there is no tokenizer at hand
+PIXELS = 32  # a side, of an invented image
+STATE_BYTES = {"adamw": 8, "adam": 8, "sgd": 4}  # of an optimizer, for each trained parameter
+
+
+Counts = dict[tuple[Any, ...], int]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a run does on the clock, what its test prediction does off it, and what it needs of memory and disk."""
+
+    flops: int
+    test_flops: int
+    memory_mib: float
+    checkpoint_mib: float
+
+
+def walk(
+    model: Model,
+    data: Data | Facts,
+    train: Examples,
+    validation: Examples | None,
+    test: Examples,
+    config: RunConfig,
+    counts: Counts,
+) -> Load:
+    """Walk the method of `config` with `model`, which is on the meta device and not yet prepared by the method.
+
+    The inputs of the examples may be numbers of tokens in the place of texts; images are not looked at. A path that
+    depends on scores is walked at its dearest: every rung that may be climbed, and a solver's usual number of looks.
+    `counts` keeps what was counted for walks of the same architecture.
+    """
+    model.reader = Invented(**vars(model.reader))
+    meter, method = _Counter(model.reader.kind, counts, config.device), METHODS[config.method]
+    if config.selection != "random":
+        active.choose(model, data, config, meter)
+    if method.prepare:
+        method.prepare(model)
+    curve = method.fit(Work(model, data, train, validation, config, meter))
+    on_clock, reader = meter.flops(), model.reader
+    loop.predict_rows(model, loop.encode(model, test), config, meter)
+    weights = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
+    trained = sum(size for size, wanted in weights if wanted) if config.epochs else 0
+    static = 4 * sum(size for size, _ in weights) + trained * (4 + STATE_BYTES.get(config.optimizer, 0))
+    longest = int(loop.encode(model, train).lengths.max())
+    tokens = reader.max_length if reader.plain and reader.max_length else round_up(longest)
+    rows, of_a_row = (config.batch_size, kept_bytes) if config.epochs else (loop.PREDICT_BATCH, held_bytes)
+    key = of_a_row, tokens, trained
+    if key not in counts:
+        counts[key] = of_a_row(model, tokens)
+    memory = (static + rows * counts[key]) / MIB + max(point.get("cache_mib", 0.0) for point in curve)
+    return Load(on_clock, meter.flops() - on_clock, memory, static / MIB if config.epochs else 0.0)
+
+
+def kept_bytes(model: Model, tokens: int) -> int:
+    """What a training step of one row of `tokens` tokens keeps for its backward pass, in fp32, without the weights."""
+    own = {weight.untyped_storage()._cdata for weight in model.parameters()}
+    kept = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage  # held, so that no other storage gets its address
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.train()(model.blank(_shape(model, 2, tokens), "meta"))  # one row alone has no batch statistics
+    return sum(storage.nbytes() for storage in kept.values()) // 2
+
+
+def held_bytes(model: Model, tokens: int) -> int:
+    """What a forward pass of one row holds at a time: a layer's input, its output and one more of that size."""
+    outputs = [0]
+
+    def note(_layer: torch.nn.Module, _inputs: tuple, output: object) -> None:
+        outputs.append(output.nbytes if isinstance(output, torch.Tensor) else 0)
+
+    hooks = [layer.register_forward_hook(note) for layer in model.modules() if not list(layer.children())]
+    with torch.no_grad():
+        model.eval()(model.blank(_shape(model, 1, tokens), "meta"))
+    for hook in hooks:
+        hook.remove()
+    return 3 * max(outputs)
+
+
+def _shape(model: Model, rows: int, tokens: int) -> Shape:
+    """The shape of a batch in which every token of a tagged sentence begins a word."""
+    data = Encoded(model.reader.kind, [((), range(tokens))] * rows, np.full(rows, tokens), [])
+    return loop.batch_shape(model, data, np.arange(rows))
+
+
+class Invented(Reader):
+    """Encodes numbers as texts of so many tokens, texts with the tokenizer where there is one, and images unseen."""
+
+    def encode(self, inputs: Sequence[Any], targets: Sequence[Any]) -> Encoded:
+        n = len(inputs)
+        if self.kind == "image":
+            return Encoded("image", [torch.zeros(3, PIXELS, PIXELS, dtype=torch.uint8)] * n, np.ones(n, int), targets)
+        numbers = n == 0 or isinstance(inputs[0], int)
+        if self.kind == "bag":
+            bag = csr_matrix((1, self.tokenizer.n_features), dtype=np.float32)
+            return Encoded("bag", [bag] * n, np.ones(n, int), targets)
+        if self.tokenizer is not None and not numbers:
+            return super().encode(inputs, targets)
+        lengths = list(inputs) if numbers else [NAME_TOKENS] * n
+        rows: list[Any] = [[1] * length for length in lengths]
+        if self.kind == "tokens":
+            rows = [(ids, list(range(1, 1 + words_of(len(ids))))) for ids in rows]
+        data = Encoded(self.kind, rows, np.array(lengths, int), targets)
+        return self.cut(data) if self.max_length else data
+
+
+def words_of(tokens: int) -> int:
+    """About how many words a tagged sentence of so many tokens has."""
+    return max(1, round(WORDS * (tokens - 2)))
+
+
+class _Counter(CostMeter):
+    """A meter for walks: a few shapes are counted, and every other shape follows from them."""
+
+    def __init__(self, kind: str, counts: Counts, device: str):
+        super().__init__(device)
+        self.of_tokens, self.counts = kind in {"text", "tokens"}, counts
+
+    def register(self, phase: str, count: Callable[[Shape], int]) -> None:
+        def one(*rest: int) -> int:
+            key = phase, *rest
+            if key not in self.counts:
+                self.counts[key] = count((1, *rest))
+            return self.counts[key]
+
+        known = count if phase == "solve" else _by_tokens(one) if self.of_tokens else _by_row(one)
+        super().register(phase, known)
+
+
+def _by_row(one: Callable[..., int]) -> Callable[[Shape], int]:
+    """A batch of images or bags costs the sum of its rows."""
+    return lambda shape: shape[0] * one(*shape[1:])
+
+
+def _by_tokens(one: Callable[..., int]) -> Callable[[Shape], int]:
+    """The FLOPs of any batch of texts, exactly, from those of a few rows.
+
+    A row of a transformer costs a polynomial of second degree in its tokens, and each word of a tagged sentence costs
+    the same.
+    """
+
+    def flops(shape: Shape) -> int:
+        rows, tokens, *words = shape
+        first, second, third = (one(n, *[1] * len(words)) for n in (8, 16, 24))
+        at = Fraction(tokens - 8, 8)
+        row = first + at * (second - first) + at * (at - 1) / 2 * (third - 2 * second + first)
+        if words:
+            row += (words[0] - 1) * (one(8, 2) - first)
+        return round(rows * row)
+
+    return flops

@@ -1,0 +1,211 @@
+"""How fast this machine is: by what it has recorded, and where it has recorded nothing, by a short timing."""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+
+from lrtl_utils.config import NO_MODEL, RunConfig
+from lrtl_utils.data.splits import Data, Examples, Facts
+from lrtl_utils.measure.meter import CostMeter
+from lrtl_utils.methods import METHODS, loop
+from lrtl_utils.methods.method import Work
+from lrtl_utils.methods.walk import Invented, Load, words_of
+from lrtl_utils.runs import store
+from lrtl_utils.runs.run import build
+
+BUSY = 0.8  # of one core's time, under which a timing was disturbed by other work
+TRIES = 3  # of a timing that was disturbed
+GROWTH = 4  # of the number of rows, from one timing to the next
+LEARNING_RATE = 1e-6  # leaves random weights where they are
+
+
+@dataclass(frozen=True)
+class Job:
+    """A resolved configuration, its data or what is published of it, and what its run does."""
+
+    config: RunConfig
+    data: Data | Facts
+    load: Load
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Seconds of a run of one kind: before any work, for each FLOP, and for each FLOP of a prediction."""
+
+    start: float
+    flop: float
+    predict: float
+
+
+Key = tuple[str, ...]  # what is timed apart: model, kind of task, method, precision, size of images
+
+
+def rates(
+    jobs: Sequence[Job], recorded: Sequence[tuple[Mapping[str, Any], Load]], threads: int, end: float
+) -> tuple[dict[Key, Rate], str]:
+    """The rates of these jobs with so many threads, by `end` of the monotonic clock; and in words, how they were found.
+
+    The dearest kind of job without a record is timed first; what was begun is ended.
+    """
+    found = _recorded(recorded, threads)
+    work: defaultdict[Key, int] = defaultdict(int)
+    stands_for: dict[Key, Job] = {}
+    for job in jobs:
+        work[_key(job.config, job.data.kind)] += job.load.flops
+        stands_for.setdefault(_key(job.config, job.data.kind), job)
+    known = len(work.keys() & found.keys())
+    waiting = sorted(work.keys() - found.keys(), key=work.get, reverse=True)
+    timed, disturbed, began = 0, False, time.monotonic()
+    with _threads(threads):
+        for i, key in enumerate(waiting):
+            left = end - time.monotonic()
+            if left > 0 or not found:
+                bench = _Bench(stands_for[key], threads)
+                found[key], timed = bench.rate(left / (len(waiting) - i)), timed + 1
+                disturbed |= bench.disturbed
+    device = store.device_name(jobs[0].config.device) if jobs else "no device"
+    how = f"of {len(work)} kinds of run, this machine has recorded the seconds of {known}, and {timed} were timed in"
+    how += f" {time.monotonic() - began:.0f} s ({device}, threads a run: {threads})"
+    return found, how + (", which other work disturbed" if disturbed else "")
+
+
+def seconds(rates: Mapping[Key, Rate], job: Job) -> tuple[float, float]:
+    """Seconds of the job's run, on the clock and for its test prediction; the most alike stands for what is unknown."""
+    key = _key(job.config, job.data.kind)
+    best = max(rates, key=lambda other: sum(a == b for a, b in zip(key, other, strict=True)), default=None)
+    rate = rates[best] if best else Rate(0.0, 0.0, 0.0)
+    return rate.start + rate.flop * job.load.flops, rate.predict * job.load.test_flops
+
+
+def invented(data: Data | Facts, size: int) -> Examples:
+    """Examples of which only the number of tokens is known, spread evenly over the known lengths, in random order."""
+    known = _lengths(data)
+    lengths = [int(known[int((i + 0.5) / size * len(known))]) for i in range(size)]
+    lengths = np.random.default_rng(0).permutation(lengths).tolist()
+    classes = len(data.labels)
+    targets: Any = np.arange(size) % classes
+    if data.kind == "tokens":
+        targets = [[(i + word) % classes for word in range(words_of(n))] for i, n in enumerate(lengths)]
+    return Examples(lengths, targets, np.arange(size))
+
+
+def as_texts(examples: Examples) -> Examples:
+    """The same examples with words in the place of numbers of tokens, rare ones and frequent ones."""
+    if not len(examples) or not isinstance(examples.inputs[0], int):
+        return examples
+    ends = np.cumsum(examples.inputs)
+    words = np.random.default_rng(0).zipf(1.3, ends[-1]).astype(str)
+    pairs = zip(examples.inputs, ends, strict=True)
+    return replace(examples, inputs=[" ".join(words[end - length : end]) for length, end in pairs])
+
+
+def _lengths(data: Data | Facts) -> Sequence[int]:
+    """Lengths in tokens as published, or in words of the first train inputs; 1 for images."""
+    if data.kind == "image":
+        return (1,)
+    if isinstance(data, Facts):
+        return data.lengths
+    inputs = data.train.inputs[:1000]
+    return sorted(2 + len(text.split() if isinstance(text, str) else text) for text in inputs)
+
+
+def _key(config: RunConfig, kind: str) -> Key:
+    return config.model, kind, config.method, str(config.precision), str(config.image_size)
+
+
+def _recorded(recorded: Sequence[tuple[Mapping[str, Any], Load]], threads: int) -> dict[Key, Rate]:
+    """The rates of the kinds of run that this machine has recorded with so many threads."""
+    groups: defaultdict[Key, list[tuple[float, ...]]] = defaultdict(list)
+    for record, load in recorded:
+        environment, cost, config = record["environment"], record["cost"], RunConfig.of(record["config"])
+        if environment["threads"] == threads and environment["device"] == store.device_name(config.device):
+            kind = "tokens" if "counts" in record["metrics"] else "image" if config.image_size else "text"
+            spent = cost["flops"], cost["device_seconds"], load.test_flops, cost["predict_seconds"]
+            groups[_key(config, kind)].append(spent)
+    found = {}
+    for key, rows in groups.items():
+        flops, times, test_flops, predicting = np.array(rows, float).T
+        found[key] = Rate(*_line(flops, times), predicting.sum() / max(1.0, test_flops.sum()))
+    return found
+
+
+def _line(flops: np.ndarray, times: np.ndarray) -> tuple[float, float]:
+    """Seconds at the start and for each FLOP: least squares of relative errors, neither below zero."""
+    unit = flops.max()
+    table = np.stack([np.ones_like(flops), flops / unit], 1) / times[:, None]
+    start, flop = nnls(table, np.ones(len(times)))[0]
+    return float(start), float(flop) / unit
+
+
+class _Bench:
+    """One kind of run, done for real on random weights and invented examples, in one epoch."""
+
+    def __init__(self, job: Job, threads: int):
+        self.data, self.threads, self.disturbed = job.data, threads, False
+        config = job.config
+        once = {"epochs": config.epochs and 1, "warmup_steps": config.epochs and 0, "validation_share": 0.0}
+        still = {"learning_rate": config.learning_rate and LEARNING_RATE, "budget_seconds": None}
+        self.config = config.model_copy(update=once | still)
+        self.model = build(self.config, self.data, None)
+        if METHODS[config.method].prepare:
+            METHODS[config.method].prepare(self.model)
+        if config.model != NO_MODEL:
+            self.model.reader = Invented(**vars(self.model.reader))
+
+    def rate(self, seconds: float) -> Rate:
+        """Runs of ever more rows, as long as the next should fit into the time; the last two say how fast it is."""
+        size, most, spent, points = 2, GROWTH * (self.config.batch_size or loop.PREDICT_BATCH), 0.0, []
+        while True:
+            points.append(self._run(size))
+            spent += points[-1][1]
+            if size == most or spent + GROWTH * points[-1][1] > seconds:
+                break
+            size = min(GROWTH * size, most)
+        flops, times = (np.array(each, float) for each in zip(*points[-2:], strict=True))
+        predict = self._predict(min(size, loop.PREDICT_BATCH))
+        if len(points) < 3:  # the first run also sets things up
+            return Rate(0.0, times[-1] / flops[-1], predict)
+        return Rate(*_line(flops, times), predict)
+
+    def _run(self, rows: int) -> tuple[int, float]:
+        """FLOPs and seconds of one whole fit; timed again where other work took the processor."""
+        batch = self.config.batch_size and min(rows, self.config.batch_size)
+        config, best = self.config.model_copy(update={"batch_size": batch}), math.inf
+        for _ in range(TRIES):
+            meter, worked = CostMeter(config.device), time.process_time()
+            with meter.measure():
+                METHODS[config.method].fit(Work(self.model, self.data, self._examples(rows), None, config, meter))
+            worked = time.process_time() - worked
+            self.disturbed = config.device == "cpu" and worked < BUSY * meter.device_seconds
+            best = min(best, worked / self.threads if self.disturbed else meter.device_seconds)
+            if not self.disturbed:
+                break
+        return max(1, meter.flops()), best
+
+    def _predict(self, rows: int) -> float:
+        """Seconds for each FLOP of a prediction."""
+        examples, meter = self._examples(rows), CostMeter(self.config.device)
+        loop.predict_rows(self.model, loop.encode(self.model, examples), self.config, meter)
+        return loop.predict(self.model, examples, self.config).seconds / max(1, meter.flops())
+
+    def _examples(self, rows: int) -> Examples:
+        examples = invented(self.data, rows)
+        return as_texts(examples) if self.config.model == NO_MODEL else examples
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,132 @@
+"""A method that is walked without weights counts what its run counts: exactly, or nearly where scores decide."""
+
+import numpy as np
+import pytest
+import torch
+
+from lrtl_utils.config import RunConfig
+from lrtl_utils.methods import METHODS
+from lrtl_utils.methods.walk import kept_bytes
+from lrtl_utils.models.build import build
+from lrtl_utils.runs.run import Run
+from lrtl_utils.sweep import price
+
+pytestmark = pytest.mark.usefixtures("mirror")
+
+TINY = {
+    "text": {"dataset": "ag_news", "model": "distilbert", "max_length": 24},
+    "tokens": {"dataset": "conll2003", "model": "bert_crf", "max_length": 24},
+    "image": {"dataset": "cifar10", "model": "efficientnet_b0", "image_size": 32},
+    "bag": {"dataset": "ag_news", "model": "simple_nn"},
+}
+CASES = [
+    (kind, method)
+    for kind in TINY
+    for method in METHODS
+    if (method == "from_scratch" if kind == "bag" else kind in METHODS[method].kinds)
+]
+BY_SCORES = {"tfidf", "linear_probe", "lp_ft", "progressive"}  # a solver looks as often as its loss wants
+
+
+def run(**knobs):
+    one = Run(RunConfig(**{"device": "cpu", "train_size": 40, "batch_size": 8, "seed": 1} | knobs))
+    one.fit(*one.label())
+    return one
+
+
+def walked(one):
+    return price.load(one.config.model_copy(update={"max_length": one.asked.max_length}))
+
+
+def architecture(model, method="full", kind="text", classes=2):
+    row = METHODS[method]
+    with torch.device("meta"):
+        config = RunConfig(model=model, image_size=64)
+        return build(config, kind, classes, None, pooling=row.pooling, plain=row.plain, pretrained=False)
+
+
+@pytest.mark.parametrize(("kind", "method"), CASES)
+def test_a_walk_counts_what_the_run_counts(kind, method):
+    share = {} if method == "tfidf" else {"validation_share": 0.25}
+    one = run(method=method, **TINY[kind] | share)
+    if method in BY_SCORES:
+        phases = {name: n for name, n in one.meter.flops_by_phase().items() if name not in ("solve", "closed form")}
+        decided_by_scores = one.meter.flops() - sum(phases.values())
+        tolerance = 0.02 * one.meter.flops() + 3 * decided_by_scores
+        if method != "progressive":  # which may stop below the highest rung
+            assert walked(one).flops == pytest.approx(one.meter.flops(), abs=tolerance)
+        assert walked(one).flops > 0.5 * one.meter.flops()
+    else:
+        assert walked(one).flops == one.meter.flops()
+
+
+@pytest.mark.parametrize("kind", ["text", "tokens", "image"])
+def test_a_climb_without_a_validation_split_is_walked_as_far_as_the_rule_allows(kind):
+    one = run(method="progressive", **TINY[kind])
+    assert walked(one).flops == pytest.approx(one.meter.flops(), rel=0.02) or one.curve[-1]["rung"] == 0
+    assert walked(one).flops >= 0.98 * one.meter.flops()
+
+
+@pytest.mark.parametrize("selection", ["kcenter", "margin"])
+def test_selection_is_walked(selection):
+    one = run(method="full", selection=selection, **TINY["image"])
+    assert walked(one).flops == pytest.approx(one.meter.flops(), rel=0.05)
+
+
+def test_on_shipped_weights_all_that_scores_decide_is_within_two_percent():
+    knobs = {"dataset": "reviews_sample", "model": "minilm", "max_length": 40, "device": "cpu", "train_size": 40}
+    one = run(method="progressive", **knobs)
+    assert walked(one).flops == pytest.approx(one.meter.flops(), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "classes", "parameters"),
+    [
+        # As the checkpoints are published: with two classes, a pooler where they have one; ImageNet's thousand classes.
+        ("bert_base", "text", 2, 109_483_778),
+        ("roberta_base", "text", 2, 124_647_170),
+        ("distilbert", "text", 2, 66_955_010),
+        ("minilm", "text", 2, 22_713_986),
+        ("resnet50", "image", 1000, 25_557_032),
+        ("efficientnet_b0", "image", 1000, 5_288_548),
+        ("efficientnet_lite0", "image", 1000, 4_652_008),
+    ],
+)
+def test_an_architecture_without_weights_has_the_parameters_of_the_published_one(model, kind, classes, parameters):
+    built = architecture(model, "conventional", kind, classes)
+    assert all(weight.is_meta for weight in built.parameters())
+    assert 0.99 * parameters < sum(weight.numel() for weight in built.parameters()) <= parameters * 1.01
+
+
+def test_memory_kept_for_the_backward_pass_is_what_a_real_step_keeps():
+    one = Run(RunConfig(dataset="reviews_sample", model="minilm", method="full", max_length=40, device="cpu"))
+    model = one.model.train()
+    METHODS["full"].prepare(model)
+    kept, own = {}, {weight.untyped_storage()._cdata for weight in model.parameters()}
+
+    def keep(tensor):
+        if tensor.untyped_storage()._cdata not in own:
+            kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(model.blank((16, 40), "cpu"))
+    bare = architecture("minilm")
+    METHODS["full"].prepare(bare)
+    assert 16 * kept_bytes(bare, 40) == pytest.approx(sum(storage.nbytes() for storage in kept.values()), rel=0.15)
+
+
+def test_more_work_is_dearer_and_freezing_is_cheaper():
+    def load(**knobs):
+        asked = {"dataset": "sst2", "model": "minilm", "method": "conventional", "train_size": 20, "device": "cpu"}
+        return price.load(Run(RunConfig(**asked | knobs)).config)
+
+    base = load()
+    assert load(epochs=6).flops == pytest.approx(2 * base.flops)
+    assert load(max_length=64).flops < 0.55 * base.flops
+    assert base.memory_mib > 1.3 * load(batch_size=4).memory_mib
+    assert load(method="full").memory_mib < base.memory_mib
+    assert load(method="linear_probe").memory_mib < 0.5 * base.memory_mib
+    weights = sum(weight.numel() for weight in architecture("minilm", "conventional").parameters())
+    assert base.checkpoint_mib == pytest.approx(16 * weights / 2**20, rel=0.01)  # with gradients and two moments
+    assert np.isfinite(base.memory_mib)
