@@ -40,13 +40,11 @@ class Work:
 class Method:
     """One way of adapting a model.
 
-    `version` is part of a run's identity: raise it whenever a change of the method's rule or code may change results.
     A knob that `defaults(kind, backbone, n_labels)` does not name does nothing here, and leaves the configuration.
     """
 
     fit: Callable[[Work], Curve]
     defaults: Callable[[str, Backbone | None, int], dict[str, Any]]
-    version: int = 1
     prepare: Callable[["Model"], None] | None = None  # decides which weights are trained
     kinds: tuple[str, ...] = ("text", "image", "tokens")
     pretrained: bool = True

@@ -25,7 +25,7 @@ from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path
 from lrtl_utils.measure import metrics as scoring
 from lrtl_utils.measure.meter import CostMeter
-from lrtl_utils.methods import METHODS
+from lrtl_utils.methods import METHODS, VERSIONS
 from lrtl_utils.methods.method import Curve, Work
 from lrtl_utils.models import own
 from lrtl_utils.models.catalog import MODELS, ONE_BLOCK, backbone, find
@@ -127,7 +127,7 @@ class Run:
         # A `max_length` that is left to a rule follows from the data and the method, whose version is in the id.
         identifying = config.model_dump() | {"max_length": asked.max_length and config.max_length}
         sums = (data.source.sha256, weights and weights.sha256) if whole else ("", None)
-        self.id = run_id(identifying, *sums, METHODS[config.method].version)
+        self.id = run_id(identifying, *sums, VERSIONS[config.method])
 
     @property
     def settings(self) -> "pd.DataFrame":

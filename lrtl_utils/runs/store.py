@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT, absolute_path, data_name, lines_of, read_text, write_text
-from lrtl_utils.methods import METHODS
+from lrtl_utils.methods import VERSIONS
 from lrtl_utils.runs import record as schema
 
 MOST_BYTES = 2**25  # of a record, which has a few thousand
@@ -175,8 +175,7 @@ def records(results: str | Path) -> Iterator[dict[str, Any]]:
 
 def is_current(record: Mapping[str, Any]) -> bool:
     """Whether the method of the record is still what it was: only such records enter a summary."""
-    method = METHODS.get(record["config"]["method"])
-    return method is not None and method.version == record["environment"]["method_version"]
+    return VERSIONS.get(record["config"]["method"]) == record["environment"]["method_version"]
 
 
 def environment(config: RunConfig) -> dict[str, Any]:
@@ -194,7 +193,7 @@ def environment(config: RunConfig) -> dict[str, Any]:
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
         "commit": _commit(),
-        "method_version": METHODS[config.method].version,
+        "method_version": VERSIONS[config.method],
     }
 
 

@@ -1,12 +1,15 @@
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
+from made_records import complete, parts
+from synthetic import environment
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop
-from lrtl_utils.runs import store as runs
+from lrtl_utils.runs import store
 
 CONFIG = RunConfig(device="cpu", learning_rate=5e-5, batch_size=16, warmup_steps=2)
 ASKED = RunConfig(learning_rate=5e-5, batch_size=64, warmup_steps=500)
@@ -14,21 +17,8 @@ ASKED = RunConfig(learning_rate=5e-5, batch_size=64, warmup_steps=500)
 
 def write(results, identity="0123456789ab", config=CONFIG, accuracy=0.75, **cost):
     """A completed record with what a run puts there."""
-    sums = {"kind": "package", "id": "lrtl_utils", "revision": None, "sha256": "0" * 64}
-    sizes = {"train_size": 32, "validation_size": 8, "test_size": 131, "available": 400}
-    return runs.completed(
-        results,
-        identity,
-        config,
-        ASKED,
-        data=sizes | {"labels": ["neg", "pos"], "source": sums, "subset_sha256": "1" * 64},
-        metrics={"accuracy": accuracy, "precision": 0.7, "recall": 0.7, "f1": 0.7, "loss": 0.5, "confusion": None},
-        validation={"score": 0.625},
-        cost={"device_seconds": 2.0, "gpu_hours": 2 / 3600, "flops": 10**12, "predict_seconds": 0.5} | cost,
-        model={"source": sums, "parameters": 100, "trainable_parameters": 90},
-        curve=[{"epoch": 1, "loss": 0.6}],
-        precision="fp32",
-    )
+    measured = parts(validation_size=8, accuracy=accuracy)
+    return complete(results, identity, config, ASKED, **measured | {"cost": measured["cost"] | cost})
 
 
 @pytest.fixture
@@ -37,7 +27,9 @@ def path(tmp_path):
 
 
 def fail(results, identity="fedcba987654"):
-    return runs.failed(results, identity, CONFIG, ASKED, error="out of memory", started=1.0e9)
+    with mock.patch.object(store, "environment", environment):
+        changed = store.changed(ASKED, CONFIG)
+        return store.failed(results, identity, CONFIG, changed, error="out of memory", started=1.0e9)
 
 
 def test_a_process_that_dies_while_writing_leaves_the_old_record(path, tmp_path):
@@ -53,28 +45,24 @@ write_atomically(pathlib.Path(sys.argv[1]), die)
 """
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 9
     assert path.read_bytes() == before
-    assert len(list(runs.records(tmp_path))) == 1
+    assert len(list(store.records(tmp_path))) == 1
 
 
 def test_failed_record_tells_the_cost_so_far_and_keeps_the_checkpoint(tmp_path):
-    work = runs.work_folder(tmp_path, "fedcba987654")
+    work = store.work_folder(tmp_path, "fedcba987654")
     meter = CostMeter()
     meter.device_seconds = 36.0
     loop.write_progress(work, meter, epoch=2, batch=5)
     (work / "checkpoint.pt").write_bytes(b"weights")
-    record = runs.read(fail(tmp_path))
+    record = store.read(fail(tmp_path))
     assert (record["status"], record["error"], record["metrics"]) == ("failed", "out of memory", None)
     assert (record["cost"]["device_seconds"], record["cost"]["gpu_hours"]) == (36.0, 0.01)
     assert (work / "checkpoint.pt").exists()
 
 
 def test_completed_record_clears_what_a_resume_would_need(tmp_path):
-    work = runs.work_folder(tmp_path, "0123456789ab")
+    work = store.work_folder(tmp_path, "0123456789ab")
     loop.write_progress(work, CostMeter(), epoch=2, batch=5)
     (work / "checkpoint.pt").write_bytes(b"weights")
     write(tmp_path)
     assert list(tmp_path.glob("work/*/*")) == []
-
-
-def identity(data="a" * 64, weights="b" * 64, **values):
-    return runs.run_id(CONFIG.model_dump() | values, data, weights)

@@ -1,12 +1,15 @@
 import hashlib
 import json
+from unittest import mock
 
 import pytest
+from made_records import complete, parts
+from synthetic import environment
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT, write_atomically
-from lrtl_utils.runs import store as runs
+from lrtl_utils.runs import store
 
 CONFIG = RunConfig(device="cpu", learning_rate=5e-5, batch_size=16, warmup_steps=2)
 ASKED = RunConfig(learning_rate=5e-5, batch_size=64, warmup_steps=500)
@@ -14,21 +17,8 @@ ASKED = RunConfig(learning_rate=5e-5, batch_size=64, warmup_steps=500)
 
 def write(results, identity="0123456789ab", config=CONFIG, accuracy=0.75, **cost):
     """A completed record with what a run puts there."""
-    sums = {"kind": "package", "id": "lrtl_utils", "revision": None, "sha256": "0" * 64}
-    sizes = {"train_size": 32, "validation_size": 8, "test_size": 131, "available": 400}
-    return runs.completed(
-        results,
-        identity,
-        config,
-        ASKED,
-        data=sizes | {"labels": ["neg", "pos"], "source": sums, "subset_sha256": "1" * 64},
-        metrics={"accuracy": accuracy, "precision": 0.7, "recall": 0.7, "f1": 0.7, "loss": 0.5, "confusion": None},
-        validation={"score": 0.625},
-        cost={"device_seconds": 2.0, "gpu_hours": 2 / 3600, "flops": 10**12, "predict_seconds": 0.5} | cost,
-        model={"source": sums, "parameters": 100, "trainable_parameters": 90},
-        curve=[{"epoch": 1, "loss": 0.6}],
-        precision="fp32",
-    )
+    measured = parts(validation_size=8, accuracy=accuracy)
+    return complete(results, identity, config, ASKED, **measured | {"cost": measured["cost"] | cost})
 
 
 @pytest.fixture
@@ -37,12 +27,14 @@ def path(tmp_path):
 
 
 def fail(results, identity="fedcba987654"):
-    return runs.failed(results, identity, CONFIG, ASKED, error="out of memory", started=1.0e9)
+    with mock.patch.object(store, "environment", environment):
+        changed = store.changed(ASKED, CONFIG)
+        return store.failed(results, identity, CONFIG, changed, error="out of memory", started=1.0e9)
 
 
 def test_record_lies_where_it_should_and_says_what_it_must(path, tmp_path):
     assert path == tmp_path / "runs" / "news_sample" / "0123456789ab.json"
-    record = runs.read(path)
+    record = store.read(path)
     keys = "schema run_id status error checksum started_at finished_at config data metrics validation cost model curve"
     assert set(record) == {*keys.split(), "environment"}
     assert (record["status"], record["run_id"]) == ("completed", "0123456789ab")
@@ -55,8 +47,8 @@ def test_record_lies_where_it_should_and_says_what_it_must(path, tmp_path):
 
 def test_overhead_is_that_of_the_process_that_ends_a_run(tmp_path):
     """What earlier processes clocked before they were interrupted is no part of this one's time."""
-    alone = runs.read(write(tmp_path / "alone"))["cost"]["overhead_seconds"]
-    resumed = runs.read(write(tmp_path / "resumed", device_seconds=1e6 + 2.0, resumed_seconds=1e6))["cost"]
+    alone = store.read(write(tmp_path / "alone"))["cost"]["overhead_seconds"]
+    resumed = store.read(write(tmp_path / "resumed", device_seconds=1e6 + 2.0, resumed_seconds=1e6))["cost"]
     assert alone <= resumed["overhead_seconds"] < alone + 60
 
 
@@ -68,17 +60,17 @@ def test_checksum_is_that_of_the_canonical_rest(path):
 
 
 def test_completed_record_is_completed_and_a_failed_one_is_not(path, tmp_path):
-    assert runs.is_completed(path)
-    assert not runs.is_completed(fail(tmp_path))
-    assert not runs.is_completed(tmp_path / "runs" / "news_sample" / "none.json")
+    assert store.is_completed(path)
+    assert not store.is_completed(fail(tmp_path))
+    assert not store.is_completed(tmp_path / "runs" / "news_sample" / "none.json")
     assert not (tmp_path / "quarantine").exists()
 
 
 def assert_refused_and_quarantined(path, content):
     path.write_bytes(content)
     with pytest.raises(InputError):
-        runs.read(path)
-    assert not runs.is_completed(path)
+        store.read(path)
+    assert not store.is_completed(path)
     assert not path.exists()
     (kept,) = (path.parents[2] / "quarantine").iterdir()
     assert kept.read_bytes() == content
@@ -106,7 +98,7 @@ def test_a_changed_byte_is_never_accepted(path, flip):
         ('"status": "completed"', '"status": "finished"'),
         ('"seed": 0', '"seed": 1'),
         ('"error": null', '"error": null, "note": "better"'),
-        ('"schema": 1', '"schema": 2'),
+        ('"schema": 2', '"schema": 1'),
         ('"flops": 1000000000000', '"flops": 1'),
         ('"run_id": "0123456789ab"', '"run_id": "fedcba987654"'),
         ('"accuracy": 0.75', '"accuracy": NaN'),
@@ -127,7 +119,7 @@ def test_what_is_no_record_is_refused(path, content):
 def test_quarantine_keeps_all_that_comes(path, tmp_path):
     for content in (b"first", b"second"):
         path.write_bytes(content)
-        assert not runs.is_completed(path)
+        assert not store.is_completed(path)
     assert {kept.read_bytes() for kept in (tmp_path / "quarantine").iterdir()} == {b"first", b"second"}
 
 
@@ -157,26 +149,19 @@ def test_records_passes_over_what_cannot_be_trusted_with_a_warning(path, tmp_pat
     write(tmp_path, "aaaaaaaaaaaa")
     path.write_text(path.read_text().replace("0.75", "0.95"))
     with pytest.warns(UserWarning, match="0123456789ab.json does not match its own checksum"):
-        assert [record["run_id"] for record in runs.records(tmp_path)] == ["aaaaaaaaaaaa"]
+        assert [record["run_id"] for record in store.records(tmp_path)] == ["aaaaaaaaaaaa"]
 
 
-def identity(data="a" * 64, weights="b" * 64, **values):
-    return runs.run_id(CONFIG.model_dump() | values, data, weights)
+def test_the_record_of_a_completed_run_stays(tmp_path):
+    path = write(tmp_path, accuracy=0.75)
+    before = path.read_bytes()
+    write(tmp_path, accuracy=0.5)
+    fail(tmp_path, "0123456789ab")
+    assert path.read_bytes() == before
 
 
-def test_run_id_is_the_documented_hash():
-    given = {name: value for name, value in CONFIG.model_dump().items() if value is not None and value is not False}
-    values = {"config": given, "data": "a" * 64, "weights": "b" * 64}
-    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    assert identity() == hashlib.sha256(canonical.encode()).hexdigest()[:12]
-    backwards = dict(reversed(CONFIG.model_dump().items()))
-    assert runs.run_id(backwards, "a" * 64, "b" * 64) == identity()
-
-
-@pytest.mark.parametrize("name", RunConfig.model_fields)
-def test_run_id_depends_on_every_knob(name):
-    assert identity(**{name: "another"}) != identity()
-
-
-def test_run_id_depends_on_data_and_weights():
-    assert len({identity(), identity(data="c" * 64), identity(weights="c" * 64), identity(weights=None)}) == 4
+def test_records_of_an_earlier_version_of_their_method_are_not_current(path):
+    record = store.read(path)
+    assert store.is_current(record)
+    record["environment"]["method_version"] = 0
+    assert not store.is_current(record)
