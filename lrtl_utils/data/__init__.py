@@ -1,1 +1,1 @@
-"""Examples and splits: named data sets, and the user's own files."""
+"""Data sets and their splits: the named ones of the catalog, and a user's own files."""

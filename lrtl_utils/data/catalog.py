@@ -1,4 +1,4 @@
-"""The data sets that have a name: one line each."""
+"""The named data sets, one line of the table each."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ from lrtl_utils.errors import require_name
 
 @dataclass(frozen=True)
 class Published:
-    """The published data set, whole: rows of the splits that are trained and tested on, number of labels, and the mean
-    and standard deviation of an input's tokens. A plan reads these where the files are not at hand."""
+    """The published data set: train and test rows, number of classes, mean and standard deviation of the tokens in an
+    input. A plan uses these figures if the files are not on this machine."""
 
     train: int
     test: int
@@ -19,7 +19,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Task:
-    """One data set: what kind of task it is, where it lies, which columns and splits are read."""
+    """One data set: its kind of task, where its files come from, and which columns and splits are read."""
 
     kind: str  # text, image, tokens
     input: str
@@ -27,13 +27,13 @@ class Task:
     hub: str | None = None
     revision: str | None = None
     package: tuple[str, str] | None = None  # module and file
-    labels: tuple[str, ...] | None = None  # where the files do not name them
-    test: str | None = "test"  # None: a share of the train split is held out
-    published: Published | None = None  # None: the data is always at hand
+    labels: tuple[str, ...] | None = None  # names of the classes, if the files do not have them
+    test: str | None = "test"  # None: part of the train split is held out
+    published: Published | None = None  # None: the data is installed with the package
 
     @property
     def splits(self) -> dict[str, str]:
-        """The splits that lie in files, and what the names of these begin with."""
+        """The splits that have files of their own, and how the names of these files begin."""
         return {"train": "train-"} | ({"test": f"{self.test}-"} if self.test else {})
 
 
@@ -41,8 +41,8 @@ _TAGS = ("O", *(f"{edge}-{kind}" for kind in ("PER", "ORG", "LOC", "MISC") for e
 _OWN = {"package": ("lrtl_utils", "samples/{}.jsonl"), "test": None}
 
 # fmt: off
-# Lengths are counted by the shipped tokenizer on the first 3,000 train rows of what was at hand. For SST-2 those are
-# whole sentences, while the published rows are their phrases too: priced too high where batches are of like length.
+# Tokens are counted with the shipped tokenizer on the first 3,000 train rows of the mirror's copy. For SST-2 these are
+# whole sentences, but the published split has phrases too, so its price is too high.
 TASKS = {
     "ag_news": Task("text", "text", "label", "fancyzhx/ag_news", "eb185aade064a813bc0b7f42de02595523103ca4", published=Published(120_000, 7_600, 4, (52.8, 18.8))),  # noqa: E501
     "imdb": Task("text", "text", "label", "stanfordnlp/imdb", "e6281661ce1c48d982bc483cf8a173c1bbeb5d31", published=Published(25_000, 25_000, 2, (314.7, 234.6))),  # noqa: E501
@@ -60,7 +60,7 @@ TASKS = {
 
 
 def repository(name: str) -> Repository | None:
-    """Where on the hub the data set `name` lies; None for one that is installed. `InputError` if it is unknown."""
+    """The hub's repository of the data set `name`; None if it is installed. `InputError` if the name is unknown."""
     require_name("dataset", name, TASKS)
     task = TASKS[name]
     patterns = tuple(f"{prefix}*.parquet" for prefix in task.splits.values())

@@ -1,4 +1,4 @@
-"""Where bytes come from: an installed package, a mirror with its manifest, the hub's cache, the hub at a revision."""
+"""Where files come from: an installed package, a mirror, the hub's local cache, or the hub at a pinned revision."""
 
 import hashlib
 import importlib.util
@@ -23,17 +23,17 @@ from lrtl_utils.files import absolute_path, write_text
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 PROBE_SECONDS = 2.0
-BESIDE = {"datasets": [], "models": ["*.json", "*.txt"]}  # what a client needs beside the files that are summed
+BESIDE = {"datasets": [], "models": ["*.json", "*.txt"]}  # files that are fetched too, but not in the checksum
 MANIFEST = "manifest.json"
-PARTIAL = ".partial"  # below the mirror: what is not whole yet, by its revision
-WAITS = (1.0, 4.0)  # seconds before another try, beyond the client's own
+PARTIAL = ".partial"  # in the mirror: incomplete downloads, a folder for each revision
+WAITS = (1.0, 4.0)  # seconds before another attempt, after the client's own retries
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository of the hub, and the files of it that a run reads and its checksum covers.
+    """A repository of the hub, and the patterns of the files that a run reads and that its checksum covers.
 
-    `section` is `datasets` or `models`; a `revision` of None is the newest, until a mirror's manifest locks it.
+    `section` is `datasets` or `models`; a `revision` of None is the newest, until a mirror's manifest fixes one.
     """
 
     section: str
@@ -43,12 +43,12 @@ class Repository:
 
     @property
     def kind(self) -> str:
-        """The hub's client's word for the section."""
+        """The type of the repository, as the hub's client calls it."""
         return self.section.removesuffix("s")
 
     @property
     def place(self) -> str:
-        """Where it lies in a mirror."""
+        """Its folder in a mirror."""
         return f"{self.section}/{self.id}"
 
 
@@ -77,7 +77,7 @@ class Source:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """As it stands on a record."""
+        """What a record says about it."""
         return {"kind": self.kind, "id": self.id, "revision": self.revision, "sha256": self.sha256}
 
 
@@ -87,10 +87,10 @@ def mirror() -> Path:
 
 
 def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Source:
-    """The files of a repository, from the mirror, else the hub's local cache, else, with `fetch`, the hub.
+    """The files of a repository: from the mirror, else the hub's local cache, else the hub if `fetch` is true.
 
-    Those of a mirror with a manifest are checked against it. `InputError` says what is wrong with them, or what is
-    missing and the ways to get it.
+    Files of a mirror are checked against its manifest, if it has one. `InputError` says what is wrong or missing, and
+    how to get it.
     """
     folder = mirror() / repository.place
     if files := _matching(folder, repository.patterns):
@@ -116,9 +116,9 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
 
 
 def find_in_package(module: str, files: tuple[str, ...], sha256: str | None = None) -> Source:
-    """Files that an installed package carries; the first is checked against `sha256` (or its first digits).
+    """Files of an installed package, which is not imported; the first is checked against (the start of) `sha256`.
 
-    The package is located, not imported. `InputError` if it is absent, or if the file is not the one expected.
+    `InputError` if the package or a file is missing, or if the checksum differs.
     """
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
@@ -134,8 +134,8 @@ def find_in_package(module: str, files: tuple[str, ...], sha256: str | None = No
 
 
 def require_weights(path: Path) -> None:
-    """`InputError` unless reading the file runs no code: it is what the name safetensors says, or else a pickle that
-    calls nothing but what torch knows to be harmless."""
+    """`InputError` unless it is safe to read the file: it is in the safetensors format, or it is a pickle that calls
+    only functions that torch knows to be harmless."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -156,23 +156,23 @@ def require_weights(path: Path) -> None:
 
 
 def reachable() -> bool:
-    """One probe of 2 s, before any of the client's retries; False when `HF_HUB_OFFLINE` is set."""
+    """Whether the hub answers one request within 2 s; False if `HF_HUB_OFFLINE` is set."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return False
     return _answers_in_time(endpoint())
 
 
 def endpoint() -> str:
-    """The hub's address, as its client reads it."""
+    """The address of the hub, which `HF_ENDPOINT` can change."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 
 
 def download(
     repository: Repository, revision: str | None, folder: Path | None = None, *, cached: bool = False
 ) -> Path | None:
-    """Bring a repository's files at `revision` into `folder`, else into the hub's local cache; returns where they lie.
+    """Download a repository's files to `folder`, or to the hub's local cache; returns the folder.
 
-    With `cached` nothing is asked of the hub, and None says that they are not there. `InputError` if it failed.
+    With `cached` the hub is not asked, and None means that the files are not in the cache. `InputError` on failure.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -197,14 +197,14 @@ def download(
 
 @contextmanager
 def asking_the_hub(repository: Repository, revision: str | None) -> Iterator[None]:
-    """What the hub's client raises becomes an `InputError` in one sentence, with that as its cause."""
+    """Turn an error of the hub's client into an `InputError` of one sentence, with the error as its cause."""
     import httpx
     from huggingface_hub.errors import XetDownloadError
 
     try:
         yield
     except (httpx.HTTPError, XetDownloadError, OSError) as error:
-        cause = error.__cause__ or error  # the outer one says what to do about it, in many words
+        cause = error.__cause__ or error  # the outer error is long and says less
         reason = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
         raise InputError(
             f"{repository.id} at revision {revision} could not be fetched from {endpoint()}: {reason}"
@@ -214,7 +214,7 @@ def asking_the_hub(repository: Repository, revision: str | None) -> Iterator[Non
 @lru_cache(maxsize=8)
 def _answers_in_time(url: str) -> bool:
     answer: list[bool] = []
-    # In a thread, because a name that is looked up in vain does not heed the time-out.
+    # In a thread, because the time-out does not apply to looking up a host name.
     probe = threading.Thread(target=lambda: answer.append(_answers(url)), daemon=True)
     probe.start()
     probe.join(PROBE_SECONDS + 0.2)
@@ -225,21 +225,21 @@ def _answers(url: str) -> bool:
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS)
     except urllib.error.HTTPError:
-        return True  # it answered, if only to say no
+        return True  # an error code is an answer too
     except OSError:
         return False
     return True
 
 
 def _revision_in_mirror(folder: Path, repository: Repository, files: tuple[Path, ...]) -> str | None:
-    """What the mirror's manifest says of these files; None where it says nothing of the repository."""
+    """The revision of these files by the mirror's manifest; None if the repository is not in it."""
     locked = read_manifest(mirror()).repositories.get(repository.place)
     if locked is None:
         return None
     unknown = [file for file in files if file.relative_to(folder).as_posix() not in locked.files]
     fault = next(faults(folder, locked), f"{unknown[0]} is not in the manifest" if unknown else None)
     if fault:
-        raise InputError(f"{fault}; `fetch --to {mirror()}` brings back what belongs there.")
+        raise InputError(f"{fault}; `fetch --to {mirror()}` restores it.")
     return locked.revision
 
 
@@ -248,28 +248,28 @@ def _matching(folder: Path, patterns: tuple[str, ...]) -> tuple[Path, ...]:
 
 
 class Sum(BaseModel):
-    """One file: bytes, and hex digits."""
+    """The size in bytes and the SHA-256 of one file."""
 
     size: int
     sha256: str
 
 
 class Locked(BaseModel):
-    """One repository: its commit, and its files by their path in it."""
+    """One repository: its commit, and its files by their path in the repository."""
 
     revision: str
     files: dict[str, Sum]
 
 
 class Manifest(BaseModel):
-    """A whole mirror: its repositories by their path in it, `datasets/<org>/<name>` or `models/<org>/<name>`."""
+    """A mirror: its repositories by their folder, `datasets/<org>/<name>` or `models/<org>/<name>`."""
 
     version: Literal[1] = 1
     repositories: dict[str, Locked] = {}
 
 
 def read_manifest(mirror: Path) -> Manifest:
-    """The manifest of a mirror, an empty one where there is none; `InputError` where it cannot be understood."""
+    """The manifest of a mirror; empty if it has none. `InputError` if it cannot be read."""
     path = mirror / MANIFEST
     if not path.is_file():
         return Manifest()
@@ -281,7 +281,7 @@ def read_manifest(mirror: Path) -> Manifest:
 
 
 def sums(folder: Path, revision: str) -> Locked:
-    """What a manifest says of the files that lie below `folder`."""
+    """The manifest's entry for the files in `folder`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     entries = {
         path.relative_to(folder).as_posix(): Sum(size=path.stat().st_size, sha256=file_sha256(path)) for path in files
@@ -290,7 +290,7 @@ def sums(folder: Path, revision: str) -> Locked:
 
 
 def faults(folder: Path, locked: Locked) -> Iterator[str]:
-    """A sentence for each file of the manifest that is not below `folder`, or not as it was fetched."""
+    """A sentence for each file of the entry that is missing from `folder` or has changed."""
     for name, expected in locked.files.items():
         path = folder / name
         if not path.is_file():
@@ -302,7 +302,7 @@ def faults(folder: Path, locked: Locked) -> Iterator[str]:
 
 
 def file_sha256(path: Path) -> str:
-    """Hex digest of a file; read once as long as its size and time stay."""
+    """The SHA-256 of a file, read again only if its size or time has changed."""
     status = path.stat()
     return _sha256(path, status.st_size, status.st_mtime_ns)
 
@@ -314,9 +314,9 @@ def _sha256(path: Path, size: int, modified: int) -> str:
 
 
 def fetch(wanted: Mapping[str, Repository | None], mirror: Path, report: Callable[[str], None]) -> list[str]:
-    """Bring each repository into `mirror`, with what the manifest needs; returns a sentence for each that failed.
+    """Download repositories to `mirror` and add them to its manifest; returns a sentence for each that failed.
 
-    What is there and whole is not fetched again, and files that came whole before an interruption neither.
+    Complete repositories, and files that were complete when a download was interrupted, are not downloaded again.
     """
     if not reachable():
         raise InputError(
@@ -333,7 +333,7 @@ def fetch(wanted: Mapping[str, Repository | None], mirror: Path, report: Callabl
 
 
 def _bring(repository: Repository, mirror: Path) -> str:
-    """Fetch one repository unless it is there; returns what was done. It is in the mirror whole or not at all."""
+    """Download one repository unless it is complete; returns what was done. The mirror never holds half of one."""
     folder, partial = mirror / repository.place, mirror / PARTIAL
     held = read_manifest(mirror).repositories.get(repository.place)
     if folder.exists() and held is None:
@@ -344,7 +344,7 @@ def _bring(repository: Repository, mirror: Path) -> str:
     _patiently(lambda: _download(repository, revision, partial / revision))
     shutil.rmtree(partial / revision / ".cache")  # the client's
     locked = sums(partial / revision, revision)
-    # In this order: a folder without an entry would be taken for one that the user made.
+    # The manifest first: a folder without an entry would be taken for one that the user made.
     _write(mirror, repository.place, locked)
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -361,7 +361,7 @@ def _write(mirror: Path, place: str, locked: Locked) -> None:
 
 
 def _patiently(ask: Callable[[], Any]) -> Any:
-    """What `ask` returns; asked again after a while, unless the hub said that it is the question that is wrong."""
+    """Call `ask`, and again after a while if it fails, unless the hub says that the request is wrong."""
     for wait in WAITS:
         try:
             return ask()
@@ -374,7 +374,7 @@ def _patiently(ask: Callable[[], Any]) -> Any:
 
 
 def _newest(repository: Repository) -> str:
-    """The commit that the hub's default branch is at."""
+    """The newest commit of the default branch."""
     from huggingface_hub import repo_info
 
     with asking_the_hub(repository, None):
@@ -382,7 +382,7 @@ def _newest(repository: Repository) -> str:
 
 
 def _download(repository: Repository, revision: str, folder: Path) -> None:
-    """Bring the files into `folder`; `InputError` unless each has the sum that the hub lists. Others are deleted."""
+    """Download the files to `folder`; `InputError` if one differs from the checksum on the hub, and it is deleted."""
     from huggingface_hub import verify_repo_checksums
 
     download(repository, revision, folder)

@@ -1,4 +1,4 @@
-"""Data sets as data: one line each, and how their examples are read."""
+"""Read a data set, named or a user's own, into examples with checked targets."""
 
 import gzip
 import json
@@ -16,23 +16,23 @@ from lrtl_utils.data import own, rows
 from lrtl_utils.data.catalog import TASKS, Task, repository
 from lrtl_utils.data.hub import Source, find_in_package, find_on_hub
 from lrtl_utils.data.own import files
-from lrtl_utils.data.splits import Data, Examples, Facts, carve, stratified_order
+from lrtl_utils.data.splits import Data, Examples, Facts, hold_out, stratified_order
 from lrtl_utils.errors import InputError, require_name
 
-NO_LABEL = -(2**31)  # a null where a label should be; refused when read
+NO_LABEL = -(2**31)  # stands for a missing label until the check refuses it
 _CONTENT = {"text": ("text", "label"), "image": ("image", "label"), "tokens": ("words", "tags")}  # of columns
-TEST_SHARE = 0.25  # held out where a data set has no test split of its own
+TEST_SHARE = 0.25  # held out for testing if a data set has no test split
 MADE = f"made: {TEST_SHARE:.0%} of the rows, stratified, the same for every run"
-READING = ("dataset", "text_column", "label_column", "drop_leaks")  # the knobs that decide what is read
+READING = ("dataset", "text_column", "label_column", "drop_leaks")  # the parameters that decide what is read
 
 
 def reading(config: RunConfig) -> dict[str, Any]:
-    """What `load` and `facts` want to know of a config."""
+    """The arguments that `load` and `facts` take from a configuration."""
     return {name: getattr(config, name) for name in READING}
 
 
 def kind_of(dataset: str) -> str:
-    """text, image or tokens; `InputError` where there is no such data set."""
+    """`text`, `image` or `tokens`; `InputError` if there is no such data set."""
     return _of_path(own.kind_of, dataset) if _is_own(dataset) else TASKS[dataset].kind
 
 
@@ -42,7 +42,7 @@ def absolute(dataset: str) -> str:
 
 
 def find(dataset: str, *, fetch: bool = True) -> Source:
-    """Where a data set lies; `InputError` if it is unknown or cannot be had, unfetched without `fetch`."""
+    """The files of a data set, downloaded if necessary and `fetch` is true; `InputError` if they cannot be found."""
     if _is_own(dataset):
         return _of_path(own.find, dataset)
     task = TASKS[dataset]
@@ -55,9 +55,9 @@ def find(dataset: str, *, fetch: bool = True) -> Source:
 def load(
     dataset: str, text_column: str | None = None, label_column: str | None = None, drop_leaks: bool = False
 ) -> Data:
-    """Read a data set: bytes and labels, nothing decoded. `InputError` where a label is out of range.
+    """Read a data set; images stay encoded. `InputError` if a label is out of range.
 
-    Warns of train examples that are also in the test split, unless they are to be dropped, and of rows left out.
+    Warns about rows that are left out, and about train examples that are also in the test split unless `drop_leaks`.
     """
     source = find(dataset)
     if _is_own(dataset):
@@ -82,7 +82,7 @@ def load(
 
 
 def _is_own(dataset: str) -> bool:
-    """Whether a data set is a user's own files; names of the table come first. `InputError` if it is neither."""
+    """Whether `dataset` is a path; the names of the catalog come first. `InputError` if it is neither."""
     if dataset in TASKS:
         return False
     if not files.is_path(dataset):
@@ -114,8 +114,8 @@ def _load_own(dataset: str, source: Source, text_column: str | None, label_colum
             _check_targets(source.id, split, examples, found.labels)
     if test:
         return data
-    # From the far end of the order, unlike a shipped sample's: a class of one example stays with those to learn from.
-    kept, held = carve(data.strata(train), TEST_SHARE, np.random.default_rng(derived_seed(0, "test split")))
+    # The end of the order is held out, so that the only example of a class stays in the train split.
+    kept, held = hold_out(data.strata(train), TEST_SHARE, np.random.default_rng(derived_seed(0, "test split")))
     return replace(data, train=train.take(kept), test=train.take(held), split=MADE)
 
 
@@ -129,14 +129,14 @@ def _load_named(name: str, source: Source) -> Data:
 
 
 def same(value: Any) -> Any:
-    """What two inputs that count as the same have in common: texts but for case and spaces, images to the bit."""
+    """A key that is equal for repeated inputs: texts that differ only in case and spaces, identical images."""
     if isinstance(value, (str, list)):
         return " ".join((value if isinstance(value, str) else " ".join(value)).lower().split())
     return value if isinstance(value, bytes) else value.tobytes()
 
 
 def _repeats(data: Data) -> tuple[dict[str, int], np.ndarray]:
-    """`Data.repeats`, nothing dropped, and which train examples are also in the test split, boolean [n]."""
+    """`Data.repeats` before anything is dropped, and which train examples are also in the test split, boolean [n]."""
     train, test = ([*map(same, split.inputs)] for split in (data.train, data.test))
     seen = set(test)
     leaking = np.array([value in seen for value in train], dtype=bool)
@@ -145,7 +145,7 @@ def _repeats(data: Data) -> tuple[dict[str, int], np.ndarray]:
 
 
 def facts(dataset: str, **columns: Any) -> Facts:
-    """Those of the files where they are at hand, else the published ones, their classes as if of equal size."""
+    """Facts from the files, or the published ones with classes of equal size if the files are not here."""
     try:
         find(dataset, fetch=False)
     except InputError:
@@ -155,7 +155,7 @@ def facts(dataset: str, **columns: Any) -> Facts:
     else:
         data = load(dataset, **columns)
         return Facts(data.kind, data.labels, data.sizes, len(data.test), (), data.source)
-    # A tagged sentence counts for an entity type, which has two tags, or for none.
+    # A sentence belongs to one entity type (which has two tags), or to none.
     tagged = TASKS[dataset].kind == "tokens"
     classes = (row.labels + 1) // 2 if tagged else row.labels
     sizes = tuple(row.train // classes + (i < row.train % classes) for i in range(classes))
@@ -165,14 +165,14 @@ def facts(dataset: str, **columns: Any) -> Facts:
 
 
 def _log_normal(mean: float, deviation: float, n: int = 1000) -> tuple[int, ...]:
-    """So many lengths, evenly spread over the log-normal distribution of that mean and deviation."""
+    """`n` quantiles of the log-normal distribution with that mean and standard deviation."""
     sigma = math.sqrt(math.log(1 + (deviation / mean) ** 2))
     normal = NormalDist(math.log(mean) - sigma**2 / 2, sigma)
     return tuple(round(math.exp(normal.inv_cdf((i + 0.5) / n))) for i in range(n))
 
 
 def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
-    """The hub's layout: files `<split>-*.parquet` that name their classes as `datasets` writes them."""
+    """Files `<split>-*.parquet`, as the hub has them; their metadata names the classes."""
     content = dict(zip((task.input, task.target), _CONTENT[task.kind], strict=True))
     splits, labels = {}, task.labels
     for split, prefix in task.splits.items():
@@ -191,7 +191,7 @@ def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tupl
 
 
 def _read_jsonl(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
-    """One JSON object a line, labels by name."""
+    """A shipped sample: one JSON object per line, with the names of the classes."""
     lines = [json.loads(line) for line in source.files[0].read_text(encoding="utf-8").splitlines()]
     index = {label: i for i, label in enumerate(task.labels)}
     if task.kind == "tokens":
@@ -202,7 +202,7 @@ def _read_jsonl(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[
 
 
 def _read_digits(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
-    """scikit-learn's digits: 64 grey values 0 to 16 and the label a line; as uint8 images [8, 8]."""
+    """scikit-learn's digits: lines of 64 grey values from 0 to 16 and a label, as uint8 images [8, 8]."""
     with gzip.open(source.files[0], "rt") as stream:
         table = np.loadtxt(stream, delimiter=",", dtype=np.uint8)
     images = [row.reshape(8, 8) * np.uint8(15) for row in table[:, :64]]

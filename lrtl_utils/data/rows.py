@@ -17,9 +17,9 @@ MOST_ROWS_AT_ONCE = 1024
 
 
 def read(file: Path, columns: Mapping[str, str] | None = None) -> "Dataset":
-    """A parquet or Arrow file, whole, or its `columns`: by name what each must hold, as in `_require_content`.
+    """A parquet or Arrow file, or only its `columns`: for each name what it must hold, as in `_require_content`.
 
-    `InputError` where it cannot be read, a column is absent or holds something else, or it is larger than `MOST_BYTES`.
+    `InputError` if it cannot be read, a column is missing or holds something else, or the rows exceed `MOST_BYTES`.
     """
     with _reading(file) as place:
         from datasets import IterableDataset
@@ -69,8 +69,9 @@ def _reading(file: Path) -> Iterator[Path]:
     """
     import datasets
 
-    verbosity = datasets.logging.get_verbosity()
+    verbosity, torch = datasets.logging.get_verbosity(), datasets.config.TORCH_AVAILABLE
     datasets.logging.set_verbosity(datasets.logging.CRITICAL + 1)
+    datasets.config.TORCH_AVAILABLE = False  # else every stream of rows imports torch, which takes seconds
     try:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / f"rows{file.suffix}"
@@ -83,6 +84,7 @@ def _reading(file: Path) -> Iterator[Path]:
         raise InputError(f"{file} cannot be read as {file.suffix.removeprefix('.')}: {reason}") from None
     finally:
         datasets.logging.set_verbosity(verbosity)
+        datasets.config.TORCH_AVAILABLE = torch
 
 
 def _gather(found: "IterableDataset", rows_at_once: int, file: Path) -> "Dataset":

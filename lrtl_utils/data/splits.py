@@ -1,4 +1,4 @@
-"""Examples and their splits: what a task has, which of it a run may see the labels of, and how both are told."""
+"""Examples, the splits of a data set, and the nested, stratified, seeded subsets whose labels a run may see."""
 
 import hashlib
 import math
@@ -16,9 +16,9 @@ from lrtl_utils.errors import InputError
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs with their targets, as they lie on disk: texts, encoded images or pixel arrays, lists of words.
+    """Inputs with their targets: texts, encoded images or pixel arrays, or lists of words.
 
-    `targets` are class indices, int64 [n], or for `tokens` lists of tag indices. `index` says which rows of the split.
+    `targets` are class indices, int64 [n], or for `tokens` lists of tag indices. `index` holds the rows of the split.
     """
 
     inputs: Sequence[Any]
@@ -29,7 +29,7 @@ class Examples:
         return len(self.index)
 
     def take(self, positions: np.ndarray) -> "Examples":
-        """Those at `positions`, in that order."""
+        """The examples at `positions`, in that order."""
         targets = [self.targets[i] for i in positions]
         if isinstance(self.targets, np.ndarray):
             targets = np.asarray(targets, dtype=self.targets.dtype)
@@ -38,10 +38,10 @@ class Examples:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a plan needs to know of a data set: its labels, how many train examples each class has, and the test's size.
+    """What a plan needs to know about a data set: names of its classes, train examples per class, and test examples.
 
-    `lengths` are tokens of a sample of inputs, shortest first; empty for images, and where nobody counted. `source` is
-    None where the files are not at hand, and these are the published figures.
+    `lengths` are the tokens of a sample of inputs, shortest first; empty for images or if they were not counted.
+    `source` is None if the files are not on this machine; the figures are then the published ones.
     """
 
     kind: str
@@ -54,11 +54,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Data:
-    """A task's examples, read: train and test split, names of the labels, and the source they came from.
+    """A data set: its train and test split, the names of its classes (`labels`), and its source.
 
-    `split` says where the test split is from. Of a user's own files, `notes` say what was guessed, turned and left
-    aside, and `warned` what may hurt. `repeats` counts inputs that occur again: within `train`, within `test`, `across`
-    both (train examples that are also in the test split), and those of them that were `dropped`.
+    `split` says how the test split was made. For a user's own files, `notes` say what was guessed, converted and not
+    used, and `warned` what may do harm. `repeats` counts repeated inputs: within `train`, within `test`, `across` both
+    (train examples that are also in the test split), and how many of these were `dropped`.
     """
 
     name: str
@@ -74,27 +74,27 @@ class Data:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """What a subset must hold an example of: the labels, or the entity types and sentences without any."""
+        """The strata, each of which a subset must contain: the labels, or the entity types and "no entity"."""
         if self.kind != "tokens":
             return self.labels
         return (*sorted({label[2:] for label in self.labels if label != "O"}), "no entity")
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """How many examples of each class the train split has."""
+        """The number of train examples in each stratum."""
         return tuple(np.bincount(self.strata(self.train)).tolist())
 
     def strata(self, examples: Examples) -> np.ndarray:
-        """The class of each example, int [n]; a sentence counts for the rarest entity type in it."""
+        """The stratum of each example, int [n]; a sentence belongs to its rarest entity type."""
         if self.kind != "tokens":
             return np.asarray(examples.targets)
         return _rarest_types(examples.targets, self.labels, self.classes)
 
 
 def labelled(data: Data, config: RunConfig, chosen: np.ndarray | None = None) -> tuple[Examples, Examples | None]:
-    """The examples whose labels this run may see, as (trained on, validation carve or None).
+    """The labelled examples of a run, as (train, validation or None).
 
-    Unless they are `chosen`, they depend on the data and the seed only, so every method sees the same ones.
+    Unless their positions are given as `chosen`, they depend on the data and the seed only: every method sees the same.
     """
     if chosen is None:
         rng = np.random.default_rng(derived_seed(config.seed, "subset"))
@@ -104,12 +104,12 @@ def labelled(data: Data, config: RunConfig, chosen: np.ndarray | None = None) ->
     if not config.validation_share:
         return chosen, None
     rng = np.random.default_rng(derived_seed(config.seed, "carve"))
-    kept, carved = carve(data.strata(chosen), config.validation_share, rng)
-    return chosen.take(kept), chosen.take(carved)
+    kept, held = hold_out(data.strata(chosen), config.validation_share, rng)
+    return chosen.take(kept), chosen.take(held)
 
 
 def test_examples(data: Data, config: RunConfig) -> Examples:
-    """The test split, whole unless `test_limit` says otherwise (then a stratified draw, the same for every run)."""
+    """The whole test split, or with `test_limit` a stratified draw that is the same for every run."""
     if config.test_limit is None:
         return data.test
     order = stratified_order(data.strata(data.test), np.random.default_rng(derived_seed(0, "test limit")))
@@ -124,12 +124,12 @@ def _rarest_types(targets: Sequence[Sequence[int]], labels: tuple[str, ...], cla
     return np.array([min(found, key=lambda kind: frequency[kind], default=nothing) for found in types])
 
 
-def describe(data: Data, train: Examples, carve: Examples | None, test: Examples) -> dict[str, Any]:
-    """What a record says of the data: sizes, the source, and a checksum of which examples were labelled."""
-    chosen = np.sort(np.concatenate([train.index, carve.index if carve else []]).astype("<i8"))
+def describe(data: Data, train: Examples, validation: Examples | None, test: Examples) -> dict[str, Any]:
+    """What a record says about the data: sizes, the source, and a checksum of which examples were labelled."""
+    chosen = np.sort(np.concatenate([train.index, validation.index if validation else []]).astype("<i8"))
     return {
         "train_size": len(train),
-        "validation_size": len(carve) if carve else 0,
+        "validation_size": len(validation) if validation else 0,
         "test_size": len(test),
         "available": len(data.train),
         "labels": list(data.labels),
@@ -142,7 +142,7 @@ def describe(data: Data, train: Examples, carve: Examples | None, test: Examples
 
 
 def preview(data: Data, examples: Examples, rows: int = 5) -> Any:
-    """The first examples with their labels, as a DataFrame; in tagged sentences, `word/TAG`."""
+    """The first examples with the names of their classes, as a DataFrame; tagged sentences as `word/TAG`."""
     import pandas as pd
 
     pairs = list(zip(examples.inputs, examples.targets, strict=True))[:rows]
@@ -153,9 +153,9 @@ def preview(data: Data, examples: Examples, rows: int = 5) -> Any:
 
 
 def stratified_order(strata: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-    """An order of all examples whose every prefix holds each stratum in proportion; indices, shape [n].
+    """An order of all examples in which every prefix has the strata in proportion; indices, shape [n].
 
-    The first of each stratum come first, so a prefix as long as there are strata misses none.
+    It starts with one example of each stratum.
     """
     strata = np.asarray(strata)
     position = np.empty(len(strata))
@@ -166,12 +166,12 @@ def stratified_order(strata: Sequence[int], rng: np.random.Generator) -> np.ndar
 
 
 def share_of(n: int, share: float) -> int:
-    """The share of `n` examples, rounded up; a share that is a whole number but for rounding noise is that number."""
+    """The share of `n` examples, rounded up, but not because of floating-point noise."""
     return math.ceil(round(share * n, 6))
 
 
 def count_labelled(sizes: Sequence[int], data_fraction: float | None, train_size: int | None, shots: int | None) -> int:
-    """How many examples of strata of these `sizes` are labelled; `shots` beats `train_size` beats `data_fraction`."""
+    """The number of labelled examples for these `sizes` of strata; `shots` beats `train_size` beats `data_fraction`."""
     n = sum(sizes)
     if shots is not None:
         return sum(min(size, shots) for size in sizes)
@@ -193,9 +193,9 @@ def labelled_subset(
     train_size: int | None = None,
     shots: int | None = None,
 ) -> np.ndarray:
-    """Indices of the labelled examples, a prefix of one stratified order, so that smaller subsets lie in larger ones.
+    """Indices of the labelled examples: a prefix of one stratified order, so larger subsets contain the smaller ones.
 
-    `names[i]` names stratum `i`. `InputError` where a stratum of the data would be left without an example.
+    `names[i]` is the name of stratum `i`. `InputError` if a stratum would have no example.
     """
     strata = np.asarray(strata)
     order = stratified_order(strata, rng)
@@ -216,10 +216,10 @@ def labelled_subset(
     return chosen
 
 
-def carve(strata: Sequence[int], share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Positions kept for training and positions carved off for validation: `share_of(n, share)`, stratified.
+def hold_out(strata: Sequence[int], share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Positions to train on and positions to hold out: `share_of(n, share)` of them, stratified.
 
-    `InputError` where either part would be empty.
+    `InputError` if none would be left to train on.
     """
     n = len(strata)
     size = share_of(n, share)
@@ -227,6 +227,6 @@ def carve(strata: Sequence[int], share: float, rng: np.random.Generator) -> tupl
         return np.arange(n), np.arange(0)
     if size >= n:
         raise InputError(f"validation_share={share} of {n} labelled examples leaves none to train on.")
-    # From the far end of the order, whose beginning holds one example of every stratum.
+    # The end of the order is held out, because its beginning has one example of every stratum.
     order = stratified_order(strata, rng)
     return np.sort(order[: n - size]), np.sort(order[n - size :])

@@ -1,4 +1,4 @@
-"""Data of a user's own, by a path: examples with their labels, and what was guessed, turned and left out on the way."""
+"""A user's own files: examples with their labels, and notes on what was guessed, converted and left out."""
 
 import hashlib
 import io
@@ -16,25 +16,25 @@ from lrtl_utils.data.own.files import Layout, look
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, data_name, write_atomically
 
-LEAST_ROWS = 8  # that can be trained and tested on
+LEAST_ROWS = 8  # labelled rows without which there is nothing to learn
 
 
 @dataclass
 class Rows:
-    """Inputs, and targets by name (None: no label); for tagged sentences lists of words and of tags."""
+    """Inputs and the names of their classes (None: no label); for tagged sentences, lists of words and of tags."""
 
     inputs: list[Any] = field(default_factory=list)
     targets: list[Any] = field(default_factory=list)
 
     def take(self, positions: Iterable[int]) -> "Rows":
-        """Those at `positions`, in that order."""
+        """The rows at `positions`, in that order."""
         positions = list(positions)
         return Rows([self.inputs[i] for i in positions], [self.targets[i] for i in positions])
 
 
 @dataclass
 class Notes:
-    """Sentences on the reading: `told` what was guessed, turned and left aside, `warned` what may hurt."""
+    """Sentences about the reading: `told` says what was guessed, converted and not used; `warned` what may do harm."""
 
     told: list[str] = field(default_factory=list)
     warned: list[str] = field(default_factory=list)
@@ -42,9 +42,9 @@ class Notes:
 
 @dataclass(frozen=True)
 class Own:
-    """A user's data: `splits` hold train and, where there is one, test, with targets as indices of `labels`.
+    """A user's data: `splits` has train and perhaps test, with targets as indices of `labels`.
 
-    `taken` names what the test split was taken from; None where there is none.
+    `taken` is the file or folder of the test split; None if there is none.
     """
 
     kind: str
@@ -87,13 +87,13 @@ def keep(table: Any, name: str | None = None) -> Path:
 
 
 def find(dataset: str) -> Source:
-    """The files of a data set that is named by a path; its revision is None. `InputError` where it cannot be read."""
+    """The files at a path, as a source without revision. `InputError` if there is nothing that can be read."""
     layout = look(dataset)
     return Source("folder", data_name(dataset), None, layout.folder, layout.files)
 
 
 def kind_of(dataset: str) -> str:
-    """text, image or tokens."""
+    """`text`, `image` or `tokens`."""
     layout = look(dataset)
     file = next(iter(layout.splits.values()))[0]
     if layout.form in {"conll", "images"}:
@@ -108,9 +108,9 @@ def _kind_of_table(file: Path, _modified: int) -> str:
 
 
 def read(dataset: str, text_column: str | None, label_column: str | None) -> Own:
-    """The examples; rows without input or label are left out and counted. Labels are in sorted order.
+    """The examples; rows without input or label are left out and counted. The classes are sorted.
 
-    The test split is the one that is there, else the validation split. `InputError` where there is nothing to learn.
+    The test split is the one in the files, else their validation split. `InputError` if there is nothing to learn.
     """
     layout = look(dataset)
     notes = Notes(list(layout.told))
@@ -125,14 +125,14 @@ def read(dataset: str, text_column: str | None, label_column: str | None) -> Own
     for name, least in {"train": LEAST_ROWS, "test": 1}.items():
         if name in splits and len(splits[name].inputs) < least:
             count = len(splits[name].inputs)
-            raise InputError(f"{dataset}: {count} labelled rows to {name} on; {least} are needed at least.")
+            raise InputError(f"{dataset}: {count} labelled rows to {name} on; at least {least} are needed.")
     kind = _kind(splits["train"].inputs)
     for split, rows in splits.items():
         _require_alike(kind, split, rows, dataset)
     if kind == "tokens":
         for rows in splits.values():
             rows.targets, scheme = conll.to_iob2(rows.targets)
-            notes.told += [f"tags of {scheme} turned into IOB2"] if scheme else []
+            notes.told += [f"tags converted from {scheme} to IOB2"] if scheme else []
     labels = _labels(kind, [target for rows in splits.values() for target in rows.targets], dataset)
     index = {label: i for i, label in enumerate(labels)}
     for rows in splits.values():
@@ -152,7 +152,7 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
     except InputError:
         if split in {"train", "all"}:
             raise
-        # As competitions hand out their test split: without labels.
+        # A test split without labels, as competitions publish it.
         text, label = tables.choose([*table.columns, columns[1] or tables.TARGETS[0]], *columns, where)
         return Rows(table.columns[text], [None] * len(table.columns[text]))
     notes.told.append(f"inputs from column {text!r}, labels from column {label!r}")
@@ -169,10 +169,10 @@ def _read_conll(file: Path, layout: Layout, split: str, columns: Columns, notes:
 
 def _read_image(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> Rows:
     if any(columns):
-        raise InputError("text_column and label_column are for tables and CoNLL files, and these are images.")
+        raise InputError("text_column and label_column are for tables and CoNLL files, but these are images.")
     inside = file.relative_to(layout.folder).parts[0 if split == "all" else 1 :]
     if len(inside) < 2:
-        raise InputError(f"{file} lies in no folder of a class; the folder that an image lies in names its class.")
+        raise InputError(f"{file} is not in a folder of a class; the folder of an image names its class.")
     return Rows([file.read_bytes()], [inside[0]])
 
 
@@ -190,10 +190,10 @@ def _warn_of(odd_lines: int, where: Path, notes: Notes) -> None:
 
 
 def _input(value: Any, where: Path) -> Any:
-    """A text, a list of words, or the bytes of an image, as a cell of a table holds it."""
+    """The value of a cell as a text, a list of words, or the bytes of an image."""
     if isinstance(value, dict):
         if value.get("bytes") is None and value.get("path"):
-            raise InputError(f"{where} holds the paths of images and not the images; they are not read.")
+            raise InputError(f"{where} has paths of images instead of the images; they are not read.")
         return value.get("bytes")
     if isinstance(value, list):
         return [str(word) for word in value]
@@ -204,7 +204,7 @@ def _target(value: Any, names: list[str] | None) -> Any:
     if isinstance(value, list):
         return [_target(each, names) for each in value]
     if names and isinstance(value, int):
-        return names[value] if 0 <= value < len(names) else None  # −1 where a label is withheld
+        return names[value] if 0 <= value < len(names) else None  # −1 stands for a hidden label
     return tables.label_name(value)
 
 
@@ -214,7 +214,7 @@ def _kind(inputs: Sequence[Any]) -> str:
 
 
 def _require_alike(kind: str, split: str, rows: Rows, dataset: str) -> None:
-    """`InputError` at a row that is of another kind than the first; JSON holds anything."""
+    """`InputError` if a row is of another kind than the first, which JSON allows."""
     form = {"text": str, "image": bytes, "tokens": list}[kind]
     for row, (value, target) in enumerate(zip(rows.inputs, rows.targets, strict=True)):
         tagged = isinstance(target, list) and all(isinstance(tag, str) for tag in target)
@@ -222,11 +222,11 @@ def _require_alike(kind: str, split: str, rows: Rows, dataset: str) -> None:
             what = {"text": "a text and a label", "image": "an image and a label", "tokens": "words and their tags"}[
                 kind
             ]
-            raise InputError(f"{dataset}: row {row} of the {split} split does not hold {what}, as the first does.")
+            raise InputError(f"{dataset}: row {row} of the {split} split does not have {what}, as the first row does.")
 
 
 def _whole(split: str, rows: Rows, notes: Notes) -> Rows:
-    """The rows that have input and label; a split without any label has none."""
+    """The rows that have an input and a label."""
     labelled = [y not in (None, []) for y in rows.targets]
     if not any(labelled):
         return Rows()
@@ -239,7 +239,7 @@ def _whole(split: str, rows: Rows, notes: Notes) -> Rows:
 
 
 def _choose(parts: dict[str, Rows], layout: Layout, notes: Notes) -> tuple[dict[str, Rows], str | None]:
-    """The train split with the test split, if there is one that has labels, and what that was taken from."""
+    """The train split and the test split, if there is one with labels; and the file or folder of the test split."""
     if "all" in parts:
         return {"train": parts["all"]}, None
     for split in ("test", "validation"):
@@ -247,7 +247,9 @@ def _choose(parts: dict[str, Rows], layout: Layout, notes: Notes) -> tuple[dict[
             notes.told.append(f"the {split} split has no labels and is not used")
         elif split in parts:
             if split == "test" and "validation" in parts:
-                notes.told.append("the validation split is not used: carves come out of the labelled examples")
+                notes.told.append(
+                    "the validation split is not used: validation examples are taken from the labelled ones"
+                )
             file = layout.splits[split][0].relative_to(layout.folder)
             return {"train": parts["train"], "test": parts[split]}, file.parts[0]
     return {"train": parts["train"]}, None
@@ -261,8 +263,8 @@ def _labels(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]:
         return ("O", *(f"{edge}-{each}" for each in types for edge in "BI"))
     counts = Counter(targets)
     if len(counts) < 2:
-        raise InputError(f"{dataset}: every row has the label {next(iter(counts))!r}; two are needed at least.")
+        raise InputError(f"{dataset}: every row has the label {next(iter(counts))!r}; at least two are needed.")
     if len(counts) > max(20, len(targets) / 2):
-        raise InputError(f"{dataset}: {len(counts)} different labels on {len(targets)} rows; these are no classes.")
+        raise InputError(f"{dataset}: {len(counts)} different labels on {len(targets)} rows are too many for classes.")
     numbers = all(re.fullmatch(r"[+-]?\d+(\.\d+)?", label) for label in counts)
     return tuple(sorted(counts, key=(lambda label: (float(label), label)) if numbers else None))

@@ -1,4 +1,4 @@
-"""Tagged sentences: CoNLL files, and tags of other schemes turned into IOB2."""
+"""Tagged sentences: reading CoNLL files, and converting tags of other schemes to IOB2."""
 
 import re
 from collections.abc import Sequence
@@ -13,28 +13,28 @@ _INSIDE = {"E": "I", "L": "I", "S": "B", "U": "B"}  # edges of IOBES and BILOU, 
 
 
 def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> Sentences:
-    """A word a line, blank lines between sentences. Columns are counted from 1; None: guessed.
+    """One word per line, and blank lines between sentences. `token` and `tag` are columns, counted from 1.
 
-    Guessed is the last column whose every value is a tag, and the first that is no running number.
+    Without them, the tags are the last column with tags only, and the words the first that is not a running number.
     """
     blocks = _blocks(text)
     rows = [row for block in blocks for row in block]
     if not rows:
-        raise InputError(f"{file} holds no tagged word.")
+        raise InputError(f"{file} has no tagged word.")
     width = min(map(len, rows))
     word = _position(token, width, file) if token else _word_column(rows, width)
     known = (i for i in reversed(range(width)) if i != word and all(_TAG.fullmatch(row[i]) for row in rows))
     mark = _position(tag, width, file) if tag else next(known, None)
     if mark is None:
         raise InputError(
-            f"{file}: no column holds tags such as O, B-PER and I-PER alone; "
-            "label_column=3 would name the third column, counted from 1."
+            f"{file}: no column has only tags such as O, B-PER and I-PER; "
+            "set label_column, for example label_column=3 for the third column."
         )
     return [[row[word] for row in block] for block in blocks], [[row[mark] for row in block] for block in blocks]
 
 
 def read_words(text: str) -> list[list[str]]:
-    """The words of a CoNLL file alone, a list a sentence; tags may be absent."""
+    """The words of a CoNLL file, one list per sentence; it may have no tags."""
     blocks = _blocks(text)
     rows = [row for block in blocks for row in block]
     word = _word_column(rows, min(map(len, rows), default=1))
@@ -42,19 +42,19 @@ def read_words(text: str) -> list[list[str]]:
 
 
 def looks_tagged(text: str) -> bool:
-    """Whether the first lines of a text are those of a CoNLL file."""
+    """Whether the first lines of a text look like a CoNLL file."""
     rows = [row for block in _blocks(text) for row in block][:20]
     return bool(rows) and all(len(row) > 1 and any(map(_TAG.fullmatch, row[1:])) for row in rows)
 
 
 def to_iob2(sentences: Sequence[Sequence[str]]) -> tuple[list[list[str]], str | None]:
-    """Tags in strict IOB2, and what they were turned from (None: nothing had to change).
+    """Tags in strict IOB2, and the scheme that they were in (None if nothing had to change).
 
-    `InputError` where a tag has no edge: it is then no tag of a named entity.
+    `InputError` if a tag is not of the form EDGE-TYPE or O.
     """
     wrong = next((tag for tags in sentences for tag in tags if not _TAG.fullmatch(tag)), None)
     if wrong is not None:
-        raise InputError(f"Tag {wrong!r} is of no known scheme; entities are tagged O, B-TYPE and I-TYPE (IOB2).")
+        raise InputError(f"Tag {wrong!r} is of an unknown scheme; entities are tagged O, B-TYPE and I-TYPE (IOB2).")
     edges = {tag[0] for tags in sentences for tag in tags if tag != "O"}
     turned = [_with_beginnings([_INSIDE.get(t[0], t[0]) + t[1:] if t != "O" else t for t in s]) for s in sentences]
     if turned == [list(tags) for tags in sentences]:
@@ -64,13 +64,13 @@ def to_iob2(sentences: Sequence[Sequence[str]]) -> tuple[list[list[str]], str | 
 
 
 def _with_beginnings(tags: Sequence[str]) -> list[str]:
-    """An entity begins with B, also after one of another type."""
+    """Every entity begins with B, also after one of another type."""
     before = ["O", *tags]
     return [f"B{tag[1:]}" if tag[0] == "I" and before[i][1:] != tag[1:] else tag for i, tag in enumerate(tags)]
 
 
 def _blocks(text: str) -> list[list[list[str]]]:
-    """The fields of each line, a block a sentence; comments and `-DOCSTART-` are no lines of it."""
+    """The fields of each line, one block per sentence, without comments and `-DOCSTART-`."""
     blocks: list[list[list[str]]] = [[]]
     for line in text.split("\n"):
         fields = (re.split(r"\t", line) if "\t" in line else line.split()) if line.strip() else []
@@ -82,7 +82,7 @@ def _blocks(text: str) -> list[list[list[str]]]:
 
 
 def _word_column(rows: Sequence[Sequence[str]], width: int) -> int:
-    """The first column that is no running number."""
+    """The first column that is not a running number."""
     return next((i for i in (0, 1) if not _counts(rows, i, width)), 0)
 
 
@@ -93,5 +93,5 @@ def _counts(rows: Sequence[Sequence[str]], column: int, width: int) -> bool:
 
 def _position(given: str, width: int, file: Path) -> int:
     if not given.isdigit() or not 1 <= int(given) <= width:
-        raise InputError(f"{file} has columns 1 to {width}, and none {given!r}.")
+        raise InputError(f"{file} has columns 1 to {width}, and no column {given!r}.")
     return int(given) - 1

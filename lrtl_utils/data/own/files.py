@@ -1,4 +1,4 @@
-"""Which files at a user's path are read, and which splits they make: told by names and suffixes, nothing is opened."""
+"""Which files at a user's path are read, and which splits they belong to, by their names and suffixes."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from lrtl_utils.files import absolute_path
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 CONLL = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes")
-PERHAPS_CONLL = (".txt", ".train", ".dev", ".test", ".testa", ".testb")  # their first lines tell
-DEPTH = 4  # folders deep that files are looked for
+PERHAPS_CONLL = (".txt", ".train", ".dev", ".test", ".testa", ".testb")  # their first lines decide
+DEPTH = 4  # levels of folders that are searched
 MOST_FILES = 200_000
 SPLITS = {
     "train": ("train", "training"),
@@ -26,7 +26,7 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of each split, and the `form` they have: table, conll, images, saved. `told` is what was left aside."""
+    """The files of each split, and their `form`: table, conll, images or saved. `told` says what is not read."""
 
     folder: Path
     form: str
@@ -35,9 +35,9 @@ class Layout:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All that are read, in the order of their names."""
+        """All files that are read, sorted by path."""
         files = {file for part in self.splits.values() for file in part}
-        if self.form == "saved":  # it names the labels
+        if self.form == "saved":  # it has the features
             files |= {file.parent / "dataset_info.json" for file in files}
         return tuple(sorted(files))
 
@@ -55,14 +55,14 @@ def place(dataset: str) -> Path:
 
 
 def look(dataset: str) -> Layout:
-    """What lies there, by the names of its files alone."""
+    """The files at a path and what they are. `InputError` if they cannot be read."""
     path = place(dataset)
     if not path.exists():
         raise InputError(f"There is no file or folder {path}.")
     if path.is_file():
         form = _form(path)
         if form is None:
-            raise InputError(f"{path} is of no kind that is read: {_known()}.")
+            raise InputError(f"{path} is not a file that can be read: {_known()}.")
         return Layout(path.parent, form, {"all": (path,)})
     if not path.is_dir():
         raise InputError(f"{path} is neither a file nor a folder.")
@@ -73,15 +73,15 @@ def look(dataset: str) -> Layout:
         if form := _form(file):
             found.setdefault(form, []).append(file)
     others = [file for file in found.get("table", []) if file.suffix.lower() != ".json"]
-    if others or len(found) > 1:  # then a .json is no data, but tells of it
+    if others or len(found) > 1:  # then a .json file describes the data
         found = {
             form: others if form == "table" else files for form, files in found.items() if form != "table" or others
         }
     if not found:
-        raise InputError(f"{path} holds no file that is read: {_known()}.")
+        raise InputError(f"{path} has no file that can be read: {_known()}.")
     if len(found) > 1:
         examples = " and ".join(str(files[0].relative_to(path)) for files in found.values())
-        raise InputError(f"{path} holds data of several kinds ({examples}); name the file or sub-folder that is meant.")
+        raise InputError(f"{path} has data of several kinds ({examples}); give the path of one file or sub-folder.")
     ((form, files),) = found.items()
     return _image_layout(path, files) if form == "images" else _file_layout(path, form, files)
 
@@ -91,7 +91,7 @@ def _known() -> str:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Regular files in order, hidden ones passed over; `InputError` at a link that leaves the folder, and at a pipe."""
+    """Regular files in order, without hidden ones; `InputError` for a link that leaves the folder, or a pipe."""
     root, count = folder.resolve(), 0
     for here, folders, files in os.walk(folder):
         here = Path(here)
@@ -102,14 +102,14 @@ def _walk(folder: Path) -> Iterator[Path]:
             if name.startswith("."):
                 continue
             if path.is_symlink() and not path.resolve().is_relative_to(root):
-                raise InputError(f"{path} is a link that leaves {folder}; put the file itself there.")
+                raise InputError(f"{path} is a link that leaves {folder}; copy the file instead.")
             if path.is_dir():
                 continue
             if not path.is_file():
-                raise InputError(f"{path} is no regular file; it is not read.")
+                raise InputError(f"{path} is not a regular file; it is not read.")
             count += 1
             if count > MOST_FILES:
-                raise InputError(f"{folder} holds more than {MOST_FILES:,} files; name the sub-folder that is meant.")
+                raise InputError(f"{folder} has more than {MOST_FILES:,} files; give the path of a sub-folder.")
             yield path
 
 
@@ -127,7 +127,7 @@ def _form(file: Path) -> str | None:
 
 
 def _split_of(names: Sequence[str]) -> str | None:
-    """The split that names of a file and of its folders tell, the last first; None where they tell none."""
+    """The split in the name of a file or of one of its folders, the innermost first; None if there is none."""
     for name in reversed(names):
         words = re.split(r"[^a-z]+", name.lower())
         for split, known in SPLITS.items():
@@ -142,10 +142,10 @@ def _file_layout(folder: Path, form: str, files: Sequence[Path]) -> Layout:
         by_split.setdefault(_split_of(file.relative_to(folder).parts) or "all", []).append(file)
     if "train" not in by_split:
         if len(by_split) > 1:
-            raise InputError(f"{folder} has files for {' and '.join(by_split)} and none whose name says train.")
+            raise InputError(f"{folder} has files for {' and '.join(by_split)} and none with train in its name.")
         return Layout(folder, form, {"all": tuple(files)})
     aside = by_split.pop("all", [])
-    told = tuple(f"{file.relative_to(folder)} is not read: its name tells no split" for file in aside)
+    told = tuple(f"{file.relative_to(folder)} is not read: its name has no split in it" for file in aside)
     return Layout(folder, form, {split: tuple(paths) for split, paths in by_split.items()}, told)
 
 
@@ -159,7 +159,7 @@ def _image_layout(folder: Path, files: Sequence[Path]) -> Layout:
 
 
 def _saved_layout(folder: Path) -> Layout:
-    """As `datasets` saves: a folder, or one a split; the data files are those that `state.json` names."""
+    """A folder that `datasets` saved, with a sub-folder for each split; `state.json` names the data files."""
     parts = [folder]
     if (folder / "dataset_dict.json").is_file():
         parts = [folder / str(name) for name in _read_json(folder / "dataset_dict.json").get("splits", [])]
@@ -169,7 +169,9 @@ def _saved_layout(folder: Path) -> Layout:
         named = [part / str(entry.get("filename")) for entry in _read_json(part / "state.json").get("_data_files", [])]
         missing = [path for path in [*named, part / "dataset_info.json"] if path not in files]
         if missing or not named:
-            raise InputError(f"{folder} is no whole dataset as `datasets` saves it: {[*missing, part][0]} is missing.")
+            raise InputError(
+                f"{folder} is not a complete data set as `datasets` saves it: {[*missing, part][0]} is missing."
+            )
         split = "all" if len(parts) == 1 else _split_of([part.name])
         if split:
             splits[split] = (*splits.get(split, ()), *named)
@@ -184,5 +186,5 @@ def _read_json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read: {error}.") from None
     if not isinstance(content, dict):
-        raise InputError(f"{file} is not what `datasets` writes there.")
+        raise InputError(f"{file} is not as `datasets` writes it.")
     return content

@@ -1,4 +1,4 @@
-"""Tables of a user's own: the rows of CSV, TSV, JSON lines and parquet, and which columns hold input and label."""
+"""A user's own tables: CSV, TSV, JSON, JSON lines, parquet and Arrow files, and which columns have input and label."""
 
 import codecs
 import csv
@@ -15,7 +15,7 @@ from lrtl_utils.data import rows
 from lrtl_utils.errors import InputError, require_name
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
-# Usual names; the first that a table has is read.
+# Usual names of columns; the first that a table has is read.
 INPUTS = ("text", "sentence", "review", "content", "document", "comment", "message", "body", "tweet", "abstract")
 INPUTS += ("question", "query", "utterance", "tokens", "words", "image", "img")
 TARGETS = ("label", "labels", "category", "class", "sentiment", "target", "topic", "intent", "ner_tags", "tags", "y")
@@ -23,7 +23,7 @@ TARGETS = ("label", "labels", "category", "class", "sentiment", "target", "topic
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of equal length; `names` those of labels that are numbers; `odd_lines` were not UTF-8."""
+    """Columns of equal length; `names` of classes by column; `odd_lines` counts lines that were not UTF-8."""
 
     columns: dict[str, list[Any]]
     names: dict[str, list[str]] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Table:
 
 
 def read(file: Path) -> Table:
-    """The rows of a table by its suffix, one of `READERS`; `InputError` names the file and the line that is wrong."""
+    """Read a table by its suffix, one of `READERS`; `InputError` names the file and the line that is wrong."""
     return READERS[file.suffix.lower()](file)
 
 
@@ -40,7 +40,7 @@ def decode(data: bytes, file: Path) -> tuple[str, int]:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace"), 0
     if b"\0" in data:
-        raise InputError(f"{file} is no text: it holds zero bytes.")
+        raise InputError(f"{file} is not a text file: it has zero bytes.")
     data = data.removeprefix(codecs.BOM_UTF8)
     lines, odd = [], 0
     for line in data.split(b"\n"):
@@ -56,7 +56,8 @@ def decode(data: bytes, file: Path) -> tuple[str, int]:
 
 
 def choose(columns: Iterable[str], text: str | None, label: str | None, where: object) -> tuple[str, str]:
-    """The columns of input and label: those given, else the usual names, else of two the one that is left."""
+    """The columns of input and label: those given, else the usual names. In a two-column file the other column fills
+    the missing role."""
     columns = list(columns)
     for given in filter(None, (text, label)):
         require_name(f"column of {where}", given, columns)
@@ -67,14 +68,14 @@ def choose(columns: Iterable[str], text: str | None, label: str | None, where: o
         label = label or next(name for name in columns if name != text)
     if text is None or label is None:
         raise InputError(
-            f"{where} has the columns {', '.join(map(repr, columns))}; say which one holds the input and which the "
+            f"{where} has the columns {', '.join(map(repr, columns))}; say which has the input and which the "
             "label: text_column=NAME and label_column=NAME."
         )
     return text, label
 
 
 def label_name(value: Any) -> str | None:
-    """A label as its name; None where there is none."""
+    """The name of the class of a label; None if there is no label."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bool):
@@ -83,7 +84,7 @@ def label_name(value: Any) -> str | None:
 
 
 def usual(columns: Iterable[str], names: Sequence[str], taken: str | None = None) -> str | None:
-    """The column with the first of the usual `names` that a table has, but for the one that is `taken`."""
+    """The column with the first of the usual `names` that a table has, except the one that is `taken`."""
     by_name = {name.strip().lower(): name for name in reversed([*columns]) if name != taken}
     return next((by_name[name] for name in names if name in by_name), None)
 

@@ -233,3 +233,18 @@ def test_description_sums_which_examples_were_labelled_and_not_their_order():
     assert (carved["train_size"], carved["validation_size"], carved["available"]) == (30, 10, len(data.train))
     assert one["subset_sha256"] == carved["subset_sha256"] != told(train_size=41)["subset_sha256"]
     assert one["source"]["sha256"] == data.source.sha256
+
+
+def test_a_name_that_looks_like_a_pattern_or_an_address_is_a_name(tmp_path):
+    for name in ("a[1]*.parquet", "zip:x::y?.parquet"):
+        columns = {"text": [f"text {i}" for i in range(20)], "label": ["a", "b"] * 10}
+        pq.write_table(pa.table(columns), tmp_path / name)
+        assert load(str(tmp_path / name)).labels == ("a", "b")
+    assert len([*tmp_path.iterdir()]) == 2  # nothing is written beside the user's files
+
+
+def test_an_arrow_file_is_read(tmp_path):
+    table = pa.table({"text": [f"text {i}" for i in range(20)], "label": ["a", "b"] * 10})
+    with pa.OSFile(str(tmp_path / "r.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    assert load(str(tmp_path / "r.arrow")).labels == ("a", "b")

@@ -4,7 +4,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lrtl_utils.data.splits import carve, count_labelled, labelled_subset, stratified_order
+from lrtl_utils.data.splits import count_labelled, hold_out, labelled_subset, stratified_order
 from lrtl_utils.errors import InputError
 
 NAMES = ("world", "sports", "business")
@@ -89,22 +89,22 @@ def test_a_share_that_is_a_whole_number_is_that_number(fraction, n, size):
 
 
 @pytest.mark.parametrize("strata", [EVEN, UNEVEN], ids=["even", "uneven"])
-def test_carve_is_stratified_and_keeps_an_example_of_every_class(strata):
-    kept, carved = carve(strata, 0.2, rng())
-    assert sorted([*kept, *carved]) == list(range(120))
-    assert len(carved) == 24
-    assert np.bincount(strata[carved], minlength=3) == pytest.approx(np.bincount(strata) * 0.2, abs=1)
+def test_hold_out_is_stratified_and_keeps_an_example_of_every_class(strata):
+    kept, held = hold_out(strata, 0.2, rng())
+    assert sorted([*kept, *held]) == list(range(120))
+    assert len(held) == 24
+    assert np.bincount(strata[held], minlength=3) == pytest.approx(np.bincount(strata) * 0.2, abs=1)
     assert set(strata[kept]) == {0, 1, 2}
 
 
-def test_carve_never_takes_the_only_example_of_a_class():
-    kept, carved = carve(np.array([0] * 9 + [1]), 0.5, rng())
+def test_hold_out_never_takes_the_only_example_of_a_class():
+    kept, held = hold_out(np.array([0] * 9 + [1]), 0.5, rng())
     assert 9 in kept
-    assert len(carved) == 5
+    assert len(held) == 5
 
 
-def test_carve_of_nothing_and_of_everything():
-    kept, carved = carve(EVEN, 0.0, rng())
-    assert (len(kept), len(carved)) == (120, 0)
+def test_hold_out_of_nothing_and_of_everything():
+    kept, held = hold_out(EVEN, 0.0, rng())
+    assert (len(kept), len(held)) == (120, 0)
     with pytest.raises(InputError, match="leaves none to train on"):
-        carve(EVEN[:1], 0.2, rng())
+        hold_out(EVEN[:1], 0.2, rng())

@@ -130,7 +130,7 @@ def test_other_files_are_left_aside(tmp_path):
     (tmp_path / ".hidden.csv").write_text("nothing")
     data = load(str(tmp_path))
     assert (len(data.train), len(data.test)) == (10, 6)
-    assert data.notes[0] == "sample_submission.csv is not read: its name tells no split"
+    assert data.notes[0] == "sample_submission.csv is not read: its name has no split in it"
 
 
 def test_columns_are_guessed_or_given(tmp_path):
@@ -181,11 +181,11 @@ def test_lone_quotes_in_a_tsv_are_text(tmp_path):
         (b"text,label\nunquoted, comma,good\n", "line 2: 3 fields where the first line names 2"),
         (b'text,label\n"never closed,good\n', "unexpected end of data"),
         (b"", "is empty"),
-        (b"text,label\nonly one,good\n", "1 labelled rows to train on; 8 are needed"),
+        (b"text,label\nonly one,good\n", "1 labelled rows to train on; at least 8 are needed"),
         (b"text,label\n" + b"".join(b"t %d,same\n" % i for i in range(9)), "every row has the label 'same'"),
-        (b"text,label\n" + b"".join(b"t %d,%d\n" % (i, i) for i in range(30)), "these are no classes"),
+        (b"text,label\n" + b"".join(b"t %d,%d\n" % (i, i) for i in range(30)), "too many for classes"),
         (b"text,text\na,b\n", "must name each column once"),
-        (b"te\0xt,label\n", "no text: it holds zero bytes"),
+        (b"te\0xt,label\n", "not a text file: it has zero bytes"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_one_sentence(content, said, tmp_path):
@@ -198,9 +198,9 @@ def test_a_table_that_cannot_be_used_is_one_sentence(content, said, tmp_path):
 @pytest.mark.parametrize(
     ("text", "label", "said"),
     [
-        (["a", "list"], "good", "row 20 of the train split does not hold a text and a label"),
-        ("a text", ["good"], "row 20 of the train split does not hold a text and a label"),
-        ({"path": "/etc/passwd"}, "good", "holds the paths of images"),
+        (["a", "list"], "good", "row 20 of the train split does not have a text and a label"),
+        ("a text", ["good"], "row 20 of the train split does not have a text and a label"),
+        ({"path": "/etc/passwd"}, "good", "has paths of images"),
     ],
 )
 def test_a_row_of_another_kind_is_named(text, label, said, tmp_path):
@@ -222,7 +222,7 @@ def test_images_are_of_the_class_of_their_folder(tmp_path):
     write_images(tmp_path / "vehicles", ("train", "bus"))
     assert load(str(tmp_path / "vehicles")).labels == ("bus", "train")
     Image.new("RGB", (8, 8)).save(tmp_path / "pets" / "loose.png")
-    with pytest.raises(InputError, match=r"loose.png lies in no folder of a class"):
+    with pytest.raises(InputError, match=r"loose.png is not in a folder of a class"):
         load(str(tmp_path / "pets"))
 
 
@@ -250,7 +250,7 @@ def test_conll_files_are_read_and_their_tags_turned_into_iob2(scheme, form, tmp_
     assert data.labels == ("O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER")
     assert data.train.inputs[0] == ["Ada", "Lovelace", f"met{data.train.index[0]}", "Acme", "Oslo", "Rome"]
     assert [data.labels[tag] for tag in data.train.targets[0]] == [tag for _, tag in IOB2]
-    assert data.notes == (() if scheme == "IOB2" else (f"tags of {scheme} turned into IOB2",))
+    assert data.notes == (() if scheme == "IOB2" else (f"tags converted from {scheme} to IOB2",))
 
 
 def test_conll_columns_can_be_given_and_tags_must_be_of_entities(tmp_path):
@@ -258,9 +258,9 @@ def test_conll_columns_can_be_given_and_tags_must_be_of_entities(tmp_path):
     (tmp_path / "r.conll").write_text("\n\n".join(lines))
     assert load(str(tmp_path / "r.conll")).labels == ("O", "B-A", "I-A")
     assert load(str(tmp_path / "r.conll"), label_column="2").labels == ("O", "B-B", "I-B")
-    with pytest.raises(InputError, match="columns 1 to 3, and none '4'"):
+    with pytest.raises(InputError, match="columns 1 to 3, and no column '4'"):
         load(str(tmp_path / "r.conll"), label_column="4")
-    with pytest.raises(InputError, match="of no known scheme; entities are tagged"):
+    with pytest.raises(InputError, match="of an unknown scheme; entities are tagged"):
         load(str(tmp_path / "r.conll"), label_column="1")
 
 
@@ -300,7 +300,7 @@ def test_a_folder_saved_by_datasets_is_read(kind, tmp_path):
     assert kind == "tokens" or names(both, both.train)[:2] == ["zebra", "ant"]
     assert one.source.sha256 != both.source.sha256
     next((tmp_path / "both/train").glob("*.arrow")).unlink()
-    with pytest.raises(InputError, match="is no whole dataset as `datasets` saves it"):
+    with pytest.raises(InputError, match="is not a complete data set as `datasets` saves it"):
         load(str(tmp_path / "both"))
 
 
@@ -317,7 +317,7 @@ def test_what_leaves_the_folder_or_is_no_file_is_refused(tmp_path):
         os.mkfifo,
     ):
         make(folder / "test.csv")
-        with pytest.raises(InputError, match=r"test.csv is (a link that leaves|no regular file)"):
+        with pytest.raises(InputError, match=r"test.csv is (a link that leaves|not a regular file)"):
             load(str(folder))
         (folder / "test.csv").unlink()
     for path, said in (("/dev/zero", "neither a file nor a folder"), (str(tmp_path / "no.csv"), "There is no file")):
@@ -326,7 +326,7 @@ def test_what_leaves_the_folder_or_is_no_file_is_refused(tmp_path):
 
 
 def test_a_folder_of_several_kinds_or_of_none_says_what_is_read(tmp_path):
-    with pytest.raises(InputError, match=r"holds no file that is read: tables \(.csv"):
+    with pytest.raises(InputError, match=r"has no file that can be read: tables \(.csv"):
         load(str(tmp_path))
     write_images(tmp_path)
     write_csv(tmp_path / "labels.csv", rows(10))
