@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import datasets  # noqa: F401 - here, because it looks for torch when it is imported
 import pytest
 from synthetic import environment
 

@@ -19,8 +19,7 @@ from lrtl_utils.data import splits
 from lrtl_utils.data.load import load
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import data_name
-from lrtl_utils.runs import notebook as notebooks
-from lrtl_utils.runs import store as runs
+from lrtl_utils.runs.run import Run
 
 OPINIONS = {"good": "a fine and moving film number", "bad": "a dull and clumsy film number"}
 
@@ -341,7 +340,7 @@ def test_names_of_the_table_come_first_and_paths_need_a_sign():
     with pytest.raises(InputError, match="There is no dataset ''"):
         load("")
     with pytest.raises(InputError, match="are for your own files"):
-        methods.check(read_config({"dataset": "news_sample", "text_column": "text"}))
+        Run(dataset="news_sample", text_column="text")
 
 
 @pytest.mark.parametrize(
@@ -375,20 +374,14 @@ def test_examples_of_both_splits_are_counted_told_and_dropped(tmp_path):
     assert set(subsets[0]) < set(subsets[1]) < set(subsets[2])
 
 
-def test_dropping_is_part_of_a_runs_identity_and_not_dropping_is_not():
-    config = read_config({"method": "tfidf"}).model_dump()
-    earlier = {name: value for name, value in config.items() if name not in tasks.READING[1:]}
-    assert runs.run_id(config, "", None) == runs.run_id(earlier, "", None)
-    assert runs.run_id(config | {"drop_leaks": True}, "", None) != runs.run_id(config, "", None)
+DROP = {"drop_leaks": True}
 
 
-def test_the_same_files_have_the_same_run_wherever_they_lie(tmp_path):
+def test_the_same_files_have_the_same_run_wherever_they_are(tmp_path):
     for place in ("here", "there"):
         write_csv(tmp_path / place / "mine" / "r.csv", rows(20))
-    asked = [
-        read_config({"dataset": str(tmp_path / place / "mine"), "method": "tfidf", "train_size": 4})
-        for place in ("here", "there")
-    ]
-    assert len({notebooks.locate(each)[1] for each in asked}) == 1
+    places = [str(tmp_path / place / "mine") for place in ("here", "there")]
+    runs = [Run(dataset=place, method="tfidf", train_size=4, **more) for place in places for more in ({}, DROP)]
+    assert runs[0].id == runs[2].id != runs[1].id == runs[3].id
     write_csv(tmp_path / "there" / "mine" / "r.csv", rows(22))
     assert tasks.find(str(tmp_path / "here/mine")).sha256 != tasks.find(str(tmp_path / "there/mine")).sha256
