@@ -7,7 +7,6 @@ import warnings
 from collections import Counter
 
 import numpy as np
-import pieces as methods
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
