@@ -18,7 +18,6 @@ from lrtl_utils.data import splits
 from lrtl_utils.data.load import load
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import data_name
-from lrtl_utils.runs.run import Run
 
 OPINIONS = {"good": "a fine and moving film number", "bad": "a dull and clumsy film number"}
 
@@ -338,8 +337,6 @@ def test_names_of_the_table_come_first_and_paths_need_a_sign():
         load("digitz")
     with pytest.raises(InputError, match="There is no dataset ''"):
         load("")
-    with pytest.raises(InputError, match="are for your own files"):
-        Run(dataset="news_sample", text_column="text")
 
 
 @pytest.mark.parametrize(
@@ -371,16 +368,3 @@ def test_examples_of_both_splits_are_counted_told_and_dropped(tmp_path):
         splits.labelled(clean, read_config({"dataset": folder, "train_size": size}))[0].index for size in (2, 4, 8)
     ]
     assert set(subsets[0]) < set(subsets[1]) < set(subsets[2])
-
-
-DROP = {"drop_leaks": True}
-
-
-def test_the_same_files_have_the_same_run_wherever_they_are(tmp_path):
-    for place in ("here", "there"):
-        write_csv(tmp_path / place / "mine" / "r.csv", rows(20))
-    places = [str(tmp_path / place / "mine") for place in ("here", "there")]
-    runs = [Run(dataset=place, method="tfidf", train_size=4, **more) for place in places for more in ({}, DROP)]
-    assert runs[0].id == runs[2].id != runs[1].id == runs[3].id
-    write_csv(tmp_path / "there" / "mine" / "r.csv", rows(22))
-    assert tasks.find(str(tmp_path / "here/mine")).sha256 != tasks.find(str(tmp_path / "there/mine")).sha256

@@ -1,0 +1,28 @@
+"""A run on a user's own files."""
+
+import pytest
+
+from lrtl_utils.errors import InputError
+from lrtl_utils.runs.run import Run
+
+
+def write(folder, count):
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [f"a film number {i},{('good', 'bad')[i % 2]}" for i in range(count)]
+    (folder / "r.csv").write_text("\n".join(["text,label", *lines]))
+    return str(folder)
+
+
+def test_the_same_files_have_the_same_run_wherever_they_are(tmp_path):
+    def identity(place, **more):
+        return Run(dataset=place, method="tfidf", train_size=4, **more).id
+
+    here, there = (write(tmp_path / place / "mine", 20) for place in ("here", "there"))
+    assert identity(here) == identity(there) != identity(here, drop_leaks=True)
+    write(tmp_path / "there/mine", 22)
+    assert identity(here) != identity(there)
+
+
+def test_columns_are_named_only_for_own_files():
+    with pytest.raises(InputError, match="are for your own files"):
+        Run(dataset="news_sample", text_column="text")
