@@ -5,6 +5,7 @@ import ast
 import nbformat
 import pieces as methods
 import pytest
+import task_notebooks
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
@@ -14,7 +15,6 @@ from lrtl_utils.runs.notebook import FOLDER, notebook_path, parameters_of, read_
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 TASK_PATHS = [path for path in PATHS if path.name[0] in "01"]
 SUMMARY_PATHS = summary_notebooks()
-CHOSEN = {"dataset", "model", "method", "results"}  # a notebook may choose something small there
 
 
 def cells(path):
@@ -45,13 +45,16 @@ def test_cells_hold_calls_and_no_logic(path):
 
 
 @pytest.mark.parametrize("path", TASK_PATHS, ids=lambda path: path.stem)
-def test_parameter_cell_agrees_with_run_config_line_for_line(path):
-    (source,) = (cell.source for cell in cells(path) if "parameters" in cell.metadata.get("tags", []))
-    lines = source.splitlines()
-    assert [line.split(" = ")[0] for line in lines] == [*RunConfig.model_fields, "results", "save_model"]
-    for line, (name, field) in zip(lines, RunConfig.model_fields.items(), strict=False):
-        assert line.endswith(f"  # {field.description}")
-        assert name in CHOSEN or parameters_of(path)[name] == field.default, line
+def test_task_notebooks_are_what_the_template_makes(path):
+    """`python tests/support/task_notebooks.py` writes them anew."""
+    assert task_notebooks.sources(nbformat.read(path, as_version=4)) == task_notebooks.sources(
+        task_notebooks.notebook(path.stem)
+    )
+
+
+def test_the_template_has_every_knob_once():
+    knobs = [knob for group in task_notebooks.GROUPS.values() for knob in group]
+    assert sorted(knobs) == sorted(RunConfig.model_fields)
 
 
 @pytest.mark.parametrize("path", TASK_PATHS, ids=lambda path: path.stem)

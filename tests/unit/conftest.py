@@ -15,7 +15,6 @@ STAND_INS = {
     "resolve_device": lambda device: "cpu" if device == "auto" else device,
     "resolve_precision": lambda precision, *_: "fp32" if precision == "auto" else precision,
     "environment": environment,
-    "is_current": lambda record: True,  # asks the method's file, and that imports torch
 }
 running = False
 
