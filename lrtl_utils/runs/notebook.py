@@ -1,6 +1,7 @@
 """A run through its notebook: parameters in, papermill, a record out."""
 
 import ast
+import json
 import os
 import shutil
 import signal
@@ -50,10 +51,8 @@ def summary_notebooks(folder: Path = FOLDER) -> list[Path]:
 @lru_cache
 def parameters_of(path: Path) -> dict[str, Any]:
     """Names and defaults of the notebook's cell tagged `parameters`; literals only, nothing is run."""
-    import nbformat
-
-    cells = nbformat.read(path, as_version=4).cells
-    source = next((cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]  # nbformat takes a second to import
+    source = next(("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])), "")
     lines = [line for line in ast.parse(source).body if isinstance(line, ast.Assign)]
     return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
 
