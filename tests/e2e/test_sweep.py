@@ -7,10 +7,8 @@ import sys
 import time
 
 import psutil
-import pytest
 import yaml
 
-from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
@@ -25,53 +23,6 @@ def grid(tmp_path, content):
     path = tmp_path / "grid.yaml"
     path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
     return path
-
-
-def test_lists_multiply_and_blocks_share_the_rest(tmp_path):
-    content = {
-        "seed": [0, 1],
-        "data_fraction": 0.2,
-        "blocks": {
-            "digits": SMALL,
-            "news": {"dataset": "news_sample", "method": ["tfidf", "full"], "notebook": "quickstart"},
-        },
-    }
-    cells = read_grid(grid(tmp_path, content))
-    assert len(cells) == 2 + 4
-    assert {notebook for notebook, _ in cells} == {"image_classification", "quickstart"}
-    assert {config.data_fraction for _, config in cells} == {0.2}
-
-
-def test_numbers_with_exponents_are_numbers(tmp_path):
-    (cell,) = read_grid(grid(tmp_path, "dataset: news_sample\nlearning_rate: 5e-5\n"))
-    assert cell[1].learning_rate == 5e-5
-
-
-def test_cells_that_clamping_makes_one_run_once(tmp_path):
-    rates = {"dataset": "news_sample", "method": "linear_probe", "learning_rate": [0.1, 0.2]}
-    assert len(plan(read_grid(grid(tmp_path, rates)))) == 1
-    warmups = {"dataset": "news_sample", "method": "conventional", "warmup_steps": [500, 1000]}
-    assert len(plan(read_grid(grid(tmp_path, warmups)))) == 1
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ({"dataset": "news_sample", "metod": "full"}, "did you mean 'method'"),
-        ({"dataset": "news_sampel"}, "did you mean 'news_sample'"),
-        ({"blocks": {"good": SMALL, "bad": SMALL | {"seed": [0, -1]}}}, "seed=-1"),
-        ({"dataset": "news_sample", "model": "efficientnet_lite0"}, "does not read text"),
-        ({"seed": []} | SMALL, "has no cell"),
-        ("- a\n- b\n", "not a mapping"),
-        ("a: [1, 2", "not plain YAML"),
-        ("dataset: !!python/object/apply:os.getcwd []\n", "not plain YAML"),
-        ("blocks: 3\n", "`blocks` names groups"),
-    ],
-)
-def test_the_whole_grid_is_refused_for_one_wrong_value(tmp_path, content, said):
-    with pytest.raises(InputError, match=said) as error:
-        read_grid(grid(tmp_path, content))
-    assert "\n" not in str(error.value)
 
 
 def test_a_sweep_goes_on_after_failures_and_skips_what_is_done(tmp_path):
@@ -96,13 +47,12 @@ def test_a_cell_past_its_deadline_ends_with_all_that_it_started(tmp_path):
     assert records(tmp_path, "failed")["error"].str.contains("deadline").all()
 
 
-@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path, ended_by):
+def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path):
     path = grid(tmp_path, {"seed": [0, 1, 2]} | SMALL)
     words = [sys.executable, "-m", "lrtl_utils", "sweep", str(path), "--results", str(tmp_path / "results")]
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: list((tmp_path / "results").glob("runs/*/*.json")))
-    process.send_signal(ended_by)
+    process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=90)
     assert process.returncode == 130, said
     assert not writers_below(tmp_path)

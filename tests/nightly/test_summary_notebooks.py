@@ -10,7 +10,7 @@ from synthetic import write_study
 
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
-from lrtl_utils.runs.notebook import parameters_of, refresh, summary_notebooks
+from lrtl_utils.runs.notebook import refresh, summary_notebooks
 from lrtl_utils.study import answers, tables
 from lrtl_utils.study.benchmarks import readme
 
@@ -70,14 +70,6 @@ def test_the_readme_gives_the_four_answers_with_pictures_and_notebooks_that_are_
     assert all((anew / link).is_file() for link in links)
 
 
-def test_the_committed_readme_and_notebooks_say_what_the_committed_records_do():
-    text = (ROOT / "README.md").read_text().partition(readme.BEGIN)[2].partition(readme.END)[0]
-    assert text.strip().splitlines() == "\n".join(readme.answers(ROOT, ROOT / "notebooks")).strip().splitlines()
-    said = [output.get("text", "") for path in summary_notebooks() for output in outputs(path)]
-    told = {line for block in said for line in block.splitlines()}
-    assert {line for line in text.splitlines() if line.startswith("- ")} <= told
-
-
 @pytest.mark.parametrize("text", ["", readme.BEGIN, f"{readme.END}\n{readme.BEGIN}"])
 def test_a_readme_without_its_marks_is_left_as_it_is(anew, tmp_path, text):
     (tmp_path / "README.md").write_text(text)
@@ -121,10 +113,3 @@ def test_an_empty_folder_is_said_in_one_sentence_and_leaves_whole_notebooks(tmp_
     assert [path.name for path in sorted(tmp_path.glob("executed/*"))] == NAMES
     for path in tmp_path.glob("executed/*"):
         assert not [output for output in outputs(path) if output.output_type == "error"]
-
-
-@pytest.mark.parametrize("path", summary_notebooks(), ids=lambda path: path.stem)
-def test_committed_ones_read_committed_results(path):
-    results = parameters_of(path)["results"]
-    folders = [results] if isinstance(results, str) else results
-    assert all((path.parent / folder / "runs").is_dir() for folder in folders)

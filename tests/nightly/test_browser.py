@@ -1,0 +1,172 @@
+"""The static site: in real Chromium where that is installed, and as files everywhere."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from browser import CHROMIUM, chromium
+
+from lrtl_utils.config import RunConfig
+from lrtl_utils.files import ROOT
+from lrtl_utils.runs import record as schema
+from lrtl_utils.runs import store
+
+SCRIPT = "<script>window.pwned=1</script>"
+IMAGE = "<img src=x onerror=window.pwned=1>"  # may be a file's name
+
+
+def call(*words):
+    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def like(content, results, **knobs):
+    """Write a record as that one, of another configuration."""
+    config = RunConfig(**{name: one for name, one in content["config"].items() if name != "asked"} | knobs)
+    identity = schema.run_id(config.model_dump(), content["data"]["source"]["sha256"], None, 1)
+    parts = {name: content[name] for name in ("data", "metrics", "validation", "cost", "model", "curve")}
+    store.completed(results, identity, config, {}, **parts)
+    return identity
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """Results whose texts, labels, names and errors are markup that would run, with the site of them."""
+    folder = tmp_path_factory.mktemp("hostile")
+    data, results = folder / f"{IMAGE}.csv", folder / f"results {IMAGE}"
+    rows = [f'"{SCRIPT} {word} {i}","{label}"' for i in range(40) for word, label in ((IMAGE, SCRIPT), ("b", IMAGE))]
+    data.write_text("\n".join(["text,label", *rows]))
+    knobs = [f"dataset={data}", "method=tfidf", "train_size=12"]
+    done = call("run", "text_classification", "--results", results, *(w for knob in knobs for w in ("-p", knob)))
+    assert done.returncode == 0, done.stderr
+    record = store.read(Path(done.stdout.strip()))
+    assert SCRIPT in record["data"]["labels"]
+    (point,) = record["curve"]
+    record["curve"] = [point | {"epoch": i, "loss": 1 / i} for i in (1, 2, 3)]
+    for seed in (1, 2, 3):
+        like(record, results, seed=seed)
+    record["metrics"] |= {"accuracy": 0.25}
+    like(record, results, method="from_scratch", model="simple_nn", seed=0)
+    config = RunConfig(dataset=str(data), model="simple_nn", method="full", seed=7)
+    store.failed(results, "0123456789ab", config, {}, f"ValueError: {SCRIPT}{IMAGE}", started=0.0)
+    return results, call("report", "--results", results)
+
+
+@pytest.fixture(scope="module")
+def site(hostile):
+    results, done = hostile
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(results / "report" / "index.html")
+    return results / "report"
+
+
+def of(site, kind):
+    return sorted(site.glob(f"{kind}/*.html")) if kind else [site / "index.html"]
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("there is no `chromium` on the path (apt-get install chromium)")
+    with chromium(tmp_path_factory.mktemp("profile")) as started:
+        yield started
+
+
+def clean(browser):
+    """Nothing asked for but the page and pictures within it, nothing complained of, nothing of the data's run."""
+    asked = [url for url in browser.requested if not url.startswith(("file://", "data:image/png;"))]
+    assert (asked, browser.complaints, browser.evaluate("typeof window.pwned")) == ([], [], "undefined")
+    assert sum(url.startswith("file://") for url in browser.requested) == 1
+
+
+@pytest.mark.parametrize("kind", ["", "runs", "notebooks"])
+def test_pages_show_their_pictures_run_nothing_and_fit_a_narrow_screen(browser, site, kind):
+    pictures = 0
+    browser.look(width=360)
+    for page in of(site, kind):
+        browser.open(page)
+        clean(browser)
+        widths = browser.evaluate("[...document.images].map((image) => image.naturalWidth)")
+        assert all(widths)
+        pictures += len(widths)
+        assert browser.evaluate("document.documentElement.scrollWidth <= 360")
+    assert pictures or kind == "runs"
+
+
+def test_markup_that_were_in_a_page_would_run_nothing(browser, site, tmp_path):
+    page = (site / "index.html").read_text()
+    (tmp_path / "index.html").write_text(page.replace("<h1>", f"{SCRIPT}{IMAGE}<h1>"))
+    browser.open(tmp_path / "index.html")
+    assert browser.evaluate("typeof window.pwned") == "undefined"
+    assert browser.complaints
+
+
+def column(browser, number):
+    return browser.evaluate(f"[...document.querySelectorAll('#runs tbody tr')].map((r) => r.cells[{number}].innerText)")
+
+
+def test_tables_sort_by_mouse_and_by_keyboard(browser, site):
+    browser.look()
+    browser.open(site / "index.html")
+    scores = column(browser, 7)
+    known = sorted(score for score in scores if score != "–")
+    assert len(known) == len(scores) - 1
+    assert len(set(known)) > 1
+    header = "#runs th:nth-child(8)"
+    browser.click(f"{header} button")
+    assert column(browser, 7) == [*known, "–"]
+    assert browser.evaluate(f"document.querySelector({header!r}).getAttribute('aria-sort')") == "ascending"
+    browser.press("Enter")  # the click left the focus there
+    assert column(browser, 7) == [*known[::-1], "–"]
+    assert browser.evaluate("[...document.querySelectorAll('#runs [aria-sort]')].length") == 1
+    browser.click("#runs th:nth-child(4) button")
+    assert column(browser, 3) == sorted(column(browser, 3))
+    clean(browser)
+
+
+def shown(browser):
+    rows = browser.evaluate(
+        "[...document.querySelectorAll('#runs tbody tr')].filter((r) => r.offsetHeight).map((r) => r.innerText)"
+    )
+    return rows, browser.evaluate("document.getElementById('shown').innerText")
+
+
+def test_runs_are_filtered_by_words_and_by_choice(browser, site):
+    browser.look()
+    browser.open(site / "index.html")
+    assert shown(browser)[1] == "6 of 6 runs"
+    browser.type("#text", "SIMPLE_nn")
+    rows, told = shown(browser)
+    assert told == "2 of 6 runs"
+    assert all("simple_nn" in row for row in rows)
+    choose = "document.querySelectorAll('#filter select')[3]"
+    browser.evaluate(f"{choose}.value = 'failed', {choose}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+    rows, told = shown(browser)
+    assert told == "1 of 6 runs"
+    assert "0123456789ab" in rows[0]
+
+
+def test_a_run_is_one_click_away(browser, site):
+    browser.look()
+    browser.open(site / "index.html")
+    browser.click("#runs a[href*='0123456789ab']")
+    browser.wait_for_load()
+    assert browser.evaluate("document.querySelector('main code').innerText") == "0123456789ab"
+    assert browser.evaluate("typeof window.pwned") == "undefined"
+
+
+def test_dark_is_dark_and_light_is_light(browser, site):
+    seen = {}
+    for scheme in ("light", "dark"):
+        browser.look(scheme=scheme)
+        browser.open(site / "index.html")
+        style = "getComputedStyle(document.body)"
+        seen[scheme] = [
+            sum(map(int, browser.evaluate(f"{style}.{name}.match(/\\d+/g)"))) for name in ("backgroundColor", "color")
+        ]
+    assert seen["light"][0] > 700 > seen["light"][1]
+    assert seen["dark"][0] < 200 < seen["dark"][1]

@@ -1,0 +1,27 @@
+"""The summary notebooks as a user makes them: with one command, from any records, the same bytes each time."""
+
+import nbformat
+import pytest
+
+from lrtl_utils.files import ROOT
+from lrtl_utils.runs.notebook import parameters_of, summary_notebooks
+from lrtl_utils.study.benchmarks import readme
+
+
+def outputs(path):
+    return [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
+
+
+def test_the_committed_readme_and_notebooks_say_what_the_committed_records_do():
+    text = (ROOT / "README.md").read_text().partition(readme.BEGIN)[2].partition(readme.END)[0]
+    assert text.strip().splitlines() == "\n".join(readme.answers(ROOT, ROOT / "notebooks")).strip().splitlines()
+    said = [output.get("text", "") for path in summary_notebooks() for output in outputs(path)]
+    told = {line for block in said for line in block.splitlines()}
+    assert {line for line in text.splitlines() if line.startswith("- ")} <= told
+
+
+@pytest.mark.parametrize("path", summary_notebooks(), ids=lambda path: path.stem)
+def test_committed_ones_read_committed_results(path):
+    results = parameters_of(path)["results"]
+    folders = [results] if isinstance(results, str) else results
+    assert all((path.parent / folder / "runs").is_dir() for folder in folders)

@@ -1,0 +1,62 @@
+"""A grid is refused whole, skips what is done, goes on after failures, keeps deadlines, and resumes."""
+
+import pytest
+import yaml
+
+from lrtl_utils.errors import InputError
+from lrtl_utils.sweep.grid import plan, read_grid
+
+SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
+
+
+def grid(tmp_path, content):
+    path = tmp_path / "grid.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def test_lists_multiply_and_blocks_share_the_rest(tmp_path):
+    content = {
+        "seed": [0, 1],
+        "data_fraction": 0.2,
+        "blocks": {
+            "digits": SMALL,
+            "news": {"dataset": "news_sample", "method": ["tfidf", "full"], "notebook": "quickstart"},
+        },
+    }
+    cells = read_grid(grid(tmp_path, content))
+    assert len(cells) == 2 + 4
+    assert {notebook for notebook, _ in cells} == {"image_classification", "quickstart"}
+    assert {config.data_fraction for _, config in cells} == {0.2}
+
+
+def test_numbers_with_exponents_are_numbers(tmp_path):
+    (cell,) = read_grid(grid(tmp_path, "dataset: news_sample\nlearning_rate: 5e-5\n"))
+    assert cell[1].learning_rate == 5e-5
+
+
+def test_cells_that_clamping_makes_one_run_once(tmp_path):
+    rates = {"dataset": "news_sample", "method": "linear_probe", "learning_rate": [0.1, 0.2]}
+    assert len(plan(read_grid(grid(tmp_path, rates)))) == 1
+    warmups = {"dataset": "news_sample", "method": "conventional", "warmup_steps": [500, 1000]}
+    assert len(plan(read_grid(grid(tmp_path, warmups)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"dataset": "news_sample", "metod": "full"}, "did you mean 'method'"),
+        ({"dataset": "news_sampel"}, "did you mean 'news_sample'"),
+        ({"blocks": {"good": SMALL, "bad": SMALL | {"seed": [0, -1]}}}, "seed=-1"),
+        ({"dataset": "news_sample", "model": "efficientnet_lite0"}, "does not read text"),
+        ({"seed": []} | SMALL, "has no cell"),
+        ("- a\n- b\n", "not a mapping"),
+        ("a: [1, 2", "not plain YAML"),
+        ("dataset: !!python/object/apply:os.getcwd []\n", "not plain YAML"),
+        ("blocks: 3\n", "`blocks` names groups"),
+    ],
+)
+def test_the_whole_grid_is_refused_for_one_wrong_value(tmp_path, content, said):
+    with pytest.raises(InputError, match=said) as error:
+        read_grid(grid(tmp_path, content))
+    assert "\n" not in str(error.value)
