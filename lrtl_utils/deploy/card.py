@@ -1,12 +1,15 @@
-"""The model card of a kept model, made from its record alone."""
+"""The model card of a saved model, made from its record alone."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
 from lrtl_utils.files import data_name
-from lrtl_utils.runs import store as runs
+from lrtl_utils.models.catalog import MODELS
+from lrtl_utils.runs import store
 from lrtl_utils.runs.record import identifying
 from lrtl_utils.study import stats
 
@@ -16,7 +19,8 @@ _LIBRARIES = {
     "Tagger": "transformers",
     "ImageClassifier": "timm",
 }
-_PIPELINES = {"text": "text-classification", "tokens": "token-classification", "image": "image-classification"}
+_TASKS = {"text": "text-classification", "tokens": "token-classification", "image": "image-classification"}
+_INPUTS = {"text": "texts", "tokens": "words", "image": "images"}
 _USE = {
     "sentence-transformers": """from sentence_transformers import SentenceTransformer
 
@@ -31,13 +35,87 @@ model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 logits = model(transform(picture)[None])  # [1, classes]; the classes are config.json's label_names""",
 }
+# Catalog models whose weights come in a package, by the hub's id of the same weights.
+PACKAGED = {
+    "minilm": "sentence-transformers/all-MiniLM-L6-v2",
+    "minilm_crf": "sentence-transformers/all-MiniLM-L6-v2",
+    "efficientnet_lite0": "timm/tf_efficientnet_lite0.in1k",
+}
+TEMPLATE = """---
+{{ card_data }}
+---
+
+# {{ config.model }} adapted to {{ dataset }} by {{ config.method }}
+
+A classifier of {{ inputs }} with the labels {{ labels }}.
+
+## Data
+
+{{ dataset }}: {{ data_origin }}. {{ size }} labelled examples of {{ data.available }} were used \
+({{ data.validation_size }} of them as the validation split); {{ data.test_size }} examples were tested.
+
+## Training
+
+Pre-trained weights: {{ weights_origin }}. {{ "{:,}".format(record.model.parameters) }} parameters, \
+{{ "{:,}".format(record.model.trainable_parameters) }} of them trained.
+The labelled examples depend on the data and the seed alone; the test split was predicted once, last. Configuration:
+
+```json
+{{ knobs }}
+```
+
+## Scores on the test split
+
+| accuracy | precision | recall | F1 | loss |
+|---|---|---|---|---|
+| {{ "%.4f | %.4f | %.4f | %.4f | %.4f"|format(
+    metrics.accuracy, metrics.precision, metrics.recall, metrics.f1, metrics.loss) }} |
+
+{% if config.test_limit -%}
+Only {{ config.test_limit }} test examples were used: a smoke run, whose scores say little.
+
+{% endif -%}
+{% if interval -%}
+Over {{ seeds }} seeds, the 95 % interval of {{ headline }} is [{{ "%.4f, %.4f"|format(*interval) }}] \
+(seeds and test examples resampled).
+{%- else -%}
+There is no interval, because fewer than {{ least_seeds }} seeds were run.
+{%- endif %}
+
+## Cost
+
+{{ "%.1f"|format(cost.device_seconds) }} device seconds ({{ "%.2g"|format(cost.gpu_hours) }} device hours), \
+{{ "%.3g"|format(cost.flops) }} FLOPs, {{ "%.0f"|format(cost.peak_memory_mib) }} MiB peak memory\
+{% if cost.energy_wh is not none %}, {{ "%.3g"|format(cost.energy_wh) }} Wh{% endif %}, \
+on {{ made.device }} in {{ made.precision }}, with torch {{ made.torch }} and transformers {{ made.transformers }}.
+
+## Use
+
+{% if crf -%}
+The code below gives the scores before the CRF, whose transitions are in crf.safetensors; `lrtl predict` decodes the \
+best sequence.
+
+{% endif -%}
+{% if code -%}
+```python
+{{ code }}
+```
+
+{% endif -%}
+With the workbook: `lrtl predict FOLDER FILE`.
+
+Made by run `{{ record.run_id }}` of the low-resource transfer learning workbook; `record.json` is its record. \
+The licences of the data and of the pre-trained weights are those of their authors.
+"""
 
 
 def seeds(record: Path) -> list[dict[str, Any]]:
     """The completed records of the same results folder that differ in nothing but the seed, itself among them."""
-    own = _but_seed(runs.read(record))
+    own = _but_seed(store.read(record))
     return [
-        other for other in runs.records(record.parents[2]) if other["status"] == "completed" and _but_seed(other) == own
+        other
+        for other in store.records(record.parents[2])
+        if other["status"] == "completed" and _but_seed(other) == own
     ]
 
 
@@ -46,8 +124,8 @@ def without_places(record: Mapping[str, Any]) -> dict[str, Any]:
     config = record["config"]
     names = {name: data_name(config[name]) for name in ("dataset", "model")}
     asked = {name: value for name, value in config["asked"].items() if name not in names}
-    told = {name: value for name, value in record.items() if name != "checksum"}
-    return told | {"config": config | names | {"asked": asked}}
+    kept = {name: value for name, value in record.items() if name != "checksum"}
+    return kept | {"config": config | names | {"asked": asked}}
 
 
 def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
@@ -57,99 +135,49 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
     `export`'s: the form of the files, the kind of task, the labels.
     """
     library = None if facts["head"] and facts["head"]["file"] == "head.safetensors" else _LIBRARIES.get(facts["form"])
-    config, data, model = record["config"], record["data"], record["model"]
-    front = {"pipeline_tag": _PIPELINES[facts["kind"]], "tags": ["lrtl"]} | (
-        {"library_name": library} if library else {}
+    config, data, metrics = record["config"], record["data"], record["metrics"]
+    source = record["model"]["source"] or {"kind": "none", "id": "random weights", "revision": None, "sha256": None}
+    task, dataset, model_name = _TASKS[facts["kind"]], data_name(config["dataset"]), data_name(config["model"])
+    on_hub = source["id"] if source["kind"] in {"hub", "mirror"} else None
+    results = [
+        EvalResult(task, dataset, dataset, name, round(metrics[name], 4), dataset_split="test")
+        for name in ("accuracy", "precision", "recall", "f1")
+    ]
+    header = ModelCardData(
+        base_model=PACKAGED.get(model_name, on_hub),
+        license=("mit" if model_name == "roberta_base" else "apache-2.0") if model_name in MODELS else None,
+        library_name=library,
+        pipeline_tag=task,
+        tags=["lrtl"],
+        model_name=f"{model_name}-{dataset}-{config['method']}",
+        eval_results=results,
     )
-    size = data["train_size"] + data["validation_size"]
     knobs = {name: value for name, value in config.items() if value is not None and name != "asked"}
-    source = model["source"] or {"kind": "none", "id": "random weights", "revision": None, "sha256": None}
-    lines = [
-        "---",
-        *(f"{name}: {json.dumps(value)}" for name, value in front.items()),
-        "---",
-        "",
-        f"# {config['model']} adapted to {data_name(config['dataset'])} by {config['method']}",
-        "",
-        f"A classifier of {_INPUTS[facts['kind']]} with the labels "
-        f"{', '.join(f'`{_plain(label)}`' for label in facts['labels'])}.",
-        "",
-        "## Data",
-        "",
-        f"{data_name(config['dataset'])}: {_origin(data['source'])}. {size} labelled examples of {data['available']}"
-        f" were seen ({data['validation_size']} of them held out to judge by), {data['test_size']} tested on.",
-        "",
-        "## Protocol",
-        "",
-        f"Weights before: {_origin(source)}. {model['parameters']:,} parameters,"
-        f" {model['trainable_parameters']:,} of them trained.",
-        "The subset depends on data and seed alone; the test split was predicted once, last. Every knob:",
-        "",
-        "```json",
-        json.dumps(knobs),
-        "```",
-        "",
-        "## Scores on the test split",
-        "",
-        *_scores(record, alike),
-        "",
-        "## Cost",
-        "",
-        *_cost(record),
-        "",
-        "## Use",
-        "",
-        *_use(library, facts),
-        "",
-        f"Made by run `{record['run_id']}` of the low-resource transfer learning workbook; `record.json` is its record."
-        " The licences of the data and of the weights before are those of their authors.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-_INPUTS = {"text": "texts", "tokens": "words", "image": "images"}
-
-
-def _scores(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> list[str]:
-    metrics = record["metrics"]
-    names = ("accuracy", "precision", "recall", "f1", "loss")
-    rows = ["| accuracy | precision | recall | F1 | loss |", "|---|---|---|---|---|"]
-    rows.append("| " + " | ".join(f"{metrics[name]:.4f}" for name in names) + " |")
-    name = "entity F1" if "counts" in metrics else "accuracy"
-    limited = record["config"]["test_limit"]
-    if limited:
-        rows += ["", f"Only {limited} test examples were used: a smoke run, whose scores say little."]
-    several = (
-        stats.interval(*stats.outcomes(alike)) if len({other["data"]["test_size"] for other in alike}) == 1 else None
+    comparable = len({other["data"]["test_size"] for other in alike}) == 1
+    text = ModelCard.from_template(
+        header,
+        template_str=TEMPLATE,
+        record=record,
+        config=config,
+        data=data,
+        metrics=metrics,
+        cost=record["cost"],
+        made=record["environment"],
+        dataset=dataset,
+        inputs=_INPUTS[facts["kind"]],
+        labels=", ".join(f"`{_plain(label)}`" for label in facts["labels"]),
+        data_origin=_origin(data["source"]),
+        weights_origin=_origin(source),
+        size=data["train_size"] + data["validation_size"],
+        knobs=json.dumps(knobs),
+        interval=stats.interval(*stats.outcomes(alike)) if comparable else None,
+        seeds=len(alike),
+        least_seeds=stats.LEAST_SEEDS,
+        headline="entity F1" if "counts" in metrics else "accuracy",
+        crf=library and facts["crf"],
+        code=library and _USE[library].replace("TASK", task),
     )
-    if several is None:
-        return [*rows, "", f"One model, of one seed: under {stats.LEAST_SEEDS} seeds there is no interval."]
-    low, high = several
-    return [*rows, "", f"Over {len(alike)} seeds, {name} lies in [{low:.4f}, {high:.4f}] (95 %, seeds and examples)."]
-
-
-def _cost(record: Mapping[str, Any]) -> list[str]:
-    cost, made = record["cost"], record["environment"]
-    energy = "" if cost["energy_wh"] is None else f", {cost['energy_wh']:.3g} Wh"
-    return [
-        f"{cost['device_seconds']:.1f} device seconds ({cost['gpu_hours']:.2g} device hours),"
-        f" {cost['flops']:.3g} FLOPs, {cost['peak_memory_mib']:.0f} MiB at the peak{energy},"
-        f" on {made['device']} in {made['precision']},"
-        f" with torch {made['torch']} and transformers {made['transformers']}."
-    ]
-
-
-def _use(library: str | None, facts: Mapping[str, Any]) -> list[str]:
-    ours = "With the workbook: `python -m lrtl_utils predict FOLDER FILE`."
-    if library is None:
-        return [ours]
-    note = []
-    if facts["crf"]:
-        note = ["These are the scores before the CRF, whose transitions lie in crf.safetensors: with the workbook the"]
-        note = [*note, "best sequence is decoded.", ""]
-    code = _USE[library].replace("TASK", _PIPELINES[facts["kind"]])
-    return [*note, "```python", code, "```", "", ours]
+    return f"{text}\n"
 
 
 def _origin(source: Mapping[str, Any]) -> str:

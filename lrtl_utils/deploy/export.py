@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrtl_utils.config import RunConfig, resolve_device
-from lrtl_utils.deploy import card as cards
+from lrtl_utils.deploy import card
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import results_folder
 from lrtl_utils.models.catalog import find
 from lrtl_utils.models.own import KEPT_FILE
-from lrtl_utils.runs import store as runs
+from lrtl_utils.runs import store
 
 if TYPE_CHECKING:
     import torch
@@ -70,16 +70,16 @@ def save(
     if folder is None:
         return None
     target = check(folder)
-    told = cards.without_places(measured or runs.read(record))
+    described = card.without_places(measured or store.read(record))
     merge(model.cpu().eval())
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         form = type(model).__name__
-        facts = _facts(model, labels, told) | {"form": form, "head": _WRITERS[form](model, labels, temporary)}
+        facts = _facts(model, labels, described) | {"form": form, "head": _WRITERS[form](model, labels, temporary)}
         (temporary / KEPT_FILE).write_text(json.dumps(facts, indent=1))
-        (temporary / "record.json").write_text(json.dumps(told, indent=1))
-        (temporary / "README.md").write_text(cards.card(told, cards.seeds(record), facts), encoding="utf-8")
+        (temporary / "record.json").write_text(json.dumps(described, indent=1))
+        (temporary / "README.md").write_text(card.card(described, card.seeds(record), facts), encoding="utf-8")
         for path in [temporary, *temporary.rglob("*")]:  # the libraries leave some to their owner alone
             path.chmod(0o755 if path.is_dir() else 0o644)
         _put(temporary, target)
@@ -90,7 +90,7 @@ def save(
 
 def differs(folder: Path, record: Path) -> str | None:
     """What to say where a run that was done again for its model came out otherwise than its record; None if alike."""
-    again, before = json.loads((folder / "record.json").read_text()), runs.read(record)
+    again, before = json.loads((folder / "record.json").read_text()), store.read(record)
     if again["metrics"] == before["metrics"]:
         return None
     return (

@@ -15,7 +15,7 @@ from lrtl_utils.data.splits import Examples
 from lrtl_utils.deploy import export
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import results_folder, write_text
-from lrtl_utils.methods import loop as training
+from lrtl_utils.methods import loop
 
 if TYPE_CHECKING:
     from lrtl_utils.measure.metrics import Prediction
@@ -39,7 +39,7 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     if not inputs:
         raise InputError(f"{file} holds nothing to score.")
     targets = [[0] * len(words) for words in inputs] if kind == "tokens" else [0] * len(inputs)  # nobody knows them
-    prediction = training.predict(kept.model, Examples(inputs, targets, np.arange(len(inputs))), kept.config)
+    prediction = loop.predict(kept.model, Examples(inputs, targets, np.arange(len(inputs))), kept.config)
     rows = (_tagged if kind == "tokens" else _classified)(shown, inputs, prediction, kept.labels)
     header = {"text": ["text"], "image": ["file"], "tokens": ["tokens", "tags", "confidence"]}[kind]
     if kind != "tokens":

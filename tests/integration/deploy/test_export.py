@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
 from safetensors.numpy import load_file
 from whole_run import run
 
@@ -130,19 +131,28 @@ def test_sentence_transformers_gives_the_logits(kept):
 def test_the_card_tells_data_protocol_scores_and_cost(kept):
     folder, _ = kept
     card, record = (folder / "crf/README.md").read_text(), json.loads((folder / "crf/record.json").read_text())
-    assert 'pipeline_tag: "token-classification"' in card.split("---")[1]
+    header = ModelCard(card).data
+    assert (header.pipeline_tag, header.library_name, header.license) == (
+        "token-classification",
+        "transformers",
+        "apache-2.0",
+    )
+    assert header.base_model == "google-bert/bert-base-cased"
+    assert {result.metric_type: result.metric_value for result in header.eval_results}["f1"] == pytest.approx(
+        record["metrics"]["f1"], abs=5e-5
+    )
     for told in ("`B-PER`", '"method": "full"', f"{record['metrics']['f1']:.4f}", "device seconds", record["run_id"]):
         assert told in card
     assert "16 labelled examples" in card
-    assert "whose transitions lie in crf.safetensors" in card
-    assert "under 3 seeds there is no interval" in card
+    assert "whose transitions are in crf.safetensors" in card
+    assert "fewer than 3 seeds were run" in card
 
 
 def test_three_seeds_give_the_card_an_interval(tmp_path):
     for seed in (1, 2, 0):
         model, path, data, *_ = run(tmp_path, method="tfidf", train_size=16, dataset="news_sample", seed=seed)
     export.save(model, data.labels, path, tmp_path / "kept")
-    assert "Over 3 seeds, accuracy lies in [0." in (tmp_path / "kept/README.md").read_text()
+    assert "Over 3 seeds, the 95 % interval of accuracy is [0." in (tmp_path / "kept/README.md").read_text()
 
 
 def test_what_is_not_ours_is_never_written_over(tmp_path, kept):
@@ -163,7 +173,7 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
     model, path, data, *_ = run(tmp_path, method="tfidf", train_size=16, dataset="news_sample")
     export.save(model, data.labels, path, tmp_path / "kept")
     before = {file.name: file.read_bytes() for file in (tmp_path / "kept").iterdir()}
-    monkeypatch.setattr(export.cards, "card", lambda *_: 1 / 0)
+    monkeypatch.setattr(export.card, "card", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export.save(model, data.labels, path, tmp_path / "kept")
     assert {file.name: file.read_bytes() for file in (tmp_path / "kept").iterdir()} == before
