@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrtl_utils.config import NO_MODEL, SIZES, RunConfig, read_config, resolve_device, resolve_precision
 from lrtl_utils.data import load as datasets
+from lrtl_utils.data import own as own_data
 from lrtl_utils.data import splits
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.hub import Source
@@ -73,11 +74,14 @@ class Run:
         plan: Mapping[str, Any] | None = None,
         **parameters: Any,
     ):
-        """`InputError` says in one sentence what of it cannot be run.
+        """`dataset` may also be a pandas DataFrame or a `datasets.Dataset`. `InputError` says what cannot be run.
 
         `plan` is what a sweep planned: the `id` that the run must have here, and under `asked` the values that this run
         stands in for.
         """
+        dataset = parameters.get("dataset")
+        if dataset is not None and not isinstance(dataset, str):
+            parameters["dataset"] = str(dataset if isinstance(dataset, Path) else own_data.keep(dataset))
         asked = _absolute(asked or read_config(parameters))
         check(asked)
         data = _load(datasets.find(asked.dataset).sha256, **datasets.reading(asked))

@@ -22,14 +22,17 @@ def blocks(page, language):
 
 
 def commands(page):
-    """The words behind `python -m lrtl_utils` of each such line in a block of code."""
-    text = "\n".join(re.findall(r"^```(?:bash)?\n(.*?)^```$", page.read_text(), flags=re.M | re.S))
-    lines = re.findall(r"\.venv/bin/python -m lrtl_utils (.*)", text.replace("\\\n", " "))
+    """The words behind `lrtl` of each such line in a block of code."""
+    fenced = re.findall(r"^```([\w ]*)\n(.*?)^```$", page.read_text(), flags=re.M | re.S)
+    text = "\n".join(block for language, block in fenced if language in {"", "bash", "sh"})
+    lines = re.findall(r"^(?:\$ |exec )?(?:\.venv/bin/)?lrtl (.*)", text.replace("\\\n", " "), flags=re.M)
     return [shlex.split(line, comments=True) for line in lines]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_is_one(page):
+    text = page.read_text()
+    assert "-m lrtl_utils " not in text, "the pages write the command as `lrtl`"
     known = typer.main.get_command(cli.app).commands
     for verb, *words in commands(page):
         known[verb].make_context(verb, words)  # raises where a name or a number of words is wrong
@@ -47,6 +50,21 @@ def test_the_demo_has_as_many_runs_as_is_said():
         assert f"{runs_of} runs" in page.read_text()
 
 
+def test_the_python_page_runs(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    scope = {}
+    for block in blocks("docs/python.md", "python"):
+        exec(block, scope)
+    assert set(scope["frame"]["config.method"]) == {"linear_probe", "tfidf"}
+    assert len(list((tmp_path / ".cache/lrtl/tables").glob("*.parquet"))) == 1
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs/README.md").read_text()
+    assert [page.name for page in PAGES[1:] if page.name != "README.md" and f"({page.name})" not in index] == []
+
+
 def test_the_records_page_reads_a_record(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     scope = {}
@@ -62,7 +80,7 @@ def test_the_records_page_has_every_key_and_no_other():
     held = set().union(*(keys(json.loads(path.read_text())) for path in paths))
     assert held - told == set()
     words = {"package", "mirror", "hub", "folder", "completed", "failed", "progressive"}  # values
-    later = {"split", "notes", "repeats", "within", "test", "across", "dropped"}  # since the committed records
+    later = {"split", "notes", "repeats", "train", "test", "across", "dropped", "host"}  # since the committed records
     parts = {"data", "metrics", "validation", "cost", "model", "curve", "environment"}
     assert told - held - words - later - parts == set()
 

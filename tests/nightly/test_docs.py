@@ -1,4 +1,4 @@
-"""The pages in docs/ say what is so: their blocks of code are run, their commands parsed, their keys looked up."""
+"""What docs/extend.md adds to the package is added, priced and run."""
 
 import os
 import re
@@ -7,36 +7,45 @@ import subprocess
 import sys
 
 from lrtl_utils.files import ROOT
-from lrtl_utils.runs import store as runs
+from lrtl_utils.runs import store
 
 
 def blocks(page, language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), flags=re.M | re.S)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / page).read_text(), flags=re.M | re.S)
+    return [block for named, block in found if named == language]
 
 
-def test_what_a_page_adds_is_run(mirror, tmp_path):
-    """The lines and the function of extend.md, in a copy of this project; then its grid."""
-    data, model, function, method = blocks("docs/extend.md", "python")
+def test_what_a_page_adds_is_priced_and_run(mirror, tmp_path):
+    """extend.md: a data set, a model and a method are added to a copy of the package, then the page's grid is run."""
+    data, model, method, name = blocks("docs/extend.md", "python")
     (grid,) = blocks("docs/extend.md", "yaml")
-    shutil.copytree(ROOT / "lrtl_utils", tmp_path / "lrtl_utils", ignore=shutil.ignore_patterns("__pycache__"))
+    package = tmp_path / "lrtl_utils"
+    shutil.copytree(ROOT / "lrtl_utils", package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
-    for file, table, line in (("tasks", "TASKS", data), ("models", "MODELS", model), ("methods", "METHODS", method)):
-        path = tmp_path / f"lrtl_utils/{file}.py"
-        above = function if file == "methods" else ""
-        path.write_text(path.read_text().replace(f"\n{table} = {{\n", f"\n{above}\n{table} = {{\n    {line}", 1))
+    (package / "methods/upper_half.py").write_text(method)
+    added = (("data/catalog.py", "TASKS = {", data), ("models/catalog.py", "MODELS = {", model))
+    for file, table, line in (*added, ("methods/__init__.py", "VERSIONS = {", name)):
+        text = (package / file).read_text()
+        assert text.count(f"\n{table}\n") == 1
+        (package / file).write_text(text.replace(f"\n{table}\n", f"\n{table}\n    {line}"))
     write_tickets(tmp_path / "mirror/datasets/your-org/tickets")
     shutil.copytree(mirror / "models/google-bert/bert-base-uncased", tmp_path / "mirror/models/your-org/small-bert")
     (tmp_path / "my_grid.yaml").write_text(grid)
-    words = ["-m", "lrtl_utils", "sweep", str(tmp_path / "my_grid.yaml"), "--results", str(tmp_path / "results")]
     places = {"PYTHONPATH": str(tmp_path), "LRTL_MIRROR": str(tmp_path / "mirror"), "HF_HUB_OFFLINE": "1"}
-    for more in (["--dry-run"], []):
-        called = [sys.executable, *words, *more]
+    printed = []
+    for command in blocks("docs/extend.md", "")[-1].splitlines():
+        assert command.startswith("lrtl ")
+        called = [sys.executable, "-m", "lrtl_utils", *command.split()[1:]]
         done = subprocess.run(
             called, cwd=tmp_path, env=os.environ | places, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, done.stderr
-    assert "2 completed" in done.stdout
-    found = {record["config"]["method"]: record for record in runs.records(tmp_path / "results")}
+        printed.append(done.stdout)
+    price, outcome = printed
+    assert "tickets small_bert upper_half" in price
+    assert "2 completed" in outcome
+    assert re.search(r"^FLOPs: .* measured \([+-]0 %\)$", outcome, flags=re.M), "it was priced as it ran"
+    found = {record["config"]["method"]: record for record in store.records(tmp_path / "results/mine")}
     assert set(found) == {"upper_half", "linear_probe"}
     assert found["upper_half"]["data"]["source"]["id"] == "your-org/tickets"
     sizes = [record["model"]["trainable_parameters"] for record in found.values()]

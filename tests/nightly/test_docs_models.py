@@ -26,8 +26,9 @@ def test_the_page_s_commands_do_what_it_says(tmp_path):
     assert len(COMMANDS) == 5
     for command in COMMANDS:
         words = re.sub(r"\bmy/", f"{tmp_path}/my/", command).split()
-        assert words[:3] == [".venv/bin/python", "-m", "lrtl_utils"]
-        words = [sys.executable, *words[1:], *(["--results", f"{tmp_path}/results"] if words[3] == "run" else [])]
+        assert words[0] == "lrtl"
+        results = ["--results", f"{tmp_path}/results"] if words[1] == "run" else []
+        words = [sys.executable, "-m", "lrtl_utils", *words[1:], *results]
         done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stderr}"
     assert len(list((tmp_path / "results/runs/news_sample").glob("*.json"))) == 4

@@ -32,9 +32,9 @@ def write_reviews(path, count, labels=True):
 
 
 def commands(page):
-    """The calls of a page's shell block, each as the words after `python -m lrtl_utils`."""
+    """The calls of a page's shell block, each as the words after `lrtl`."""
     (block,) = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.S)
-    start = ".venv/bin/python -m lrtl_utils "
+    start = "lrtl "
     assert all(line.startswith(start) for line in block.splitlines())
     return [shlex.split(line.removeprefix(start)) for line in block.splitlines()]
 

@@ -1,7 +1,8 @@
-"""The six models of the plan at their real size, with random weights: each takes a step of every method.
+"""The six models of the original plan at their real size, with random weights: each takes a step of every method.
 
-`python tests/full_size.py` writes docs/full_size.jsonl, a line a run, and docs/full_size.md, the table made of them. It
-proves the path, memory and FLOPs, and no score: the weights know nothing.
+`python tests/support/full_size.py` writes docs/full_size.jsonl, one line for each run, and the tables of
+docs/full_size.md. It shows that the models load, fit into memory and train, and it counts FLOPs. Random weights say
+nothing about scores.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Any
 ROWS = 4  # of a batch
 TOKENS, PIXELS = 32, 224
 CACHED_ROWS = {"text": 32, "image": 64, "tokens": 8}  # from which the ladder trains a rung
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 # Parameters, and multiply-adds of one forward pass, as published; a multiply-add is two FLOPs here.
 PUBLISHED = {
     "bert_base": (110e6, None, "Devlin et al. 2019"),
@@ -144,15 +145,16 @@ def table(found: list[dict[str, Any]]) -> str:
     """The page: counts against what is published, then what a step of each method took."""
     by_model = {name: [line for line in found if line["model"] == name] for name in PUBLISHED}
     lines = [
-        "# The plan's models at full size",
+        "# Do the models of the original plan work at full size?",
         "",
-        "Made by `python tests/full_size.py`, which gives each model random weights at its real size and lets it take",
-        f"a step of every method on shipped data: texts cut to {TOKENS} tokens, images at {PIXELS} px, one CPU thread.",
-        "This proves the path: that the checkpoints load, fit into memory and train. It says nothing of any score.",
+        "Yes: their checkpoints load, fit into memory and train. `python tests/support/full_size.py` makes this page.",
+        "It gives each model random weights at its real size, then trains it for one step of every method on shipped",
+        f"data: texts cut to {TOKENS} tokens, images at {PIXELS} px, one CPU thread. Random weights say nothing about",
+        "scores.",
         "",
         "A multiply-add counts as two FLOPs here, and as one in the published figures. Peak memory is what the run",
-        "held above what the process held when its clock started: weights that were loaded before are not in it.",
-        "Seconds are those of a shared machine.",
+        "used beyond what the process had when the clock started, so weights that were loaded before are not in it.",
+        "The seconds were measured on a shared machine.",
         "",
         "| model | parameters, counted | published | forward FLOPs, counted | published | source |",
         "|---|---|---|---|---|---|",
@@ -166,7 +168,7 @@ def table(found: list[dict[str, Any]]) -> str:
                 f"| `{name}` | {runs[0]['checkpoint_parameters'] / 1e6:.1f} M | {parameters / 1e6:g} M "
                 f"| {counted / 1e9:.2f} G | {told} | {source} |"
             )
-    lines += ["", "Forward FLOPs are of one image, or of one text of that many tokens.", ""]
+    lines += ["", "Forward FLOPs are those of one image, or of one text of that length.", ""]
     lines += ["| model | method | rows | trained | FLOPs a step | FLOPs in all | peak memory, MiB | seconds |"]
     lines += ["|---|---|---|---|---|---|---|---|"]
     for line in (line for runs in by_model.values() for line in runs):

@@ -62,9 +62,9 @@ GROUPS = {
     "Limits": ("max_length", "image_size", "budget_seconds", "test_limit", "precision", "device"),
 }
 PLACES = {
-    "results": ("../results/local", "folder of the record"),
-    "save_model": (None, "folder to keep the trained model in; None keeps none"),
-    "plan": (None, "set by a sweep: the run that it planned"),
+    "results": ("../results/local", "folder of the records"),
+    "save_model": (None, "folder for the trained model; None saves none"),
+    "plan": (None, "set by a sweep: the run that it has planned"),
 }
 
 KINDS = {
@@ -134,8 +134,8 @@ def notebook(name: str) -> nbformat.NotebookNode:
     cells = [
         text(HEADINGS[name]),
         text(
-            "## Parameters\nEvery knob, its default and what it means. `None` is *the method's own default*; the table "
-            "below shows what it\nbecame. papermill writes its values below this cell."
+            "## Parameters\nEvery parameter with its default and its meaning. `None` is *the method's own default*; "
+            "the table below shows\nwhich value is used. papermill writes its values below this cell."
         ),
         code(parameters(name), metadata={"tags": ["parameters"]}),
         code(
@@ -158,7 +158,7 @@ def notebook(name: str) -> nbformat.NotebookNode:
         ),
         code("train, validation = run.label()"),
         code(labelled),
-        text("## Training\nThe clock runs. An interrupted run goes on from its last checkpoint."),
+        text("## Training\nThe clock runs. An interrupted run continues from its last checkpoint."),
         code("curve = run.fit(train, validation)"),
         code("figures.learning_curve(curve, plt.subplots(figsize=(5, 3))[1]);"),
         text(f"## The test split\nIt is predicted once, and off the clock. {scores}"),
@@ -168,12 +168,12 @@ def notebook(name: str) -> nbformat.NotebookNode:
             'pd.Series(tested.metrics)[names].astype(float).round(4).to_frame("test")'
         ),
         code(wrong),
-        text("The mistakes that the model is surest of:"),
+        text("The mistakes of which the model is most certain:"),
         code(mistakes),
         text("## The record\nOne JSON file holds all that the summary notebooks read. This is what the run cost:"),
         code('record = run.record(tested)\npd.Series(record["cost"]).to_frame("cost")'),
         text(
-            "## The model, kept\nIf `save_model` names a folder, the weights, the labels and a model card are written "
+            "## The saved model\nIf `save_model` names a folder, the weights, the labels and a model card are written "
             "there. They work without this\nproject."
         ),
         code("export.save(run.model, run.data.labels, run.path, save_model, record)"),
