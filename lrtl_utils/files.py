@@ -18,9 +18,6 @@ def absolute_path(path: str | Path) -> Path:
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
-results_folder = absolute_path  # until every caller says `absolute_path`
-
-
 def notebooks_folder() -> Path:
     """The folder of the notebooks and grids: inside an installed package, beside the package in a checkout."""
     installed = PACKAGE / "notebooks"

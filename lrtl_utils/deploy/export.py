@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lrtl_utils.config import RunConfig, resolve_device
 from lrtl_utils.deploy import card
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import results_folder
+from lrtl_utils.files import absolute_path
 from lrtl_utils.models.catalog import find
 from lrtl_utils.models.own import KEPT_FILE
 from lrtl_utils.runs import store
@@ -45,7 +45,7 @@ class Kept:
 
 def check(folder: str | Path) -> Path:
     """The absolute path of a folder that may be written; `InputError` if something else lies there."""
-    target = results_folder(folder)
+    target = absolute_path(folder)
     if target.is_dir() and (not any(target.iterdir()) or (target / KEPT_FILE).is_file()):
         return target
     if target.exists():
@@ -107,7 +107,7 @@ def load(folder: str | Path) -> Kept:
 
     from lrtl_utils.models.build import build
 
-    folder = results_folder(folder)
+    folder = absolute_path(folder)
     facts = read_facts(folder)
     form, kind, labels, head = facts["form"], facts["kind"], tuple(facts["labels"]), facts["head"]
     if form == "LinearBag":

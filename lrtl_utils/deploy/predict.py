@@ -14,7 +14,7 @@ from lrtl_utils.data.own.files import CONLL, IMAGES
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.deploy import export
 from lrtl_utils.errors import InputError, require_name
-from lrtl_utils.files import results_folder, write_text
+from lrtl_utils.files import absolute_path, write_text
 from lrtl_utils.methods import loop
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     Without `output` that is `<file>.predictions.csv`. A row an input, in their order: `text` or `file` with `label` and
     each class's probability, or `tokens` with `tags` and `confidence`. `InputError` where something cannot be read.
     """
-    file = results_folder(file)
-    target = results_folder(output) if output else file.with_name(f"{file.stem}.predictions.csv")
+    file = absolute_path(file)
+    target = absolute_path(output) if output else file.with_name(f"{file.stem}.predictions.csv")
     if not (file.is_file() or file.is_dir()):  # a pipe would keep its reader waiting
         raise InputError(f"There is no file or folder {file}.")
     if target == file or target.is_dir():

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from lrtl_utils.files import ROOT, results_folder
+from lrtl_utils.files import ROOT, absolute_path
 from lrtl_utils.study.tables import records
 
 WORDS = {
@@ -70,7 +70,7 @@ def test_commands_of_the_page_do_what_it_says(tmp_path):
         assert told in said["compare"]
     pictures = [line for line in said["compare"].splitlines() if line.endswith(".png")]
     assert pictures
-    assert all(results_folder(picture).is_file() for picture in pictures)
+    assert all(absolute_path(picture).is_file() for picture in pictures)
     assert said["compare"].splitlines()[-1] == str(tmp_path / "compared" / "report" / "index.html")
     frame = records(tmp_path / "compared", "completed")
     assert (set(frame["method"]), set(frame["n_labels"])) == ({"tfidf", "linear_probe"}, {32, 67})
