@@ -227,6 +227,8 @@ def process_start() -> float:
 
 
 def _commit() -> str | None:
+    if not (ROOT / ".git").exists():  # an installed package may lie in an environment inside another repository
+        return None
     command = ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,11 +1,13 @@
 """A built wheel, installed in an environment of its own and used in an empty folder."""
 
+import json
 import os
 import shutil
 import site
 import subprocess
 import sys
 import venv
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +32,9 @@ def lrtl(tmp_path_factory):
     subprocess.run([python, *pip, "install", "--no-deps", "--no-index", *built.glob("*.whl")], check=True)
     (packages,) = place.glob("lib/python*/site-packages")
     (packages / "zz_borrowed.pth").write_text("\n".join(site.getsitepackages()))
+    git = ["git", "-C", place, "-c", "user.name=A User", "-c", "user.email=user@example.org"]
+    for words in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "--message", "The user's own"]):
+        subprocess.run([*git, *words], check=True)  # a commit that no record of ours may name
     return place / "bin" / "lrtl"
 
 
@@ -45,6 +50,7 @@ def test_an_installed_wheel_works_in_an_empty_folder(lrtl, tmp_path):
     small = ["-p", "method=linear_probe", "-p", "train_size=16", "-p", "max_length=16"]
     record = call("run", "text_classification", *small).splitlines()[-1]
     assert record.startswith(str(tmp_path / "results" / "local" / "runs" / "news_sample"))
+    assert json.loads(Path(record).read_text())["environment"]["commit"] is None
     assert call("doctor", "my.csv").startswith("# my.csv: text, 2 classes")
     own = call("run", "text_classification", "-p", "dataset=my.csv", "-p", "method=tfidf", "-p", "data_fraction=1")
     assert own.splitlines()[-1].startswith(str(tmp_path / "results" / "local" / "runs" / "my.csv"))
