@@ -1,8 +1,8 @@
-"""Who runs which cell: a file, created exclusively in the results folder. That claim is the only scheduler.
+"""Which worker runs a cell: the one that created the claim file in the results folder. There is no other scheduler.
 
 Not a lock of the file system (`flock` succeeds for everyone on several network file systems): only the exclusive
 creation of a name is relied on. A claim has a generation; whoever finds the newest one dead creates the next, which
-can succeed only once, so that two who take over the same dead claim at the same time never both have it.
+can succeed only once, so two workers that take over the same dead claim at the same time never both get it.
 """
 
 import json
@@ -41,7 +41,7 @@ class Claim:
 
 
 def take(results: Path, identity: str, cell: str) -> Claim | None:
-    """Claim a cell, told in words as `cell`; None if somebody who is alive has it, or was faster."""
+    """Claim a cell, described by `cell`; None if a living worker has it or was faster."""
     newest = _newest(results, identity)
     if newest and is_alive(newest, file_system_now(results)):
         return None
@@ -60,7 +60,7 @@ def take(results: Path, identity: str, cell: str) -> Claim | None:
 
 
 def beat(results: Path, claim: Claim) -> bool:
-    """Say that its owner lives; False if somebody has taken the claim over, so that it must be let go."""
+    """Renew a claim; False if another worker has taken it over, so the cell must be given up."""
     newest = _newest(results, claim.identity)
     if newest is None or newest.generation != claim.generation:
         return False
@@ -69,7 +69,7 @@ def beat(results: Path, claim: Claim) -> bool:
 
 
 def release(results: Path, claim: Claim) -> None:
-    """Give a cell back, its record written or not. Older generations go first: they must not seem the newest."""
+    """Delete a claim. Older generations are deleted first, so that none of them seems to be the newest."""
     for generation in range(1, claim.generation + 1):
         _path(results, claim.identity, generation).unlink(missing_ok=True)
 
@@ -82,7 +82,7 @@ def held(results: Path) -> list[Claim]:
 
 
 def is_alive(claim: Claim, now: float) -> bool:
-    """Whether its owner lives. On this machine its process tells, at once; else its last heartbeat, at `now`.
+    """Whether the owner is alive: by its process on this machine, else by its last heartbeat before `now`.
 
     A heartbeat stamped far in the future is none: a living owner would have stamped over it since.
     """
@@ -100,14 +100,14 @@ def file_system_now(results: Path) -> float:
 
 
 def here() -> str:
-    """This machine: its name, its boot and its space of process numbers, as far as the system tells them."""
+    """This machine: its name, boot and process namespace, as far as the system reports them."""
     boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     known = [boot.read_text().strip()[:8], os.readlink(space)] if sys.platform == "linux" else []
     return " ".join([socket.gethostname(), *known])
 
 
 def _runs(claim: Claim) -> bool:
-    """Whether the process that claimed is there, and not another that got its number since."""
+    """Whether the process that made the claim still exists, and its number is not reused by another."""
     try:
         process = psutil.Process(claim.process)
         return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= claim.started + MARGIN_SECONDS
@@ -116,7 +116,7 @@ def _runs(claim: Claim) -> bool:
 
 
 def _newest(results: Path, identity: str) -> Claim | None:
-    """The claim in effect; one that cannot be read (yet) has an owner nobody knows, and lives by its heartbeat."""
+    """The newest claim; if it cannot be read (yet), its owner is unknown and its heartbeat decides."""
     names = (NAME.fullmatch(path.name) for path in _folder(results).glob(f"{identity}.*.json"))
     for generation in sorted((int(name[2]) for name in names if name), reverse=True):
         path = _path(results, identity, generation)
@@ -125,9 +125,9 @@ def _newest(results: Path, identity: str) -> Claim | None:
             stamp = status.st_mtime
             if not stat.S_ISREG(status.st_mode):  # a pipe would keep its reader waiting
                 raise IsADirectoryError(path)
-            told = json.loads(path.read_text(encoding="utf-8"))
-            host, process, started = str(told["host"]), int(told["process"]), float(told["started"])
-            return Claim(identity, host, process, started, stamp, str(told["cell"]), generation)
+            content = json.loads(path.read_text(encoding="utf-8"))
+            host, process, started = str(content["host"]), int(content["process"]), float(content["started"])
+            return Claim(identity, host, process, started, stamp, str(content["cell"]), generation)
         except FileNotFoundError:  # released meanwhile
             continue
         except (IsADirectoryError, PermissionError, ValueError, TypeError, KeyError, OverflowError):

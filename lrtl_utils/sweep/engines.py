@@ -1,4 +1,4 @@
-"""Who starts workers: this machine, Dask, or SLURM by way of Dask. What they run, they claim for themselves."""
+"""Start workers: on this machine, by Dask, or by SLURM through Dask. The workers claim the cells that they run."""
 
 import contextlib
 import multiprocessing
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils.errors import InputError
-from lrtl_utils.sweep.processes import TERMINATION_SECONDS, kill_tree, process_factory
-from lrtl_utils.sweep.workers import Slot, work
+from lrtl_utils.sweep import kernels
+from lrtl_utils.sweep.workers import TERMINATION_SECONDS, Slot, kill_tree, work
 
 REPLACEMENTS = 5  # of dead workers, for each slot
 RESOURCE = "slot"  # of a Dask worker: how many cells it takes at a time
@@ -133,13 +133,20 @@ def _slurm_cluster(parameters: Mapping[str, Any]) -> Any:
         raise InputError(f"SLURM parameters cannot be used: {' '.join(str(error).split())}.") from None
 
 
+def _clean_process(**options: Any) -> Any:
+    """A process forked from a clean one that has imported everything once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(kernels.IMPORTED)
+    return context.Process(**options)
+
+
 class _Hand:
-    """A worker process of this machine, and the pipe that tells it that we live."""
+    """A worker process on this machine, and the pipe whose end tells it that this process is gone."""
 
     def __init__(self, file: Path, slot: Slot):
         self.slot = slot
         theirs, self.pipe = multiprocessing.Pipe(duplex=False)
-        self.process = process_factory().Process(target=work, args=(file, slot, theirs))
+        self.process = _clean_process(target=work, args=(file, slot, theirs))
         self.process.start()
         theirs.close()
 
@@ -165,7 +172,7 @@ def _tasks(client: Any, file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
 
 
 def _work_in_process(file: str, slot: Slot) -> int:
-    """A task of Dask: a worker in a process of its own, told by its standard input when this one is gone."""
+    """A Dask task: run a worker in its own process; its standard input closes when this process is gone."""
     words = [sys.executable, "-m", "lrtl_utils", "work", file, "--threads", str(slot.threads)]
     words += ["--gpu", slot.gpu] if slot.gpu is not None else []
     with subprocess.Popen(words, stdin=subprocess.PIPE) as process:

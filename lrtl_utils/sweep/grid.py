@@ -1,4 +1,4 @@
-"""A grid of runs: read and checked whole, then resolved into distinct cells."""
+"""A grid of runs: the whole file is read and checked, then resolved into distinct cells."""
 
 import itertools
 import math
@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 
 from lrtl_utils.config import RunConfig, read_config
-from lrtl_utils.data import load as tasks
+from lrtl_utils.data.load import kind_of
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path, read_text
-from lrtl_utils.runs import notebook as notebooks
-from lrtl_utils.runs import store as runs
+from lrtl_utils.runs import store
+from lrtl_utils.runs.notebook import read_parameters
 from lrtl_utils.runs.record import in_words
 from lrtl_utils.runs.run import Run
 
@@ -39,7 +39,7 @@ class Cell:
 
     def path(self, results: Path) -> Path:
         """Where its record is."""
-        return runs.record_path(results, self.config.dataset, self.id)
+        return store.record_path(results, self.config.dataset, self.id)
 
     def __str__(self) -> str:
         return in_words(self.config.model_dump())
@@ -80,7 +80,7 @@ def plan(grid: list[tuple[str, RunConfig]], planned: Callable[[RunConfig], Run] 
 def not_in(cells: list[Cell], results: str | Path) -> list[Cell]:
     """The cells that have no completed record in that folder of results."""
     folder = absolute_path(results)
-    return [cell for cell in cells if not runs.is_completed(cell.path(folder))]
+    return [cell for cell in cells if not store.is_completed(cell.path(folder))]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -110,8 +110,8 @@ def _cells(place: str, values: Mapping[str, Any]) -> list[tuple[str, RunConfig]]
         notebook = cell.pop("notebook", None)
         try:
             config = read_config(cell)
-            notebook = notebook or NOTEBOOK_OF[tasks.kind_of(config.dataset)]
-            cells.append((notebook, notebooks.read_parameters(notebook, config.model_dump())))
+            notebook = notebook or NOTEBOOK_OF[kind_of(config.dataset)]
+            cells.append((notebook, read_parameters(notebook, config.model_dump())))
         except InputError as error:
             raise InputError(f"{place}: {error}") from None
     return cells

@@ -77,7 +77,7 @@ class _Process:
 
 
 def _serve(pipe: Connection, other_end: Connection, threads: int) -> None:
-    """Wait for a connection file, then be a kernel."""
+    """Wait for a connection file, then run as its kernel."""
     import torch
     from ipykernel.kernelapp import IPKernelApp
 

@@ -1,4 +1,4 @@
-"""How a sweep stands, seen from outside: from records and claims alone, so on any machine that has the folder."""
+"""The state of a sweep, from its records and claims alone, so on any machine that can read the folder."""
 
 import statistics
 import sys
@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from lrtl_utils.errors import InputError, printable
-from lrtl_utils.runs import record as checks
-from lrtl_utils.runs import store as runs
+from lrtl_utils.runs import store
+from lrtl_utils.runs.record import Completed, Failed, in_words, parse
 from lrtl_utils.sweep import claims
 
 PLAIN_SECONDS = 5.0  # at least, between two plain lines
@@ -22,16 +22,16 @@ HEADERS = ("running", "host", "elapsed", "device time", "behind it")
 
 
 class Progress(BaseModel):
-    """What a run has told of itself, see `methods.loop.write_progress`."""
+    """What a running cell has written about its progress; see `methods.loop.write_progress`."""
 
     device_seconds: float = Field(ge=0, allow_inf_nan=False)
-    epoch: int = Field(ge=0)  # whole ones behind it
+    epoch: int = Field(ge=0)  # completed
     batch: int = Field(ge=0)
 
 
 @dataclass(frozen=True)
 class Running:
-    """A cell that somebody alive has claimed, and since how many seconds; `progress` is None until it has told any."""
+    """A cell claimed by a living worker, and for how many seconds; `progress` is None until it has written any."""
 
     cell: str
     host: str
@@ -46,7 +46,7 @@ class Snapshot:
     done: int
     running: tuple[Running, ...]
     failed: tuple[str, ...]  # the cell and why
-    silent: tuple[str, ...]  # cells whose owner is no longer heard of
+    silent: tuple[str, ...]  # cells whose owner has stopped renewing its claim
     left: int | None  # planned, and neither done nor failed; the running ones are among them
     best: dict[str, tuple[float, str]]  # by data set: the highest validation score, and the cell
     hours_spent: float  # of the device
@@ -86,7 +86,7 @@ class Watch:
     def __init__(self, results: Path, identities: Collection[str] | None = None):
         self.results = results
         self.identities = None if identities is None else set(identities)
-        self._read: dict[Path, tuple[tuple[int, int], checks.Completed | checks.Failed]] = {}
+        self._read: dict[Path, tuple[tuple[int, int], Completed | Failed]] = {}
 
     def look(self) -> Snapshot:
         """The folder as it is now; nothing in it is touched."""
@@ -94,8 +94,8 @@ class Watch:
         held = [claim for claim in claims.held(self.results) if self._planned(claim.identity)]
         alive = {claim.identity: claim for claim in held if claims.is_alive(claim, now)}
         records, unreadable = self._records()
-        done = {name: run for name, run in records.items() if isinstance(run, checks.Completed)}
-        failed = {name: run for name, run in records.items() if isinstance(run, checks.Failed) and name not in alive}
+        done = {name: run for name, run in records.items() if isinstance(run, Completed)}
+        failed = {name: run for name, run in records.items() if isinstance(run, Failed) and name not in alive}
         running = [_running(self.results, claim, now) for name, claim in alive.items() if name not in done]
         spent = sum(run.cost.gpu_hours for run in (*done.values(), *failed.values()))
         left = None if self.identities is None else len(self.identities) - len(done) - len(failed)
@@ -116,7 +116,7 @@ class Watch:
     def _planned(self, identity: str) -> bool:
         return self.identities is None or identity in self.identities
 
-    def _records(self) -> tuple[dict[str, checks.Completed | checks.Failed], tuple[str, ...]]:
+    def _records(self) -> tuple[dict[str, Completed | Failed], tuple[str, ...]]:
         """Readable records by their id, and the names of the other files."""
         found, unreadable = {}, []
         for path in sorted(self.results.glob("runs/*/*.json")):
@@ -129,12 +129,12 @@ class Watch:
                 found[path.stem] = run
         return found, tuple(unreadable)
 
-    def _parts(self, path: Path) -> checks.Completed | checks.Failed | None:
+    def _parts(self, path: Path) -> Completed | Failed | None:
         try:
             status = path.stat()
             stamp = status.st_mtime_ns, status.st_size
             if self._read.get(path, (None,))[0] != stamp:
-                self._read[path] = stamp, checks.parse(runs.read(path))
+                self._read[path] = stamp, parse(store.read(path))
         except (OSError, InputError, ValidationError):
             return None
         return self._read[path][1]
@@ -144,7 +144,7 @@ class Watch:
 def live(
     results: Path, identities: Collection[str], *, say: Callable[[str], Any] = print, every: float = PLAIN_SECONDS
 ) -> Iterator[Callable[[], None]]:
-    """Gives a function that shows how the sweep stands, to be called about once a second, and a last time at the end.
+    """Gives a function that shows the state of the sweep; call it about once a second. It is called again at the end.
 
     On a terminal a table that stays in place; elsewhere `say` gets a line when cells have ended, not more often than
     `every` seconds.
@@ -175,16 +175,16 @@ def _table(watch: Watch, console: Any) -> Iterator[Callable[[], None]]:
 @contextmanager
 def _lines(watch: Watch, say: Callable[[str], Any], every: float) -> Iterator[Callable[[], None]]:
     first = watch.look()
-    told, ended = time.monotonic(), first.done + len(first.failed)
+    shown, ended = time.monotonic(), first.done + len(first.failed)
 
     def update(pause: float = every) -> None:
-        nonlocal told, ended
-        if time.monotonic() - told < pause:
+        nonlocal shown, ended
+        if time.monotonic() - shown < pause:
             return
         snapshot = watch.look()
         if snapshot.done + len(snapshot.failed) != ended:
             say(f"{snapshot.counts()}; {snapshot.hours()}")
-            told, ended = time.monotonic(), snapshot.done + len(snapshot.failed)
+            shown, ended = time.monotonic(), snapshot.done + len(snapshot.failed)
 
     try:
         yield update
@@ -205,7 +205,7 @@ def _picture(snapshot: Snapshot) -> Any:
 
 
 def status(results: Path) -> Iterator[str]:
-    """Lines that say how the folder stands; `InputError` if there is none."""
+    """The state of the folder in lines; `InputError` if there is no such folder."""
     from tabulate import tabulate
 
     if not results.is_dir():
@@ -223,8 +223,12 @@ def status(results: Path) -> Iterator[str]:
 def _rows(snapshot: Snapshot) -> list[list[str]]:
     rows = []
     for cell in snapshot.running:
-        told = cell.progress
-        behind = [_clock(told.device_seconds), f"{told.epoch} epochs, {told.batch} batches"] if told else ["–", "–"]
+        progress = cell.progress
+        behind = (
+            [_clock(progress.device_seconds), f"{progress.epoch} epochs, {progress.batch} batches"]
+            if progress
+            else ["–", "–"]
+        )
         rows.append([printable(cell.cell), printable(cell.host), _clock(cell.elapsed), *behind])
     return rows
 
@@ -236,8 +240,8 @@ def _clock(seconds: float) -> str:
 
 def _running(results: Path, claim: claims.Claim, now: float) -> Running:
     try:
-        told = (runs.work_folder(results, claim.identity) / "progress.json").read_bytes()
-        progress = Progress.model_validate_json(told)
+        content = (store.work_folder(results, claim.identity) / "progress.json").read_bytes()
+        progress = Progress.model_validate_json(content)
     except (OSError, ValidationError):
         progress = None
     # A clock elsewhere may be ahead, or the file may hold anything.
@@ -249,7 +253,7 @@ def _claimed(claim: claims.Claim) -> str:
     return claim.cell or claim.identity
 
 
-def _best(completed: Collection[checks.Completed]) -> dict[str, tuple[float, str]]:
+def _best(completed: Collection[Completed]) -> dict[str, tuple[float, str]]:
     """Of each data set the run with the highest validation score; no test score chooses."""
     best: dict[str, tuple[float, str]] = {}
     for run in completed:
@@ -259,5 +263,5 @@ def _best(completed: Collection[checks.Completed]) -> dict[str, tuple[float, str
     return best
 
 
-def _words(run: checks.Completed | checks.Failed) -> str:
-    return checks.in_words(run.config.model_dump())
+def _words(run: Completed | Failed) -> str:
+    return in_words(run.config.model_dump())

@@ -1,4 +1,4 @@
-"""A grid run to its end: workers are started, watched, and told to stop. Which cell is whose, they settle by claims."""
+"""Run a grid to its end: start the workers, watch them, ask them to stop. Claims decide which worker runs a cell."""
 
 import contextlib
 import signal
@@ -11,8 +11,7 @@ from typing import Any
 
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path
-from lrtl_utils.sweep import claims, engines
-from lrtl_utils.sweep import status as watch
+from lrtl_utils.sweep import claims, engines, status
 from lrtl_utils.sweep.grid import Cell
 from lrtl_utils.sweep.workers import (
     END,
@@ -31,7 +30,7 @@ LOOK_SECONDS = 1.0  # between two looks at what the workers did
 
 @dataclass
 class Outcome:
-    """What became of a sweep: cells completed now, found done, failed with their reasons, and left undone."""
+    """The result of a sweep: how many cells completed, were done before, failed (with reasons), and were not run."""
 
     completed: int = 0
     found: int = 0
@@ -72,7 +71,7 @@ def sweep(
         _plan_file(plan) as file,
         _signals() as received,
         engine(file, slots) as running,
-        watch.live(results, planned, say=report) as show,
+        status.live(results, planned, say=report) as show,
     ):
         interrupted = _watch(file, running, received, show, report)
     _settle(pending, plan, outcome)
@@ -90,7 +89,7 @@ def _watch(
     show: Callable[[], None],
     report: Callable[[str], None],
 ) -> bool:
-    """Show progress, and tell the workers of signals, until none is at work; returns whether there were signals."""
+    """Show progress and pass signals on to the workers until all have ended; returns whether there were signals."""
     said = 0
     while running():
         show()
@@ -122,7 +121,7 @@ def _require_room(results: Path) -> None:
     if not has_room(results):
         raise InputError(
             f"The disk of {results} has less than {LEAST_FREE_MIB} MiB free, so no cell is started; "
-            "free some, and the same command goes on."
+            "free some space and run the same command again."
         )
 
 
@@ -139,7 +138,7 @@ def _plan_file(plan: Plan) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals that came, in the block; however we were started (a shell's background job ignores Ctrl-C)."""
+    """Collect the signals that arrive in the block, even in a background job, where a shell makes them ignored."""
     received: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, lambda number, _frame: received.append(number)) for number in numbers}

@@ -1,6 +1,6 @@
-"""A worker: it claims cells of a plan, one after another, until none is left that it could claim.
+"""A worker claims and runs the cells of a plan, one after another, until none is left.
 
-What a worker needs to know lies in a file of the results folder, so that it may run on another machine.
+The plan is a file in the results folder, so a worker may run on another machine.
 """
 
 import contextlib
@@ -22,16 +22,15 @@ import psutil
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import write_text
-from lrtl_utils.runs import notebook as notebooks
-from lrtl_utils.runs import store as runs
+from lrtl_utils.files import lines_of, write_text
+from lrtl_utils.runs import notebook, store
 from lrtl_utils.runs.run import Run
 from lrtl_utils.sweep import claims, kernels
 from lrtl_utils.sweep.grid import Cell
-from lrtl_utils.sweep.processes import end_softly, kill_tree, oom_kills, resident_mib
 
 FORK = multiprocessing.get_context("fork")  # of a worker, which has imported everything and started no thread
 POLL_SECONDS = 0.25
+TERMINATION_SECONDS = notebook.TERMINATION_SECONDS + 5  # for a cell, whose kernel writes its checkpoint first
 LEAST_FREE_MIB = 64  # of disk; below it, no cell is claimed
 FINISH, END = "finish", "end"  # what a plan's stop file says: claim no more, or end the running cells too
 
@@ -61,7 +60,7 @@ class Slot:
 
 
 def write_plan(plan: Plan, file: Path) -> None:
-    """Keep a plan where workers find it."""
+    """Write a plan to the file from which workers read it."""
     cells = [
         {
             "notebook": cell.notebook,
@@ -75,7 +74,7 @@ def write_plan(plan: Plan, file: Path) -> None:
 
 
 def read_plan(file: Path) -> Plan:
-    """The plan that `write_plan` kept."""
+    """The plan that `write_plan` wrote."""
     content = json.loads(file.read_text(encoding="utf-8"))
     cells = [
         Cell(row["notebook"], RunConfig(**row["asked"]), RunConfig(**row["config"]), row["id"])
@@ -85,16 +84,16 @@ def read_plan(file: Path) -> Plan:
 
 
 def ask_to_stop(file: Path, how: str) -> None:
-    """Tell the workers of a plan, wherever they are, to `FINISH` what they run, or to `END` it."""
+    """Ask the workers of a plan, on any machine, to `FINISH` the cells that they run, or to `END` them."""
     write_text(_stop_file(file), how)
 
 
 def work(file: Path, slot: Slot, owner: Connection) -> None:
-    """Claim and run cells of the plan in `file` until all are settled, the owner is gone, or it says stop.
+    """Claim and run cells of the plan in `file` until all are done, the owner is gone, or the plan is stopped.
 
     `owner` is the reading end of a pipe whose other end closes when the process that started this worker ends.
     """
-    os.setsid()  # Ctrl-C in the terminal is for the sweep, which tells its workers what it means
+    os.setsid()  # Ctrl-C in the terminal is for the sweep, which then asks its workers to stop
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # the other check could not be followed by a fork
     for module in kernels.IMPORTED:
         importlib.import_module(module)
@@ -104,14 +103,14 @@ def work(file: Path, slot: Slot, owner: Connection) -> None:
         if not left:
             return
         if not worker.claim_and_run(left):
-            wait([owner], timeout=1.0)  # others run what is left; should they die, it is ours
+            wait([owner], timeout=1.0)  # others run the remaining cells; if they die, this worker takes over
 
 
 def latest(planned: Cell, plan: Plan) -> tuple[Cell, dict[str, Any] | None]:
     """The planned cell, or the half that runs in its place after it ran out of memory; with its record, if any."""
     cell = planned
     while True:
-        record = runs.readable(cell.path(plan.results))
+        record = store.readable(cell.path(plan.results))
         failed = record is not None and record["status"] == "failed"
         smaller = halved(cell) if failed and plan.on_oom == "halve" and out_of_memory(record["error"]) else None
         if smaller is None:
@@ -129,8 +128,8 @@ def left_of(planned: Cell, plan: Plan) -> Cell | None:
 
 
 def out_of_memory(error: str) -> bool:
-    """Whether a run that failed so would want a smaller batch."""
-    return error.startswith(notebooks.OUT_OF_MEMORY)
+    """Whether a run that failed with this error may fit with a smaller batch."""
+    return error.startswith(notebook.OUT_OF_MEMORY)
 
 
 def halved(cell: Cell) -> Cell | None:
@@ -139,20 +138,22 @@ def halved(cell: Cell) -> Cell | None:
     if batch_size is None or batch_size == 1:
         return None
     change = {"batch_size": -(-batch_size // 2), "accumulate": accumulate and 2 * accumulate}
+    # What the planner found is kept: a worker that asks a GPU what it can do cannot be forked safely afterwards.
+    change |= {"device": cell.config.device, "precision": cell.config.precision}
     asked = cell.asked.model_copy(update=change)
     return Cell.of(cell.notebook, Run(asked))
 
 
 class _Worker:
-    """A worker at work: its plan, its slot, and what it need not look at again."""
+    """The state of a worker: its plan, its slot, and the cells that need no second look."""
 
     def __init__(self, file: Path, plan: Plan, slot: Slot, owner: Connection):
         self.file, self.plan, self.slot, self.owner = file, plan, slot, owner
         self.settled: set[str] = set()
 
     def stopped(self) -> bool:
-        """Whether no more cells are wanted: told so, left alone, or out of disk."""
-        return self._told() is not None or _is_gone(self.owner) or not has_room(self.plan.results)
+        """Whether to claim no more cells: the plan is stopped, the owner is gone, or the disk is full."""
+        return self._stop_asked() is not None or _is_gone(self.owner) or not has_room(self.plan.results)
 
     def left(self) -> list[tuple[Cell, Cell]]:
         """The cells that are not settled, as (planned, to run)."""
@@ -193,7 +194,7 @@ class _Worker:
         if reason is None:
             return
         if oom_kills() > kills:
-            reason = f"{notebooks.OUT_OF_MEMORY}: the system ended the cell"
+            reason = f"{notebook.OUT_OF_MEMORY}: the system ended the cell"
         elif _written_since(cell.path(results), stamp):
             return
         # By a process of its own: it asks the device for its name, and who has done so cannot be forked safely.
@@ -202,16 +203,16 @@ class _Worker:
         writer.join()
 
     def _watch(self, process: Any, claim: claims.Claim, started: float) -> str | None:
-        """Wait for the cell's end or bring it about; returns what a failed record would say, None if none is due."""
+        """Wait until the cell ends, or end it; returns the reason for a failed record, or None if none is due."""
         beaten = time.monotonic()
         while process.is_alive():
             wait([process.sentinel, self.owner], timeout=POLL_SECONDS)
-            if self._told() == END or _is_gone(self.owner):
+            if self._stop_asked() == END or _is_gone(self.owner):
                 end_softly(process)
                 return None
             if time.monotonic() - beaten > claims.BEAT_SECONDS:
                 beaten = time.monotonic()
-                if not claims.beat(self.plan.results, claim):  # we were thought dead, and another runs it
+                if not claims.beat(self.plan.results, claim):  # another worker thought this one dead, and runs the cell
                     kill_tree(process.pid)
                     process.join()
                     return None
@@ -227,10 +228,10 @@ class _Worker:
         if deadline is not None and time.time() - started > deadline:
             return f"past its deadline of {deadline:g} s"
         if limit is not None and resident_mib(process.pid) > limit:
-            return f"{notebooks.OUT_OF_MEMORY}: it held more than its limit of {limit:g} MiB"
+            return f"{notebook.OUT_OF_MEMORY}: it held more than its limit of {limit:g} MiB"
         return None
 
-    def _told(self) -> str | None:
+    def _stop_asked(self) -> str | None:
         file = _stop_file(self.file)
         return file.read_text() if file.is_file() else None
 
@@ -241,10 +242,10 @@ def has_room(results: Path) -> bool:
 
 
 def _run_cell(cell: Cell, planned: Cell, results: Path, slot: Slot, worker: Connection, other_end: Connection) -> None:
-    """In the cell's own process, at the head of a group of its own; what it and its kernel print goes to a log."""
+    """Run a cell; called in a process and process group of its own. All output goes to a log."""
     other_end.close()  # inherited; the pipe ends with the worker only if nobody else holds it open
     os.setsid()
-    log = runs.work_folder(results, cell.id) / "log.txt"
+    log = store.work_folder(results, cell.id) / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
         for descriptor in (1, 2):
@@ -257,16 +258,16 @@ def _run_cell(cell: Cell, planned: Cell, results: Path, slot: Slot, worker: Conn
     try:
         with kernel:
             threading.Thread(target=_end_with, args=(worker,), daemon=True).start()  # not before the fork
-            instead_of = runs.changed(planned.config, cell.config)
-            notebooks.run(cell.notebook, cell.asked, cell.config, cell.id, results, instead_of=instead_of)
-    except (notebooks.RunFailed, InputError) as error:
+            instead_of = store.changed(planned.config, cell.config)
+            notebook.run(cell.notebook, cell.asked, cell.config, cell.id, results, instead_of=instead_of)
+    except (notebook.RunFailed, InputError) as error:
         raise SystemExit(str(error)) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
 
 def _end_with(worker: Connection) -> None:
-    """End this process and its kernel at once when the worker is gone: nobody would beat for them."""
+    """End this process and its kernel at once when the worker is gone: no one would renew the claim."""
     worker.poll(None)
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -276,9 +277,9 @@ def _end_with(worker: Connection) -> None:
 
 def _write_failed(results: Path, cell: Cell, reason: str, started: float) -> None:
     try:
-        runs.failed(results, cell.id, cell.config, runs.changed(cell.asked, cell.config), reason, started)
+        store.failed(results, cell.id, cell.config, store.changed(cell.asked, cell.config), reason, started)
     except OSError as error:
-        if error.errno != errno.ENOSPC:  # a full disk is told by the sweep, and the cell stays to be run
+        if error.errno != errno.ENOSPC:  # the sweep reports a full disk, and the cell is run later
             raise
 
 
@@ -293,3 +294,50 @@ def _stop_file(file: Path) -> Path:
 
 def _written_since(path: Path, stamp: float) -> bool:
     return path.is_file() and path.stat().st_mtime >= stamp
+
+
+def end_softly(process: Any) -> None:
+    """Send SIGTERM, after which a cell writes its checkpoint, and kill the process if it does not end in time."""
+    process.terminate()
+    process.join(TERMINATION_SECONDS)
+    if process.is_alive():
+        kill_tree(process.pid)
+        process.join()
+
+
+def kill_tree(pid: int) -> None:
+    """End a process and all its descendants; a kernel has its own session, so ending the group is not enough."""
+    family = _family(pid)
+    for member in family:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(family, timeout=5)
+
+
+def resident_mib(pid: int) -> float:
+    """Memory of a process and all its descendants; on Linux, shared pages are counted once, elsewhere not at all."""
+    total = 0
+    for member in _family(pid):
+        try:
+            held = member.memory_full_info()
+        except psutil.NoSuchProcess:
+            continue
+        total += getattr(held, "pss", held.uss)
+    return total / 2**20
+
+
+def oom_kills() -> int:
+    """How often the system has killed a process of this control group for its memory (Linux, cgroup v2; else 0)."""
+    groups = Path("/proc/self/cgroup")
+    own = [line[3:].strip().lstrip("/") for line in lines_of(groups) if line.startswith("0::")]
+    events = lines_of(Path("/sys/fs/cgroup") / own[0] / "memory.events") if own else []
+    return sum(int(line.split()[1]) for line in events if line.startswith("oom_kill "))
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
