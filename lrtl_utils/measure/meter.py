@@ -59,7 +59,7 @@ class CostMeter:
         return max(self.peak_memory_mib, self._gauges[0].read() if self._gauges else 0.0)
 
     def energy(self) -> float | None:
-        """Energy so far in Wh, the running block included; None where the device does not tell."""
+        """Energy so far in Wh, the running block included; None where the device does not report it."""
         if not self._gauges or self._gauges[1] is None:
             return self.energy_wh
         return (self.energy_wh or 0.0) + (_energy_mj(self.device) - self._gauges[1]) / 3.6e6
@@ -193,7 +193,7 @@ def _synchronize(device: str) -> None:
 
 
 def _energy_mj(device: str) -> int | None:
-    """Millijoules since the driver was loaded, read from NVML; None where it does not tell."""
+    """Millijoules since the driver was loaded, read from NVML; None where it does not report it."""
     if device != "cuda":
         return None
     import pynvml

@@ -1,4 +1,4 @@
-"""What frozen blocks gave, kept in memory so that they run once."""
+"""The output of frozen blocks, kept in memory so that those blocks run once."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ import torch
 from lrtl_utils.models.encoding import Encoded
 from lrtl_utils.models.network import Model
 
-BOUND_MIB = 512.0  # of all caches of a run; past it, the frozen part simply runs again
+BOUND_MIB = 512.0  # of all caches of a run; what does not fit is computed again in every epoch
 _TOKENS = 8  # of the sequence that is measured
 
 
@@ -25,11 +25,11 @@ class Cache:
 
     @classmethod
     def empty(cls, depth: int, data: Encoded) -> "Cache":
-        """One that waits for the rows of `data`."""
+        """A cache without content yet, for the rows of `data`."""
         return cls(depth, None if data.kind == "image" else data.lengths, [None] * len(data))
 
     def keep(self, positions: np.ndarray, output: torch.Tensor) -> None:
-        """Take the rows at `positions` out of a batch's output, without their padding."""
+        """Keep the rows at `positions` of a batch's output, without their padding."""
         for row, position in zip(output, positions, strict=True):
             self.rows[position] = (row if self.lengths is None else row[: self.lengths[position]]).clone()
 
@@ -46,7 +46,7 @@ class Cache:
 
 
 def size_mib(model: Model, data: Encoded, depth: int, image_size: int | None) -> float:
-    """What a cache of `data` above the lowest `depth` blocks will hold, in MiB of fp32, told before it is filled."""
+    """What a cache of `data` above the lowest `depth` blocks will hold, in MiB of fp32, known before it is filled."""
     shape = {"text": (1, _TOKENS), "tokens": (1, _TOKENS, 1), "image": (1, 3, image_size, image_size)}[data.kind]
     meta = model.for_counting().eval()
     with torch.no_grad(), meta.watched([depth]) as kept:
