@@ -83,18 +83,19 @@ def classification(expected: Sequence[int], predicted: Sequence[int], names: Seq
 
     A class that is never predicted has precision 0. Macro scores are means over the classes that `expected` has.
     """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support  # slow to import
+
     expected, predicted = np.asarray(expected), np.asarray(predicted)
-    confusion = np.zeros((len(names), len(names)), dtype=int)
-    np.add.at(confusion, (expected, predicted), 1)
-    right, found, support = confusion.diagonal(), confusion.sum(0), confusion.sum(1)
-    each = _share(right, found), _share(right, support), _share(2 * right, found + support), support
+    labels = np.arange(len(names))
+    each = precision_recall_fscore_support(expected, predicted, labels=labels, zero_division=0)
+    support = each[3]
     hits = expected == predicted
     macro = {name: float(column[support > 0].mean()) for name, column in zip(_SCORES[:3], each, strict=False)}
     return {
         "accuracy": float(hits.mean()),
         **macro,
         "per_class": _per_class(names, each),
-        "confusion": confusion.tolist(),
+        "confusion": confusion_matrix(expected, predicted, labels=labels).tolist(),
         "hits": pack(hits),
     }
 
