@@ -1,4 +1,4 @@
-"""What this machine has, whether a data set is in order, and downloads."""
+"""What this machine has, the check of a data set, and downloads."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,13 +11,13 @@ from lrtl_utils.files import absolute_path
 
 def doctor(
     dataset: Annotated[
-        str | None, typer.Argument(help="A data set to check: a file or folder of your own, or a name.")
+        str | None, typer.Argument(help="A data set to check: your own file or folder, or the name of one.")
     ] = None,
     mirror: Annotated[bool, typer.Option("--mirror", help="Check the files of the mirror; needs no network.")] = False,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
 ) -> None:
-    """Show what this machine has and where each data set and model comes from; or check a data set of your own."""
+    """Show what this machine has and where each data set and model comes from; or check your own data set."""
     from lrtl_utils.cli import doctor as machine
     from lrtl_utils.data import hub
     from lrtl_utils.study import checkup
@@ -38,7 +38,7 @@ def fetch(
     models: Annotated[str | None, typer.Option(help="Names of models, separated by commas.")] = None,
     to: Annotated[Path | None, typer.Option(help="Folder of the mirror. Default: LRTL_MIRROR.")] = None,
 ) -> None:
-    """Download data sets and models from the hub (default: all) to a folder that can be copied; can be continued."""
+    """Download data sets and models (default: all) from the hub to a folder that can be copied; can be continued."""
     from lrtl_utils.cli.doctor import repositories
     from lrtl_utils.data import hub
 

@@ -41,7 +41,8 @@ def run(
 def predict(
     model: Annotated[Path, typer.Argument(help="A folder that `run --save-model` wrote.")],
     file: Annotated[
-        Path, typer.Argument(help="A table, a text file with one text a line, a CoNLL file, or a folder of images.")
+        Path,
+        typer.Argument(help="A table, a text file with one text in each line, a CoNLL file, or a folder of images."),
     ],
     output: Annotated[Path | None, typer.Option(help="The CSV file to write. Default: FILE.predictions.csv.")] = None,
     text_column: TextColumn = None,

@@ -24,7 +24,7 @@ from lrtl_utils.files import absolute_path, notebooks_folder
 
 
 def compare(
-    dataset: Annotated[str, typer.Argument(help="A file or folder of your own, or the name of a data set.")],
+    dataset: Annotated[str, typer.Argument(help="Your own file or folder, or the name of a data set.")],
     budget: Annotated[float, typer.Option(min=0, help="Minutes that the runs may take.")] = 30.0,
     results: Annotated[Path | None, typer.Option(help="Folder of the records. Default: results/compare-NAME.")] = None,
     text_column: TextColumn = None,
@@ -114,7 +114,7 @@ def bench(
     results: Results = Path("results/bench-local"),
     table_only: Annotated[bool, typer.Option("--table-only", help="Run nothing; write the table of records.")] = False,
 ) -> None:
-    """Run this project's benchmark: every method beside tuned baselines, as one table; can be continued."""
+    """Run this project's benchmark, every method against tuned baselines, and write one table; can be continued."""
     from lrtl_utils.study import tables
     from lrtl_utils.study.benchmarks import bench as benchmark
     from lrtl_utils.study.benchmarks import measured

@@ -60,7 +60,9 @@ def sweep(
     ] = None,
     on_oom: Annotated[
         OnOom,
-        typer.Option(help="When a run is out of memory: fail, or halve the batch and accumulate twice as many."),
+        typer.Option(
+            help="When a run is out of memory: fail, or run it with half the batch and twice the accumulation."
+        ),
     ] = OnOom.fail,
     engine: Annotated[Engine, typer.Option(help="What starts the workers.")] = Engine.local,
     scheduler: Annotated[
@@ -70,14 +72,14 @@ def sweep(
         list[str] | None,
         typer.Option(help="name=value for dask-jobqueue (cores, memory, queue, …); may be repeated."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate the cost and run nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate the cost, and run nothing.")] = False,
     price_per_hour: Annotated[
         float | None, typer.Option(min=0, help="Price of one device hour, for --dry-run.")
     ] = None,
     every_cell: Annotated[bool, typer.Option("--cells", help="With --dry-run, list every run.")] = False,
     beside: Annotated[
         list[Path] | None,
-        typer.Option(help="Another folder of records; what it has is not run again. May be repeated."),
+        typer.Option(help="Another folder of records; what is recorded there is not run again. May be repeated."),
     ] = None,
 ) -> None:
     """Run every combination of a grid that has no record yet; can be interrupted and continued."""
@@ -146,7 +148,7 @@ def search(
     workers: Workers = 1,
     deadline: Deadline = None,
     replay: Annotated[
-        int | None, typer.Option(min=1, help="Run nothing: repeat the search this often on the records of a grid.")
+        int | None, typer.Option(min=1, help="Run nothing; repeat the search this many times on the records of a grid.")
     ] = None,
 ) -> None:
     """Search a grid for its best setting by TPE or successive halving; can be interrupted and continued."""
@@ -172,7 +174,7 @@ def search(
 
 
 def status(results: Folder = LOCAL) -> None:
-    """Show the state of a sweep from its folder alone: while it runs or after, on this machine or another."""
+    """Show the state of a sweep, from its folder alone: while it runs or later, on this machine or another."""
     from lrtl_utils.sweep import status as watch
 
     show(watch.status(absolute_path(results)))
