@@ -7,7 +7,7 @@ from lrtl_utils.files import absolute_path
 
 
 def verify(results: Folder = LOCAL) -> None:
-    """Check every record of a folder: schema, checksum, identity and protocol. Prints one line for each faulty record."""
+    """Check every record of a folder: schema, checksum, identity and protocol. Each faulty one is one line."""
     from lrtl_utils.runs import verify as verification
 
     folder = absolute_path(results)
