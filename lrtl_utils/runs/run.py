@@ -12,24 +12,22 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from lrtl_utils.config import NO_MODEL, SIZES, RunConfig, read_config, resolve_device, resolve_precision
-from lrtl_utils.data import load as datasets
-from lrtl_utils.data import own as own_data
-from lrtl_utils.data import splits
+from lrtl_utils.data import load, own, splits
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.splits import Data, Examples, Facts, count_labelled, share_of
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path
-from lrtl_utils.measure import metrics as scoring
+from lrtl_utils.measure import metrics
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import METHODS, VERSIONS
 from lrtl_utils.methods.method import Curve, Work
-from lrtl_utils.models import own
 from lrtl_utils.models.catalog import MODELS, ONE_BLOCK, backbone, find
+from lrtl_utils.models.own import absolute
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import run_id
 
@@ -38,32 +36,33 @@ if TYPE_CHECKING:
 
     from lrtl_utils.models.network import Model
 
-ALWAYS = {*datasets.READING, "model", "method", *SIZES, "selection", "seed", "device", "test_limit"}
+ALWAYS = {*load.READING, "model", "method", *SIZES, "selection", "seed", "device", "test_limit"}
 RESULTS = "results/local"
-_last_recorded = [0.0]  # when this process wrote its latest record: what it does next belongs to the next run
+_last_recorded = [0.0]  # when this process last wrote a record; its time since then belongs to the next run
 
 
 @dataclass(frozen=True)
 class Tested:
-    """The answers on the test split, and all scores on it and on the validation split (None without one)."""
+    """The predictions on the test split, all scores on it, and those on the validation split (None without one)."""
 
     examples: Examples
-    prediction: scoring.Prediction
+    prediction: metrics.Prediction
     labels: tuple[str, ...]
     metrics: dict[str, Any]
     validation: dict[str, Any] | None
 
     def mistakes(self, rows: int = 10) -> "pd.DataFrame":
-        """The wrong answers that the model is surest of."""
-        return scoring.mistakes(self.examples, self.prediction, self.labels, rows)
+        """The wrong predictions with the highest confidence."""
+        return metrics.mistakes(self.examples, self.prediction, self.labels, rows)
 
 
 class Run:
     """One run: checked, loaded, resolved and identified when it is made, and nowhere else.
 
-    `asked` is what was asked for, `config` what runs: the method's defaults in the place of None, the device and the
-    precision that are used, what does not apply taken out, the rest clamped. `id` names the run, `path` its record.
-    `data` are the examples, `weights` the files that the model is loaded from (None without any).
+    `asked` is what was asked for. `config` is what runs: the method's defaults replace None, device and precision are
+    the ones used, values that do not apply are None, and a batch is no larger than the data. `id` names the run, and
+    `path` is where its record is written. `data` are the examples, and `weights` the files that the model is loaded
+    from (None if there are none).
     """
 
     def __init__(
@@ -74,17 +73,14 @@ class Run:
         plan: Mapping[str, Any] | None = None,
         **parameters: Any,
     ):
-        """`dataset` may also be a pandas DataFrame or a `datasets.Dataset`. `InputError` says what cannot be run.
+        """`parameters` are those of `RunConfig`; `dataset` may also be a pandas DataFrame or a `datasets.Dataset`.
 
-        `plan` is what a sweep planned: the `id` that the run must have here, and under `asked` the values that this run
-        stands in for.
+        `InputError` says in one sentence why it cannot be run. `plan` is what a sweep planned: the `id` that this run
+        must have, and under `asked` the planned values that it replaces.
         """
-        dataset = parameters.get("dataset")
-        if dataset is not None and not isinstance(dataset, str):
-            parameters["dataset"] = str(dataset if isinstance(dataset, Path) else own_data.keep(dataset))
-        asked = _absolute(asked or read_config(parameters))
+        asked = _absolute(asked or read_config(_on_disk(parameters)))
         check(asked)
-        data = _load(datasets.find(asked.dataset).sha256, **datasets.reading(asked))
+        data = _load(load.find(asked.dataset).sha256, **load.reading(asked))
         config = resolve(asked, data)
         self._identify(asked, config, data, find_weights(config))
         self.results = absolute_path(results)
@@ -103,18 +99,18 @@ class Run:
     def from_parameters(cls, parameters: Mapping[str, Any]) -> "Run":
         """The run that a notebook's variables describe: `Run.from_parameters(globals())`; other names are ignored."""
         places = {name: parameters[name] for name in ("results", "plan") if name in parameters}
-        return cls(RunConfig.of(parameters), **places)
+        return cls(RunConfig.of(_on_disk(parameters)), **places)
 
     @classmethod
     def outline(cls, asked: RunConfig) -> "Run":
-        """The run as far as it is known without files: `asked`, `config`, `id`, and as `data` what a plan must know.
+        """The run as far as it is known without downloads: `asked`, `config`, `id`, and as `data` its sizes.
 
-        Where the data is not on this machine, its published figures take its place. Nothing is fetched. Where data or
-        weights are absent the id is the configuration's alone, and names no record.
+        Published sizes replace data that is not on this machine. Without the data or the weights, the id is computed
+        from the configuration alone, and no record has it.
         """
         asked = _absolute(asked)
         check(asked)
-        run, facts = cls.__new__(cls), datasets.facts(**datasets.reading(asked))
+        run, facts = cls.__new__(cls), load.facts(**load.reading(asked))
         config = resolve(asked, facts)
         try:
             weights = find_weights(config, fetch=False)
@@ -128,14 +124,14 @@ class Run:
         self, asked: RunConfig, config: RunConfig, data: Data | Facts, weights: Source | None, whole: bool = True
     ) -> None:
         self.asked, self.config, self.data, self.weights = asked, config, data, weights
-        # A `max_length` that is left to a rule follows from the data and the method, whose version is in the id.
+        # A `max_length` of None follows from the data and the method, which are both in the id.
         identifying = config.model_dump() | {"max_length": asked.max_length and config.max_length}
         sums = (data.source.sha256, weights and weights.sha256) if whole else ("", None)
         self.id = run_id(identifying, *sums, VERSIONS[config.method])
 
     @property
     def settings(self) -> "pd.DataFrame":
-        """A table of every knob: what was asked for, and what is used."""
+        """A table of every parameter: what was asked for, and what is used."""
         import pandas as pd
 
         table = {"asked": self.asked.model_dump(), "used": self.config.model_dump()}
@@ -151,14 +147,16 @@ class Run:
         return model
 
     def describe_model(self) -> dict[str, Any]:
-        """Where the weights came from, and how many parameters the model has and trains."""
-        from lrtl_utils.models import build
+        """The source of the weights, and how many parameters the model has and trains."""
+        from lrtl_utils.models.build import describe
 
-        return build.describe(self.model, self.weights)
+        return describe(self.model, self.weights)
 
     def label(self) -> tuple[Examples, Examples | None]:
-        """The examples whose labels this run may see, as (train, validation); the latter is None where none are held
-        back. The clock starts."""
+        """The labelled examples of this run, as (train, validation); validation is None if none are held back.
+
+        The clock starts here.
+        """
         model, chosen = self.model, None
         from lrtl_utils.methods import active
 
@@ -170,7 +168,7 @@ class Run:
     def fit(self, train: Examples, validation: Examples | None) -> Curve:
         """Adapt the model to the examples by the run's method, on the clock; returns the curve of loss and cost.
 
-        An interrupted fit goes on from its checkpoint. Afterwards `config` has the `max_length` that the texts decided.
+        An interrupted fit continues from its checkpoint. Afterwards `config` has the `max_length` that was used.
         """
         method, model = METHODS[self.config.method], self.model
         with self.meter.measure():
@@ -181,19 +179,19 @@ class Run:
         return self.curve
 
     def test(self) -> Tested:
-        """Predict the test split, once, off the clock; and score the validation split by the final model."""
+        """Predict the test split, once and off the clock, and score the validation split with the final model."""
         from lrtl_utils.methods import loop
 
         examples, labels = splits.test_examples(self.data, self.config), self.data.labels
         validation = loop.validate(self.model, self.validation, self.config, labels)
         prediction = loop.predict(self.model, examples, self.config)
-        metrics = scoring.evaluate(examples.targets, prediction, labels, self.curve)
-        return Tested(examples, prediction, labels, metrics, validation)
+        scores = metrics.evaluate(examples.targets, prediction, labels, self.curve)
+        return Tested(examples, prediction, labels, scores, validation)
 
     def record(self, tested: Tested) -> dict[str, Any]:
         """Write the record to `path` and return it.
 
-        The record of a run that was completed before stays, and what was measured now is only returned.
+        A completed record is never overwritten: if there is one, the new record is only returned.
         """
         record = store.completed(
             self.results,
@@ -217,16 +215,24 @@ class Run:
         return self.meter.report(seen, tested.prediction.seconds, len(tested.examples))
 
 
+def _on_disk(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parameters with a table in memory written to a file, and with its path instead of it."""
+    dataset = parameters.get("dataset", "")
+    if isinstance(dataset, str):
+        return parameters
+    return {**parameters, "dataset": str(dataset if isinstance(dataset, PurePath) else own.keep(dataset, "table"))}
+
+
 def _absolute(asked: RunConfig) -> RunConfig:
-    """With absolute paths, because a run may be planned in one folder and done in another."""
-    paths = {"dataset": datasets.absolute(asked.dataset), "model": own.absolute(asked.model)}
+    """With absolute paths, because a run may be planned in one folder and run in another."""
+    paths = {"dataset": load.absolute(asked.dataset), "model": absolute(asked.model)}
     return asked.model_copy(update=paths)
 
 
 def check(asked: RunConfig) -> None:
-    """`InputError` unless the names exist and go together; reads no more of the data than its kind needs."""
+    """`InputError` unless the names exist and fit together; reads only enough of the data to know its kind."""
     require_name("method", asked.method, METHODS)
-    kind, method = datasets.kind_of(asked.dataset), METHODS[asked.method]
+    kind, method = load.kind_of(asked.dataset), METHODS[asked.method]
     if asked.dataset in TASKS and (asked.text_column or asked.label_column):
         raise InputError(f"text_column and label_column are for your own files; {asked.dataset!r} has its own.")
     if kind not in method.kinds:
@@ -252,7 +258,7 @@ def check(asked: RunConfig) -> None:
 
 
 def resolve(asked: RunConfig, data: Data | Facts) -> RunConfig:
-    """The configuration as it will run. Only a `max_length` of None waits for the training texts."""
+    """The configuration as it will run. Only a `max_length` of None is decided later, by the training texts."""
     method = METHODS[asked.method]
     row = backbone(asked.model) if method.needs_model else None
     values = asked.model_dump()
@@ -267,23 +273,24 @@ def resolve(asked: RunConfig, data: Data | Facts) -> RunConfig:
     if values["precision"]:
         reads_tokens = data.kind != "image" and row.library == "transformers"
         values["precision"] = resolve_precision(values["precision"], values["device"], reads_tokens)
-    return RunConfig(**values | _clamped(values, labels))
+    return RunConfig(**values | _limited(values, labels))
 
 
 def find_weights(config: RunConfig, *, fetch: bool = True) -> Source | None:
-    """The files that the model of a resolved configuration is loaded from; None where it or its method has none."""
+    """The files that the model of a resolved configuration is loaded from; None if there are none."""
     return None if config.model == NO_MODEL else find(config.model, fetch=fetch)
 
 
 def build(config: RunConfig, data: Data | Facts, weights: Source | None) -> "Model":
-    """The model of a resolved configuration, fresh, in the form its method wants; random and mute without `weights`."""
-    from lrtl_utils.models import build as models
+    """A new model for a resolved configuration, in the form its method needs; with random values without `weights`."""
+    from lrtl_utils.models.build import build as build_model
+    from lrtl_utils.models.build import build_tfidf
 
     method = METHODS[config.method]
     if not method.needs_model:
-        return models.build_tfidf(len(data.labels))
+        return build_tfidf(len(data.labels))
     options = {"pooling": method.pooling, "plain": method.plain, "pretrained": method.pretrained}
-    model = models.build(config, data.kind, len(data.labels), weights, **options)
+    model = build_model(config, data.kind, len(data.labels), weights, **options)
     if len(model.blocks) == 1:
         if method.needs_blocks:
             fitting = ", ".join(name for name, row in METHODS.items() if row.needs_model and not row.needs_blocks)
@@ -293,26 +300,26 @@ def build(config: RunConfig, data: Data | Facts, weights: Source | None) -> "Mod
 
 
 def prepare(model: "Model", config: RunConfig) -> None:
-    """Freeze or extend the model as the method of a configuration wants it."""
+    """Freeze or extend the model as the method of a configuration needs it."""
     if METHODS[config.method].prepare:
         METHODS[config.method].prepare(model)
 
 
-def _clamped(values: dict[str, Any], labels: int) -> dict[str, Any]:
-    """A batch no larger than the data, and a warm-up longer than the run as a tenth of its steps."""
+def _limited(values: dict[str, Any], labels: int) -> dict[str, Any]:
+    """A batch is at most as large as the data; a warm-up that is longer than the run becomes a tenth of its steps."""
     if not values["batch_size"]:
         return {}
     trained = labels - share_of(labels, values["validation_share"] or 0)
-    clamped = {"batch_size": max(1, min(values["batch_size"], trained))}
+    limited = {"batch_size": max(1, min(values["batch_size"], trained))}
     if values["epochs"] and values["warmup_steps"]:
-        batches = math.ceil(trained / clamped["batch_size"])
+        batches = math.ceil(trained / limited["batch_size"])
         steps = math.ceil(batches / values["accumulate"]) * values["epochs"]
         if values["warmup_steps"] > steps:
-            clamped["warmup_steps"] = steps // 10
-    return clamped
+            limited["warmup_steps"] = steps // 10
+    return limited
 
 
 @lru_cache(maxsize=4)
 def _load(_sha256: str, **reading: Any) -> Data:
-    """The data set, read once while its files stay as they are: a grid has many runs of it."""
-    return datasets.load(**reading)
+    """The data set, read again only if its files have changed: a grid has many runs on it."""
+    return load.load(**reading)

