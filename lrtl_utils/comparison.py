@@ -21,7 +21,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path
 from lrtl_utils.methods import METHODS
 from lrtl_utils.models.catalog import MODELS, find
-from lrtl_utils.runs import notebook as notebooks
+from lrtl_utils.runs.notebook import read_parameters
 from lrtl_utils.study import answers, checkup, figures, report, stats, tables
 from lrtl_utils.sweep import engines, grid, price
 from lrtl_utils.sweep import sweep as sweeps
@@ -145,7 +145,7 @@ def every_run(data: Data, fixed: RunConfig, models: Sequence[str]) -> list[tuple
     """
     notebook, given = grid.NOTEBOOK_OF[data.kind], fixed.model_dump(exclude_unset=True)
     return [
-        (notebook, notebooks.read_parameters(notebook, given | cell))
+        (notebook, read_parameters(notebook, given | cell))
         for method in METHODS_TO_TRY
         if data.kind in METHODS[method].kinds
         for model in (models if METHODS[method].needs_model else models[:1])

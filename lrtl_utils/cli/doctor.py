@@ -6,8 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lrtl_utils.config import resolve_device
-from lrtl_utils.data import catalog, hub
-from lrtl_utils.data import load as tasks
+from lrtl_utils.data import catalog, hub, load
 from lrtl_utils.errors import InputError
 from lrtl_utils.models import catalog as models
 
@@ -24,7 +23,7 @@ def report() -> Iterator[str]:
     yield f"versions: {', '.join(f'{name} {version(name)}' for name in PACKAGES)}"
     yield f"mirror: {hub.mirror()}{'' if hub.mirror().is_dir() else ' (absent)'}"
     yield f"hub: {'reachable' if hub.reachable() else 'not reachable'} at {hub.endpoint()}"
-    for what, table, find in (("dataset", tasks.TASKS, tasks.find), ("model", models.MODELS, models.find)):
+    for what, table, find in (("dataset", catalog.TASKS, load.find), ("model", models.MODELS, models.find)):
         for name in table:
             yield f"{what} {name}: {_origin(name, find)}"
 

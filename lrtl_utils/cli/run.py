@@ -20,17 +20,17 @@ def run(
 ) -> None:
     """Run a task notebook once. The last line printed is the path of its record."""
     from lrtl_utils.deploy import export
-    from lrtl_utils.runs import notebook as notebooks
+    from lrtl_utils.runs.notebook import RunFailed, read_parameters, run_notebook
     from lrtl_utils.runs.run import Run
 
     given = dict(pair(text) for text in parameter or [])
     named = given.pop("save_model", save_model)
     kept = named and export.check(named)
-    planned = Run(notebooks.read_parameters(notebook, given), results=results)
+    planned = Run(read_parameters(notebook, given), results=results)
     try:
         with interruptible("from the last checkpoint"):
-            path = notebooks.run(notebook, planned.asked, planned.config, planned.id, planned.results, kept)
-    except notebooks.RunFailed as failure:
+            path = run_notebook(notebook, planned.asked, planned.config, planned.id, planned.results, kept)
+    except RunFailed as failure:
         print(failure.path)
         fail(str(failure), code=1)
     if kept and (difference := export.differs(kept, path)):

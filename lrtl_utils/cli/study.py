@@ -69,11 +69,11 @@ def compare(
 
 def summary(results: Results = LOCAL) -> None:
     """Execute the summary notebooks on a folder of records, and print the paths of their pictures."""
-    from lrtl_utils.runs import notebook as notebooks
+    from lrtl_utils.runs import notebook
 
     folder = absolute_path(results)
-    for path in notebooks.summary_notebooks():
-        reason = notebooks.execute(path, {"results": str(folder)}, folder / "executed" / path.name)
+    for path in notebook.summary_notebooks():
+        reason = notebook.execute(path, {"results": str(folder)}, folder / "executed" / path.name)
         if reason:
             fail(f"{path.name}: {reason}", code=1)
     pictures = sorted((folder / "figures").glob("*.png"))
@@ -84,9 +84,9 @@ def summary(results: Results = LOCAL) -> None:
 
 def report(results: Results = LOCAL) -> None:
     """Write a folder of records as a static web site. The last line printed is the path of its index.html."""
-    from lrtl_utils.study import report as reports
+    from lrtl_utils.study.report import write
 
-    print(reports.write(results))
+    print(write(results))
 
 
 def figures(
@@ -96,12 +96,12 @@ def figures(
 
     The same records give the same bytes.
     """
-    from lrtl_utils.runs import notebook as notebooks
+    from lrtl_utils.runs import notebook
     from lrtl_utils.study.benchmarks import readme
 
     folder = absolute_path(folder) if folder else notebooks_folder()
-    for path in notebooks.summary_notebooks(folder):
-        notebooks.refresh(path)
+    for path in notebook.summary_notebooks(folder):
+        notebook.refresh(path)
         print(path)
     print(readme.refresh(folder.parent / "README.md", folder))
 
@@ -116,16 +116,16 @@ def bench(
 ) -> None:
     """Run this project's benchmark, every method against tuned baselines, and write one table; can be continued."""
     from lrtl_utils.study import tables
-    from lrtl_utils.study.benchmarks import bench as benchmark
     from lrtl_utils.study.benchmarks import measured
-    from lrtl_utils.sweep import grid as grids
-    from lrtl_utils.sweep import sweep as sweeps
+    from lrtl_utils.study.benchmarks.bench import tuned, tuned_grid, write_table
+    from lrtl_utils.sweep.grid import plan, read_grid
+    from lrtl_utils.sweep.sweep import sweep
 
     folder = absolute_path(results)
     if not table_only:
-        sweeps.sweep(grids.plan(grids.read_grid(tuning)), folder, report=show_line)
-        cells = grids.read_grid(grid)
-        tuned = benchmark.tuned(tables.records(folder, "completed"))
-        sweeps.sweep(grids.plan(benchmark.tuned_grid(cells, tuned)), folder, report=show_line)
+        sweep(plan(read_grid(tuning)), folder, report=show_line)
+        cells = read_grid(grid)
+        chosen = tuned(tables.records(folder, "completed"))
+        sweep(plan(tuned_grid(cells, chosen)), folder, report=show_line)
         measured.write_rung_zero(cells, folder)
-    print(benchmark.write_table(folder, measured.accounted_mib))
+    print(write_table(folder, measured.accounted_mib))

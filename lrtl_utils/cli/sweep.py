@@ -85,19 +85,19 @@ def sweep(
     """Run every combination of a grid that has no record yet; can be interrupted and continued."""
     from lrtl_utils.runs.run import Run
     from lrtl_utils.sweep import engines
-    from lrtl_utils.sweep import grid as grids
-    from lrtl_utils.sweep import sweep as sweeps
+    from lrtl_utils.sweep.grid import not_in, plan, read_grid
+    from lrtl_utils.sweep.sweep import sweep as run_cells
 
     job = slurm_parameters(slurm or [])
     if (job and engine != Engine.slurm) or (scheduler and engine != Engine.dask):
         raise InputError("--slurm goes with --engine slurm, and --scheduler with --engine dask.")
     if engine != Engine.local:
         require_package("distributed" if engine == Engine.dask else "dask_jobqueue")
-    configs = grids.read_grid(grid)
-    cells = grids.plan(configs, Run.outline if dry_run else Run)
+    configs = read_grid(grid)
+    cells = plan(configs, Run.outline if dry_run else Run)
     show([f"{len(configs)} cells", f"{len(cells)} cells after clamping"])
     for folder in beside or []:
-        planned, cells = len(cells), grids.not_in(cells, folder)
+        planned, cells = len(cells), not_in(cells, folder)
         show_line(f"{planned - len(cells)} of them are recorded in {folder}")
     if dry_run:
         show_price(cells, results, workers, price_per_hour, every_cell)
@@ -111,7 +111,7 @@ def sweep(
     }[engine]
     options = {"deadline_seconds": deadline, "memory_limit_mib": memory_limit, "on_oom": on_oom.value}
     with interruptible("with the remaining runs"):
-        outcome = sweeps.sweep(cells, results, workers=workers, engine=start, report=show_line, **options)
+        outcome = run_cells(cells, results, workers=workers, engine=start, report=show_line, **options)
     show_outcome(outcome, cells, results)
     if outcome.failed or outcome.left:
         raise typer.Exit(1)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lrtl_utils.config import RunConfig, derived_seed, resolve_precision
+from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data.hub import require_weights
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.errors import InputError
@@ -91,11 +91,6 @@ def length_rule(lengths: np.ndarray) -> int:
     return 256 if np.median(lengths) > 128 else 128
 
 
-def precision_used(config: RunConfig, kind: str) -> str:
-    """The precision of the matrix products of a configuration, resolved or not."""
-    return resolve_precision(config.precision or "fp32", config.device, kind in {"text", "tokens"})
-
-
 def fit(
     work: Work,
     data: Encoded,
@@ -148,7 +143,7 @@ class _Loop:
             return
         config = self.config
         # Not the shared one: it keeps the optimizers it prepared, and they their weights.
-        self.runtime = _new_accelerator(config.device, precision_used(config, self.model.reader.kind))
+        self.runtime = _new_accelerator(config.device, config.precision)
         self.model.to(self.runtime.device)
         steps = math.ceil(math.ceil(len(data) / config.batch_size) / config.accumulate) * config.epochs
         optimizer = _optimizer(config, rates)
@@ -280,7 +275,7 @@ def predict_rows(
         for positions in by_length(data.lengths, PREDICT_BATCH):
             meter.tally(phase, batch_shape(model, data, positions))
         return Prediction(predicted, confidence, math.nan, 0.0, logits)
-    runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
+    runtime = _accelerator(config.device, config.precision)
     model.to(runtime.device).eval()
     for positions in by_length(data.lengths, PREDICT_BATCH):
         batch = _to(model.reader.batch(data, positions), runtime.device)
@@ -310,11 +305,6 @@ def validate(
     return metrics | {"score": headline(metrics)}
 
 
-def settled(config: RunConfig, model: Model) -> RunConfig:
-    """The config with the `max_length` that the training texts decided."""
-    return config.model_copy(update={"max_length": model.reader.max_length})
-
-
 def extract(
     model: Model, data: Encoded, config: RunConfig, meter: CostMeter, caches: Sequence[Cache] = ()
 ) -> list[Batch]:
@@ -328,7 +318,7 @@ def extract(
         for positions in by_length(data.lengths, config.batch_size):
             meter.tally("features", batch_shape(model, data, positions))
         return [_blank_features(model, data)]
-    runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
+    runtime = _accelerator(config.device, config.precision)
     model.to(runtime.device).eval()
     for positions in by_length(data.lengths, config.batch_size):
         batch = _to(model.reader.batch(data, positions), runtime.device)
@@ -346,7 +336,7 @@ def warm_up(model: Model, config: RunConfig) -> None:
     """One small forward pass, off the clock: the first one on a device also loads its kernels."""
     if model.reader.kind == "bag":
         return
-    runtime = _accelerator(config.device, precision_used(config, model.reader.kind))
+    runtime = _accelerator(config.device, config.precision)
     size = config.image_size
     shape = {"text": (1, 8), "tokens": (1, 8, 4), "image": (1, 3, size, size)}[model.reader.kind]
     model.to(runtime.device).eval()
@@ -444,16 +434,16 @@ def _schedule(config: RunConfig, optimizer: torch.optim.Optimizer, steps: int) -
     return get_scheduler(name, optimizer, num_warmup_steps=config.warmup_steps, num_training_steps=steps)
 
 
-def _new_accelerator(device: str, precision: str) -> Any:
+def _new_accelerator(device: str, precision: str | None) -> Any:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)  # one process may do runs of several precisions, in tests
-    return Accelerator(cpu=device == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision))
+    return Accelerator(cpu=device == "cpu", mixed_precision={"fp32": "no", None: "no"}.get(precision, precision))
 
 
 @lru_cache(maxsize=1)
-def _accelerator(device: str, precision: str) -> Any:
+def _accelerator(device: str, precision: str | None) -> Any:
     return _new_accelerator(device, precision)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils.config import RunConfig, read_config
-from lrtl_utils.data import load as datasets
+from lrtl_utils.data.load import kind_of
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import data_name, notebooks_folder, write_text
 from lrtl_utils.runs import store
@@ -66,13 +66,13 @@ def read_parameters(name: str, given: Mapping[str, Any]) -> RunConfig:
         require_name("parameter", key, RunConfig.model_fields)
     asked = read_config({key: value for key, value in defaults.items() if key in RunConfig.model_fields} | {**given})
     check(asked)
-    own, kind = datasets.kind_of(defaults["dataset"]), datasets.kind_of(asked.dataset)
+    own, kind = kind_of(defaults["dataset"]), kind_of(asked.dataset)
     if own != kind:
         raise InputError(f"Notebook {name!r} is for {own}; {asked.dataset!r} is {kind}.")
     return asked
 
 
-def run(
+def run_notebook(
     name: str,
     asked: RunConfig,
     config: RunConfig,
@@ -140,9 +140,9 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
 
 
 def refresh(path: Path) -> None:
-    """Execute a summary notebook in place, in its folder; the same records give the same bytes.
+    """Execute a notebook in place, in its folder; a summary of the same records gives the same bytes.
 
-    `InputError` where a cell fails.
+    `InputError` if a cell fails.
     """
     import nbformat
     from nbclient import NotebookClient

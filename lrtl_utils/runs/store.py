@@ -21,7 +21,7 @@ from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT, absolute_path, data_name, lines_of, read_text, write_text
 from lrtl_utils.methods import VERSIONS
-from lrtl_utils.runs import record as schema
+from lrtl_utils.runs.record import SCHEMA, checksum, parse, problems
 
 MOST_BYTES = 2**25  # of a record, which has a few thousand
 
@@ -102,7 +102,7 @@ def _write(
     started: float,
 ) -> dict[str, Any]:
     record = {
-        "schema": schema.SCHEMA,
+        "schema": SCHEMA,
         "run_id": identity,
         "status": status,
         "error": error,
@@ -112,8 +112,8 @@ def _write(
         "started_at": _utc(started),
         "finished_at": _utc(time.time()),
     }
-    record["checksum"] = schema.checksum(record)
-    schema.parse(record)
+    record["checksum"] = checksum(record)
+    parse(record)
     path = record_path(results, config.dataset, identity)
     if not is_completed(path):
         write_text(path, json.dumps(record, indent=1, allow_nan=False))
@@ -124,10 +124,10 @@ def read(path: Path) -> dict[str, Any]:
     """One record, checked against its schema, its checksum and its name; `InputError` says which failed."""
     try:
         record = json.loads(read_text(path, MOST_BYTES))
-        computed = schema.checksum(record)
-        schema.parse(record)
+        computed = checksum(record)
+        parse(record)
     except ValidationError as error:
-        raise InputError(f"{path} is not a readable record (schema: {schema.problems(error)[0]}).") from None
+        raise InputError(f"{path} is not a readable record (schema: {problems(error)[0]}).") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not a readable record ({type(error).__name__}: {error}).") from None
     if record["checksum"] != computed:

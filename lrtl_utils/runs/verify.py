@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils.config import RunConfig
-from lrtl_utils.data import load as datasets
-from lrtl_utils.data import splits
+from lrtl_utils.data import load, splits
 from lrtl_utils.errors import InputError
-from lrtl_utils.runs import record as schema
 from lrtl_utils.runs import store
-from lrtl_utils.runs.record import Completed
+from lrtl_utils.runs.record import Completed, faults, gaps, identity, labels_asked_for, parse
 
 DRAWN_BY = ("data_fraction", "train_size", "shots", "seed", "validation_share", "test_limit")
 
 
 @dataclass
 class Report:
-    """How many records there are, what is wrong with which, and what could not be checked, with how many it was so."""
+    """The number of records, the faults of each, and how many records each note is about."""
 
     records: int
     faults: dict[Path, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -28,8 +26,8 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         """A line for each record that fails and for each note, then the sum."""
-        for path, faults in sorted(self.faults.items()):
-            yield f"{path}: {'; '.join(faults)}"
+        for path, found in sorted(self.faults.items()):
+            yield f"{path}: {'; '.join(found)}"
         for note, count in self.notes.items():
             yield f"note on {_records(count)}: {note}"
         yield f"{_records(self.records)}, {len(self.faults)} fail"
@@ -52,20 +50,20 @@ def verify(results: Path) -> Report:
         except InputError as error:
             report.faults[path].append(str(error).removeprefix(f"{path} "))
             continue
-        run = schema.parse(content)
-        found = [*schema.faults(run)]
+        run = parse(content)
+        found = [*faults(run)]
         if path != store.record_path(results, run.config.dataset, run.run_id):
             found.append(f"the record of a run on {run.config.dataset} does not belong here")
         if isinstance(run, Completed):
             completed[path] = run
-            identity = schema.identity(content)
-            if identity != run.run_id:
-                found.append(f"its config, data, weights and method make the run_id {identity}")
-            if first.setdefault(identity, path) != path:
-                found.append(f"it is of the same run as {first[identity]}")
+            computed = identity(content)
+            if computed != run.run_id:
+                found.append(f"its config, data, weights and method make the run_id {computed}")
+            if first.setdefault(computed, path) != path:
+                found.append(f"it is of the same run as {first[computed]}")
         if found:
             report.faults[path] += found
-        report.notes.update(schema.gaps(run))
+        report.notes.update(gaps(run))
         if not store.is_current(content):
             report.notes[f"of an earlier version of {run.config.method}, so it enters no summary"] += 1
     _paired(completed, report)
@@ -81,17 +79,17 @@ def _paired(completed: Mapping[Path, Completed], report: Report) -> None:
     """Runs on the same data, of one size and seed, saw the same examples; runs on the same data have one test split."""
     subset, test = {}, {}
     for path, run in completed.items():
-        config, data = run.config, (*datasets.reading(run.config).values(), run.data.source.sha256)
+        config, data = run.config, (*load.reading(run.config).values(), run.data.source.sha256)
         test[path] = (*data, config.test_limit), run.data.test_size
         if config.selection == "random":
-            size = ("shots", config.shots) if config.shots else schema.labels_asked_for(run)
+            size = ("shots", config.shots) if config.shots else labels_asked_for(run)
             subset[path] = (*data, config.seed, size), run.data.subset_sha256
     _agree(subset, "it saw other examples than {} with the same data, size and seed", report)
     _agree(test, "its test split has another size than that of {} with the same data", report)
 
 
 def _agree(values: Mapping[Path, tuple[Hashable, Hashable]], fault: str, report: Report) -> None:
-    """A fault for each path whose value is not the commonest in its group; `values` holds (group, value)."""
+    """Report each path whose value is not the most common of its group; `values` holds (group, value)."""
     groups = defaultdict(Counter)
     for group, value in values.values():
         groups[group][value] += 1
@@ -102,11 +100,11 @@ def _agree(values: Mapping[Path, tuple[Hashable, Hashable]], fault: str, report:
 
 
 def _drawn_again(completed: Mapping[Path, Completed], report: Report) -> None:
-    """Subsets as the data at hand gives them: prefixes of one order, so one that is drawn alike also nests."""
+    """Draw the subsets again, from the data on this machine: they are prefixes of one order, and so they nest."""
     data, drawn = {}, {}
     for path, run in sorted(completed.items()):
         config, claimed = run.config, run.data
-        source = (*datasets.reading(config).items(), claimed.source.sha256)
+        source = (*load.reading(config).items(), claimed.source.sha256)
         if source not in data:
             data = {source: _at_hand(config, claimed.source.sha256)}  # one at a time: some are large
         if data[source] is None:
@@ -125,18 +123,18 @@ def _drawn_again(completed: Mapping[Path, Completed], report: Report) -> None:
 def _at_hand(config: RunConfig, sha256: str) -> splits.Data | None:
     """The data set, if it is here and is the one with that checksum."""
     try:
-        here = datasets.find(config.dataset, fetch=False).sha256 == sha256
-        with warnings.catch_warnings(action="ignore"):  # the runs were told
-            return datasets.load(**datasets.reading(config)) if here else None
+        here = load.find(config.dataset, fetch=False).sha256 == sha256
+        with warnings.catch_warnings(action="ignore"):  # the runs have shown them
+            return load.load(**load.reading(config)) if here else None
     except InputError:
         return None
 
 
 def _draw(data: splits.Data, config: RunConfig) -> dict[str, Any]:
-    """What a record says of the data, less where it came from."""
+    """What a record says about the data, except its source."""
     try:
-        train, carve = splits.labelled(data, config)
+        train, validation = splits.labelled(data, config)
     except InputError as error:
         return {"subset_sha256": f"refused: {error}"}
-    described = splits.describe(data, train, carve, splits.test_examples(data, config))
+    described = splits.describe(data, train, validation, splits.test_examples(data, config))
     return {name: value for name, value in described.items() if name != "source"}

@@ -22,8 +22,8 @@ import pandas as pd
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, data_name, write_text
 from lrtl_utils.models.catalog import MODELS
-from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store
+from lrtl_utils.runs.notebook import execute, notebook_path, parameters_of, summary_notebooks
 from lrtl_utils.runs.record import in_words
 from lrtl_utils.study import answers, tables
 
@@ -90,19 +90,19 @@ def write(results: str | Path) -> Path:
 
 def _sources(results: Path) -> list[str | Path]:
     """The folders that the summary notebooks read: this one, except for the committed study, which names its own."""
-    committed = committed_sources(notebooks.notebook_path("accuracy_vs_data").parent)
+    committed = committed_sources(notebook_path("accuracy_vs_data").parent)
     return committed if committed[0] == results else [results]
 
 
 def committed_sources(folder: Path) -> list[Path]:
     """The folders of results that the notebooks in this folder name."""
-    named = notebooks.parameters_of(folder / f"{SECTIONS[0][-1]}.ipynb")["results"]
+    named = parameters_of(folder / f"{SECTIONS[0][-1]}.ipynb")["results"]
     return [absolute_path(folder / source) for source in tables.folders(named)]
 
 
 def _executed(results: Path) -> list[Path]:
     """The summary notebooks with their outputs: the committed ones for the study, else executed where needed."""
-    originals = notebooks.summary_notebooks()
+    originals = summary_notebooks()
     if _sources(results) != [results]:
         return originals
     written = [*results.glob("runs/*/*.json"), *results.glob("runs/*")]  # a folder changes when a record is deleted
@@ -111,7 +111,7 @@ def _executed(results: Path) -> list[Path]:
     for original in originals:
         path = results / "executed" / original.name
         if not (path.is_file() and path.stat().st_mtime >= newest and _is_whole(path)):
-            reason = notebooks.execute(original, {"results": str(results)}, path)
+            reason = execute(original, {"results": str(results)}, path)
             if reason:
                 raise InputError(f"{original.name}: {reason}")
         paths.append(path)

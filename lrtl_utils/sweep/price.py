@@ -28,8 +28,8 @@ from lrtl_utils.models.build import build as build_model
 from lrtl_utils.models.build import load_tokenizer
 from lrtl_utils.models.catalog import find
 from lrtl_utils.models.network import Model
-from lrtl_utils.runs import record as records
 from lrtl_utils.runs import store
+from lrtl_utils.runs.record import identifying, identity
 from lrtl_utils.runs.run import build
 from lrtl_utils.sweep import timing
 from lrtl_utils.sweep.grid import Cell
@@ -140,7 +140,7 @@ def data_of(config: RunConfig) -> Data | Facts:
 
 def config_of(record: Mapping[str, Any]) -> RunConfig:
     """The configuration of a record, with a `max_length` that was left to a rule left to it again."""
-    return RunConfig.of(records.identifying(record))
+    return RunConfig.of(identifying(record))
 
 
 @lru_cache(maxsize=4096)
@@ -215,7 +215,7 @@ def _completed(results: Path) -> Iterator[dict[str, Any]]:
 
 def _names(record: Mapping[str, Any]) -> set[str]:
     """The run's id, and the one that a plan gives it where data or weights are absent."""
-    return {record["run_id"], records.identity(record, files=False)}
+    return {record["run_id"], identity(record, files=False)}
 
 
 def _table(left: Sequence[Priced]) -> Iterator[str]:

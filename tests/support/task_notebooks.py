@@ -1,4 +1,7 @@
-"""The one template of the five task notebooks. `python tests/support/task_notebooks.py` writes those that differ."""
+"""The one template of the five task notebooks. `python tests/support/task_notebooks.py` writes those that differ.
+
+The quickstart is executed, so that its outputs can be read before anything is installed.
+"""
 
 import sys
 from pathlib import Path
@@ -6,6 +9,7 @@ from pathlib import Path
 import nbformat
 
 from lrtl_utils.config import RunConfig
+from lrtl_utils.runs.notebook import refresh
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -190,11 +194,13 @@ def sources(book: nbformat.NotebookNode) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    """Write every notebook that differs from the template, without outputs."""
+    """Write every notebook that differs from the template; the quickstart with outputs, the others without."""
     for name in HEADINGS:
         path, made = FOLDER / f"{name}.ipynb", notebook(name)
         if not path.is_file() or sources(nbformat.read(path, as_version=4)) != sources(made):
             path.write_text(nbformat.writes(made) + "\n", encoding="utf-8")
+            if name == "00_quickstart":
+                refresh(path)
             sys.stdout.write(f"{path}\n")
 
 

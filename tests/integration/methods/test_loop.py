@@ -154,7 +154,7 @@ def test_the_same_config_twice_gives_the_same_bits(method):
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "auto"])
 def test_precision_is_of_the_products_and_not_of_the_weights(precision):
     run = prepare(precision=precision)
-    used = training.precision_used(run.config, run.data.kind)
+    used = run.config.precision
     assert used in ({"fp32", "bf16"} if precision == "auto" else {precision})
     dtypes = set()
     for module in run.model.blocks[1].modules():
@@ -382,7 +382,7 @@ def test_a_text_is_cut_to_the_positions_that_a_model_has(model):
     endless = splits.Examples(["the film " * 600] * 2, np.array([0, 1]), np.arange(2))
     rows = training.encode_training(run.model, endless, run.config.max_length)
     assert rows.lengths.tolist() == [512, 512]
-    assert training.settled(run.config, run.model).max_length == 512
+    assert run.model.reader.max_length == 512
     tokenizer = run.model.reader.tokenizer
     assert rows.rows[0] == tokenizer(endless.inputs[0], truncation=True, max_length=512)["input_ids"]
     assert math.isfinite(training.predict(run.model, endless, run.config).loss)

@@ -61,7 +61,7 @@ def test_conventional_pads_all_texts_and_pools_as_the_architecture_does(mirror, 
     rows = training.encode_training(model, splits.Examples(texts, np.arange(3), np.arange(3)), config.max_length)
     assert model.reader.batch(rows, np.array([2]), train=True)["ids"].shape == (1, tokens)
     assert model.reader.batch(rows, np.array([2]))["ids"].shape == (1, 8)  # the answer is the same
-    assert training.settled(config, model).max_length == tokens
+    assert model.reader.max_length == tokens
     assert model.frozen == 0
     assert not model.fixed_statistics
 

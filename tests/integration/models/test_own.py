@@ -135,12 +135,8 @@ def test_a_run_s_id_follows_the_weights_and_not_their_place(own, tmp_path):
 
     shutil.copytree(own / "acme/bert", tmp_path / "bert")
     knobs = {"method": "linear_probe", **TEXT}
-    ids = []
-    for place in (own / "acme/bert", tmp_path / "bert", own / "acme/electra"):
-        asked = read_config({"model": str(place), **knobs})
-        data = tasks.load(asked.dataset)
-        config = methods.resolve(asked, data)
-        ids.append(methods.identify(config, asked, data.source, methods.find_weights(config)))
+    places = (own / "acme/bert", tmp_path / "bert", own / "acme/electra")
+    ids = [Run(model=str(place), **knobs).id for place in places]
     assert ids[0] == ids[1] != ids[2]
 
 
@@ -194,7 +190,7 @@ def test_what_cannot_or_must_not_be_loaded_is_refused_by_name(own, tmp_path, mon
     torch.save(tensors, pickled / "pytorch_model.bin")  # tensors alone may lie in a pickle
     assert len(build(pickled, method="full", **TEXT)[0].blocks) == 4
     with pytest.raises(InputError, match="does not read image"):
-        build(own / "acme/bert", method="full", **IMAGE)
+        Run(model=str(own / "acme/bert"), method="full", **IMAGE)
 
 
 def load(folder):
