@@ -86,7 +86,7 @@ def wait_for(condition, seconds=120):
 def test_a_forked_kernel_with_its_share_of_threads_gives_what_a_fresh_one_gives(tmp_path):
     (cell,) = plan(read_grid(grid(tmp_path, SMALL)))
     sweep([cell], tmp_path / "forked", workers=max(1, os.cpu_count() or 1), report=print)
-    notebooks.run(cell.notebook, cell.asked, cell.config, cell.id, tmp_path / "fresh")
+    notebooks.run_notebook(cell.notebook, cell.asked, cell.config, cell.id, tmp_path / "fresh")
     forked, fresh = (runs.read(cell.path(tmp_path / name)) for name in ("forked", "fresh"))
     assert forked["environment"]["threads"] == fresh["environment"]["threads"] == 1
     assert forked["metrics"] == fresh["metrics"]

@@ -158,7 +158,7 @@ def test_a_kernel_that_exits_0_in_the_middle_is_a_failed_run(tmp_path, monkeypat
     asked = notebooks.read_parameters("image_classification", PROBE)
     config, identity = notebooks.locate(asked)
     with pytest.raises(notebooks.RunFailed) as failure:
-        notebooks.run("image_classification", asked, config, identity, tmp_path)
+        notebooks.run_notebook("image_classification", asked, config, identity, tmp_path)
     record = runs.read(failure.value.path)
     assert (record["status"], record["metrics"]) == ("failed", None)
     assert record["error"].startswith("the kernel ended before the notebook did")

@@ -130,7 +130,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_by_name(pwned, tmp_path):
     checkpoint.parent.mkdir(parents=True)
     torch.save(Marks(pwned), checkpoint)
     with pytest.raises(notebooks.RunFailed, match=r"would call posix\.mkdir"):
-        notebooks.run("image_classification", asked, resolved, identity, tmp_path)
+        notebooks.run_notebook("image_classification", asked, resolved, identity, tmp_path)
 
 
 def test_a_pickle_for_a_record_is_refused(pwned, tmp_path):
