@@ -209,9 +209,9 @@ def parse(content: Any) -> Completed | Failed:
 
 
 def problems(error: ValidationError) -> list[str]:
-    """What does not have the schema, as `place: reason`."""
+    """What does not have the schema, as `place: reason`; without a place it is the `status` that is wrong."""
     return [
-        f"{'.'.join(str(part) for part in each['loc'] if part not in ('completed', 'failed'))}: {each['msg']}"
+        f"{'.'.join(str(part) for part in each['loc'] if part not in ('completed', 'failed')) or 'status'}: {each['msg']}"
         for each in error.errors()
     ]
 

@@ -13,9 +13,9 @@ import pytest
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import store as runs
 from lrtl_utils.runs import verify
+from lrtl_utils.runs.run import Run
 from lrtl_utils.study.tables import records
 from lrtl_utils.sweep import grid as grids
-from lrtl_utils.sweep import price
 
 OPINIONS = {"good": "a fine and moving film number", "bad": "a dull and clumsy film number"}
 
@@ -58,7 +58,7 @@ def test_a_folder_is_priced_swept_recorded_and_verified_like_a_named_set(tmp_pat
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        planned = grids.plan(grids.read_grid(grid), price.outline)
+        planned = grids.plan(grids.read_grid(grid), Run.outline)
     words = ["sweep", grid, "--results", tmp_path / "results"]
     done = subprocess.run(
         [sys.executable, "-m", "lrtl_utils", *map(str, words)], cwd=ROOT, capture_output=True, text=True
