@@ -259,7 +259,7 @@ def _run_cell(cell: Cell, planned: Cell, results: Path, slot: Slot, worker: Conn
         with kernel:
             threading.Thread(target=_end_with, args=(worker,), daemon=True).start()  # not before the fork
             instead_of = store.changed(planned.config, cell.config)
-            notebook.run(cell.notebook, cell.asked, cell.config, cell.id, results, instead_of=instead_of)
+            notebook.run_notebook(cell.notebook, cell.asked, cell.config, cell.id, results, instead_of=instead_of)
     except (notebook.RunFailed, InputError) as error:
         raise SystemExit(str(error)) from None
     except KeyboardInterrupt:
