@@ -210,10 +210,8 @@ def parse(content: Any) -> Completed | Failed:
 
 def problems(error: ValidationError) -> list[str]:
     """What does not have the schema, as `place: reason`; without a place it is the `status` that is wrong."""
-    return [
-        f"{'.'.join(str(part) for part in each['loc'] if part not in ('completed', 'failed')) or 'status'}: {each['msg']}"
-        for each in error.errors()
-    ]
+    places = [[str(part) for part in each["loc"] if part not in ("completed", "failed")] for each in error.errors()]
+    return [f"{'.'.join(place) or 'status'}: {each['msg']}" for place, each in zip(places, error.errors(), strict=True)]
 
 
 def checksum(content: Mapping[str, Any]) -> str:
