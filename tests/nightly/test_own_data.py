@@ -62,10 +62,10 @@ def test_commands_of_the_page_do_what_it_says(tmp_path):
     for told in (
         "4 cells, about",
         "4 completed, 0 already done, 0 failed",
-        "Which model and which method is best? ",
-        "How much data do I need? ",
-        "What does it cost? ",
-        "Is the difference real, or noise? ",
+        "Which model and which method is best?",
+        "How much data do I need?",
+        "What does it cost?",
+        "Is the difference real, or noise?",
     ):
         assert told in said["compare"]
     pictures = [line for line in said["compare"].splitlines() if line.endswith(".png")]
