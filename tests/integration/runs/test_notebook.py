@@ -1,7 +1,6 @@
 """Notebooks hold story and calls, no logic, and their parameters are RunConfig's."""
 
 import ast
-import platform
 
 import nbformat
 import pieces as methods
@@ -76,7 +75,7 @@ def test_the_quickstart_and_the_summaries_carry_their_outputs_and_no_place(path)
     pictures = sum("image/png" in output.get("data", {}) for cell in cells(path) for output in cell.outputs)
     assert pictures or not any("figures." in cell.source for cell in cells(path))
     assert "papermill" not in nbformat.read(path, as_version=4).metadata
-    assert not any(place in path.read_text() for place in ("/home/", "/root/", "/tmp/", platform.node()))
+    assert not any(place in path.read_text() for place in ("/home/", "/Users/"))
     assert str(FOLDER.parent) not in path.read_text()
 
 
