@@ -29,9 +29,8 @@ from lrtl_utils.measure.flops import count_flops
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import solver as heads
-from lrtl_utils.models import build as models
 from lrtl_utils.models.encoding import order
-from lrtl_utils.runs import store as runs
+from lrtl_utils.runs.run import Run as WholeRun
 
 pytestmark = pytest.mark.usefixtures("mirror")
 
@@ -243,35 +242,15 @@ def test_a_run_killed_after_its_last_epoch_is_not_trained_again(tmp_path, monkey
     assert resumed_meter.flops() == meter.flops()
 
 
-def complete(run, curve, meter, results, identity):
-    test = splits.test_examples(run.data, run.config)
-    prediction = training.predict(run.model, test, run.config)
-    return runs.completed(
-        results,
-        identity,
-        run.config,
-        run.asked,
-        data=splits.describe(run.data, run.train, run.carve, test),
-        metrics=scoring.evaluate(test.targets, prediction, run.data.labels, curve),
-        validation=training.validate(run.model, run.carve, run.config, run.data.labels),
-        cost=meter.report(len(run.train) * len(curve), prediction.seconds, len(test)),
-        model=models.describe(run.model, methods.find_weights(run.config)),
-        curve=curve,
-        precision="fp32",
-    )
-
-
 def test_a_completed_run_leaves_no_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setenv("LRTL_CHECKPOINT_SECONDS", "0")
-    run = prepare()
-    work = runs.work_folder(tmp_path, "0123456789ab")
-    curve, meter = adapt(run, work)
-    assert {path.name for path in work.iterdir()} == {"checkpoint.pt", "progress.json"}
+    run = WholeRun(RunConfig(**SMALL), results=tmp_path)
+    run.fit(*run.label())
+    assert {path.name for path in run.folder.iterdir()} == {"checkpoint.pt", "progress.json"}
     # What a process leaves that is killed while it writes: the file it has not yet renamed.
-    (work / ".checkpoint.pt.unfinished").write_bytes(b"half")
-    assert runs.is_completed(complete(run, curve, meter, tmp_path, "0123456789ab"))
-    assert list(work.glob("*")) == []
-    assert list(work.glob(".*")) == []
+    (run.folder / ".checkpoint.pt.unfinished").write_bytes(b"half")
+    run.record(run.test())
+    assert not run.folder.exists()
 
 
 def test_a_loss_that_is_no_number_names_the_learning_rate():
