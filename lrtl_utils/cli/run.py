@@ -19,13 +19,16 @@ def run(
     save_model: Annotated[Path | None, typer.Option(help="Folder to save the trained model in.")] = None,
 ) -> None:
     """Run a task notebook once. The last line printed is the path of its record."""
-    from lrtl_utils.deploy import export
     from lrtl_utils.runs.notebook import RunFailed, read_parameters, run_notebook
     from lrtl_utils.runs.run import Run
 
     given = dict(pair(text) for text in parameter or [])
     named = given.pop("save_model", save_model)
-    kept = named and export.check(named)
+    kept = None
+    if named:
+        from lrtl_utils.deploy import export
+
+        kept = export.check(named)
     planned = Run(read_parameters(notebook, given), results=results)
     try:
         with interruptible("from the last checkpoint"):

@@ -107,7 +107,7 @@ def _load_own(dataset: str, source: Source, text_column: str | None, label_colum
         _examples(part.inputs, part.targets, found.kind) if (part := found.splits.get(split)) else None
         for split in ("train", "test")
     )
-    notes = tuple(found.notes.told), tuple(found.notes.warned)
+    notes = tuple(found.notes.noted), tuple(found.notes.warned)
     data = Data(source.id, found.kind, found.labels, train, test, source, f"taken: {found.taken}", *notes)
     for split, examples in (("train", train), ("test", test)):
         if examples:

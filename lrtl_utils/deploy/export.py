@@ -7,20 +7,24 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from timm.models import save_for_hf
+from transformers import AutoModelForTokenClassification
 
 from lrtl_utils.config import RunConfig, resolve_device
 from lrtl_utils.deploy import card
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path
+from lrtl_utils.models.build import build, build_tfidf
 from lrtl_utils.models.catalog import find
+from lrtl_utils.models.heads import Tagger
+from lrtl_utils.models.network import Model
 from lrtl_utils.models.own import KEPT_FILE
 from lrtl_utils.runs import store
-
-if TYPE_CHECKING:
-    import torch
-
-    from lrtl_utils.models.network import Model, Tagger
 
 HEAD_FILE = "head.safetensors"  # where the library's own form has no place for the head
 CRF_FILE = "crf.safetensors"
@@ -37,7 +41,7 @@ class Kept:
     A device that is absent here is replaced by the CPU.
     """
 
-    model: "Model"
+    model: Model
     kind: str
     labels: tuple[str, ...]
     config: RunConfig
@@ -54,7 +58,7 @@ def check(folder: str | Path) -> Path:
 
 
 def save(
-    model: "Model",
+    model: Model,
     labels: Sequence[str],
     record: Path,
     folder: str | Path | None,
@@ -102,11 +106,6 @@ def differs(folder: Path, record: Path) -> str | None:
 
 def load(folder: str | Path) -> Kept:
     """The model that `save` kept there, from that folder alone, in eval mode. `InputError` if it is no such folder."""
-    import torch
-    from safetensors.torch import load_file
-
-    from lrtl_utils.models.build import build
-
     folder = absolute_path(folder)
     facts = read_facts(folder)
     form, kind, labels, head = facts["form"], facts["kind"], tuple(facts["labels"]), facts["head"]
@@ -138,8 +137,9 @@ def read_facts(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} holds no model that was kept by this project: no {KEPT_FILE} is there.") from None
 
 
-def merge(model: "Model") -> None:
+def merge(model: Model) -> None:
     """Add what LoRA trained into the weights that it adapts, in place; other models are left as they are."""
+    # Slow to import, and only LoRA needs it.
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils import ModulesToSaveWrapper
 
@@ -159,7 +159,7 @@ def _where(facts: dict[str, Any]) -> RunConfig:
     return RunConfig(device=device, precision=precision)
 
 
-def _facts(model: "Model", labels: Sequence[str], record: dict[str, Any]) -> dict[str, Any]:
+def _facts(model: Model, labels: Sequence[str], record: dict[str, Any]) -> dict[str, Any]:
     """What no library's config says."""
     reader = model.reader
     return {
@@ -184,7 +184,7 @@ def _put(temporary: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_pooled(model: "Model", labels: Sequence[str], folder: Path) -> dict[str, str]:
+def _write_pooled(model: Model, labels: Sequence[str], folder: Path) -> dict[str, str]:
     """Transformer, Pooling, Dense, as Sentence-Transformers loads them; its `encode` then gives the logits."""
     _save_backbone(model.backbone, model, labels, folder)
     linear = model.head[-1]
@@ -208,18 +208,15 @@ def _write_pooled(model: "Model", labels: Sequence[str], folder: Path) -> dict[s
     return _save_head(linear, folder, DENSE, "linear")
 
 
-def _write_own(model: "Model", labels: Sequence[str], folder: Path) -> None:
+def _write_own(model: Model, labels: Sequence[str], folder: Path) -> None:
     _save_backbone(model.net, model, labels, folder)
 
 
-def _write_tagger(model: "Tagger", labels: Sequence[str], folder: Path) -> dict[str, str]:
+def _write_tagger(model: Tagger, labels: Sequence[str], folder: Path) -> dict[str, str]:
     """As transformers' token classifier, where the architecture's is a linear layer as here; else the backbone alone.
 
     With a CRF those are the scores that it decodes; its transitions lie beside.
     """
-    import torch
-    from transformers import AutoModelForTokenClassification
-
     model.backbone.config.num_labels = len(labels)
     try:
         net = AutoModelForTokenClassification.from_config(model.backbone.config, dtype=torch.float32).eval()
@@ -237,11 +234,8 @@ def _write_tagger(model: "Tagger", labels: Sequence[str], folder: Path) -> dict[
     return _save_head(model.head[-1], folder, HEAD_FILE, "head")
 
 
-def _write_image(model: "Model", labels: Sequence[str], folder: Path) -> dict[str, str]:
+def _write_image(model: Model, labels: Sequence[str], folder: Path) -> dict[str, str]:
     """As timm's `local-dir:` loads it, where its classifier is a linear layer as here; else the backbone alone."""
-    import torch
-    from timm.models import save_for_hf
-
     net, collate, linear = model.backbone, model.reader.collate, model.head[-1]
     size = collate.image_size
     reading = {"input_size": (3, size, size), "mean": collate.mean, "std": collate.std}
@@ -264,12 +258,11 @@ def _write_image(model: "Model", labels: Sequence[str], folder: Path) -> dict[st
     return {"file": "model.safetensors", "weight": f"{name}.weight", "bias": f"{name}.bias"}
 
 
-def _write_simple(model: "Model", labels: Sequence[str], folder: Path) -> None:
+def _write_simple(model: Model, labels: Sequence[str], folder: Path) -> None:
     _save(model.state_dict(), folder / WEIGHTS_FILE)
 
 
-def _write_tfidf(model: "Model", labels: Sequence[str], folder: Path) -> None:
-    import torch
+def _write_tfidf(model: Model, labels: Sequence[str], folder: Path) -> None:
 
     vectorizer = model.reader.tokenizer
     vocabulary = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.get)
@@ -277,11 +270,7 @@ def _write_tfidf(model: "Model", labels: Sequence[str], folder: Path) -> None:
     _save(model.head.state_dict() | {"idf": torch.from_numpy(vectorizer.idf_)}, folder / WEIGHTS_FILE)
 
 
-def _load_tfidf(folder: Path, classes: int) -> "Model":
-    import torch
-    from safetensors.torch import load_file
-
-    from lrtl_utils.models.build import build_tfidf
+def _load_tfidf(folder: Path, classes: int) -> Model:
 
     model, tensors = build_tfidf(classes), load_file(folder / WEIGHTS_FILE)
     vectorizer = model.reader.tokenizer
@@ -295,17 +284,15 @@ def _load_tfidf(folder: Path, classes: int) -> "Model":
 _WRITERS = {
     "PooledClassifier": _write_pooled,
     "OwnClassifier": _write_own,
-    "Tagger": _write_tagger,
+    Tagger: _write_tagger,
     "ImageClassifier": _write_image,
     "SimpleNN": _write_simple,
     "LinearBag": _write_tfidf,
 }
 
 
-def _save_backbone(net: Any, model: "Model", labels: Sequence[str], folder: Path) -> None:
+def _save_backbone(net: Any, model: Model, labels: Sequence[str], folder: Path) -> None:
     """A transformers model with the names of its labels, and its tokenizer."""
-    import transformers
-
     transformers.utils.logging.disable_progress_bar()
     net.config.id2label = dict(enumerate(labels))
     net.config.label2id = {label: i for i, label in enumerate(labels)}
@@ -315,8 +302,6 @@ def _save_backbone(net: Any, model: "Model", labels: Sequence[str], folder: Path
 
 def _take_head(net: Any, base: Any, backbone: Any, linear: Any) -> str | None:
     """Give `net` the backbone's weights and the head's; returns the head's name in it, None if it has other parts."""
-    import torch
-
     heads = {name: layer for name, layer in net.named_children() if isinstance(layer, torch.nn.Linear)}
     if len(heads) != 1:
         return None
@@ -332,14 +317,12 @@ def _save_head(linear: Any, folder: Path, file: str, name: str) -> dict[str, str
     return {"file": file, "weight": f"{name}.weight", "bias": f"{name}.bias"}
 
 
-def _save(tensors: "dict[str, torch.Tensor]", path: Path) -> None:
-    from safetensors.torch import save_file
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
 
 
-def _scores(run: Any) -> "torch.Tensor":
-    import torch
+def _scores(run: Any) -> torch.Tensor:
 
     with torch.inference_mode():
         return run()

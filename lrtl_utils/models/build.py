@@ -65,15 +65,15 @@ def build(
 def describe(model: Model, source: Source | None) -> dict[str, Any]:
     """What a record says of the model: where its weights came from, and its parameters, all and trained.
 
-    With a note where its blocks could not be told apart.
+    With a note where its blocks could not be found.
     """
     parameters = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
-    told = {
+    facts = {
         "source": source and source.describe(),
         "parameters": sum(size for size, _ in parameters),
         "trainable_parameters": sum(size for size, trained in parameters if trained),
     }
-    return told | ({"note": ONE_BLOCK} if len(model.blocks) == 1 else {})
+    return facts | ({"note": ONE_BLOCK} if len(model.blocks) == 1 else {})
 
 
 def build_tfidf(classes: int) -> Model:

@@ -16,7 +16,7 @@ class Backbone:
     hub: str | None = None
     revision: str | None = None  # None: the newest, until a mirror's manifest locks it
     package: tuple[str, str, str] | None = None  # module, file, SHA-256 or its first digits
-    timm_name: str | None = None  # the architecture, where no config.json tells it
+    timm_name: str | None = None  # the architecture, where no config.json gives it
     width: int = field(kw_only=True)  # of the features
     architecture: tuple[str, dict[str, int]] | None = None  # transformers' name of it, and what is not its default
     crf: bool = False
@@ -55,7 +55,7 @@ MODELS = {
 }
 # fmt: on
 
-ONE_BLOCK = "its blocks cannot be told apart, so they are frozen or trained as one, at one rate"
+ONE_BLOCK = "its blocks cannot be found, so it is frozen or trained as a whole, at one rate"
 # What libraries load beside the weights, where it is there.
 LOADED = (
     "config.json",

@@ -65,9 +65,9 @@ def find(name: str, *, fetch: bool = True) -> Source:
 
 
 def read_row(source: Source) -> dict[str, Any]:
-    """The fields of a `models.Backbone` that the config.json beside the weights tells.
+    """The fields of a `models.Backbone` that the config.json beside the weights gives.
 
-    `InputError` where there is none, where it asks for code of its own, or where it does not tell the width.
+    `InputError` where there is none, where it asks for code of its own, or where it does not give the width.
     """
     path = source.folder / "config.json"
     config = _read(path)
@@ -78,18 +78,18 @@ def read_row(source: Source) -> dict[str, Any]:
                 f"{beside} asks to run code that comes with the model (auto_map), which is never done here."
             )
     if "architecture" in config or "pretrained_cfg" in config:
-        told = {"library": "timm", "kinds": ("image",), "timm_name": config.get("architecture")}
-        told |= {"width": config.get("num_features"), "fixed_size": _fixed_size(config)}
-        name, sizes = told["timm_name"], config.get("model_args") or {}
+        facts = {"library": "timm", "kinds": ("image",), "timm_name": config.get("architecture")}
+        facts |= {"width": config.get("num_features"), "fixed_size": _fixed_size(config)}
+        name, sizes = facts["timm_name"], config.get("model_args") or {}
     else:
         kept = source.folder / KEPT_FILE
         crf = kept.is_file() and bool(_read(kept).get("crf"))
-        told = {"library": "transformers", "kinds": ("tokens",) if crf else ("text", "tokens"), "crf": crf}
-        told["width"] = next((config[name] for name in _WIDTHS if name in config), None)
+        facts = {"library": "transformers", "kinds": ("tokens",) if crf else ("text", "tokens"), "crf": crf}
+        facts["width"] = next((config[name] for name in _WIDTHS if name in config), None)
         name, sizes = config.get("model_type"), {key: value for key, value in config.items() if key != "model_type"}
-    if not isinstance(name, str) or not isinstance(told["width"], int) or not isinstance(sizes, dict):
-        raise InputError(f"{path} does not tell what is needed here: the architecture and how wide its vectors are.")
-    return told | {"architecture": (name, sizes)}
+    if not isinstance(name, str) or not isinstance(facts["width"], int) or not isinstance(sizes, dict):
+        raise InputError(f"{path} does not say what is needed here: the architecture, and the width of its vectors.")
+    return facts | {"architecture": (name, sizes)}
 
 
 def find_blocks(model: "Model") -> None:

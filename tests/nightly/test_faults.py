@@ -23,6 +23,7 @@ import yaml
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
+from lrtl_utils.runs.run import Run
 from lrtl_utils.study.tables import records
 from lrtl_utils.sweep import claims
 from lrtl_utils.sweep.grid import plan, read_grid
@@ -156,7 +157,8 @@ def test_a_kernel_that_exits_0_in_the_middle_is_a_failed_run(tmp_path, monkeypat
     nbformat.write(book, path)
     monkeypatch.setattr(notebooks, "FOLDER", folder)
     asked = notebooks.read_parameters("image_classification", PROBE)
-    config, identity = notebooks.locate(asked)
+    planned = Run(asked)
+    config, identity = planned.config, planned.id
     with pytest.raises(notebooks.RunFailed) as failure:
         notebooks.run_notebook("image_classification", asked, config, identity, tmp_path)
     record = runs.read(failure.value.path)

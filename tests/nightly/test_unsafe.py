@@ -24,6 +24,7 @@ from lrtl_utils.models import catalog as models
 from lrtl_utils.models.encoding import decode_image, encode_images
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
+from lrtl_utils.runs.run import Run
 from lrtl_utils.sweep import claims
 from lrtl_utils.sweep import grid as grids
 
@@ -125,7 +126,8 @@ def test_a_checkpoint_that_would_run_code_is_refused_by_name(pwned, tmp_path):
 
     config = {"dataset": "digits", "model": "simple_nn", "method": "from_scratch", "train_size": 20, "image_size": 8}
     asked = notebooks.read_parameters("image_classification", config)
-    resolved, identity = notebooks.locate(asked)
+    planned = Run(asked)
+    resolved, identity = planned.config, planned.id
     checkpoint = runs.work_folder(tmp_path, identity) / "checkpoint.pt"
     checkpoint.parent.mkdir(parents=True)
     torch.save(Marks(pwned), checkpoint)

@@ -34,9 +34,9 @@ class Rows:
 
 @dataclass
 class Notes:
-    """Sentences about the reading: `told` says what was guessed, converted and not used; `warned` what may do harm."""
+    """Sentences about the reading: `noted` says what was guessed, converted and not used; `warned` what may do harm."""
 
-    told: list[str] = field(default_factory=list)
+    noted: list[str] = field(default_factory=list)
     warned: list[str] = field(default_factory=list)
 
 
@@ -113,7 +113,7 @@ def read(dataset: str, text_column: str | None, label_column: str | None) -> Own
     The test split is the one in the files, else their validation split. `InputError` if there is nothing to learn.
     """
     layout = look(dataset)
-    notes = Notes(list(layout.told))
+    notes = Notes(list(layout.noted))
     parts = {split: Rows() for split in layout.splits}
     for split, files in layout.splits.items():
         for file in files:
@@ -132,12 +132,12 @@ def read(dataset: str, text_column: str | None, label_column: str | None) -> Own
     if kind == "tokens":
         for rows in splits.values():
             rows.targets, scheme = conll.to_iob2(rows.targets)
-            notes.told += [f"tags converted from {scheme} to IOB2"] if scheme else []
+            notes.noted += [f"tags converted from {scheme} to IOB2"] if scheme else []
     labels = _labels(kind, [target for rows in splits.values() for target in rows.targets], dataset)
     index = {label: i for i, label in enumerate(labels)}
     for rows in splits.values():
         rows.targets = [[index[tag] for tag in y] if kind == "tokens" else index[y] for y in rows.targets]
-    notes.told = list(dict.fromkeys(notes.told))
+    notes.noted = list(dict.fromkeys(notes.noted))
     return Own(kind, labels, splits, taken, notes)
 
 
@@ -155,7 +155,7 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
         # A test split without labels, as competitions publish it.
         text, label = tables.choose([*table.columns, columns[1] or tables.TARGETS[0]], *columns, where)
         return Rows(table.columns[text], [None] * len(table.columns[text]))
-    notes.told.append(f"inputs from column {text!r}, labels from column {label!r}")
+    notes.noted.append(f"inputs from column {text!r}, labels from column {label!r}")
     inputs = [_input(value, where) for value in table.columns[text]]
     return Rows(inputs, [_target(value, table.names.get(label)) for value in table.columns[label]])
 
@@ -244,10 +244,10 @@ def _choose(parts: dict[str, Rows], layout: Layout, notes: Notes) -> tuple[dict[
         return {"train": parts["all"]}, None
     for split in ("test", "validation"):
         if split in parts and not parts[split].inputs:
-            notes.told.append(f"the {split} split has no labels and is not used")
+            notes.noted.append(f"the {split} split has no labels and is not used")
         elif split in parts:
             if split == "test" and "validation" in parts:
-                notes.told.append(
+                notes.noted.append(
                     "the validation split is not used: validation examples are taken from the labelled ones"
                 )
             file = layout.splits[split][0].relative_to(layout.folder)

@@ -26,12 +26,12 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of each split, and their `form`: table, conll, images or saved. `told` says what is not read."""
+    """The files of each split, and their `form`: table, conll, images or saved. `noted` says what is not read."""
 
     folder: Path
     form: str
     splits: dict[str, tuple[Path, ...]]
-    told: tuple[str, ...] = ()
+    noted: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -145,8 +145,8 @@ def _file_layout(folder: Path, form: str, files: Sequence[Path]) -> Layout:
             raise InputError(f"{folder} has files for {' and '.join(by_split)} and none with train in its name.")
         return Layout(folder, form, {"all": tuple(files)})
     aside = by_split.pop("all", [])
-    told = tuple(f"{file.relative_to(folder)} is not read: its name has no split in it" for file in aside)
-    return Layout(folder, form, {split: tuple(paths) for split, paths in by_split.items()}, told)
+    noted = tuple(f"{file.relative_to(folder)} is not read: its name has no split in it" for file in aside)
+    return Layout(folder, form, {split: tuple(paths) for split, paths in by_split.items()}, noted)
 
 
 def _image_layout(folder: Path, files: Sequence[Path]) -> Layout:

@@ -77,16 +77,16 @@ def test_blocks_stand_still_while_those_above_are_trained(kind, own, tmp_path):
 
 @pytest.mark.parametrize("method", ["linear_probe", "full", "lora", "conventional", "from_scratch"])
 def test_an_architecture_without_known_blocks_does_what_needs_none(method, own, tmp_path):
-    with pytest.warns(UserWarning, match="its blocks cannot be told apart"):
+    with pytest.warns(UserWarning, match="its blocks cannot be found"):
         _, path, *_ = run(tmp_path, model=str(own / "acme/gpt2"), method=method, **TEXT)
     record = runs.read(path)
-    assert "cannot be told apart" in record["model"]["note"]
+    assert "cannot be found" in record["model"]["note"]
     assert record["model"]["source"]["id"] == "gpt2"
 
 
 @pytest.mark.parametrize("method", ["progressive", "lp_ft", "bitfit"])
 def test_what_needs_blocks_refuses_an_architecture_without(method, own):
-    with pytest.raises(InputError, match=r"cannot be told apart.*full, linear_probe, lora are"):
+    with pytest.raises(InputError, match=r"cannot be found.*full, linear_probe, lora are"):
         build(own / "acme/gpt2", method=method, **TEXT)
 
 
