@@ -31,7 +31,7 @@ unit: .venv/installed ## The unit tests: no torch, no processes
 	$(PYTEST) $(SIDE_BY_SIDE) tests/unit
 
 integration: .venv/installed ## The tests with tiny checkpoints
-	$(PYTEST) $(SIDE_BY_SIDE) tests/integration
+	$(PYTEST) $(SIDE_BY_SIDE) --durations=20 tests/integration
 
 e2e: .venv/installed ## Real processes, and nbval over every notebook
 	$(PYTEST) $(SIDE_BY_SIDE) tests/e2e
