@@ -57,7 +57,7 @@ def test_the_python_page_runs(monkeypatch, tmp_path, capsys):
     for block in blocks("docs/python.md", "python"):
         exec(block, scope)
     assert set(scope["frame"]["config.method"]) == {"linear_probe", "tfidf"}
-    assert len(list((tmp_path / ".cache/lrtl/tables").glob("*.parquet"))) == 1
+    assert len(list((tmp_path / ".cache/lrtl/tables").rglob("*.parquet"))) == 1
 
 
 def test_every_page_is_in_the_index():

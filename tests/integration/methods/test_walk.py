@@ -19,8 +19,9 @@ TINY = {
     "image": {"dataset": "cifar10", "model": "efficientnet_b0", "image_size": 32},
     "bag": {"dataset": "ag_news", "model": "simple_nn"},
 }
+SLOW_IMAGES = ("from_scratch", "bitfit", "lora", "lp_ft")  # the backward pass of an image model takes seconds to count
 CASES = [
-    (kind, method)
+    pytest.param(kind, method, marks=pytest.mark.slow if kind == "image" and method in SLOW_IMAGES else [])
     for kind in TINY
     for method in METHODS
     if (method == "from_scratch" if kind == "bag" else kind in METHODS[method].kinds)
@@ -67,6 +68,7 @@ def test_a_climb_without_a_validation_split_is_walked_as_far_as_the_rule_allows(
     assert walked(one).flops >= 0.98 * one.meter.flops()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selection", ["kcenter", "margin"])
 def test_selection_is_walked(selection):
     one = run(method="full", selection=selection, **TINY["image"])
