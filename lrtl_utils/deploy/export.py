@@ -284,7 +284,7 @@ def _load_tfidf(folder: Path, classes: int) -> Model:
 _WRITERS = {
     "PooledClassifier": _write_pooled,
     "OwnClassifier": _write_own,
-    Tagger: _write_tagger,
+    "Tagger": _write_tagger,
     "ImageClassifier": _write_image,
     "SimpleNN": _write_simple,
     "LinearBag": _write_tfidf,

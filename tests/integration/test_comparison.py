@@ -88,6 +88,7 @@ def call(*words):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_wrong_folder_or_model_is_one_sentence_and_nothing_is_run(reviews, tmp_path):
     for words, said in (
         ([tmp_path / "none.csv"], "There is no file or folder"),
@@ -129,6 +130,7 @@ def test_compare_from_python_runs_what_fits_and_shows_it_in_a_notebook(reviews, 
     assert again.table["n_labels"].tolist() == compared.table["n_labels"].tolist()
 
 
+@pytest.mark.slow
 def test_compare_takes_a_dataframe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -180,6 +180,7 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
     assert sorted(found.name for found in tmp_path.iterdir()) == ["kept", "runs"]
 
 
+@pytest.mark.slow
 def test_run_keeps_its_model_and_a_done_run_keeps_its_record(tmp_path):
     words = ["run", "text_classification", "-p", "method=tfidf", "-p", "train_size=16", "--results", tmp_path / "r"]
     first = call(*words)

@@ -176,7 +176,7 @@ def test_what_cannot_or_must_not_be_loaded_is_refused_by_name(own, tmp_path, mon
     for name, said in (
         (remote, "asks to run code"),
         (unknown, "no_such_architecture"),
-        (narrow, "does not tell"),
+        (narrow, "does not say"),
         (pickled, "pytorch_model.bin is a pickle that would call"),
         (bare, "no weights that can be read"),
         (tmp_path / "nowhere", "There is no folder"),

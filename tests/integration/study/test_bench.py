@@ -17,6 +17,7 @@ TUNING = SMALL | {"method": ["conventional", "full"], "learning_rate": 5e-5, "va
 GRID = SMALL | {"method": ["linear_probe", "progressive", "full", "conventional"]}
 
 
+@pytest.mark.slow
 def test_baselines_are_tuned_and_everything_runs_beside_them_once(tmp_path):
     for name, content in (("tuning", TUNING | {"epochs": 1}), ("grid", GRID | {"epochs": 1})):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))

@@ -213,6 +213,7 @@ def test_a_notebook_keeps_its_prose_tables_and_pictures_and_no_markup_that_acts(
     assert "secret" not in body.words
 
 
+@pytest.mark.slow
 def test_a_folder_as_a_first_sweep_leaves_it_has_its_page_and_settings_are_told_apart(tmp_path):
     """Two seeds, no `from_scratch`, three kinds of task."""
     write_study(tmp_path, ("sst2", "cifar10", "conll2003"), (32, 100), seeds=2, names=("full", "conventional"))

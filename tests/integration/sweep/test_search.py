@@ -50,6 +50,7 @@ def essence(record):
     return {key: record[key] for key in ("space", "sampler", "at_once", "known")} | best | {"trials": trials}
 
 
+@pytest.mark.slow
 def test_a_search_killed_and_called_again_goes_on_and_a_grid_shares_its_records(tmp_path):
     path = space_file(tmp_path, {"learning_rate": [1e-4, 1e-3, 1e-2], "seed": [0, 1]})
     space, whole, cut = read_space(path), tmp_path / "whole", tmp_path / "cut"
@@ -103,6 +104,7 @@ def test_a_trial_is_the_mean_over_its_seeds_and_what_its_records_cost(tmp_path):
     assert "the search took 100% of it" in "\n".join(summary(record))
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_reported_and_not_tried_again(tmp_path):
     path = space_file(tmp_path, {"epochs": [1, 1_000_000]})
     space, said = read_space(path), []

@@ -78,6 +78,7 @@ def swept(tmp_path_factory):
     return folder / "grid.yaml", results, [*said, status(results)]
 
 
+@pytest.mark.slow
 def test_status_beside_a_real_sweep(swept):
     _, _, said = swept
     assert all((done.returncode, done.stderr) == (0, "") for done in said)

@@ -79,6 +79,7 @@ def test_a_folder_is_priced_swept_recorded_and_verified_like_a_named_set(tmp_pat
     assert "is not on this machine" in note
 
 
+@pytest.mark.slow
 def test_run_warns_of_leaks_in_one_line_and_names_the_record(tmp_path):
     folder = leaky(tmp_path / "data")
     words = ["run", "text_classification", "-p", f"dataset={folder}", "-p", "method=tfidf", "-p", "train_size=6"]
