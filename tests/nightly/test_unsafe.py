@@ -159,7 +159,7 @@ def test_a_record_that_leads_elsewhere_is_refused(tmp_path):
     path = tmp_path / "runs/sst2" / source.name
     path.parent.mkdir(parents=True)
     path.write_text(record)
-    refused(lambda: runs.read(path), "checksum")
+    refused(lambda: runs.read(path), "run_id")
 
 
 def test_links_in_a_results_folder_are_replaced_not_followed(tmp_path):
