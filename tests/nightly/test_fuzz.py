@@ -21,6 +21,7 @@ from lrtl_utils.models.encoding import FORMATS, encode_images
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
 from lrtl_utils.runs import verify
+from lrtl_utils.runs.record import checksum
 from lrtl_utils.sweep import grid as grids
 
 settings.register_profile(
@@ -153,7 +154,7 @@ def signed(draw):
 def test_any_signed_record(bare, case):
     path, record = case
     try:
-        content = json.dumps(record | {"checksum": runs._checksum(record)}).encode()
+        content = json.dumps(record | {"checksum": checksum(record)}).encode()
     except ValueError:  # JSON has no word for that number
         return
     examine(bare, f"{path.parent.name}/{path.name}", content)
