@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from lrtl_utils.config import RunConfig, read_config
+from lrtl_utils.config import NO_MODEL, RunConfig, read_config
 from lrtl_utils.data import load, own
 from lrtl_utils.data.splits import Data, share_of
 from lrtl_utils.errors import InputError
@@ -203,7 +203,7 @@ def _is_here(model: str) -> bool:
 
 
 def _configuration(one: Priced) -> str:
-    return " ".join(name for name in (one.cell.config.model, one.cell.config.method) if name != "none")
+    return " ".join(name for name in (one.cell.config.model, one.cell.config.method) if name != NO_MODEL)
 
 
 def _listed(cells: Sequence[Priced], available: int) -> Iterator[str]:

@@ -38,10 +38,9 @@ class Examples:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a plan needs to know about a data set: names of its classes, train examples per class, and test examples.
+    """What is published about a data set: names of its classes, train examples per class, and test examples.
 
-    `lengths` are the tokens of a sample of inputs, shortest first; empty for images or if they were not counted.
-    `source` is None if the files are not on this machine; the figures are then the published ones.
+    `lengths` are the tokens of a sample of inputs, shortest first; empty for images.
     """
 
     kind: str
@@ -49,7 +48,6 @@ class Facts:
     sizes: tuple[int, ...]
     test: int
     lengths: tuple[int, ...]
-    source: Source | None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from lrtl_utils.data.splits import Data, Examples, Facts
 from lrtl_utils.measure.meter import MIB, CostMeter, Shape
 from lrtl_utils.methods import METHODS, active, loop
 from lrtl_utils.methods.method import Work
-from lrtl_utils.models.encoding import Encoded, Reader, round_up
+from lrtl_utils.models.encoding import Encoded, Reader
 from lrtl_utils.models.network import Model
 
 WORDS = 0.8  # of a tagged sentence whose words nobody counted, a token beyond the two special ones
@@ -34,10 +34,16 @@ Counts = dict[tuple[Any, ...], int]
 class Load:
     """What a run does on the clock, what its test prediction does off it, and what it needs of memory and disk."""
 
-    flops: int
+    flops_by_phase: dict[str, int]  # on the clock, as a record has them
     test_flops: int
     memory_mib: float
     checkpoint_mib: float
+    at_most: bool  # the method decides by scores how far it goes, and may stop earlier
+
+    @property
+    def flops(self) -> int:
+        """All FLOPs on the clock."""
+        return sum(self.flops_by_phase.values())
 
 
 def walk(
@@ -62,19 +68,18 @@ def walk(
     if method.prepare:
         method.prepare(model)
     curve = method.fit(Work(model, data, train, validation, config, meter))
-    on_clock, reader = meter.flops(), model.reader
+    on_clock, tokens = meter.flops_by_phase(), meter.longest()
     loop.predict_rows(model, loop.encode(model, test), config, meter)
     weights = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
     trained = sum(size for size, wanted in weights if wanted) if config.epochs else 0
     static = 4 * sum(size for size, _ in weights) + trained * (4 + STATE_BYTES.get(config.optimizer, 0))
-    longest = int(loop.encode(model, train).lengths.max())
-    tokens = reader.max_length if reader.plain and reader.max_length else round_up(longest)
     rows, of_a_row = (config.batch_size, kept_bytes) if config.epochs else (loop.PREDICT_BATCH, held_bytes)
     key = of_a_row, tokens, trained
     if key not in counts:
         counts[key] = of_a_row(model, tokens)
     memory = (static + rows * counts[key]) / MIB + max(point.get("cache_mib", 0.0) for point in curve)
-    return Load(on_clock, meter.flops() - on_clock, memory, static / MIB if config.epochs else 0.0)
+    test_flops = meter.flops() - sum(on_clock.values())
+    return Load(on_clock, test_flops, memory, static / MIB if config.epochs else 0.0, at_most="rung" in curve[0])
 
 
 def kept_bytes(model: Model, tokens: int) -> int:
@@ -156,6 +161,10 @@ class _Counter(CostMeter):
 
         known = count if phase == "solve" else _by_tokens(one) if self.of_tokens else _by_row(one)
         super().register(phase, known)
+
+    def longest(self) -> int:
+        """The tokens that the longest batch so far was padded to; 0 for images and bags."""
+        return max(shape[1] for phase, shape in self._tally if phase != "solve") if self.of_tokens else 0
 
 
 def _by_row(one: Callable[..., int]) -> Callable[[Shape], int]:

@@ -110,14 +110,14 @@ class Run:
         """
         asked = _absolute(asked)
         check(asked)
-        run, facts = cls.__new__(cls), load.facts(**load.reading(asked))
-        config = resolve(asked, facts)
+        run, data = cls.__new__(cls), data_at_hand(asked)
+        config = resolve(asked, data)
         try:
             weights = find_weights(config, fetch=False)
         except InputError:
-            run._identify(asked, config, facts, None, whole=False)
+            run._identify(asked, config, data, None, whole=False)
         else:
-            run._identify(asked, config, facts, weights, whole=facts.source is not None)
+            run._identify(asked, config, data, weights, whole=isinstance(data, Data))
         return run
 
     def _identify(
@@ -281,15 +281,30 @@ def find_weights(config: RunConfig, *, fetch: bool = True) -> Source | None:
     return None if config.model == NO_MODEL else find(config.model, fetch=fetch)
 
 
-def build(config: RunConfig, data: Data | Facts, weights: Source | None) -> "Model":
-    """A new model for a resolved configuration, in the form its method needs; with random values without `weights`."""
+def data_at_hand(config: RunConfig) -> Data | Facts:
+    """The examples if their files are on this machine, else what is published about them; `InputError` without both."""
+    try:
+        source = load.find(config.dataset, fetch=False)
+    except InputError:
+        facts = load.published(config.dataset)
+        if facts is None:
+            raise
+        return facts
+    return _load(source.sha256, **load.reading(config))
+
+
+def build(config: RunConfig, data: Data | Facts, weights: Source | None, *, pretrained: bool = True) -> "Model":
+    """A new model for a resolved configuration, in the form its method needs.
+
+    Its values are random without `weights`, or where they are not to be loaded (`pretrained=False`).
+    """
     from lrtl_utils.models.build import build as build_model
     from lrtl_utils.models.build import build_tfidf
 
     method = METHODS[config.method]
     if not method.needs_model:
         return build_tfidf(len(data.labels))
-    options = {"pooling": method.pooling, "plain": method.plain, "pretrained": method.pretrained}
+    options = {"pooling": method.pooling, "plain": method.plain, "pretrained": pretrained and method.pretrained}
     model = build_model(config, data.kind, len(data.labels), weights, **options)
     if len(model.blocks) == 1:
         if method.needs_blocks:

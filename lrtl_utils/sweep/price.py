@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from lrtl_utils.config import NO_MODEL, SIZES, RunConfig
-from lrtl_utils.data import load as datasets
 from lrtl_utils.data import splits
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.splits import Data, Examples, Facts, count_labelled, share_of
@@ -24,13 +23,12 @@ from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import METHODS
 from lrtl_utils.methods.method import Work
 from lrtl_utils.methods.walk import Counts, Load, walk
-from lrtl_utils.models.build import build as build_model
 from lrtl_utils.models.build import load_tokenizer
 from lrtl_utils.models.catalog import find
 from lrtl_utils.models.network import Model
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import identifying, identity
-from lrtl_utils.runs.run import build
+from lrtl_utils.runs.run import build, data_at_hand
 from lrtl_utils.sweep import timing
 from lrtl_utils.sweep.grid import Cell
 
@@ -65,7 +63,7 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
     recorded = list(_completed(results))
     done = {name for record in recorded for name in _names(record)}
     jobs = [timing.Job(cell.config, data_of(cell.config), load(cell.config)) for cell in cells]
-    rates, how = timing.rates(jobs, [(record, load(config_of(record))) for record in recorded], threads, end)
+    rates, how = timing.rates(jobs, recorded, lambda record: load(config_of(record)).test_flops, threads, end)
     priced = []
     for cell, job in zip(cells, jobs, strict=True):
         spent, predicting = timing.seconds(rates, job)
@@ -95,7 +93,7 @@ def lines(priced: Sequence[Priced], workers: int, price_per_hour: float | None) 
     if price_per_hour is not None:
         cost, beside = price_per_hour * hours, price_per_hour * predicting
         yield f"estimated money: {cost:,.2f} at {price_per_hour:g} a device hour, and {beside:,.2f} for the predictions"
-    if any(METHODS[one.cell.config.method].pieces for one in left):
+    if any(one.load.at_most for one in left):
         yield "A method that decides by scores how far it goes is priced at the most that it may do."
     yield from _table(left)
 
@@ -134,8 +132,9 @@ def load(config: RunConfig) -> Load:
 
 
 def data_of(config: RunConfig) -> Data | Facts:
-    """The examples of a run where their files are here, else the published figures."""
-    return _data(**datasets.reading(config))
+    """`data_at_hand`, without the warnings that planning has shown."""
+    with warnings.catch_warnings(action="ignore"):
+        return data_at_hand(config)
 
 
 def config_of(record: Mapping[str, Any]) -> RunConfig:
@@ -153,19 +152,10 @@ def _load(config: RunConfig) -> Load:
         weights = find(config.model, fetch=False)
     except InputError:
         weights = None
-    model, counts = _architecture(config.model, config.method, config.image_size, data.kind, len(data.labels), weights)
+    facts = Facts(data.kind, tuple(data.labels), (), 0, ())
+    model, counts = _architecture(config.model, config.method, config.image_size, facts, weights)
     model = copy.deepcopy(model, {id(model.reader): model.reader})
     return walk(model, data, train, validation, test, config, counts)
-
-
-@lru_cache
-def _data(**reading: Any) -> Data | Facts:
-    try:
-        datasets.find(reading["dataset"], fetch=False)
-    except InputError:
-        return datasets.facts(**reading)
-    with warnings.catch_warnings(action="ignore"):
-        return datasets.load(**reading)
 
 
 def _examples(data: Data | Facts, config: RunConfig) -> tuple[Examples, Examples | None, Examples]:
@@ -190,22 +180,22 @@ def _tfidf(data: Data | Facts, train: Examples, test: Examples, config: RunConfi
     with meter.measure():
         METHODS[config.method].fit(Work(build(config, data, None), data, few, None, config, meter))
     flops = round(meter.flops() * len(train) / len(few))
-    return Load(flops, round(flops * len(test) / len(train)), meter.peak_memory_mib, 0.0)
+    return Load({"closed form": flops}, round(flops * len(test) / len(train)), meter.peak_memory_mib, 0.0, False)
 
 
 @lru_cache
 def _architecture(
-    name: str, method: str, image_size: int | None, kind: str, classes: int, weights: Source | None
+    name: str, method: str, image_size: int | None, facts: Facts, weights: Source | None
 ) -> tuple[Model, Counts]:
     """The model on the meta device, in the form that the method wants, and what has been counted of it so far.
 
     Without files, texts are cut by the installed tokenizer, which cuts them about alike.
     """
-    config, row = RunConfig(model=name, method=method, image_size=image_size), METHODS[method]
-    with torch.device("meta"):
-        model = build_model(config, kind, classes, weights, pooling=row.pooling, plain=row.plain, pretrained=False)
+    config = RunConfig(model=name, method=method, image_size=image_size)
+    with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+        model = build(config, facts, weights, pretrained=False)
     if model.reader.kind in {"text", "tokens"} and model.reader.tokenizer is None:
-        model.reader.tokenizer = load_tokenizer(find("minilm").files[0].parent, kind)
+        model.reader.tokenizer = load_tokenizer(find("minilm").files[0].parent, facts.kind)
     return model, {}
 
 

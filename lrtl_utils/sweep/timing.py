@@ -3,7 +3,7 @@
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +23,7 @@ from lrtl_utils.runs.run import build
 
 BUSY = 0.8  # of one core's time, under which a timing was disturbed by other work
 TRIES = 3  # of a timing that was disturbed
+PREDICTIONS = 3  # records of one kind that say how fast a prediction is
 GROWTH = 4  # of the number of rows, from one timing to the next
 LEARNING_RATE = 1e-6  # leaves random weights where they are
 
@@ -49,20 +50,24 @@ Key = tuple[str, ...]  # what is timed apart: model, kind of task, method, preci
 
 
 def rates(
-    jobs: Sequence[Job], recorded: Sequence[tuple[Mapping[str, Any], Load]], threads: int, end: float
+    jobs: Sequence[Job],
+    records: Sequence[Mapping[str, Any]],
+    test_flops: Callable[[Mapping[str, Any]], int],
+    threads: int,
+    end: float,
 ) -> tuple[dict[Key, Rate], str]:
     """The rates of these jobs with so many threads, by `end` of the monotonic clock; and in words, how they were found.
 
-    The dearest kind of job without a record is timed first; what was begun is ended.
+    `test_flops(record)` counts a record's test prediction. The dearest kind of job without a record is timed first;
+    what was begun is ended.
     """
-    found = _recorded(recorded, threads)
     work: defaultdict[Key, int] = defaultdict(int)
     stands_for: dict[Key, Job] = {}
     for job in jobs:
         work[_key(job.config, job.data.kind)] += job.load.flops
         stands_for.setdefault(_key(job.config, job.data.kind), job)
-    known = len(work.keys() & found.keys())
-    waiting = sorted(work.keys() - found.keys(), key=work.get, reverse=True)
+    found = _recorded(records, work.keys(), test_flops, threads)
+    known, waiting = len(found), sorted(work.keys() - found.keys(), key=work.get, reverse=True)
     timed, disturbed, began = 0, False, time.monotonic()
     with _threads(threads):
         for i, key in enumerate(waiting):
@@ -121,19 +126,26 @@ def _key(config: RunConfig, kind: str) -> Key:
     return config.model, kind, config.method, str(config.precision), str(config.image_size)
 
 
-def _recorded(recorded: Sequence[tuple[Mapping[str, Any], Load]], threads: int) -> dict[Key, Rate]:
-    """The rates of the kinds of run that this machine has recorded with so many threads."""
-    groups: defaultdict[Key, list[tuple[float, ...]]] = defaultdict(list)
-    for record, load in recorded:
-        environment, cost, config = record["environment"], record["cost"], RunConfig.of(record["config"])
-        if environment["threads"] == threads and environment["device"] == store.device_name(config.device):
-            kind = "tokens" if "counts" in record["metrics"] else "image" if config.image_size else "text"
-            spent = cost["flops"], cost["device_seconds"], load.test_flops, cost["predict_seconds"]
-            groups[_key(config, kind)].append(spent)
+def _recorded(
+    records: Sequence[Mapping[str, Any]],
+    wanted: Collection[Key],
+    test_flops: Callable[[Mapping[str, Any]], int],
+    threads: int,
+) -> dict[Key, Rate]:
+    """The rates of those wanted kinds of run that this machine has recorded with so many threads."""
+    groups: defaultdict[Key, list[Mapping[str, Any]]] = defaultdict(list)
+    for record in records:
+        environment, config = record["environment"], RunConfig.of(record["config"])
+        kind = "tokens" if "counts" in record["metrics"] else "image" if config.image_size else "text"
+        here = environment["threads"] == threads and environment["device"] == store.device_name(config.device)
+        if here and _key(config, kind) in wanted:
+            groups[_key(config, kind)].append(record)
     found = {}
-    for key, rows in groups.items():
-        flops, times, test_flops, predicting = np.array(rows, float).T
-        found[key] = Rate(*_line(flops, times), predicting.sum() / max(1.0, test_flops.sum()))
+    for key, alike in groups.items():
+        flops, times = (np.array([r["cost"][name] for r in alike], float) for name in ("flops", "device_seconds"))
+        few = alike[:PREDICTIONS]
+        predicting = sum(record["cost"]["predict_seconds"] for record in few)
+        found[key] = Rate(*_line(flops, times), predicting / max(1, sum(map(test_flops, few))))
     return found
 
 

@@ -39,7 +39,7 @@ def resolved(asked, labels):
 def write_run(results, right, *, seconds=1.0, flops=100, validation=None, energy=None, memory=50.0, **knobs):
     """A record whose hits are `right` [examples], or where that has three columns, whose entity counts; its path."""
     asked = read_config({"device": "cpu", "precision": "fp32"} | knobs)
-    facts = load.facts(asked.dataset)
+    facts = load.published(asked.dataset) or load.load(asked.dataset)
     labels = asked.train_size or asked.shots * len(facts.labels)
     config = resolved(asked, labels)
     held_out = round(labels * (config.validation_share or 0))

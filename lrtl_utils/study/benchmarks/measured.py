@@ -74,7 +74,7 @@ def accounted_mib(records: Sequence[dict[str, Any]]) -> list[float]:
 def _accounted_mib(record: dict[str, Any], tokens: int) -> float:
     config, last = RunConfig.of(record["config"]), record["curve"][-1]
     states = record["model"]["trainable_parameters"] * (4 + STATE_BYTES.get(config.optimizer, 0))
-    facts = Facts(load.kind_of(config.dataset), tuple(record["data"]["labels"]), (), 0, (), None)
+    facts = Facts(load.kind_of(config.dataset), tuple(record["data"]["labels"]), (), 0, ())
     with torch.device("meta"):
         model = build(config, facts, None)
     model.fixed_statistics = True
