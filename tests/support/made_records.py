@@ -4,7 +4,11 @@ from unittest import mock
 
 from synthetic import environment
 
+from lrtl_utils.config import RunConfig
 from lrtl_utils.runs import store
+
+CONFIG = RunConfig(device="cpu", learning_rate=5e-5, batch_size=16, warmup_steps=2)
+ASKED = RunConfig(learning_rate=5e-5, batch_size=64, warmup_steps=500)
 
 
 def parts(train_size=32, validation_size=0, test_size=131, available=400, labels=("neg", "pos"), **changed):
@@ -32,3 +36,15 @@ def complete(results, identity, config, asked, **measured):
     with mock.patch.object(store, "environment", environment):
         store.completed(results, identity, config, store.changed(asked, config), **measured)
     return store.record_path(store.absolute_path(results), config.dataset, identity)
+
+
+def write(results, identity="0123456789ab", config=CONFIG, accuracy=0.75, **cost):
+    """A completed record with what a run puts there."""
+    measured = parts(validation_size=8, accuracy=accuracy)
+    return complete(results, identity, config, ASKED, **measured | {"cost": measured["cost"] | cost})
+
+
+def fail(results, identity="fedcba987654"):
+    with mock.patch.object(store, "environment", environment):
+        changed = store.changed(ASKED, CONFIG)
+        return store.failed(results, identity, CONFIG, changed, error="out of memory", started=1.0e9)

@@ -1,9 +1,7 @@
-import json
-import re
-
 import numpy as np
 import pieces as methods
 import pytest
+from sample_files import measured, read, texts
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedShuffleSplit
@@ -12,26 +10,8 @@ from lrtl_utils.config import read_config
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.load import load
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
-
-SAMPLES = ROOT / "lrtl_utils" / "samples"
-
-
-def read(name):
-    return [json.loads(line) for line in (SAMPLES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-def texts(name):
-    return [row["text"] if "text" in row else " ".join(row["tokens"]) for row in read(name)]
-
-
-def measured(name):
-    """The data card's measurements of a corpus: TF-IDF accuracy in percent (or None), Jaccard of the closest pair."""
-    (cells,) = re.findall(rf"^\| {name} \|(.+)\|$", (SAMPLES / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    accuracy, *_, closest = (cell.strip(" %") for cell in cells.split("|"))
-    return (float(accuracy) if accuracy != "–" else None), float(closest)
 
 
 def tfidf_accuracies(name):

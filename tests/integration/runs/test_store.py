@@ -1,35 +1,17 @@
 import subprocess
 import sys
-from unittest import mock
 
 import pytest
-from made_records import complete, parts
-from synthetic import environment
+from made_records import fail, write
 
-from lrtl_utils.config import RunConfig
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop
 from lrtl_utils.runs import store
-
-CONFIG = RunConfig(device="cpu", learning_rate=5e-5, batch_size=16, warmup_steps=2)
-ASKED = RunConfig(learning_rate=5e-5, batch_size=64, warmup_steps=500)
-
-
-def write(results, identity="0123456789ab", config=CONFIG, accuracy=0.75, **cost):
-    """A completed record with what a run puts there."""
-    measured = parts(validation_size=8, accuracy=accuracy)
-    return complete(results, identity, config, ASKED, **measured | {"cost": measured["cost"] | cost})
 
 
 @pytest.fixture
 def path(tmp_path):
     return write(tmp_path)
-
-
-def fail(results, identity="fedcba987654"):
-    with mock.patch.object(store, "environment", environment):
-        changed = store.changed(ASKED, CONFIG)
-        return store.failed(results, identity, CONFIG, changed, error="out of memory", started=1.0e9)
 
 
 def test_a_process_that_dies_while_writing_leaves_the_old_record(path, tmp_path):

@@ -7,21 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from claim_files import write
 
 from lrtl_utils.sweep import claims
-
-
-def only_file(results):
-    (path,) = (results / "claims").iterdir()
-    return path
-
-
-def write(results, **fields):
-    """A claim as another process left it."""
-    claim = claims.take(results, "cell", "words")
-    path = only_file(results)
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
-    return claim
 
 
 def test_a_claim_whose_process_is_gone_is_free_at_once(tmp_path):

@@ -1,35 +1,18 @@
 import hashlib
 import json
-from unittest import mock
 
 import pytest
-from made_records import complete, parts
-from synthetic import environment
+from made_records import fail, write
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT, write_atomically
 from lrtl_utils.runs import store
 
-CONFIG = RunConfig(device="cpu", learning_rate=5e-5, batch_size=16, warmup_steps=2)
-ASKED = RunConfig(learning_rate=5e-5, batch_size=64, warmup_steps=500)
-
-
-def write(results, identity="0123456789ab", config=CONFIG, accuracy=0.75, **cost):
-    """A completed record with what a run puts there."""
-    measured = parts(validation_size=8, accuracy=accuracy)
-    return complete(results, identity, config, ASKED, **measured | {"cost": measured["cost"] | cost})
-
 
 @pytest.fixture
 def path(tmp_path):
     return write(tmp_path)
-
-
-def fail(results, identity="fedcba987654"):
-    with mock.patch.object(store, "environment", environment):
-        changed = store.changed(ASKED, CONFIG)
-        return store.failed(results, identity, CONFIG, changed, error="out of memory", started=1.0e9)
 
 
 def test_record_lies_where_it_should_and_says_what_it_must(path, tmp_path):

@@ -1,28 +1,15 @@
 """A claim is had by one at a time, whoever races for it, dies with it, or has a wrong clock."""
 
-import json
 import os
 import time
 from dataclasses import replace
 
 import pytest
+from claim_files import only_file, write
 
 from lrtl_utils.sweep import claims
 
 FAR = 10 * claims.DEAD_SECONDS
-
-
-def only_file(results):
-    (path,) = (results / "claims").iterdir()
-    return path
-
-
-def write(results, **fields):
-    """A claim as another process left it."""
-    claim = claims.take(results, "cell", "words")
-    path = only_file(results)
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
-    return claim
 
 
 def stamp(results, seconds_ago):

@@ -1,6 +1,5 @@
 """A user's own files as data: read, guessed at, split, and run through the same ways as the named ones."""
 
-import csv
 import os
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from own_files import leaky
 
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import store as runs
@@ -17,8 +17,6 @@ from lrtl_utils.runs.run import Run
 from lrtl_utils.study.tables import records
 from lrtl_utils.sweep import grid as grids
 
-OPINIONS = {"good": "a fine and moving film number", "bad": "a dull and clumsy film number"}
-
 
 @pytest.fixture(autouse=True)
 def warned_is_failed():
@@ -26,26 +24,6 @@ def warned_is_failed():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         yield
-
-
-def rows(count, start=0, opinions=OPINIONS):
-    """So many different reviews, the labels in turn."""
-    labels = list(opinions)
-    return [(f"{opinions[labels[i % len(labels)]]} {i}", labels[i % len(labels)]) for i in range(start, start + count)]
-
-
-def write_csv(path, lines, header=("text", "label"), encoding="utf-8", **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding=encoding) as stream:
-        csv.writer(stream, **options).writerows([header, *lines])
-    return path
-
-
-def leaky(folder):
-    """Ten train reviews of which three are in the test split too, one twice, one in other letters."""
-    write_csv(folder / "train.csv", [*rows(10), rows(1)[0], ("A Dull  and clumsy film number 101", "bad")])
-    write_csv(folder / "test.csv", [*rows(2), *rows(8, 100)])
-    return str(folder)
 
 
 def test_a_folder_is_priced_swept_recorded_and_verified_like_a_named_set(tmp_path):

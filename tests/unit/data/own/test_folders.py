@@ -1,6 +1,5 @@
 """A user's own files as data: read, guessed at, split, and run through the same ways as the named ones."""
 
-import csv
 import json
 import os
 import warnings
@@ -10,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from own_files import leaky, rows, write_csv
 from PIL import Image
 
 from lrtl_utils.config import read_config
@@ -19,8 +19,6 @@ from lrtl_utils.data.load import load
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import data_name
 
-OPINIONS = {"good": "a fine and moving film number", "bad": "a dull and clumsy film number"}
-
 
 @pytest.fixture(autouse=True)
 def warned_is_failed():
@@ -28,19 +26,6 @@ def warned_is_failed():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         yield
-
-
-def rows(count, start=0, opinions=OPINIONS):
-    """So many different reviews, the labels in turn."""
-    labels = list(opinions)
-    return [(f"{opinions[labels[i % len(labels)]]} {i}", labels[i % len(labels)]) for i in range(start, start + count)]
-
-
-def write_csv(path, lines, header=("text", "label"), encoding="utf-8", **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding=encoding) as stream:
-        csv.writer(stream, **options).writerows([header, *lines])
-    return path
 
 
 def write_images(folder, names=("cat", "dog"), count=6, shade=0):
@@ -345,13 +330,6 @@ def test_names_of_the_table_come_first_and_paths_need_a_sign():
 )
 def test_a_path_has_a_name_that_stays_in_its_place(path, name):
     assert data_name(path) == name
-
-
-def leaky(folder):
-    """Ten train reviews of which three are in the test split too, one twice, one in other letters."""
-    write_csv(folder / "train.csv", [*rows(10), rows(1)[0], ("A Dull  and clumsy film number 101", "bad")])
-    write_csv(folder / "test.csv", [*rows(2), *rows(8, 100)])
-    return str(folder)
 
 
 def test_examples_of_both_splits_are_counted_told_and_dropped(tmp_path):
