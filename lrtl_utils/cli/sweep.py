@@ -93,6 +93,8 @@ def sweep(
         raise InputError("--slurm goes with --engine slurm, and --scheduler with --engine dask.")
     if engine != Engine.local:
         require_package("distributed" if engine == Engine.dask else "dask_jobqueue")
+    if engine == Engine.slurm:
+        engines.require_resources(job)
     configs = read_grid(grid)
     cells = plan(configs, Run.outline if dry_run else Run)
     show([f"{len(configs)} cells", f"{len(cells)} cells after clamping"])

@@ -76,6 +76,15 @@ def slurm(file: Path, slots: Sequence[Slot], parameters: Mapping[str, Any]) -> I
             yield running
 
 
+def require_resources(parameters: Mapping[str, Any]) -> None:
+    """Raise an `InputError` unless the parameters of a SLURM job say how many cores and how much memory it has."""
+    missing = [name for name in ("cores", "memory") if name not in parameters]
+    if missing:
+        raise InputError(
+            f"A SLURM job needs --slurm {missing[0]}=…; cores and memory are of one job, which is one slot."
+        )
+
+
 def job_script(parameters: Mapping[str, Any]) -> str:
     """The script that SLURM would be given for each job; nothing is submitted."""
     with _slurm_cluster(parameters) as cluster:
@@ -115,11 +124,6 @@ def cores() -> int:
 def _slurm_cluster(parameters: Mapping[str, Any]) -> Any:
     from dask_jobqueue import SLURMCluster
 
-    missing = [name for name in ("cores", "memory") if name not in parameters]
-    if missing:
-        raise InputError(
-            f"A SLURM job needs --slurm {missing[0]}=…; cores and memory are of one job, which is one slot."
-        )
     own = {
         "processes": 1,
         "cores": int(parameters["cores"]),
