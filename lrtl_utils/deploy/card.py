@@ -8,7 +8,6 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from lrtl_utils.files import data_name
-from lrtl_utils.models.catalog import MODELS
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import identifying
 from lrtl_utils.study import stats
@@ -35,11 +34,10 @@ model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 logits = model(transform(picture)[None])  # [1, classes]; the classes are config.json's label_names""",
 }
-# Catalog models whose weights come in a package, by the hub's id of the same weights.
+# Catalog models whose weights come in a package, by the hub's id of the same bytes.
 PACKAGED = {
     "minilm": "sentence-transformers/all-MiniLM-L6-v2",
     "minilm_crf": "sentence-transformers/all-MiniLM-L6-v2",
-    "efficientnet_lite0": "timm/tf_efficientnet_lite0.in1k",
 }
 TEMPLATE = """---
 {{ card_data }}
@@ -145,7 +143,6 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
     ]
     header = ModelCardData(
         base_model=PACKAGED.get(model_name, on_hub),
-        license=("mit" if model_name == "roberta_base" else "apache-2.0") if model_name in MODELS else None,
         library_name=library,
         pipeline_tag=task,
         tags=["lrtl"],

@@ -18,7 +18,7 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from lrtl_utils.config import RunConfig, derived_seed
+from lrtl_utils.config import SIZES, RunConfig, derived_seed
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path, read_text, write_text
 from lrtl_utils.runs import store
@@ -26,7 +26,6 @@ from lrtl_utils.runs.run import Run
 from lrtl_utils.sweep.grid import Cell, read_grid
 from lrtl_utils.sweep.sweep import sweep
 
-SIZES = ("train_size", "data_fraction", "shots")
 FIDELITIES = ("epochs", *SIZES)
 LEAST_TRIALS = 10
 MOST_REPEATS = 100  # of settings that are known, before one that is left is drawn at random
