@@ -13,7 +13,7 @@ class Published:
 
     train: int
     test: int
-    labels: int
+    n_classes: int
     tokens: tuple[float, float] | None = None  # None for images
 
 
@@ -27,7 +27,7 @@ class Task:
     hub: str | None = None
     revision: str | None = None
     package: tuple[str, str] | None = None  # module and file
-    labels: tuple[str, ...] | None = None  # names of the classes, if the files do not have them
+    classes: tuple[str, ...] | None = None  # names of the classes, if the files do not have them
     test: str | None = "test"  # None: part of the train split is held out
     published: Published | None = None  # None: the data is installed with the package
 
@@ -51,10 +51,10 @@ TASKS = {
     "cifar10": Task("image", "img", "label", "uoft-cs/cifar10", "0b2714987fa478483af9968de7c934580d0bb9a2", published=Published(50_000, 10_000, 10)),  # noqa: E501
     "fashion_mnist": Task("image", "image", "label", "zalando-datasets/fashion_mnist", "531be5e2ccc9dba0c201ad3ae567a4f3d16ecdd2", published=Published(60_000, 10_000, 10)),  # noqa: E501
     "conll2003": Task("tokens", "tokens", "ner_tags", "lhoestq/conll2003", "19edcb426bfd625c275c17b9a99b2239243f4377", published=Published(14_041, 3_453, 9, (20.2, 12.7))),  # noqa: E501
-    "news_sample": Task("text", "text", "label", labels=("World", "Sports", "Business", "Sci/Tech"), **_OWN),
-    "reviews_sample": Task("text", "text", "label", labels=("neg", "pos"), **_OWN),
-    "entities_sample": Task("tokens", "tokens", "ner_tags", labels=_TAGS, **_OWN),
-    "digits": Task("image", "image", "label", package=("sklearn", "datasets/data/digits.csv.gz"), labels=tuple("0123456789"), test=None),  # noqa: E501
+    "news_sample": Task("text", "text", "label", classes=("World", "Sports", "Business", "Sci/Tech"), **_OWN),
+    "reviews_sample": Task("text", "text", "label", classes=("neg", "pos"), **_OWN),
+    "entities_sample": Task("tokens", "tokens", "ner_tags", classes=_TAGS, **_OWN),
+    "digits": Task("image", "image", "label", package=("sklearn", "datasets/data/digits.csv.gz"), classes=tuple("0123456789"), test=None),  # noqa: E501
 }
 # fmt: on
 

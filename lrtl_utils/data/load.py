@@ -108,10 +108,10 @@ def _load_own(dataset: str, source: Source, text_column: str | None, label_colum
         for split in ("train", "test")
     )
     notes = tuple(found.notes.noted), tuple(found.notes.warned)
-    data = Data(source.id, found.kind, found.labels, train, test, source, f"taken: {found.taken}", *notes)
+    data = Data(source.id, found.kind, found.classes, train, test, source, f"taken: {found.taken}", *notes)
     for split, examples in (("train", train), ("test", test)):
         if examples:
-            _check_targets(source.id, split, examples, found.labels)
+            _check_targets(source.id, split, examples, found.classes)
     if test:
         return data
     # The end of the order is held out, so that the only example of a class stays in the train split.
@@ -121,10 +121,10 @@ def _load_own(dataset: str, source: Source, text_column: str | None, label_colum
 
 def _load_named(name: str, source: Source) -> Data:
     task = TASKS[name]
-    splits, labels = _READERS[source.files[0].suffix](task, source)
+    splits, classes = _READERS[source.files[0].suffix](task, source)
     for split, examples in splits.items():
-        _check_targets(name, split, examples, labels)
-    data = Data(name, task.kind, labels, splits["train"], splits.get("test"), source, f"taken: {task.test}")
+        _check_targets(name, split, examples, classes)
+    data = Data(name, task.kind, classes, splits["train"], splits.get("test"), source, f"taken: {task.test}")
     return data if data.test else _hold_out(data)
 
 
@@ -151,11 +151,11 @@ def published(dataset: str) -> Facts | None:
         return None
     # A sentence belongs to one entity type (which has two tags), or to none.
     tagged = TASKS[dataset].kind == "tokens"
-    classes = (row.labels + 1) // 2 if tagged else row.labels
-    sizes = tuple(row.train // classes + (i < row.train % classes) for i in range(classes))
-    labels = tuple(f"label {i}" for i in range(row.labels))
+    strata = (row.n_classes + 1) // 2 if tagged else row.n_classes
+    sizes = tuple(row.train // strata + (i < row.train % strata) for i in range(strata))
+    classes = tuple(f"class {i}" for i in range(row.n_classes))
     lengths = _log_normal(*row.tokens) if row.tokens else ()
-    return Facts(TASKS[dataset].kind, labels, sizes, row.test, lengths)
+    return Facts(TASKS[dataset].kind, classes, sizes, row.test, lengths)
 
 
 def _log_normal(mean: float, deviation: float, n: int = 1000) -> tuple[int, ...]:
@@ -168,31 +168,31 @@ def _log_normal(mean: float, deviation: float, n: int = 1000) -> tuple[int, ...]
 def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
     """Files `<split>-*.parquet`, as the hub has them; their metadata names the classes."""
     content = dict(zip((task.input, task.target), _CONTENT[task.kind], strict=True))
-    splits, labels = {}, task.labels
+    splits, classes = {}, task.classes
     for split, prefix in task.splits.items():
         files = [file for file in source.files if file.name.startswith(prefix)]
         if not files:
             raise InputError(f"{source.folder} has no file {prefix}*.parquet.")
         parts = [rows.read(file, content) for file in files]
-        labels = labels or tuple(rows.class_names(parts[0], task.target) or ())
-        if not labels:
+        classes = classes or tuple(rows.class_names(parts[0], task.target) or ())
+        if not classes:
             raise InputError(f"{files[0]} does not name the classes of its column {task.target!r}.")
         inputs, targets = ([v for part in parts for v in rows.values(part, name)] for name in content)
         if task.kind == "image":
             inputs = [image and image["bytes"] for image in inputs]
         splits[split] = _examples(inputs, targets, task.kind)
-    return splits, labels
+    return splits, classes
 
 
 def _read_jsonl(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
     """A shipped sample: one JSON object per line, with the names of the classes."""
     lines = [json.loads(line) for line in source.files[0].read_text(encoding="utf-8").splitlines()]
-    index = {label: i for i, label in enumerate(task.labels)}
+    index = {label: i for i, label in enumerate(task.classes)}
     if task.kind == "tokens":
         targets = [[index[tag] for tag in row[task.target]] for row in lines]
     else:
         targets = [index[row[task.target]] for row in lines]
-    return {"train": _examples([row[task.input] for row in lines], targets, task.kind)}, task.labels
+    return {"train": _examples([row[task.input] for row in lines], targets, task.kind)}, task.classes
 
 
 def _read_digits(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
@@ -200,7 +200,7 @@ def _read_digits(task: Task, source: Source) -> tuple[dict[str, Examples], tuple
     with gzip.open(source.files[0], "rt") as stream:
         table = np.loadtxt(stream, delimiter=",", dtype=np.uint8)
     images = [row.reshape(8, 8) * np.uint8(15) for row in table[:, :64]]
-    return {"train": _examples(images, table[:, 64], "image")}, task.labels
+    return {"train": _examples(images, table[:, 64], "image")}, task.classes
 
 
 _READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".gz": _read_digits}
@@ -219,16 +219,16 @@ def _hold_out(data: Data) -> Data:
     return replace(data, train=train, test=test, split=MADE)
 
 
-def _check_targets(name: str, split: str, examples: Examples, labels: tuple[str, ...]) -> None:
+def _check_targets(name: str, split: str, examples: Examples, classes: tuple[str, ...]) -> None:
     for row, (value, target) in enumerate(zip(examples.inputs, examples.targets, strict=True)):
         if value is None:
             raise InputError(f"{name}: row {row} of the {split} split is empty.")
         tags = target if isinstance(target, list) else [target]
         if isinstance(target, list) and len(tags) != len(value):
             raise InputError(f"{name}: row {row} of the {split} split has {len(value)} words and {len(tags)} tags.")
-        wrong = [tag for tag in tags if tag is None or not 0 <= tag < len(labels)]
+        wrong = [tag for tag in tags if tag is None or not 0 <= tag < len(classes)]
         if wrong:
             raise InputError(
                 f"{name}: row {row} of the {split} split has label {'none' if wrong[0] == NO_LABEL else wrong[0]}; "
-                f"the {len(labels)} labels are 0 to {len(labels) - 1} ({', '.join(labels)})."
+                f"the {len(classes)} classes are 0 to {len(classes) - 1} ({', '.join(classes)})."
             )

@@ -44,7 +44,7 @@ class Facts:
     """
 
     kind: str
-    labels: tuple[str, ...]
+    classes: tuple[str, ...]
     sizes: tuple[int, ...]
     test: int
     lengths: tuple[int, ...]
@@ -52,7 +52,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: its train and test split, the names of its classes (`labels`), and its source.
+    """A data set: its train and test split, the names of its classes, and its source.
 
     `split` says how the test split was made. For a user's own files, `notes` say what was guessed, converted and not
     used, and `warned` what may do harm. `repeats` counts repeated inputs: within `train`, within `test`, `across` both
@@ -61,7 +61,7 @@ class Data:
 
     name: str
     kind: str
-    labels: tuple[str, ...]
+    classes: tuple[str, ...]
     train: Examples
     test: Examples
     source: Source
@@ -71,11 +71,11 @@ class Data:
     repeats: dict[str, int] = field(default_factory=dict)
 
     @cached_property
-    def classes(self) -> tuple[str, ...]:
-        """The strata, each of which a subset must contain: the labels, or the entity types and "no entity"."""
+    def strata_names(self) -> tuple[str, ...]:
+        """The strata, each of which a subset must contain: the classes, or the entity types and "no entity"."""
         if self.kind != "tokens":
-            return self.labels
-        return (*sorted({label[2:] for label in self.labels if label != "O"}), "no entity")
+            return self.classes
+        return (*sorted({label[2:] for label in self.classes if label != "O"}), "no entity")
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -86,7 +86,7 @@ class Data:
         """The stratum of each example, int [n]; a sentence belongs to its rarest entity type."""
         if self.kind != "tokens":
             return np.asarray(examples.targets)
-        return _rarest_types(examples.targets, self.labels, self.classes)
+        return _rarest_types(examples.targets, self.classes, self.strata_names)
 
 
 def labelled(data: Data, config: RunConfig, chosen: np.ndarray | None = None) -> tuple[Examples, Examples | None]:
@@ -97,7 +97,7 @@ def labelled(data: Data, config: RunConfig, chosen: np.ndarray | None = None) ->
     if chosen is None:
         rng = np.random.default_rng(derived_seed(config.seed, "subset"))
         amount = {"data_fraction": config.data_fraction, "train_size": config.train_size, "shots": config.shots}
-        chosen = labelled_subset(data.strata(data.train), data.classes, rng, **amount)
+        chosen = labelled_subset(data.strata(data.train), data.strata_names, rng, **amount)
     chosen = data.train.take(chosen)
     if not config.validation_share:
         return chosen, None
@@ -114,11 +114,11 @@ def test_examples(data: Data, config: RunConfig) -> Examples:
     return data.test.take(np.sort(order[: config.test_limit]))
 
 
-def _rarest_types(targets: Sequence[Sequence[int]], labels: tuple[str, ...], classes: tuple[str, ...]) -> np.ndarray:
-    position = {kind: i for i, kind in enumerate(classes)}
-    types = [{position[labels[tag][2:]] for tag in tags if labels[tag] != "O"} for tags in targets]
-    frequency = np.bincount([kind for found in types for kind in found], minlength=len(classes))
-    nothing = len(classes) - 1
+def _rarest_types(targets: Sequence[Sequence[int]], classes: tuple[str, ...], strata: tuple[str, ...]) -> np.ndarray:
+    position = {kind: i for i, kind in enumerate(strata)}
+    types = [{position[classes[tag][2:]] for tag in tags if classes[tag] != "O"} for tags in targets]
+    frequency = np.bincount([kind for found in types for kind in found], minlength=len(strata))
+    nothing = len(strata) - 1
     return np.array([min(found, key=lambda kind: frequency[kind], default=nothing) for found in types])
 
 
@@ -130,7 +130,7 @@ def describe(data: Data, train: Examples, validation: Examples | None, test: Exa
         "validation_size": len(validation) if validation else 0,
         "test_size": len(test),
         "available": len(data.train),
-        "labels": list(data.labels),
+        "labels": list(data.classes),
         "source": data.source.describe(),
         "split": data.split,
         "notes": [*data.notes, *data.warned],
@@ -145,9 +145,9 @@ def preview(data: Data, examples: Examples, rows: int = 5) -> Any:
 
     pairs = list(zip(examples.inputs, examples.targets, strict=True))[:rows]
     if data.kind == "tokens":
-        lines = [" ".join(f"{w}/{data.labels[t]}" if t else w for w, t in zip(*pair, strict=True)) for pair in pairs]
+        lines = [" ".join(f"{w}/{data.classes[t]}" if t else w for w, t in zip(*pair, strict=True)) for pair in pairs]
         return pd.DataFrame({"sentence": lines})
-    return pd.DataFrame({"input": [x for x, _ in pairs], "label": [data.labels[y] for _, y in pairs]})
+    return pd.DataFrame({"input": [x for x, _ in pairs], "label": [data.classes[y] for _, y in pairs]})
 
 
 def stratified_order(strata: Sequence[int], rng: np.random.Generator) -> np.ndarray:

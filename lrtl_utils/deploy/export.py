@@ -36,14 +36,14 @@ TOLERANCE = 1e-4  # of scores, between a model here and the same as a library bu
 
 @dataclass(frozen=True)
 class Kept:
-    """A model that was kept: text, image or tokens, its labels, and the device and precision that it was judged with.
+    """A model that was kept: text, image or tokens, its classes, and the device and precision that it was judged with.
 
     A device that is absent here is replaced by the CPU.
     """
 
     model: Model
     kind: str
-    labels: tuple[str, ...]
+    classes: tuple[str, ...]
     config: RunConfig
 
 
@@ -59,7 +59,7 @@ def check(folder: str | Path) -> Path:
 
 def save(
     model: Model,
-    labels: Sequence[str],
+    classes: Sequence[str],
     record: Path,
     folder: str | Path | None,
     measured: dict[str, Any] | None = None,
@@ -80,7 +80,7 @@ def save(
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         form = type(model).__name__
-        facts = _facts(model, labels, described) | {"form": form, "head": _WRITERS[form](model, labels, temporary)}
+        facts = _facts(model, classes, described) | {"form": form, "head": _WRITERS[form](model, classes, temporary)}
         (temporary / KEPT_FILE).write_text(json.dumps(facts, indent=1))
         (temporary / "record.json").write_text(json.dumps(described, indent=1))
         (temporary / "README.md").write_text(card.card(described, card.seeds(record), facts), encoding="utf-8")
@@ -108,14 +108,14 @@ def load(folder: str | Path) -> Kept:
     """The model that `save` kept there, from that folder alone, in eval mode. `InputError` if it is no such folder."""
     folder = absolute_path(folder)
     facts = read_facts(folder)
-    form, kind, labels, head = facts["form"], facts["kind"], tuple(facts["labels"]), facts["head"]
+    form, kind, classes, head = facts["form"], facts["kind"], tuple(facts["labels"]), facts["head"]
     if form == "LinearBag":
-        model = _load_tfidf(folder, len(labels))
+        model = _load_tfidf(folder, len(classes))
     else:
         named = "simple_nn" if form == "SimpleNN" else str(folder)
         config = RunConfig(model=named, image_size=facts["image_size"])
         pooling = "own" if form == "OwnClassifier" else "mean"
-        model = build(config, kind, len(labels), find(named), pooling=pooling)
+        model = build(config, kind, len(classes), find(named), pooling=pooling)
     if form == "SimpleNN":
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
     if head:
@@ -126,7 +126,7 @@ def load(folder: str | Path) -> Kept:
     if facts["crf"]:
         model.crf.load_state_dict(load_file(folder / CRF_FILE))
     model.reader.max_length, model.reader.tail = facts["max_length"], facts.get("tail", 0.0)
-    return Kept(model.eval(), kind, labels, _where(facts))
+    return Kept(model.eval(), kind, classes, _where(facts))
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -159,13 +159,13 @@ def _where(facts: dict[str, Any]) -> RunConfig:
     return RunConfig(device=device, precision=precision)
 
 
-def _facts(model: Model, labels: Sequence[str], record: dict[str, Any]) -> dict[str, Any]:
+def _facts(model: Model, classes: Sequence[str], record: dict[str, Any]) -> dict[str, Any]:
     """What no library's config says."""
     reader = model.reader
     return {
         "schema": 1,
         "kind": "text" if reader.kind == "bag" else reader.kind,
-        "labels": list(labels),
+        "labels": list(classes),
         "max_length": reader.max_length,
         "tail": reader.tail,
         "image_size": reader.collate.image_size,
@@ -184,9 +184,9 @@ def _put(temporary: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_pooled(model: Model, labels: Sequence[str], folder: Path) -> dict[str, str]:
+def _write_pooled(model: Model, classes: Sequence[str], folder: Path) -> dict[str, str]:
     """Transformer, Pooling, Dense, as Sentence-Transformers loads them; its `encode` then gives the logits."""
-    _save_backbone(model.backbone, model, labels, folder)
+    _save_backbone(model.backbone, model, classes, folder)
     linear = model.head[-1]
     modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense")]
     rows = [
@@ -208,16 +208,16 @@ def _write_pooled(model: Model, labels: Sequence[str], folder: Path) -> dict[str
     return _save_head(linear, folder, DENSE, "linear")
 
 
-def _write_own(model: Model, labels: Sequence[str], folder: Path) -> None:
-    _save_backbone(model.net, model, labels, folder)
+def _write_own(model: Model, classes: Sequence[str], folder: Path) -> None:
+    _save_backbone(model.net, model, classes, folder)
 
 
-def _write_tagger(model: Tagger, labels: Sequence[str], folder: Path) -> dict[str, str]:
+def _write_tagger(model: Tagger, classes: Sequence[str], folder: Path) -> dict[str, str]:
     """As transformers' token classifier, where the architecture's is a linear layer as here; else the backbone alone.
 
     With a CRF those are the scores that it decodes; its transitions lie beside.
     """
-    model.backbone.config.num_labels = len(labels)
+    model.backbone.config.num_labels = len(classes)
     try:
         net = AutoModelForTokenClassification.from_config(model.backbone.config, dtype=torch.float32).eval()
     except ValueError:  # the architecture has no token classifier
@@ -226,7 +226,7 @@ def _write_tagger(model: Tagger, labels: Sequence[str], folder: Path) -> dict[st
     ids = torch.arange(8)[None]
     batch = {"ids": ids, "mask": torch.ones_like(ids), "words": ids}
     same = name and _agree(lambda: net(input_ids=ids).logits, lambda: model(batch))
-    _save_backbone(net if same else model.backbone, model, labels, folder)
+    _save_backbone(net if same else model.backbone, model, classes, folder)
     if model.crf is not None:
         _save(model.crf.state_dict(), folder / CRF_FILE)
     if same:
@@ -234,7 +234,7 @@ def _write_tagger(model: Tagger, labels: Sequence[str], folder: Path) -> dict[st
     return _save_head(model.head[-1], folder, HEAD_FILE, "head")
 
 
-def _write_image(model: Model, labels: Sequence[str], folder: Path) -> dict[str, str]:
+def _write_image(model: Model, classes: Sequence[str], folder: Path) -> dict[str, str]:
     """As timm's `local-dir:` loads it, where its classifier is a linear layer as here; else the backbone alone."""
     net, collate, linear = model.backbone, model.reader.collate, model.head[-1]
     size = collate.image_size
@@ -242,7 +242,7 @@ def _write_image(model: Model, labels: Sequence[str], folder: Path) -> dict[str,
     reading |= {"interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "center"}
     pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     expected = _scores(lambda: model({"pixels": pixels}))
-    net.reset_classifier(len(labels))
+    net.reset_classifier(len(classes))
     classifier = net.get_classifier()
     same = isinstance(classifier, torch.nn.Linear) and classifier.weight.shape == linear.weight.shape
     if same:
@@ -250,7 +250,7 @@ def _write_image(model: Model, labels: Sequence[str], folder: Path) -> dict[str,
         same = _agree(lambda: net(pixels), lambda: expected)
     if not same:
         net.reset_classifier(0)
-    save_for_hf(net, folder, {"label_names": list(labels), "pretrained_cfg": reading}, safe_serialization=True)
+    save_for_hf(net, folder, {"label_names": list(classes), "pretrained_cfg": reading}, safe_serialization=True)
     if not same:
         return _save_head(linear, folder, HEAD_FILE, "head")
     name = next(name for name, module in net.named_modules() if module is classifier)
@@ -258,11 +258,11 @@ def _write_image(model: Model, labels: Sequence[str], folder: Path) -> dict[str,
     return {"file": "model.safetensors", "weight": f"{name}.weight", "bias": f"{name}.bias"}
 
 
-def _write_simple(model: Model, labels: Sequence[str], folder: Path) -> None:
+def _write_simple(model: Model, classes: Sequence[str], folder: Path) -> None:
     _save(model.state_dict(), folder / WEIGHTS_FILE)
 
 
-def _write_tfidf(model: Model, labels: Sequence[str], folder: Path) -> None:
+def _write_tfidf(model: Model, classes: Sequence[str], folder: Path) -> None:
 
     vectorizer = model.reader.tokenizer
     vocabulary = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.get)
@@ -291,11 +291,11 @@ _WRITERS = {
 }
 
 
-def _save_backbone(net: Any, model: Model, labels: Sequence[str], folder: Path) -> None:
+def _save_backbone(net: Any, model: Model, classes: Sequence[str], folder: Path) -> None:
     """A transformers model with the names of its labels, and its tokenizer."""
     transformers.utils.logging.disable_progress_bar()
-    net.config.id2label = dict(enumerate(labels))
-    net.config.label2id = {label: i for i, label in enumerate(labels)}
+    net.config.id2label = dict(enumerate(classes))
+    net.config.label2id = {label: i for i, label in enumerate(classes)}
     net.save_pretrained(folder)
     model.reader.tokenizer.save_pretrained(folder)
 

@@ -40,10 +40,10 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
         raise InputError(f"{file} holds nothing to score.")
     targets = [[0] * len(words) for words in inputs] if kind == "tokens" else [0] * len(inputs)  # nobody knows them
     prediction = loop.predict(kept.model, Examples(inputs, targets, np.arange(len(inputs))), kept.config)
-    rows = (_tagged if kind == "tokens" else _classified)(shown, inputs, prediction, kept.labels)
+    rows = (_tagged if kind == "tokens" else _classified)(shown, inputs, prediction, kept.classes)
     header = {"text": ["text"], "image": ["file"], "tokens": ["tokens", "tags", "confidence"]}[kind]
     if kind != "tokens":
-        header += ["label", *(f"p_{label}" for label in kept.labels)]
+        header += ["label", *(f"p_{label}" for label in kept.classes)]
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([header, *rows])
     try:
@@ -54,22 +54,22 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
 
 
 def _classified(
-    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", labels: Sequence[str]
+    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", classes: Sequence[str]
 ) -> list[list[str]]:
     rows = []
     for name, answer, scores in zip(shown, prediction.predicted, prediction.scores, strict=True):
         odds = np.exp(scores.astype(float) - scores.max())
-        rows.append([name, labels[answer], *(f"{share:.6f}" for share in odds / odds.sum())])
+        rows.append([name, classes[answer], *(f"{share:.6f}" for share in odds / odds.sum())])
     return rows
 
 
 def _tagged(
-    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", labels: Sequence[str]
+    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", classes: Sequence[str]
 ) -> list[list[str]]:
     """Words past the model's longest sequence are tagged O."""
     rows = []
     for name, words, answer, sure in zip(shown, inputs, prediction.predicted, prediction.confidence, strict=True):
-        named = [labels[tag] for tag in answer] + ["O"] * (len(words) - len(answer))
+        named = [classes[tag] for tag in answer] + ["O"] * (len(words) - len(answer))
         rows.append([name, " ".join(named), f"{sure:.6f}"])
     return rows
 

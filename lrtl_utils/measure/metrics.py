@@ -35,15 +35,15 @@ class Prediction:
 def evaluate(
     targets: Sequence[Any],
     prediction: Prediction,
-    labels: Sequence[str],
+    classes: Sequence[str],
     curve: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """All metrics of a prediction, with its loss. Words beyond the model's `max_length` count as tagged O."""
     if isinstance(prediction.predicted[0], list):  # the tags of a sentence
-        expected = [[labels[tag] for tag in tags] for tags in targets]
-        scores = entities(expected, tag_names(prediction, expected, labels))
+        expected = [[classes[tag] for tag in tags] for tags in targets]
+        scores = entities(expected, tag_names(prediction, expected, classes))
     else:
-        scores = classification(targets, prediction.predicted, labels)
+        scores = classification(targets, prediction.predicted, classes)
     return scores | {"loss": prediction.loss, "epochs_to_convergence": epochs_to_convergence(curve)}
 
 
@@ -52,13 +52,13 @@ def headline(metrics: Mapping[str, Any]) -> float:
     return metrics["f1" if "counts" in metrics else "accuracy"]
 
 
-def tag_names(prediction: Prediction, expected: Sequence[Sequence[str]], labels: Sequence[str]) -> list[list[str]]:
+def tag_names(prediction: Prediction, expected: Sequence[Sequence[str]], classes: Sequence[str]) -> list[list[str]]:
     """Predicted tags by name, one for every expected word."""
     rows = zip(prediction.predicted, expected, strict=True)
-    return [[labels[tag] for tag in tags] + ["O"] * (len(true) - len(tags)) for tags, true in rows]
+    return [[classes[tag] for tag in tags] + ["O"] * (len(true) - len(tags)) for tags, true in rows]
 
 
-def mistakes(examples: Any, prediction: Prediction, labels: Sequence[str], rows: int = 10) -> "pd.DataFrame":
+def mistakes(examples: Any, prediction: Prediction, classes: Sequence[str], rows: int = 10) -> "pd.DataFrame":
     """The wrong answers with the highest confidence; of a sentence, its wrongly tagged words, expected → predicted."""
     import pandas as pd  # takes half a second, and the command line imports this module
 
@@ -68,11 +68,11 @@ def mistakes(examples: Any, prediction: Prediction, labels: Sequence[str], rows:
         if isinstance(predicted, list):
             tags = predicted + [0] * (len(expected) - len(predicted))
             triples = zip(examples.inputs[i], expected, tags, strict=True)
-            wrong = "; ".join(f"{word}: {labels[a]} → {labels[b]}" for word, a, b in triples if a != b)
+            wrong = "; ".join(f"{word}: {classes[a]} → {classes[b]}" for word, a, b in triples if a != b)
             row = {"input": " ".join(examples.inputs[i]), "wrong": wrong}
         else:
             wrong = expected != predicted
-            row = {"input": examples.inputs[i], "true": labels[expected], "predicted": labels[predicted]}
+            row = {"input": examples.inputs[i], "true": classes[expected], "predicted": classes[predicted]}
         if wrong:
             found.append(row | {"confidence": float(prediction.confidence[i])})
     return pd.DataFrame(found[:rows])

@@ -63,7 +63,7 @@ def validation_scores(work: Work, validation: Encoded | None, cache: Cache | Non
     prediction = predict_rows(work.model, validation, work.config, work.meter, cache)
     if on_meta(work.model):
         return scores
-    metrics = evaluate(validation.targets, prediction, work.data.labels)
+    metrics = evaluate(validation.targets, prediction, work.data.classes)
     return {"validation_loss": prediction.loss, "validation_score": headline(metrics)}
 
 
@@ -296,12 +296,12 @@ def predict_rows(
 
 
 def validate(
-    model: Model, validation: Examples | None, config: RunConfig, labels: Sequence[str]
+    model: Model, validation: Examples | None, config: RunConfig, classes: Sequence[str]
 ) -> dict[str, Any] | None:
     """All metrics of the model on the validation split, with its headline as `score`; None without one."""
     if validation is None:
         return None
-    metrics = evaluate(validation.targets, predict(model, validation, config), labels)
+    metrics = evaluate(validation.targets, predict(model, validation, config), classes)
     return metrics | {"score": headline(metrics)}
 
 

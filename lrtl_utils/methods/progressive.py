@@ -160,7 +160,7 @@ class Ladder:
         rungs = list(self.depths)
         if self.validation:
             return rungs
-        score, chance = ground.get("left_out_score"), 1 / len(self.work.data.labels)
+        score, chance = ground.get("left_out_score"), 1 / len(self.work.data.classes)
         near = score is not None and score - chance >= NEAR * (1 - chance)
         return rungs[:1] if near else rungs[-1:]
 
@@ -213,7 +213,7 @@ class Ladder:
 
     def _with_label_names(self, rows: Encoded) -> Encoded:
         """The rows, and the names of the classes as further examples of them: knowledge that a task already gives."""
-        names = [(name, label) for label, name in enumerate(self.work.data.labels) if any(map(str.isalpha, name))]
+        names = [(name, label) for label, name in enumerate(self.work.data.classes) if any(map(str.isalpha, name))]
         if self.kind != "text" or "label_names" in self.without or not names:
             return rows
         texts, targets = zip(*(names * NAME_COPIES), strict=True)

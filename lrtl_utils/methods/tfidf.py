@@ -20,7 +20,7 @@ def defaults(kind: str, backbone: None, n_labels: int) -> dict[str, Any]:
 
 def fit(work: Work) -> Curve:
     """Fit the vectorizer and the classifier, and take the classifier's weights over into the model's head."""
-    model, classes = work.model, len(work.data.labels)
+    model, classes = work.model, len(work.data.classes)
     check_texts(work.train.inputs)
     matrix = model.reader.tokenizer.fit_transform(work.train.inputs)
     solver = LogisticRegression(C=C, max_iter=1000).fit(matrix, work.train.targets)

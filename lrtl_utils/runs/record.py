@@ -295,10 +295,10 @@ def labels_asked_for(run: Completed) -> int:
 
 def _sizes(run: Completed) -> Iterator[str]:
     data, config = run.data, run.config
-    labels, asked = data.train_size + data.validation_size, labels_asked_for(run)
-    if labels > asked or (labels < asked and not config.shots):
-        yield f"data: {labels} labelled examples where the config makes them {asked}"
-    if data.validation_size != splits.share_of(labels, config.validation_share or 0):
+    n_labels, asked = data.train_size + data.validation_size, labels_asked_for(run)
+    if n_labels > asked or (n_labels < asked and not config.shots):
+        yield f"data: {n_labels} labelled examples where the config makes them {asked}"
+    if data.validation_size != splits.share_of(n_labels, config.validation_share or 0):
         yield f"data: {data.validation_size} validation examples where validation_share={config.validation_share}"
     if run.validation is None and config.validation_share:
         yield f"validation: no scores where validation_share={config.validation_share}"
@@ -312,7 +312,7 @@ def _sizes(run: Completed) -> Iterator[str]:
         yield "it finished before it started"
 
 
-def _scores(scores: Scores, size: int, labels: list[str]) -> Iterator[str]:
+def _scores(scores: Scores, size: int, classes: list[str]) -> Iterator[str]:
     """The scores follow from which of `size` examples were right."""
     try:
         hits = metrics.unpack_hits(scores.hits, size)
@@ -322,10 +322,10 @@ def _scores(scores: Scores, size: int, labels: list[str]) -> Iterator[str]:
         return
     if counts is not None:
         yield from _from_counts(scores, hits, counts)
-    elif [len(row) for row in scores.confusion or []] != [len(labels)] * len(labels):
-        yield f"no confusion matrix of {len(labels)} labels"
+    elif [len(row) for row in scores.confusion or []] != [len(classes)] * len(classes):
+        yield f"no confusion matrix of {len(classes)} classes"
     else:
-        yield from _from_confusion(scores, hits, np.array(scores.confusion), labels)
+        yield from _from_confusion(scores, hits, np.array(scores.confusion), classes)
 
 
 def _from_counts(scores: Scores, hits: np.ndarray, counts: np.ndarray) -> Iterator[str]:
@@ -340,17 +340,17 @@ def _from_counts(scores: Scores, hits: np.ndarray, counts: np.ndarray) -> Iterat
     yield from _differences(scores, {name: part / max(whole, 1) for name, (part, whole) in again.items()})
 
 
-def _from_confusion(scores: Scores, hits: np.ndarray, confusion: np.ndarray, labels: list[str]) -> Iterator[str]:
+def _from_confusion(scores: Scores, hits: np.ndarray, confusion: np.ndarray, classes: list[str]) -> Iterator[str]:
     if confusion.sum() != len(hits):
         yield f"the confusion matrix holds {confusion.sum()} answers where there are {len(hits)}"
         return
     if confusion.trace() != hits.sum():
         yield f"{hits.sum()} hits where the confusion matrix has {confusion.trace()}"
-    expected, predicted = np.divmod(np.repeat(np.arange(confusion.size), confusion.ravel()), len(labels))
-    again = metrics.classification(expected, predicted, labels)
+    expected, predicted = np.divmod(np.repeat(np.arange(confusion.size), confusion.ravel()), len(classes))
+    again = metrics.classification(expected, predicted, classes)
     yield from _differences(scores, {name: again[name] for name in ("accuracy", "precision", "recall", "f1")})
     if list(scores.per_class) != list(again["per_class"]):
-        yield "per_class is not of the labels"
+        yield "per_class is not of the classes"
         return
     for label, each in again["per_class"].items():
         yield from (f"{label}: {fault}" for fault in _differences(scores.per_class[label], each))

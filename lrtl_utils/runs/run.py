@@ -47,13 +47,13 @@ class Tested:
 
     examples: Examples
     prediction: metrics.Prediction
-    labels: tuple[str, ...]
+    classes: tuple[str, ...]
     metrics: dict[str, Any]
     validation: dict[str, Any] | None
 
     def mistakes(self, rows: int = 10) -> "pd.DataFrame":
         """The wrong predictions with the highest confidence."""
-        return metrics.mistakes(self.examples, self.prediction, self.labels, rows)
+        return metrics.mistakes(self.examples, self.prediction, self.classes, rows)
 
 
 class Run:
@@ -182,11 +182,11 @@ class Run:
         """Predict the test split, once and off the clock, and score the validation split with the final model."""
         from lrtl_utils.methods import loop
 
-        examples, labels = splits.test_examples(self.data, self.config), self.data.labels
-        validation = loop.validate(self.model, self.validation, self.config, labels)
+        examples, classes = splits.test_examples(self.data, self.config), self.data.classes
+        validation = loop.validate(self.model, self.validation, self.config, classes)
         prediction = loop.predict(self.model, examples, self.config)
-        scores = metrics.evaluate(examples.targets, prediction, labels, self.curve)
-        return Tested(examples, prediction, labels, scores, validation)
+        scores = metrics.evaluate(examples.targets, prediction, classes, self.curve)
+        return Tested(examples, prediction, classes, scores, validation)
 
     def record(self, tested: Tested) -> dict[str, Any]:
         """Write the record to `path` and return it.
@@ -264,8 +264,8 @@ def resolve(asked: RunConfig, data: Data | Facts) -> RunConfig:
     values = asked.model_dump()
     size = next((name for name in SIZES if values[name] is not None), None)
     values |= {name: None for name in SIZES if name != size}
-    labels = count_labelled(data.sizes, **{name: values[name] for name in SIZES})
-    defaults = method.defaults(data.kind, row, labels)
+    n_labels = count_labelled(data.sizes, **{name: values[name] for name in SIZES})
+    defaults = method.defaults(data.kind, row, n_labels)
     for name in set(values) - ALWAYS:
         values[name] = defaults.get(name) if values[name] is None else values[name] if name in defaults else None
     values["model"] = asked.model if method.needs_model else NO_MODEL
@@ -273,7 +273,7 @@ def resolve(asked: RunConfig, data: Data | Facts) -> RunConfig:
     if values["precision"]:
         reads_tokens = data.kind != "image" and row.library == "transformers"
         values["precision"] = resolve_precision(values["precision"], values["device"], reads_tokens)
-    return RunConfig(**values | _limited(values, labels))
+    return RunConfig(**values | _limited(values, n_labels))
 
 
 def find_weights(config: RunConfig, *, fetch: bool = True) -> Source | None:
@@ -303,9 +303,9 @@ def build(config: RunConfig, data: Data | Facts, weights: Source | None, *, pret
 
     method = METHODS[config.method]
     if not method.needs_model:
-        return build_tfidf(len(data.labels))
+        return build_tfidf(len(data.classes))
     options = {"pooling": method.pooling, "plain": method.plain, "pretrained": pretrained and method.pretrained}
-    model = build_model(config, data.kind, len(data.labels), weights, **options)
+    model = build_model(config, data.kind, len(data.classes), weights, **options)
     if len(model.blocks) == 1:
         if method.needs_blocks:
             fitting = ", ".join(name for name, row in METHODS.items() if row.needs_model and not row.needs_blocks)
@@ -320,11 +320,11 @@ def prepare(model: "Model", config: RunConfig) -> None:
         METHODS[config.method].prepare(model)
 
 
-def _limited(values: dict[str, Any], labels: int) -> dict[str, Any]:
+def _limited(values: dict[str, Any], n_labels: int) -> dict[str, Any]:
     """A batch is at most as large as the data; a warm-up that is longer than the run becomes a tenth of its steps."""
     if not values["batch_size"]:
         return {}
-    trained = labels - share_of(labels, values["validation_share"] or 0)
+    trained = n_labels - share_of(n_labels, values["validation_share"] or 0)
     limited = {"batch_size": max(1, min(values["batch_size"], trained))}
     if values["epochs"] and values["warmup_steps"]:
         batches = math.ceil(trained / limited["batch_size"])

@@ -202,11 +202,11 @@ def labels_needed(needs: pd.DataFrame) -> list[str]:
 
 
 def _needed(row: Any) -> str:
-    fewest = "at most " if row.labels <= row.sizes[0] else "about "
+    fewest = "at most " if row.n_labels <= row.sizes[0] else "about "
     between = "" if pd.isna(row.low) else f" ({row.low:.0f} to {row.high:.0f})"
     doubts = f"; not to be relied on: {', '.join(row.doubts)}" if row.doubts else ""
     return (
-        f"{row.configuration} needs {fewest}{row.labels:.0f}{between} of {row.full} labels for "
+        f"{row.configuration} needs {fewest}{row.n_labels:.0f}{between} of {row.full} labels for "
         f"{curves.SHARE:.0%} of the {row.full_score:.3f} that its curve gives at full data{doubts}"
     )
 

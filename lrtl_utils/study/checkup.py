@@ -29,7 +29,7 @@ def read(dataset: str, **reading: Any) -> Data:
 
 def page(data: Data) -> Iterator[str]:
     """Lines of Markdown: what was read, classes, inputs, what to look at, and what can be compared."""
-    yield f"# {data.name}: {data.kind}, {len(data.classes)} classes"
+    yield f"# {data.name}: {data.kind}, {len(data.strata_names)} classes"
     yield f"{len(data.train)} examples to train on, {len(data.test)} to test on ({data.split})."
     yield from (f"- {note}" for note in data.notes)
     yield from ("", "## Classes", *_classes(data))
@@ -45,15 +45,17 @@ def page(data: Data) -> Iterator[str]:
 def steps(data: Data) -> dict[int, float]:
     """Numbers of labels worth a run, with the `data_fraction` of each; the last is the whole train split."""
     available = len(data.train)
-    fractions = {n: math.floor(1e6 * n / available) / 1e6 for n in STEPS if len(data.classes) <= n < available}
+    fractions = {n: math.floor(1e6 * n / available) / 1e6 for n in STEPS if len(data.strata_names) <= n < available}
     return fractions | {available: 1.0}
 
 
 def counts(data: Data, examples: Examples) -> Counter[str]:
     """How many examples each class has, or, in tagged sentences, how many entities each type has."""
     if data.kind == "tokens":
-        return Counter(data.labels[tag][2:] for tags in examples.targets for tag in tags if data.labels[tag][0] == "B")
-    return Counter(data.labels[target] for target in examples.targets)
+        return Counter(
+            data.classes[tag][2:] for tags in examples.targets for tag in tags if data.classes[tag][0] == "B"
+        )
+    return Counter(data.classes[target] for target in examples.targets)
 
 
 def typos(found: Counter[str]) -> Iterator[tuple[str, str]]:

@@ -37,7 +37,7 @@ class Need(NamedTuple):
     Labels are at least the smallest size measured, and at most the full data.
     """
 
-    labels: float
+    n_labels: float
     low: float | None
     high: float | None
     full_score: float

@@ -172,7 +172,7 @@ def labels_needed(needs: pd.DataFrame, ax: Axes) -> Axes:
         if row.low is not None and not np.isnan(row.low):
             ax.hlines(at, row.low, row.high, color=look["color"])
         fill = "white" if row.doubts else look["color"]
-        ax.scatter(row.labels, at, marker=look["marker"], facecolors=fill, edgecolors=look["color"], s=75, zorder=3)
+        ax.scatter(row.n_labels, at, marker=look["marker"], facecolors=fill, edgecolors=look["color"], s=75, zorder=3)
     ax.axvline(needs["full"].iloc[0], color="black", linestyle=":", linewidth=1)
     ax.set_yticks(range(len(needs)), needs["variant"])
     ax.set_ylim(len(needs) - 0.5, -0.5)

@@ -152,7 +152,7 @@ def _load(config: RunConfig) -> Load:
         weights = find(config.model, fetch=False)
     except InputError:
         weights = None
-    facts = Facts(data.kind, tuple(data.labels), (), 0, ())
+    facts = Facts(data.kind, tuple(data.classes), (), 0, ())
     model, counts = _architecture(config.model, config.method, config.image_size, facts, weights)
     model = copy.deepcopy(model, {id(model.reader): model.reader})
     return walk(model, data, train, validation, test, config, counts)
@@ -165,10 +165,10 @@ def _examples(data: Data | Facts, config: RunConfig) -> tuple[Examples, Examples
         if config.selection != "random":  # which they are is not known before, how many is
             chosen = np.arange(count_labelled([len(data.train)], config.data_fraction, config.train_size, None))
         return *splits.labelled(data, config, chosen), splits.test_examples(data, config)
-    labels = count_labelled(data.sizes, **{name: getattr(config, name) for name in SIZES})
-    validation = share_of(labels, config.validation_share or 0)
+    n_labels = count_labelled(data.sizes, **{name: getattr(config, name) for name in SIZES})
+    validation = share_of(n_labels, config.validation_share or 0)
     train, held, test = (
-        timing.invented(data, size) for size in (labels - validation, validation, config.test_limit or data.test)
+        timing.invented(data, size) for size in (n_labels - validation, validation, config.test_limit or data.test)
     )
     return train, held if validation else None, test
 

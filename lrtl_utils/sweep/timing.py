@@ -95,7 +95,7 @@ def invented(data: Data | Facts, size: int) -> Examples:
     known = _lengths(data)
     lengths = [int(known[int((i + 0.5) / size * len(known))]) for i in range(size)]
     lengths = np.random.default_rng(0).permutation(lengths).tolist()
-    classes = len(data.labels)
+    classes = len(data.classes)
     targets: Any = np.arange(size) % classes
     if data.kind == "tokens":
         targets = [[(i + word) % classes for word in range(words_of(n))] for i, n in enumerate(lengths)]

@@ -38,5 +38,5 @@ def run(**knobs):
     curve = meter.priced(curve)
     test = splits.test_examples(data, config)
     prediction = training.predict(model, test, config)
-    metrics = scoring.evaluate(test.targets, prediction, data.labels, curve)
+    metrics = scoring.evaluate(test.targets, prediction, data.classes, curve)
     return Done(config, model, data, train, carve, test, curve, meter, prediction, metrics)

@@ -96,7 +96,7 @@ def take_step(name: str, method: str) -> dict[str, Any]:
     forward = training.pass_counter(model, head=True)(shape)
     cost = meter.report(len(train), 1.0, 1)
     phases = cost["flops_by_phase"]
-    seen = len(train) + (2 * len(data.labels) if cached and kind == "text" else 0)  # with the classes' names, twice
+    seen = len(train) + (2 * len(data.classes) if cached and kind == "text" else 0)  # with the classes' names, twice
     steps = math.ceil(seen / config.batch_size) if config.epochs else 0
     described = describe(model, weights)
     return {

@@ -40,7 +40,7 @@ def write_run(results, right, *, seconds=1.0, flops=100, validation=None, energy
     """A record whose hits are `right` [examples], or where that has three columns, whose entity counts; its path."""
     asked = read_config({"device": "cpu", "precision": "fp32"} | knobs)
     facts = load.published(asked.dataset) or load.load(asked.dataset)
-    labels = asked.train_size or asked.shots * len(facts.labels)
+    labels = asked.train_size or asked.shots * len(facts.classes)
     config = resolved(asked, labels)
     held_out = round(labels * (config.validation_share or 0))
     right = np.asarray(right)
@@ -67,7 +67,7 @@ def write_run(results, right, *, seconds=1.0, flops=100, validation=None, energy
         "data": {
             **sizes,
             "available": sum(facts.sizes),
-            "labels": list(facts.labels),
+            "labels": list(facts.classes),
             "source": source,
             "subset_sha256": "1" * 64,
         },

@@ -83,21 +83,21 @@ PICTURES = {  # by kind: the first examples, the labelled ones, the scores, wher
     "text": (
         TABLE_OF_EXAMPLES.format(width=120),
         """figure, axes = plt.subplots(1, 2, figsize=(10, 3))
-figures.class_balance(train.targets, run.data.labels, axes[0])
+figures.class_balance(train.targets, run.data.classes, axes[0])
 figures.text_lengths([len(text.split()) for text in train.inputs], axes[1]);""",
         "Scores are fractions in [0, 1]. Precision, recall and F1 are means over the classes.",
-        """size = 2 + 0.5 * len(run.data.labels)
-figures.confusion(tested.metrics["confusion"], run.data.labels, plt.subplots(figsize=(size, size))[1]);""",
+        """size = 2 + 0.5 * len(run.data.classes)
+figures.confusion(tested.metrics["confusion"], run.data.classes, plt.subplots(figsize=(size, size))[1]);""",
         "tested.mistakes()",
     ),
     "image": (
         """figure, axes = plt.subplots(2, 8, figsize=(10, 3))
-labels = [run.data.labels[target] for target in run.data.train.targets[:16]]
+labels = [run.data.classes[target] for target in run.data.train.targets[:16]]
 figures.tiles(run.data.train.inputs[:16], labels, axes);""",
-        "figures.class_balance(train.targets, run.data.labels, plt.subplots(figsize=(5, 3))[1]);",
+        "figures.class_balance(train.targets, run.data.classes, plt.subplots(figsize=(5, 3))[1]);",
         "Scores are fractions in [0, 1]. Precision, recall and F1 are means over the classes.",
-        """size = 2 + 0.5 * len(run.data.labels)
-figures.confusion(tested.metrics["confusion"], run.data.labels, plt.subplots(figsize=(size, size))[1]);""",
+        """size = 2 + 0.5 * len(run.data.classes)
+figures.confusion(tested.metrics["confusion"], run.data.classes, plt.subplots(figsize=(size, size))[1]);""",
         """wrong = tested.mistakes()
 figure, axes = plt.subplots(2, 5, figsize=(10, 4))
 figures.tiles(wrong["input"], wrong["true"] + " → " + wrong["predicted"], axes);""",
@@ -105,7 +105,7 @@ figures.tiles(wrong["input"], wrong["true"] + " → " + wrong["predicted"], axes
     "tokens": (
         TABLE_OF_EXAMPLES.format(width=200),
         """figure, axes = plt.subplots(1, 2, figsize=(10, 3))
-balance = figures.class_balance(run.data.strata(train), run.data.classes, axes[0])
+balance = figures.class_balance(run.data.strata(train), run.data.strata_names, axes[0])
 balance.set_xlabel("sentences, by their rarest entity type")
 figures.text_lengths([len(words) for words in train.inputs], axes[1]);""",
         "Precision, recall and F1 are over whole entities (strict IOB2); accuracy is over tokens.",
@@ -180,7 +180,7 @@ def notebook(name: str) -> nbformat.NotebookNode:
             "## The saved model\nIf `save_model` names a folder, the weights, the labels and a model card are written "
             "there. They work without this\nproject."
         ),
-        code("export.save(run.model, run.data.labels, run.path, save_model, record)"),
+        code("export.save(run.model, run.data.classes, run.path, save_model, record)"),
     ]
     for at, cell in enumerate(cells):
         cell["id"] = f"cell-{at:02}"

@@ -42,13 +42,13 @@ class Notes:
 
 @dataclass(frozen=True)
 class Own:
-    """A user's data: `splits` has train and perhaps test, with targets as indices of `labels`.
+    """A user's data: `splits` has train and perhaps test, with targets as indices of `classes`.
 
     `taken` is the file or folder of the test split; None if there is none.
     """
 
     kind: str
-    labels: tuple[str, ...]
+    classes: tuple[str, ...]
     splits: dict[str, Rows]
     taken: str | None
     notes: Notes
@@ -133,12 +133,12 @@ def read(dataset: str, text_column: str | None, label_column: str | None) -> Own
         for rows in splits.values():
             rows.targets, scheme = conll.to_iob2(rows.targets)
             notes.noted += [f"tags converted from {scheme} to IOB2"] if scheme else []
-    labels = _labels(kind, [target for rows in splits.values() for target in rows.targets], dataset)
-    index = {label: i for i, label in enumerate(labels)}
+    classes = _classes(kind, [target for rows in splits.values() for target in rows.targets], dataset)
+    index = {label: i for i, label in enumerate(classes)}
     for rows in splits.values():
         rows.targets = [[index[tag] for tag in y] if kind == "tokens" else index[y] for y in rows.targets]
     notes.noted = list(dict.fromkeys(notes.noted))
-    return Own(kind, labels, splits, taken, notes)
+    return Own(kind, classes, splits, taken, notes)
 
 
 Columns = tuple[str | None, str | None]
@@ -255,7 +255,7 @@ def _choose(parts: dict[str, Rows], layout: Layout, notes: Notes) -> tuple[dict[
     return {"train": parts["train"]}, None
 
 
-def _labels(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]:
+def _classes(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]:
     if kind == "tokens":
         types = sorted({tag[2:] for marks in targets for tag in marks if tag != "O"})
         if not types:

@@ -49,7 +49,7 @@ def kept(mirror, tmp_path_factory):
     found = {}
     for name, knobs in CASES.items():
         model, path, data, test, config, before = run(folder / "results", **knobs)
-        assert export.save(model, data.labels, path, folder / name) == folder / name
+        assert export.save(model, data.classes, path, folder / name) == folder / name
         found[name] = before, training.predict(model, test, config), test
         inputs = test.inputs if data.kind != "image" else [image.tolist() for image in test.inputs]
         (folder / f"{name}.json").write_text(json.dumps(inputs))
@@ -148,7 +148,7 @@ def test_the_card_tells_data_protocol_scores_and_cost(kept):
 def test_three_seeds_give_the_card_an_interval(tmp_path):
     for seed in (1, 2, 0):
         model, path, data, *_ = run(tmp_path, method="tfidf", train_size=16, dataset="news_sample", seed=seed)
-    export.save(model, data.labels, path, tmp_path / "kept")
+    export.save(model, data.classes, path, tmp_path / "kept")
     assert "Over 3 seeds, the 95 % interval of accuracy is [0." in (tmp_path / "kept/README.md").read_text()
 
 
@@ -168,11 +168,11 @@ def test_what_is_not_ours_is_never_written_over(tmp_path, kept):
 
 def test_a_save_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
     model, path, data, *_ = run(tmp_path, method="tfidf", train_size=16, dataset="news_sample")
-    export.save(model, data.labels, path, tmp_path / "kept")
+    export.save(model, data.classes, path, tmp_path / "kept")
     before = {file.name: file.read_bytes() for file in (tmp_path / "kept").iterdir()}
     monkeypatch.setattr(export.card, "card", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        export.save(model, data.labels, path, tmp_path / "kept")
+        export.save(model, data.classes, path, tmp_path / "kept")
     assert {file.name: file.read_bytes() for file in (tmp_path / "kept").iterdir()} == before
     assert sorted(found.name for found in tmp_path.iterdir()) == ["kept", "runs"]
 
@@ -188,7 +188,7 @@ def test_run_keeps_its_model_and_a_done_run_keeps_its_record(tmp_path):
     said = again.stderr.replace("[IPKernelApp] ERROR | KeyboardInterrupt caught in kernel.\n", "")
     assert (again.returncode, again.stdout, said) == (0, first.stdout, "")
     assert path.read_bytes() == before
-    assert export.load(tmp_path / "kept").labels == ("World", "Sports", "Business", "Sci/Tech")
+    assert export.load(tmp_path / "kept").classes == ("World", "Sports", "Business", "Sci/Tech")
     (tmp_path / "other").mkdir()
     (tmp_path / "other/file").write_text("")
     refused = call(*words, "--save-model", tmp_path / "other")

@@ -23,7 +23,7 @@ TEXTS = ["Shares fell today.", 'The minister said: "a film",\u2028again.', ""]
 def news(tmp_path_factory):
     folder = tmp_path_factory.mktemp("news")
     model, path, data, *_ = run(folder, dataset="news_sample", method="tfidf", train_size=40, test_limit=8)
-    return export.save(model, data.labels, path, folder / "kept")
+    return export.save(model, data.classes, path, folder / "kept")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def tagger(mirror, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tagger")
     knobs = {"train_size": 16, "epochs": 1, "max_length": 16, "test_limit": 8}
     model, path, data, *_ = run(folder, dataset="entities_sample", model="bert_crf", method="full", **knobs)
-    return export.save(model, data.labels, path, folder / "kept")
+    return export.save(model, data.classes, path, folder / "kept")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def seer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("seer")
     knobs = {"train_size": 20, "image_size": 32, "epochs": 1, "test_limit": 8}
     model, path, data, *_ = run(folder, dataset="digits", model="simple_nn", method="from_scratch", **knobs)
-    return export.save(model, data.labels, path, folder / "kept")
+    return export.save(model, data.classes, path, folder / "kept")
 
 
 def rows_of(path):

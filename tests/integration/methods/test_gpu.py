@@ -40,7 +40,7 @@ def run(work=None, **knobs):
         train, carve = methods.label(model, data, config, meter)
         methods.fit(model, data, train, carve, config, meter=meter, work=work)
     prediction = training.predict(model, data.test, config)
-    return config, meter, prediction, scoring.evaluate(data.test.targets, prediction, data.labels)
+    return config, meter, prediction, scoring.evaluate(data.test.targets, prediction, data.classes)
 
 
 @pytest.mark.parametrize("method", [name for name, row in methods.METHODS.items() if row.needs_model])

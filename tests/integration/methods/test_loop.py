@@ -281,7 +281,7 @@ def test_solved_head_is_scikit_learn_s_logistic_regression(dataset, l2):
     ours = run.model.head.eval()(features).softmax(-1).detach().numpy()
     scaled = StandardScaler().fit_transform(features.double().numpy())
     # Of two classes scikit-learn penalises one vector of weights, where ours are two, each half of it.
-    strength = 2 / l2 if len(run.data.labels) == 2 else 1 / l2
+    strength = 2 / l2 if len(run.data.classes) == 2 else 1 / l2
     solver = LogisticRegression(C=strength, tol=1e-8, max_iter=5000).fit(scaled, targets.numpy())
     np.testing.assert_allclose(ours, solver.predict_proba(scaled), atol=1e-3)
 
@@ -347,11 +347,11 @@ def test_words_past_the_cut_are_tagged_o(model):
     seen = len(prediction.predicted[0])
     assert 0 < seen < 15
     assert len(prediction.predicted[1]) == 2
-    expected = [[run.data.labels[tag] for tag in row] for row in examples.targets]
-    names = scoring.tag_names(prediction, expected, run.data.labels)
+    expected = [[run.data.classes[tag] for tag in row] for row in examples.targets]
+    names = scoring.tag_names(prediction, expected, run.data.classes)
     assert len(names[0]) == 40
     assert names[0][seen:] == ["O"] * (40 - seen)
-    metrics = scoring.evaluate(examples.targets, prediction, run.data.labels)
+    metrics = scoring.evaluate(examples.targets, prediction, run.data.classes)
     assert metrics["recall"] <= seen / 40
 
 

@@ -86,7 +86,7 @@ def test_every_model_is_trained_by_every_method(mirror, monkeypatch, model, kind
     assert len(done.prediction.predicted) == len(done.test)
     answers = done.prediction.predicted
     flat = [tag for tags in answers for tag in tags] if kind == "tokens" else answers
-    assert set(flat) <= set(range(len(done.data.labels)))
+    assert set(flat) <= set(range(len(done.data.classes)))
     assert 0 <= done.metrics["accuracy"] <= 1
     trained = describe(net, None)
     half = len(net.blocks) - math.ceil((len(net.blocks) - 1) / 2)

@@ -279,6 +279,6 @@ def test_shots_need_no_carve(dataset):
     model = "resnet50" if dataset == "cifar10" else "bert_base"
     done = run(dataset=dataset, model=model, method="progressive", train_size=None, shots=2)
     assert done.carve is None
-    assert len(done.train) == 2 * len(done.data.labels)
+    assert len(done.train) == 2 * len(done.data.classes)
     assert 0 <= done.curve[0]["left_out_score"] <= 1
     assert done.metrics["epochs_to_convergence"] is None

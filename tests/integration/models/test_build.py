@@ -61,7 +61,7 @@ def backbone(model):
 def test_data_sets_load_by_name(name, kind, train, test, labels):
     data = tasks.load(name)
     assert (data.kind, len(data.train), len(data.test)) == (kind, train, test)
-    assert data.labels == labels if labels else len(data.labels) == 10
+    assert data.classes == labels if labels else len(data.classes) == 10
     assert data.source.describe() | {"sha256": None} == {
         "kind": "mirror",
         "id": tasks.TASKS[name].hub,
@@ -70,9 +70,9 @@ def test_data_sets_load_by_name(name, kind, train, test, labels):
     }
     if kind == "tokens":
         assert [len(words) for words in data.test.inputs] == [len(tags) for tags in data.test.targets]
-        assert "B-PER" in {data.labels[tag] for tags in data.test.targets for tag in tags}
+        assert "B-PER" in {data.classes[tag] for tags in data.test.targets for tag in tags}
     else:
-        assert set(data.test.targets) == set(range(len(data.labels)))
+        assert set(data.test.targets) == set(range(len(data.classes)))
 
 
 @pytest.mark.parametrize(("name", "kind", "pooling"), PRETRAINED + SIMPLE)

@@ -94,7 +94,7 @@ def test_taggers_are_built_of_any_text_model(own, tmp_path):
     for kind in ("deberta-v2", "gpt2"):
         place = str(own / "acme" / kind)
         model, path, data, test, _, before = run(tmp_path, model=place, method="full", **TOKENS)
-        export.save(model, data.labels, path, tmp_path / kind)
+        export.save(model, data.classes, path, tmp_path / kind)
         kept = export.load(tmp_path / kind)
         assert training.predict(kept.model, test, kept.config).predicted == before.predicted
 
@@ -108,7 +108,7 @@ def test_any_timm_model_is_an_image_model(name, own, tmp_path):
     inside = {id(weight) for block in model.blocks for weight in block.parameters()}
     outside = [name for name, weight in model.backbone.named_parameters() if id(weight) not in inside]
     assert all(name.startswith(("head.", "norm", "conv_head")) for name in outside)
-    export.save(model, data.labels, path, tmp_path / "kept")
+    export.save(model, data.classes, path, tmp_path / "kept")
     kept = export.load(tmp_path / "kept")
     again = training.predict(kept.model, test, kept.config)
     assert np.array_equal(np.stack(again.scores), np.stack(before.scores))

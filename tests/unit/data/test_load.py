@@ -55,7 +55,7 @@ def test_shipped_data_is_split_once_for_all_and_evenly(name):
     assert sorted([*data.train.index, *data.test.index]) == list(range(size))
     assert len(data.test) == pytest.approx(tasks.TEST_SHARE * size, abs=1)
     shares = [
-        np.bincount(data.strata(part), minlength=len(data.classes)) / len(part) for part in (data.train, data.test)
+        np.bincount(data.strata(part), minlength=len(data.strata_names)) / len(part) for part in (data.train, data.test)
     ]
     assert shares[0] == pytest.approx(shares[1], abs=0.03)
 
@@ -80,14 +80,14 @@ def test_digits_are_grey_images_of_their_full_range():
 )
 def test_every_hub_data_set_reads_from_a_mirror(name, labels, train, test, copied):
     data = load(name)
-    assert (len(data.labels), len(data.train), len(data.test)) == (labels, train, test)
+    assert (len(data.classes), len(data.train), len(data.test)) == (labels, train, test)
     assert data.source.describe()["kind"] == "mirror"
 
 
 def test_labels_and_columns_come_from_the_files(copied):
-    assert load("ag_news").labels == tuple(NEWS)
+    assert load("ag_news").classes == tuple(NEWS)
     images = load("cifar10")
-    assert images.labels == tuple(CIFAR)
+    assert images.classes == tuple(CIFAR)
     assert images.train.inputs[0].startswith(b"\x89PNG")
     tagged = load("conll2003")
     assert [len(tags) for tags in tagged.train.targets] == [len(words) for words in tagged.train.inputs]
@@ -208,10 +208,10 @@ def test_a_fraction_that_leaves_a_class_without_an_example_is_refused():
 
 def test_a_sentence_counts_for_its_rarest_type():
     data = load("entities_sample")
-    names = [data.classes[stratum] for stratum in data.strata(data.train)]
-    types = [{data.labels[tag][2:] for tag in tags} - {""} for tags in data.train.targets]
+    names = [data.strata_names[stratum] for stratum in data.strata(data.train)]
+    types = [{data.classes[tag][2:] for tag in tags} - {""} for tags in data.train.targets]
     assert all(name in found if found else name == "no entity" for name, found in zip(names, types, strict=True))
-    rarest = min(data.classes[:-1], key=lambda kind: sum(kind in found for found in types))
+    rarest = min(data.strata_names[:-1], key=lambda kind: sum(kind in found for found in types))
     assert all(name == rarest for name, found in zip(names, types, strict=True) if rarest in found)
 
 
@@ -239,7 +239,7 @@ def test_a_name_that_looks_like_a_pattern_or_an_address_is_a_name(tmp_path):
     for name in ("a[1]*.parquet", "zip:x::y?.parquet"):
         columns = {"text": [f"text {i}" for i in range(20)], "label": ["a", "b"] * 10}
         pq.write_table(pa.table(columns), tmp_path / name)
-        assert load(str(tmp_path / name)).labels == ("a", "b")
+        assert load(str(tmp_path / name)).classes == ("a", "b")
     assert len([*tmp_path.iterdir()]) == 2  # nothing is written beside the user's files
 
 
@@ -247,4 +247,4 @@ def test_an_arrow_file_is_read(tmp_path):
     table = pa.table({"text": [f"text {i}" for i in range(20)], "label": ["a", "b"] * 10})
     with pa.OSFile(str(tmp_path / "r.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    assert load(str(tmp_path / "r.arrow")).labels == ("a", "b")
+    assert load(str(tmp_path / "r.arrow")).classes == ("a", "b")

@@ -14,7 +14,7 @@ TYPES = {"PER", "ORG", "LOC", "MISC"}
 @pytest.mark.parametrize("name", ["news_sample", "reviews_sample"])
 def test_classes_are_all_there_and_even(name):
     counts = Counter(row["label"] for row in read(name))
-    assert set(counts) == set(TASKS[name].labels)
+    assert set(counts) == set(TASKS[name].classes)
     assert counts.total() >= 480
     assert max(counts.values()) - min(counts.values()) <= 0.05 * counts.total()
 
@@ -32,7 +32,7 @@ def test_tags_are_strict_iob2():
     for row in read("entities_sample"):
         tags = row["ner_tags"]
         assert len(tags) == len(row["tokens"]) > 0
-        assert set(tags) <= set(TASKS["entities_sample"].labels)
+        assert set(tags) <= set(TASKS["entities_sample"].classes)
         for before, tag in zip(["O", *tags], tags, strict=False):
             assert not tag.startswith("I-") or before[2:] == tag[2:], row
 

@@ -49,7 +49,7 @@ def test_labels_needed_by_hand():
     target = 0.95 * law(full, 0.9, 1.2, 0.4)
     by_hand = (1.2 / (0.9 - target)) ** (1 / 0.4)
     found = curves.need(SIZES, law(SIZES, 0.9, 1.2, 0.4), noisy(500, 0.002), full)
-    assert found.labels == pytest.approx(by_hand, rel=0.03)
+    assert found.n_labels == pytest.approx(by_hand, rel=0.03)
     assert found.low < by_hand < found.high
     assert found.full_low < law(full, 0.9, 1.2, 0.4) < found.full_high < found.full_low + 0.02
     assert found.full_score == pytest.approx(law(full, 0.9, 1.2, 0.4), abs=2e-3)
@@ -60,7 +60,7 @@ def test_labels_needed_by_hand():
 def test_what_is_needed_does_not_hang_on_rounding(sizes):
     exact = law(sizes, 0.9, 1.2, 0.4)
     moved = curves.need(sizes, exact + np.array([-1e-13, 1e-13, 0, 0])[: len(sizes)], None, 3000)
-    assert moved.labels == pytest.approx(curves.need(sizes, exact, None, 3000).labels, rel=1e-6)
+    assert moved.n_labels == pytest.approx(curves.need(sizes, exact, None, 3000).n_labels, rel=1e-6)
 
 
 def test_what_the_data_cannot_say_is_said():

@@ -271,7 +271,7 @@ def test_front_has_the_share_of_draws_and_only_runs_with_that_cost(frame, tmp_pa
 def test_needs_tell_labels_with_interval_and_doubts(frame):
     table = tables.needs(frame).set_index(["dataset_model", "configuration"])
     row = table.loc["conll2003 · minilm_crf", "full"]
-    assert row["low"] < row["labels"] < row["high"] <= row["full"] == 14041
+    assert row["low"] < row["n_labels"] < row["high"] <= row["full"] == 14041
     assert row["sizes"] == (32, 100, 316, 1000)
     assert row["doubts"][-1] == "full data are 14 times the largest size measured"
 

@@ -43,7 +43,7 @@ def write_jsonl(path, columns):
 
 
 def names(data, examples):
-    return [data.labels[target] for target in examples.targets]
+    return [data.classes[target] for target in examples.targets]
 
 
 def every(data):
@@ -70,7 +70,7 @@ def test_a_table_is_read_whatever_its_form(form, tmp_path):
     else:
         path.write_text(json.dumps([dict(zip(columns, line, strict=True)) for line in lines]))
     data = load(str(path))
-    assert (data.kind, data.labels) == ("text", ("bad", "good"))
+    assert (data.kind, data.classes) == ("text", ("bad", "good"))
     assert every(data) == sorted(expected)
     assert "inputs from column 'Review', labels from column 'Sentiment'" in data.notes
 
@@ -129,9 +129,9 @@ def test_columns_are_guessed_or_given(tmp_path):
 
 def test_labels_keep_their_names_and_are_sorted_numbers_as_numbers(tmp_path):
     path = write_csv(tmp_path / "r.csv", [(f"text {i}", (1, 10, 2)[i % 3]) for i in range(24)])
-    assert load(str(path)).labels == ("1", "2", "10")
+    assert load(str(path)).classes == ("1", "2", "10")
     path = write_jsonl(tmp_path / "r.jsonl", {"text": [f"text {i}" for i in range(20)], "label": [True, False] * 10})
-    assert load(str(path)).labels == ("false", "true")
+    assert load(str(path)).classes == ("false", "true")
 
 
 def test_rows_without_text_or_label_are_left_out_counted_and_told(tmp_path):
@@ -195,14 +195,14 @@ def test_a_row_of_another_kind_is_named(text, label, said, tmp_path):
 def test_images_are_of_the_class_of_their_folder(tmp_path):
     write_images(tmp_path / "pets")
     data = load(str(tmp_path / "pets"))
-    assert (data.kind, data.labels, len(data.train), len(data.test)) == ("image", ("cat", "dog"), 9, 3)
+    assert (data.kind, data.classes, len(data.train), len(data.test)) == ("image", ("cat", "dog"), 9, 3)
     assert data.train.inputs[0].startswith(b"\x89PNG")
     for start, split in enumerate(("train", "test")):
         write_images(tmp_path / "split" / split, shade=100 * start)
     data = load(str(tmp_path / "split"))
     assert (len(data.train), len(data.test), data.split) == (12, 12, "taken: test")
     write_images(tmp_path / "vehicles", ("train", "bus"))
-    assert load(str(tmp_path / "vehicles")).labels == ("bus", "train")
+    assert load(str(tmp_path / "vehicles")).classes == ("bus", "train")
     Image.new("RGB", (8, 8)).save(tmp_path / "pets" / "loose.png")
     with pytest.raises(InputError, match=r"loose.png is not in a folder of a class"):
         load(str(tmp_path / "pets"))
@@ -229,17 +229,17 @@ def test_conll_files_are_read_and_their_tags_turned_into_iob2(scheme, form, tmp_
     (tmp_path / "train.conll").write_text(text)
     data = load(str(tmp_path / "train.conll"))
     assert data.kind == "tokens"
-    assert data.labels == ("O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER")
+    assert data.classes == ("O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER")
     assert data.train.inputs[0] == ["Ada", "Lovelace", f"met{data.train.index[0]}", "Acme", "Oslo", "Rome"]
-    assert [data.labels[tag] for tag in data.train.targets[0]] == [tag for _, tag in IOB2]
+    assert [data.classes[tag] for tag in data.train.targets[0]] == [tag for _, tag in IOB2]
     assert data.notes == (() if scheme == "IOB2" else (f"tags converted from {scheme} to IOB2",))
 
 
 def test_conll_columns_can_be_given_and_tags_must_be_of_entities(tmp_path):
     lines = [f"w{i}{j} O B-A\nv{i}{j} B-B O" for i in range(9) for j in range(2)]
     (tmp_path / "r.conll").write_text("\n\n".join(lines))
-    assert load(str(tmp_path / "r.conll")).labels == ("O", "B-A", "I-A")
-    assert load(str(tmp_path / "r.conll"), label_column="2").labels == ("O", "B-B", "I-B")
+    assert load(str(tmp_path / "r.conll")).classes == ("O", "B-A", "I-A")
+    assert load(str(tmp_path / "r.conll"), label_column="2").classes == ("O", "B-B", "I-B")
     with pytest.raises(InputError, match="columns 1 to 3, and no column '4'"):
         load(str(tmp_path / "r.conll"), label_column="4")
     with pytest.raises(InputError, match="of an unknown scheme; entities are tagged"):
@@ -278,7 +278,7 @@ def test_a_folder_saved_by_datasets_is_read(kind, tmp_path):
     one, both = load(str(tmp_path / "one")), load(str(tmp_path / "both"))
     assert (one.kind, len(one.train), len(one.test)) == (kind, 12, 4)
     assert (both.kind, len(both.train), len(both.test), both.split) == (kind, 16, 16, "taken: test")
-    assert both.labels == (("O", "B-X", "I-X") if kind == "tokens" else ("ant", "zebra"))
+    assert both.classes == (("O", "B-X", "I-X") if kind == "tokens" else ("ant", "zebra"))
     assert kind == "tokens" or names(both, both.train)[:2] == ["zebra", "ant"]
     assert one.source.sha256 != both.source.sha256
     next((tmp_path / "both/train").glob("*.arrow")).unlink()

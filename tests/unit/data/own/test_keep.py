@@ -31,7 +31,7 @@ def test_a_data_frame_is_written_once_and_loads_like_a_file(home):
     assert path.stat().st_mtime_ns == written
     assert keep(frame().assign(text="another")) != path
     data = load(str(path))
-    assert (data.kind, data.labels, len(data.train), len(data.test)) == ("text", ("bad", "good"), 15, 5)
+    assert (data.kind, data.classes, len(data.train), len(data.test)) == ("text", ("bad", "good"), 15, 5)
     assert len([*path.parent.iterdir()]) == 2  # no temporary file is left
 
 
@@ -44,7 +44,7 @@ def test_a_kept_table_can_have_a_name(home):
 def test_categories_and_columns_with_numbers_for_names_are_kept(home):
     table = frame().astype({"label": "category"}).rename(columns={"text": 0, "label": 1})
     data = load(str(keep(table)), text_column="0", label_column="1")
-    assert data.labels == ("bad", "good")
+    assert data.classes == ("bad", "good")
 
 
 def test_a_dataset_keeps_the_names_of_its_classes_and_its_images(home):
@@ -58,7 +58,7 @@ def test_a_dataset_keeps_the_names_of_its_classes_and_its_images(home):
     features = Features({"image": Picture(), "label": ClassLabel(names=["dark", "bright"])})
     dataset = Dataset.from_dict({"image": paths, "label": [int(i > 5) for i in range(12)]}, features)
     data = load(str(keep(dataset.select(range(12)[::-1]))))
-    assert (data.kind, data.labels) == ("image", ("bright", "dark"))
+    assert (data.kind, data.classes) == ("image", ("bright", "dark"))
     assert all(image.startswith(b"\x89PNG") for image in data.train.inputs)
     assert data.train.inputs[0] == (home / f"{11 - data.train.index[0]}.png").read_bytes()
 
