@@ -1,6 +1,7 @@
 """One run, and predictions with the model that it saved."""
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -29,9 +30,10 @@ def run(
         from lrtl_utils.deploy import export
 
         kept = export.check(named)
-    planned = Run(read_parameters(notebook, given), results=results)
+    asked = read_parameters(notebook, given)
     try:
-        with interruptible("from the last checkpoint"):
+        with _kernel(), interruptible("from the last checkpoint"):
+            planned = Run(asked, results=results)
             path = run_notebook(notebook, planned.asked, planned.config, planned.id, planned.results, kept)
     except RunFailed as failure:
         print(failure.path)
@@ -39,6 +41,21 @@ def run(
     if kept and (difference := export.differs(kept, path)):
         print(printable(difference), file=sys.stderr)
     print(path)
+
+
+def _kernel() -> AbstractContextManager[None]:
+    """A kernel forked from this process where that is safe, else Jupyter's own, which imports everything again.
+
+    It is forked before a device or a pool of threads is touched.
+    """
+    if sys.platform != "linux":
+        return nullcontext()
+    from lrtl_utils.sweep import kernels
+
+    kernels.preload()
+    import torch
+
+    return kernels.forked_kernel(torch.get_num_threads())
 
 
 def predict(

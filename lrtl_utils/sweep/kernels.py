@@ -1,7 +1,9 @@
 """Kernels forked from a process that has imported everything: imports are most of what a cell costs beyond its work."""
 
+import importlib
 import multiprocessing
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -10,8 +12,12 @@ from typing import Any, ClassVar
 from jupyter_client.provisioning import LocalProvisioner
 
 NAME = "lrtl-forked"  # as pyproject.toml makes it known to Jupyter
+# jsonschema, which papermill imports, would build a parser of international addresses with it: that takes seconds, and a
+# notebook has no such address.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 # Importing these starts no thread and touches no device, so a process that has done so may be forked.
 IMPORTED = [
+    "lrtl_utils.sweep.kernels",
     "papermill",
     "ipykernel.kernelapp",
     "lrtl_utils.methods.solver",
@@ -23,6 +29,13 @@ IMPORTED = [
     "lrtl_utils.models.build",
     "transformers.models.bert.modeling_bert",
 ]
+
+
+def preload() -> None:
+    """Import in this process what the cells of a task notebook import, so that its forks need not."""
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # the other check could not be followed by a fork
+    for module in IMPORTED:
+        importlib.import_module(module)
 
 
 class ForkedKernel(LocalProvisioner):

@@ -5,7 +5,6 @@ The plan is a file in the results folder, so a worker may run on another machine
 
 import contextlib
 import errno
-import importlib
 import json
 import multiprocessing
 import os
@@ -94,9 +93,7 @@ def work(file: Path, slot: Slot, owner: Connection) -> None:
     `owner` is the reading end of a pipe whose other end closes when the process that started this worker ends.
     """
     os.setsid()  # Ctrl-C in the terminal is for the sweep, which then asks its workers to stop
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # the other check could not be followed by a fork
-    for module in kernels.IMPORTED:
-        importlib.import_module(module)
+    kernels.preload()
     worker = _Worker(file, read_plan(file), slot, owner)
     while not worker.stopped():
         left = worker.left()
