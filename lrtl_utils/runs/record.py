@@ -346,14 +346,17 @@ def _from_confusion(scores: Scores, hits: np.ndarray, confusion: np.ndarray, cla
         return
     if confusion.trace() != hits.sum():
         yield f"{hits.sum()} hits where the confusion matrix has {confusion.trace()}"
-    expected, predicted = np.divmod(np.repeat(np.arange(confusion.size), confusion.ravel()), len(classes))
-    again = metrics.classification(expected, predicted, classes)
-    yield from _differences(scores, {name: again[name] for name in ("accuracy", "precision", "recall", "f1")})
-    if list(scores.per_class) != list(again["per_class"]):
+    right, predicted, support = confusion.diagonal(), confusion.sum(0), confusion.sum(1)
+    parts = {"precision": (right, predicted), "recall": (right, support), "f1": (2 * right, predicted + support)}
+    each = {name: part / np.maximum(whole, 1) for name, (part, whole) in parts.items()}
+    macro = {name: column[support > 0].mean() for name, column in each.items()}
+    yield from _differences(scores, {"accuracy": hits.mean(), **macro})
+    if list(scores.per_class) != classes:
         yield "per_class is not of the classes"
         return
-    for label, each in again["per_class"].items():
-        yield from (f"{label}: {fault}" for fault in _differences(scores.per_class[label], each))
+    for i, (name, claimed) in enumerate(scores.per_class.items()):
+        again = {rate: column[i] for rate, column in each.items()} | {"support": support[i]}
+        yield from (f"{name}: {fault}" for fault in _differences(claimed, again))
 
 
 def _differences(claimed: Rates, again: dict[str, float]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT, absolute_path, data_name, lines_of, read_text, write_text
 from lrtl_utils.methods import VERSIONS
-from lrtl_utils.runs.record import SCHEMA, checksum, parse, problems
+from lrtl_utils.runs.record import SCHEMA, Completed, Failed, checksum, parse, problems
 
 MOST_BYTES = 2**25  # of a record, which has a few thousand
 
@@ -122,10 +122,15 @@ def _write(
 
 def read(path: Path) -> dict[str, Any]:
     """One record, checked against its schema, its checksum and its name; `InputError` says which failed."""
+    return read_typed(path)[0]
+
+
+def read_typed(path: Path) -> tuple[dict[str, Any], Completed | Failed]:
+    """What `read` gives, as it is in the file and typed."""
     try:
         record = json.loads(read_text(path, MOST_BYTES))
         computed = checksum(record)
-        parse(record)
+        run = parse(record)
     except ValidationError as error:
         raise InputError(f"{path} is not a readable record (schema: {problems(error)[0]}).") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -134,7 +139,7 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} does not match its own checksum.")
     if record["run_id"] != path.stem:
         raise InputError(f"{path} does not match its own name: its run_id is {record['run_id']}.")
-    return record
+    return record, run
 
 
 def readable(path: Path) -> dict[str, Any] | None:

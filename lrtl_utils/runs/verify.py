@@ -11,7 +11,7 @@ from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load, splits
 from lrtl_utils.errors import InputError
 from lrtl_utils.runs import store
-from lrtl_utils.runs.record import Completed, faults, gaps, identity, labels_asked_for, parse
+from lrtl_utils.runs.record import Completed, faults, gaps, identity, labels_asked_for
 
 DRAWN_BY = ("data_fraction", "train_size", "shots", "seed", "validation_share", "test_limit")
 
@@ -46,11 +46,10 @@ def verify(results: Path) -> Report:
     first: dict[str, Path] = {}
     for path in paths:
         try:
-            content = store.read(path)
+            content, run = store.read_typed(path)
         except InputError as error:
             report.faults[path].append(str(error).removeprefix(f"{path} "))
             continue
-        run = parse(content)
         found = [*faults(run)]
         if path != store.record_path(results, run.config.dataset, run.run_id):
             found.append(f"the record of a run on {run.config.dataset} does not belong here")

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from jupyter_client.provisioning import LocalProvisioner
 
 NAME = "lrtl-forked"  # as pyproject.toml makes it known to Jupyter
-# jsonschema, which papermill imports, would build a parser of international addresses with it: that takes seconds, and a
-# notebook has no such address.
+# With it jsonschema, which papermill imports, would build a parser of international addresses: that takes seconds, and
+# a notebook has no such address.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 # Importing these starts no thread and touches no device, so a process that has done so may be forked.
 IMPORTED = [

@@ -7,13 +7,14 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from lrtl_utils.errors import InputError, printable
+from lrtl_utils.files import read_text
 from lrtl_utils.runs import store
-from lrtl_utils.runs.record import Completed, Failed, in_words, parse
+from lrtl_utils.runs.record import in_words
 from lrtl_utils.sweep import claims
 
 PLAIN_SECONDS = 5.0  # at least, between two plain lines
@@ -27,6 +28,42 @@ class Progress(BaseModel):
     device_seconds: float = Field(ge=0, allow_inf_nan=False)
     epoch: int = Field(ge=0)  # completed
     batch: int = Field(ge=0)
+
+
+class Spent(BaseModel):
+    """Of what a run cost, that which is summed here; a failed run has no overhead."""
+
+    gpu_hours: float
+    overhead_seconds: float | None = None
+
+
+class Scored(BaseModel):
+    """The validation score of a completed run."""
+
+    score: float
+
+
+class Named(BaseModel):
+    """Of a resolved configuration, that by which a person names the run."""
+
+    dataset: str
+    model: str
+    method: str
+    shots: int | None
+    train_size: int | None
+    data_fraction: float | None
+    seed: int
+
+
+class Brief(BaseModel):
+    """Those parts of a record that are shown. The rest is not checked here: that takes ten times as long."""
+
+    run_id: str
+    status: Literal["completed", "failed"]
+    error: str | None
+    config: Named
+    cost: Spent
+    validation: Scored | None
 
 
 @dataclass(frozen=True)
@@ -86,7 +123,7 @@ class Watch:
     def __init__(self, results: Path, identities: Collection[str] | None = None):
         self.results = results
         self.identities = None if identities is None else set(identities)
-        self._read: dict[Path, tuple[tuple[int, int], Completed | Failed]] = {}
+        self._read: dict[Path, tuple[tuple[int, int], Brief]] = {}
 
     def look(self) -> Snapshot:
         """The folder as it is now; nothing in it is touched."""
@@ -94,8 +131,8 @@ class Watch:
         held = [claim for claim in claims.held(self.results) if self._planned(claim.identity)]
         alive = {claim.identity: claim for claim in held if claims.is_alive(claim, now)}
         records, unreadable = self._records()
-        done = {name: run for name, run in records.items() if isinstance(run, Completed)}
-        failed = {name: run for name, run in records.items() if isinstance(run, Failed) and name not in alive}
+        done = {name: run for name, run in records.items() if run.status == "completed"}
+        failed = {name: run for name, run in records.items() if run.status == "failed" and name not in alive}
         running = [_running(self.results, claim, now) for name, claim in alive.items() if name not in done]
         spent = sum(run.cost.gpu_hours for run in (*done.values(), *failed.values()))
         left = None if self.identities is None else len(self.identities) - len(done) - len(failed)
@@ -116,7 +153,7 @@ class Watch:
     def _planned(self, identity: str) -> bool:
         return self.identities is None or identity in self.identities
 
-    def _records(self) -> tuple[dict[str, Completed | Failed], tuple[str, ...]]:
+    def _records(self) -> tuple[dict[str, Brief], tuple[str, ...]]:
         """Readable records by their id, and the names of the other files."""
         found, unreadable = {}, []
         for path in sorted(self.results.glob("runs/*/*.json")):
@@ -129,15 +166,16 @@ class Watch:
                 found[path.stem] = run
         return found, tuple(unreadable)
 
-    def _parts(self, path: Path) -> Completed | Failed | None:
+    def _parts(self, path: Path) -> Brief | None:
         try:
             status = path.stat()
             stamp = status.st_mtime_ns, status.st_size
             if self._read.get(path, (None,))[0] != stamp:
-                self._read[path] = stamp, parse(store.read(path))
-        except (OSError, InputError, ValidationError):
+                self._read[path] = stamp, Brief.model_validate_json(read_text(path, store.MOST_BYTES))
+        except (OSError, InputError, ValueError):  # pydantic's error is one, and so is that of another encoding
             return None
-        return self._read[path][1]
+        run = self._read[path][1]
+        return run if run.run_id == path.stem else None
 
 
 @contextmanager
@@ -253,7 +291,7 @@ def _claimed(claim: claims.Claim) -> str:
     return claim.cell or claim.identity
 
 
-def _best(completed: Collection[Completed]) -> dict[str, tuple[float, str]]:
+def _best(completed: Collection[Brief]) -> dict[str, tuple[float, str]]:
     """Of each data set the run with the highest validation score; no test score chooses."""
     best: dict[str, tuple[float, str]] = {}
     for run in completed:
@@ -263,5 +301,5 @@ def _best(completed: Collection[Completed]) -> dict[str, tuple[float, str]]:
     return best
 
 
-def _words(run: Completed | Failed) -> str:
+def _words(run: Brief) -> str:
     return in_words(run.config.model_dump())

@@ -110,6 +110,7 @@ def test_what_is_fixed_reaches_every_cell(reviews):
     assert {config.seed for config in asked} == {0, 1, 2, 3, 4}
 
 
+@pytest.mark.slow
 def test_compare_from_python_runs_what_fits_and_shows_it_in_a_notebook(reviews, tmp_path):
     shown = []
     compared = lrtl_utils.compare(

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from lrtl_utils.files import ROOT
 
 CODE = """
@@ -22,6 +24,7 @@ for path in sorted(pathlib.Path("lrtl_utils").rglob("*.py")):
 """
 
 
+@pytest.mark.slow
 def test_every_module_is_imported_without_the_extras():
     done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

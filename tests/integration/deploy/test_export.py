@@ -102,6 +102,7 @@ def test_a_model_kept_before_long_texts_had_a_tail_still_loads(kept, tmp_path):
     assert export.load(tmp_path / "older").model.reader.tail == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITHOUT_US)
 def test_a_kept_model_works_without_this_project(name, kept, without_us):
     _, after, _ = kept[1][name]

@@ -3,18 +3,17 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 from whole_run import run
 
+from lrtl_utils.cli import app
 from lrtl_utils.deploy import export
 from lrtl_utils.deploy import predict as scoring
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT
 
 TEXTS = ["Shares fell today.", 'The minister said: "a film",\u2028again.', ""]
 
@@ -121,11 +120,9 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
 
 def test_predict_prints_the_path_of_its_csv(news, tmp_path):
     (tmp_path / "in.csv").write_text("text,label\nShares fell today.,?\n")
-    command = [sys.executable, "-m", "lrtl_utils", "predict", str(news), str(tmp_path / "in.csv")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'in.predictions.csv'}\n"), done.stderr
+    done = CliRunner().invoke(app, ["predict", str(news), str(tmp_path / "in.csv")])
+    assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'in.predictions.csv'}\n"), done.output
     assert rows_of(tmp_path / "in.predictions.csv")[0]["label"] == "Business"
-    command[3:5] = ["predict", str(tmp_path)]
-    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert refused.returncode == 2
-    assert len(refused.stderr.splitlines()) == 1
+    assert isinstance(
+        CliRunner().invoke(app, ["predict", str(tmp_path), str(tmp_path / "in.csv")]).exception, InputError
+    )

@@ -107,6 +107,7 @@ def test_the_cache_saves_flops_and_changes_no_answer(everywhere, knobs):
     assert apart < 0.1 * way  # rows of another example would take the blocks somewhere else
 
 
+@pytest.mark.slow
 def test_images_that_change_are_not_cached(everywhere):
     _, curve, *_ = climbed(**IMAGE, augment="light")
     assert [point["cache_mib"] for point in curve] == [0, 0]
@@ -236,6 +237,7 @@ def test_an_interrupted_climb_goes_on_where_it_was(everywhere, tmp_path, step):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_rung_of_an_image_model_is_left_halfway(everywhere):
     start, *_ = climbed(**IMAGE, budget_seconds=1e-6)  # rung 0
     halfway, *_ = climbed(**IMAGE)

@@ -19,9 +19,10 @@ TINY = {
     "image": {"dataset": "cifar10", "model": "efficientnet_b0", "image_size": 32},
     "bag": {"dataset": "ag_news", "model": "simple_nn"},
 }
-SLOW_IMAGES = ("from_scratch", "bitfit", "lora", "lp_ft")  # the backward pass of an image model takes seconds to count
+# Images and tags take seconds to count; of these, the cheapest method and the one with most phases stay.
+QUICK = {"image": ("linear_probe", "progressive"), "tokens": ("linear_probe", "progressive")}
 CASES = [
-    pytest.param(kind, method, marks=pytest.mark.slow if kind == "image" and method in SLOW_IMAGES else [])
+    pytest.param(kind, method, marks=[] if method in QUICK.get(kind, METHODS) else pytest.mark.slow)
     for kind in TINY
     for method in METHODS
     if (method == "from_scratch" if kind == "bag" else kind in METHODS[method].kinds)

@@ -45,6 +45,7 @@ class Elements(HTMLParser):
         self.words += data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["", "runs", "notebooks"])
 def test_pages_are_whole_load_nothing_and_their_links_lead_somewhere(site, kind):
     assert of(site, kind)
@@ -61,6 +62,7 @@ def test_pages_are_whole_load_nothing_and_their_links_lead_somewhere(site, kind)
             assert not link.path or (page.parent / unquote(link.path)).is_file(), (page, link)
 
 
+@pytest.mark.slow
 def test_the_answers_come_first_from_the_same_numbers(site):
     frame = tables.read(site.parent)
     words = Elements(site / "index.html").words
@@ -71,12 +73,14 @@ def test_the_answers_come_first_from_the_same_numbers(site):
     assert {image["alt"] for image in images} >= {"Test score against labelled examples"}
 
 
+@pytest.mark.slow
 def test_a_small_model_is_not_taken_for_a_large_one(site):
     words = Elements(site / "index.html").words
     assert "CPU runs of simple_nn" in words
     assert "Not measured here: bert_base, roberta_base, distilbert, bert_crf, resnet50, efficientnet_b0." in words
 
 
+@pytest.mark.slow
 def test_a_run_is_one_click_from_its_config_curve_record_and_notebook(site):
     (executed,) = (site.parent / "executed").glob("*/*.ipynb")
     page = Elements(site / "runs" / f"{executed.stem}.html")
@@ -89,6 +93,7 @@ def test_a_run_is_one_click_from_its_config_curve_record_and_notebook(site):
     assert sum(tag == "polyline" for tag, _ in other.found) == 1
 
 
+@pytest.mark.slow
 def test_a_failed_run_says_why(site):
     page = Elements(site / "runs" / "0123456789ab.html")
     assert f"ValueError: {SCRIPT}{IMAGE}" in page.words
@@ -96,6 +101,7 @@ def test_a_failed_run_says_why(site):
     assert html.escape(SCRIPT) in (site / "runs" / "0123456789ab.html").read_text()
 
 
+@pytest.mark.slow
 def test_again_is_the_same_bytes_without_executing_and_without_pages_of_runs_that_are_gone(site):
     before = {path: path.read_bytes() for path in site.rglob("*.html")}
     executed = {path: path.stat().st_mtime_ns for path in site.parent.glob("executed/*.ipynb")}
@@ -110,6 +116,7 @@ def test_again_is_the_same_bytes_without_executing_and_without_pages_of_runs_tha
     assert {path: path.read_bytes() for path in site.rglob("*.html")} == before
 
 
+@pytest.mark.slow
 def test_a_record_that_went_away_makes_the_notebooks_anew(site):
     stale, *others = sorted(site.parent.glob("executed/*.ipynb"))
     folder = next(site.parent.glob("runs/*"))

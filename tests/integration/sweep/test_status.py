@@ -13,6 +13,7 @@ import time
 
 import pytest
 import yaml
+from whole_run import run
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.files import ROOT
@@ -60,27 +61,32 @@ def everything(folder):
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory):
-    """A sweep of two tiny cells, and what `status` said beside it, from before the first to after the last."""
-    folder = tmp_path_factory.mktemp("swept")
-    grid = CELLS | {"train_size": 40, "blocks": {"carved": {"validation_share": [0.25]}}}
-    (folder / "grid.yaml").write_text(yaml.safe_dump(grid))
-    results = folder / "results"
-    results.mkdir()
-    sweep = subprocess.Popen(
-        words("sweep", folder / "grid.yaml", "--results", results), cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+def grid(tmp_path_factory):
+    """A grid of two tiny cells."""
+    path = tmp_path_factory.mktemp("grid") / "grid.yaml"
+    path.write_text(yaml.safe_dump(CELLS | {"train_size": 40, "validation_share": 0.25}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(grid, tmp_path_factory):
+    """The records of that grid."""
+    folder = tmp_path_factory.mktemp("results")
+    for cell in plan(read_grid(grid)):
+        run(folder, **cell.asked.model_dump())
+    return folder
+
+
+@pytest.mark.slow
+def test_status_beside_a_real_sweep(grid, tmp_path):
+    results = tmp_path
+    sweep = subprocess.Popen(words("sweep", grid, "--results", results), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     said = []
     while sweep.poll() is None:
         said.append(status(results))
         time.sleep(1)
     assert sweep.returncode == 0, sweep.stdout.read()
-    return folder / "grid.yaml", results, [*said, status(results)]
-
-
-@pytest.mark.slow
-def test_status_beside_a_real_sweep(swept):
-    _, _, said = swept
+    said.append(status(results))
     assert all((done.returncode, done.stderr) == (0, "") for done in said)
     counts = [int(re.match(r"(\d) cells done, \d running, 0 failed\n", done.stdout)[1]) for done in said]
     assert counts == sorted(counts)
@@ -93,37 +99,34 @@ def test_status_beside_a_real_sweep(swept):
     )
 
 
-def test_status_writes_nothing_and_agrees_with_the_records(swept):
-    _, results, _ = swept
-    before = everything(results)
-    snapshot = watch.Watch(results).look()
-    assert everything(results) == before
-    frame = records(results, "completed")
+def test_status_writes_nothing_and_agrees_with_the_records(made):
+    before = everything(made)
+    snapshot = watch.Watch(made).look()
+    assert everything(made) == before
+    frame = records(made, "completed")
     assert (snapshot.done, snapshot.left, snapshot.hours_left) == (2, None, None)
     assert snapshot.hours_spent == pytest.approx(frame["cost.gpu_hours"].sum())
     assert snapshot.overhead_seconds == pytest.approx(frame["cost.overhead_seconds"].median())
     assert snapshot.best["digits"][0] == frame["validation.score"].max()
 
 
-def test_what_is_left_is_told_where_the_plan_is_known(swept, tmp_path):
-    grid, results, _ = swept
+def test_what_is_left_is_told_where_the_plan_is_known(grid, made):
     cells = plan(read_grid(grid))
     planned = [cell.id for cell in cells]
-    more = watch.Watch(results, [*planned, "a" * 12, "b" * 12, "c" * 12]).look()
-    each = records(results, "completed")["cost.gpu_hours"].mean()
+    more = watch.Watch(made, [*planned, "a" * 12, "b" * 12, "c" * 12]).look()
+    each = records(made, "completed")["cost.gpu_hours"].mean()
     assert (more.done, more.left) == (2, 3)
     assert more.hours_left == pytest.approx(3 * each)
     assert more.counts() == "2 cells done, 0 running, 0 failed, 3 left"
     assert more.hours().endswith("to go")
-    none = watch.Watch(results, ["a" * 12]).look()
+    none = watch.Watch(made, ["a" * 12]).look()
     assert (none.done, none.left, none.hours_left, none.overhead_seconds, none.best) == (0, 1, None, None, {})
 
 
-def test_a_record_is_read_again_only_if_its_file_has_changed(swept, monkeypatch):
-    _, results, _ = swept
-    seen, read = [], runs.read
-    monkeypatch.setattr(runs, "read", lambda path: seen.append(path) or read(path))
-    looking = watch.Watch(results)
+def test_a_record_is_read_again_only_if_its_file_has_changed(made, monkeypatch):
+    seen, read = [], watch.read_text
+    monkeypatch.setattr(watch, "read_text", lambda path, most: seen.append(path) or read(path, most))
+    looking = watch.Watch(made)
     first, second = looking.look(), looking.look()
     assert first == second
     assert len(seen) == len(set(seen)) == 2
@@ -169,8 +172,7 @@ def test_a_failed_cell_is_told_with_its_reason_until_it_runs_again(tmp_path):
     assert (len(again.running), again.failed, again.left) == (1, (), 2)
 
 
-def test_torn_and_foreign_files_are_counted_and_named(swept, tmp_path):
-    _, made, _ = swept
+def test_torn_and_foreign_files_are_counted_and_named(made, tmp_path):
     runs_of_others = tmp_path / "runs" / "digits"
     runs_of_others.mkdir(parents=True)
     whole = next(made.glob("runs/*/*.json")).read_bytes()
@@ -211,8 +213,7 @@ print("after it")
 """
 
 
-def test_plain_lines_one_when_cells_end_and_never_wrapped(swept, tmp_path):
-    _, made, _ = swept
+def test_plain_lines_one_when_cells_end_and_never_wrapped(made, tmp_path):
     first, second = sorted(made.glob("runs/*/*.json"))
     results = tmp_path / "results"
     (results / "runs" / "digits").mkdir(parents=True)
@@ -233,8 +234,7 @@ def test_plain_lines_one_when_cells_end_and_never_wrapped(swept, tmp_path):
     assert rest.splitlines()[1:] == ["after it"]
 
 
-def test_plain_lines_keep_their_distance_and_the_last_is_said(swept, tmp_path):
-    _, made, _ = swept
+def test_plain_lines_keep_their_distance_and_the_last_is_said(made, tmp_path):
     said = []
     (tmp_path / "runs" / "digits").mkdir(parents=True)
     records = sorted(made.glob("runs/*/*.json"))
@@ -249,8 +249,7 @@ def test_plain_lines_keep_their_distance_and_the_last_is_said(swept, tmp_path):
     assert len(said) == 1
 
 
-def test_a_live_table_on_a_terminal(swept, tmp_path):
-    _, made, _ = swept
+def test_a_live_table_on_a_terminal(made, tmp_path):
     first, second = sorted(made.glob("runs/*/*.json"))
     results = tmp_path / "results"
     (results / "runs" / "digits").mkdir(parents=True)

@@ -26,6 +26,7 @@ def warned_is_failed():
         yield
 
 
+@pytest.mark.slow
 def test_a_folder_is_priced_swept_recorded_and_verified_like_a_named_set(tmp_path):
     folder = tmp_path / "data"
     leaky(folder)
