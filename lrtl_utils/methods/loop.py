@@ -104,8 +104,9 @@ def fit(
     """Train the parameters of `rates`, each group at its own peak rate; returns one curve point an epoch.
 
     `cache` holds what the frozen blocks give for `data`. With `work.folder`, progress and checkpoints (one for each
-    `stage` of a method) are kept there, and training goes on from a checkpoint found there: the same weights, order,
-    dropout and clock as without the interruption. `InputError` where the loss is no longer finite.
+    `stage` of a method) are kept there, and training goes on from a checkpoint found there: the same weights, order and
+    dropout as without the interruption, and the meter adds what was spent before. `InputError` where the loss is no
+    longer finite.
     """
     with _terminated() as asked_to_end:
         loop = _Loop(work, data, rates, buckets, cache, stage, asked_to_end)
