@@ -8,6 +8,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from contextlib import nullcontext
@@ -19,7 +20,7 @@ from typing import Any
 import psutil
 
 from lrtl_utils.config import RunConfig
-from lrtl_utils.errors import ClaimLost, InputError
+from lrtl_utils.errors import ClaimLost, InputError, printable
 from lrtl_utils.files import lines_of, still_claimed, write_text
 from lrtl_utils.runs import notebook, store
 from lrtl_utils.runs.run import Run
@@ -91,7 +92,7 @@ def work(file: Path, slot: Slot, owner: Connection) -> None:
     """Claim and run cells of the plan in `file` until all are done, the owner is gone, or the plan is stopped.
 
     `owner` is the reading end of a pipe whose other end closes when the process that started this worker ends.
-    `SystemExit` with a sentence where a record can be neither read nor written: the same cell would be run for ever.
+    Where a record can be neither read nor written it stops with a sentence: it would run the same cell for ever.
     """
     os.setsid()  # Ctrl-C in the terminal is for the sweep, which then asks its workers to stop
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # the other check could not be followed by a fork
@@ -106,7 +107,8 @@ def work(file: Path, slot: Slot, owner: Connection) -> None:
             if not worker.claim_and_run(left):
                 wait([owner], timeout=1.0)  # others run the remaining cells; if they die, this worker takes over
     except (InputError, OSError) as error:
-        raise SystemExit(f"A worker has stopped: {error}") from None
+        # Not with a status that says that it died: then another would be started in its place, and stop likewise.
+        print(f"A worker has stopped: {printable(str(error))}", file=sys.stderr, flush=True)
 
 
 def latest(planned: Cell, plan: Plan) -> tuple[Cell, dict[str, Any] | None]:
