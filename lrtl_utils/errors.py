@@ -16,7 +16,10 @@ class InputError(ValueError):
 
 
 class Unreadable(InputError):
-    """A file that the system could not read, which says nothing about what it holds; `absent` if there is none."""
+    """A file that the system could not read, which says nothing about what it holds.
+
+    `absent` if no regular file is there.
+    """
 
     def __init__(self, sentence: str, *, absent: bool):
         super().__init__(sentence)

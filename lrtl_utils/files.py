@@ -6,6 +6,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path, PurePath
 from typing import IO, Any
 
@@ -13,8 +14,7 @@ from lrtl_utils.errors import ClaimLost, InputError, Unreadable
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent  # the repository, where the package is used from a checkout
-# Of a folder, on file systems that have no such thing.
-NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # of a folder, where the file system has no such thing
 
 
 def absolute_path(path: str | Path) -> Path:
@@ -42,12 +42,10 @@ def read_text(path: Path, most: int) -> str:
         with open_regular(path) as stream:
             size = os.fstat(stream.fileno()).st_size
             if size <= most:
-                return stream.read(most).decode()
+                return TextIOWrapper(stream, encoding="utf-8").read(most)
         reason = f"it has {size} bytes, and {most} are the most"
-    except IsADirectoryError:
-        reason = "it is no file"
     except OSError as error:
-        absent = isinstance(error, FileNotFoundError | NotADirectoryError)
+        absent = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
         raise Unreadable(f"{path} cannot be read: {error.strerror or error}.", absent=absent) from None
     except ValueError as error:
         reason = str(error)
@@ -99,10 +97,13 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 def still_claimed(claim: Path | None) -> bool:
     """Whether this process may still write for its run: if it was given a claim, the file of that name is there."""
+    if claim is None:
+        return True
     try:
-        return claim is None or bool(claim.stat())
+        claim.open().close()  # opening a file asks the server, where there is one; looking at its name need not
     except FileNotFoundError:
         return False
+    return True
 
 
 def require_claim(claim: Path | None) -> None:

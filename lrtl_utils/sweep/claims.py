@@ -25,7 +25,7 @@ from pathlib import Path
 
 import psutil
 
-from lrtl_utils.files import open_regular
+from lrtl_utils.files import open_regular, still_claimed
 
 BEAT_SECONDS = 5.0  # between two heartbeats
 DEAD_SECONDS = 60.0  # without one, after which a claim is anybody's
@@ -75,8 +75,11 @@ def beat(results: Path, claim: Claim) -> bool:
 
     An error of the file system renews nothing: if it lasts, another worker takes the claim over.
     """
+    path = path_of(results, claim)
     try:
-        os.utime(path_of(results, claim))
+        if not still_claimed(path):
+            return False
+        os.utime(path)
     except FileNotFoundError:
         return False
     except OSError as error:

@@ -105,14 +105,20 @@ def victims(role, runner, results):
 
 
 def sleep(pid, results):
-    """Stop a worker, as if for longer than its claim lives without a heartbeat, until another has taken that over."""
+    """Stop a worker, as if for longer than its claim lives without a heartbeat, until another has taken that over.
+
+    Or until its cell has ended, which goes on without it.
+    """
     os.kill(pid, signal.SIGSTOP)
-    mine = [claims.path_of(results, claim) for claim in claims.held(results) if claim.process == pid]
-    for path in mine:
+    mine = [claim for claim in claims.held(results) if claim.process == pid]
+    for claim in mine:
         with contextlib.suppress(FileNotFoundError):  # it was released just now
-            os.utime(path, (0, 0))
+            os.utime(claims.path_of(results, claim), (0, 0))
     end = time.monotonic() + 30
-    while any(path.exists() for path in mine) and time.monotonic() < end:
+    while time.monotonic() < end and any(
+        claims.path_of(results, claim).exists() and not list(results.glob(f"runs/*/{claim.identity}.json"))
+        for claim in mine
+    ):
         time.sleep(0.05)
     os.kill(pid, signal.SIGCONT)
 
