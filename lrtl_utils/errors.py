@@ -15,6 +15,21 @@ class InputError(ValueError):
         super().__init__(sentence if len(sentence) < 1500 else f"{sentence[:1000]} … {sentence[-400:]}")
 
 
+class Unreadable(InputError):
+    """A file that the system could not read, which says nothing about what it holds.
+
+    `absent` if no regular file is there.
+    """
+
+    def __init__(self, sentence: str, *, absent: bool):
+        super().__init__(sentence)
+        self.absent = absent
+
+
+class ClaimLost(RuntimeError):
+    """Another process has taken over the run of this one, which must write nothing more."""
+
+
 def require_name(what: str, name: str, known: Iterable[str]) -> None:
     """Raise an `InputError` that suggests the nearest known name, unless `name` is known."""
     known = list(known)

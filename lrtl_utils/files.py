@@ -1,16 +1,20 @@
 """Files: bounded reads, atomic writes, and where things are."""
 
+import errno
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path, PurePath
 from typing import IO, Any
 
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import ClaimLost, InputError, Unreadable
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent  # the repository, where the package is used from a checkout
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # of a folder, where the file system has no such thing
 
 
 def absolute_path(path: str | Path) -> Path:
@@ -32,16 +36,33 @@ def data_name(dataset: str) -> str:
 def read_text(path: Path, most: int) -> str:
     """The text of a regular UTF-8 file of at most `most` bytes; an `InputError` says why it cannot be read.
 
-    A pipe or a device is refused, because it may keep its reader waiting, or have no end.
+    It is `Unreadable` where that is not the fault of what the path holds.
     """
     try:
-        size = path.stat().st_size
-        if path.is_file() and size <= most:
-            return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    reason = f"it has {size} bytes, and {most} are the most" if path.is_file() else "it is no file"
+        with open_regular(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size <= most:
+                return TextIOWrapper(stream, encoding="utf-8").read(most)
+        reason = f"it has {size} bytes, and {most} are the most"
+    except OSError as error:
+        absent = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+        raise Unreadable(f"{path} cannot be read: {error.strerror or error}.", absent=absent) from None
+    except ValueError as error:
+        reason = str(error)
     raise InputError(f"{path} cannot be read: {reason}.")
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """A regular file, opened to be read; `IsADirectoryError` for everything else.
+
+    A pipe or a device may keep its reader waiting, or have no end. It is opened before it is looked at, so that what is
+    looked at is what is read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise IsADirectoryError(errno.EISDIR, "it is no file", str(path))
 
 
 def lines_of(path: Path) -> list[str]:
@@ -55,7 +76,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Call `write(stream)` on a temporary file beside `path`, sync it, and rename it: `path` is whole or as it was."""
+    """Call `write(stream)` on a temporary file beside `path`, sync it, and rename it: `path` is whole or as it was.
+
+    The folder is synced after that, so that a crash of the machine does not undo it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -68,3 +92,34 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+    _sync_folder(path.parent)
+
+
+def still_claimed(claim: Path | None) -> bool:
+    """Whether this process may still write for its run: if it was given a claim, the file of that name is there."""
+    if claim is None:
+        return True
+    try:
+        claim.open().close()  # opening a file asks the server, where there is one; looking at its name need not
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def require_claim(claim: Path | None) -> None:
+    """Raise `ClaimLost` unless the run is `still_claimed`."""
+    if not still_claimed(claim):
+        raise ClaimLost("Another worker has taken over this run, so this process writes nothing more.")
+
+
+def _sync_folder(folder: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)

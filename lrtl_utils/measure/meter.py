@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 Shape = tuple[int, ...]
+Tally = Counter[tuple[str, Shape]]
 SAMPLE_EVERY = 0.02  # seconds between two looks at resident memory
 MIB = 2**20
+CLOSED_FORM = "closed form"  # the phase of what is done outside torch
 
 
 class CostMeter:
@@ -18,8 +20,11 @@ class CostMeter:
 
     Work is tallied on the clock as (phase, shape) and counted after it: each distinct shape once, by the counter of
     its phase, times how often it came. So counting costs the run nothing and changes none of its numbers; only where
-    the price of a rung decides does `priced` count on the clock. What is done outside torch is added to
-    `closed_form_flops` by whoever does it.
+    the price of a rung decides does `priced` count on the clock.
+
+    A run that was interrupted and does work again has spent it twice, so its seconds and its FLOPs both count it twice.
+    The points of its curve have the FLOPs of the run without interruptions, because decisions rest on those. What was
+    done between the last checkpoint and the interruption is known to nobody, and counts in neither.
     """
 
     def __init__(self, device: str = "cpu"):
@@ -27,12 +32,14 @@ class CostMeter:
         self.device_seconds = 0.0
         self.peak_memory_mib = 0.0
         self.energy_wh: float | None = None
-        self.closed_form_flops = 0
         self._resumed = 0.0
+        self._resumed_wh = 0.0
         self._started: float | None = None
         self._gauges: tuple[_PeakMemory, int | None] | None = None  # memory, and the energy counter at the start
-        self._tally: Counter[tuple[str, Shape]] = Counter()
-        self._counters: dict[str, Callable[[Shape], int]] = {}
+        self._tally: Tally = Counter()  # of the run as it would be without interruptions
+        self._spent: Tally = Counter()  # with all that was done again
+        self._resumed_spent: Tally = Counter()
+        self._counters: dict[str, Callable[[Shape], int]] = {CLOSED_FORM: lambda _shape: 1}
         self._counted: dict[tuple[str, Shape], int] = {}
 
     @contextlib.contextmanager
@@ -71,40 +78,40 @@ class CostMeter:
     def tally(self, phase: str, shape: Shape, times: int = 1) -> None:
         """Note that `phase` ran on a batch of `shape`."""
         self._tally[phase, shape] += times
+        self._spent[phase, shape] += times
+
+    def tally_closed_form(self, flops: int) -> None:
+        """Note that so many FLOPs were done outside torch."""
+        self.tally(CLOSED_FORM, (), int(flops))
 
     def flops(self) -> int:
         """All FLOPs so far, each distinct (phase, shape) counted once and multiplied."""
-        return self._priced(self.closed_form_flops, self._tally)
+        return self._priced(self._spent)
 
     def flops_by_phase(self) -> dict[str, int]:
-        """The FLOPs so far of each phase; those outside torch as `closed form`."""
-        phases: Counter[str] = Counter({"closed form": self.closed_form_flops} if self.closed_form_flops else {})
-        for (phase, shape), times in self._tally.items():
-            phases[phase] += self._priced(0, Counter({(phase, shape): times}))
+        """The FLOPs so far of each phase."""
+        phases: Counter[str] = Counter()
+        for (phase, shape), times in self._spent.items():
+            phases[phase] += self._priced(Counter({(phase, shape): times}))
         return dict(phases)
 
     def so_far(self) -> dict[str, Any]:
         """What a point of a curve says of the cost until now; `priced` turns its tally into FLOPs, off the clock."""
-        return {"device_seconds": self.seconds(), "tally": self._listed(), "closed_form_flops": self.closed_form_flops}
+        return {"device_seconds": self.seconds(), "tally": _listed(self._tally)}
 
     def priced(self, curve: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The curve with `flops` up to each point in the place of its tally."""
         points = []
         for point in curve:
-            tally = Counter({(phase, tuple(shape)): times for phase, shape, times in point["tally"]})
-            flops = self._priced(point["closed_form_flops"], tally)
-            kept = {key: value for key, value in point.items() if key not in {"tally", "closed_form_flops"}}
-            points.append(kept | {"flops": flops})
+            kept = {key: value for key, value in point.items() if key != "tally"}
+            points.append(kept | {"flops": self._priced(_as_tally(point["tally"]))})
         return points
 
-    def _priced(self, closed_form_flops: int, tally: Counter[tuple[str, Shape]]) -> int:
+    def _priced(self, tally: Tally) -> int:
         for phase, shape in tally:
             if (phase, shape) not in self._counted:
                 self._counted[phase, shape] = self._counters[phase](shape)
-        return closed_form_flops + sum(self._counted[key] * times for key, times in tally.items())
-
-    def _listed(self) -> list[list[Any]]:
-        return [[phase, list(shape), times] for (phase, shape), times in self._tally.items()]
+        return sum(self._counted[key] * times for key, times in tally.items())
 
     def report(self, examples_seen: int, predict_seconds: float, predicted: int) -> dict[str, Any]:
         """What a record says of the cost. GPU hours are device hours, of whatever device the run had."""
@@ -127,21 +134,33 @@ class CostMeter:
             "device_seconds": self.seconds(),
             "peak_memory_mib": self.peak(),
             "energy_wh": self.energy(),
-            "closed_form_flops": self.closed_form_flops,
-            "tally": self._listed(),
+            "tally": _listed(self._tally),
+            "spent": _listed(self._spent),
         }
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Add what an interrupted run had spent; its tally replaces this one's.
+        """Add what an interrupted run had spent until its checkpoint; what this process did before is done again.
 
-        A later checkpoint of the same run holds what an earlier one held, so only the difference is added.
+        A later checkpoint of the same run holds what an earlier one held, so only what is beyond that is added.
         """
-        self.device_seconds += state["device_seconds"] - self._resumed
-        self._resumed = state["device_seconds"]
+        seconds, spent = max(self._resumed, state["device_seconds"]), _as_tally(state["spent"])
+        self.device_seconds += seconds - self._resumed
+        self._spent += spent - self._resumed_spent
+        if state["energy_wh"] is not None:
+            energy = max(self._resumed_wh, state["energy_wh"])
+            self.energy_wh = (self.energy_wh or 0.0) + energy - self._resumed_wh
+            self._resumed_wh = energy
+        self._resumed, self._resumed_spent = seconds, self._resumed_spent | spent
         self.peak_memory_mib = max(self.peak_memory_mib, state["peak_memory_mib"])
-        self.energy_wh = state["energy_wh"]
-        self.closed_form_flops = state["closed_form_flops"]
-        self._tally = Counter({(phase, tuple(shape)): times for phase, shape, times in state["tally"]})
+        self._tally = _as_tally(state["tally"])
+
+
+def _listed(tally: Tally) -> list[list[Any]]:
+    return [[phase, list(shape), times] for (phase, shape), times in tally.items()]
+
+
+def _as_tally(listed: list[list[Any]]) -> Tally:
+    return Counter({(phase, tuple(shape)): times for phase, shape, times in listed})
 
 
 class _PeakMemory:

@@ -40,7 +40,7 @@ def k_center(
     Distances are between features of unit length; a sentence's are the mean of its words'.
     """
     n, width = sum(len(chunk["positions"]) for chunk in chunks), chunks[0]["features"].shape[-1]
-    meter.closed_form_flops += distance_flops(n, width, total - 1)
+    meter.tally_closed_form(distance_flops(n, width, total - 1))
     if chunks[0]["features"].is_meta:
         return np.arange(total)
     features = _in_order(chunks)

@@ -19,7 +19,7 @@ from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data.hub import require_weights
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import write_atomically, write_text
+from lrtl_utils.files import require_claim, write_atomically, write_text
 from lrtl_utils.measure.flops import count_flops
 from lrtl_utils.measure.meter import CostMeter, Shape
 from lrtl_utils.measure.metrics import PREDICT_BATCH, Prediction, evaluate, headline
@@ -104,8 +104,9 @@ def fit(
     """Train the parameters of `rates`, each group at its own peak rate; returns one curve point an epoch.
 
     `cache` holds what the frozen blocks give for `data`. With `work.folder`, progress and checkpoints (one for each
-    `stage` of a method) are kept there, and training goes on from a checkpoint found there: the same weights, order,
-    dropout and clock as without the interruption. `InputError` where the loss is no longer finite.
+    `stage` of a method) are kept there, and training goes on from a checkpoint found there: the same weights, order and
+    dropout as without the interruption, and the meter adds what was spent before. `InputError` where the loss is no
+    longer finite; `ClaimLost` where another process has taken over the folder.
     """
     with _terminated() as asked_to_end:
         loop = _Loop(work, data, rates, buckets, cache, stage, asked_to_end)
@@ -138,6 +139,7 @@ class _Loop:
         self.trained = [weight for weights, _ in rates for weight in weights]
         self.first_batch = 0
         self.folder, self.checkpoint = work.folder, work.folder and work.folder / f"checkpoint{stage}.pt"
+        self.claim = work.claim
         self.saved_at = self.shown_at = time.monotonic()
         if on_meta(self.model):
             return
@@ -205,6 +207,7 @@ class _Loop:
             raise OutOfBudget(f"{self.config.budget_seconds:g} s are spent")
         now = time.monotonic()
         if self.folder and now - self.shown_at > PROGRESS_SECONDS:
+            require_claim(self.claim)
             write_progress(self.folder, self.meter, epoch, batch)
             self.shown_at = now
         if self.folder and (self.asked_to_end or now - self.saved_at > every):
@@ -213,6 +216,7 @@ class _Loop:
             raise Interrupted(f"interrupted after {epoch} epochs, {batch} batches; the same command goes on from there")
 
     def _save(self, epoch: int, batch: int, curve: list[dict[str, Any]]) -> None:
+        require_claim(self.claim)
         state = {
             "model": self.model.state_dict(),
             "gradients": [None if weight.grad is None else weight.grad for weight in self.trained],

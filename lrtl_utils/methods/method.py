@@ -23,8 +23,9 @@ class Work:
     """What a method works with: a fresh model, the labelled examples, and a meter whose clock is running.
 
     `validation` is None where no labels are set aside. A fit that takes long keeps its checkpoint in `folder`, or
-    keeps none where `folder` is None. On the meta device the model has shapes and no weights: the same fit then
-    computes nothing, and the meter counts what it would have computed.
+    keeps none where `folder` is None. If a file `claim` is given and is gone, the folder is another process's. On the
+    meta device the model has shapes and no weights: the same fit then computes nothing, and the meter counts what it
+    would have computed.
     """
 
     model: "Model"
@@ -34,6 +35,7 @@ class Work:
     config: RunConfig
     meter: CostMeter
     folder: Path | None = None
+    claim: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def leave_one_out(model: Model, chunks: list[Batch], examples: int, meter: CostM
     """
     rows, targets = _visible(chunks)
     if rows.is_meta:
-        meter.closed_form_flops += ridge_flops(*rows.shape, model.head[-1].out_features)
+        meter.tally_closed_form(ridge_flops(*rows.shape, model.head[-1].out_features))
         return None
     rows = ((rows - rows.mean(0)) / rows.std(0, correction=0).clamp_min(1e-6)).cpu().double()
     n, width = rows.shape
@@ -99,7 +99,7 @@ def leave_one_out(model: Model, chunks: list[Batch], examples: int, meter: CostM
     leverage = 1 / n + (spread * rows).sum(1, keepdim=True)
     fitted = wanted.mean(0) + spread @ (rows.T @ (wanted - wanted.mean(0)))
     left_out = wanted - (wanted - fitted) / (1 - leverage)
-    meter.closed_form_flops += ridge_flops(n, width, wanted.shape[1])
+    meter.tally_closed_form(ridge_flops(n, width, wanted.shape[1]))
     right = left_out.argmax(1) == targets.cpu()
     return float(right[torch.cat([chunk["positions"] for chunk in chunks]) < examples].double().mean())
 

@@ -34,7 +34,7 @@ def fit(work: Work) -> Curve:
         model.head.weight[solver.classes_] = weights.float()
         model.head.bias[solver.classes_] = bias.float()
     iterations = int(max(solver.n_iter_))
-    work.meter.closed_form_flops += tfidf_flops(matrix.nnz) + linear_solver_flops(matrix.nnz, classes, iterations)
+    work.meter.tally_closed_form(tfidf_flops(matrix.nnz) + linear_solver_flops(matrix.nnz, classes, iterations))
     return [loop.only_point(work, None)]
 
 

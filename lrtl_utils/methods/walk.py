@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data.splits import Data, Examples, Facts
-from lrtl_utils.measure.meter import MIB, CostMeter, Shape
+from lrtl_utils.measure.meter import CLOSED_FORM, MIB, CostMeter, Shape
 from lrtl_utils.methods import METHODS, active, loop
 from lrtl_utils.methods.method import Work
 from lrtl_utils.models.encoding import Encoded, Reader
@@ -164,7 +164,11 @@ class _Counter(CostMeter):
 
     def longest(self) -> int:
         """The tokens that the longest batch so far was padded to; 0 for images and bags."""
-        return max(shape[1] for phase, shape in self._tally if phase != "solve") if self.of_tokens else 0
+        return (
+            max(shape[1] for phase, shape in self._tally if phase not in {"solve", CLOSED_FORM})
+            if self.of_tokens
+            else 0
+        )
 
 
 def _by_row(one: Callable[..., int]) -> Callable[[Shape], int]:

@@ -17,7 +17,7 @@ from typing import Any
 from lrtl_utils.config import RunConfig, read_config
 from lrtl_utils.data.load import kind_of
 from lrtl_utils.errors import InputError, require_name
-from lrtl_utils.files import data_name, notebooks_folder, write_text
+from lrtl_utils.files import data_name, notebooks_folder, require_claim, write_text
 from lrtl_utils.runs import store
 from lrtl_utils.runs.run import check
 
@@ -80,12 +80,14 @@ def run_notebook(
     results: Path,
     save_model: Path | None = None,
     instead_of: Mapping[str, Any] | None = None,
+    claim: Path | None = None,
 ) -> Path:
     """Execute the notebook for a planned run unless its record is there; returns the record's path.
 
     The notebook refuses to run anything but `identity`. With `save_model` the model is kept there: a run that is done
     is done again, and its record stays as it is. `instead_of` are planned values that this run stands in for.
-    `RunFailed` if no completed record came of it, or no model. An interrupted run keeps its checkpoint.
+    `RunFailed` if no completed record came of it, or no model. An interrupted run keeps its checkpoint. `ClaimLost`,
+    and no record is written, where the file `claim` is gone: another process runs it now.
     """
     path = store.record_path(results, config.dataset, identity)
     if store.is_completed(path) and not save_model:
@@ -95,7 +97,7 @@ def run_notebook(
     parameters = asked.model_dump() | {
         "results": str(results),
         "save_model": save_model and str(save_model),
-        "plan": {"id": identity, "asked": instead_of},
+        "plan": {"id": identity, "asked": instead_of, "claim": claim and str(claim)},
     }
     reason = execute(notebook_path(name), parameters, executed)
     if store.is_completed(path):
@@ -104,6 +106,7 @@ def run_notebook(
         return path
     reason = reason or "the notebook ended without writing its record"
     changed = store.changed(asked, config) | instead_of
+    require_claim(claim)
     raise RunFailed(reason, store.failed(results, identity, config, changed, reason, started))
 
 

@@ -76,7 +76,8 @@ class Run:
         """`parameters` are those of `RunConfig`; `dataset` may also be a pandas DataFrame or a `datasets.Dataset`.
 
         `InputError` says in one sentence why it cannot be run. `plan` is what a sweep planned: the `id` that this run
-        must have, and under `asked` the planned values that it replaces.
+        must have, under `asked` the planned values that it replaces, and under `claim` the file without which the run
+        is no longer this process's.
         """
         asked = _absolute(asked or read_config(_on_disk(parameters)))
         check(asked)
@@ -89,6 +90,7 @@ class Run:
         self.meter = CostMeter(config.device)
         self._started = max(_last_recorded[0], store.process_start())
         self._planned = (plan or {}).get("asked", {})
+        self._claim = Path(plan["claim"]) if plan and plan.get("claim") else None
         if plan and plan["id"] != self.id:
             raise InputError(
                 f"This would be run {self.id} and not {plan['id']}, which was planned: "
@@ -173,7 +175,8 @@ class Run:
         method, model = METHODS[self.config.method], self.model
         with self.meter.measure():
             prepare(model, self.config)
-            curve = method.fit(Work(model, self.data, train, validation, self.config, self.meter, self.folder))
+            work = Work(model, self.data, train, validation, self.config, self.meter, self.folder, self._claim)
+            curve = method.fit(work)
         self.config = self.config.model_copy(update={"max_length": model.reader.max_length})
         self.train, self.validation, self.curve = train, validation, self.meter.priced(curve)
         return self.curve
@@ -205,6 +208,7 @@ class Run:
             model=self.describe_model(),
             curve=self.curve,
             started=self._started,
+            claim=self._claim,
         )
         _last_recorded[0] = time.time()
         return record

@@ -18,12 +18,22 @@ from typing import Any
 from pydantic import ValidationError
 
 from lrtl_utils.config import RunConfig
-from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT, absolute_path, data_name, lines_of, read_text, write_text
+from lrtl_utils.errors import InputError, Unreadable
+from lrtl_utils.files import (
+    ROOT,
+    absolute_path,
+    data_name,
+    lines_of,
+    read_text,
+    require_claim,
+    still_claimed,
+    write_text,
+)
 from lrtl_utils.methods import VERSIONS
 from lrtl_utils.runs.record import SCHEMA, Completed, Failed, checksum, parse, problems
 
 MOST_BYTES = 2**25  # of a record, which has a few thousand
+PAUSES = (0.1, 0.3, 0.6)  # seconds until a record that could not be read is tried again: most such errors pass
 
 
 def record_path(results: Path, dataset: str, identity: str) -> Path:
@@ -49,11 +59,13 @@ def completed(
     model: dict[str, Any],
     curve: list[dict[str, Any]],
     started: float | None = None,
+    claim: Path | None = None,
 ) -> dict[str, Any]:
     """Write the record of a completed run, and delete its progress and checkpoint; returns the record.
 
     A run may be done again for its model: the record of a run that was completed before stays.
-    `started` is when this process began to work for the run (None: when it was started).
+    `started` is when this process began to work for the run (None: when it was started). `ClaimLost`, and nothing is
+    written, where the run is no longer this process's; what another process then works with is not deleted.
     """
     started = process_start() if started is None else started
     clocked = cost["device_seconds"] - cost.get("resumed_seconds", 0.0) + cost["predict_seconds"]
@@ -65,8 +77,10 @@ def completed(
         "model": model,
         "curve": curve,
     }
+    require_claim(claim)
     record = _write(absolute_path(results), identity, config, asked, "completed", None, parts, started)
-    shutil.rmtree(work_folder(absolute_path(results), identity), ignore_errors=True)
+    if still_claimed(claim):
+        shutil.rmtree(work_folder(absolute_path(results), identity), ignore_errors=True)
     return record
 
 
@@ -121,16 +135,21 @@ def _write(
 
 
 def read(path: Path) -> dict[str, Any]:
-    """One record, checked against its schema, its checksum and its name; `InputError` says which failed."""
+    """One record, checked against its schema, its checksum and its name; `InputError` says which failed.
+
+    It is `Unreadable` where the system could not read the file, even when tried again.
+    """
     return read_typed(path)[0]
 
 
 def read_typed(path: Path) -> tuple[dict[str, Any], Completed | Failed]:
     """What `read` gives, as it is in the file and typed."""
     try:
-        record = json.loads(read_text(path, MOST_BYTES))
+        record = json.loads(_text(path))
         computed = checksum(record)
         run = parse(record)
+    except Unreadable:
+        raise
     except ValidationError as error:
         raise InputError(f"{path} is not a readable record (schema: {problems(error)[0]}).") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -142,12 +161,28 @@ def read_typed(path: Path) -> tuple[dict[str, Any], Completed | Failed]:
     return record, run
 
 
+def _text(path: Path) -> str:
+    for pause in PAUSES:
+        try:
+            return read_text(path, MOST_BYTES)
+        except Unreadable as error:
+            if error.absent:
+                raise
+            time.sleep(pause)
+    return read_text(path, MOST_BYTES)
+
+
 def readable(path: Path) -> dict[str, Any] | None:
-    """The record at that path, or None. One that cannot be read is quarantined, not deleted."""
-    if not path.is_file():
-        return None
+    """The record at that path, or None. One that is not valid is quarantined, not deleted.
+
+    `Unreadable` where the system could not read it: it may be as it should, so the run must not be done again.
+    """
     try:
         return read(path)
+    except Unreadable as error:
+        if not error.absent:
+            raise
+        return None
     except InputError:
         quarantine(path)
         return None
@@ -170,11 +205,16 @@ def quarantine(path: Path) -> Path:
 
 
 def records(results: str | Path) -> Iterator[dict[str, Any]]:
-    """All valid records below `results`, in the order of their paths; others are passed over with a warning."""
+    """All valid records below `results`, in the order of their paths; others are passed over with a warning.
+
+    `Unreadable` where the system could not read one, because what the rest say may be something else.
+    """
     for path in sorted(absolute_path(results).glob("runs/*/*.json")):
         try:
             yield read(path)
         except InputError as error:
+            if isinstance(error, Unreadable) and not error.absent:
+                raise
             warnings.warn(str(error), stacklevel=2)
 
 
@@ -209,7 +249,7 @@ def device_name(device: str) -> str:
 
         try:
             return torch.cuda.get_device_name()
-        except RuntimeError:  # of a device that has failed; the record of that must still be written
+        except Exception:  # whatever CUDA raises of a device that has failed: the record of that must still be written
             return device
     model = [line for line in lines_of(Path("/proc/cpuinfo")) if line.startswith("model name")]
     return f"{device}: {model[0].split(':', 1)[1].strip() if model else platform.processor() or platform.machine()}"

@@ -3,24 +3,33 @@
 Not a lock of the file system (`flock` succeeds for everyone on several network file systems): only the exclusive
 creation of a name is relied on. A claim has a generation; whoever finds the newest one dead creates the next, which
 can succeed only once, so two workers that take over the same dead claim at the same time never both get it.
+
+A claim that was released or taken over is renamed, from `.json` to `.free`, and stays, so no generation is ever used
+again. So a claim is its owner's for as long as its file is there under its name: an owner that was stopped
+for a while, and whose claim has been taken over meanwhile, can neither renew nor release the claim of another, and what
+it started need only look for that file.
 """
 
+import contextlib
 import json
 import os
 import re
 import socket
-import stat
 import sys
 import tempfile
 import time
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
+from lrtl_utils.files import open_regular, still_claimed
+
 BEAT_SECONDS = 5.0  # between two heartbeats
 DEAD_SECONDS = 60.0  # without one, after which a claim is anybody's
-NAME = re.compile(r"([\w-]+)\.(\d+)\.json")  # identity and generation; other files in the folder are nobody's
+NAME = re.compile(r"([\w-]+)\.(\d+)\.json")  # identity, generation; other files in the folder are nobody's
+MOST_BYTES = 2**16  # of a claim, which has a few hundred
 MARGIN_SECONDS = 1.0  # by which the clock of a process's start and that of a file may differ
 
 
@@ -42,43 +51,56 @@ class Claim:
 
 def take(results: Path, identity: str, cell: str) -> Claim | None:
     """Claim a cell, described by `cell`; None if a living worker has it or was faster."""
-    newest = _newest(results, identity)
+    generation, free = _newest(results, identity)
+    newest = None if free else _read(results, identity, generation)
     if newest and is_alive(newest, file_system_now(results)):
         return None
-    generation = newest.generation + 1 if newest else 1
-    path = _path(results, identity, generation)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _free(_path(results, identity, generation))
     now = time.time()
-    claim = Claim(identity, here(), os.getpid(), now, now, cell, generation)
-    text = json.dumps({name: value for name, value in asdict(claim).items() if name not in {"beat", "generation"}})
-    try:
-        with path.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError:
+    claim = Claim(identity, here(), os.getpid(), now, now, cell, generation + 1)
+    if not _create(path_of(results, claim), claim):
+        return None
+    if _newest(results, identity) != (claim.generation, False):  # this process was slow, and is too late
+        _free(path_of(results, claim))
         return None
     return claim
 
 
 def beat(results: Path, claim: Claim) -> bool:
-    """Renew a claim; False if another worker has taken it over, so the cell must be given up."""
-    newest = _newest(results, claim.identity)
-    if newest is None or newest.generation != claim.generation:
+    """Renew a claim; False if another worker has taken it over, so the cell must be given up.
+
+    An error of the file system renews nothing: if it lasts, another worker takes the claim over.
+    """
+    path = path_of(results, claim)
+    try:
+        if not still_claimed(path):
+            return False
+        os.utime(path)
+    except FileNotFoundError:
         return False
-    os.utime(_path(results, claim.identity, claim.generation))
+    except OSError as error:
+        warnings.warn(f"The claim of {claim.cell} could not be renewed: {error}", stacklevel=2)
     return True
 
 
 def release(results: Path, claim: Claim) -> None:
-    """Delete a claim. Older generations are deleted first, so that none of them seems to be the newest."""
-    for generation in range(1, claim.generation + 1):
-        _path(results, claim.identity, generation).unlink(missing_ok=True)
+    """Let go of a claim, so that anybody may take it."""
+    _free(path_of(results, claim))
 
 
 def held(results: Path) -> list[Claim]:
     """The newest claim of each cell that has one, dead or alive, in the order of their ids."""
     names = (NAME.fullmatch(path.name) for path in _folder(results).glob("*.json"))
-    found = (_newest(results, identity) for identity in sorted({name[1] for name in names if name}))
+    newest: dict[str, int] = {}
+    for name in filter(None, names):
+        newest[name[1]] = max(int(name[2]), newest.get(name[1], 0))
+    found = (_read(results, identity, generation) for identity, generation in sorted(newest.items()))
     return [claim for claim in found if claim]
+
+
+def path_of(results: Path, claim: Claim) -> Path:
+    """The file that is there as long as the claim is its owner's."""
+    return _path(results, claim.identity, claim.generation)
 
 
 def is_alive(claim: Claim, now: float) -> bool:
@@ -115,24 +137,55 @@ def _runs(claim: Claim) -> bool:
         return False
 
 
-def _newest(results: Path, identity: str) -> Claim | None:
-    """The newest claim; if it cannot be read (yet), its owner is unknown and its heartbeat decides."""
-    names = (NAME.fullmatch(path.name) for path in _folder(results).glob(f"{identity}.*.json"))
-    for generation in sorted((int(name[2]) for name in names if name), reverse=True):
-        path = _path(results, identity, generation)
+def _newest(results: Path, identity: str) -> tuple[int, bool]:
+    """The newest generation of a cell's claims, 0 without any, and whether it is free.
+
+    They are looked for one by one: a list of the folder would take longer with each cell that it has.
+    """
+    generation, free = 0, True
+    while True:
+        path = _path(results, identity, generation + 1)
+        if not (freed := path.with_suffix(".free").exists()) and not path.exists():
+            return generation, free
+        generation, free = generation + 1, freed
+
+
+def _read(results: Path, identity: str, generation: int) -> Claim | None:
+    """A claim; if it cannot be read (yet), its owner is unknown and its heartbeat decides. None if it is gone."""
+    path = _path(results, identity, generation)
+    with contextlib.suppress(FileNotFoundError):
         try:
-            status = path.stat()
-            stamp = status.st_mtime
-            if not stat.S_ISREG(status.st_mode):  # a pipe would keep its reader waiting
-                raise IsADirectoryError(path)
-            content = json.loads(path.read_text(encoding="utf-8"))
+            with open_regular(path) as stream:
+                stamp = os.fstat(stream.fileno()).st_mtime
+                content = json.loads(stream.read(MOST_BYTES))
             host, process, started = str(content["host"]), int(content["process"]), float(content["started"])
             return Claim(identity, host, process, started, stamp, str(content["cell"]), generation)
-        except FileNotFoundError:  # released meanwhile
-            continue
-        except (IsADirectoryError, PermissionError, ValueError, TypeError, KeyError, OverflowError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
+            stamp = path.stat().st_mtime
             return Claim(identity, "unknown", 0, stamp, stamp, "", generation)
     return None
+
+
+def _create(path: Path, claim: Claim) -> bool:
+    """Write a claim to a new file; False if there is one."""
+    text = json.dumps({name: value for name, value in asdict(claim).items() if name not in {"beat", "generation"}})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        stream = path.open("x", encoding="utf-8")
+    except FileExistsError:
+        return False
+    try:
+        with stream:
+            stream.write(text)
+    except OSError:  # of a full disk: nobody holds an empty claim
+        path.unlink()
+        raise
+    return True
+
+
+def _free(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # it is free already
+        path.rename(path.with_suffix(".free"))
 
 
 def _path(results: Path, identity: str, generation: int) -> Path:

@@ -16,12 +16,11 @@ from lrtl_utils.sweep.grid import Cell
 from lrtl_utils.sweep.workers import (
     END,
     FINISH,
-    LEAST_FREE_MIB,
     Plan,
     ask_to_stop,
-    has_room,
     latest,
     left_of,
+    shortage,
     write_plan,
 )
 
@@ -118,10 +117,9 @@ def _settle(pending: list[Cell], plan: Plan, outcome: Outcome) -> None:
 
 
 def _require_room(results: Path) -> None:
-    if not has_room(results):
+    if lack := shortage(results):
         raise InputError(
-            f"The disk of {results} has less than {LEAST_FREE_MIB} MiB free, so no cell is started; "
-            "free some space and run the same command again."
+            f"The disk of {results} has {lack}, so no cell is started; free some space and run the same command again."
         )
 
 

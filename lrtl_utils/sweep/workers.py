@@ -4,13 +4,13 @@ The plan is a file in the results folder, so a worker may run on another machine
 """
 
 import contextlib
-import errno
 import json
 import multiprocessing
 import os
-import shutil
+import sys
 import threading
 import time
+from collections import deque
 from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -20,8 +20,8 @@ from typing import Any
 import psutil
 
 from lrtl_utils.config import RunConfig
-from lrtl_utils.errors import InputError
-from lrtl_utils.files import lines_of, write_text
+from lrtl_utils.errors import ClaimLost, InputError, printable
+from lrtl_utils.files import lines_of, still_claimed, write_text
 from lrtl_utils.runs import notebook, store
 from lrtl_utils.runs.run import Run
 from lrtl_utils.sweep import claims, kernels
@@ -30,7 +30,8 @@ from lrtl_utils.sweep.grid import Cell
 FORK = multiprocessing.get_context("fork")  # of a worker, which has imported everything and started no thread
 POLL_SECONDS = 0.25
 TERMINATION_SECONDS = notebook.TERMINATION_SECONDS + 5  # for a cell, whose kernel writes its checkpoint first
-LEAST_FREE_MIB = 64  # of disk; below it, no cell is claimed
+WRITING_SECONDS = 45  # at most, for a failed record: a driver that has failed may not even say so
+LEAST_FREE_MIB, LEAST_FREE_FILES = 64, 1000  # of disk; below it, no cell is claimed
 FINISH, END = "finish", "end"  # what a plan's stop file says: claim no more, or end the running cells too
 
 
@@ -91,16 +92,15 @@ def work(file: Path, slot: Slot, owner: Connection) -> None:
     """Claim and run cells of the plan in `file` until all are done, the owner is gone, or the plan is stopped.
 
     `owner` is the reading end of a pipe whose other end closes when the process that started this worker ends.
+    Where a record can be neither read nor written it stops with a sentence: it would run the same cell for ever.
     """
     os.setsid()  # Ctrl-C in the terminal is for the sweep, which then asks its workers to stop
     kernels.preload()
-    worker = _Worker(file, read_plan(file), slot, owner)
-    while not worker.stopped():
-        left = worker.left()
-        if not left:
-            return
-        if not worker.claim_and_run(left):
-            wait([owner], timeout=1.0)  # others run the remaining cells; if they die, this worker takes over
+    try:
+        _Worker(file, read_plan(file), slot, owner).work()
+    except (InputError, OSError) as error:
+        # Not with a status that says that it died: then another would be started in its place, and stop likewise.
+        print(f"A worker has stopped: {printable(str(error))}", file=sys.stderr, flush=True)
 
 
 def latest(planned: Cell, plan: Plan) -> tuple[Cell, dict[str, Any] | None]:
@@ -142,66 +142,72 @@ def halved(cell: Cell) -> Cell | None:
 
 
 class _Worker:
-    """The state of a worker: its plan, its slot, and the cells that need no second look."""
+    """A worker's plan, and the slot in which it runs cells."""
 
     def __init__(self, file: Path, plan: Plan, slot: Slot, owner: Connection):
         self.file, self.plan, self.slot, self.owner = file, plan, slot, owner
-        self.settled: set[str] = set()
 
-    def stopped(self) -> bool:
-        """Whether to claim no more cells: the plan is stopped, the owner is gone, or the disk is full."""
-        return self._stop_asked() is not None or _is_gone(self.owner) or not has_room(self.plan.results)
-
-    def left(self) -> list[tuple[Cell, Cell]]:
-        """The cells that are not settled, as (planned, to run)."""
-        found = []
-        for planned in self.plan.cells:
-            if planned.id in self.settled:
-                continue
+    def work(self) -> None:
+        """Run what is left, in the order of the plan. A cell that another worker has comes after all others again."""
+        waiting, passed = deque(self.plan.cells), 0
+        while waiting and not self.stopped():
+            planned = waiting.popleft()
             cell = left_of(planned, self.plan)
             if cell is None:
-                self.settled.add(planned.id)
-            else:
-                found.append((planned, cell))
-        return found
-
-    def claim_and_run(self, left: list[tuple[Cell, Cell]]) -> bool:
-        """Run the first cell that can be claimed; False if there is none."""
-        for planned, cell in left:
-            claim = claims.take(self.plan.results, cell.id, str(cell))
-            if claim is None:
                 continue
-            try:
-                if left_of(cell, self.plan) == cell:  # nobody was faster
-                    self._run(planned, cell, claim)
-            finally:
-                claims.release(self.plan.results, claim)
-            return True
-        return False
+            if self.claim_and_run(planned, cell):
+                waiting.appendleft(planned)  # it is done now, or half of it is left
+                passed = 0
+                continue
+            waiting.append(planned)
+            passed += 1
+            if passed >= len(waiting):
+                wait([self.owner], timeout=1.0)  # others run the remaining cells; if they die, this worker takes over
+                passed = 0
+
+    def stopped(self) -> bool:
+        """Whether to claim no more cells: the plan is stopped, the owner is gone, or the disk lacks room."""
+        return self._stop_asked() is not None or _is_gone(self.owner) or bool(shortage(self.plan.results))
+
+    def claim_and_run(self, planned: Cell, cell: Cell) -> bool:
+        """Run a cell in the place of the planned one, unless another worker has it or was faster."""
+        claim = claims.take(self.plan.results, cell.id, str(cell))
+        if claim is None:
+            return False
+        try:
+            if left_of(cell, self.plan) == cell:
+                self._run(planned, cell, claim)
+        finally:
+            claims.release(self.plan.results, claim)
+        return True
 
     def _run(self, planned: Cell, cell: Cell, claim: claims.Claim) -> None:
-        results, started = self.plan.results, time.time()
+        results, started, path = self.plan.results, time.time(), cell.path(self.plan.results)
         stamp, kills = claims.file_system_now(results), oom_kills()
         watched, ours = FORK.Pipe(duplex=False)
-        process = FORK.Process(target=_run_cell, args=(cell, planned, results, self.slot, watched, ours))
+        mark = claims.path_of(results, claim)
+        process = FORK.Process(target=_run_cell, args=(cell, planned, results, mark, self.slot, watched, ours))
         process.start()
         watched.close()
         with ours:
-            reason = self._watch(process, claim, started)
+            reason = self._watch(process, claim)
         if reason is None:
             return
         if oom_kills() > kills:
             reason = f"{notebook.OUT_OF_MEMORY}: the system ended the cell"
-        elif _written_since(cell.path(results), stamp):
+        elif _written_since(path, stamp):
             return
         # By a process of its own: it asks the device for its name, and who has done so cannot be forked safely.
-        writer = FORK.Process(target=_write_failed, args=(results, cell, reason, started))
+        writer = FORK.Process(target=_write_failed, args=(results, cell, reason, started, mark))
         writer.start()
-        writer.join()
+        writer.join(WRITING_SECONDS)
+        if writer.exitcode != 0:
+            kill_tree(writer.pid)
+            raise InputError(f"{cell} failed ({reason}), and the record of that could not be written to {path}.")
 
-    def _watch(self, process: Any, claim: claims.Claim, started: float) -> str | None:
+    def _watch(self, process: Any, claim: claims.Claim) -> str | None:
         """Wait until the cell ends, or end it; returns the reason for a failed record, or None if none is due."""
-        beaten = time.monotonic()
+        started = beaten = time.monotonic()
         while process.is_alive():
             wait([process.sentinel, self.owner], timeout=POLL_SECONDS)
             if self._stop_asked() == END or _is_gone(self.owner):
@@ -222,7 +228,7 @@ class _Worker:
 
     def _over_bounds(self, process: Any, started: float) -> str | None:
         deadline, limit = self.plan.deadline_seconds, self.plan.memory_limit_mib
-        if deadline is not None and time.time() - started > deadline:
+        if deadline is not None and time.monotonic() - started > deadline:
             return f"past its deadline of {deadline:g} s"
         if limit is not None and resident_mib(process.pid) > limit:
             return f"{notebook.OUT_OF_MEMORY}: it held more than its limit of {limit:g} MiB"
@@ -233,12 +239,19 @@ class _Worker:
         return file.read_text() if file.is_file() else None
 
 
-def has_room(results: Path) -> bool:
-    """Whether the disk has room for a cell's files."""
-    return shutil.disk_usage(results).free >= LEAST_FREE_MIB * 2**20
+def shortage(results: Path) -> str | None:
+    """What the disk lacks for a cell's files, in words. A quota shows only when something is written."""
+    disk = os.statvfs(results)
+    if disk.f_bavail * disk.f_frsize < LEAST_FREE_MIB * 2**20:
+        return f"less than {LEAST_FREE_MIB} MiB free"
+    if disk.f_files and disk.f_favail < LEAST_FREE_FILES:  # some file systems do not count their files
+        return f"room for less than {LEAST_FREE_FILES} more files"
+    return None
 
 
-def _run_cell(cell: Cell, planned: Cell, results: Path, slot: Slot, worker: Connection, other_end: Connection) -> None:
+def _run_cell(
+    cell: Cell, planned: Cell, results: Path, claim: Path, slot: Slot, worker: Connection, other_end: Connection
+) -> None:
     """Run a cell; called in a process and process group of its own. All output goes to a log."""
     other_end.close()  # inherited; the pipe ends with the worker only if nobody else holds it open
     os.setsid()
@@ -256,8 +269,9 @@ def _run_cell(cell: Cell, planned: Cell, results: Path, slot: Slot, worker: Conn
         with kernel:
             threading.Thread(target=_end_with, args=(worker,), daemon=True).start()  # not before the fork
             instead_of = store.changed(planned.config, cell.config)
-            notebook.run_notebook(cell.notebook, cell.asked, cell.config, cell.id, results, instead_of=instead_of)
-    except (notebook.RunFailed, InputError) as error:
+            options = {"instead_of": instead_of, "claim": claim}
+            notebook.run_notebook(cell.notebook, cell.asked, cell.config, cell.id, results, **options)
+    except (notebook.RunFailed, InputError, ClaimLost) as error:
         raise SystemExit(str(error)) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
@@ -272,12 +286,14 @@ def _end_with(worker: Connection) -> None:
     os._exit(1)
 
 
-def _write_failed(results: Path, cell: Cell, reason: str, started: float) -> None:
+def _write_failed(results: Path, cell: Cell, reason: str, started: float, claim: Path) -> None:
+    """Write a failed record, unless another worker has taken over the cell."""
+    if not still_claimed(claim):
+        return
     try:
         store.failed(results, cell.id, cell.config, store.changed(cell.asked, cell.config), reason, started)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:  # the sweep reports a full disk, and the cell is run later
-            raise
+    except (InputError, OSError) as error:  # the disk or a quota is full, or the folder is read-only
+        raise SystemExit(str(error)) from None
 
 
 def _is_gone(owner: Connection) -> bool:

@@ -70,6 +70,19 @@ def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path):
     assert not list((tmp_path / "elsewhere").glob("runs/*"))
 
 
+def test_a_worker_whose_failed_record_cannot_be_written_stops_in_a_sentence(tmp_path):
+    path, out = grid(tmp_path, SMALL), tmp_path / "out"
+    (out / "runs").mkdir(parents=True)
+    (out / "runs" / "digits").write_text("in the way of the folder")
+    words = [sys.executable, "-m", "lrtl_utils", "sweep", str(path), "--results", str(out)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 1, done.stderr
+    (cell,) = plan(read_grid(path))
+    assert f"the record of that could not be written to {cell.path(out)}." in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not list((out / "claims").glob("*.json"))
+
+
 def writers_below(folder):
     """Processes that still have a cell's log open, as its kernel has."""
     found = ((process, process.info["open_files"] or []) for process in psutil.process_iter(["open_files"]))

@@ -1,6 +1,6 @@
-"""Nothing that is killed, filled up or cut short loses a record, tears one, makes one twice, or leaves a process.
+"""Whatever is killed, stopped, filled up or cut short, no record is lost, torn or made twice, and no process is left.
 
-The loop of random kills is short here; `make faults` gives it LRTL_FAULT_MINUTES (20).
+The loop of random faults is short here; `make faults` gives it LRTL_FAULT_MINUTES (20).
 """
 
 import collections
@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,7 @@ from lrtl_utils.sweep.sweep import sweep
 PROBE = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
 TRAINED = {"dataset": "news_sample", "method": "from_scratch", "train_size": 32, "max_length": 16, "epochs": 8}
 GRID = {"test_limit": 40, "blocks": {"probe": PROBE, "trained": TRAINED | {"seed": [0, 1]}}}
+ROLES = ["kernel", "sleeper", "worker", "runner"]
 WORDS = [sys.executable, "-m", "lrtl_utils", "sweep"]
 
 
@@ -91,21 +93,40 @@ def wait_for(condition, seconds=60):
 
 
 def victims(role, runner, results):
-    """The processes of a running sweep that have that role."""
+    """The processes of a running sweep that have that role; a sleeper is a worker that sleeps for too long."""
     started = {process.pid: process for process in family(runner.pid)}
     workers = {claim.process for claim in claims.held(results)} & started.keys()
     if role == "runner":
         return [runner.pid]
-    if role == "worker":
+    if role in {"worker", "sleeper"}:
         return list(workers)
     cells = {pid for pid, process in started.items() if parent(process) in started and pid not in workers}
     return [pid for pid, process in started.items() if parent(process) in cells]
 
 
-def disturbed(grid, results, rng, roles):
-    """Sweep again and again, killing one of each of these roles in turn, until a sweep ends by itself.
+def sleep(pid, results):
+    """Stop a worker, as if for longer than its claim lives without a heartbeat, until another has taken that over.
 
-    Returns what was killed: fewer than asked for where the grid was complete before.
+    Or until its cell has ended, which goes on without it.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    mine = [claim for claim in claims.held(results) if claim.process == pid]
+    for claim in mine:
+        with contextlib.suppress(FileNotFoundError):  # it was released just now
+            os.utime(claims.path_of(results, claim), (0, 0))
+    end = time.monotonic() + 30
+    while time.monotonic() < end and any(
+        claims.path_of(results, claim).exists() and not list(results.glob(f"runs/*/{claim.identity}.json"))
+        for claim in mine
+    ):
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGCONT)
+
+
+def disturbed(grid, results, rng, roles):
+    """Sweep again and again, killing or stopping one of each of these roles in turn, until a sweep ends by itself.
+
+    Returns what was disturbed: fewer than asked for where the grid was complete before.
     """
     killed, roles = collections.Counter(), list(roles)
     while True:
@@ -119,7 +140,7 @@ def disturbed(grid, results, rng, roles):
             known |= set(family(runner.pid))
             for pid in victims(roles[0], runner, results)[:1]:
                 with contextlib.suppress(ProcessLookupError):  # it ended by itself just now
-                    os.kill(pid, signal.SIGKILL)
+                    sleep(pid, results) if roles[0] == "sleeper" else os.kill(pid, signal.SIGKILL)
                     killed[roles.pop(0)] += 1
         runner.communicate(timeout=180)
         wait_for(lambda known=known: not any(p.is_running() and p.status() != "zombie" for p in known))
@@ -128,8 +149,7 @@ def disturbed(grid, results, rng, roles):
 
 
 def test_kills_at_random_moments_lose_nothing(grid, undisturbed, tmp_path):
-    roles = ["kernel", "worker", "runner"]
-    assert disturbed(grid, tmp_path, random.Random(1), roles) == collections.Counter(roles)
+    assert disturbed(grid, tmp_path, random.Random(1), ROLES) == collections.Counter(ROLES)
     assert told(tmp_path) == undisturbed
     assert claims.held(tmp_path) == []
 
@@ -140,12 +160,12 @@ def test_minutes_of_kills_at_random_moments_lose_nothing(grid, undisturbed, tmp_
     rounds, killed, end, rng = 0, collections.Counter(), time.monotonic() + seconds, random.Random()
     while time.monotonic() < end:
         results = tmp_path / str(rounds)
-        killed += disturbed(grid, results, rng, rng.choices(["runner", "worker", "kernel"], k=rng.randint(1, 6)))
+        killed += disturbed(grid, results, rng, rng.choices(ROLES, k=rng.randint(1, 6)))
         assert told(results) == undisturbed
         assert claims.held(results) == []
         rounds += 1
         with capsys.disabled():
-            print(f"\n{rounds} grids complete and equal to an undisturbed run; killed: {dict(killed)}", flush=True)
+            print(f"\n{rounds} grids complete and equal to an undisturbed run; disturbed: {dict(killed)}", flush=True)
 
 
 def test_a_kernel_that_exits_0_in_the_middle_is_a_failed_run(tmp_path, monkeypatch):
@@ -277,6 +297,15 @@ def test_a_full_disk_stops_the_claims_tears_nothing_and_is_told(grid, undisturbe
     assert "has less than 64 MiB free, so no cell is started; free some" in said, said + done.stderr
     assert "torn: []" in said
     assert told(tmp_path / "kept") == undisturbed
+
+
+def test_a_disk_that_has_room_but_for_no_more_files_is_told(tmp_path):
+    code = f"from lrtl_utils.sweep.workers import shortage; print(shortage({str(tmp_path)!r}))"
+    mounted = f"mount -t tmpfs -o size=90m,nr_inodes=900 tmpfs {tmp_path} && {sys.executable} -c {shlex.quote(code)}"
+    done = subprocess.run(["unshare", "-Urm", "sh", "-c", mounted], cwd=ROOT, capture_output=True, text=True)
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"a user namespace with a file system of its own is not allowed here: {done.stderr.strip()}")
+    assert done.stdout == "room for less than 1000 more files\n", done.stderr
 
 
 def test_a_claim_of_a_dead_owner_is_taken_over_and_a_living_ones_is_waited_for(grid, undisturbed, tmp_path):

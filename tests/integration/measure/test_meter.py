@@ -1,4 +1,5 @@
 import contextlib
+import itertools
 import json
 import mmap
 import time
@@ -109,7 +110,7 @@ def test_tally_counts_a_shape_once_and_multiplies():
     for shape in ((8, 16), (4, 16), (8, 16)):
         meter.tally("step", shape)
     meter.tally("forward", (8, 16), times=5)
-    meter.closed_form_flops += 7
+    meter.tally_closed_form(7)
     assert counted == []  # nothing is counted on the clock
     assert meter.flops() == meter.flops() == 80 + 40 + 80 + 5 * 8 + 7
     assert sorted(counted) == [(4, 16), (8, 16)]
@@ -169,7 +170,7 @@ def test_an_interrupted_runs_costs_add_up():
     def tally(meter, times):
         meter.register("step", lambda shape: shape[0])
         meter.tally("step", (3, 4), times)
-        meter.closed_form_flops += 1
+        meter.tally_closed_form(1)
         with meter.measure():
             time.sleep(0.01)
         return meter
@@ -182,6 +183,30 @@ def test_an_interrupted_runs_costs_add_up():
     assert second.seconds() >= first.seconds() + 0.01
     assert second.peak_memory_mib >= first.peak_memory_mib
     assert second.report(1, 1.0, 1)["resumed_seconds"] == first.seconds()
+
+
+def test_work_that_a_resumed_run_does_again_counts_in_seconds_and_in_flops():
+    def spend(meter, phase):
+        meter.tally(phase, ())
+        meter.device_seconds += 1.0
+
+    first, second, third = CostMeter(), CostMeter(), CostMeter()
+    for meter, rung in itertools.product((second, third), range(3)):
+        meter.register(f"rung {rung}", lambda _shape: 1)
+    spend(first, "rung 0")
+    spend(first, "rung 1")
+    early = first.state()
+    spend(second, "rung 0")
+    second.resume(early)
+    spend(second, "rung 2")
+    late = second.state()
+    spend(third, "rung 0")
+    third.resume(early)
+    third.resume(late)  # it holds the early one
+    assert second.flops_by_phase() == {"rung 0": 2, "rung 1": 1, "rung 2": 1}
+    assert third.flops_by_phase() == {"rung 0": 3, "rung 1": 1, "rung 2": 1}
+    assert (second.seconds(), third.seconds()) == (second.flops(), third.flops()) == (4, 5)
+    assert third.priced([third.so_far()])[0]["flops"] == 3  # of the run without interruptions
 
 
 @pytest.mark.parametrize("groups", [1, 4, 8])

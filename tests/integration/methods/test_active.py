@@ -98,7 +98,7 @@ def test_selection_is_on_the_clock_and_its_subset_is_trained_on():
     plain, picked = run(**KNOBS), run(**KNOBS, selection="kcenter")
     extra = picked.meter.flops_by_phase()["features"] - plain.meter.flops_by_phase()["features"]
     assert extra > 2 * plain.meter.flops_by_phase()["features"]  # the whole train split was read
-    assert picked.meter.closed_form_flops == 2 * len(picked.data.train) * 32 * 11
+    assert picked.meter.flops_by_phase()["closed form"] == 2 * len(picked.data.train) * 32 * 11
     assert sorted(picked.train.index) != sorted(plain.train.index)
 
 

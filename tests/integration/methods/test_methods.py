@@ -113,7 +113,7 @@ def test_tfidf_learns_and_has_no_model(mirror):
     assert methods.find_weights(done.config) is None
     assert done.metrics["accuracy"] > 0.6  # of four classes
     assert len(done.prediction.predicted) == len(done.test)
-    assert done.meter.flops() == done.meter.closed_form_flops > 0
+    assert done.meter.flops() == done.meter.flops_by_phase()["closed form"] > 0
     assert len(done.curve) == 1
 
 

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from made_records import fail, write
 
 from lrtl_utils.measure.meter import CostMeter
@@ -40,6 +41,12 @@ def test_failed_record_tells_the_cost_so_far_and_keeps_the_checkpoint(tmp_path):
     assert (record["status"], record["error"], record["metrics"]) == ("failed", "out of memory", None)
     assert (record["cost"]["device_seconds"], record["cost"]["gpu_hours"]) == (36.0, 0.01)
     assert (work / "checkpoint.pt").exists()
+
+
+def test_a_device_that_does_not_answer_has_its_kind_for_a_name():
+    """A failed record must be written even after CUDA has failed."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cuda"
+    assert store.device_name("cuda") == name
 
 
 def test_completed_record_clears_what_a_resume_would_need(tmp_path):

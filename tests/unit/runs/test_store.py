@@ -1,11 +1,16 @@
+import contextlib
 import hashlib
 import json
+import os
+import resource
+import stat
+import threading
 
 import pytest
-from made_records import fail, write
+from made_records import ASKED, CONFIG, complete, fail, parts, write
 
 from lrtl_utils.config import RunConfig
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import ClaimLost, InputError, Unreadable
 from lrtl_utils.files import ROOT, write_atomically
 from lrtl_utils.runs import store
 
@@ -99,6 +104,39 @@ def test_what_is_no_record_is_refused(path, content):
     assert_refused_and_quarantined(path, content)
 
 
+@contextlib.contextmanager
+def no_file_can_be_opened():
+    """In the block, as in a process that has as many open files as it may; gives a function that ends that."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield lambda: resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_record_that_the_system_cannot_read_is_neither_absent_nor_put_aside(path):
+    with no_file_can_be_opened(), pytest.raises(Unreadable, match=r"0123456789ab.json cannot be read: Too many open"):
+        store.is_completed(path)
+    assert store.is_completed(path)
+    assert not (path.parents[2] / "quarantine").exists()
+
+
+def test_an_error_of_reading_that_passes_is_none(path):
+    with no_file_can_be_opened() as end:
+        passing = threading.Timer(0.05, end)
+        passing.start()
+        assert store.is_completed(path)
+    passing.join()
+
+
+def test_a_summary_does_without_no_record_that_could_not_be_read(path, tmp_path):
+    link = path.with_name("aaaaaaaaaaaa.json")
+    link.symlink_to(link)  # to itself
+    with pytest.raises(Unreadable, match=r"aaaaaaaaaaaa.json cannot be read: Too many levels"):
+        list(store.records(tmp_path))
+
+
 def test_quarantine_keeps_all_that_comes(path, tmp_path):
     for content in (b"first", b"second"):
         path.write_bytes(content)
@@ -141,6 +179,28 @@ def test_the_record_of_a_completed_run_stays(tmp_path):
     write(tmp_path, accuracy=0.5)
     fail(tmp_path, "0123456789ab")
     assert path.read_bytes() == before
+
+
+def test_the_folder_of_a_record_is_synced_before_its_checkpoint_is_deleted(tmp_path, monkeypatch):
+    work = store.work_folder(tmp_path, "0123456789ab")
+    work.mkdir(parents=True)
+    sync, synced = os.fsync, []
+
+    def noting(descriptor):
+        sync(descriptor)
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), work.exists()))
+
+    monkeypatch.setattr(os, "fsync", noting)
+    write(tmp_path)
+    assert synced == [(False, True), (True, True)]
+    assert not work.exists()
+
+
+def test_a_run_that_another_process_has_taken_over_writes_no_record(tmp_path):
+    config, measured = CONFIG, parts(validation_size=8)
+    with pytest.raises(ClaimLost, match="Another worker has taken over this run"):
+        complete(tmp_path, "0123456789ab", config, ASKED, **measured, claim=tmp_path / "gone.json")
+    assert list(tmp_path.rglob("*.json")) == []
 
 
 def test_records_of_an_earlier_version_of_their_method_are_not_current(path):

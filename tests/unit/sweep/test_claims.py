@@ -53,6 +53,39 @@ def test_a_heartbeat_keeps_a_claim_and_tells_who_lost_it(tmp_path):
     assert claims.held(tmp_path) == []
 
 
+def test_an_owner_that_slept_can_neither_renew_nor_release_what_others_hold(tmp_path):
+    slept = write(tmp_path, host="elsewhere", process=1)
+    stamp(tmp_path, FAR)
+    second = claims.take(tmp_path, "cell", "second")
+    claims.release(tmp_path, second)
+    third = claims.take(tmp_path, "cell", "third")
+    for former in (slept, second):
+        assert not claims.beat(tmp_path, former)
+        claims.release(tmp_path, former)
+    assert claims.beat(tmp_path, third)
+    assert [claim.cell for claim in claims.held(tmp_path)] == ["third"]
+
+
+def test_a_taker_that_was_slow_gets_nothing_that_others_had_meanwhile(tmp_path, monkeypatch):
+    write(tmp_path, host="elsewhere", process=1)
+    stamp(tmp_path, FAR)
+    now, others = claims.file_system_now, []
+
+    def slowly(results):
+        """Between the look at the dead claim and the creation of the next, another worker has it and lets go of it."""
+        if not others:
+            others.append(None)
+            others[0] = claims.take(results, "cell", "fast")
+            claims.release(results, others[0])
+        return now(results)
+
+    monkeypatch.setattr(claims, "file_system_now", slowly)
+    assert claims.take(tmp_path, "cell", "slow") is None
+    assert others[0].generation == 2
+    assert claims.held(tmp_path) == []
+    assert claims.take(tmp_path, "cell", "again").generation == 3
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"identity": "cell"}', b"\xff\xfe"])
 def test_a_claim_that_cannot_be_read_lives_by_its_stamp(tmp_path, content):
     claims.take(tmp_path, "cell", "words")
