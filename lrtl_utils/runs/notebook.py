@@ -95,7 +95,7 @@ def run_notebook(
     parameters = asked.model_dump() | {
         "results": str(results),
         "save_model": save_model and str(save_model),
-        "plan": {"id": identity, "asked": instead_of},
+        "plan": {"id": identity, "device": config.device, "precision": config.precision, "asked": instead_of},
     }
     reason = execute(notebook_path(name), parameters, executed)
     if store.is_completed(path):

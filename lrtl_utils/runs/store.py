@@ -204,7 +204,7 @@ def device_name(device: str) -> str:
 
         try:
             return torch.cuda.get_device_name()
-        except RuntimeError:  # of a device that has failed; the record of that must still be written
+        except (RuntimeError, AssertionError):  # of a device that has failed or is absent: that is to be recorded too
             return device
     model = [line for line in lines_of(Path("/proc/cpuinfo")) if line.startswith("model name")]
     return f"{device}: {model[0].split(':', 1)[1].strip() if model else platform.processor() or platform.machine()}"

@@ -5,6 +5,7 @@ import json
 import datasets
 import pandas as pd
 import pytest
+import torch
 
 from lrtl_utils import Run
 from lrtl_utils.config import RunConfig
@@ -81,7 +82,7 @@ def test_what_is_no_table_with_examples_is_refused_in_one_sentence(dataset, said
 
 def test_a_run_that_is_not_the_planned_one_is_refused_in_one_sentence(path):
     asked = RunConfig(dataset=str(path), **COLUMNS, method="tfidf", train_size=20)
-    planned = {"id": Run.outline(asked).id, "asked": {"train_size": 30}}
+    planned = {"id": Run.outline(asked).id, "device": "cpu", "precision": None, "asked": {"train_size": 30}}
     run = Run(asked, plan=planned)
     run.fit(*run.label())
     assert run.record(run.test())["config"]["asked"]["train_size"] == 30
@@ -89,6 +90,25 @@ def test_a_run_that_is_not_the_planned_one_is_refused_in_one_sentence(path):
     with pytest.raises(InputError, match=f"and not {planned['id']}, which was planned") as refused:
         Run(asked, plan=planned)
     assert "\n" not in str(refused.value)
+
+
+def test_another_device_than_the_planned_one_is_named_with_what_to_do(path):
+    asked = RunConfig(dataset=str(path), **COLUMNS, model="simple_nn", method="from_scratch", train_size=20)
+    planned = {"id": "0" * 12, "device": "mps", "precision": "fp32", "asked": {}}
+    said = "that has device=mps and precision=fp32, and here they are .* name them .* or plan the run on a machine like"
+    with pytest.raises(InputError, match=said) as refused:
+        Run(asked, plan=planned)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU is to be absent")
+def test_a_run_on_a_gpu_can_be_planned_where_there_is_none(path):
+    asked = RunConfig(dataset=str(path), **COLUMNS, method="full", train_size=20, device="cuda")
+    planned = Run(asked, elsewhere=True)
+    assert (planned.config.device, planned.config.precision) == ("cuda", "bf16")
+    assert planned.id == Run.outline(asked).id
+    with pytest.raises(InputError, match="device='cuda' is not on this machine"):
+        Run(asked)
 
 
 def test_a_completed_record_is_never_overwritten():
