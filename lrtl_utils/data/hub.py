@@ -89,8 +89,8 @@ def mirror() -> Path:
 def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Source:
     """The files of a repository: from the mirror, else the hub's local cache, else the hub if `fetch` is true.
 
-    Files of a mirror are checked against its manifest, if it has one. `InputError` says what is wrong or missing, and
-    how to get it.
+    Files of a mirror are checked against its manifest, if it has one, and so is a revision. `InputError` says what is
+    wrong or missing, and how to get it.
     """
     folder = mirror() / repository.place
     if files := _matching(folder, repository.patterns):
@@ -232,10 +232,18 @@ def _answers(url: str) -> bool:
 
 
 def _revision_in_mirror(folder: Path, repository: Repository, files: tuple[Path, ...]) -> str | None:
-    """The revision of these files by the mirror's manifest; None if the repository is not in it."""
+    """The revision of these files by the mirror's manifest; None if the repository is not in it.
+
+    `InputError` if it is not the one that is wanted, or if a file is not as the manifest has it.
+    """
     locked = read_manifest(mirror()).repositories.get(repository.place)
     if locked is None:
         return None
+    if repository.revision not in (None, locked.revision):
+        raise InputError(
+            f"{folder} holds revision {locked.revision} and not {repository.revision}, which is wanted: replace it "
+            f"(`fetch --to {mirror()}` does so for what has a name here), or give the path of a folder that holds it."
+        )
     unknown = [file for file in files if file.relative_to(folder).as_posix() not in locked.files]
     fault = next(faults(folder, locked), f"{unknown[0]} is not in the manifest" if unknown else None)
     if fault:

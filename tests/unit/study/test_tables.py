@@ -114,7 +114,7 @@ def test_a_default_that_changed_between_two_runs_of_one_size_makes_two_lines(tmp
 
 @pytest.mark.parametrize("changed", [{"precision": "bf16"}, {"device": "cuda"}])
 def test_runs_of_two_machines_are_never_averaged(tmp_path, changed):
-    """Nobody asked for the precision or the device: each follows from the machine, and most runs keep the plain name."""
+    """Nobody asked for the precision or the device, which follow from the machine; most runs keep the plain name."""
     for seed in range(5):
         for method in ("full", "conventional"):
             knobs = changed if method == "full" and seed < 2 else {}
