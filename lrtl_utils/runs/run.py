@@ -153,6 +153,8 @@ class Run:
         from lrtl_utils.methods import loop
 
         model = build(self.config, self.data, self.weights)
+        if self.weights:
+            self.weights.require_unchanged()
         loop.warm_up(model, self.config)
         return model
 
