@@ -160,8 +160,10 @@ def _by_machine(frame: pd.DataFrame) -> pd.DataFrame:
     for name in ("device", "precision"):
         used = frame["record"].map(lambda record, name=name: str(record["config"][name]))
         usual = used.groupby([frame[key] for key in KEYS]).transform(lambda each: each.mode().iloc[0])
-        said = (f" [{name}=" + used + "]").where(used != usual, "")
-        frame = frame.assign(configuration=frame["configuration"] + said, variant=frame["variant"] + said)
+        unusual = used != usual
+        for column in ("configuration", "variant"):
+            renamed = frame[column] + f" [{name}=" + used + "]"
+            frame[column] = frame[column].where(~unusual, renamed.str.replace("] [", ", ", regex=False))
     return frame
 
 
