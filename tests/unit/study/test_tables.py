@@ -169,6 +169,19 @@ def test_an_unreadable_record_is_passed_over_with_a_warning(tmp_path):
         assert tables.read(tmp_path).empty
 
 
+@pytest.mark.parametrize("missing", ["metrics.hits", "config.seed", "data.available", "environment.device", "curve"])
+def test_a_record_that_lacks_a_key_is_passed_over_though_its_checksum_is_right(tmp_path, missing):
+    write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **SST2)
+    path = write_run(tmp_path, outcomes(0.5, 32, 1), method="full", seed=1, **SST2)
+    record = json.loads(path.read_text())
+    *section, name = missing.split(".")
+    (record[section[0]] if section else record).pop(name)
+    path.write_text(json.dumps(record | {"checksum": schema.checksum(record)}))
+    with pytest.warns(UserWarning, match=rf"{path.name} is not a readable record \(schema: .* (required|missing)"):
+        frame = tables.read(tmp_path)
+    assert list(tables.summarise(frame)["seeds"]) == [1]
+
+
 def test_a_method_without_a_model_joins_every_panel_of_its_data(frame):
     parts = dict(tables.by_dataset_and_model(frame))
     assert list(parts) == ["conll2003 · minilm_crf", "sst2 · minilm"]
