@@ -107,21 +107,24 @@ def derived_seed(seed: int, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{purpose}:{seed}".encode()).digest()[:4], "big") >> 1
 
 
-def resolve_device(device: str) -> str:
-    """The device to use. `auto` is cuda, else mps, else cpu; `InputError` if the device asked for is absent."""
+def resolve_device(device: str, *, elsewhere: bool = False) -> str:
+    """The device to use. `auto` is this machine's cuda, else mps, else cpu.
+
+    `InputError` if the device asked for is absent, unless it is another machine's: `elsewhere`.
+    """
     import torch
 
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if present[name])
-    if not present[device]:
+    if not present[device] and not elsewhere:
         raise InputError(f"device={device!r} is not on this machine; device='auto' uses what is there.")
     return device
 
 
 def resolve_precision(precision: str, device: str, reads_tokens: bool) -> str:
     """The precision to use. `auto` is what the device is faster with: bf16 on GPUs that have it, and for text on CPUs
-    with AMX tiles."""
+    with AMX tiles. A GPU that is not here to be asked is taken to have bf16, as all since 2020 do."""
     import torch
 
     if precision == "fp16" and device == "cpu":
@@ -129,7 +132,7 @@ def resolve_precision(precision: str, device: str, reads_tokens: bool) -> str:
     if precision != "auto":
         return precision
     if device == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        return "bf16" if not torch.cuda.is_available() or torch.cuda.is_bf16_supported() else "fp16"
     # Without tiles, bf16 was 1.6 times slower than fp32 here, and depthwise convolutions gain nothing from it.
     tiles = device == "cpu" and reads_tokens and getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16")
     return "bf16" if tiles else "fp32"

@@ -96,7 +96,8 @@ def sweep(
     if engine == Engine.slurm:
         engines.require_resources(job)
     configs = read_grid(grid)
-    cells = plan(configs, Run.outline if dry_run else Run)
+    elsewhere = engine == Engine.slurm or scheduler is not None
+    cells = plan(configs, Run.outline if dry_run else partial(Run, elsewhere=elsewhere))
     show([f"{len(configs)} cells", f"{len(cells)} cells after clamping"])
     for folder in beside or []:
         planned, cells = len(cells), not_in(cells, folder)
@@ -112,6 +113,7 @@ def sweep(
         Engine.slurm: partial(engines.slurm, parameters=job),
     }[engine]
     options = {"deadline_seconds": deadline, "memory_limit_mib": memory_limit, "on_oom": on_oom.value}
+    options["elsewhere"] = elsewhere
     with interruptible("with the remaining runs"):
         outcome = run_cells(cells, results, workers=workers, engine=start, report=show_line, **options)
     show_outcome(outcome, cells, results)

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,15 +66,26 @@ class Source:
     files: tuple[Path, ...]
     beside: tuple[Path, ...] = ()
 
-    @property
+    @cached_property
+    def _stamps(self) -> dict[Path, tuple[int, ...]]:
+        """By which a file is recognised later: of everything that is loaded, at first use."""
+        return {file: _stamp(file) for file in (*self.files, *self.beside)}
+
+    @cached_property
     def sha256(self) -> str:
         """The checksum of everything that is loaded: of the one file, or of the names and sums of several."""
-        files = (*self.files, *self.beside)
+        files = tuple(self._stamps)
         if len(files) == 1:
             return file_sha256(files[0])
         folder = self.files[0].parent if self.beside else self.folder  # the same model has one sum wherever it is
         lines = [f"{file_sha256(file)}  {file.relative_to(folder)}" for file in files]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def require_unchanged(self) -> None:
+        """`InputError` if a file is another one than when its checksum was taken; called when it has been read."""
+        for file, stamp in self._stamps.items():
+            if not file.is_file() or _stamp(file) != stamp:
+                raise InputError(f"{file} has changed while it was read; start again when nothing writes to it.")
 
     def describe(self) -> dict[str, Any]:
         """What a record says about it."""
@@ -89,8 +100,8 @@ def mirror() -> Path:
 def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Source:
     """The files of a repository: from the mirror, else the hub's local cache, else the hub if `fetch` is true.
 
-    Files of a mirror are checked against its manifest, if it has one. `InputError` says what is wrong or missing, and
-    how to get it.
+    Files of a mirror are checked against its manifest, if it has one, and so is a revision. `InputError` says what is
+    wrong or missing, and how to get it.
     """
     folder = mirror() / repository.place
     if files := _matching(folder, repository.patterns):
@@ -232,10 +243,18 @@ def _answers(url: str) -> bool:
 
 
 def _revision_in_mirror(folder: Path, repository: Repository, files: tuple[Path, ...]) -> str | None:
-    """The revision of these files by the mirror's manifest; None if the repository is not in it."""
+    """The revision of these files by the mirror's manifest; None if the repository is not in it.
+
+    `InputError` if it is not the one that is wanted, or if a file is not as the manifest has it.
+    """
     locked = read_manifest(mirror()).repositories.get(repository.place)
     if locked is None:
         return None
+    if repository.revision not in (None, locked.revision):
+        raise InputError(
+            f"{folder} holds revision {locked.revision} and not {repository.revision}, which is wanted: replace it "
+            f"(`fetch --to {mirror()}` does so for what has a name here), or give the path of a folder that holds it."
+        )
     unknown = [file for file in files if file.relative_to(folder).as_posix() not in locked.files]
     fault = next(faults(folder, locked), f"{unknown[0]} is not in the manifest" if unknown else None)
     if fault:
@@ -302,13 +321,17 @@ def faults(folder: Path, locked: Locked) -> Iterator[str]:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, read again only if its size or time has changed."""
+    """The SHA-256 of a file, read again only if it is another file, or its size or time has changed."""
+    return _sha256(path, _stamp(path))
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
     status = path.stat()
-    return _sha256(path, status.st_size, status.st_mtime_ns)
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @lru_cache(maxsize=256)
-def _sha256(path: Path, size: int, modified: int) -> str:
+def _sha256(path: Path, _stamp: tuple[int, ...]) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -60,10 +60,12 @@ def load(
     Warns about rows that are left out, and about train examples that are also in the test split unless `drop_leaks`.
     """
     source = find(dataset)
+    _ = source.sha256  # taken before anything is read
     if _is_own(dataset):
         data = _of_path(_load_own, dataset, source, text_column, label_column)
     else:
         data = _load_named(dataset, source)
+    source.require_unchanged()
     repeats, leaking = _repeats(data)
     data = replace(data, repeats=repeats)
     if not leaking.any():

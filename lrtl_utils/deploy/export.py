@@ -7,10 +7,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
+from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
 from transformers import AutoModelForTokenClassification
@@ -45,6 +46,20 @@ class Kept:
     kind: str
     classes: tuple[str, ...]
     config: RunConfig
+
+
+class Facts(BaseModel):
+    """What `load` needs of the file that `save` wrote beside the library's own."""
+
+    form: Literal["PooledClassifier", "OwnClassifier", "Tagger", "ImageClassifier", "SimpleNN", "LinearBag"]
+    kind: Literal["text", "image", "tokens"]
+    labels: list[str]
+    head: dict[Literal["file", "weight", "bias"], str] | None
+    max_length: int | None
+    image_size: int | None
+    crf: bool
+    device: str
+    precision: str
 
 
 def check(folder: str | Path) -> Path:
@@ -132,9 +147,13 @@ def load(folder: str | Path) -> Kept:
 def read_facts(folder: Path) -> dict[str, Any]:
     """What `save` noted of a model beside its library's files; `InputError` if that is not there."""
     try:
-        return json.loads((folder / KEPT_FILE).read_text(encoding="utf-8"))
+        content = (folder / KEPT_FILE).read_text(encoding="utf-8")
+        Facts.model_validate_json(content)
     except (OSError, ValueError):
-        raise InputError(f"{folder} holds no model that was kept by this project: no {KEPT_FILE} is there.") from None
+        raise InputError(
+            f"{folder} holds no model that was kept by this project: no {KEPT_FILE} with its facts is there."
+        ) from None
+    return json.loads(content)
 
 
 def merge(model: Model) -> None:

@@ -25,7 +25,8 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     """Score every input of `file` by the model kept in a folder; returns the path of the CSV that was written.
 
     Without `output` that is `<file>.predictions.csv`. A row an input, in their order: `text` or `file` with `label` and
-    each class's probability, or `tokens` with `tags` and `confidence`. `InputError` where something cannot be read.
+    each class's probability, or `tokens` with `tags` and `confidence`. A text that a spreadsheet program would take for
+    a formula has an apostrophe before it. `InputError` where something cannot be read.
     """
     file = absolute_path(file)
     target = absolute_path(output) if output else file.with_name(f"{file.stem}.predictions.csv")
@@ -44,10 +45,8 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     header = {"text": ["text"], "image": ["file"], "tokens": ["tokens", "tags", "confidence"]}[kind]
     if kind != "tokens":
         header += ["label", *(f"p_{label}" for label in kept.classes)]
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([header, *rows])
     try:
-        write_text(target, stream.getvalue())
+        write_text(target, "".join(map(_line, [header, *rows])))
     except OSError as error:
         raise InputError(f"{target} cannot be written: {error.strerror}.") from None
     return target
@@ -59,7 +58,7 @@ def _classified(
     rows = []
     for name, answer, scores in zip(shown, prediction.predicted, prediction.scores, strict=True):
         odds = np.exp(scores.astype(float) - scores.max())
-        rows.append([name, classes[answer], *(f"{share:.6f}" for share in odds / odds.sum())])
+        rows.append([_as_text(name), _as_text(classes[answer]), *(f"{share:.6f}" for share in odds / odds.sum())])
     return rows
 
 
@@ -70,8 +69,29 @@ def _tagged(
     rows = []
     for name, words, answer, sure in zip(shown, inputs, prediction.predicted, prediction.confidence, strict=True):
         named = [classes[tag] for tag in answer] + ["O"] * (len(words) - len(answer))
-        rows.append([name, " ".join(named), f"{sure:.6f}"])
+        rows.append([_as_text(name), " ".join(named), f"{sure:.6f}"])
     return rows
+
+
+def _line(cells: Sequence[str]) -> str:
+    """A line of a CSV file."""
+    stream = io.StringIO()
+    csv.writer(stream).writerow(cells)  # quotes what is in its own line end, so \r too
+    return stream.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _as_text(cell: str) -> str:
+    """The cell with an apostrophe before what would begin a formula, as spreadsheet programs mark a text.
+
+    A number is left as it is.
+    """
+    if not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def _texts(file: Path, column: str | None) -> tuple[list[str], list[Any]]:

@@ -147,18 +147,30 @@ class _Loop:
         # Not the shared one: it keeps the optimizers it prepared, and they their weights.
         self.runtime = _new_accelerator(config.device, config.precision)
         self.model.to(self.runtime.device)
-        steps = math.ceil(math.ceil(len(data) / config.batch_size) / config.accumulate) * config.epochs
+        steps = math.ceil(len(self.batches(0)) / config.accumulate) * config.epochs
         optimizer = _optimizer(config, rates)
         self.schedule = _schedule(config, optimizer, steps)
         self.optimizer = self.runtime.prepare(optimizer)
         self.loss = torch.zeros((), device=self.runtime.device)
         torch.manual_seed(derived_seed(config.seed, "dropout"))
 
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """The batches of an epoch; one of a single row joins another where the model cannot be trained on it."""
+        rng = np.random.default_rng([derived_seed(self.config.seed, "order"), epoch])
+        batches = order(self.data.lengths, self.config.batch_size, rng, buckets=self.buckets)
+        if min(map(len, batches)) > 1 or not _needs_two(self.model):
+            return batches
+        *others, last = sorted(batches, key=len, reverse=True)
+        if not others or len(others[-1]) == 1:
+            raise InputError(
+                f"The batch normalisation of model {self.config.model!r} needs two images in a batch, or a larger "
+                f"image_size than {self.config.image_size}."
+            )
+        return [*others[:-1], np.concatenate([others[-1], last])]
+
     def run_epoch(self, epoch: int, curve: list[dict[str, Any]]) -> float:
         """One pass over the data from `first_batch` on; returns the mean loss of its batches."""
-        config = self.config
-        rng = np.random.default_rng([derived_seed(config.seed, "order"), epoch])
-        batches = order(self.data.lengths, config.batch_size, rng, buckets=self.buckets)
+        config, batches = self.config, self.batches(epoch)
         if on_meta(self.model):
             for positions in batches:
                 self.meter.tally(self.phase, batch_shape(self.model, self.data, positions, train=True))
@@ -379,6 +391,18 @@ def _given(model: Model, cache: Cache | None, positions: np.ndarray, batch: Batc
     if cache is None:
         return contextlib.nullcontext()
     return model.given(cache.depth, cache.batch(positions, model.shape(batch)[1]))
+
+
+def _needs_two(model: Model) -> bool:
+    """Whether a training batch of one image has no batch statistics: where its last feature map is a single value."""
+    if model.reader.kind != "image":
+        return False
+    one, size = model.for_counting().train(), model.reader.collate.image_size
+    try:
+        one(one.blank((1, 3, size, size), one.device))
+    except ValueError:  # torch's, which has no class of its own for it
+        return True
+    return False
 
 
 def step_counter(model: Model, *, cached: bool) -> Callable[[Shape], int]:

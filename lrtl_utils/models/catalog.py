@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from lrtl_utils.data.hub import Repository, Source, find_in_package, find_on_hub, require_weights
-from lrtl_utils.errors import require_name
+from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.models import own
 
 
@@ -60,6 +60,7 @@ ONE_BLOCK = "its blocks cannot be found, so it is frozen or trained as a whole, 
 LOADED = (
     "config.json",
     "model.safetensors.index.json",
+    "pytorch_model.bin.index.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -72,6 +73,7 @@ LOADED = (
     "sentencepiece.bpe.model",
     own.KEPT_FILE,
 )
+ADAPTER = "adapter_config.json"
 HASHED_WORDS = 2**12
 
 
@@ -99,8 +101,13 @@ def _checked(source: Source) -> Source:
 
 
 def _with_what_is_loaded(source: Source) -> Source:
-    """The source with its configuration and tokenizer, which its checksum is to cover."""
+    """The source with its configuration and tokenizer, which its checksum is to cover.
+
+    `InputError` beside an adapter, which transformers would load into the weights without a word.
+    """
     folder = source.files[0].parent
+    if (folder / ADAPTER).is_file():
+        raise InputError(f"{folder / ADAPTER} is of an adapter: merge it into the weights, or move it away from them.")
     return replace(source, beside=tuple(folder / name for name in LOADED if (folder / name).is_file()))
 
 

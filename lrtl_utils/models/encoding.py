@@ -17,7 +17,7 @@ MULTIPLE = 8  # padded lengths are multiples of it, so that few distinct shapes 
 FILLED = 0.9  # of a batch's length, at least, where no order is asked for
 PAD_TAG = 0
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # of images; others are read by other programs, or rare
-MOST_PIXELS = 50_000_000  # of one image; in memory four bytes each
+MOST_PIXELS = 50_000_000  # of one image, as it comes and as it is resized; in memory four bytes each
 
 
 @dataclass(frozen=True)
@@ -264,6 +264,12 @@ def decode_image(image: Any) -> Image.Image:
 def _decode(image: Any, row: int, size: int) -> torch.Tensor:
     try:
         picture = decode_image(image)
+        width, height = (round(side * size / min(picture.size)) for side in picture.size)
+        if width * height > MOST_PIXELS:
+            raise ValueError(
+                f"resized to a short side of {size} it would have {width} × {height} pixels, and {MOST_PIXELS:,} are "
+                "the most"
+            )
     except UnidentifiedImageError:
         raise InputError(f"Image {row} cannot be decoded: it is none of {', '.join(FORMATS)}.") from None
     except (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError) as error:

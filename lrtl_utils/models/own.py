@@ -3,6 +3,7 @@ blocks."""
 
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,8 @@ def find(name: str, *, fetch: bool = True) -> Source:
             found = find_on_hub(name, repositories[1], fetch=fetch)
         except InputError:
             raise missing from None
+    if found.kind == "mirror" and found.revision is None and named[2]:
+        warnings.warn(f"{name} is taken from {found.folder}, whose revision no manifest says.", stacklevel=2)
     top = min((file.parent for file in found.files), key=lambda parent: len(parent.parts))
     return Source(found.kind, found.id, found.revision, top, tuple(f for f in found.files if f.parent == top))
 

@@ -97,7 +97,13 @@ def run_notebook(
     parameters = asked.model_dump() | {
         "results": str(results),
         "save_model": save_model and str(save_model),
-        "plan": {"id": identity, "asked": instead_of, "claim": claim and str(claim)},
+        "plan": {
+            "id": identity,
+            "device": config.device,
+            "precision": config.precision,
+            "asked": instead_of,
+            "claim": claim and str(claim),
+        },
     }
     reason = execute(notebook_path(name), parameters, executed)
     if store.is_completed(path):

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from lrtl_utils.config import RunConfig, read_config
 from lrtl_utils.data import splits
@@ -17,6 +17,7 @@ from lrtl_utils.files import data_name
 from lrtl_utils.measure import metrics
 
 SCHEMA = 2
+LATER: frozenset[str] = frozenset()  # knobs that were added after this schema, so that its early records lack them
 
 Score = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
@@ -154,6 +155,13 @@ class Configuration(RunConfig):
     """The resolved configuration, and under `asked` the values that something else now stands for."""
 
     asked: dict[str, Any]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_every_knob(cls, config: Any) -> Any:
+        if isinstance(config, Mapping) and (missing := sorted(RunConfig.model_fields.keys() - LATER - config.keys())):
+            raise ValueError(f"{missing[0]} is missing")
+        return config
 
     @field_validator("asked")
     @classmethod

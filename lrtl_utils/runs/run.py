@@ -71,18 +71,20 @@ class Run:
         *,
         results: str | Path = RESULTS,
         plan: Mapping[str, Any] | None = None,
+        elsewhere: bool = False,
         **parameters: Any,
     ):
         """`parameters` are those of `RunConfig`; `dataset` may also be a pandas DataFrame or a `datasets.Dataset`.
 
         `InputError` says in one sentence why it cannot be run. `plan` is what a sweep planned: the `id` that this run
-        must have, under `asked` the planned values that it replaces, and under `claim` the file without which the run
-        is no longer this process's.
+        must have, its `device` and `precision`, the planned values that it replaces (`asked`), and the file without
+        which the run is no longer this process's (`claim`). A run that is only planned here, and runs `elsewhere`, may
+        name a device that is not here.
         """
         asked = _absolute(asked or read_config(_on_disk(parameters)))
         check(asked)
         data = _load(load.find(asked.dataset).sha256, **load.reading(asked))
-        config = resolve(asked, data)
+        config = resolve(asked, data, elsewhere=elsewhere)
         self._identify(asked, config, data, find_weights(config))
         self.results = absolute_path(results)
         self.path = store.record_path(self.results, config.dataset, self.id)
@@ -92,10 +94,7 @@ class Run:
         self._planned = (plan or {}).get("asked", {})
         self._claim = Path(plan["claim"]) if plan and plan.get("claim") else None
         if plan and plan["id"] != self.id:
-            raise InputError(
-                f"This would be run {self.id} and not {plan['id']}, which was planned: "
-                "the data, the weights, the device or the code here differ from those of the plan."
-            )
+            raise InputError(f"This would be run {self.id} and not {plan['id']}, which was planned: {self._why(plan)}.")
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> "Run":
@@ -103,9 +102,20 @@ class Run:
         places = {name: parameters[name] for name in ("results", "plan") if name in parameters}
         return cls(RunConfig.of(_on_disk(parameters)), **places)
 
+    def _why(self, plan: Mapping[str, Any]) -> str:
+        """Why this is another run than the planned one."""
+        planned, here = (plan["device"], plan["precision"]), (self.config.device, self.config.precision)
+        if planned == here:
+            return "the data, the weights or the code here differ from those of the plan"
+        return (
+            f"that has device={planned[0]} and precision={planned[1]}, and here they are {here[0]} and {here[1]}; name "
+            "them (device: cuda in a grid), or plan the run on a machine like this one"
+        )
+
     @classmethod
     def outline(cls, asked: RunConfig) -> "Run":
-        """The run as far as it is known without downloads: `asked`, `config`, `id`, and as `data` its sizes.
+        """The run as far as it is known without downloads or its device: `asked`, `config`, `id`, and as `data` its
+        sizes.
 
         Published sizes replace data that is not on this machine. Without the data or the weights, the id is computed
         from the configuration alone, and no record has it.
@@ -113,7 +123,7 @@ class Run:
         asked = _absolute(asked)
         check(asked)
         run, data = cls.__new__(cls), data_at_hand(asked)
-        config = resolve(asked, data)
+        config = resolve(asked, data, elsewhere=True)
         try:
             weights = find_weights(config, fetch=False)
         except InputError:
@@ -145,6 +155,8 @@ class Run:
         from lrtl_utils.methods import loop
 
         model = build(self.config, self.data, self.weights)
+        if self.weights:
+            self.weights.require_unchanged()
         loop.warm_up(model, self.config)
         return model
 
@@ -261,8 +273,11 @@ def check(asked: RunConfig) -> None:
         raise InputError(f"Model {asked.model!r} has no pre-trained weights; its method is 'from_scratch'.")
 
 
-def resolve(asked: RunConfig, data: Data | Facts) -> RunConfig:
-    """The configuration as it will run. Only a `max_length` of None is decided later, by the training texts."""
+def resolve(asked: RunConfig, data: Data | Facts, *, elsewhere: bool = False) -> RunConfig:
+    """The configuration as it will run, here or `elsewhere`.
+
+    Only a `max_length` of None is decided later, by the training texts.
+    """
     method = METHODS[asked.method]
     row = backbone(asked.model) if method.needs_model else None
     values = asked.model_dump()
@@ -273,7 +288,7 @@ def resolve(asked: RunConfig, data: Data | Facts) -> RunConfig:
     for name in set(values) - ALWAYS:
         values[name] = defaults.get(name) if values[name] is None else values[name] if name in defaults else None
     values["model"] = asked.model if method.needs_model else NO_MODEL
-    values["device"] = resolve_device(asked.device) if method.needs_model else "cpu"
+    values["device"] = resolve_device(asked.device, elsewhere=elsewhere) if method.needs_model else "cpu"
     if values["precision"]:
         reads_tokens = data.kind != "image" and row.library == "transformers"
         values["precision"] = resolve_precision(values["precision"], values["device"], reads_tokens)

@@ -110,9 +110,11 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs that a summary compares, each with its `configuration` and its `variant`.
 
     A configuration is a method, followed by the settings that differ where a method ran with several: runs of different
-    settings are never averaged. The variant has the same name on all data sets: the method, or `method (tuned)` where a
-    data set has one setting other than the default, or only that one while another data set has the default.
-    A data set that was read from several sources counts as several data sets. Left out are runs on a part of a test
+    settings are never averaged, nor are runs in another precision or on another kind of device, which follow from the
+    machine. The variant has the same name on all data sets: the method, or `method (tuned)` where a data set has one
+    setting other than the default, or only that one while another data set has the default.
+    A data set that was read from several sources counts as several data sets, and so does a model: each is named by the
+    first digits of its checksum too. Left out are runs on a part of a test
     split that others used in full, a second run of one configuration, number of labels and seed, and runs of an earlier
     version of their method.
     """
@@ -123,12 +125,14 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.assign(configuration="", variant="")
     frame = frame.reset_index(drop=True).assign(
         source=[record["data"]["source"]["sha256"][:6] for record in frame["record"]],
+        weights=[(record["model"]["source"] or {"sha256": ""})["sha256"][:6] for record in frame["record"]],
         tested=[record["data"]["test_size"] for record in frame["record"]],
     )
     frame = frame[frame["tested"] == frame.groupby(["dataset", "source"])["tested"].transform("max")]
-    several = frame.groupby("dataset")["source"].transform("nunique") > 1
-    frame = frame.assign(dataset=frame["dataset"].where(~several, frame["dataset"] + " " + frame["source"]))
-    frame = with_configurations(frame).drop_duplicates([*KEYS, "seed"])
+    for name, checksum in (("dataset", "source"), ("model", "weights")):
+        several = frame.groupby(name)[checksum].transform("nunique") > 1
+        frame[name] = frame[name].where(~several, frame[name] + " " + frame[checksum])
+    frame = _by_machine(with_configurations(frame)).drop_duplicates([*KEYS, "seed"])
     return frame.sort_values(["dataset", "model", "method", "n_labels", "seed"])
 
 
@@ -149,6 +153,18 @@ def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
         names |= dict(zip(index, _named(method, chosen), strict=True))
     named = pd.DataFrame.from_dict(names, orient="index", columns=["configuration", "variant"])
     return frame.assign(configuration=named["configuration"], variant=named["variant"])
+
+
+def _by_machine(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs, of which those say so in their names that used another device or precision than most of their kind."""
+    for name in ("device", "precision"):
+        used = frame["record"].map(lambda record, name=name: str(record["config"][name]))
+        usual = used.groupby([frame[key] for key in KEYS]).transform(lambda each: each.mode().iloc[0])
+        unusual = used != usual
+        for column in ("configuration", "variant"):
+            renamed = frame[column] + f" [{name}=" + used + "]"
+            frame[column] = frame[column].where(~unusual, renamed.str.replace("] [", ", ", regex=False))
+    return frame
 
 
 def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:

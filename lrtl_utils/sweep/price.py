@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lrtl_utils.config import NO_MODEL, SIZES, RunConfig
+from lrtl_utils.config import NO_MODEL, SIZES, RunConfig, resolve_device
 from lrtl_utils.data import splits
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.splits import Data, Examples, Facts, count_labelled, share_of
@@ -62,7 +62,8 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
     results, end = absolute_path(results), time.monotonic() + IN_ALL_SECONDS
     recorded = list(_completed(results))
     done = {name for record in recorded for name in _names(record)}
-    jobs = [timing.Job(cell.config, data_of(cell.config), load(cell.config)) for cell in cells]
+    configs = [_here(cell.config) for cell in cells]
+    jobs = [timing.Job(config, data_of(config), load(config)) for config in configs]
     rates, how = timing.rates(jobs, recorded, lambda record: load(config_of(record)).test_flops, threads, end)
     priced = []
     for cell, job in zip(cells, jobs, strict=True):
@@ -71,6 +72,8 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
         priced.append(Priced(cell, job.load, spent, predicting, cell.id in done))
     expected = {p.cell.id: {"flops": p.load.flops, "device_seconds": p.seconds} for p in priced}
     write_text(results / ESTIMATE, json.dumps({"cells": expected}, indent=1))
+    other = sorted({cell.config.device for cell, here in zip(cells, configs, strict=True) if cell.config != here})
+    how += f"; seconds are not those of {', '.join(other)}, which is not here" if other else ""
     absent = sorted({job.config.dataset for job in jobs if isinstance(job.data, Facts)})
     published = f" The files of {', '.join(absent)} are not here; row counts are as published." if absent else ""
     return priced, f"FLOPs are counted by walking each method without weights; {how}.{published}"
@@ -129,6 +132,16 @@ def load(config: RunConfig) -> Load:
     seed = config.seed if isinstance(data_of(config), Data) else 0
     rate = config.learning_rate and 1.0
     return _load(config.model_copy(update=dict.fromkeys(FREE) | {"seed": seed, "learning_rate": rate}))
+
+
+def _here(config: RunConfig) -> RunConfig:
+    """The configuration, on a device of this machine where its own is not here."""
+    try:
+        resolve_device(config.device)
+    except InputError:
+        precision = config.precision and "fp32"
+        return config.model_copy(update={"device": resolve_device("auto"), "precision": precision})
+    return config
 
 
 def data_of(config: RunConfig) -> Data | Facts:

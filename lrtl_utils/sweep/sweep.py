@@ -46,13 +46,15 @@ def sweep(
     memory_limit_mib: float | None = None,
     on_oom: str = "fail",
     engine: Callable[..., Any] = engines.local,
+    elsewhere: bool = False,
     report: Callable[[str], None] = print,
 ) -> Outcome:
     """Run every cell that has no completed record, `workers` at a time, the cores divided among them.
 
     A cell that fails, dies or passes a bound is recorded as failed and the rest go on. `engine(file, slots)` starts the
-    workers. Ctrl-C once lets the running cells finish; twice, or SIGTERM, ends them at their checkpoints. Both end in
-    `KeyboardInterrupt`, and the same sweep goes on from there. `InputError` where the disk is full.
+    workers; if that is `elsewhere`, this machine's GPUs are not divided among them. Ctrl-C once lets the running cells
+    finish; twice, or SIGTERM, ends them at their checkpoints. Both end in `KeyboardInterrupt`, and the same sweep goes
+    on from there. `InputError` where the disk is full.
     """
     results = absolute_path(results)
     results.mkdir(parents=True, exist_ok=True)
@@ -64,7 +66,7 @@ def sweep(
     if not pending:
         return outcome
     _require_room(results)
-    slots = engines.slots(workers, any(cell.config.device == "cuda" for cell in pending))
+    slots = engines.slots(workers, not elsewhere and any(cell.config.device == "cuda" for cell in pending))
     planned = [cell.id for cell in cells]
     with (
         _plan_file(plan) as file,

@@ -135,10 +135,11 @@ def halved(cell: Cell) -> Cell | None:
     if batch_size is None or batch_size == 1:
         return None
     change = {"batch_size": -(-batch_size // 2), "accumulate": accumulate and 2 * accumulate}
-    # What the planner found is kept: a worker that asks a GPU what it can do cannot be forked safely afterwards.
+    # What the planner found is kept: a worker that asks a GPU what it can do cannot be forked safely afterwards, and
+    # where a sweep is started there may be no GPU.
     change |= {"device": cell.config.device, "precision": cell.config.precision}
     asked = cell.asked.model_copy(update=change)
-    return Cell.of(cell.notebook, Run(asked))
+    return Cell.of(cell.notebook, Run(asked, elsewhere=True))
 
 
 class _Worker:

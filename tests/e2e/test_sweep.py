@@ -5,13 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import psutil
+import pytest
+import torch
 import yaml
 
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
+from lrtl_utils.runs.run import Run
 from lrtl_utils.study.tables import records
 from lrtl_utils.sweep.grid import plan, read_grid
 from lrtl_utils.sweep.sweep import sweep
@@ -37,6 +41,20 @@ def test_a_sweep_goes_on_after_failures_and_skips_what_is_done(tmp_path):
     frame = records(tmp_path, "completed")
     assert sorted(frame["seed"]) == [0, 1]
     assert list(records(tmp_path, "failed")["config.train_size"]) == [4]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU is to be absent")
+def test_cells_planned_for_a_gpu_that_a_worker_lacks_fail_once_untrained_and_the_next_sweep_tries_again(tmp_path):
+    """As where a sweep is started on a SLURM cluster's login node and a job lands on a node without a GPU."""
+    planned_for = {"dataset": "news_sample", "model": "simple_nn", "method": "from_scratch", "device": "cuda"}
+    cells = plan(read_grid(grid(tmp_path, planned_for)), partial(Run, elsewhere=True))
+    for _ in range(2):
+        outcome = sweep(cells, tmp_path, elsewhere=True, on_oom="halve", report=print)
+        ((_, reason),) = outcome.failed
+        assert (outcome.found, outcome.left) == (0, 0)
+        assert reason == "device='cuda' is not on this machine; device='auto' uses what is there."
+    ((_, record),) = records(tmp_path, "failed").iterrows()
+    assert (record["run_id"], record["cost.device_seconds"]) == (cells[0].id, 0)
 
 
 def test_a_cell_past_its_deadline_ends_with_all_that_it_started(tmp_path):

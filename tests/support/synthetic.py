@@ -36,8 +36,23 @@ def resolved(asked, labels):
     return asked.model_copy(update=values | needs_no_model | {"data_fraction": None})
 
 
-def write_run(results, right, *, seconds=1.0, flops=100, validation=None, energy=None, memory=50.0, **knobs):
-    """A record whose hits are `right` [examples], or where that has three columns, whose entity counts; its path."""
+def write_run(
+    results,
+    right,
+    *,
+    seconds=1.0,
+    flops=100,
+    validation=None,
+    energy=None,
+    memory=50.0,
+    data="0",
+    weights=None,
+    **knobs,
+):
+    """A record whose hits are `right` [examples], or where that has three columns, whose entity counts; its path.
+
+    The checksums of `data` and `weights` consist of that digit; without the latter there are no weights.
+    """
     asked = read_config({"device": "cpu", "precision": "fp32"} | knobs)
     facts = load.published(asked.dataset) or load.load(asked.dataset)
     labels = asked.train_size or asked.shots * len(facts.classes)
@@ -53,14 +68,15 @@ def write_run(results, right, *, seconds=1.0, flops=100, validation=None, energy
     rest = {"per_class": {}, "confusion": None, "epochs_to_convergence": None}
     scores = dict.fromkeys(("accuracy", "precision", "recall", "f1"), float(score)) | {"loss": 1 - float(score)} | rest
     judged = {"accuracy": validation, "precision": validation, "recall": validation, "f1": validation}
-    source = {"kind": "mirror", "id": asked.dataset, "revision": None, "sha256": "0" * 64}
+    source = {"kind": "mirror", "id": asked.dataset, "revision": None, "sha256": data * 64}
+    loaded = weights and {"kind": "folder", "id": "own", "revision": None, "sha256": weights * 64}
     sizes = {"train_size": labels - held_out, "validation_size": held_out, "test_size": len(right)}
     point = {"epoch": 1, "loss": 0.5, "validation_loss": None, "validation_score": validation}
     values, version = config.model_dump(), 1
     changed = {name: value for name, value in asked.model_dump().items() if value != values[name]}
     content = {
         "schema": schema.SCHEMA,
-        "run_id": schema.run_id(values, source["sha256"], None, version),
+        "run_id": schema.run_id(values, source["sha256"], loaded and loaded["sha256"], version),
         "status": "completed",
         "error": None,
         "config": values | {"asked": changed},
@@ -84,7 +100,7 @@ def write_run(results, right, *, seconds=1.0, flops=100, validation=None, energy
             "predict_samples_per_second": len(right) / 0.1,
             "overhead_seconds": 1.0,
         },
-        "model": {"source": None, "parameters": 10, "trainable_parameters": 10},
+        "model": {"source": loaded, "parameters": 10, "trainable_parameters": 10},
         "curve": [point | {"device_seconds": float(seconds)}],
         "environment": environment(config),
         "started_at": "2026-01-01T00:00:00+00:00",

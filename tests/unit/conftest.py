@@ -12,7 +12,7 @@ STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exe
 FONTS = "fc-list"  # matplotlib asks it once for a machine's fonts
 # What asks torch or git about this machine; unit tests plan for a CPU.
 STAND_INS = {
-    "resolve_device": lambda device: "cpu" if device == "auto" else device,
+    "resolve_device": lambda device, **_: "cpu" if device == "auto" else device,
     "resolve_precision": lambda precision, *_: "fp32" if precision == "auto" else precision,
     "environment": environment,
 }

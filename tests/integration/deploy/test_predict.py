@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -93,6 +94,31 @@ def test_a_folder_of_images_in_the_order_of_their_paths(seer, tmp_path):
     assert [row["file"] for row in answers] == ["a/c.jpg", "b.png"]
     assert rows_of(scoring.predict(seer, tmp_path / "in/b.png"))[0] == answers[1]
     assert (tmp_path / "in.predictions.csv").is_file()
+
+
+def test_no_cell_begins_a_formula_and_no_number_is_touched(news, tmp_path):
+    texts = ["=1+1", "+call me", "-2 stars", "@home", "\ttab", "\rreturn", "-2", "+1.5e3", "plain", "'quoted"]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    rows = rows_of(scoring.predict(news, tmp_path / "in.jsonl"))
+    assert [row["text"] for row in rows] == [*(f"'{text}" for text in texts[:6]), *texts[6:]]
+    for row in rows:
+        assert sum(float(value) for name, value in row.items() if name.startswith("p_")) == pytest.approx(1, abs=1e-5)
+    renamed = tmp_path / "renamed"
+    shutil.copytree(news, renamed)
+    facts = json.loads((renamed / "lrtl.json").read_text())
+    (renamed / "lrtl.json").write_text(json.dumps(facts | {"labels": [f"={label}" for label in facts["labels"]]}))
+    again = rows_of(scoring.predict(renamed, tmp_path / "in.jsonl", tmp_path / "again.csv"))
+    assert [row["label"] for row in again] == [f"'={row['label']}" for row in rows]
+
+
+@pytest.mark.parametrize("facts", ["", "{}", "[]", "null", '{"form": "LinearBag", "kind": "text", "labels": 3}'])
+def test_a_folder_without_the_facts_of_a_kept_model_is_refused_in_one_sentence(news, tmp_path, facts):
+    (tmp_path / "in.csv").write_text("text\na\n")
+    shutil.copytree(news, tmp_path / "kept")
+    (tmp_path / "kept/lrtl.json").write_text(facts)
+    with pytest.raises(InputError, match=r"holds no model .* no lrtl\.json with its facts is there") as refused:
+        scoring.predict(tmp_path / "kept", tmp_path / "in.csv")
+    assert "\n" not in str(refused.value)
 
 
 def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):

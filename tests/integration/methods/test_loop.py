@@ -319,6 +319,25 @@ def test_an_epoch_has_every_example_once(buckets):
     assert longest != sorted(longest)  # in no order of length
 
 
+@pytest.mark.parametrize("method", ["conventional", "from_scratch"])
+def test_a_last_batch_of_one_image_joins_another_where_batch_norm_needs_two(method):
+    """At 32 pixels the last feature map is a single value; at 64 it is not, and the batches stay as they are."""
+    knobs = {"dataset": "digits", "model": "efficientnet_lite0", "method": method, "train_size": 21, "batch_size": 10}
+    for size, sizes in ((32, [10, 11]), (64, [1, 10, 10])):
+        run = prepare(**knobs, image_size=size, epochs=1)
+        seen = []
+        whole_batch = run.model.reader.batch
+        run.model.reader.batch = lambda data, positions, whole=whole_batch, seen=seen, **options: (
+            seen.append(positions) or whole(data, positions, **options)
+        )
+        (point,), _ = adapt(run)
+        assert math.isfinite(point["loss"])
+        assert sorted(map(len, seen)) == sizes
+        assert sorted(np.concatenate(seen)) == list(range(21))
+    with pytest.raises(InputError, match="needs two images in a batch, or a larger image_size than 32"):
+        adapt(prepare(**knobs | {"batch_size": 1}, image_size=32))
+
+
 def test_predictions_come_in_the_order_of_the_examples():
     run = prepare(method="linear_probe", precision="fp32", max_length=128)  # lengths differ
     adapt(run)

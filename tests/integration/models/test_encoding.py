@@ -281,6 +281,14 @@ def test_an_image_that_cannot_be_decoded_is_named(image):
         encode_images([saved(halves("RGB")), image], [0, 0], 32)
 
 
+def test_an_image_that_would_be_too_large_once_resized_is_refused():
+    """A file of 80 bytes: 2 × 4,000 pixels, which a short side of 224 would make 224 × 448,000."""
+    thin = saved(Image.new("1", (2, 4000)))
+    with pytest.raises(InputError, match=r"Image 0 .* would have 224 × 448000 pixels, and 50,000,000 are the most"):
+        encode_images([thin], [0], 224)
+    assert tuple(encode_images([thin], [0], 32).rows[0].shape) == (3, 4000, 2)
+
+
 def test_large_images_are_shrunk_at_once_and_small_ones_kept():
     big, small = saved(halves("RGB", (300, 200))), saved(halves("RGB", (30, 20)))
     assert [tuple(row.shape) for row in encode_images([big, small], [0, 0], 50).rows] == [(3, 50, 75), (3, 20, 30)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pieces as methods
@@ -12,11 +13,12 @@ from whole_run import run
 
 from lrtl_utils.config import read_config
 from lrtl_utils.data import load as tasks
+from lrtl_utils.data.hub import MANIFEST, Manifest, sums
 from lrtl_utils.deploy import export
 from lrtl_utils.errors import InputError
 from lrtl_utils.methods import loop as training
 from lrtl_utils.models.build import describe
-from lrtl_utils.models.catalog import backbone
+from lrtl_utils.models.catalog import backbone, find
 from lrtl_utils.runs import store as runs
 from lrtl_utils.runs.run import Run
 from lrtl_utils.sweep import price
@@ -130,22 +132,47 @@ def test_an_image_model_s_lowest_blocks_run_once(name, own, tmp_path):
     assert flops[0] < flops[1]
 
 
-def test_a_run_s_id_follows_the_weights_and_not_their_place(own, tmp_path):
-    import shutil
-
-    shutil.copytree(own / "acme/bert", tmp_path / "bert")
-    knobs = {"method": "linear_probe", **TEXT}
-    places = (own / "acme/bert", tmp_path / "bert", own / "acme/electra")
-    ids = [Run(model=str(place), **knobs).id for place in places]
-    assert ids[0] == ids[1] != ids[2]
+def test_a_run_s_id_follows_what_is_loaded_and_not_its_place(own, tmp_path):
+    """The configuration and the tokenizer are loaded as the weights are."""
+    for name in ("moved", "config", "tokenizer"):
+        shutil.copytree(own / "acme/bert", tmp_path / name / "bert")
+    config, tokenizer = tmp_path / "config/bert/config.json", tmp_path / "tokenizer/bert/tokenizer.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"hidden_act": "relu"}))
+    tokenizer.write_text(tokenizer.read_text() + " ")
+    places = [own / "acme/bert", *(tmp_path / name / "bert" for name in ("moved", "config", "tokenizer"))]
+    ids = [Run(model=str(place), method="linear_probe", **TEXT).id for place in [*places, own / "acme/electra"]]
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 4
 
 
 def test_a_hub_id_is_read_from_the_mirror(own, monkeypatch):
     monkeypatch.setenv("LRTL_MIRROR", str(own.parent))
     *_, weights = build("acme/electra", method="linear_probe", **TEXT)
     assert (weights.kind, weights.id) == ("mirror", "acme/electra")
-    *_, weights = build("timm/resnet18@main", method="linear_probe", **IMAGE)
-    assert (weights.kind, weights.id) == ("mirror", "timm/resnet18")
+    with pytest.warns(UserWarning, match="timm/resnet18@main is taken from .*, whose revision no manifest says"):
+        *_, weights = build("timm/resnet18@main", method="linear_probe", **IMAGE)
+    assert (weights.kind, weights.id, weights.revision) == ("mirror", "timm/resnet18", None)
+
+
+def test_a_revision_that_the_mirror_does_not_hold_is_refused(own, tmp_path, monkeypatch):
+    monkeypatch.setenv("LRTL_MIRROR", str(tmp_path))
+    shutil.copytree(own / "acme/bert", tmp_path / "models/acme/bert")
+    held, other = "a" * 40, "b" * 40
+    locked = sums(tmp_path / "models/acme/bert", held)
+    (tmp_path / MANIFEST).write_text(Manifest(repositories={"models/acme/bert": locked}).model_dump_json())
+    assert find(f"acme/bert@{held}").revision == find("acme/bert").revision == held
+    with pytest.raises(InputError, match=f"holds revision {held} and not {other}, which is wanted") as refused:
+        find(f"acme/bert@{other}")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_with_an_adapter_is_refused(own, tmp_path):
+    """The library would load the adapter into the backbone, unnoticed and beside the checksum."""
+    shutil.copytree(own / "acme/bert", tmp_path / "bert")
+    (tmp_path / "bert/adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match="is of an adapter: merge it") as refused:
+        Run(model=str(tmp_path / "bert"), method="full", **TEXT)
+    assert "\n" not in str(refused.value)
 
 
 class Boom:

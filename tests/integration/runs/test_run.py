@@ -5,9 +5,12 @@ import json
 import datasets
 import pandas as pd
 import pytest
+import torch
+from checkpoints import write_own_text_model
 
 from lrtl_utils import Run
 from lrtl_utils.config import RunConfig
+from lrtl_utils.data import own
 from lrtl_utils.errors import InputError
 
 ROWS = {"review": [f"a {('good', 'bad')[i % 2]} film, number {i}" for i in range(60)], "stars": ["up", "down"] * 30}
@@ -81,7 +84,7 @@ def test_what_is_no_table_with_examples_is_refused_in_one_sentence(dataset, said
 
 def test_a_run_that_is_not_the_planned_one_is_refused_in_one_sentence(path):
     asked = RunConfig(dataset=str(path), **COLUMNS, method="tfidf", train_size=20)
-    planned = {"id": Run.outline(asked).id, "asked": {"train_size": 30}}
+    planned = {"id": Run.outline(asked).id, "device": "cpu", "precision": None, "asked": {"train_size": 30}}
     run = Run(asked, plan=planned)
     run.fit(*run.label())
     assert run.record(run.test())["config"]["asked"]["train_size"] == 30
@@ -89,6 +92,54 @@ def test_a_run_that_is_not_the_planned_one_is_refused_in_one_sentence(path):
     with pytest.raises(InputError, match=f"and not {planned['id']}, which was planned") as refused:
         Run(asked, plan=planned)
     assert "\n" not in str(refused.value)
+
+
+def test_data_that_change_while_they_are_read_give_no_run(path, monkeypatch):
+    asked = RunConfig(dataset=str(path), **COLUMNS, method="tfidf", train_size=20)
+    before, read = Run(asked), own.read
+
+    def read_slowly(*arguments):
+        found = read(*arguments)
+        TABLE.iloc[::-1].to_csv(path, index=False)
+        return found
+
+    monkeypatch.setattr(own, "read", read_slowly)
+    TABLE.iloc[:58].to_csv(path, index=False)
+    with pytest.raises(InputError, match=f"{path} has changed while it was read") as refused:
+        Run(asked)
+    assert "\n" not in str(refused.value)
+    monkeypatch.undo()
+    assert Run(asked).id != before.id
+
+
+def test_weights_that_change_before_they_are_loaded_give_no_record(path, tmp_path):
+    write_own_text_model(tmp_path / "encoder", "bert")
+    options = {"model": str(tmp_path / "encoder"), "method": "linear_probe", "train_size": 20, "max_length": 16}
+    run = Run(dataset=path, **COLUMNS, **options)
+    weights = tmp_path / "encoder/model.safetensors"
+    weights.write_bytes(weights.read_bytes())  # at another time
+    with pytest.raises(InputError, match=f"{weights} has changed while it was read"):
+        run.label()
+    assert not run.path.exists()
+
+
+def test_another_device_than_the_planned_one_is_named_with_what_to_do(path):
+    asked = RunConfig(dataset=str(path), **COLUMNS, model="simple_nn", method="from_scratch", train_size=20)
+    planned = {"id": "0" * 12, "device": "mps", "precision": "fp32", "asked": {}}
+    said = "that has device=mps and precision=fp32, and here they are .* name them .* or plan the run on a machine like"
+    with pytest.raises(InputError, match=said) as refused:
+        Run(asked, plan=planned)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU is to be absent")
+def test_a_run_on_a_gpu_can_be_planned_where_there_is_none(path):
+    asked = RunConfig(dataset=str(path), **COLUMNS, method="full", train_size=20, device="cuda")
+    planned = Run(asked, elsewhere=True)
+    assert (planned.config.device, planned.config.precision) == ("cuda", "bf16")
+    assert planned.id == Run.outline(asked).id
+    with pytest.raises(InputError, match="device='cuda' is not on this machine"):
+        Run(asked)
 
 
 def test_a_completed_record_is_never_overwritten():

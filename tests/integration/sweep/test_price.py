@@ -89,6 +89,14 @@ def test_a_recorded_cell_is_done_and_its_seconds_price_the_others(tmp_path, monk
     assert price.against(tmp_path, []) == []
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU is to be absent")
+def test_cells_for_a_device_that_is_not_here_are_priced_on_what_is(tmp_path):
+    knobs = {"dataset": "news_sample", "model": "simple_nn", "method": "from_scratch", "device": "cuda"}
+    (one,), how = price.estimate(grid.plan([("text_classification", RunConfig(**knobs))], Run.outline), tmp_path, 1)
+    assert one.seconds > 0
+    assert "seconds are not those of cuda, which is not here." in how
+
+
 def test_without_an_estimate_there_is_nothing_to_compare(tmp_path):
     assert price.against(tmp_path, []) == []
     (tmp_path / "estimate.json").write_text("{")

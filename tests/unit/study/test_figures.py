@@ -156,7 +156,7 @@ def test_sentences_come_from_the_numbers(frame):
     needs = tables.needs(frame)
     (_, needed) = answers.labels_needed(needs)
     row = needs[(needs["dataset_model"] == "sst2 · minilm") & (needs["configuration"] == "progressive")].iloc[0]
-    assert f"progressive needs about {row['labels']:.0f} ({row['low']:.0f} to {row['high']:.0f}) of 67349" in needed
+    assert f"progressive needs about {row['n_labels']:.0f} ({row['low']:.0f} to {row['high']:.0f}) of 67349" in needed
     assert "not to be relied on: " in needed
 
     (_, against) = answers.differences(tables.differences(frame), "conventional")

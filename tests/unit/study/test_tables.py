@@ -1,6 +1,7 @@
 """What tables say of records, against records whose outcomes were chosen."""
 
 import itertools
+import json
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from synthetic import TESTED, outcomes, write_run, write_study
 
+from lrtl_utils.runs import record as schema
 from lrtl_utils.runs import store as runs
 from lrtl_utils.study import stats, tables
 
@@ -110,6 +112,38 @@ def test_a_default_that_changed_between_two_runs_of_one_size_makes_two_lines(tmp
     assert sorted(lines) == ["full [epochs=3]", "full [epochs=7]"]
 
 
+@pytest.mark.parametrize("changed", [{"precision": "bf16"}, {"device": "cuda"}])
+def test_runs_of_two_machines_are_never_averaged(tmp_path, changed):
+    """Nobody asked for the precision or the device, which follow from the machine; most runs keep the plain name."""
+    for seed in range(5):
+        for method in ("full", "conventional"):
+            knobs = changed if method == "full" and seed < 2 else {}
+            path = write_run(tmp_path, outcomes(0.5, 32, seed), method=method, seed=seed, **SST2 | knobs)
+            record = runs.read(path)
+            record["config"]["asked"] |= {"device": "auto", "precision": None}
+            path.write_text(json.dumps(record | {"checksum": schema.checksum(record)}))
+    ((name, value),) = changed.items()
+    frame = tables.read(tmp_path)
+    seeds = frame.groupby("configuration")["seed"].nunique().to_dict()
+    assert seeds == {"conventional": 5, "full": 3, f"full [{name}={value}]": 2}
+    assert tables.differences(frame).set_index("variant")["seeds"]["full"] == 3
+
+
+@pytest.mark.parametrize("knob", ["dataset", "model"])
+def test_two_folders_of_one_name_and_one_folder_that_changed_are_kept_apart(tmp_path, knob):
+    """Those with the same content are one."""
+    digits = {"dataset": "data", "model": "weights"}[knob]
+    for folder in "ab":
+        own = tmp_path / folder / "own.csv"
+        own.parent.mkdir()
+        own.write_text("text,label\n" + "".join(f"row {i},{'ab'[i % 2]}\n" for i in range(60)))
+    for path, digit, seed in (("a", "1", 0), ("b", "1", 1), ("b", "2", 0), ("b", "3", 1)):
+        named = {"weights": "9", knob: str(tmp_path / path / "own.csv"), digits: digit}
+        write_run(tmp_path, outcomes(0.5, 32, seed), method="full", seed=seed, **SST2 | named)
+    summary = tables.summarise(tables.records(tmp_path, "completed"))
+    assert summary.set_index(knob)["seeds"].to_dict() == {"own.csv 111111": 2, "own.csv 222222": 1, "own.csv 333333": 1}
+
+
 def test_runs_on_a_part_of_the_test_split_do_not_count_beside_whole_ones(tmp_path):
     write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **SST2)
     write_run(tmp_path, outcomes(0.5, 32, 0)[:10], method="conventional", test_limit=10, **SST2)
@@ -133,6 +167,19 @@ def test_an_unreadable_record_is_passed_over_with_a_warning(tmp_path):
     path.write_text(path.read_text()[:-40])
     with pytest.warns(UserWarning, match="not a readable record"):
         assert tables.read(tmp_path).empty
+
+
+@pytest.mark.parametrize("missing", ["metrics.hits", "config.seed", "data.available", "environment.device", "curve"])
+def test_a_record_that_lacks_a_key_is_passed_over_though_its_checksum_is_right(tmp_path, missing):
+    write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **SST2)
+    path = write_run(tmp_path, outcomes(0.5, 32, 1), method="full", seed=1, **SST2)
+    record = json.loads(path.read_text())
+    *section, name = missing.split(".")
+    (record[section[0]] if section else record).pop(name)
+    path.write_text(json.dumps(record | {"checksum": schema.checksum(record)}))
+    with pytest.warns(UserWarning, match=rf"{path.name} is not a readable record \(schema: .* (required|missing)"):
+        frame = tables.read(tmp_path)
+    assert list(tables.summarise(frame)["seeds"]) == [1]
 
 
 def test_a_method_without_a_model_joins_every_panel_of_its_data(frame):
