@@ -11,6 +11,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -236,10 +237,13 @@ def environment(config: RunConfig) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "precision": config.precision or "fp32",
         "python": platform.python_version(),
-        **{package: version(package) for package in packages},
+        **{package: _version(package) for package in packages},
         "commit": _commit(),
         "method_version": VERSIONS[config.method],
     }
+
+
+_version = lru_cache(version)  # looked up in many folders
 
 
 def device_name(device: str) -> str:

@@ -55,7 +55,8 @@ def take(results: Path, identity: str, cell: str) -> Claim | None:
     newest = None if free else _read(results, identity, generation)
     if newest and is_alive(newest, file_system_now(results)):
         return None
-    _free(_path(results, identity, generation))
+    if newest:
+        _free(_path(results, identity, generation))
     now = time.time()
     claim = Claim(identity, here(), os.getpid(), now, now, cell, generation + 1)
     if not _create(path_of(results, claim), claim):

@@ -174,11 +174,13 @@ class _Bench:
 
     def rate(self, seconds: float) -> Rate:
         """Runs of ever more rows, as long as the next should fit into the time; the last two say how fast it is."""
-        size, most, spent, points = 2, GROWTH * (self.config.batch_size or loop.PREDICT_BATCH), 0.0, []
+        size, most, points = 2, GROWTH * (self.config.batch_size or loop.PREDICT_BATCH), []
+        end = time.monotonic() + seconds
         while True:
+            began = time.monotonic()
             points.append(self._run(size))
-            spent += points[-1][1]
-            if size == most or spent + GROWTH * points[-1][1] > seconds:
+            ended = time.monotonic()
+            if size == most or ended + GROWTH * (ended - began) > end:
                 break
             size = min(GROWTH * size, most)
         flops, times = (np.array(each, float) for each in zip(*points[-2:], strict=True))

@@ -151,11 +151,13 @@ class _Worker:
     def work(self) -> None:
         """Run what is left, in the order of the plan. A cell that another worker has comes after all others again."""
         waiting, passed = deque(self.plan.cells), 0
-        while waiting and not self.stopped():
+        while waiting:
             planned = waiting.popleft()
             cell = left_of(planned, self.plan)
             if cell is None:
                 continue
+            if self.stopped():
+                return
             if self.claim_and_run(planned, cell):
                 waiting.appendleft(planned)  # it is done now, or half of it is left
                 passed = 0
