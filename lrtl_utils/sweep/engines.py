@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import Any, NamedTuple
 
 from lrtl_utils.errors import InputError
@@ -107,7 +107,7 @@ def require_resources(parameters: Mapping[str, Any]) -> None:
 
 def job_script(parameters: Mapping[str, Any]) -> str:
     """The script that SLURM would be given for each job; nothing is submitted."""
-    with TemporaryDirectory() as folder, _slurm_cluster(parameters, Path(folder)) as cluster:
+    with _slurm_cluster(parameters, Path(gettempdir())) as cluster:
         return cluster.job_script()
 
 
@@ -233,7 +233,8 @@ def _tasks(client: Any, file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
     try:
         yield running
     finally:
-        client.cancel(futures, force=True)
+        if left := [future for future in futures if not future.done()]:  # none where the scheduler is lost
+            client.cancel(left, force=True)
 
 
 def _work_in_process(file: str, slot: Slot) -> int:

@@ -21,7 +21,7 @@ from lrtl_utils.sweep import claims
 ADDRESSES = {"one": "10.99.0.1", "two": "10.99.0.2"}
 SCHEDULER = f"tls://{ADDRESSES['one']}:8786"
 TRAINED = {"dataset": "news_sample", "method": "from_scratch", "train_size": 32, "max_length": 16, "test_limit": 20}
-GRID = TRAINED | {"epochs": 8, "seed": [0, 1, 2, 3]}
+GRID = TRAINED | {"epochs": 4, "seed": [0, 1, 2, 3]}
 
 
 def ip(*words):
@@ -87,7 +87,10 @@ def test_a_grid_survives_the_loss_of_scheduler_client_and_worker(cable, start, t
         log = tmp_path / "scheduler.log"
         scheduler = start("one", "dask", "scheduler", "--protocol", "tls", "--port", "8786", "--no-dashboard", log=log)
         words = ("dask", "worker", SCHEDULER, "--nthreads", "1", "--resources", "slot=1")
-        return scheduler, *(start(machine, *words, log=tmp_path / f"{machine}.log") for machine in ADDRESSES)
+        logs = {machine: tmp_path / f"{machine}.log" for machine in ADDRESSES}
+        workers = [start(machine, *words, log=logs[machine]) for machine in ADDRESSES]
+        wait_for(lambda: all("Registered to" in log.read_text() for log in logs.values()))
+        return scheduler, *workers
 
     def sweep():
         words = ("--workers", "2", "--engine", "dask", "--scheduler", SCHEDULER)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(bool(slurm.missing()), reason=f"No SLURM: not in
 TINY = {"dataset": "reviews_sample", "method": "tfidf", "test_limit": 20}
 # Some seconds of training, so that something can happen in the middle.
 TRAINED = {"dataset": "news_sample", "method": "from_scratch", "train_size": 32, "max_length": 16, "test_limit": 20}
-TRAINED |= {"epochs": 8}
+TRAINED |= {"epochs": 4}
 JOB = {"cores": 1, "memory": "1GB", "walltime": 10}
 
 
@@ -27,6 +27,7 @@ JOB = {"cores": 1, "memory": "1GB", "walltime": 10}
 def cluster(tmp_path_factory):
     with slurm.cluster(tmp_path_factory.mktemp("slurm"), cores=8) as own:
         own.environment["PYTHONPATH"] = str(ROOT)  # jobs run the package that is tested, wherever they start
+        own.environment["LRTL_CHECKPOINT_SECONDS"] = "10"
         yield own
 
 
@@ -44,7 +45,8 @@ class Sweep:
 
     def start(self):
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(self.words, cwd=ROOT, env=self.cluster.environment, **options)
+        self.runner = subprocess.Popen(self.words, cwd=ROOT, env=self.cluster.environment, **options)
+        return self.runner
 
     def run(self):
         """Run it to its end and return what it printed."""
@@ -68,7 +70,15 @@ class Sweep:
 
 @pytest.fixture
 def sweep(cluster, tmp_path):
-    return lambda grid, **options: Sweep(cluster, tmp_path, grid, **options)
+    made = []
+
+    def make(grid, **options):
+        made.append(Sweep(cluster, tmp_path, grid, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.runner.kill()
 
 
 def test_on_a_node_that_drains_a_grid_runs_to_its_end_and_a_queued_sweep_can_be_ended(cluster, sweep):
@@ -95,7 +105,7 @@ def test_on_a_node_that_drains_a_grid_runs_to_its_end_and_a_queued_sweep_can_be_
 
 
 def test_jobs_that_are_cancelled_or_whose_walltime_ends_are_replaced(sweep):
-    run = sweep(TRAINED | {"seed": [0, 1]}, walltime=1)
+    run = sweep(TRAINED | {"seed": [0, 1]})
     runner = run.start()
     wait_for(lambda: len(claims.held(run.results)) == 2, seconds=120)
     cancelled, other = run.jobs()
@@ -105,6 +115,7 @@ def test_jobs_that_are_cancelled_or_whose_walltime_ends_are_replaced(sweep):
     held = psutil.Process(worker).children(recursive=True)
     for process in held:  # what is stopped does not end before its walltime, however fast this machine is
         process.suspend()
+    run.cluster.call("scontrol", "update", f"jobid={other}", "TimeLimit=1")
     wait_for(lambda: other in run.jobs("--states=TIMEOUT"), seconds=180)
     for process in held:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -13,7 +13,7 @@ from typing import Any
 
 from complete import wait_for
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
+PROGRAMS = ("setpriv", "munged", "slurmctld", "slurmd", "sbatch")
 NODE = "node"
 # The node has more cores than the machine may have, so that the tests queue and share alike everywhere.
 CONFIGURATION = """
@@ -109,7 +109,9 @@ def cluster(folder: Path, cores: int) -> Iterator[Cluster]:
 def _daemon(words: list[str], log: Path, environment: dict[str, str]) -> Iterator[None]:
     with log.open("wb") as stream:
         path = shutil.which(words[0], path=_path())
-        process = subprocess.Popen([path, *words[1:]], env=environment, stdout=stream, stderr=stream)
+        # Ctrl-C is for the tests, which then end the jobs and the daemons; if they are killed, the daemons end too.
+        words = ["setpriv", "--pdeathsig", "TERM", path, *words[1:]]
+        process = subprocess.Popen(words, env=environment, stdout=stream, stderr=stream, start_new_session=True)
         try:
             yield
         finally:
