@@ -151,8 +151,9 @@ def _client(address: str) -> Any:
 
 
 def _offered(client: Any) -> int:
-    """How many slots the workers of the cluster offer."""
-    return sum(worker["resources"].get(RESOURCE, 0) for worker in client.scheduler_info(-1)["workers"].values())
+    """How many slots the workers of the cluster offer; 0 where the scheduler is lost."""
+    workers = client.scheduler_info(-1).get("workers", {})
+    return sum(worker["resources"].get(RESOURCE, 0) for worker in workers.values())
 
 
 def _slurm_cluster(parameters: Mapping[str, Any], keys: Path) -> Any:
