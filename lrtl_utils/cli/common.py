@@ -23,7 +23,7 @@ TextColumn = Annotated[
 LabelColumn = Annotated[
     str | None, typer.Option(help="Column of the label in your own file. Default: recognised by its name.")
 ]
-EXTRA_OF = {"distributed": "cluster", "dask_jobqueue": "cluster", "optuna": "search"}
+EXTRA_OF = {"distributed": "cluster", "dask_jobqueue": "cluster", "cryptography": "cluster", "optuna": "search"}
 
 
 def pair(text: str, option: str = "-p") -> tuple[str, str]:

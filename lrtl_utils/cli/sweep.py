@@ -93,6 +93,7 @@ def sweep(
         raise InputError("--slurm goes with --engine slurm, and --scheduler with --engine dask.")
     if engine != Engine.local:
         require_package("distributed" if engine == Engine.dask else "dask_jobqueue")
+        require_package("cryptography")
     if engine == Engine.slurm:
         engines.require_resources(job)
     configs = read_grid(grid)

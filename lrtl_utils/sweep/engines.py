@@ -3,19 +3,34 @@
 import contextlib
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import gettempdir
+from typing import Any, NamedTuple
 
 from lrtl_utils.errors import InputError
 from lrtl_utils.sweep import kernels
 from lrtl_utils.sweep.workers import TERMINATION_SECONDS, Slot, kill_tree, work
 
+LOOK_SECONDS = 1.0  # between two looks at what the workers did
 REPLACEMENTS = 5  # of dead workers, for each slot
+WALLTIMES = 100  # of SLURM jobs, each submitted in place of one that ended, for each slot
 RESOURCE = "slot"  # of a Dask worker: how many cells it takes at a time
-Running = Callable[[], int]  # how many workers are at work; dead ones are replaced meanwhile
+NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # what Dask serves over HTTP has no keys
+
+
+class Crew(NamedTuple):
+    """How many workers have not ended, and how many of them are at work: the others are queued or lost."""
+
+    left: int
+    at_work: int
+
+
+Running = Callable[[], Crew]  # dead workers are replaced meanwhile
 
 
 @contextlib.contextmanager
@@ -24,12 +39,13 @@ def local(file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
     crew = [_Hand(file, slot) for slot in slots]
     spare = [REPLACEMENTS * len(slots)]
 
-    def running() -> int:
+    def running() -> Crew:
         for i, hand in enumerate(crew):
             if hand.process.exitcode not in {None, 0} and spare[0]:
                 spare[0] -= 1
                 crew[i] = _Hand(file, hand.slot)
-        return sum(hand.process.is_alive() for hand in crew)
+        alive = sum(hand.process.is_alive() for hand in crew)
+        return Crew(alive, alive)
 
     try:
         yield running
@@ -42,22 +58,19 @@ def local(file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
 def dask(file: Path, slots: Sequence[Slot], address: str | None = None) -> Iterator[Running]:
     """A task a slot on a Dask cluster: the one at `address`, or one on loopback for the length of the sweep.
 
-    Each task starts a worker in a process of its own, and holds one unit of the resource `slot`. Dask repeats nothing:
-    what a lost task had claimed is claimed by another worker.
+    Each task starts a worker in a process of its own, and holds one unit of the resource `slot`. The cluster on
+    loopback has keys of its own, so no other user of the machine can talk to it.
     """
     from distributed import Client, LocalCluster
 
     with contextlib.ExitStack() as stack:
         if address is None:
-            options = {"host": "127.0.0.1", "dashboard_address": None, "resources": {RESOURCE: 1}}
-            cluster = LocalCluster(n_workers=len(slots), threads_per_worker=1, **options)
-            address = stack.enter_context(cluster).scheduler_address
-        try:
-            client = stack.enter_context(Client(address, timeout=5))
-        except (OSError, ValueError) as error:
-            raise InputError(f"No Dask scheduler answers at {address}: {' '.join(str(error).split())}.") from None
-        offered = sum(worker["resources"].get(RESOURCE, 0) for worker in client.scheduler_info(-1)["workers"].values())
-        if not offered:
+            options = {"host": "127.0.0.1", "dashboard_address": None, "resources": {RESOURCE: 1}, "security": True}
+            cluster = LocalCluster(n_workers=len(slots), threads_per_worker=1, scheduler_kwargs=NO_DASHBOARD, **options)
+            client = stack.enter_context(Client(stack.enter_context(cluster)))
+        else:
+            client = stack.enter_context(_client(address))
+        if not _offered(client):
             raise InputError(
                 f"No worker of the Dask scheduler at {address} offers a slot: start one with "
                 f"`dask worker {address} --nthreads 1 --resources {RESOURCE}=1`."
@@ -67,12 +80,19 @@ def dask(file: Path, slots: Sequence[Slot], address: str | None = None) -> Itera
 
 @contextlib.contextmanager
 def slurm(file: Path, slots: Sequence[Slot], parameters: Mapping[str, Any]) -> Iterator[Running]:
-    """A SLURM job a slot, submitted by dask-jobqueue with its parameters: cores and memory, queue, walltime, …"""
+    """A SLURM job a slot, submitted by dask-jobqueue with its parameters: cores and memory, queue, walltime, …
+
+    Its keys lie beside the plan, readable by this user alone. A job that SLURM ended is submitted again.
+    """
     from distributed import Client
 
-    with _slurm_cluster(parameters) as cluster, Client(cluster) as client:
+    def running() -> Crew:
         cluster.scale(jobs=len(slots))
-        with _tasks(client, file, [Slot(int(parameters["cores"]))] * len(slots)) as running:
+        return at_work()
+
+    with _slurm_cluster(parameters, file.parent) as cluster, Client(cluster) as client:
+        _submit(cluster, len(slots))
+        with _tasks(client, file, [Slot(int(parameters["cores"]))] * len(slots)) as at_work:
             yield running
 
 
@@ -87,7 +107,7 @@ def require_resources(parameters: Mapping[str, Any]) -> None:
 
 def job_script(parameters: Mapping[str, Any]) -> str:
     """The script that SLURM would be given for each job; nothing is submitted."""
-    with _slurm_cluster(parameters) as cluster:
+    with _slurm_cluster(parameters, Path(gettempdir())) as cluster:
         return cluster.job_script()
 
 
@@ -121,20 +141,57 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _slurm_cluster(parameters: Mapping[str, Any]) -> Any:
+def _client(address: str) -> Any:
+    from distributed import Client
+
+    try:
+        return Client(address, timeout=5)
+    except (OSError, ValueError) as error:
+        raise InputError(f"No Dask scheduler answers at {address}: {' '.join(str(error).split())}.") from None
+
+
+def _offered(client: Any) -> int:
+    """How many slots the workers of the cluster offer; 0 where the scheduler is lost."""
+    workers = client.scheduler_info(-1).get("workers", {})
+    return sum(worker["resources"].get(RESOURCE, 0) for worker in workers.values())
+
+
+def _slurm_cluster(parameters: Mapping[str, Any], keys: Path) -> Any:
+    on_ctrl_c = signal.getsignal(signal.SIGINT)
     from dask_jobqueue import SLURMCluster
 
+    signal.signal(signal.SIGINT, on_ctrl_c)  # that import makes Ctrl-C leave the process, with status 0
     own = {
         "processes": 1,
         "cores": int(parameters["cores"]),
         "python": sys.executable,
         "worker_extra_args": ["--resources", f"{RESOURCE}=1"],
-        "scheduler_options": {"dashboard_address": None},
+        "scheduler_options": NO_DASHBOARD | {"allowed_failures": WALLTIMES},
+        "security": True,
+        "shared_temp_directory": str(keys),
     }
     try:
         return SLURMCluster(**dict(parameters) | own)
     except (TypeError, ValueError) as error:
         raise InputError(f"SLURM parameters cannot be used: {' '.join(str(error).split())}.") from None
+
+
+def _submit(cluster: Any, jobs: int) -> None:
+    """Submit the jobs; unlike `cluster.scale`, which only logs it, raise an `InputError` if SLURM refuses them."""
+    from distributed import Status
+
+    async def submitted() -> None:
+        await cluster
+
+    for _ in range(jobs):
+        cluster.worker_spec.update(cluster.new_worker_spec())
+    try:
+        cluster.sync(submitted)
+    except (OSError, RuntimeError) as error:
+        for job in cluster.workers.values():
+            job.status = Status.failed  # the cluster could not be closed with jobs that have not begun
+        reason = " ".join(str(error).rpartition("stderr:")[2].split())
+        raise InputError(f"SLURM did not take the jobs: {reason}") from None
 
 
 def _clean_process(**options: Any) -> Any:
@@ -169,15 +226,32 @@ def _tasks(client: Any, file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
         client.submit(_work_in_process, str(file), slot, key=f"{file.stem}-{i}", **options)
         for i, slot in enumerate(slots)
     ]
+
+    def running() -> Crew:
+        left = sum(not future.done() for future in futures)
+        return Crew(left, min(left, _offered(client)))
+
     try:
-        yield lambda: sum(not future.done() for future in futures)
+        yield running
     finally:
-        client.cancel(futures, force=True)
+        if left := [future for future in futures if not future.done()]:  # none where the scheduler is lost
+            client.cancel(left, force=True)
 
 
 def _work_in_process(file: str, slot: Slot) -> int:
-    """A Dask task: run a worker in its own process; its standard input closes when this process is gone."""
+    """A Dask task: run a worker in its own process, whose standard input closes when this process or its sweep is gone.
+
+    Dask cancels the task of a sweep that it lost, but cannot end it.
+    """
+    from distributed import get_worker
+
+    dask_worker = get_worker()
+    task = dask_worker.state.tasks[dask_worker.get_current_task()]
     words = [sys.executable, "-m", "lrtl_utils", "work", file, "--threads", str(slot.threads)]
     words += ["--gpu", slot.gpu] if slot.gpu is not None else []
     with subprocess.Popen(words, stdin=subprocess.PIPE) as process:
-        return process.wait()
+        while process.poll() is None:
+            if task.state == "cancelled":
+                process.stdin.close()
+            time.sleep(LOOK_SECONDS)
+        return process.returncode

@@ -1,6 +1,7 @@
 """Run a grid to its end: start the workers, watch them, ask them to stop. Claims decide which worker runs a cell."""
 
 import contextlib
+import math
 import signal
 import time
 import uuid
@@ -16,6 +17,7 @@ from lrtl_utils.sweep.grid import Cell
 from lrtl_utils.sweep.workers import (
     END,
     FINISH,
+    TERMINATION_SECONDS,
     Plan,
     ask_to_stop,
     latest,
@@ -24,7 +26,8 @@ from lrtl_utils.sweep.workers import (
     write_plan,
 )
 
-LOOK_SECONDS = 1.0  # between two looks at what the workers did
+END_SECONDS = TERMINATION_SECONDS + 5  # after which workers that were asked to end are taken for lost
+ALONE_SECONDS = 120.0  # without a worker at work, after which a sweep says so; then after twice as long, and so on
 
 
 @dataclass
@@ -90,20 +93,33 @@ def _watch(
     show: Callable[[], None],
     report: Callable[[str], None],
 ) -> bool:
-    """Show progress and pass signals on to the workers until all have ended; returns whether there were signals."""
-    said = 0
-    while running():
+    """Show progress and pass signals on to the workers until all have ended; returns whether there were signals.
+
+    Workers that are queued or lost are not waited for after a signal; `engine` cancels them when it is left.
+    """
+    said, left_at, last_at_work, patience = 0, math.inf, time.monotonic(), ALONE_SECONDS
+    while (crew := running()).left and time.monotonic() < left_at:
+        if crew.at_work:
+            last_at_work, patience = time.monotonic(), ALONE_SECONDS
+        elif received:
+            report("No worker is at work; those that are queued are cancelled.")
+            break
+        elif time.monotonic() - last_at_work > patience:
+            report(f"No worker for {patience / 60:.0f} minutes: all are queued or lost. Ctrl-C ends the sweep.")
+            patience *= 2
         show()
         if len(received) > said:
             said = len(received)
             how = END if said > 1 or signal.SIGTERM in received else FINISH
             ask_to_stop(file, how)
+            if how == END:
+                left_at = min(left_at, time.monotonic() + END_SECONDS)
             report(
                 "No new cell is started; the running ones finish (Ctrl-C again ends them)."
                 if how == FINISH
                 else "The running cells are ended at their checkpoints."
             )
-        time.sleep(LOOK_SECONDS)
+        time.sleep(engines.LOOK_SECONDS)
     return bool(received)
 
 

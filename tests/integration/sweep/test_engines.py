@@ -1,5 +1,7 @@
 """Workers started by Dask and by SLURM's script; the machine divided among slots; what Ctrl-C means."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -12,8 +14,9 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.study.tables import records
 from lrtl_utils.sweep import engines
+from lrtl_utils.sweep import sweep as sweeps
 from lrtl_utils.sweep.grid import plan, read_grid
-from lrtl_utils.sweep.workers import Slot
+from lrtl_utils.sweep.workers import Plan, Slot, write_plan
 
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
 SWEEP = [sys.executable, "-m", "lrtl_utils", "sweep"]
@@ -33,6 +36,43 @@ def test_dask_on_loopback_runs_every_cell_once(tmp_path):
     assert "2 completed, 0 already done, 0 failed" in done.stdout
     assert set(records(tmp_path / "out", "completed")["run_id"]) == {cell.id for cell in plan(read_grid(grid))}
     assert not list((tmp_path / "out").glob("claims/*.json"))
+
+
+def test_nobody_without_its_keys_can_talk_to_the_cluster_of_a_sweep(tmp_path):
+    from distributed import Client, Security, default_client
+
+    file = tmp_path / "plan.json"
+    write_plan(Plan(tmp_path, (), 0.0), file)
+    with engines.dask(file, [Slot(1)]):
+        place = default_client().scheduler.address.partition("://")[2]
+        with pytest.raises(OSError, match=r"tcp://"):
+            Client(f"tcp://{place}", timeout=5)
+        with pytest.raises(OSError, match=r"TLS certificate does not match"):
+            Client(f"tls://{place}", timeout=5, security=Security.temporary())
+
+
+@pytest.mark.slow
+def test_a_sweep_that_has_lost_its_workers_says_so_and_ends_at_ctrl_c(tmp_path, monkeypatch):
+    from distributed import LocalCluster
+
+    @contextlib.contextmanager
+    def losing(file, slots):
+        with engines.dask(file, slots, cluster.scheduler_address) as running:
+            cluster.scale(0)
+            yield running
+
+    def report(line):
+        said.append(line)
+        if line.startswith("No worker for "):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    said, cells = [], plan(read_grid(written(tmp_path, SMALL)))
+    monkeypatch.setattr(sweeps, "ALONE_SECONDS", 0.0)
+    options = {"host": "127.0.0.1", "dashboard_address": None, "resources": {engines.RESOURCE: 1}}
+    with LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster, pytest.raises(KeyboardInterrupt):
+        sweeps.sweep(cells, tmp_path, engine=losing, report=report)
+    assert any(line.startswith("No worker for ") and line.endswith("Ctrl-C ends the sweep.") for line in said)
+    assert said[-1] == "No worker is at work; those that are queued are cancelled."
 
 
 def test_a_scheduler_whose_workers_offer_no_slot_is_refused_with_what_would_be_right(tmp_path):
@@ -56,6 +96,8 @@ def test_the_job_script_asks_slurm_for_what_was_given_and_dask_for_one_slot():
         assert line in script.splitlines()
     assert "--resources slot=1" in script
     assert "--nthreads 4" in script
+    assert " tls://" in script
+    assert "--tls-key " in script
 
 
 @pytest.mark.parametrize(

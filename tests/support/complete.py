@@ -1,0 +1,30 @@
+"""What holds for a grid that was run to its end, whatever happened meanwhile."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """What `condition` returns once it is true."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+    return value
+
+
+def require_complete(grid: Path, results: Path) -> None:
+    """Every cell of the grid has exactly one record, each is valid, and no cell is claimed."""
+    from lrtl_utils.runs.verify import verify
+    from lrtl_utils.study.tables import records
+    from lrtl_utils.sweep import claims
+    from lrtl_utils.sweep.grid import plan, read_grid
+
+    completed = records(results, "completed")
+    assert sorted(completed["run_id"]) == sorted(cell.id for cell in plan(read_grid(grid)))
+    checked = verify(results)
+    assert (checked.records, dict(checked.faults)) == (len(completed), {})
+    assert not (results / "quarantine").exists()
+    assert claims.held(results) == []
