@@ -75,14 +75,14 @@ def test_the_records_page_reads_a_record(monkeypatch, capsys):
 
 def test_the_records_page_has_every_key_and_no_other():
     page = (ROOT / "docs/records.md").read_text()
-    told = set(re.findall(r"`(\w+)`", page[page.index("## The keys") :]))
+    stated = set(re.findall(r"`(\w+)`", page[page.index("## The keys") :]))
     paths = [path for study in ("study", "search", "bench-cpu") for path in ROOT.glob(f"results/{study}/runs/*/*.json")]
     held = set().union(*(keys(json.loads(path.read_text())) for path in paths))
-    assert held - told == set()
+    assert held - stated == set()
     words = {"package", "mirror", "hub", "folder", "completed", "failed", "progressive"}  # values
     later = {"split", "notes", "repeats", "train", "test", "across", "dropped", "host"}  # since the committed records
     parts = {"data", "metrics", "validation", "cost", "model", "curve", "environment"}
-    assert told - held - words - later - parts == set()
+    assert stated - held - words - later - parts == set()
 
 
 def keys(record):

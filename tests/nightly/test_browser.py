@@ -82,13 +82,13 @@ def test_runs_are_filtered_by_words_and_by_choice(browser, site):
     browser.open(site / "index.html")
     assert shown(browser)[1] == "6 of 6 runs"
     browser.type("#text", "SIMPLE_nn")
-    rows, told = shown(browser)
-    assert told == "2 of 6 runs"
+    rows, stated = shown(browser)
+    assert stated == "2 of 6 runs"
     assert all("simple_nn" in row for row in rows)
     choose = "document.querySelectorAll('#filter select')[3]"
     browser.evaluate(f"{choose}.value = 'failed', {choose}.dispatchEvent(new Event('input', {{bubbles: true}}))")
-    rows, told = shown(browser)
-    assert told == "1 of 6 runs"
+    rows, stated = shown(browser)
+    assert stated == "1 of 6 runs"
     assert "0123456789ab" in rows[0]
 
 

@@ -48,10 +48,10 @@ def grid(tmp_path_factory):
 def undisturbed(grid, tmp_path_factory):
     results = tmp_path_factory.mktemp("undisturbed")
     sweep(plan(read_grid(grid)), results, workers=2)
-    return told(results)
+    return stated(results)
 
 
-def told(results):
+def stated(results):
     """What must not depend on what was killed, by run."""
     return {
         record["run_id"]: (
@@ -150,7 +150,7 @@ def disturbed(grid, results, rng, roles):
 
 def test_kills_at_random_moments_lose_nothing(grid, undisturbed, tmp_path):
     assert disturbed(grid, tmp_path, random.Random(1), ROLES) == collections.Counter(ROLES)
-    assert told(tmp_path) == undisturbed
+    assert stated(tmp_path) == undisturbed
     assert claims.held(tmp_path) == []
 
 
@@ -161,7 +161,7 @@ def test_minutes_of_kills_at_random_moments_lose_nothing(grid, undisturbed, tmp_
     while time.monotonic() < end:
         results = tmp_path / str(rounds)
         killed += disturbed(grid, results, rng, rng.choices(ROLES, k=rng.randint(1, 6)))
-        assert told(results) == undisturbed
+        assert stated(results) == undisturbed
         assert claims.held(results) == []
         rounds += 1
         with capsys.disabled():
@@ -216,7 +216,7 @@ def test_a_cell_out_of_memory_is_halved_until_it_fits_and_the_record_says_so(tmp
     assert (again.found, again.completed) == (1, 0)
 
 
-def test_errors_of_allocation_are_told_as_out_of_memory():
+def test_errors_of_allocation_are_reported_as_out_of_memory():
     import torch
 
     with pytest.raises(RuntimeError) as error:
@@ -236,7 +236,7 @@ def test_a_truncated_record_is_put_aside_and_its_cell_run_again(grid, undisturbe
     with pytest.warns(UserWarning, match="not a readable record"):
         assert records(tmp_path, "completed").empty
     assert sweep(cells, tmp_path, workers=2).completed == 1
-    assert told(tmp_path) == {cells[0].identity: undisturbed[cells[0].identity]}
+    assert stated(tmp_path) == {cells[0].identity: undisturbed[cells[0].identity]}
     assert [kept.read_bytes() for kept in (tmp_path / "quarantine").iterdir()] == [whole[: len(whole) // 3]]
 
 
@@ -250,7 +250,7 @@ def test_runners_on_one_folder_run_each_cell_once(grid, undisturbed, tmp_path, r
         time.sleep(0.05)
     assert [runner.wait() for runner in started] == [0] * runners, [runner.stdout.read() for runner in started]
     assert {identity: len(files) for identity, files in seen.items()} == dict.fromkeys(undisturbed, 1)
-    assert told(tmp_path) == undisturbed
+    assert stated(tmp_path) == undisturbed
 
 
 FILL = """
@@ -283,7 +283,7 @@ print(subprocess.run(words, capture_output=True, text=True).stdout)
 """
 
 
-def test_a_full_disk_stops_the_claims_tears_nothing_and_is_told(grid, undisturbed, tmp_path):
+def test_a_full_disk_stops_the_claims_tears_nothing_and_is_reported(grid, undisturbed, tmp_path):
     disk, script = tmp_path / "disk", tmp_path / "fill.py"
     disk.mkdir()
     script.write_text(textwrap.dedent(FILL))
@@ -296,10 +296,10 @@ def test_a_full_disk_stops_the_claims_tears_nothing_and_is_told(grid, undisturbe
     said = done.stdout
     assert "has less than 64 MiB free, so no cell is started; free some" in said, said + done.stderr
     assert "torn: []" in said
-    assert told(tmp_path / "kept") == undisturbed
+    assert stated(tmp_path / "kept") == undisturbed
 
 
-def test_a_disk_that_has_room_but_for_no_more_files_is_told(tmp_path):
+def test_a_disk_that_has_room_but_for_no_more_files_is_reported(tmp_path):
     code = f"from lrtl_utils.sweep.workers import shortage; print(shortage({str(tmp_path)!r}))"
     mounted = f"mount -t tmpfs -o size=90m,nr_inodes=900 tmpfs {tmp_path} && {sys.executable} -c {shlex.quote(code)}"
     done = subprocess.run(["unshare", "-Urm", "sh", "-c", mounted], cwd=ROOT, capture_output=True, text=True)
@@ -314,11 +314,11 @@ def test_a_claim_of_a_dead_owner_is_taken_over_and_a_living_ones_is_waited_for(g
     (path,) = (tmp_path / "claims").iterdir()
     path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "elsewhere"}))
     runner = start(grid, tmp_path)
-    wait_for(lambda: len(told(tmp_path)) == len(undisturbed) - 1, seconds=120)
+    wait_for(lambda: len(stated(tmp_path)) == len(undisturbed) - 1, seconds=120)
     time.sleep(2)
     assert runner.poll() is None
     assert not cell.path(tmp_path).exists()
     os.utime(path, (0, 0))
     said, _ = runner.communicate(timeout=120)
     assert runner.returncode == 0, said
-    assert told(tmp_path) == undisturbed
+    assert stated(tmp_path) == undisturbed

@@ -59,7 +59,7 @@ def test_commands_of_the_page_do_what_it_says(tmp_path):
         "# reviews.csv: text, 2 classes\n67 examples to train on, 23 to test on (made: 25%"
     )
     assert said["doctor"] in said["compare"]
-    for told in (
+    for stated in (
         "4 cells, about",
         "4 completed, 0 already done, 0 failed",
         "Which model and which method is best?",
@@ -67,7 +67,7 @@ def test_commands_of_the_page_do_what_it_says(tmp_path):
         "What does it cost?",
         "Is the difference real, or noise?",
     ):
-        assert told in said["compare"]
+        assert stated in said["compare"]
     pictures = [line for line in said["compare"].splitlines() if line.endswith(".png")]
     assert pictures
     assert all(absolute_path(picture).is_file() for picture in pictures)

@@ -135,7 +135,7 @@ def test_a_runner_that_is_killed_leaves_nothing_and_goes_on_when_started_again(s
     run.require_complete()
 
 
-def test_jobs_that_slurm_refuses_are_told_in_one_sentence(sweep):
+def test_jobs_that_slurm_refuses_are_one_sentence(sweep):
     runner = sweep(TINY, workers=1, queue="nowhere").start()
     said, _ = runner.communicate(timeout=60)
     assert runner.returncode == 2, said

@@ -93,8 +93,8 @@ def test_each_figure_has_its_sentence_and_nothing_went_wrong(anew, name):
 
 def test_money_is_device_hours_at_the_price_given(anew):
     path = anew / "notebooks" / "21_accuracy_vs_cost.ipynb"
-    told = "".join(output.get("text", "") for output in outputs(path))
-    assert re.search(r"At 1\.0 an hour:\nsst2 · minilm: a run of full with 316 labels costs \S+, one of ", told)
+    stated = "".join(output.get("text", "") for output in outputs(path))
+    assert re.search(r"At 1\.0 an hour:\nsst2 · minilm: a run of full with 316 labels costs \S+, one of ", stated)
     page = next(output["data"]["text/html"] for output in reversed(outputs(path)) if "data" in output)
     names = re.findall(r"<th>(\w+)</th>", page)
     values = re.findall(r"<td>(.*?)</td>", page)

@@ -1,4 +1,4 @@
-"""Input that was made to do harm: refused or made harmless, and always told in one sentence."""
+"""Input that was made to do harm: refused or made harmless, and always stated in one sentence."""
 
 import json
 import os

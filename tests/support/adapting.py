@@ -17,7 +17,7 @@ TINY = {"train_size": 16, "batch_size": 8, "epochs": 1, "max_length": 16, "image
 ADAPTING = ("from_scratch", "conventional", "full", "linear_probe", "lp_ft", "bitfit", "lora", "progressive")
 MIRRORED = [(name, kind) for name, row in models.MODELS.items() if row.hub for kind in row.kinds]
 
-Done = namedtuple("Done", "config model data train carve test curve meter prediction metrics")
+Done = namedtuple("Done", "config model data train validation test curve meter prediction metrics")
 
 
 def prepare(**knobs):
@@ -33,10 +33,10 @@ def run(**knobs):
     training.warm_up(model, config)
     meter = CostMeter(config.device)
     with meter.measure():
-        train, carve = methods.label(model, data, config, meter)
-        curve = methods.fit(model, data, train, carve, config, meter=meter)
+        train, validation = methods.label(model, data, config, meter)
+        curve = methods.fit(model, data, train, validation, config, meter=meter)
     curve = meter.priced(curve)
     test = splits.test_examples(data, config)
     prediction = training.predict(model, test, config)
     metrics = scoring.evaluate(test.targets, prediction, data.classes, curve)
-    return Done(config, model, data, train, carve, test, curve, meter, prediction, metrics)
+    return Done(config, model, data, train, validation, test, curve, meter, prediction, metrics)

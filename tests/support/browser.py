@@ -102,12 +102,12 @@ def chromium(folder):
     command = [CHROMIUM, *options, "--remote-debugging-port=0", "about:blank"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        told, until = folder / "DevToolsActivePort", time.monotonic() + PATIENCE
-        while not told.is_file() or "\n" not in told.read_text():
+        stated, until = folder / "DevToolsActivePort", time.monotonic() + PATIENCE
+        while not stated.is_file() or "\n" not in stated.read_text():
             assert process.poll() is None, f"Chromium ended with {process.returncode}."
             assert time.monotonic() < until, "Chromium did not start."
             time.sleep(0.05)
-        port, path = told.read_text().split()
+        port, path = stated.read_text().split()
         browser = f"ws://127.0.0.1:{port}"
         socket = websocket.create_connection(browser + path, suppress_origin=True, timeout=PATIENCE)
         socket.send(json.dumps({"id": 0, "method": "Target.getTargets"}))

@@ -90,8 +90,8 @@ def take_step(name: str, method: str) -> dict[str, Any]:
     training.warm_up(model, config)
     meter = CostMeter(config.device)
     with meter.measure():
-        train, carve = methods.label(model, data, config, meter)
-        curve = methods.fit(model, data, train, carve, config, meter=meter)
+        train, validation = methods.label(model, data, config, meter)
+        curve = methods.fit(model, data, train, validation, config, meter=meter)
     shape = (1, 3, PIXELS, PIXELS) if kind == "image" else (1, TOKENS, TOKENS)[: 3 if kind == "tokens" else 2]
     forward = training.pass_counter(model, head=True)(shape)
     cost = meter.report(len(train), 1.0, 1)
@@ -162,11 +162,11 @@ def table(found: list[dict[str, Any]]) -> str:
     for name, runs in by_model.items():
         parameters, pairs, source = PUBLISHED[name]
         if runs:
-            told = f"2 × {pairs / 1e9:g} G" if pairs else "–"
+            stated = f"2 × {pairs / 1e9:g} G" if pairs else "–"
             counted = runs[0]["forward_flops_a_row"]
             lines.append(
                 f"| `{name}` | {runs[0]['checkpoint_parameters'] / 1e6:.1f} M | {parameters / 1e6:g} M "
-                f"| {counted / 1e9:.2f} G | {told} | {source} |"
+                f"| {counted / 1e9:.2f} G | {stated} | {source} |"
             )
     lines += ["", "Forward FLOPs are those of one image, or of one text of that length.", ""]
     lines += ["| model | method | rows | trained | FLOPs a step | FLOPs in all | peak memory, MiB | seconds |"]

@@ -172,7 +172,7 @@ def test_what_is_not_as_the_hub_lists_it_never_reaches_the_mirror(hub, tmp_path,
     assert files_of(tmp_path / "mirror" / "datasets") == []
 
 
-def test_a_revision_that_vanished_is_told_and_the_rest_is_fetched(hub, tmp_path):
+def test_a_revision_that_vanished_is_reported_and_the_rest_is_fetched(hub, tmp_path):
     del hub.holds[AG_NEWS, PINNED]
     done = fetch(hub, tmp_path, "--datasets", "ag_news", "--models", "efficientnet_b0")
     assert done.returncode == 1
@@ -199,7 +199,7 @@ def test_a_manifest_that_is_none_is_one_sentence(monkeypatch, tmp_path, content)
     assert "\n" not in str(error.value)
 
 
-def test_a_mirror_at_another_revision_than_the_pinned_is_told(tmp_path):
+def test_a_mirror_at_another_revision_than_the_pinned_is_reported(tmp_path):
     (tmp_path / AG_NEWS).mkdir(parents=True)
     (tmp_path / AG_NEWS / TRAIN).write_bytes(b"rows")
     locked = sums(tmp_path / AG_NEWS, NEWEST)

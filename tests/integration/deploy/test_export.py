@@ -129,7 +129,7 @@ def test_sentence_transformers_gives_the_logits(kept):
         np.testing.assert_allclose(given, flat(found[name][1]), atol=1e-4)
 
 
-def test_the_card_tells_data_protocol_scores_and_cost(kept):
+def test_the_card_states_data_protocol_scores_and_cost(kept):
     folder, _ = kept
     card, record = (folder / "crf/README.md").read_text(), json.loads((folder / "crf/record.json").read_text())
     header = ModelCard(card).data
@@ -139,8 +139,8 @@ def test_the_card_tells_data_protocol_scores_and_cost(kept):
     assert {result.metric_type: result.metric_value for result in header.eval_results}["f1"] == pytest.approx(
         record["metrics"]["f1"], abs=5e-5
     )
-    for told in ("`B-PER`", '"method": "full"', f"{record['metrics']['f1']:.4f}", "device seconds", record["run_id"]):
-        assert told in card
+    for stated in ("`B-PER`", '"method": "full"', f"{record['metrics']['f1']:.4f}", "device seconds", record["run_id"]):
+        assert stated in card
     assert "16 labelled examples" in card
     assert "whose transitions are in crf.safetensors" in card
     assert "fewer than 3 seeds were run" in card

@@ -149,7 +149,7 @@ def test_peak_memory_is_what_the_block_took_above_its_start():
     kept.close()
 
 
-def test_state_inside_the_block_tells_the_peak_so_far():
+def test_state_inside_the_block_has_the_peak_so_far():
     meter = CostMeter()
     with meter.measure(), resident(128):
         assert meter.state()["peak_memory_mib"] > 120

@@ -102,10 +102,10 @@ def test_selection_is_on_the_clock_and_its_subset_is_trained_on():
     assert sorted(picked.train.index) != sorted(plain.train.index)
 
 
-def test_a_carve_comes_out_of_the_choice():
+def test_a_validation_split_comes_out_of_the_choice():
     done = run(**KNOBS | {"train_size": 20}, selection="margin", validation_share=0.2)
-    assert (len(done.train), len(done.carve)) == (16, 4)
-    assert not set(done.train.index) & set(done.carve.index)
+    assert (len(done.train), len(done.validation)) == (16, 4)
+    assert not set(done.train.index) & set(done.validation.index)
 
 
 def test_what_cannot_be_selected_is_refused():
@@ -119,6 +119,6 @@ def test_random_is_the_default_and_unchanged():
     _, data, config = prepare(**KNOBS)
     assert config.selection == "random"
     model = methods.build(config, data, methods.find_weights(config))
-    train, carve = methods.label(model, data, config, CostMeter())
-    assert carve is None
+    train, validation = methods.label(model, data, config, CostMeter())
+    assert validation is None
     assert train.index.tolist() == splits.labelled(data, config)[0].index.tolist()

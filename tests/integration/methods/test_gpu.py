@@ -37,8 +37,8 @@ def run(work=None, **knobs):
     model, meter = methods.build(config, data, methods.find_weights(config)), CostMeter(config.device)
     training.warm_up(model, config)
     with meter.measure():
-        train, carve = methods.label(model, data, config, meter)
-        methods.fit(model, data, train, carve, config, meter=meter, work=work)
+        train, validation = methods.label(model, data, config, meter)
+        methods.fit(model, data, train, validation, config, meter=meter, work=work)
     prediction = training.predict(model, data.test, config)
     return config, meter, prediction, scoring.evaluate(data.test.targets, prediction, data.classes)
 

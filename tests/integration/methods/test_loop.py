@@ -44,7 +44,7 @@ SMALL = {
     "max_length": 16,
     "device": "cpu",
 }
-# Three batches make two steps, and a carve is scored after each epoch, so a checkpoint has everything to keep.
+# Three batches make two steps, and a validation is scored after each epoch, so a checkpoint has everything to keep.
 INTERRUPTED = {"train_size": 32, "batch_size": 8, "accumulate": 2, "epochs": 30, "validation_share": 0.25, "seed": 3}
 
 
@@ -54,7 +54,7 @@ class Run:
     config: RunConfig
     data: splits.Data
     train: splits.Examples
-    carve: splits.Examples | None
+    validation: splits.Examples | None
     model: Any
 
 
@@ -70,7 +70,7 @@ def adapt(run, work=None):
     """Train as the notebooks do; returns the curve and the meter."""
     meter = CostMeter(run.config.device)
     with meter.measure():
-        curve = methods.fit(run.model, run.data, run.train, run.carve, run.config, meter=meter, work=work)
+        curve = methods.fit(run.model, run.data, run.train, run.validation, run.config, meter=meter, work=work)
     return curve, meter
 
 

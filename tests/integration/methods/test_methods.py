@@ -144,9 +144,9 @@ def test_simple_nn_learns_from_scratch(mirror, dataset, variant):
 
 
 @pytest.mark.parametrize("method", ["tfidf", "linear_probe", "full"])
-def test_a_carve_is_scored(mirror, method):
+def test_a_validation_split_is_scored(mirror, method):
     done = run(dataset="ag_news", model="bert_base", method=method, train_size=40, validation_share=0.2)
-    assert (len(done.train), len(done.carve)) == (32, 8)
+    assert (len(done.train), len(done.validation)) == (32, 8)
     assert all(0 <= point["validation_score"] <= 1 and point["validation_loss"] > 0 for point in done.curve)
     assert done.metrics["epochs_to_convergence"] == 1
 

@@ -44,11 +44,11 @@ def built(**knobs):
 
 def climbed(**knobs):
     data, config, model = built(**knobs)
-    train, carve = splits.labelled(data, config)
+    train, validation = splits.labelled(data, config)
     meter = CostMeter("cpu")
     with meter.measure():
-        curve = ladder.fit(Work(model, data, train, carve, config, meter))
-    return model, meter.priced(curve), meter, train, carve
+        curve = ladder.fit(Work(model, data, train, validation, config, meter))
+    return model, meter.priced(curve), meter, train, validation
 
 
 @pytest.mark.parametrize("model", ["bert_base", "roberta_base", "distilbert"])
@@ -131,7 +131,7 @@ def test_two_rungs_that_train_the_same_blocks_are_one():
     assert ladder.depths_in_reach("text", 6, 100, judged=False) == {1: 3}
 
 
-def test_the_carves_cache_is_bounded_and_told_too(everywhere, monkeypatch):
+def test_the_cache_of_the_validation_split_is_bounded_and_recorded_too(everywhere, monkeypatch):
     _, curve, *_ = climbed(**TEXT, **JUDGED)
     _, without, *_ = climbed(**TEXT, **JUDGED, without="cache")
     assert without[0]["cache_mib"] == 0
@@ -173,21 +173,21 @@ def test_the_rungs_train_from_the_top(everywhere):
     assert not any("embeddings" in name for name in changed)
 
 
-def test_a_rung_that_the_carve_finds_worse_is_undone(monkeypatch):
+def test_a_rung_that_validation_finds_worse_is_undone(monkeypatch):
     scores = iter([0.9, 0.2])
     monkeypatch.setattr(ladder.loop, "headline", lambda *_: next(scores))
     model, curve, *_ = climbed(**TEXT, **JUDGED)
     assert [point["rung"] for point in curve] == [0, 1]
     scores = iter([0.9])
     data, config, alone = built(**TEXT, **JUDGED)
-    train, carve = splits.labelled(data, config)
-    ladder.Ladder(Work(alone, data, train, carve, config, CostMeter())).ground()
+    train, validation = splits.labelled(data, config)
+    ladder.Ladder(Work(alone, data, train, validation, config, CostMeter())).ground()
     for ours, theirs in zip(model.state_dict().values(), alone.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs)
     assert model.frozen == len(model.blocks)
 
 
-def test_the_carve_decides_how_far(monkeypatch):
+def test_validation_decides_how_far(monkeypatch):
     scores = iter([0.5, 0.9, 0.95])
     monkeypatch.setattr(ladder.loop, "headline", lambda *_: next(scores))
     assert [point["rung"] for point in climbed(**TEXT, **JUDGED)[1]] == [0, 1, 2]
@@ -195,7 +195,7 @@ def test_the_carve_decides_how_far(monkeypatch):
     assert [point["rung"] for point in climbed(**TEXT, **JUDGED)[1]] == [0, 1]
 
 
-def test_the_rule_decides_without_a_carve(monkeypatch):
+def test_the_rule_decides_without_a_validation_split(monkeypatch):
     monkeypatch.setattr(ladder, "LEAST_LABELS", {"text": (20, 30)})
     for near, size, rungs in ((-9, 40, [0, 1]), (9, 40, [0, 2]), (9, 25, [0, 1]), (-9, 10, [0])):
         monkeypatch.setattr(ladder, "NEAR", near)
@@ -225,12 +225,12 @@ def test_an_interrupted_climb_goes_on_where_it_was(everywhere, tmp_path, step):
                 os.kill(os.getpid(), signal.SIGTERM)
 
     data, config, model = built(**TEXT)
-    train, carve = splits.labelled(data, config)
+    train, validation = splits.labelled(data, config)
     with pytest.raises(training.Interrupted):
-        ladder.fit(Work(model, data, train, carve, config, Stopping(), tmp_path))
+        ladder.fit(Work(model, data, train, validation, config, Stopping(), tmp_path))
     data, config, model = built(**TEXT)
     again = CostMeter()
-    resumed = ladder.fit(Work(model, data, train, carve, config, again, tmp_path))
+    resumed = ladder.fit(Work(model, data, train, validation, config, again, tmp_path))
     assert [point["loss"] for point in resumed] == [point["loss"] for point in curve]
     # Rung 0 was done again, so its FLOPs count twice, as its seconds do; the points, on which decisions rest, have them
     # once.
@@ -280,10 +280,10 @@ def test_leave_one_out_is_scikit_learn_s():
 
 
 @pytest.mark.parametrize("dataset", ["ag_news", "sst2", "cifar10"])
-def test_shots_need_no_carve(dataset):
+def test_shots_need_no_validation_split(dataset):
     model = "resnet50" if dataset == "cifar10" else "bert_base"
     done = run(dataset=dataset, model=model, method="progressive", train_size=None, shots=2)
-    assert done.carve is None
+    assert done.validation is None
     assert len(done.train) == 2 * len(done.data.classes)
     assert 0 <= done.curve[0]["left_out_score"] <= 1
     assert done.metrics["epochs_to_convergence"] is None

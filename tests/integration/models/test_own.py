@@ -114,9 +114,9 @@ def test_any_timm_model_is_an_image_model(name, own, tmp_path):
     kept = export.load(tmp_path / "kept")
     again = training.predict(kept.model, test, kept.config)
     assert np.array_equal(np.stack(again.scores), np.stack(before.scores))
-    told = "".join((tmp_path / "kept" / file).read_text() for file in ("README.md", "record.json", "lrtl.json"))
-    assert name in told
-    assert str(own) not in told  # what may be handed on names no place of this machine
+    stated = "".join((tmp_path / "kept" / file).read_text() for file in ("README.md", "record.json", "lrtl.json"))
+    assert name in stated
+    assert str(own) not in stated  # what may be handed on names no place of this machine
 
 
 @pytest.mark.parametrize("name", OWN_IMAGE)

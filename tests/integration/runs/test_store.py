@@ -31,7 +31,7 @@ write_atomically(pathlib.Path(sys.argv[1]), die)
     assert len(list(store.records(tmp_path))) == 1
 
 
-def test_failed_record_tells_the_cost_so_far_and_keeps_the_checkpoint(tmp_path):
+def test_a_failed_record_has_the_cost_so_far_and_keeps_the_checkpoint(tmp_path):
     work = store.work_folder(tmp_path, "fedcba987654")
     meter = CostMeter()
     meter.device_seconds = 36.0

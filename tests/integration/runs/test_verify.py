@@ -75,7 +75,7 @@ def find(results, name):
 
 
 def change(path, edit, signed=True):
-    """Edit the record in place, and sign it again unless told otherwise."""
+    """Edit the record in place, and sign it again unless stated otherwise."""
     record = json.loads(path.read_text())
     edit(record)
     if signed:
@@ -335,7 +335,7 @@ def test_the_command_line_fails_in_words_and_steers_no_terminal(results):
     assert done.stdout.splitlines()[-1] == "8 records, 2 fail"
 
 
-def test_a_missing_folder_is_an_error_and_an_empty_one_is_told(tmp_path):
+def test_a_missing_folder_is_an_error_and_an_empty_one_is_reported(tmp_path):
     done = call("verify", tmp_path / "none")
     assert done.returncode == 2
     assert done.stderr == f"There is no folder {tmp_path / 'none'}.\n"

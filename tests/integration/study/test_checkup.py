@@ -39,9 +39,9 @@ def spoilt(tmp_path):
     return tmp_path
 
 
-def test_page_tells_all_that_is_wrong_and_what_to_do(spoilt):
+def test_the_page_lists_all_that_is_wrong_and_what_to_do(spoilt):
     page = "\n".join(checkup.page(checkup.read(str(spoilt))))
-    for told in (
+    for stated in (
         "115 examples to train on, 40 to test on (taken: test.csv).",
         "- inputs from column 'text', labels from column 'label'",
         "Always answering 'positive' gives an accuracy of 0.750.",
@@ -57,7 +57,7 @@ def test_page_tells_all_that_is_wrong_and_what_to_do(spoilt):
         "The largest class has 92 times the smallest",
         "Fewer than 10 test examples, so that their own scores say little: Negative, negative, positve.",
     ):
-        assert told in page, f"{told}\n\n{page}"
+        assert stated in page, f"{stated}\n\n{page}"
 
 
 def test_clean_data_have_nothing_to_look_at(tmp_path):
@@ -82,7 +82,7 @@ def test_typos_are_of_labels_that_occur_once_or_differ_by_case():
     assert dict(checkup.typos(found)) == {"sports": "Sports", "sport": "Sports", "wordl": "world"}
 
 
-def test_images_are_told_by_their_sizes_and_the_broken_ones(tmp_path):
+def test_the_sizes_of_images_are_reported_and_the_broken_ones(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
         for i in range(12):
@@ -107,13 +107,13 @@ def test_tagged_sentences_are_counted_by_entities(tmp_path):
     assert "accuracy" not in page.partition("## Inputs")[0]
 
 
-def test_smallest_difference_is_its_formula_and_what_the_paired_interval_tells():
+def test_the_smallest_difference_is_its_formula_and_what_the_paired_interval_finds():
     by_hand = 1.96 * np.sqrt(0.2 * (0.5 + 1.5 / 4) / 100 + 0.02**2 / 4)
     by_hand += 0.84 * np.sqrt(0.2 * (0.5 + 0.5 / 4) / 100 + 0.02**2 / 4)
     assert stats.smallest_difference(100, 4, disagreement=0.2, recurring=0.5, training=0.02) == pytest.approx(by_hand)
     examples, seeds, disagreement = 400, 5, 0.15
     gap = stats.smallest_difference(examples, seeds, disagreement=disagreement, recurring=0.0, training=0.0)
-    rng, told = np.random.default_rng(0), 0
+    rng, stated = np.random.default_rng(0), 0
     for _ in range(60):  # one right and the other wrong on a share of the examples, new ones for every seed
         differ = rng.random((seeds, examples)) < disagreement
         ours = differ & (rng.random((seeds, examples)) < 0.5 + gap / disagreement / 2)
@@ -121,8 +121,8 @@ def test_smallest_difference_is_its_formula_and_what_the_paired_interval_tells()
             (np.stack([right, np.ones_like(right)], axis=-1).astype(float), stats.accuracy)
             for right in (ours, differ & ~ours)
         ]
-        told += stats.difference(*outcomes).verdict == "better"
-    assert told / 60 == pytest.approx(0.8, abs=0.12)
+        stated += stats.difference(*outcomes).verdict == "better"
+    assert stated / 60 == pytest.approx(0.8, abs=0.12)
 
 
 def test_a_name_of_the_table_can_be_checked_and_an_unknown_one_is_answered():

@@ -68,7 +68,9 @@ def test_pages_are_whole_load_nothing_and_their_links_lead_somewhere(site, kind)
 def test_the_answers_come_first_from_the_same_numbers(site):
     frame = tables.read(site.parent)
     words = Elements(site / "index.html").words
-    places = [words.index(told) for answer in answers.ANSWERS for told in [answer(frame).headline, *answer(frame).each]]
+    places = [
+        words.index(stated) for answer in answers.ANSWERS for stated in [answer(frame).headline, *answer(frame).each]
+    ]
     assert places == sorted(places)
     assert places[-1] < words.index("Every run")
     images = [attributes for tag, attributes in Elements(site / "index.html").found if tag == "img"]
@@ -89,8 +91,8 @@ def test_a_run_is_one_click_from_its_config_curve_record_and_notebook(site):
     links = [(site / "runs" / unquote(a["href"])).resolve() for tag, a in page.found if tag == "a"]
     record = next(site.parent.glob(f"runs/*/{executed.stem}.json"))
     assert links == [(site / "index.html").resolve(), record.resolve(), executed.resolve()]
-    for told in ("train_size", "the method's own default", "device seconds", SCRIPT, "torch"):
-        assert told in page.words
+    for stated in ("train_size", "the method's own default", "device seconds", SCRIPT, "torch"):
+        assert stated in page.words
     other = Elements(next(path for path in of(site, "runs") if path.stem not in (executed.stem, "0123456789ab")))
     assert sum(tag == "polyline" for tag, _ in other.found) == 1
 
@@ -182,7 +184,7 @@ def test_a_notebook_keeps_its_prose_tables_and_pictures_and_no_markup_that_acts(
 
 
 @pytest.mark.slow
-def test_a_folder_as_a_first_sweep_leaves_it_has_its_page_and_settings_are_told_apart(tmp_path):
+def test_a_folder_as_a_first_sweep_leaves_it_has_its_page_and_settings_differ_in_name(tmp_path):
     """Two seeds, no `from_scratch`, three kinds of task."""
     write_study(tmp_path, ("sst2", "cifar10", "conll2003"), (32, 100), seeds=2, names=("full", "conventional"))
     for dataset in ("sst2", "cifar10"):

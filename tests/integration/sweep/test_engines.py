@@ -109,7 +109,7 @@ def test_the_job_script_asks_slurm_for_what_was_given_and_dask_for_one_slot():
         (["--engine", "dask", "--scheduler", "tcp://127.0.0.1:9"], "No Dask scheduler answers at tcp://127.0.0.1:9"),
     ],
 )
-def test_a_wrong_engine_is_told_in_one_sentence(tmp_path, words, said):
+def test_a_wrong_engine_is_one_sentence(tmp_path, words, said):
     grid = written(tmp_path, SMALL)
     words = [*SWEEP, grid, "--results", tmp_path, *words]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)

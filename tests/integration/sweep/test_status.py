@@ -110,7 +110,7 @@ def test_status_writes_nothing_and_agrees_with_the_records(made):
     assert snapshot.best["digits"][0] == frame["validation.score"].max()
 
 
-def test_what_is_left_is_told_where_the_plan_is_known(grid, made):
+def test_what_is_left_is_shown_where_the_plan_is_known(grid, made):
     cells = plan(read_grid(grid))
     planned = [cell.id for cell in cells]
     more = watch.Watch(made, [*planned, "a" * 12, "b" * 12, "c" * 12]).look()
@@ -141,7 +141,7 @@ def test_an_empty_folder_and_none(tmp_path):
     assert (done.returncode, done.stderr) == (2, f"There is no folder {tmp_path / 'none'}.\n")
 
 
-def test_claims_alone_are_told_as_running_or_without_a_sign_of_life(tmp_path):
+def test_claims_alone_are_shown_as_running_or_without_a_sign_of_life(tmp_path):
     claim(tmp_path, progress='{"device_seconds": 61.5, "peak_memory_mib": 3, "epoch": 2, "batch": 12}')
     claim(tmp_path, "a" * 12, cell="a cell without progress")
     claim(tmp_path, "b" * 12, age=1e6, cell="a cell of the dead")
@@ -160,7 +160,7 @@ def test_claims_alone_are_told_as_running_or_without_a_sign_of_life(tmp_path):
     assert re.split(r"\s{2,}", row.strip())[3:] == ["–", "–"]
 
 
-def test_a_failed_cell_is_told_with_its_reason_until_it_runs_again(tmp_path):
+def test_a_failed_cell_is_shown_with_its_reason_until_it_runs_again(tmp_path):
     config = RunConfig(dataset="digits", model="efficientnet_lite0", method="full", train_size=40, data_fraction=None)
     runs.failed(tmp_path, IDENTITY, config, config, error="out of \x1b[31mmemory\nin two lines", started=1.0e9)
     done = status(tmp_path)

@@ -189,13 +189,13 @@ def test_labelled_examples_depend_on_the_seed_alone():
     assert one.index.tolist() != labelled(data, config(seed=1))[0].index.tolist()
 
 
-def test_carve_is_taken_from_the_labelled_examples():
+def test_the_validation_split_is_taken_from_the_labelled_examples():
     data = load("news_sample")
     whole, nothing = labelled(data, config(train_size=40))
-    kept, carved = labelled(data, config(train_size=40, validation_share=0.2))
+    kept, with_validation = labelled(data, config(train_size=40, validation_share=0.2))
     assert nothing is None
-    assert sorted([*kept.index, *carved.index]) == sorted(whole.index)
-    assert Counter(carved.targets.tolist()) == {0: 2, 1: 2, 2: 2, 3: 2}
+    assert sorted([*kept.index, *with_validation.index]) == sorted(whole.index)
+    assert Counter(with_validation.targets.tolist()) == {0: 2, 1: 2, 2: 2, 3: 2}
 
 
 def test_a_fraction_that_leaves_a_class_without_an_example_is_refused():
@@ -225,13 +225,17 @@ def test_test_split_is_whole_unless_limited():
 def test_description_sums_which_examples_were_labelled_and_not_their_order():
     data = load("news_sample")
 
-    def told(**values):
+    def stated(**values):
         return describe(data, *labelled(data, config(**values)), data.test)
 
-    one, carved = told(train_size=40), told(train_size=40, validation_share=0.25)
+    one, with_validation = stated(train_size=40), stated(train_size=40, validation_share=0.25)
     assert (one["train_size"], one["validation_size"], one["test_size"]) == (40, 0, len(data.test))
-    assert (carved["train_size"], carved["validation_size"], carved["available"]) == (30, 10, len(data.train))
-    assert one["subset_sha256"] == carved["subset_sha256"] != told(train_size=41)["subset_sha256"]
+    assert (with_validation["train_size"], with_validation["validation_size"], with_validation["available"]) == (
+        30,
+        10,
+        len(data.train),
+    )
+    assert one["subset_sha256"] == with_validation["subset_sha256"] != stated(train_size=41)["subset_sha256"]
     assert one["source"]["sha256"] == data.source.sha256
 
 

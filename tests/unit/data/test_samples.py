@@ -58,7 +58,7 @@ def test_no_two_are_alike(name):
     assert alike.max() == pytest.approx(measured(name)[1], abs=0.02)
 
 
-def test_data_card_tells_the_sizes():
+def test_the_data_card_gives_the_sizes():
     card = (SAMPLES / "README.md").read_text(encoding="utf-8")
     for name in NAMES:
         (row,) = [line for line in card.splitlines() if line.startswith(f"| `{name}.jsonl` |")]

@@ -37,7 +37,7 @@ def test_every_prefix_of_uneven_classes_has_all_of_them_and_none_in_excess():
     assert (proportion - counts).max() <= len(NAMES)
 
 
-def test_subsets_nest_whatever_way_their_size_is_told():
+def test_subsets_nest_however_their_size_is_given():
     subsets = [set(subset(data_fraction=fraction)) for fraction in (0.05, 0.1, 0.31, 0.5, 1.0)]
     subsets.insert(2, set(subset(train_size=20)))
     assert [len(chosen) for chosen in subsets] == [6, 12, 20, 38, 60, 120]

@@ -27,11 +27,11 @@ def frame(tmp_path_factory):
                 judged = score(rate, epochs, scheduler)
                 right = outcomes(judged, 100, 0)  # so that no metric is constant
                 write_run(folder, right, validation=judged, seconds=epochs, **base, **knobs)
-    write_run(folder, outcomes(0.5, 100, 0), **base | {"validation_share": 0.0})  # no carve: does not count
+    write_run(folder, outcomes(0.5, 100, 0), **base | {"validation_share": 0.0})  # no validation split: does not count
     return tables.records(folder, "completed")
 
 
-def test_settings_and_the_knobs_that_tell_them_apart(frame):
+def test_settings_and_the_knobs_that_distinguish_them(frame):
     settings, knobs, of = effects.trials(frame)
     assert (len(settings), knobs) == (12, KNOBS)
     assert of == "sst2 · minilm, full with 100 labels"
@@ -93,7 +93,7 @@ def test_searches_are_read_from_replays_and_accounts(tmp_path):
     assert math.isnan(knew["seconds_share"])
 
 
-def test_every_knob_tells_settings_apart_and_a_warm_up_as_it_was_asked_for(tmp_path):
+def test_every_knob_distinguishes_settings_and_a_warm_up_as_it_was_asked_for(tmp_path):
     base = {"dataset": "sst2", "model": "minilm", "method": "progressive", "train_size": 100, "validation_share": 0.2}
     for without in (None, "soften"):
         write_run(tmp_path, outcomes(0.5, 100, 0), validation=0.5, without=without, **base)

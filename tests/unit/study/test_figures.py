@@ -30,7 +30,7 @@ def axes(figure):
     return {ax.get_title(): ax for ax in figure.axes if ax.has_data()}
 
 
-def test_a_panel_a_data_set_and_the_same_look_for_a_method_in_each(frame):
+def test_a_plot_for_each_data_set_and_the_same_look_for_a_method_in_each(frame):
     drawn = axes(score_vs_data(frame))
     assert list(drawn) == ["conll2003 · minilm_crf", "sst2 · minilm"]
     for ax in drawn.values():
@@ -89,7 +89,7 @@ def test_ties_are_hollow(frame):
     assert sorted(filled) == [False, True]
 
 
-def test_needs_that_the_data_cannot_tell_are_hollow(frame):
+def test_needs_that_the_data_do_not_determine_are_hollow(frame):
     needs = tables.needs(frame)
     needs["doubts"] = [[], *([["few"]] * (len(needs) - 1))]
     marks = figures.labels_needed(needs, plt.subplots()[1]).collections
@@ -116,7 +116,7 @@ def test_without_records_there_is_no_figure_and_every_sentence_says_so(tmp_path)
     assert score_vs_data(frame) is None
     assert figures.single(tables.aggregate(frame), figures.aggregate) is None
     assert figures.main_effects(effects.main_effects(settings, knobs)) is None
-    told = [
+    stated = [
         answers.score_vs_data(tables.best(frame)),
         answers.labels_needed(tables.needs(frame)),
         answers.score_vs_cost(tables.front(frame, "flops"), tables.best(frame), "flops"),
@@ -129,7 +129,7 @@ def test_without_records_there_is_no_figure_and_every_sentence_says_so(tmp_path)
         answers.searches(effects.searches(tmp_path)),
         answers.warmups(effects.warmups(frame)),
     ]
-    assert all(len(lines) == 1 and lines[0].endswith(".") for lines in told)
+    assert all(len(lines) == 1 and lines[0].endswith(".") for lines in stated)
     for ask in answers.ANSWERS:
         assert ask(frame).lines == [answers.NOTHING]
         assert ask(frame).table.empty
@@ -185,7 +185,7 @@ def test_the_four_answers(frame):
     assert "?" in which.question
 
 
-def test_the_tuned_baseline_is_told_of_beside_its_default(tmp_path):
+def test_the_tuned_baseline_is_compared_beside_its_default(tmp_path):
     for labels, skill in ((32, 0.4), (100, 0.4), (316, 1.0)):
         for seed in range(3):
             knobs = {"dataset": "sst2", "model": "minilm", "train_size": labels, "seed": seed}
@@ -197,12 +197,12 @@ def test_the_tuned_baseline_is_told_of_beside_its_default(tmp_path):
         (tables.read(tmp_path).query("n_labels < 316"), "conventional (tuned) is itself the best with 100 labels; "),
     ):
         found = answers.real(frame)
-        (told,) = found.each
+        (stated,) = found.each
         assert found.headline.startswith(f"Of {len(frame) // 9 * 2} differences to conventional: ")
         assert f"differences to conventional (tuned): {'' if len(frame) < 27 else '1 better, '}" in found.headline
-        assert ahead in told.split(" points over conventional; ")[1]
-        assert "worse at every size told: conventional" in told
-        assert ("differs by size: full" in told) == (len(frame) == 27)
+        assert ahead in stated.split(" points over conventional; ")[1]
+        assert "worse at every size stated: conventional" in stated
+        assert ("differs by size: full" in stated) == (len(frame) == 27)
 
 
 def test_without_the_baseline_the_best_is_compared_with_all_others(frame):
@@ -216,9 +216,9 @@ def test_one_line_alone_has_nothing_beside_it(frame):
     for answer in (answers.which, answers.real):
         assert "nothing to compare" in answer(alone).headline
     assert "full itself (" in answers.cost(alone).each[0]
-    (_, told) = answers.score_vs_data(tables.best(alone))
-    assert told.startswith("sst2 · minilm: full 0.")
-    assert told.endswith("with 100 labels.")
+    (_, stated) = answers.score_vs_data(tables.best(alone))
+    assert stated.startswith("sst2 · minilm: full 0.")
+    assert stated.endswith("with 100 labels.")
     assert "no curve" in answers.how_much(alone).headline
 
 
@@ -233,22 +233,22 @@ def test_models_of_one_data_set_are_compared_with_each_other(tmp_path):
     assert set(found.table["dataset_model"]) == {"sst2 · minilm", "sst2 · bert_base", "sst2 · all models"}
 
 
-def test_one_is_not_told_as_many():
+def test_one_is_not_called_many():
     assert [answers.counted(number, "seed") for number in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
 
 
 @pytest.mark.parametrize(
-    ("tuned_is_better", "told"),
+    ("tuned_is_better", "stated"),
     [((True, True), "full (tuned) is best or ties with the best on 2 of 2"),
      ((True, False), "full and full (tuned) are each best or tie with the best on 1 of 2")],
 )  # fmt: skip
-def test_a_tuned_method_counts_as_one_and_all_that_lead_are_named(tmp_path, tuned_is_better, told):
+def test_a_tuned_method_counts_as_one_and_all_that_lead_are_named(tmp_path, tuned_is_better, stated):
     for dataset, rate, better in zip(("sst2", "imdb"), (1e-3, 1e-4), tuned_is_better, strict=True):
         for seed in range(3):
             knobs = {"dataset": dataset, "model": "minilm", "train_size": 100, "seed": seed, "method": "full"}
             write_run(tmp_path, outcomes(0.9 if better else 0.1, 100, seed), learning_rate=rate, **knobs)
             write_run(tmp_path, outcomes(0.1 if better else 0.9, 100, seed), **knobs)
-    assert told in answers.which(tables.read(tmp_path)).headline
+    assert stated in answers.which(tables.read(tmp_path)).headline
 
 
 def test_a_size_whose_seeds_are_still_to_come_does_not_answer(frame):
@@ -277,17 +277,17 @@ def test_a_cheaper_method_that_ties_is_found(tmp_path):
     assert "linear_probe" in found.each[0]
 
 
-def test_too_few_seeds_are_told_and_so_are_several_machines(frame):
+def test_too_few_seeds_are_reported_and_so_are_several_machines(frame):
     few = frame[frame["seed"] == 0]
     best = tables.at_most_labels(tables.best(few))
     front = tables.front(few, "gpu_hours")
-    told = answers.score_vs_cost(front, best, "gpu_hours")
-    assert all("too few seeds to say how surely" in one and "(1 seed)" in one for one in told)
+    stated = answers.score_vs_cost(front, best, "gpu_hours")
+    assert all("too few seeds to say how surely" in one and "(1 seed)" in one for one in stated)
     assert "too few seeds to compare: " in answers.which(few).each[0]
     moved = few.assign(device=few["device"].where(few["method"] != "progressive", "another"))
     for cost, said in (("gpu_hours", True), ("flops", False)):
-        told = answers.score_vs_cost(tables.front(moved, cost), best, cost)
-        assert ("the points are of several machines" in told[0]) == said
+        stated = answers.score_vs_cost(tables.front(moved, cost), best, cost)
+        assert ("the points are of several machines" in stated[0]) == said
     for device, said in (("one", " MiB)."), ("one + another", "the means over several machines")):
         (_, sst2) = answers.cost(frame.assign(device=device)).each
         assert said in sst2
@@ -295,8 +295,8 @@ def test_too_few_seeds_are_told_and_so_are_several_machines(frame):
 
 def test_the_warm_up_trap_and_the_search_in_words():
     table = pd.DataFrame({"steps": [15, 50], "asked": [500, 500], "used": [1, 5], "runs": [6, 6]})
-    (told,) = answers.warmups(table)
-    assert told.startswith("12 of 12 runs have fewer steps (15 to 50) than the warm-up asked for (500)")
+    (stated,) = answers.warmups(table)
+    assert stated.startswith("12 of 12 runs have fewer steps (15 to 50) than the warm-up asked for (500)")
     assert answers.warmups(table.assign(asked=5)) == ["No warm-up asked for is longer than its run."]
     searches = pd.DataFrame(
         {"sampler": ["TPE"] * 2, "seed": [0, 1], "trials": [8, 10], "device_seconds": 1, "seconds_share": [0.1, 0.2]}

@@ -11,7 +11,7 @@ from lrtl_utils.methods import METHODS
 from lrtl_utils.study import figures
 
 
-def test_methods_can_be_told_apart_without_colour_and_none_is_faint():
+def test_methods_differ_without_colour_and_none_is_faint():
     assert len(set(figures.MARKS.values())) == len(METHODS)
     looks = itertools.islice(zip(itertools.cycle(figures._PALETTE), itertools.cycle(figures._MARKS), strict=False), 90)
     assert len(set(looks)) == 90  # of methods that are added

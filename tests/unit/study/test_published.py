@@ -35,7 +35,7 @@ def test_ours_stand_beside_theirs_and_neither_can_be_taken_for_the_other(tmp_pat
     assert "0.913 or more, by DistilBERT (Sanh et al. 2019" in sst2
 
 
-def test_one_epoch_is_told_in_the_form_of_the_report(tmp_path):
+def test_one_epoch_is_shown_in_the_form_of_the_report(tmp_path):
     for seed in range(2):
         write_run(tmp_path, outcomes(0.1, 32, seed), method="conventional", epochs=1, seed=seed, seconds=8.0, **SST2)
         write_run(tmp_path, outcomes(0.8, 1000, seed), method="progressive", seed=seed, seconds=2.0, **SST2)
@@ -46,12 +46,12 @@ def test_one_epoch_is_told_in_the_form_of_the_report(tmp_path):
     assert (row["epochs"], row["n_labels"], row["examples"], row["seeds"]) == (1, 1000, 400, 2)
     assert row["accuracy"] == pytest.approx(frame[frame["method"] == "conventional"]["metrics.accuracy"].mean())
     assert (row["runtime"], row["samples_per_second"], row["steps_per_second"]) == pytest.approx((0.1, 4000, 125))
-    (told,) = published.one_epoch_in_words(table)
-    assert told.startswith(
+    (stated,) = published.one_epoch_in_words(table)
+    assert stated.startswith(
         f"sst2 · minilm, 400 test examples: one epoch of conventional on 1000 labels reaches {row['accuracy']:.3f}"
     )
-    assert "in 0.25 of its device seconds" in told
-    assert "the report" not in told  # its lines are of 500 and of 872 examples
+    assert "in 0.25 of its device seconds" in stated
+    assert "the report" not in stated  # its lines are of 500 and of 872 examples
 
 
 def test_runs_of_different_settings_are_lines_of_their_own(tmp_path):
@@ -66,8 +66,8 @@ def test_runs_of_different_settings_are_lines_of_their_own(tmp_path):
 
 def test_as_many_examples_as_in_the_report_are_set_beside_it(tmp_path):
     write_run(tmp_path, [True] * 400 + [False] * 472, method="conventional", epochs=1, **SST2)
-    (told,) = published.one_epoch_in_words(published.one_epoch(tables.records(tmp_path, "completed")))
-    assert told.endswith("reaches 0.459 (loss 0.541); the report has 0.487 on as many.")
+    (stated,) = published.one_epoch_in_words(published.one_epoch(tables.records(tmp_path, "completed")))
+    assert stated.endswith("reaches 0.459 (loss 0.541); the report has 0.487 on as many.")
 
 
 def test_without_such_a_run_that_is_said(tmp_path):

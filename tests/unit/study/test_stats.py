@@ -115,7 +115,7 @@ def test_draws_of_unlike_numbers_of_seeds_are_of_the_same_examples():
     assert three == pytest.approx(five)  # seeds are alike, so only the examples differ between draws
 
 
-def test_f1_is_the_mean_over_seeds_as_it_is_told():
+def test_f1_is_the_mean_over_seeds_as_reported():
     counts = np.array([[[1, 1, 4]] * 50, [[4, 8, 4]] * 50, [[0, 0, 4]] * 50], dtype=float)  # F1 0.4, 0.67, 0
     drawn = stats.resample(counts, stats.entity_f1)
     assert drawn.mean() == pytest.approx(stats.by_seed(counts, stats.entity_f1).mean(), abs=0.02)

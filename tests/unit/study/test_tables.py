@@ -93,7 +93,7 @@ def test_a_tuned_setting_that_is_alone_is_not_taken_for_the_default(tmp_path):
     }
 
 
-def test_a_default_that_follows_the_number_of_labels_is_one_line(tmp_path):
+def test_a_default_that_follows_the_number_of_labels_is_one_configuration(tmp_path):
     for labels in (32, 100, 1000):
         write_run(tmp_path, outcomes(0.5, labels, 0), method="progressive", **SST2 | {"train_size": labels})
     frame = tables.records(tmp_path, "completed")
@@ -102,7 +102,7 @@ def test_a_default_that_follows_the_number_of_labels_is_one_line(tmp_path):
     assert set(tables.compared(frame)["configuration"]) == {"progressive"}
 
 
-def test_a_default_that_changed_between_two_runs_of_one_size_makes_two_lines(tmp_path):
+def test_a_default_that_changed_between_two_runs_of_one_size_makes_two_configurations(tmp_path):
     path = write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **SST2)
     frame = tables.records(tmp_path, "completed")
     older = runs.read(path)
@@ -182,7 +182,7 @@ def test_a_record_that_lacks_a_key_is_passed_over_though_its_checksum_is_right(t
     assert list(tables.summarise(frame)["seeds"]) == [1]
 
 
-def test_a_method_without_a_model_joins_every_panel_of_its_data(frame):
+def test_a_method_without_a_model_joins_every_model_of_its_data(frame):
     parts = dict(tables.by_dataset_and_model(frame))
     assert list(parts) == ["conll2003 · minilm_crf", "sst2 · minilm"]
     assert "tfidf" in set(parts["sst2 · minilm"]["method"])
@@ -255,7 +255,7 @@ def test_means_stand_beside_each_other_only_for_seeds_that_are_shared(tmp_path):
     assert len(tables.comparable(apart)) == len(apart)
 
 
-def test_lines_of_several_models_of_a_data_set_stand_in_one_panel_too(tmp_path):
+def test_several_models_of_a_data_set_are_compared_in_one_plot_too(tmp_path):
     for seed in range(3):
         for model, skill in (("minilm", 0.9), ("bert_base", 0.2)):
             write_run(tmp_path, outcomes(skill, 32, seed), method="full", seed=seed, **SST2 | {"model": model})
@@ -289,7 +289,7 @@ def test_aggregate_is_the_interquartile_mean_of_normalised_scores(frame):
     assert tables.aggregate(frame[frame["seed"] < 2]).empty
 
 
-def test_every_panel_weighs_the_same_in_the_aggregate_and_one_seed_sets_no_scale(frame):
+def test_every_data_set_weighs_the_same_in_the_aggregate_and_one_seed_sets_no_scale(frame):
     whole = tables.aggregate(frame).set_index(["n_labels", "variant"])["iqm"]
     extra = frame[(frame["dataset"] == "sst2") & (frame["method"] == "full") & (frame["n_labels"] == 100)]
     alone = extra[:1].assign(method="lora", line="lora", variant="lora", score=1.0)
@@ -315,7 +315,7 @@ def test_front_has_the_share_of_draws_and_only_runs_with_that_cost(frame, tmp_pa
     assert np.isnan(row["front_share"])  # one seed: nothing to draw from
 
 
-def test_needs_tell_labels_with_interval_and_doubts(frame):
+def test_needs_have_labels_with_interval_and_doubts(frame):
     table = tables.needs(frame).set_index(["dataset_model", "configuration"])
     row = table.loc["conll2003 · minilm_crf", "full"]
     assert row["low"] < row["n_labels"] < row["high"] <= row["full"] == 14041

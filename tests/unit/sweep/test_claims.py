@@ -34,13 +34,13 @@ def test_a_process_that_got_the_number_of_a_dead_owner_is_not_the_owner(tmp_path
 @pytest.mark.parametrize(
     ("seconds_ago", "free"), [(0, False), (claims.DEAD_SECONDS / 2, False), (FAR, True), (-FAR, True)]
 )
-def test_on_another_host_the_heartbeat_tells(tmp_path, seconds_ago, free):
+def test_on_another_host_the_heartbeat_decides(tmp_path, seconds_ago, free):
     write(tmp_path, host="elsewhere", process=1)
     stamp(tmp_path, seconds_ago)
     assert (claims.take(tmp_path, "cell", "words") is not None) == free
 
 
-def test_a_heartbeat_keeps_a_claim_and_tells_who_lost_it(tmp_path):
+def test_a_heartbeat_keeps_a_claim_and_says_who_lost_it(tmp_path):
     claim = write(tmp_path, host="elsewhere", process=1)
     stamp(tmp_path, FAR)
     assert claims.beat(tmp_path, claim)

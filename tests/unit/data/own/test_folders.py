@@ -134,7 +134,7 @@ def test_labels_keep_their_names_and_are_sorted_numbers_as_numbers(tmp_path):
     assert load(str(path)).classes == ("false", "true")
 
 
-def test_rows_without_text_or_label_are_left_out_counted_and_told(tmp_path):
+def test_rows_without_text_or_label_are_left_out_counted_and_reported(tmp_path):
     path = write_csv(tmp_path / "r.csv", [*rows(20), ("", "good"), ("  ", "bad"), ("no verdict", "")])
     with pytest.warns(UserWarning, match="left out: 2 without input, 1 without label"):
         data = load(str(path))
@@ -142,7 +142,7 @@ def test_rows_without_text_or_label_are_left_out_counted_and_told(tmp_path):
     assert data.warned == ("rows that are left out: 2 without input, 1 without label",)
 
 
-def test_lines_of_another_encoding_are_read_and_told(tmp_path):
+def test_lines_of_another_encoding_are_read_and_reported(tmp_path):
     lines = [f"{text} café,{label}" for text, label in rows(20)]
     mixed = [line.encode("cp1252" if i < 3 else "utf-8") for i, line in enumerate(lines)]
     (tmp_path / "r.csv").write_bytes(b"\n".join([b"text,label", *mixed]))
@@ -332,7 +332,7 @@ def test_a_path_has_a_name_that_stays_in_its_place(path, name):
     assert data_name(path) == name
 
 
-def test_examples_of_both_splits_are_counted_told_and_dropped(tmp_path):
+def test_examples_of_both_splits_are_counted_reported_and_dropped(tmp_path):
     folder = leaky(tmp_path)
     with pytest.warns(UserWarning, match=r"4 of 12 train examples are also in the test split"):
         data = load(folder)

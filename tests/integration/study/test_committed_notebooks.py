@@ -16,8 +16,8 @@ def test_the_committed_readme_and_notebooks_say_what_the_committed_records_do():
     text = (ROOT / "README.md").read_text().partition(readme.BEGIN)[2].partition(readme.END)[0]
     assert text.strip().splitlines() == "\n".join(readme.answers(ROOT, ROOT / "notebooks")).strip().splitlines()
     said = [output.get("text", "") for path in summary_notebooks() for output in outputs(path)]
-    told = {line for block in said for line in block.splitlines()}
-    assert {line for line in text.splitlines() if line.startswith("- ")} <= told
+    stated = {line for block in said for line in block.splitlines()}
+    assert {line for line in text.splitlines() if line.startswith("- ")} <= stated
 
 
 @pytest.mark.parametrize("path", summary_notebooks(), ids=lambda path: path.stem)
