@@ -85,6 +85,7 @@ def test_what_is_read_is_fetched_summed_and_used_without_a_network(hub, tmp_path
     assert got(hub) == []
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_is_found_before_use_and_fetched_again(hub, tmp_path):
     fetch(hub, tmp_path)
     path = tmp_path / "mirror" / AG_NEWS / "data" / TEST
@@ -117,6 +118,7 @@ def test_a_mirror_without_manifest_is_used_and_left_alone(hub, tmp_path):
     assert path.read_bytes() == b"a cut-down copy"
 
 
+@pytest.mark.slow
 def test_a_download_that_broke_off_goes_on_and_is_not_used_meanwhile(hub, tmp_path):
     hub.faults["GET", TRAIN] = [503] * 9
     done = fetch(hub, tmp_path)

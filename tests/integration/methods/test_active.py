@@ -58,7 +58,7 @@ def test_k_center_asks_for_no_example_twice_though_all_have_doubles():
     assert len(set((order[:5] % 5).tolist())) == 5  # every one of the five before any double
 
 
-@pytest.mark.parametrize("dataset", ["ag_news", "conll2003", "cifar10"])
+@pytest.mark.parametrize("dataset", ["ag_news", "conll2003", pytest.param("cifar10", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("way", ["kcenter", "margin"])
 def test_a_choice_has_distinct_examples_as_many_as_asked_and_repeats(way, dataset):
     model = {"cifar10": "resnet50"}.get(dataset, "bert_base")

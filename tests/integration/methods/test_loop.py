@@ -195,7 +195,7 @@ def undisturbed(mirror):
     return run, *adapt(run)
 
 
-@pytest.mark.parametrize("ended_by", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("ended_by", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupted_run_ends_with_the_same_bits(ended_by, undisturbed, tmp_path):
     script = "import sys, pathlib, test_loop as t; t.adapt(t.prepare(**t.INTERRUPTED), pathlib.Path(sys.argv[1]))"
     child = subprocess.Popen(

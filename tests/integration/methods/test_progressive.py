@@ -90,7 +90,7 @@ def test_a_cache_is_as_large_as_it_said(knobs):
     assert caches.size_mib(model, rows, 1, config.image_size) == pytest.approx(held)
 
 
-@pytest.mark.parametrize("knobs", [TEXT, IMAGE, TOKENS])
+@pytest.mark.parametrize("knobs", [TEXT, pytest.param(IMAGE, marks=pytest.mark.slow), TOKENS])
 def test_the_cache_saves_flops_and_changes_no_answer(everywhere, knobs):
     (cached, curve, *_), (plain, without, *_) = climbed(**knobs), climbed(**knobs, without="cache")
     assert [point["rung"] for point in curve] == [0, 1]

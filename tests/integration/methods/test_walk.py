@@ -19,8 +19,8 @@ TINY = {
     "image": {"dataset": "cifar10", "model": "efficientnet_b0", "image_size": 32},
     "bag": {"dataset": "ag_news", "model": "simple_nn"},
 }
-# Images and tags take seconds to count; of these, the cheapest method and the one with most phases stay.
-QUICK = {"image": ("linear_probe", "progressive"), "tokens": ("linear_probe", "progressive")}
+# Images and tags take seconds to count; of these, few methods stay.
+QUICK = {"image": ("linear_probe",), "tokens": ("linear_probe", "progressive")}
 CASES = [
     pytest.param(kind, method, marks=[] if method in QUICK.get(kind, METHODS) else pytest.mark.slow)
     for kind in TINY
@@ -80,6 +80,7 @@ def test_selection_is_walked(selection):
     assert walked(one).flops == pytest.approx(one.meter.flops(), rel=0.05)
 
 
+@pytest.mark.slow
 def test_on_shipped_weights_all_that_scores_decide_is_within_two_percent():
     knobs = {"dataset": "reviews_sample", "model": "minilm", "max_length": 40, "device": "cpu", "train_size": 40}
     one = run(method="progressive", **knobs)

@@ -330,7 +330,7 @@ def test_the_command_line_fails_in_words_and_steers_no_terminal(results):
     os.mkfifo(results / "runs" / "digits" / "pipe.json")
     done = call("verify", results)
     assert (done.returncode, done.stderr) == (1, "")
-    assert r"a\x1b[2Jb.json: is not a readable record" in done.stdout.splitlines()[0]
+    assert r"a\x1b[2Jb.json: cannot be read" in done.stdout.splitlines()[0]
     assert "\x1b" not in done.stdout
     assert done.stdout.splitlines()[-1] == "8 records, 2 fail"
 

@@ -28,6 +28,7 @@ def written(tmp_path, content):
     return path
 
 
+@pytest.mark.slow
 def test_dask_on_loopback_runs_every_cell_once(tmp_path):
     grid = written(tmp_path, SMALL | {"seed": [0, 1]})
     words = [*SWEEP, grid, "--results", tmp_path / "out", "--engine", "dask", "--workers", "2"]
@@ -106,7 +107,11 @@ def test_the_job_script_asks_slurm_for_what_was_given_and_dask_for_one_slot():
         (["--engine", "slurm", "--slurm", "cores=2", "--dry-run"], "needs --slurm memory="),
         (["--engine", "slurm", "--slurm", "cores", "--dry-run"], "has no '='"),
         (["--slurm", "cores=2"], "goes with --engine slurm"),
-        (["--engine", "dask", "--scheduler", "tcp://127.0.0.1:9"], "No Dask scheduler answers at tcp://127.0.0.1:9"),
+        pytest.param(
+            ["--engine", "dask", "--scheduler", "tcp://127.0.0.1:9"],
+            "No Dask scheduler answers at tcp://127.0.0.1:9",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_wrong_engine_is_one_sentence(tmp_path, words, said):
@@ -128,6 +133,7 @@ def test_every_slot_of_gpu_cells_sees_one_card(monkeypatch):
     assert [slot.threads for slot in engines.slots(10**6, on_gpu=False)[:1]] == [1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_ends_the_running_cells_at_their_checkpoints(tmp_path):
     endless = {"dataset": "news_sample", "method": "from_scratch", "epochs": 1000, "train_size": 16, "max_length": 16}
     grid, out = written(tmp_path, endless | {"seed": [0, 1]}), tmp_path / "out"

@@ -91,6 +91,7 @@ def wait_for(condition, seconds=300):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_trial_is_the_mean_over_its_seeds_and_what_its_records_cost(tmp_path):
     path = space_file(tmp_path, {"learning_rate": [1e-3, 1e-2], "seed": [0, 1]})
     space = read_space(path)
