@@ -34,8 +34,7 @@ integration: .venv/installed ## The tests with tiny checkpoints
 	$(PYTEST) $(SIDE_BY_SIDE) --durations=20 tests/integration
 
 e2e: .venv/installed ## Real processes, and nbval over every notebook
-	$(PYTEST) $(SIDE_BY_SIDE) tests/e2e
-	$(PYTEST) -n 2 --dist loadscope --nbval-lax --nbval-cell-timeout 120 -p no:cacheprovider notebooks
+	$(PYTEST) $(SIDE_BY_SIDE) --nbval-lax --nbval-cell-timeout 120 -p no:cacheprovider tests/e2e notebooks
 
 nightly: .venv/installed ## Fuzz, unsafe input, browser, pages of docs run whole, the golden checks
 	$(PYTEST) $(SIDE_BY_SIDE) tests/nightly

@@ -44,6 +44,7 @@ def test_a_sweep_goes_on_after_failures_and_skips_what_is_done(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU is to be absent")
+@pytest.mark.slow
 def test_cells_planned_for_a_gpu_that_a_worker_lacks_fail_once_untrained_and_the_next_sweep_tries_again(tmp_path):
     """As where a sweep is started on a SLURM cluster's login node and a job lands on a node without a GPU."""
     planned_for = {"dataset": "news_sample", "model": "simple_nn", "method": "from_scratch", "device": "cuda"}
@@ -88,6 +89,7 @@ def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path):
     assert not list((tmp_path / "elsewhere").glob("runs/*"))
 
 
+@pytest.mark.slow
 def test_a_worker_whose_failed_record_cannot_be_written_stops_in_a_sentence(tmp_path):
     path, out = grid(tmp_path, SMALL), tmp_path / "out"
     (out / "runs").mkdir(parents=True)

@@ -25,7 +25,7 @@ from lrtl_utils.runs.verify import verify
 DIGITS = {"dataset": "digits", "model": "efficientnet_lite0", "image_size": 32, "train_size": 40}
 RUNS = {
     "plain": DIGITS | {"method": "linear_probe"},
-    "split": DIGITS | {"method": "full", "epochs": 2, "validation_share": 0.25},
+    "split": DIGITS | {"model": "simple_nn", "method": "from_scratch", "epochs": 2, "validation_share": 0.25},
     "ladder": DIGITS | {"method": "progressive", "train_size": 80, "epochs": 1},
     "entities": {
         "dataset": "entities_sample",
@@ -65,7 +65,7 @@ def find(results, name):
     """The record of a block of the grid, by what only it has."""
     own = {
         "plain": lambda r: r["status"] == "completed" and r["config"]["method"] == "linear_probe",
-        "split": lambda r: r["config"]["method"] == "full",
+        "split": lambda r: r["config"]["method"] == "from_scratch",
         "ladder": lambda r: r["config"]["method"] == "progressive",
         "entities": lambda r: r["config"]["dataset"] == "entities_sample",
         "bag": lambda r: r["config"]["method"] == "tfidf",
