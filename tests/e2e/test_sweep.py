@@ -29,6 +29,7 @@ def grid(tmp_path, content):
     return path
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_after_failures_and_skips_what_is_done(tmp_path):
     content = {"seed": [0, 1], "blocks": {"good": SMALL, "bad": SMALL | {"train_size": 4, "seed": 0}}}
     cells, said = plan(read_grid(grid(tmp_path, content))), []
@@ -116,6 +117,7 @@ def wait_for(condition, seconds=120):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_forked_kernel_with_its_share_of_threads_gives_what_a_fresh_one_gives(tmp_path):
     (cell,) = plan(read_grid(grid(tmp_path, SMALL)))
     sweep([cell], tmp_path / "forked", workers=max(1, os.cpu_count() or 1), report=print)
