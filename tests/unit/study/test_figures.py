@@ -201,7 +201,7 @@ def test_the_tuned_baseline_is_compared_beside_its_default(tmp_path):
         assert found.headline.startswith(f"Of {len(frame) // 9 * 2} differences to conventional: ")
         assert f"differences to conventional (tuned): {'' if len(frame) < 27 else '1 better, '}" in found.headline
         assert ahead in stated.split(" points over conventional; ")[1]
-        assert "worse at every size stated: conventional" in stated
+        assert "worse at every size told: conventional" in stated
         assert ("differs by size: full" in stated) == (len(frame) == 27)
 
 
