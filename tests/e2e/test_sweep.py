@@ -11,7 +11,9 @@ import psutil
 import pytest
 import torch
 import yaml
+from typer.testing import CliRunner
 
+from lrtl_utils.cli import app
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
@@ -83,9 +85,9 @@ def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path):
     assert f"{before} already done" in done.stdout
     assert len(records(tmp_path / "results", "completed")) == 3
 
-    elsewhere = [*words[:-1], str(tmp_path / "elsewhere"), "--beside", str(tmp_path / "results")]
-    done = subprocess.run(elsewhere, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    elsewhere = [*words[3:-1], str(tmp_path / "elsewhere"), "--beside", str(tmp_path / "results")]
+    done = CliRunner().invoke(app, elsewhere)
+    assert done.exit_code == 0, done.output
     assert f"3 of them are recorded in {tmp_path / 'results'}\n0 cells, 0 already done" in done.stdout
     assert not list((tmp_path / "elsewhere").glob("runs/*"))
 

@@ -12,6 +12,7 @@ def outputs(path):
     return [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
 
 
+@pytest.mark.slow
 def test_the_committed_readme_and_notebooks_say_what_the_committed_records_do():
     text = (ROOT / "README.md").read_text().partition(readme.BEGIN)[2].partition(readme.END)[0]
     assert text.strip().splitlines() == "\n".join(readme.answers(ROOT, ROOT / "notebooks")).strip().splitlines()
