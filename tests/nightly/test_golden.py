@@ -21,6 +21,7 @@ def call(*words, cwd):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_demo_grid_gives_the_same_predictions(tmp_path):
     call("sweep", "notebooks/grids/demo.yaml", "--results", tmp_path, "--workers", "2", cwd=ROOT)
     records = [json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.glob("runs/*/*.json")]
