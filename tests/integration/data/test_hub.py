@@ -164,7 +164,7 @@ def test_after_a_dropped_connection_what_had_come_is_not_asked_for_again(hub, tm
     assert (tmp_path / "mirror" / AG_NEWS / "data" / TRAIN).read_bytes() == large
 
 
-@pytest.mark.parametrize("fault", ["short", "flip"])
+@pytest.mark.parametrize("fault", ["short", pytest.param("flip", marks=pytest.mark.slow)])
 def test_what_is_not_as_the_hub_lists_it_never_reaches_the_mirror(hub, tmp_path, fault):
     hub.faults["GET", TEST] = [fault] * 99
     done = fetch(hub, tmp_path)

@@ -20,7 +20,7 @@ TINY = {
     "bag": {"dataset": "ag_news", "model": "simple_nn"},
 }
 # Images and tags take seconds to count; of these, few methods stay.
-QUICK = {"image": ("linear_probe",), "tokens": ("linear_probe", "progressive")}
+QUICK = {"image": ("linear_probe",), "tokens": ("linear_probe", "conventional")}
 CASES = [
     pytest.param(kind, method, marks=[] if method in QUICK.get(kind, METHODS) else pytest.mark.slow)
     for kind in TINY

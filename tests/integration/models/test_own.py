@@ -119,7 +119,9 @@ def test_any_timm_model_is_an_image_model(name, own, tmp_path):
     assert str(own) not in stated  # what may be handed on names no place of this machine
 
 
-@pytest.mark.parametrize("name", OWN_IMAGE)
+@pytest.mark.parametrize(
+    "name", [*OWN_IMAGE[:2], *(pytest.param(name, marks=pytest.mark.slow) for name in OWN_IMAGE[2:])]
+)
 def test_an_image_model_s_lowest_blocks_run_once(name, own, tmp_path):
     """With a cache and without it a trained rung gives the same model, and the cache costs less."""
     scores, flops = [], []
