@@ -48,7 +48,7 @@ class Kept:
     config: RunConfig
 
 
-class Facts(BaseModel):
+class Noted(BaseModel):
     """What `load` needs of the file that `save` wrote beside the library's own."""
 
     form: Literal["PooledClassifier", "OwnClassifier", "Tagger", "ImageClassifier", "SimpleNN", "LinearBag"]
@@ -58,6 +58,7 @@ class Facts(BaseModel):
     max_length: int | None
     image_size: int | None
     crf: bool
+    tail: float = 0.0
     device: str
     precision: str
 
@@ -122,38 +123,35 @@ def differs(folder: Path, record: Path) -> str | None:
 def load(folder: str | Path) -> Kept:
     """The model that `save` kept there, from that folder alone, in eval mode. `InputError` if it is no such folder."""
     folder = absolute_path(folder)
-    facts = read_facts(folder)
-    form, kind, classes, head = facts["form"], facts["kind"], tuple(facts["labels"]), facts["head"]
-    if form == "LinearBag":
-        model = _load_tfidf(folder, len(classes))
+    noted = _noted(folder)
+    if noted.form == "LinearBag":
+        model = _load_tfidf(folder, len(noted.labels))
     else:
-        named = "simple_nn" if form == "SimpleNN" else str(folder)
-        config = RunConfig(model=named, image_size=facts["image_size"])
-        pooling = "own" if form == "OwnClassifier" else "mean"
-        model = build(config, kind, len(classes), find(named), pooling=pooling)
-    if form == "SimpleNN":
+        named = "simple_nn" if noted.form == "SimpleNN" else str(folder)
+        config = RunConfig(model=named, image_size=noted.image_size)
+        pooling = "own" if noted.form == "OwnClassifier" else "mean"
+        model = build(config, noted.kind, len(noted.labels), find(named), pooling=pooling)
+    if noted.form == "SimpleNN":
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    if head:
-        tensors = load_file(folder / head["file"])
+    if noted.head:
+        tensors = load_file(folder / noted.head["file"])
         with torch.no_grad():
-            model.head[-1].weight.copy_(tensors[head["weight"]])
-            model.head[-1].bias.copy_(tensors[head["bias"]])
-    if facts["crf"]:
+            model.head[-1].weight.copy_(tensors[noted.head["weight"]])
+            model.head[-1].bias.copy_(tensors[noted.head["bias"]])
+    if noted.crf:
         model.crf.load_state_dict(load_file(folder / CRF_FILE))
-    model.reader.max_length, model.reader.tail = facts["max_length"], facts.get("tail", 0.0)
-    return Kept(model.eval(), kind, classes, _where(facts))
+    model.reader.max_length, model.reader.tail = noted.max_length, noted.tail
+    return Kept(model.eval(), noted.kind, tuple(noted.labels), _where(noted))
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
+def _noted(folder: Path) -> Noted:
     """What `save` noted of a model beside its library's files; `InputError` if that is not there."""
     try:
-        content = (folder / KEPT_FILE).read_text(encoding="utf-8")
-        Facts.model_validate_json(content)
+        return Noted.model_validate_json((folder / KEPT_FILE).read_bytes())
     except (OSError, ValueError):
         raise InputError(
             f"{folder} holds no model that was kept by this project: no {KEPT_FILE} with its facts is there."
         ) from None
-    return json.loads(content)
 
 
 def merge(model: Model) -> None:
@@ -170,9 +168,9 @@ def merge(model: Model) -> None:
             model.set_submodule(name, layer.modules_to_save[layer.active_adapter])
 
 
-def _where(facts: dict[str, Any]) -> RunConfig:
+def _where(noted: Noted) -> RunConfig:
     try:
-        device, precision = resolve_device(facts["device"]), facts["precision"]
+        device, precision = resolve_device(noted.device), noted.precision
     except InputError:
         device, precision = "cpu", "fp32"
     return RunConfig(device=device, precision=precision)
