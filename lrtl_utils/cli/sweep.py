@@ -97,8 +97,6 @@ def sweep(
     if engine == Engine.slurm:
         engines.require_resources(job)
     configs = read_grid(grid)
-    if engine == Engine.local and not dry_run:
-        engines.preload()
     elsewhere = engine == Engine.slurm or scheduler is not None
     cells = plan(configs, Run.outline if dry_run else partial(Run, elsewhere=elsewhere))
     show([f"{len(configs)} cells", f"{len(cells)} cells after clamping"])

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, NamedTuple
@@ -142,12 +141,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def preload() -> None:
-    """Start the process that local workers are forked from: it imports everything, while this one may go on."""
-    multiprocessing.set_forkserver_preload(kernels.IMPORTED)
-    forkserver.ensure_running()
-
-
 def _client(address: str) -> Any:
     from distributed import Client
 
@@ -203,8 +196,8 @@ def _submit(cluster: Any, jobs: int) -> None:
 
 def _clean_process(**options: Any) -> Any:
     """A process forked from a clean one that has imported everything once."""
-    preload()
     context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(kernels.IMPORTED)
     return context.Process(**options)
 
 
