@@ -32,7 +32,7 @@ def run(
         kept = export.check(named)
     asked = read_parameters(notebook, given)
     try:
-        with _kernel(), interruptible("from the last checkpoint"):
+        with interruptible("from the last checkpoint"), _kernel():
             planned = Run(asked, results=results)
             path = run_notebook(notebook, planned.asked, planned.config, planned.id, planned.results, kept)
     except RunFailed as failure:
