@@ -56,7 +56,7 @@ class Named(BaseModel):
 
 
 class Brief(BaseModel):
-    """Those parts of a record that are shown. The rest is not checked here: that takes ten times as long."""
+    """The parts of a record that are shown. `verify` checks the rest, which takes several times as long."""
 
     run_id: str
     status: Literal["completed", "failed"]

@@ -20,6 +20,7 @@ from lrtl_utils.sweep.workers import (
     TERMINATION_SECONDS,
     Plan,
     ask_to_stop,
+    is_left,
     latest,
     left_of,
     shortage,
@@ -125,8 +126,8 @@ def _watch(
 
 def _settle(pending: list[Cell], plan: Plan, outcome: Outcome) -> None:
     for cell in pending:
-        _, record = latest(cell, plan)
-        if left_of(cell, plan):
+        run, record = latest(cell, plan)
+        if is_left(run, record, plan):
             outcome.left += 1
         elif record["status"] == "completed":
             outcome.completed += 1

@@ -118,10 +118,14 @@ def latest(planned: Cell, plan: Plan) -> tuple[Cell, dict[str, Any] | None]:
 def left_of(planned: Cell, plan: Plan) -> Cell | None:
     """What is still to be run for a planned cell; None if it completed, or failed in this sweep."""
     cell, record = latest(planned, plan)
+    return cell if is_left(cell, record, plan) else None
+
+
+def is_left(cell: Cell, record: dict[str, Any] | None, plan: Plan) -> bool:
+    """Whether a cell with that record is still to be run: it has none, or it failed before this sweep."""
     if record is None:
-        return cell
-    failed_before = record["status"] == "failed" and not _written_since(cell.path(plan.results), plan.started)
-    return cell if failed_before else None
+        return True
+    return record["status"] == "failed" and not _written_since(cell.path(plan.results), plan.started)
 
 
 def out_of_memory(error: str) -> bool:
