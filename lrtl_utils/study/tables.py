@@ -113,10 +113,10 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     settings are never averaged, nor are runs in another precision or on another kind of device, which follow from the
     machine. The variant has the same name on all data sets: the method, or `method (tuned)` where a data set has one
     setting other than the default, or only that one while another data set has the default.
+
     A data set that was read from several sources counts as several data sets, and so does a model: each is named by the
-    first digits of its checksum too. Left out are runs on a part of a test
-    split that others used in full, a second run of one configuration, number of labels and seed, and runs of an earlier
-    version of their method.
+    first digits of its checksum too. Left out are runs on a part of a test split that others used in full, a second run
+    of one configuration, number of labels and seed, and runs of an earlier version of their method.
     """
     if "configuration" in frame:
         return frame
