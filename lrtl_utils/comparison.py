@@ -18,7 +18,7 @@ from lrtl_utils.config import NO_MODEL, RunConfig, read_config
 from lrtl_utils.data import load, own
 from lrtl_utils.data.splits import Data, share_of
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path
+from lrtl_utils.files import writable_folder
 from lrtl_utils.methods import METHODS
 from lrtl_utils.models.catalog import MODELS, find
 from lrtl_utils.runs.notebook import read_parameters
@@ -122,7 +122,7 @@ def compare(
     for line in [*checkup.page(examples), "", "## What is run"]:
         show(line)
     name = f"table-{dataset.parent.name[:8]}" if in_memory else examples.name  # the folder is named by a checksum
-    folder = absolute_path(results or f"results/compare-{name}")
+    folder = writable_folder(results or f"results/compare-{name}")
     cells = grid.plan(every_run(examples, fixed, models or models_at_hand(examples.kind)))
     priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
     kept, left_out = within_budget(priced, 60 * budget_minutes, workers)

@@ -22,6 +22,17 @@ def absolute_path(path: str | Path) -> Path:
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
+def writable_folder(path: str | Path) -> Path:
+    """The absolute path of a folder, made if it is not there; `InputError` where no file can be written in it."""
+    folder = absolute_path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"No file can be written in the folder {folder}: {error.strerror}.") from None
+    return folder
+
+
 def notebooks_folder() -> Path:
     """The folder of the notebooks and grids: inside an installed package, beside the package in a checkout."""
     installed = PACKAGE / "notebooks"

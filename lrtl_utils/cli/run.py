@@ -9,6 +9,7 @@ import typer
 
 from lrtl_utils.cli.common import LOCAL, Parameters, Results, TextColumn, fail, interruptible, pair
 from lrtl_utils.errors import printable
+from lrtl_utils.files import writable_folder
 
 
 def run(
@@ -30,7 +31,7 @@ def run(
         from lrtl_utils.deploy import export
 
         kept = export.check(named)
-    asked = read_parameters(notebook, given)
+    asked, results = read_parameters(notebook, given), writable_folder(results)
     try:
         with interruptible("from the last checkpoint"), _kernel():
             planned = Run(asked, results=results)

@@ -22,7 +22,7 @@ from lrtl_utils.cli.common import (
     show_line,
 )
 from lrtl_utils.errors import InputError, printable
-from lrtl_utils.files import absolute_path, notebooks_folder
+from lrtl_utils.files import absolute_path, notebooks_folder, writable_folder
 
 
 class Engine(StrEnum):
@@ -96,7 +96,7 @@ def sweep(
         require_package("cryptography")
     if engine == Engine.slurm:
         engines.require_resources(job)
-    configs = read_grid(grid)
+    configs, results = read_grid(grid), writable_folder(results)
     elsewhere = engine == Engine.slurm or scheduler is not None
     cells = plan(configs, Run.outline if dry_run else partial(Run, elsewhere=elsewhere))
     show([f"{len(configs)} cells", f"{len(cells)} cells after clamping"])

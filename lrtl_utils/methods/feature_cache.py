@@ -48,8 +48,8 @@ class Cache:
 def size_mib(model: Model, data: Encoded, depth: int, image_size: int | None) -> float:
     """What a cache of `data` above the lowest `depth` blocks will hold, in MiB of fp32, known before it is filled."""
     shape = {"text": (1, _TOKENS), "tokens": (1, _TOKENS, 1), "image": (1, 3, image_size, image_size)}[data.kind]
-    meta = model.for_counting().eval()
-    with torch.no_grad(), meta.watched([depth]) as kept:
-        meta.features(meta.blank(shape, meta.device))
+    twin = model.for_counting().eval()
+    with torch.no_grad(), twin.watched([depth]) as kept:
+        twin.features(twin.blank(shape, twin.device))
     rows = len(data) if data.kind == "image" else data.lengths.sum() / _TOKENS
     return kept[depth].numel() * 4 * float(rows) / 2**20

@@ -20,7 +20,7 @@ from lrtl_utils.data.hub import require_weights
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import require_claim, write_atomically, write_text
-from lrtl_utils.measure.flops import count_flops
+from lrtl_utils.measure.flops import count_flops, of_any_shape
 from lrtl_utils.measure.meter import CostMeter, Shape
 from lrtl_utils.measure.metrics import PREDICT_BATCH, Prediction, evaluate, headline
 from lrtl_utils.methods.feature_cache import Cache
@@ -407,14 +407,14 @@ def _needs_two(model: Model) -> bool:
 
 def step_counter(model: Model, *, cached: bool) -> Callable[[Shape], int]:
     """Counts a training step of the model as it is now, by shape of batch; without the frozen blocks where `cached`."""
-    meta, below = model.for_counting().eval(), model.frozen if cached else 0
+    twin, below = model.for_counting().eval(), model.frozen if cached else 0
 
     def count(shape: Shape) -> int:
-        blank = meta.blank(shape, meta.device)
-        with _as_if_cached(meta, blank, below):
-            return count_flops(lambda: meta(blank).sum().backward())
+        blank = twin.blank(shape, twin.device)
+        with _as_if_cached(twin, blank, below):
+            return count_flops(lambda: twin(blank).sum().backward())
 
-    return count
+    return of_any_shape(f"step above {below} of {twin.described(trained=True)}", model.reader.kind, count)
 
 
 def pass_counter(model: Model, *, head: bool, given: int = 0) -> Callable[[Shape], int]:
@@ -422,14 +422,15 @@ def pass_counter(model: Model, *, head: bool, given: int = 0) -> Callable[[Shape
 
     @lru_cache(maxsize=1)
     def for_counting() -> Model:
-        return model.for_counting().eval().requires_grad_(False)
+        return model.for_counting().eval().requires_grad_(True)  # without, torch may fuse what has then no formula
 
     def count(shape: Shape) -> int:
         blank = for_counting().blank(shape, for_counting().device)
         with _as_if_cached(for_counting(), blank, given):
             return count_flops(lambda: (for_counting() if head else for_counting().features)(blank))
 
-    return count
+    what = f"{'scores' if head else 'features'} above {given} of {model.described(trained=False)}"
+    return of_any_shape(what, model.reader.kind, count)
 
 
 def _as_if_cached(model: Model, batch: Batch, depth: int) -> Any:

@@ -4,9 +4,8 @@ Such a model has shapes and no weights, so the loop, the solver and the caches o
 have computed, and the meter counts their FLOPs. No method is described a second time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ PIXELS = 32  # a side, of an invented image
 STATE_BYTES = {"adamw": 8, "adam": 8, "sgd": 4}  # of an optimizer, for each trained parameter
 
 
-Counts = dict[tuple[Any, ...], int]
+Sizes = dict[tuple[Any, ...], int]  # of memory, in bytes
 
 
 @dataclass(frozen=True)
@@ -53,31 +52,32 @@ def walk(
     validation: Examples | None,
     test: Examples,
     config: RunConfig,
-    counts: Counts,
+    sizes: Sizes,
 ) -> Load:
     """Walk the method of `config` with `model`, which is on the meta device and not yet prepared by the method.
 
     The inputs of the examples may be numbers of tokens in the place of texts; images are not looked at. A path that
     depends on scores is walked at its dearest: every rung that may be climbed, and a solver's usual number of looks.
-    `counts` keeps what was counted for walks of the same architecture.
+    `sizes` keeps what was measured for walks of the same architecture.
     """
     model.reader = Invented(**vars(model.reader))
-    meter, method = _Counter(model.reader.kind, counts, config.device), METHODS[config.method]
+    meter, method = CostMeter(config.device), METHODS[config.method]
     if config.selection != "random":
         active.choose(model, data, config, meter)
     if method.prepare:
         method.prepare(model)
     curve = method.fit(Work(model, data, train, validation, config, meter))
-    on_clock, tokens = meter.flops_by_phase(), meter.longest()
+    on_clock = meter.flops_by_phase()
+    tokens = _longest(meter) if model.reader.kind in {"text", "tokens"} else 0  # an image or a bag has none
     loop.predict_rows(model, loop.encode(model, test), config, meter)
     weights = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
     trained = sum(size for size, wanted in weights if wanted) if config.epochs else 0
     static = 4 * sum(size for size, _ in weights) + trained * (4 + STATE_BYTES.get(config.optimizer, 0))
     rows, of_a_row = (config.batch_size, kept_bytes) if config.epochs else (loop.PREDICT_BATCH, held_bytes)
     key = of_a_row, tokens, trained
-    if key not in counts:
-        counts[key] = of_a_row(model, tokens)
-    memory = (static + rows * counts[key]) / MIB + max(point.get("cache_mib", 0.0) for point in curve)
+    if key not in sizes:
+        sizes[key] = of_a_row(model, tokens)
+    memory = (static + rows * sizes[key]) / MIB + max(point.get("cache_mib", 0.0) for point in curve)
     test_flops = meter.flops() - sum(on_clock.values())
     return Load(on_clock, test_flops, memory, static / MIB if config.epochs else 0.0, at_most="rung" in curve[0])
 
@@ -145,51 +145,6 @@ def words_of(tokens: int) -> int:
     return max(1, round(WORDS * (tokens - 2)))
 
 
-class _Counter(CostMeter):
-    """A meter for walks: a few shapes are counted, and every other shape follows from them."""
-
-    def __init__(self, kind: str, counts: Counts, device: str):
-        super().__init__(device)
-        self.of_tokens, self.counts = kind in {"text", "tokens"}, counts
-
-    def register(self, phase: str, count: Callable[[Shape], int]) -> None:
-        def one(*rest: int) -> int:
-            key = phase, *rest
-            if key not in self.counts:
-                self.counts[key] = count((1, *rest))
-            return self.counts[key]
-
-        known = count if phase == "solve" else _by_tokens(one) if self.of_tokens else _by_row(one)
-        super().register(phase, known)
-
-    def longest(self) -> int:
-        """The tokens that the longest batch so far was padded to; 0 for images and bags."""
-        return (
-            max(shape[1] for phase, shape in self._tally if phase not in {"solve", CLOSED_FORM})
-            if self.of_tokens
-            else 0
-        )
-
-
-def _by_row(one: Callable[..., int]) -> Callable[[Shape], int]:
-    """A batch of images or bags costs the sum of its rows."""
-    return lambda shape: shape[0] * one(*shape[1:])
-
-
-def _by_tokens(one: Callable[..., int]) -> Callable[[Shape], int]:
-    """The FLOPs of any batch of texts, exactly, from those of a few rows.
-
-    A row of a transformer costs a polynomial of second degree in its tokens, and each word of a tagged sentence costs
-    the same.
-    """
-
-    def flops(shape: Shape) -> int:
-        rows, tokens, *words = shape
-        first, second, third = (one(n, *[1] * len(words)) for n in (8, 16, 24))
-        at = Fraction(tokens - 8, 8)
-        row = first + at * (second - first) + at * (at - 1) / 2 * (third - 2 * second + first)
-        if words:
-            row += (words[0] - 1) * (one(8, 2) - first)
-        return round(rows * row)
-
-    return flops
+def _longest(meter: CostMeter) -> int:
+    """The tokens that the longest batch so far was padded to."""
+    return max(shape[1] for phase, shape, _ in meter.so_far()["tally"] if phase not in {"solve", CLOSED_FORM})

@@ -5,6 +5,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from timm.models import group_modules, group_parameters
 from torch import nn
@@ -28,7 +29,6 @@ class Model(nn.Module):
         self.blocks: list[nn.Module] = []
         self.frozen = 0
         self.live = 0
-        self.runs_on_meta = True
         self.fixed_statistics = False
 
     def features(self, batch: Batch) -> torch.Tensor:
@@ -133,20 +133,35 @@ class Model(nn.Module):
         return batch
 
     def for_counting(self) -> "Model":
-        """The same architecture, for its shapes: without weights in memory, unless it looks at values as it runs."""
+        """The same architecture on the CPU, for its shapes. Its weights are zeros that take no memory."""
         memo: dict[int, Any] = {id(self.reader): self.reader}
-        if not self.runs_on_meta:
-            return copy.deepcopy(self, memo).cpu()
         for weight in self.parameters():
-            memo[id(weight)] = nn.Parameter(weight.detach().to("meta"), requires_grad=weight.requires_grad)
-        for buffer in self.buffers():
-            memo[id(buffer)] = buffer.to("meta")
+            memo[id(weight)] = zeros = nn.Parameter(_unwritten_zeros(weight), requires_grad=weight.requires_grad)
+            if weight.requires_grad:
+                zeros.register_post_accumulate_grad_hook(_forget_gradient)
+        memo |= {id(buffer): _unwritten_zeros(buffer) for buffer in self.buffers()}
         return copy.deepcopy(self, memo)
+
+    def described(self, *, trained: bool) -> str:
+        """All that decides what a pass of it computes, in words; with what is `trained`, for its backward pass too."""
+        configured = getattr(getattr(self, "backbone", None), "config", "")
+        weights = [f"{name} {list(weight.shape)}" for name, weight in self.named_parameters()]
+        wanted = [weight.requires_grad for weight in self.parameters()] if trained else ""
+        return f"{self}\n{configured}\n{weights}\n{wanted}\n{self.live} {len(self.blocks)}"
 
     @property
     def device(self) -> torch.device:
         """Where its weights are."""
         return next(self.parameters()).device
+
+
+def _unwritten_zeros(like: torch.Tensor) -> torch.Tensor:
+    """Zeros that the system holds as one page for as long as nobody writes to them; torch's own are written."""
+    return torch.from_numpy(np.zeros(like.nbytes, np.uint8)).view(like.dtype).reshape(like.shape)
+
+
+def _forget_gradient(weight: torch.Tensor) -> None:
+    weight.grad = None
 
 
 def _whole(names: Sequence[str], groups: dict[int, list[str]], number: int) -> list[str]:

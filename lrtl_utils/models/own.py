@@ -106,10 +106,12 @@ def find_blocks(model: "Model") -> None:
 
     with torch.no_grad():
         batch = _small_batch(model)
-        model.runs_on_meta = _runs_on_meta(model)
-        if model.device.type == "meta" and not model.runs_on_meta:
-            raise RuntimeError("it looks at values as it runs, so it cannot be counted without weights")
-        model.eval()(batch)
+        try:
+            model.eval()(batch)
+        except RuntimeError:
+            if model.device.type == "meta":
+                raise RuntimeError("it looks at values as it runs, so it cannot be counted without weights") from None
+            raise
         if len(model.blocks) > 1:
             _mark_tuples(model, batch)
             for model.live in (0, 1):
@@ -133,15 +135,6 @@ def _replaceable(model: "Model", batch: "Batch") -> bool:
             if not scores.is_meta and (scores - expected).abs().max() > TOLERANCE:
                 return False
     except Exception:  # a block that reads what another leaves behind may raise anything
-        return False
-    return True
-
-
-def _runs_on_meta(model: "Model") -> bool:
-    meta = model.for_counting().eval()
-    try:
-        meta(_small_batch(meta))
-    except Exception:  # it looks at a value, or one of its weights is elsewhere
         return False
     return True
 

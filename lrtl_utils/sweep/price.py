@@ -22,7 +22,7 @@ from lrtl_utils.files import absolute_path, data_name, write_text
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import METHODS
 from lrtl_utils.methods.method import Work
-from lrtl_utils.methods.walk import Counts, Load, walk
+from lrtl_utils.methods.walk import Load, Sizes, walk
 from lrtl_utils.models.build import load_tokenizer
 from lrtl_utils.models.catalog import find
 from lrtl_utils.models.network import Model
@@ -166,9 +166,9 @@ def _load(config: RunConfig) -> Load:
     except InputError:
         weights = None
     facts = Facts(data.kind, tuple(data.classes), (), 0, ())
-    model, counts = _architecture(config.model, config.method, config.image_size, facts, weights)
+    model, sizes = _architecture(config.model, config.method, config.image_size, facts, weights)
     model = copy.deepcopy(model, {id(model.reader): model.reader})
-    return walk(model, data, train, validation, test, config, counts)
+    return walk(model, data, train, validation, test, config, sizes)
 
 
 def _examples(data: Data | Facts, config: RunConfig) -> tuple[Examples, Examples | None, Examples]:
@@ -199,8 +199,8 @@ def _tfidf(data: Data | Facts, train: Examples, test: Examples, config: RunConfi
 @lru_cache
 def _architecture(
     name: str, method: str, image_size: int | None, facts: Facts, weights: Source | None
-) -> tuple[Model, Counts]:
-    """The model on the meta device, in the form that the method wants, and what has been counted of it so far.
+) -> tuple[Model, Sizes]:
+    """The model on the meta device, in the form that the method wants, and what has been measured of it so far.
 
     Without files, texts are cut by the installed tokenizer, which cuts them about alike.
     """

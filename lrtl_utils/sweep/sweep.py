@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path
+from lrtl_utils.files import writable_folder
 from lrtl_utils.sweep import claims, engines, status
 from lrtl_utils.sweep.grid import Cell
 from lrtl_utils.sweep.workers import (
@@ -60,8 +60,7 @@ def sweep(
     finish; twice, or SIGTERM, ends them at their checkpoints. Both end in `KeyboardInterrupt`, and the same sweep goes
     on from there. `InputError` where the disk is full.
     """
-    results = absolute_path(results)
-    results.mkdir(parents=True, exist_ok=True)
+    results = writable_folder(results)
     started = claims.file_system_now(results)
     plan = Plan(results, tuple(cells), started, deadline_seconds, memory_limit_mib, on_oom)
     pending = [cell for cell in cells if left_of(cell, plan)]

@@ -24,7 +24,7 @@ from lrtl_utils.runs.run import build
 BUSY = 0.8  # of one core's time, under which a timing was disturbed by other work
 TRIES = 3  # of a timing that was disturbed
 PREDICTIONS = 3  # records of one kind that say how fast a prediction is
-GROWTH = 4  # of the number of rows, from one timing to the next
+GROWTH = 2  # of the number of rows, from one timing to the next
 LEARNING_RATE = 1e-6  # leaves random weights where they are
 
 
@@ -174,35 +174,37 @@ class _Bench:
 
     def rate(self, seconds: float) -> Rate:
         """Runs of ever more rows, as long as the next should fit into the time; the last two say how fast it is."""
-        size, most, points = 2, GROWTH * (self.config.batch_size or loop.PREDICT_BATCH), []
+        size, most, points = 2, 2 * GROWTH * (self.config.batch_size or loop.PREDICT_BATCH), []
         end = time.monotonic() + seconds
+        self._fit(size)  # sets things up
         while True:
-            began = time.monotonic()
-            points.append(self._run(size))
-            ended = time.monotonic()
-            if size == most or ended + GROWTH * (ended - began) > end:
+            points.append(self._point(size, end))
+            if size == most or time.monotonic() + GROWTH * points[-1][1] > end:
                 break
             size = min(GROWTH * size, most)
         flops, times = (np.array(each, float) for each in zip(*points[-2:], strict=True))
         predict = self._predict(min(size, loop.PREDICT_BATCH))
-        if len(points) < 3:  # the first run also sets things up
-            return Rate(0.0, times[-1] / flops[-1], predict)
-        return Rate(*_line(flops, times), predict)
+        return Rate(*_line(flops, times), predict) if len(points) > 1 else Rate(0.0, times[0] / flops[0], predict)
 
-    def _run(self, rows: int) -> tuple[int, float]:
-        """FLOPs and seconds of one whole fit; timed again where other work took the processor."""
-        batch = self.config.batch_size and min(rows, self.config.batch_size)
-        config, best = self.config.model_copy(update={"batch_size": batch}), math.inf
+    def _point(self, rows: int, end: float) -> tuple[int, float]:
+        """FLOPs and seconds of one whole fit; timed again, until `end`, where other work took the processor."""
+        best = math.inf
         for _ in range(TRIES):
-            meter, worked = CostMeter(config.device), time.process_time()
-            with meter.measure():
-                METHODS[config.method].fit(Work(self.model, self.data, self._examples(rows), None, config, meter))
+            worked = time.process_time()
+            meter = self._fit(rows)
             worked = time.process_time() - worked
-            self.disturbed = config.device == "cpu" and worked < BUSY * meter.device_seconds
+            self.disturbed = self.config.device == "cpu" and worked < BUSY * meter.device_seconds
             best = min(best, worked / self.threads if self.disturbed else meter.device_seconds)
-            if not self.disturbed:
+            if not self.disturbed or time.monotonic() > end:
                 break
         return max(1, meter.flops()), best
+
+    def _fit(self, rows: int) -> CostMeter:
+        batch = self.config.batch_size and min(rows, self.config.batch_size)
+        config, meter = self.config.model_copy(update={"batch_size": batch}), CostMeter(self.config.device)
+        with meter.measure():
+            METHODS[config.method].fit(Work(self.model, self.data, self._examples(rows), None, config, meter))
+        return meter
 
     def _predict(self, rows: int) -> float:
         """Seconds for each FLOP of a prediction."""

@@ -141,6 +141,6 @@ def test_a_timing_that_other_work_disturbs_is_taken_again(monkeypatch):
     monkeypatch.setattr(
         timing, "METHODS", {"linear_probe": type("Row", (), {"fit": lambda work: runs.append(1) or fit(work)})}
     )
-    bench._run(2)
+    bench._point(2, end=float("inf"))
     assert bench.disturbed
     assert len(runs) == timing.TRIES
