@@ -349,7 +349,12 @@ def extract(
 
 
 def warm_up(model: Model, config: RunConfig) -> None:
-    """One small forward pass, off the clock: the first one on a device also loads its kernels."""
+    """One small forward pass, off the clock: the first one on a device also loads its kernels.
+
+    What training imports is imported here too, for the same reason.
+    """
+    if config.epochs:
+        import transformers.optimization  # noqa: F401
     if model.reader.kind == "bag":
         return
     runtime = _accelerator(config.device, config.precision)

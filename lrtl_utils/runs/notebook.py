@@ -140,6 +140,8 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
                     progress_bar=False,
                     cwd=os.getcwd(),
                     config=_local_sockets(folder),
+                    request_save_on_cell_execute=False,  # the whole is written at the end, failed or not
+                    shutdown_kernel="immediate",
                 )
         except papermill.PapermillExecutionError as error:
             return explain(error.ename, error.evalue)

@@ -62,23 +62,27 @@ def class_balance(targets: Sequence[int], classes: Sequence[str], ax: Axes) -> A
 
 def text_lengths(lengths: Sequence[int], ax: Axes) -> Axes:
     """How many words the texts have, with the median."""
-    sns.histplot(x=np.asarray(lengths), ax=ax, color=_PALETTE[0], bins="auto")
+    ax.hist(lengths, bins="auto", color=_PALETTE[0])
     ax.axvline(np.median(lengths), color="black", linestyle="--", label=f"median {np.median(lengths):.0f}")
     ax.set(xlabel="words", ylabel="texts", title="Lengths")
     ax.legend()
     return ax
 
 
-def tiles(images: Sequence[Any], titles: Sequence[str], axes: np.ndarray) -> np.ndarray:
-    """One image in each ax, with its title above."""
+def tiles(images: Sequence[Any], titles: Sequence[str], ax: Axes, columns: int = 5) -> Axes:
+    """The images in rows of `columns`, each with its title above, in one ax: an ax for each would be slow to draw."""
     from lrtl_utils.models.encoding import decode_image  # it imports torch, which no other figure needs
 
-    for image, title, ax in zip(images, titles, axes.flat, strict=False):
-        ax.imshow(decode_image(image))
-        ax.set_title(title, fontsize=8)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    return axes
+    rows = -(-len(images) // columns)
+    for i, (image, title) in enumerate(zip(images, titles, strict=True)):
+        pixels = np.asarray(decode_image(image))
+        y, x = divmod(i, columns)
+        height, width = 0.8 * np.array(pixels.shape[:2]) / max(pixels.shape[:2])
+        ax.imshow(pixels, extent=(x, x + width, y + height, y))
+        ax.text(x + width / 2, y - 0.05, title, ha="center", fontsize=8)
+    ax.set(xlim=(0, columns), ylim=(rows, -0.25))
+    ax.set_axis_off()
+    return ax
 
 
 def learning_curve(curve: Sequence[dict[str, Any]], ax: Axes) -> Axes:

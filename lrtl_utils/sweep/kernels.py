@@ -1,6 +1,8 @@
 """Kernels forked from a process that has imported everything: imports are most of what a cell costs beyond its work."""
 
+import contextlib
 import importlib
+import io
 import multiprocessing
 import os
 import sys
@@ -10,6 +12,8 @@ from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
 from jupyter_client.provisioning import LocalProvisioner
+
+from lrtl_utils.errors import InputError
 
 NAME = "lrtl-forked"  # as pyproject.toml makes it known to Jupyter
 # With it jsonschema, which papermill imports, would build a parser of international addresses: that takes seconds, and
@@ -29,6 +33,19 @@ IMPORTED = [
     "lrtl_utils.models.build",
     "transformers.models.bert.modeling_bert",
 ]
+OF_MANY_CELLS = [
+    "IPython.core.debugger",
+    "PIL.features",
+    "lrtl_utils.deploy.export",
+    "lrtl_utils.methods.active",
+    "matplotlib.backends.backend_agg",
+    "matplotlib_inline.backend_inline",
+    "pyarrow.pandas_compat",
+    "sklearn.metrics",
+    "tornado.platform.asyncio",
+    "transformers.models.bert.tokenization_bert",
+    "transformers.optimization",
+]
 
 
 def preload() -> None:
@@ -36,6 +53,32 @@ def preload() -> None:
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # the other check could not be followed by a fork
     for module in IMPORTED:
         importlib.import_module(module)
+
+
+def preload_for_many(model: str) -> None:
+    """`preload`, and do once what would be done first in every cell: load a model, and draw something.
+
+    The number of threads stays one while tensors are filled, since a pool of threads could not be forked.
+    """
+    preload()
+    import torch
+    from matplotlib.figure import Figure
+
+    from lrtl_utils.config import RunConfig
+    from lrtl_utils.models.build import build
+    from lrtl_utils.models.catalog import MODELS, find
+    from lrtl_utils.study import figures
+
+    for module in OF_MANY_CELLS:
+        importlib.import_module(module)
+    figures.style()
+    axes = Figure().subplots()
+    axes.set_title("0")
+    axes.figure.savefig(io.BytesIO(), format="png")
+    if model in MODELS and MODELS[model].library == "transformers":
+        torch.set_num_threads(1)
+        with contextlib.suppress(InputError):  # the cell will say what is wrong
+            build(RunConfig(model=model), MODELS[model].kinds[0], 2, find(model, fetch=False))
 
 
 class ForkedKernel(LocalProvisioner):
@@ -49,6 +92,11 @@ class ForkedKernel(LocalProvisioner):
         parent = f"--IPKernelApp.parent_handle={os.getpid()}"  # the kernel ends when this process does
         pipe.send(([*cmd[cmd.index("-f") :], parent], kwargs["env"], self.cwd))
         return self.connection_info
+
+    async def kill(self, restart: bool = False) -> None:
+        """Kill the kernel, and wait until it has ended: Jupyter would look for that ten times a second."""
+        await super().kill(restart)
+        self.process.wait()
 
 
 @contextmanager
@@ -94,6 +142,7 @@ def _serve(pipe: Connection, other_end: Connection, threads: int) -> None:
     import torch
     from ipykernel.kernelapp import IPKernelApp
 
+    sys.modules["debugpy"] = None  # type: ignore[assignment]  # nobody debugs this kernel, and the import takes 0.3 s
     other_end.close()  # inherited; held open here, it would keep this process waiting after its parent has died
     os.setsid()
     try:

@@ -95,9 +95,10 @@ def work(file: Path, slot: Slot, owner: Connection) -> None:
     Where a record can be neither read nor written it stops with a sentence: it would run the same cell for ever.
     """
     os.setsid()  # Ctrl-C in the terminal is for the sweep, which then asks its workers to stop
-    kernels.preload()
     try:
-        _Worker(file, read_plan(file), slot, owner).work()
+        plan = read_plan(file)
+        kernels.preload_for_many(plan.cells[0].config.model)
+        _Worker(file, plan, slot, owner).work()
     except (InputError, OSError) as error:
         # Not with a status that says that it died: then another would be started in its place, and stop likewise.
         print(f"A worker has stopped: {printable(str(error))}", file=sys.stderr, flush=True)

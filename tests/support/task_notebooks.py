@@ -91,16 +91,15 @@ figures.confusion(tested.metrics["confusion"], run.data.classes, plt.subplots(fi
         "tested.mistakes()",
     ),
     "image": (
-        """figure, axes = plt.subplots(2, 8, figsize=(10, 3))
-labels = [run.data.classes[target] for target in run.data.train.targets[:16]]
-figures.tiles(run.data.train.inputs[:16], labels, axes);""",
+        """labels = [run.data.classes[target] for target in run.data.train.targets[:16]]
+figures.tiles(run.data.train.inputs[:16], labels, plt.subplots(figsize=(10, 3))[1], columns=8);""",
         "figures.class_balance(train.targets, run.data.classes, plt.subplots(figsize=(5, 3))[1]);",
         "Scores are fractions in [0, 1]. Precision, recall and F1 are means over the classes.",
         """size = 2 + 0.5 * len(run.data.classes)
 figures.confusion(tested.metrics["confusion"], run.data.classes, plt.subplots(figsize=(size, size))[1]);""",
         """wrong = tested.mistakes()
-figure, axes = plt.subplots(2, 5, figsize=(10, 4))
-figures.tiles(wrong["input"], wrong["true"] + " → " + wrong["predicted"], axes);""",
+titles = wrong["true"] + " → " + wrong["predicted"]
+figures.tiles(wrong["input"], titles, plt.subplots(figsize=(10, 4))[1]);""",
     ),
     "tokens": (
         TABLE_OF_EXAMPLES.format(width=200),

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -29,6 +30,14 @@ write_atomically(pathlib.Path(sys.argv[1]), die)
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 9
     assert path.read_bytes() == before
     assert len(list(store.records(tmp_path))) == 1
+
+
+def test_a_process_knows_when_it_was_started():
+    before = time.time()
+    code = "from lrtl_utils.runs import store; print(store.process_start())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    tick = 0.02  # of the system's clock, and what rounding adds
+    assert before - tick <= float(done.stdout) <= before + (time.time() - before) / 2
 
 
 def test_a_failed_record_has_the_cost_so_far_and_keeps_the_checkpoint(tmp_path):
