@@ -45,18 +45,12 @@ def run(
 
 
 def _kernel() -> AbstractContextManager[None]:
-    """A kernel forked from this process where that is safe, else Jupyter's own, which imports everything again.
-
-    It is forked before a device or a pool of threads is touched.
-    """
+    """A kernel that imports what it needs while this process checks and plans; Jupyter's own where forks are unsafe."""
     if sys.platform != "linux":
         return nullcontext()
     from lrtl_utils.sweep import kernels
 
-    kernels.preload()
-    import torch
-
-    return kernels.forked_kernel(torch.get_num_threads())
+    return kernels.forked_kernel()
 
 
 def predict(

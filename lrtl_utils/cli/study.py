@@ -1,5 +1,7 @@
 """What many runs say: the comparison on your own data, summaries, the report, and this project's own benchmark."""
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -73,13 +75,24 @@ def summary(results: Results = LOCAL) -> None:
 
     folder = absolute_path(results)
     for path in notebook.summary_notebooks():
-        reason = notebook.execute(path, {"results": str(folder)}, folder / "executed" / path.name)
+        with _kernel():
+            reason = notebook.execute(path, {"results": str(folder)}, folder / "executed" / path.name)
         if reason:
             fail(f"{path.name}: {reason}", code=1)
     pictures = sorted((folder / "figures").glob("*.png"))
     if not pictures:
         fail(f"{folder} has no completed record to draw; `lrtl sweep demo` makes some.", code=1)
     print(*pictures, sep="\n")
+
+
+def _kernel() -> AbstractContextManager[None]:
+    """A kernel that is forked from this process, which imports for all of them; Jupyter's own where that is unsafe."""
+    if sys.platform != "linux" or "torch" in sys.modules:  # which may have started threads
+        return nullcontext()
+    from lrtl_utils.sweep import kernels
+
+    kernels.import_all(kernels.IN_SUMMARIES)
+    return kernels.forked_kernel(kernels.IN_SUMMARIES)
 
 
 def report(results: Results = LOCAL) -> None:
@@ -101,7 +114,8 @@ def figures(
 
     folder = absolute_path(folder) if folder else notebooks_folder()
     for path in notebook.summary_notebooks(folder):
-        notebook.refresh(path)
+        with _kernel():
+            notebook.refresh(path)
         print(path)
     print(readme.refresh(folder.parent / "README.md", folder))
 

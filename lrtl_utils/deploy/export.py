@@ -13,7 +13,6 @@ import torch
 import transformers
 from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
-from timm.models import save_for_hf
 from transformers import AutoModelForTokenClassification
 
 from lrtl_utils.config import RunConfig, resolve_device
@@ -267,6 +266,8 @@ def _write_image(model: Model, classes: Sequence[str], folder: Path) -> dict[str
         same = _agree(lambda: net(pixels), lambda: expected)
     if not same:
         net.reset_classifier(0)
+    from timm.models import save_for_hf  # its import takes seconds, and no text needs it
+
     save_for_hf(net, folder, {"label_names": list(classes), "pretrained_cfg": reading}, safe_serialization=True)
     if not same:
         return _save_head(linear, folder, HEAD_FILE, "head")

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 import transformers
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
@@ -129,6 +128,8 @@ def _text_model(row: Backbone, source: Source | None, kind: str, classes: int, p
 
 
 def _image_model(row: Backbone, source: Source | None, config: RunConfig, classes: int, pretrained: bool) -> Model:
+    import timm  # its import takes seconds, and no text needs it
+
     sizes = dict(row.architecture[1]) if row.architecture and source is None else {}
     sizes |= {"img_size": config.image_size} if row.fixed_size else {}
     if source is None or row.package:

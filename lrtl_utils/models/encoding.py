@@ -1,5 +1,6 @@
 """Examples as a model reads them: encoded once, ordered, and stacked into batches."""
 
+import importlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,8 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as F
 
 from lrtl_utils.errors import InputError
 
@@ -52,6 +51,10 @@ class Collator:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     augment: bool = False
 
+    def __post_init__(self) -> None:
+        if self.image_size:  # now, off the clock; for texts never, because it takes seconds
+            importlib.import_module("torchvision.transforms.v2")
+
     def __call__(
         self, data: Encoded, positions: np.ndarray, pad_to: int | None = None, train: bool = False
     ) -> dict[str, torch.Tensor]:
@@ -88,6 +91,8 @@ class Collator:
         return batch
 
     def _images(self, rows: list[torch.Tensor], augment: bool) -> dict[str, torch.Tensor]:
+        from torchvision.transforms import v2
+
         size = self.image_size
         crop = v2.Compose(
             [v2.RandomCrop(size, padding=size // 8, padding_mode="reflect"), v2.RandomHorizontalFlip()]
@@ -95,8 +100,8 @@ class Collator:
             else [v2.CenterCrop(size)]
         )
         bicubic = v2.InterpolationMode.BICUBIC
-        pixels = torch.stack([crop(F.resize(row, [size], bicubic, antialias=True)) for row in rows])
-        return {"pixels": F.normalize(pixels.float() / 255, self.mean, self.std)}
+        pixels = torch.stack([crop(v2.functional.resize(row, [size], bicubic, antialias=True)) for row in rows])
+        return {"pixels": v2.functional.normalize(pixels.float() / 255, self.mean, self.std)}
 
     def _bags(self, rows: list[np.ndarray]) -> dict[str, torch.Tensor]:
         # Rows of a vectorizer are sparse and short in memory; only a batch of them is ever dense.

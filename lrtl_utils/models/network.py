@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.models import group_modules, group_parameters
 from torch import nn
 from torch.nn import functional as F
 
@@ -187,6 +186,8 @@ def image_blocks(backbone: nn.Module) -> list[nn.Module]:
     """The stem, then the stages, as timm groups them for rates that fall by layer; the whole, where it does not."""
     if not hasattr(backbone, "group_matcher"):
         return [backbone]
+    from timm.models import group_modules, group_parameters  # its import takes seconds, and no text needs it
+
     matcher = backbone.group_matcher(coarse=True)
     groups, parameters = group_modules(backbone, matcher), group_parameters(backbone, matcher)
     blocks = []

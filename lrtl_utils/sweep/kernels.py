@@ -6,7 +6,7 @@ import io
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar
@@ -20,18 +20,22 @@ NAME = "lrtl-forked"  # as pyproject.toml makes it known to Jupyter
 # a notebook has no such address.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 # Importing these starts no thread and touches no device, so a process that has done so may be forked.
-IMPORTED = [
-    "lrtl_utils.sweep.kernels",
-    "papermill",
+IN_KERNELS = [
     "ipykernel.kernelapp",
     "lrtl_utils.methods.solver",
-    "lrtl_utils.runs.notebook",
     "lrtl_utils.study.figures",
-    "lrtl_utils.sweep.workers",
     "lrtl_utils.methods.loop",
     "pyarrow.parquet",
     "lrtl_utils.models.build",
     "transformers.models.bert.modeling_bert",
+]
+IMPORTED = ["lrtl_utils.sweep.kernels", "lrtl_utils.sweep.workers", "papermill", *IN_KERNELS]
+IN_SUMMARIES = [
+    "ipykernel.kernelapp",
+    "lrtl_utils.study.answers",
+    "lrtl_utils.study.effects",
+    "lrtl_utils.study.figures",
+    "matplotlib_inline.backend_inline",
 ]
 OF_MANY_CELLS = [
     "IPython.core.debugger",
@@ -48,35 +52,32 @@ OF_MANY_CELLS = [
 ]
 
 
-def preload() -> None:
-    """Import in this process what the cells of a task notebook import, so that its forks need not."""
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # the other check could not be followed by a fork
-    for module in IMPORTED:
+def import_all(modules: Sequence[str]) -> None:
+    """Import modules by their names."""
+    for module in modules:
         importlib.import_module(module)
 
 
-def preload_for_many(model: str) -> None:
-    """`preload`, and do once what would be done first in every cell: load a model, and draw something.
+def preload(model: str) -> None:
+    """Do in this process what every cell would do first, so that its forks need not: import, load a model, and draw.
 
     The number of threads stays one while tensors are filled, since a pool of threads could not be forked.
     """
-    preload()
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # the other check could not be followed by a fork
+    import_all([*IMPORTED, *OF_MANY_CELLS])
     import torch
     from matplotlib.figure import Figure
 
     from lrtl_utils.config import RunConfig
     from lrtl_utils.models.build import build
     from lrtl_utils.models.catalog import MODELS, find
-    from lrtl_utils.study import figures
 
-    for module in OF_MANY_CELLS:
-        importlib.import_module(module)
-    figures.style()
+    importlib.import_module("lrtl_utils.study.figures").style()  # by its name, as a notebook's code is known here
     axes = Figure().subplots()
     axes.set_title("0")
     axes.figure.savefig(io.BytesIO(), format="png")
-    if model in MODELS and MODELS[model].library == "transformers":
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
+    if model in MODELS and MODELS[model].library != "ours":
         with contextlib.suppress(InputError):  # the cell will say what is wrong
             build(RunConfig(model=model), MODELS[model].kinds[0], 2, find(model, fetch=False))
 
@@ -100,10 +101,14 @@ class ForkedKernel(LocalProvisioner):
 
 
 @contextmanager
-def forked_kernel(threads: int) -> Iterator[None]:
-    """In the block, the next kernel is a fork of this process, made before anything else runs in it."""
+def forked_kernel(modules: Sequence[str] = IN_KERNELS, threads: int | None = None) -> Iterator[None]:
+    """In the block, the next kernel is a fork of this process, made before anything else runs in it.
+
+    It imports at once those of its `modules` that this process has not. Without a number of `threads` it takes what
+    torch takes.
+    """
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(target=_serve, args=(theirs, ours, threads))
+    process = multiprocessing.get_context("fork").Process(target=_serve, args=(theirs, ours, modules, threads))
     process.start()
     ForkedKernel.waiting = (_Process(process), ours)
     os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = NAME
@@ -113,8 +118,8 @@ def forked_kernel(threads: int) -> Iterator[None]:
         del os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"]
         ForkedKernel.waiting = None
         ours.close()
-        process.join(5)
         process.kill()
+        process.join()
 
 
 class _Process:
@@ -137,14 +142,14 @@ class _Process:
         os.kill(self.pid, number)
 
 
-def _serve(pipe: Connection, other_end: Connection, threads: int) -> None:
-    """Wait for a connection file, then run as its kernel."""
-    import torch
-    from ipykernel.kernelapp import IPKernelApp
-
+def _serve(pipe: Connection, other_end: Connection, modules: Sequence[str], threads: int | None) -> None:
+    """Import what a kernel needs, wait for a connection file, and run as its kernel."""
+    os.setsid()  # first of all: Ctrl-C is for the process that waits for this one
     sys.modules["debugpy"] = None  # type: ignore[assignment]  # nobody debugs this kernel, and the import takes 0.3 s
     other_end.close()  # inherited; held open here, it would keep this process waiting after its parent has died
-    os.setsid()
+    import_all(modules)
+    from ipykernel.kernelapp import IPKernelApp
+
     try:
         arguments, environment, folder = pipe.recv()
     except EOFError:
@@ -152,5 +157,8 @@ def _serve(pipe: Connection, other_end: Connection, threads: int) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    torch.set_num_threads(threads)
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
     IPKernelApp.launch_instance(argv=arguments)

@@ -97,7 +97,7 @@ def work(file: Path, slot: Slot, owner: Connection) -> None:
     os.setsid()  # Ctrl-C in the terminal is for the sweep, which then asks its workers to stop
     try:
         plan = read_plan(file)
-        kernels.preload_for_many(plan.cells[0].config.model)
+        kernels.preload(plan.cells[0].config.model)
         _Worker(file, plan, slot, owner).work()
     except (InputError, OSError) as error:
         # Not with a status that says that it died: then another would be started in its place, and stop likewise.
@@ -272,7 +272,7 @@ def _run_cell(
     if slot.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu
     # A process that may have asked a driver for its devices cannot be forked safely, so only CPU cells have it so.
-    kernel = kernels.forked_kernel(slot.threads) if cell.config.device == "cpu" else nullcontext()
+    kernel = kernels.forked_kernel(threads=slot.threads) if cell.config.device == "cpu" else nullcontext()
     try:
         with kernel:
             threading.Thread(target=_end_with, args=(worker,), daemon=True).start()  # not before the fork
