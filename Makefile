@@ -78,6 +78,10 @@ audit: .venv/installed ## Look up what is installed among the known vulnerabilit
 	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/pip install --quiet pip-audit; }
 	.venv/audit/bin/pip-audit --skip-editable --path $(SITE)
 
+BASE ?= HEAD
+speed: .venv/installed ## What surrounds the work, in seconds, at the commit BASE and now (half an hour)
+	@PYTHONPATH=. $(BIN)/python -u tests/support/speed.py $(BASE)
+
 lab: .venv/installed ## Open JupyterLab on loopback, with its token
 	$(BIN)/jupyter lab --ip 127.0.0.1 --notebook-dir .
 
@@ -85,4 +89,4 @@ clean: ## Remove what a test or a build left; results and .venv stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help audit install demo test unit integration e2e nightly faults gpu lint study figures report bench lab clean
+.PHONY: help audit install demo test unit integration e2e nightly faults gpu lint study figures report bench speed lab clean
