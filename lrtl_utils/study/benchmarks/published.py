@@ -74,7 +74,8 @@ def one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
         row |= {name: group[column].astype(float).mean() for name, column in means.items()}
         alike = ["dataset", "model", "n_labels", "examples"]
         base = runs[is_base & (runs[alike] == group[alike].iloc[0]).all(axis=1)]
-        found = tables.paired(group, base) if row["method"] != BASELINE else {}
+        ours, theirs = (dict(zip(each["seed"], each["record"], strict=True)) for each in (group, base))
+        found = tables.paired(ours, theirs) if row["method"] != BASELINE else {}
         rows.append(row | {"points": found.get("mean"), "low": found.get("low"), "high": found.get("high")})
     spent = ["seeds", "device_seconds", "loss", "accuracy", "points", "low", "high", "runtime", "samples_per_second"]
     table = pd.DataFrame(rows, columns=["title", *ONE_EPOCH, *spent])
