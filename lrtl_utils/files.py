@@ -6,6 +6,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from io import TextIOWrapper
 from pathlib import Path, PurePath
 from typing import IO, Any
@@ -39,6 +40,7 @@ def notebooks_folder() -> Path:
     return installed if installed.is_dir() else ROOT / "notebooks"
 
 
+@lru_cache(maxsize=1024)
 def data_name(dataset: str) -> str:
     """The name of a data set or model in ids, folders and pictures: its last part, without odd characters."""
     return re.sub(r"[^\w.-]+", "-", PurePath(dataset).name).strip(".-") or "data"

@@ -25,7 +25,7 @@ from lrtl_utils.models.catalog import MODELS
 from lrtl_utils.runs import store
 from lrtl_utils.runs.notebook import execute, notebook_path, parameters_of, summary_notebooks
 from lrtl_utils.runs.record import in_words
-from lrtl_utils.study import answers, tables
+from lrtl_utils.study import answers, kept, tables
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -68,9 +68,13 @@ def write(results: str | Path) -> Path:
     for part in (folder, folder / "runs", folder / "notebooks"):
         if part.is_symlink():
             raise InputError(f"{part} is a symbolic link; the report is written into a folder of its own.")
-    completed, failed = (tables.records(results, status) for status in ("completed", "failed"))
+    found = kept.records(results)
+    completed, failed = (
+        tables.frame_of(record for record in found if record["status"] == status) for status in ("completed", "failed")
+    )
     sources = _sources(results)
-    frame = tables.read(sources) if len(completed) else tables.compared(completed)
+    others = [tables.records(source, "completed") for source in sources[1:]] if len(completed) else []
+    frame = tables.together([completed, *others])
     shown = [(results, record) for part in (completed, failed) for record in part["record"]]
     if len(frame):
         others = frame[frame["folder"] > 0]

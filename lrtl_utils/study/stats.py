@@ -78,12 +78,11 @@ def sample_of(records: Iterable[Mapping[str, Any]]) -> Sample:
     """
     if len(_KEPT) > MOST_KEPT:
         _KEPT.clear()
-    records = list(records)
-    named = {_outcomes_of(record): record for record in records}
-    if missing := [name for name in named if name not in _KEPT]:
-        made = sample(*outcomes(named[name] for name in missing))
+    named = [(_outcomes_of(record), record) for record in records]
+    if missing := {name: record for name, record in named if name not in _KEPT}:
+        made = sample(*outcomes(missing.values()))
         _KEPT.update(zip(missing, zip(made.scores, np.ascontiguousarray(made.drawn.T), strict=True), strict=True))
-    scores, drawn = zip(*(_KEPT[_outcomes_of(record)] for record in records), strict=True)
+    scores, drawn = zip(*(_KEPT[name] for name, _ in named), strict=True)
     return Sample(np.array(scores), np.array(drawn).T.copy())
 
 

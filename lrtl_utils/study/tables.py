@@ -1,6 +1,6 @@
 """Tables of runs: a row for each run, and what many runs show together. Scores and differences are fractions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from lrtl_utils.config import RunConfig
 from lrtl_utils.files import data_name
 from lrtl_utils.measure.metrics import headline
 from lrtl_utils.runs import store
-from lrtl_utils.study import curves, stats
+from lrtl_utils.study import curves, kept, stats
 
 BASELINE = "conventional"
 KEYS = ["dataset", "model", "method", "configuration", "n_labels"]
@@ -56,7 +56,12 @@ def records(results: str | Path, status: str | None = None) -> pd.DataFrame:
     the run saw, `share` is their share of the train split, `score` is what `score_name` says, `device` is the machine's
     name, and `record` holds the whole record.
     """
-    rows = [_row(record) for record in store.records(results) if status in (None, record["status"])]
+    return frame_of(record for record in kept.records(results) if status in (None, record["status"]))
+
+
+def frame_of(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """The table that `records` explains, of these records."""
+    rows = [_row(record) for record in records]
     if not rows:
         return pd.DataFrame(columns=COLUMNS)
     frame = pd.DataFrame(rows)
@@ -93,11 +98,18 @@ def read(results: str | Path | Sequence[str]) -> pd.DataFrame:
 
     Of all folders but the first, only runs of configurations that the first has too.
     """
-    frames = [records(folder, "completed").assign(folder=at) for at, folder in enumerate(folders(results))]
+    return together([records(folder, "completed") for folder in folders(results)])
+
+
+def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """What `read` gives, of the completed runs of each folder; `folder` is the number of the run's."""
+    frames = [each.assign(folder=at) for at, each in enumerate(frames)]
     if frames[0].empty:
         return compared(frames[0])
     frame = pd.concat([each for each in frames if len(each)], ignore_index=True)
     named = compared(frame)
+    if len(frames) == 1 and len(named) == len(frame):
+        return named
     keys = pd.Series(list(zip(named["dataset"], named["model"], named["configuration"], strict=True)), named.index)
     return compared(frame.loc[named.index[keys.isin(keys[named["folder"] == 0])]])
 
@@ -143,14 +155,15 @@ def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
         (method, group.index, _settings(list(group["record"]), group["n_labels"]))
         for (_, _, method), group in frame.groupby(["dataset", "model", "method"])
     ]
+    differing = [_differing(settings) for _, _, settings in groups]
     varied: dict[str, set[str]] = {}
-    for method, _, settings in groups:
-        varied.setdefault(method, set()).update(_differing(settings))
+    for (method, _, _), own in zip(groups, differing, strict=True):
+        varied.setdefault(method, set()).update(own)
     names: dict[int, tuple[str, str]] = {}
-    for method, index, settings in groups:
-        elsewhere = [name for name in varied[method] if settings[0][name] != DEFAULTS[name]]
-        differing = [name for name in DEFAULTS if name in {*_differing(settings), *elsewhere}]
-        chosen = [tuple((name, each[name]) for name in differing) for each in settings]
+    for (method, index, settings), own in zip(groups, differing, strict=True):
+        elsewhere = {name for name in varied[method] if settings[0][name] != DEFAULTS[name]}
+        told = [name for name in DEFAULTS if name in own | elsewhere]
+        chosen = [tuple((name, each[name]) for name in told) for each in settings]
         names |= dict(zip(index, _named(method, chosen), strict=True))
     named = pd.DataFrame.from_dict(names, orient="index", columns=["configuration", "variant"])
     return frame.assign(configuration=named["configuration"], variant=named["variant"])
@@ -160,6 +173,8 @@ def _by_machine(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs, of which those say so in their names that used another device or precision than most of their kind."""
     for name in ("device", "precision"):
         used = frame["record"].map(lambda record, name=name: str(record["config"][name]))
+        if used.nunique() == 1:
+            continue
         usual = used.groupby([frame[key] for key in KEYS]).transform(lambda each: each.mode().iloc[0])
         unusual = used != usual
         for column in ("configuration", "variant"):
@@ -168,8 +183,8 @@ def _by_machine(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:
-    return [name for name in DEFAULTS if len({str(each[name]) for each in settings}) > 1]
+def _differing(settings: Sequence[dict[str, Any]]) -> set[str]:
+    return {name for name in DEFAULTS if len({str(each[name]) for each in settings}) > 1}
 
 
 def _named(method: str, chosen: Sequence[tuple[tuple[str, Any], ...]]) -> list[tuple[str, str]]:
@@ -318,8 +333,13 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     return table
 
 
+def by_seed(runs: pd.DataFrame) -> dict[int, dict[str, Any]]:
+    """The records of one configuration at one size."""
+    return dict(zip(runs["seed"], runs["record"], strict=True))
+
+
 def paired(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Of records by seed: `seeds` that both have, the fields of a `stats.Difference` over them, and `p`.
+    """Of records `by_seed`: the `seeds` that both have, the fields of a `stats.Difference` over them, and `p`.
 
     Empty without common seeds.
     """

@@ -211,3 +211,12 @@ def test_a_symbolic_link_is_not_followed(tmp_path):
     with pytest.raises(InputError, match="symbolic link"):
         report.write(tmp_path)
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_report_reads_each_record_once(tmp_path, monkeypatch):
+    write_study(tmp_path, datasets=("sst2",), sizes=(32, 100))
+    counted, read = [], store.read
+    monkeypatch.setattr(store, "read", lambda path: counted.append(path) or read(path))
+    monkeypatch.setattr(report, "_executed", lambda results: [])  # notebooks are processes of their own
+    report.write(tmp_path)
+    assert sorted(counted) == store.paths(tmp_path)
