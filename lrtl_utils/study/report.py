@@ -88,7 +88,9 @@ def write(results: str | Path) -> Path:
     for old in {*folder.glob("runs/*.html"), *folder.glob("notebooks/*.html")} - set(written):
         old.unlink()
     for path, page in written.items():
-        write_text(path, page)
+        # A disk syncs a few hundred pages a second; one that a crash cuts short differs, and is written next time.
+        if not path.is_file() or path.read_bytes() != page.encode():
+            write_text(path, page, durable=False)
     return folder / "index.html"
 
 
@@ -294,10 +296,10 @@ def sanitised(html: str) -> str:
 
 def value(given: Any) -> str:
     """A value as a person reads it: four digits, commas at thousands and between items, a dash for nothing."""
-    if given is None or given == "" or (isinstance(given, Real) and math.isnan(given)):
-        return NOTHING
     if isinstance(given, bool | str):
-        return str(given)
+        return str(given) or NOTHING
+    if given is None or (isinstance(given, Real) and math.isnan(given)):
+        return NOTHING
     if isinstance(given, Real):
         return _number(given)
     if isinstance(given, Mapping):
