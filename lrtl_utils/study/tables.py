@@ -106,7 +106,7 @@ def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     frames = [each.assign(folder=at) for at, each in enumerate(frames)]
     if frames[0].empty:
         return compared(frames[0])
-    frame = pd.concat([each for each in frames if len(each)], ignore_index=True)
+    frame = _current(pd.concat([each for each in frames if len(each)]))
     named = compared(frame)
     if len(frames) == 1 and len(named) == len(frame):
         return named
@@ -133,10 +133,10 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     """
     if "configuration" in frame:
         return frame
-    frame = frame[np.array([store.is_current(record) for record in frame["record"]], dtype=bool)]
+    frame = _current(frame)
     if frame.empty:
         return frame.assign(configuration="", variant="")
-    frame = frame.reset_index(drop=True).assign(
+    frame = frame.assign(
         source=[record["data"]["source"]["sha256"][:6] for record in frame["record"]],
         weights=[(record["model"]["source"] or {"sha256": ""})["sha256"][:6] for record in frame["record"]],
         tested=[record["data"]["test_size"] for record in frame["record"]],
@@ -147,6 +147,11 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
         frame[name] = frame[name].where(~several, frame[name] + " " + frame[checksum])
     frame = _by_machine(with_configurations(frame)).drop_duplicates([*KEYS, "seed"])
     return frame.sort_values(["dataset", "model", "method", "n_labels", "seed"])
+
+
+def _current(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs of methods that are still what they were, numbered anew."""
+    return frame[np.array([store.is_current(record) for record in frame["record"]], dtype=bool)].reset_index(drop=True)
 
 
 def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:

@@ -353,6 +353,14 @@ def test_what_is_assumed_of_two_methods_is_what_the_committed_records_have():
     assert measured[2] == pytest.approx(stats.TRAINING, abs=0.006)
 
 
+def test_all_runs_are_read_but_those_of_an_earlier_version(tmp_path):
+    for seed in range(4):
+        write_run(tmp_path, outcomes(0.5, 32, seed), seed=seed, method="full", **SST2)
+    frame = tables.records(tmp_path, "completed")
+    frame["record"].iloc[0]["environment"]["method_version"] = 99
+    assert list(tables.together([frame])["seed"]) == [1, 2, 3]
+
+
 @pytest.mark.parametrize("seeds", [3, 6])
 def test_the_bootstrap_of_a_run_is_drawn_once_whatever_it_is_compared_with(tmp_path, monkeypatch, seeds):
     write_study(tmp_path, sizes=(32, 100, 316), seeds=seeds, names=("full", "linear_probe", "conventional"))
