@@ -6,6 +6,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from io import TextIOWrapper
 from pathlib import Path, PurePath
 from typing import IO, Any
@@ -39,6 +40,7 @@ def notebooks_folder() -> Path:
     return installed if installed.is_dir() else ROOT / "notebooks"
 
 
+@lru_cache(maxsize=1024)
 def data_name(dataset: str) -> str:
     """The name of a data set or model in ids, folders and pictures: its last part, without odd characters."""
     return re.sub(r"[^\w.-]+", "-", PurePath(dataset).name).strip(".-") or "data"
@@ -81,29 +83,32 @@ def lines_of(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.is_file() else []
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write a text file with `write_atomically`."""
-    write_atomically(path, lambda stream: stream.write(text.encode()))
+    write_atomically(path, lambda stream: stream.write(text.encode()), durable=durable)
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+def write_atomically(path: Path, write: Callable[[IO[bytes]], Any], *, durable: bool = True) -> None:
     """Call `write(stream)` on a temporary file beside `path`, sync it, and rename it: `path` is whole or as it was.
 
-    The folder is synced after that, so that a crash of the machine does not undo it.
+    The folder is synced after that, so that a crash of the machine does not undo it. What can be made again need not be
+    `durable`: without the syncs, a crash of the machine may leave nothing of it, or a part.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
             write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
-    _sync_folder(path.parent)
+    if durable:
+        _sync_folder(path.parent)
 
 
 def still_claimed(claim: Path | None) -> bool:

@@ -167,7 +167,7 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
         weights_origin=_origin(source),
         size=data["train_size"] + data["validation_size"],
         knobs=json.dumps(knobs),
-        interval=stats.interval(*stats.outcomes(alike)) if comparable else None,
+        interval=stats.interval(stats.sample_of(alike)) if comparable else None,
         seeds=len(alike),
         least_seeds=stats.LEAST_SEEDS,
         headline="entity F1" if "counts" in metrics else "accuracy",

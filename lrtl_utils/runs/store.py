@@ -206,18 +206,28 @@ def quarantine(path: Path) -> Path:
     return target
 
 
-def records(results: str | Path) -> Iterator[dict[str, Any]]:
-    """All valid records below `results`, in the order of their paths; others are passed over with a warning.
+def paths(results: str | Path) -> list[Path]:
+    """The files of all records below `results`, valid or not, in order."""
+    return sorted(absolute_path(results).glob("runs/*/*.json"))
 
-    `Unreadable` where the system could not read one, because what the rest say may be something else.
+
+def records(results: str | Path) -> Iterator[dict[str, Any]]:
+    """All valid records below `results`, in the order of their paths; of the others see `valid`."""
+    return (record for path in paths(results) if (record := valid(path)))
+
+
+def valid(path: Path) -> dict[str, Any] | None:
+    """The record at that path, or None with a warning where it is not valid.
+
+    `Unreadable` where the system could not read it, because what the others say may be something else.
     """
-    for path in sorted(absolute_path(results).glob("runs/*/*.json")):
-        try:
-            yield read(path)
-        except InputError as error:
-            if isinstance(error, Unreadable) and not error.absent:
-                raise
-            warnings.warn(str(error), stacklevel=2)
+    try:
+        return read(path)
+    except InputError as error:
+        if isinstance(error, Unreadable) and not error.absent:
+            raise
+        warnings.warn(str(error), stacklevel=3)
+        return None
 
 
 def is_current(record: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ FARTHEST = 3  # times the largest size measured: more is a doubt
 WIDEST = 10  # times the lower end of the interval: more is a doubt
 SHARE = 0.95  # of the score at full data
 EXPONENTS = np.geomspace(0.02, 3, 300)
+BLOCK = 32  # draws that are fitted together: their numbers fit a processor's cache
 
 
 class PowerLaw(NamedTuple):
@@ -51,7 +52,11 @@ def fit(sizes: Sequence[float], scores: np.ndarray) -> PowerLaw:
 
     For each exponent of a grid the other two numbers have a closed form, for all draws at once; the best fit is kept.
     """
-    scores = np.asarray(scores, dtype=float)[..., None]  # [..., sizes, 1]
+    scores = np.asarray(scores, dtype=float)
+    if scores.ndim > 1 and len(scores) > BLOCK:
+        blocks = [fit(sizes, scores[at : at + BLOCK]) for at in range(0, len(scores), BLOCK)]
+        return PowerLaw(*map(np.concatenate, zip(*blocks, strict=True)))
+    scores = scores[..., None]  # [..., sizes, 1]
     x = np.asarray(sizes, dtype=float)[:, None] ** -EXPONENTS  # [sizes, exponents]
     slope = ((x - x.mean(0)) * (scores - scores.mean(-2, keepdims=True))).sum(-2) / ((x - x.mean(0)) ** 2).sum(0)
     b = np.maximum(-slope, 0)

@@ -25,7 +25,7 @@ from lrtl_utils.models.catalog import MODELS
 from lrtl_utils.runs import store
 from lrtl_utils.runs.notebook import execute, notebook_path, parameters_of, summary_notebooks
 from lrtl_utils.runs.record import in_words
-from lrtl_utils.study import answers, tables
+from lrtl_utils.study import answers, kept, tables
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -68,9 +68,13 @@ def write(results: str | Path) -> Path:
     for part in (folder, folder / "runs", folder / "notebooks"):
         if part.is_symlink():
             raise InputError(f"{part} is a symbolic link; the report is written into a folder of its own.")
-    completed, failed = (tables.records(results, status) for status in ("completed", "failed"))
+    found = kept.records(results)
+    completed, failed = (
+        tables.frame_of(record for record in found if record["status"] == status) for status in ("completed", "failed")
+    )
     sources = _sources(results)
-    frame = tables.read(sources) if len(completed) else tables.compared(completed)
+    others = [tables.records(source, "completed") for source in sources[1:]] if len(completed) else []
+    frame = tables.together([completed, *others])
     shown = [(results, record) for part in (completed, failed) for record in part["record"]]
     if len(frame):
         others = frame[frame["folder"] > 0]
@@ -84,7 +88,9 @@ def write(results: str | Path) -> Path:
     for old in {*folder.glob("runs/*.html"), *folder.glob("notebooks/*.html")} - set(written):
         old.unlink()
     for path, page in written.items():
-        write_text(path, page)
+        # A disk syncs a few hundred pages a second; one that a crash cuts short differs, and is written next time.
+        if not path.is_file() or path.read_bytes() != page.encode():
+            write_text(path, page, durable=False)
     return folder / "index.html"
 
 
@@ -290,10 +296,10 @@ def sanitised(html: str) -> str:
 
 def value(given: Any) -> str:
     """A value as a person reads it: four digits, commas at thousands and between items, a dash for nothing."""
-    if given is None or given == "" or (isinstance(given, Real) and math.isnan(given)):
-        return NOTHING
     if isinstance(given, bool | str):
-        return str(given)
+        return str(given) or NOTHING
+    if given is None or (isinstance(given, Real) and math.isnan(given)):
+        return NOTHING
     if isinstance(given, Real):
         return _number(given)
     if isinstance(given, Mapping):

@@ -3,15 +3,19 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import product
 from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import permutation_test, trim_mean
+from scipy.stats import trim_mean
 
 from lrtl_utils.measure.metrics import unpack_counts, unpack_hits
 
 DRAWS = 1000
+FLIPS = 9999  # of signs, where there are more assignments than that
+MOST_KEPT = 2**15  # runs whose resampled scores stay in memory, which is 256 MiB
+EXACT = 2**24  # up to here a 32-bit float holds every whole number
 LEAST_SEEDS = 3  # with fewer, a point has no interval
 LEAST_SEEDS_TO_TEST = 6  # with fewer, no permutation test over seeds can reach 5 %
 TOO_FEW_SEEDS = "too few seeds"  # the verdict on a difference without an interval
@@ -43,29 +47,69 @@ def outcomes(records: Iterable[Mapping[str, Any]]) -> Outcomes:
     return np.stack([hits, np.ones_like(hits)], axis=-1).astype(float), accuracy
 
 
-def resample(outcomes: np.ndarray, score: Score, *, seed: int = 0) -> np.ndarray:
-    """Scores of resampled seeds and test examples, drawn together (Efron & Tibshirani 1993, ch. 8): shape [DRAWS].
+class Sample(NamedTuple):
+    """The score under each seed, [seeds], and the scores on resampled test examples, [DRAWS, seeds]."""
 
-    `outcomes` [seeds, examples, parts]; `score` maps totals over examples [..., parts] to scores [...], and these are
-    averaged over the drawn seeds. One `seed` draws the same examples for all outcomes of one test split, and the same
-    seeds for outcomes with as many of them, so the results are paired.
+    scores: np.ndarray
+    drawn: np.ndarray
+    seed: int = 0  # of the draws
+
+
+def sample(outcomes: np.ndarray, score: Score, *, seed: int = 0) -> Sample:
+    """The scores of outcomes [seeds, examples, parts]; `score` maps totals over examples [..., parts] to scores [...].
+
+    One `seed` draws the same examples for all outcomes of one test split, so the results are paired.
     """
     seeds, examples, parts = outcomes.shape
-    by_seed, by_example = _drawn(seeds, seed, "seeds"), _drawn(examples, seed, "examples")
-    totals = by_example @ outcomes.transpose(1, 0, 2).reshape(examples, seeds * parts)
-    return (by_seed * score(totals.reshape(DRAWS, seeds, parts))).mean(axis=1)
+    # Totals are whole numbers, so half the precision gives the same ones in half the time.
+    precision = np.float32 if examples * int(outcomes.max(initial=1)) < EXACT else np.float64
+    columns = outcomes.transpose(1, 0, 2).reshape(examples, seeds * parts).astype(precision)
+    totals = (_drawn(examples, seed, "examples", precision) @ columns).astype(float)
+    return Sample(by_seed(outcomes, score), score(totals.reshape(DRAWS, seeds, parts)), seed)
+
+
+_KEPT: dict[tuple[str, int | None], tuple[float, np.ndarray]] = {}
+
+
+def sample_of(records: Iterable[Mapping[str, Any]]) -> Sample:
+    """The `sample` of these runs, one for each seed; that of each run is made once, whatever it is compared with.
+
+    What is kept stands under the outcomes that it was made of, so it cannot be out of date.
+    """
+    if len(_KEPT) > MOST_KEPT:
+        _KEPT.clear()
+    named = [(_outcomes_of(record), record) for record in records]
+    if missing := {name: record for name, record in named if name not in _KEPT}:
+        made = sample(*outcomes(missing.values()))
+        _KEPT.update(zip(missing, zip(made.scores, np.ascontiguousarray(made.drawn.T), strict=True), strict=True))
+    scores, drawn = zip(*(_KEPT[name] for name, _ in named), strict=True)
+    return Sample(np.array(scores), np.array(drawn).T.copy())
+
+
+def _outcomes_of(record: Mapping[str, Any]) -> tuple[str, int | None]:
+    """The packed outcomes of a run, and how many examples they are of where they do not say so themselves."""
+    metrics = record["metrics"]
+    return (metrics["counts"], None) if "counts" in metrics else (metrics["hits"], record["data"]["test_size"])
+
+
+def resample(sample: Sample) -> np.ndarray:
+    """Scores of resampled seeds and test examples, drawn together (Efron & Tibshirani 1993, ch. 8): shape [DRAWS].
+
+    They are averaged over the drawn seeds, which are the same for all samples with as many of them.
+    """
+    return (_drawn(len(sample.scores), sample.seed, "seeds") * sample.drawn).mean(axis=1)
 
 
 @lru_cache(maxsize=8)
-def _drawn(count: int, seed: int, what: str) -> np.ndarray:
+def _drawn(count: int, seed: int, what: str, precision: type = np.float64) -> np.ndarray:
     """How often each was drawn, [DRAWS, count]; seeds and examples have a stream each."""
     rng = np.random.default_rng([seed, what == "examples"])
-    return rng.multinomial(count, [1 / count] * count, size=DRAWS).astype(float)
+    return rng.multinomial(count, [1 / count] * count, size=DRAWS).astype(precision)
 
 
-def interval(outcomes: np.ndarray, score: Score, *, level: float = 0.95, seed: int = 0) -> tuple[float, float] | None:
+def interval(sample: Sample, *, level: float = 0.95) -> tuple[float, float] | None:
     """Percentile bootstrap of `resample`; None with fewer than three seeds."""
-    return middle(resample(outcomes, score, seed=seed), level) if len(outcomes) >= LEAST_SEEDS else None
+    return middle(resample(sample), level) if len(sample.scores) >= LEAST_SEEDS else None
 
 
 def middle(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -74,17 +118,14 @@ def middle(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def paired_interval(ours: Outcomes, theirs: Outcomes) -> tuple[float, float] | None:
+def paired_interval(ours: Sample, theirs: Sample) -> tuple[float, float] | None:
     """`interval` of the difference of two scores, ours minus theirs, on the same seeds and test examples."""
-    (first, score), (second, _) = ours, theirs
-    parts = first.shape[2]
-    both = np.concatenate([first, second], axis=2)
-    return interval(both, lambda totals: score(totals[..., :parts]) - score(totals[..., parts:]))
+    return interval(Sample(ours.scores - theirs.scores, ours.drawn - theirs.drawn, ours.seed))
 
 
-def difference(ours: Outcomes, theirs: Outcomes) -> Difference:
+def difference(ours: Sample, theirs: Sample) -> Difference:
     """Ours minus theirs, seed by seed on the same test examples, with its interval and the verdict from it."""
-    mean = float(np.mean(by_seed(*ours) - by_seed(*theirs)))
+    mean = float(np.mean(ours.scores - theirs.scores))
     low, high = paired_interval(ours, theirs) or (None, None)
     verdict = TOO_FEW_SEEDS if low is None else "better" if low > 0 else "worse" if high < 0 else "tie"
     return Difference(mean, low, high, verdict)
@@ -120,13 +161,27 @@ def by_seed(outcomes: np.ndarray, score: Score) -> np.ndarray:
 def sign_flip_test(differences: Sequence[float]) -> float | None:
     """Two-sided p that differences [seeds] this large have random signs; None with fewer than six seeds.
 
-    Up to thirteen seeds every assignment of signs counts once; for more seeds 9,999 are drawn.
+    Up to thirteen seeds every assignment of signs counts once; for more seeds 9,999 are drawn. It is the permutation
+    test of scipy, number for number, but tests of as many seeds share the draws.
     """
     if len(differences) < LEAST_SEEDS_TO_TEST:
         return None
     rounded = np.round(differences, 12)  # flips that give the same mean must not differ by rounding
-    options = {"permutation_type": "samples", "vectorized": True, "rng": 0}
-    return float(permutation_test((rounded,), np.mean, **options).pvalue)
+    observed, signs = np.mean(rounded), _signs(len(rounded))
+    means = (signs * rounded[:, None]).mean(axis=0)
+    near = 100 * np.finfo(float).eps * abs(observed)
+    beyond = min(np.sum(means <= observed + near), np.sum(means >= observed - near))
+    itself = int(2 ** len(rounded) > FLIPS)  # drawn signs need not be among them
+    return float(min(2 * ((beyond + itself) / (signs.shape[1] + itself)), 1))
+
+
+@lru_cache(maxsize=8)
+def _signs(count: int) -> np.ndarray:
+    """Every assignment of signs, or 9,999 drawn ones: [count, assignments]."""
+    if 2**count <= FLIPS:
+        return np.array(list(product((1.0, -1.0), repeat=count))).T.copy()
+    pairs = np.tile([1.0, -1.0], (FLIPS, count, 1))
+    return np.random.default_rng(0).permuted(pairs, axis=-1)[..., 0].T.copy()
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -176,13 +231,18 @@ def entity_f1(totals: np.ndarray) -> np.ndarray:
 
 
 def pareto_front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """The points that no other point beats in both cost (lower is better) and score (higher is better): boolean [n]."""
-    cost, score = np.asarray(cost), np.asarray(score)
-    cheaper = (cost[None] <= cost[:, None]) & (score[None] >= score[:, None])
-    strictly = (cost[None] < cost[:, None]) | (score[None] > score[:, None])
-    return ~(cheaper & strictly).any(axis=1)
+    """The points that no other point beats in both cost (lower is better) and score (higher is better): boolean.
+
+    Costs [n], scores [n] or, for many fronts of the same costs, [n, draws].
+    """
+    cost, score = np.asarray(cost), np.asarray(score, dtype=float)
+    order = np.argsort(cost)
+    highest = np.maximum.accumulate(score[order], axis=0)  # of a point and all cheaper ones
+    highest = np.concatenate([np.full_like(highest[:1], -np.inf), highest])
+    cheaper, as_cheap = (highest[np.searchsorted(cost[order], cost, side)] for side in ("left", "right"))
+    return (score > cheaper) & (score >= as_cheap)
 
 
 def front_share(cost: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """How often each point is on the Pareto front, in [0, 1], shape [n]: costs [n], scores [n, draws]."""
-    return np.mean([pareto_front(cost, drawn) for drawn in np.asarray(scores).T], axis=0)
+    return pareto_front(cost, scores).mean(axis=1)

@@ -1,16 +1,17 @@
 """Tables of runs: a row for each run, and what many runs show together. Scores and differences are fractions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.files import data_name
+from lrtl_utils.measure.metrics import headline
 from lrtl_utils.runs import store
-from lrtl_utils.study import curves, stats
+from lrtl_utils.study import curves, kept, stats
 
 BASELINE = "conventional"
 KEYS = ["dataset", "model", "method", "configuration", "n_labels"]
@@ -55,7 +56,12 @@ def records(results: str | Path, status: str | None = None) -> pd.DataFrame:
     the run saw, `share` is their share of the train split, `score` is what `score_name` says, `device` is the machine's
     name, and `record` holds the whole record.
     """
-    rows = [_row(record) for record in store.records(results) if status in (None, record["status"])]
+    return frame_of(record for record in kept.records(results) if status in (None, record["status"]))
+
+
+def frame_of(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """The table that `records` explains, of these records."""
+    rows = [_row(record) for record in records]
     if not rows:
         return pd.DataFrame(columns=COLUMNS)
     frame = pd.DataFrame(rows)
@@ -92,11 +98,18 @@ def read(results: str | Path | Sequence[str]) -> pd.DataFrame:
 
     Of all folders but the first, only runs of configurations that the first has too.
     """
-    frames = [records(folder, "completed").assign(folder=at) for at, folder in enumerate(folders(results))]
+    return together([records(folder, "completed") for folder in folders(results)])
+
+
+def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """What `read` gives, of the completed runs of each folder; `folder` is the number of the run's."""
+    frames = [each.assign(folder=at) for at, each in enumerate(frames)]
     if frames[0].empty:
         return compared(frames[0])
-    frame = pd.concat([each for each in frames if len(each)], ignore_index=True)
+    frame = _current(pd.concat([each for each in frames if len(each)]))
     named = compared(frame)
+    if len(frames) == 1 and len(named) == len(frame):
+        return named
     keys = pd.Series(list(zip(named["dataset"], named["model"], named["configuration"], strict=True)), named.index)
     return compared(frame.loc[named.index[keys.isin(keys[named["folder"] == 0])]])
 
@@ -120,10 +133,10 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     """
     if "configuration" in frame:
         return frame
-    frame = frame[np.array([store.is_current(record) for record in frame["record"]], dtype=bool)]
+    frame = _current(frame)
     if frame.empty:
         return frame.assign(configuration="", variant="")
-    frame = frame.reset_index(drop=True).assign(
+    frame = frame.assign(
         source=[record["data"]["source"]["sha256"][:6] for record in frame["record"]],
         weights=[(record["model"]["source"] or {"sha256": ""})["sha256"][:6] for record in frame["record"]],
         tested=[record["data"]["test_size"] for record in frame["record"]],
@@ -136,20 +149,26 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values(["dataset", "model", "method", "n_labels", "seed"])
 
 
+def _current(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs of methods that are still what they were, numbered anew."""
+    return frame[np.array([store.is_current(record) for record in frame["record"]], dtype=bool)].reset_index(drop=True)
+
+
 def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs with the `configuration` and the `variant` that `compared` explains; the index must be unique."""
     groups = [
         (method, group.index, _settings(list(group["record"]), group["n_labels"]))
         for (_, _, method), group in frame.groupby(["dataset", "model", "method"])
     ]
+    differing = [_differing(settings) for _, _, settings in groups]
     varied: dict[str, set[str]] = {}
-    for method, _, settings in groups:
-        varied.setdefault(method, set()).update(_differing(settings))
+    for (method, _, _), own in zip(groups, differing, strict=True):
+        varied.setdefault(method, set()).update(own)
     names: dict[int, tuple[str, str]] = {}
-    for method, index, settings in groups:
-        elsewhere = [name for name in varied[method] if settings[0][name] != DEFAULTS[name]]
-        differing = [name for name in DEFAULTS if name in {*_differing(settings), *elsewhere}]
-        chosen = [tuple((name, each[name]) for name in differing) for each in settings]
+    for (method, index, settings), own in zip(groups, differing, strict=True):
+        elsewhere = {name for name in varied[method] if settings[0][name] != DEFAULTS[name]}
+        told = [name for name in DEFAULTS if name in own | elsewhere]
+        chosen = [tuple((name, each[name]) for name in told) for each in settings]
         names |= dict(zip(index, _named(method, chosen), strict=True))
     named = pd.DataFrame.from_dict(names, orient="index", columns=["configuration", "variant"])
     return frame.assign(configuration=named["configuration"], variant=named["variant"])
@@ -159,6 +178,8 @@ def _by_machine(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs, of which those say so in their names that used another device or precision than most of their kind."""
     for name in ("device", "precision"):
         used = frame["record"].map(lambda record, name=name: str(record["config"][name]))
+        if used.nunique() == 1:
+            continue
         usual = used.groupby([frame[key] for key in KEYS]).transform(lambda each: each.mode().iloc[0])
         unusual = used != usual
         for column in ("configuration", "variant"):
@@ -167,8 +188,8 @@ def _by_machine(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:
-    return [name for name in DEFAULTS if len({str(each[name]) for each in settings}) > 1]
+def _differing(settings: Sequence[dict[str, Any]]) -> set[str]:
+    return {name for name in DEFAULTS if len({str(each[name]) for each in settings}) > 1}
 
 
 def _named(method: str, chosen: Sequence[tuple[tuple[str, Any], ...]]) -> list[tuple[str, str]]:
@@ -217,16 +238,14 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
     seeds, and so do all if fewer than three are shared.
     """
     frame = compared(frame)
-    kept = [_of_shared_seeds(sized) for _, sized in frame.groupby(["dataset", "n_labels"])]
-    return frame[frame.index.isin(np.concatenate(kept))] if kept else frame
-
-
-def _of_shared_seeds(sized: pd.DataFrame) -> pd.Index:
-    seeds = sized.groupby(["model", "configuration"])["seed"]
-    many = seeds.transform("nunique") >= stats.LEAST_SEEDS
-    drawn = [set(each) for _, each in sized[many].groupby(["model", "configuration"])["seed"]]
-    shared = set.intersection(*drawn) if drawn else set()
-    return sized.index[~many | sized["seed"].isin(shared)] if len(shared) >= stats.LEAST_SEEDS else sized.index
+    cell = frame.groupby(["dataset", "n_labels"]).ngroup()
+    configuration = frame.groupby([cell, "model", "configuration"]).ngroup()
+    many = frame["seed"].groupby(configuration).transform("nunique") >= stats.LEAST_SEEDS
+    runs = pd.DataFrame({"cell": cell, "configuration": configuration, "seed": frame["seed"]})[many]
+    having = runs.groupby(["cell", "seed"])["configuration"].transform("nunique")
+    runs = runs[having == runs.groupby("cell")["configuration"].transform("nunique")]  # of seeds that all have
+    enough = runs.groupby("cell")["seed"].transform("nunique") >= stats.LEAST_SEEDS
+    return frame[~many | ~cell.isin(runs["cell"][enough]) | frame.index.isin(runs.index)]
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
@@ -235,23 +254,62 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     Of `comparable` runs. `low` and `high` are NaN with fewer than three seeds, `full` is the size of the whole train
     split, and `device` is the machine's name, or the names of several with a plus between.
     """
-    frame, means = comparable(frame), ["share", "score"]
-    named = {f"cost.{name}": name for name in [*COSTS, "train_samples_per_second"]}
+    frame = comparable(frame)
+    named = {"share": "share", "score": "score"}
+    named |= {f"cost.{name}": name for name in [*COSTS, "train_samples_per_second"]}
     named |= {f"metrics.{name}": name for name in SCORES}
+    numbers = np.array([frame[name].astype(float) for name in named])
+    records, devices = frame["record"].to_numpy(), frame["device"].to_numpy()
+    variants, score_names = frame["variant"].tolist(), frame["score_name"].tolist()
     rows = []
-    for values, group in [] if frame.empty else frame.groupby(KEYS, sort=True):
-        row = dict(zip(KEYS, values, strict=True)) | _interval(group)
-        row |= {named.get(name, name): group[name].astype(float).mean() for name in [*means, *named]}
-        row |= {name: group[name].iloc[0] for name in ("variant", "score_name")}
-        row |= {"device": " + ".join(sorted(set(group["device"])))}
-        rows.append(row | {"full": group["record"].iloc[0]["data"]["available"]})
+    for values, at in _positions(frame):
+        first, own = at[0], records[at]
+        row = dict(zip(KEYS, values, strict=True)) | _interval(own)
+        row |= zip(named.values(), _means(numbers[:, at]), strict=True)
+        row |= {"variant": variants[first], "score_name": score_names[first]}
+        rows.append(row | {"device": " + ".join(sorted(set(devices[at]))), "full": own[0]["data"]["available"]})
     about = ["variant", "share", "full", "score", "low", "high", "seeds", "score_name", "device"]
     return pd.DataFrame(rows, columns=[*KEYS, *about, *COSTS, *MEANS])
 
 
-def _interval(group: pd.DataFrame) -> dict[str, Any]:
-    low, high = stats.interval(*stats.outcomes(group["record"])) or (np.nan, np.nan)
-    return {"low": low, "high": high, "seeds": len(group)}
+def _positions(frame: pd.DataFrame) -> list[tuple[tuple[Any, ...], np.ndarray]]:
+    """The keys of each configuration at each size, in order, and where its runs are in the frame."""
+    return sorted(frame.groupby(KEYS).indices.items()) if len(frame) else []
+
+
+def _means(numbers: np.ndarray) -> np.ndarray:
+    """The means of rows [n, runs] over the values that are there, to the last bit those of pandas."""
+    numbers = np.ascontiguousarray(numbers)  # how numpy adds up depends on how the numbers lie
+    there = ~np.isnan(numbers)
+    with np.errstate(invalid="ignore"):
+        return np.where(there, numbers, 0.0).sum(axis=1) / there.sum(axis=1)
+
+
+def _interval(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    low, high = stats.interval(stats.sample_of(records)) or (np.nan, np.nan)
+    return {"low": low, "high": high, "seeds": len(records)}
+
+
+class Runs(NamedTuple):
+    """Those of one configuration at one size: their records by seed."""
+
+    method: str
+    variant: str
+    records: dict[int, dict[str, Any]]
+
+
+def _by_size(part: pd.DataFrame) -> Iterator[tuple[int, dict[str, Runs]]]:
+    """The runs of one dataset × model: for each number of labels, those of each configuration."""
+    return ((n_labels, _runs(sized)) for n_labels, sized in part.groupby("n_labels"))
+
+
+def _runs(sized: pd.DataFrame) -> dict[str, Runs]:
+    """Those of each configuration, in the order of their names."""
+    found: dict[str, Runs] = {}
+    columns = (sized[name].tolist() for name in ("configuration", "method", "variant", "seed", "record"))
+    for configuration, method, variant, seed, record in zip(*columns, strict=True):
+        found.setdefault(configuration, Runs(method, variant, {})).records[seed] = record
+    return dict(sorted(found.items()))
 
 
 def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
@@ -261,13 +319,17 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     """
     rows = []
     for dataset_model, part in by_dataset_and_model(compared(frame)[COMPARED]):
-        for n_labels, sized in part.groupby("n_labels"):
-            theirs = sized[sized["variant"] == baseline]
-            for configuration, ours in sized[sized["variant"] != baseline].groupby("configuration", sort=True):
-                if found := paired(ours, theirs):
-                    about = {name: ours[name].iloc[0] for name in ("method", "variant")}
+        for n_labels, sized in _by_size(part):
+            theirs = {
+                seed: record
+                for runs in sized.values()
+                if runs.variant == baseline
+                for seed, record in runs.records.items()
+            }
+            for configuration, ours in sized.items():
+                if ours.variant != baseline and (found := paired(ours.records, theirs)):
                     keys = {"dataset_model": dataset_model, "n_labels": n_labels, "configuration": configuration}
-                    rows.append(keys | about | found)
+                    rows.append(keys | {"method": ours.method, "variant": ours.variant} | found)
     keys = ["dataset_model", "n_labels", "configuration", "method", "variant"]
     table = pd.DataFrame(rows, columns=[*keys, "seeds", "mean", "low", "high", "verdict", "p"])
     table["p_holm"] = np.nan
@@ -276,15 +338,28 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     return table
 
 
-def paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Any]:
-    """`seeds` that both have, the fields of a `stats.Difference` over them, and `p`; empty without common seeds."""
-    seeds = sorted(set(ours["seed"]) & set(theirs["seed"]))
+def by_seed(runs: pd.DataFrame) -> dict[int, dict[str, Any]]:
+    """The records of one configuration at one size."""
+    return dict(zip(runs["seed"], runs["record"], strict=True))
+
+
+def paired(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Of records `by_seed`: the `seeds` that both have, the fields of a `stats.Difference` over them, and `p`.
+
+    Empty without common seeds.
+    """
+    seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
         return {}
-    ours, theirs = (runs.set_index("seed").loc[seeds] for runs in (ours, theirs))
-    difference = stats.difference(stats.outcomes(ours["record"]), stats.outcomes(theirs["record"]))
-    p = stats.sign_flip_test(list(ours["score"] - theirs["score"]))
-    return {"seeds": len(seeds), **difference._asdict(), "p": p}
+    scores = ([headline(records[seed]["metrics"]) for seed in seeds] for records in (ours, theirs))
+    p = stats.sign_flip_test(np.subtract(*scores))
+    return {"seeds": len(seeds), **_difference(ours, theirs, seeds)._asdict(), "p": p}
+
+
+def _difference(
+    ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]], seeds: Sequence[int]
+) -> stats.Difference:
+    return stats.difference(*(stats.sample_of(records[seed] for seed in seeds) for records in (ours, theirs)))
 
 
 def best(frame: pd.DataFrame) -> pd.DataFrame:
@@ -306,25 +381,28 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _best(sized: pd.DataFrame) -> dict[str, Any]:
-    seeds = sized.groupby("configuration")["seed"].agg(set)
-    enough = [name for name, drawn in seeds.items() if len(drawn) >= stats.LEAST_SEEDS] or list(seeds.index)
-    shared = set.intersection(*seeds[enough]) or set(sized["seed"])
+    runs = _runs(sized)
+    drawn = {name: set(each.records) for name, each in runs.items()}
+    enough = [name for name, seeds in drawn.items() if len(seeds) >= stats.LEAST_SEEDS] or list(drawn)
+    shared = set.intersection(*(drawn[name] for name in enough)) or set.union(*drawn.values())
     alike = sized[sized["configuration"].isin(enough) & sized["seed"].isin(shared)]
     means = alike.groupby("configuration")["score"].mean().sort_values(ascending=False, kind="stable")
     top = means.index[0]
-    found = differences(alike.assign(variant=alike["configuration"]), baseline=top).set_index("configuration")
-    verdicts = found["verdict"].reindex(seeds.index.drop(top), fill_value=stats.TOO_FEW_SEEDS)
-    tied, unknown = (sorted(verdicts.index[verdicts == verdict]) for verdict in ("tie", stats.TOO_FEW_SEEDS))
-    variant = sized.drop_duplicates("configuration").set_index("configuration")["variant"]
+    ours = {seed: record for seed, record in runs[top].records.items() if seed in shared}
+    verdicts = dict.fromkeys((name for name in runs if name != top), stats.TOO_FEW_SEEDS)
+    for name in means.index[1:]:
+        if seeds := sorted(drawn[name] & ours.keys()):
+            verdicts[name] = _difference(runs[name].records, ours, seeds).verdict
+    tied, unknown = ([name for name in verdicts if verdicts[name] == each] for each in ("tie", stats.TOO_FEW_SEEDS))
     return {
         "configuration": top,
         "score": means.iloc[0],
-        **_interval(alike[alike["configuration"] == top]),
+        **_interval(list(ours.values())),
         "tie": tied,
         "too_few_seeds": unknown,
-        "configurations": len(seeds),
+        "configurations": len(runs),
         "compared": len(verdicts) - len(unknown),
-        "variants": list(dict.fromkeys(variant[[top, *tied]])),
+        "variants": list(dict.fromkeys(runs[name].variant for name in (top, *tied))),
     }
 
 
@@ -357,10 +435,13 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     with the fewest seeds has.
     """
     scores: dict[tuple[int, str], list[np.ndarray]] = {}
-    for _, part in by_dataset_and_model(comparable(frame)):
-        for n_labels, sized in part.groupby("n_labels"):
-            each_variant = sized.groupby("variant")["score"]
-            drawn = {name: each.to_numpy() for name, each in each_variant if len(each) >= stats.LEAST_SEEDS}
+    for _, part in by_dataset_and_model(comparable(frame)[COMPARED]):
+        for n_labels, sized in _by_size(part):
+            drawn = {
+                runs.variant: np.array([headline(record["metrics"]) for record in runs.records.values()])
+                for runs in sized.values()
+                if len(runs.records) >= stats.LEAST_SEEDS
+            }
             floor = drawn.get("from_scratch", np.array([np.inf])).mean()
             top = max((each.mean() for each in drawn.values()), default=floor)
             if top > floor:
@@ -383,9 +464,10 @@ def front(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
     frame = comparable(frame)
     rows = []
     for dataset_model, part in by_dataset_and_model(frame):
-        summary = summarise(part).dropna(subset=cost)
-        groups = comparable(part).groupby(KEYS)
-        draws = [_draws(groups.get_group(key)) for key in summary[KEYS].itertuples(index=False, name=None)]
+        part = comparable(part)
+        summary, records = summarise(part).dropna(subset=cost), part["record"].to_numpy()
+        groups = dict(_positions(part))
+        draws = [_draws(records[groups[key]]) for key in summary[KEYS].itertuples(index=False, name=None)]
         if draws:
             share = stats.front_share(summary[cost].to_numpy(), np.stack(draws))
             share = np.where(summary["seeds"] >= stats.LEAST_SEEDS, share, np.nan)
@@ -403,23 +485,24 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     leading = set(at_most_labels(best(frame))[["dataset_model", "configuration"]].itertuples(index=False, name=None))
-    for dataset_model, part in by_dataset_and_model(comparable(frame)):
-        full = part["record"].iloc[0]["data"]["available"]
-        for configuration, group in part.groupby("configuration"):
-            sized = [each for _, each in group.groupby("n_labels")]
-            sizes, means = zip(*((each["n_labels"].iloc[0], each["score"].mean()) for each in sized), strict=True)
-            sure = min(map(len, sized)) >= stats.LEAST_SEEDS
-            draws = np.stack([_draws(each) for each in sized], axis=1) if sure else None
+    for dataset_model, part in by_dataset_and_model(comparable(frame)[COMPARED]):
+        full, by_size = part["record"].iloc[0]["data"]["available"], dict(_by_size(part))
+        for configuration in sorted(set(part["configuration"])):
+            sized = {n_labels: runs[configuration] for n_labels, runs in by_size.items() if configuration in runs}
+            sizes, each = tuple(sized), [list(runs.records.values()) for runs in sized.values()]
+            means = tuple(np.mean([headline(record["metrics"]) for record in records]) for records in each)
+            sure = min(map(len, each)) >= stats.LEAST_SEEDS
+            draws = np.stack([_draws(records) for records in each], axis=1) if sure else None
             if found := curves.need(sizes, means, draws, full):
                 about = {"dataset_model": dataset_model, "configuration": configuration}
-                about |= {"variant": group["variant"].iloc[0], "sizes": sizes, "score": means[-1], "full": full}
+                about |= {"variant": sized[sizes[0]].variant, "sizes": sizes, "score": means[-1], "full": full}
                 rows.append(about | {"first": (dataset_model, configuration) in leading} | found._asdict())
     columns = ["dataset_model", "configuration", "variant", "sizes", "score", "full", "first", *curves.Need._fields]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _draws(group: pd.DataFrame) -> np.ndarray:
+def _draws(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Resampled scores of a configuration at one size, [DRAWS]; with fewer than three seeds all are the mean."""
-    if len(group) < stats.LEAST_SEEDS:
-        return np.full(stats.DRAWS, group["score"].mean())
-    return stats.resample(*stats.outcomes(group["record"]))
+    if len(records) < stats.LEAST_SEEDS:
+        return np.full(stats.DRAWS, np.mean([headline(record["metrics"]) for record in records]))
+    return stats.resample(stats.sample_of(records))

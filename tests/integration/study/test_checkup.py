@@ -117,11 +117,11 @@ def test_the_smallest_difference_is_its_formula_and_what_the_paired_interval_fin
     for _ in range(60):  # one right and the other wrong on a share of the examples, new ones for every seed
         differ = rng.random((seeds, examples)) < disagreement
         ours = differ & (rng.random((seeds, examples)) < 0.5 + gap / disagreement / 2)
-        outcomes = [
-            (np.stack([right, np.ones_like(right)], axis=-1).astype(float), stats.accuracy)
+        samples = [
+            stats.sample(np.stack([right, np.ones_like(right)], axis=-1).astype(float), stats.accuracy)
             for right in (ours, differ & ~ours)
         ]
-        stated += stats.difference(*outcomes).verdict == "better"
+        stated += stats.difference(*samples).verdict == "better"
     assert stated / 60 == pytest.approx(0.8, abs=0.12)
 
 

@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import trim_mean, wilcoxon
+from scipy.stats import permutation_test, trim_mean, wilcoxon
 
 from lrtl_utils.study import stats
 
@@ -13,18 +13,22 @@ def outcomes(right):
     return np.stack([right, np.ones_like(right)], axis=-1)
 
 
+def sample(right, **options):
+    return stats.sample(outcomes(right), stats.accuracy, **options)
+
+
 def hits(share, seeds=3, examples=400):
     """The same examples right for every seed."""
     return np.tile(np.arange(examples) < share * examples, (seeds, 1))
 
 
-def width(right, **options):
-    low, high = stats.interval(outcomes(right), stats.accuracy, **options)
+def width(right, *, level=0.95, **options):
+    low, high = stats.interval(sample(right, **options), level=level)
     return high - low
 
 
 def test_interval_over_examples_is_the_binomial_one():
-    low, high = stats.interval(outcomes(hits(0.8)), stats.accuracy)
+    low, high = stats.interval(sample(hits(0.8)))
     half = 1.96 * (0.8 * 0.2 / 400) ** 0.5
     assert (low, high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.15 * half)
 
@@ -49,17 +53,14 @@ def test_paired_difference_is_surer_than_its_parts():
     rng = np.random.default_rng(0)
     ours = rng.random((3, 300)) < 0.8
     theirs = ours & (rng.random((3, 300)) < 0.97)  # wrong wherever ours is, and a little more
-    low, high = stats.interval(
-        np.stack([ours, theirs, np.ones_like(ours)], axis=-1).astype(float),
-        lambda t: (t[..., 0] - t[..., 1]) / t[..., 2],
-    )
+    low, high = stats.paired_interval(sample(ours), sample(theirs))
     assert 0 < low < (ours.mean() - theirs.mean()) < high
     assert high - low < width(ours) / 2
 
 
 def test_under_three_seeds_there_is_no_interval():
-    assert stats.interval(outcomes(hits(0.8, seeds=2)), stats.accuracy) is None
-    assert stats.interval(outcomes(hits(0.8, seeds=3)), stats.accuracy) is not None
+    assert stats.interval(sample(hits(0.8, seeds=2))) is None
+    assert stats.interval(sample(hits(0.8, seeds=3))) is not None
 
 
 def test_entity_f1_of_totals():
@@ -72,12 +73,27 @@ def test_pareto_front():
     assert stats.pareto_front(cost, score).tolist() == [True, False, True, False, False, True, True]
 
 
+def test_a_pareto_front_is_of_the_points_that_none_beats():
+    rng = np.random.default_rng(0)
+    for _ in range(50):  # few values, so that many are equal
+        cost, score = rng.integers(5, size=12), rng.integers(5, size=(12, 3)) / 10
+        beaten = [
+            [
+                any(c <= cost[i] and s >= own and (c < cost[i] or s > own) for c, s in zip(cost, draw, strict=True))
+                for draw in score.T
+                for own in [draw[i]]
+            ]
+            for i in range(12)
+        ]
+        assert (stats.pareto_front(cost, score) == ~np.array(beaten)).all()
+
+
 def test_pareto_front_of_one_point():
     assert stats.pareto_front([3.0], [0.1]).tolist() == [True]
 
 
 def against(ours, theirs):
-    return stats.difference((outcomes(ours), stats.accuracy), (outcomes(theirs), stats.accuracy))
+    return stats.difference(sample(ours), sample(theirs))
 
 
 def test_a_difference_is_called_what_its_interval_says():
@@ -105,19 +121,19 @@ def test_the_interval_of_a_difference_is_as_wide_as_its_closed_form():
 
 
 def test_draws_of_one_shape_are_of_the_same_seeds_and_examples():
-    one, other = (stats.resample(outcomes(hits(share)), stats.accuracy) for share in (0.5, 0.6))
+    one, other = (stats.resample(sample(hits(share))) for share in (0.5, 0.6))
     assert one.shape == (stats.DRAWS,)
     assert np.all(other > one)  # what the one has right, the other has too
 
 
 def test_draws_of_unlike_numbers_of_seeds_are_of_the_same_examples():
-    three, five = (stats.resample(outcomes(hits(0.5, seeds=seeds)), stats.accuracy) for seeds in (3, 5))
+    three, five = (stats.resample(sample(hits(0.5, seeds=seeds))) for seeds in (3, 5))
     assert three == pytest.approx(five)  # seeds are alike, so only the examples differ between draws
 
 
 def test_f1_is_the_mean_over_seeds_as_reported():
     counts = np.array([[[1, 1, 4]] * 50, [[4, 8, 4]] * 50, [[0, 0, 4]] * 50], dtype=float)  # F1 0.4, 0.67, 0
-    drawn = stats.resample(counts, stats.entity_f1)
+    drawn = stats.resample(stats.sample(counts, stats.entity_f1))
     assert drawn.mean() == pytest.approx(stats.by_seed(counts, stats.entity_f1).mean(), abs=0.02)
 
 
@@ -130,6 +146,15 @@ def test_sign_flips_count_every_assignment_once():
     ranks = np.arange(1, 8) * [1, 1, -1, 1, 1, 1, 1]  # on ranks it is Wilcoxon's signed-rank test
     assert stats.sign_flip_test(ranks) == pytest.approx(wilcoxon(ranks, method="exact").pvalue)
     assert stats.sign_flip_test([0.01] * 5) is None
+
+
+@pytest.mark.parametrize("seeds", [6, 9, 13, 14, 20])
+def test_sign_flips_are_those_of_scipy_number_for_number(seeds):
+    options = {"permutation_type": "samples", "vectorized": True, "rng": 0}
+    for shift in (0, 0.01, 0.03):
+        differences = np.round(np.random.default_rng(seeds).normal(shift, 0.03, seeds), 3)
+        expected = permutation_test((np.round(differences, 12),), np.mean, **options).pvalue
+        assert stats.sign_flip_test(differences) == expected
 
 
 def test_holm_by_hand():

@@ -11,7 +11,7 @@ from synthetic import TESTED, outcomes, write_run, write_study
 
 from lrtl_utils.runs import record as schema
 from lrtl_utils.runs import store as runs
-from lrtl_utils.study import stats, tables
+from lrtl_utils.study import answers, stats, tables
 
 SST2 = {"dataset": "sst2", "model": "minilm", "train_size": 32}
 
@@ -50,7 +50,7 @@ def test_a_summary_holds_the_means_and_intervals_of_its_runs(frame):
     of_runs = frame[(frame["dataset"] == "conll2003") & (frame["configuration"] == "full") & (frame["n_labels"] == 316)]
     row = summary.loc["conll2003", "full", 316]
     assert row["score"] == pytest.approx(of_runs["score"].mean())
-    assert (row["low"], row["high"]) == stats.interval(*stats.outcomes(list(of_runs["record"])))
+    assert (row["low"], row["high"]) == stats.interval(stats.sample(*stats.outcomes(list(of_runs["record"]))))
     assert row["low"] < row["score"] < row["high"]
     assert (row["seeds"], row["score_name"], row["full"]) == (3, "entity F1", 14041)
     assert row["device_seconds"] == pytest.approx(of_runs["cost.device_seconds"].mean())
@@ -351,3 +351,32 @@ def test_what_is_assumed_of_two_methods_is_what_the_committed_records_have():
     measured = np.median(rows, axis=0)
     assert measured == pytest.approx([stats.DISAGREEMENT, stats.RECURRING, stats.TRAINING], abs=0.03)
     assert measured[2] == pytest.approx(stats.TRAINING, abs=0.006)
+
+
+def test_all_runs_are_read_but_those_of_an_earlier_version(tmp_path):
+    for seed in range(4):
+        write_run(tmp_path, outcomes(0.5, 32, seed), seed=seed, method="full", **SST2)
+    frame = tables.records(tmp_path, "completed")
+    frame["record"].iloc[0]["environment"]["method_version"] = 99
+    assert list(tables.together([frame])["seed"]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("seeds", [3, 6])
+def test_the_bootstrap_of_a_run_is_drawn_once_whatever_it_is_compared_with(tmp_path, monkeypatch, seeds):
+    write_study(tmp_path, sizes=(32, 100, 316), seeds=seeds, names=("full", "linear_probe", "conventional"))
+    frame, drawn, unpack = tables.read(tmp_path), [], stats.outcomes
+
+    def counting(records):
+        records = list(records)
+        drawn.extend(record["run_id"] for record in records)
+        return unpack(records)
+
+    monkeypatch.setattr(stats, "_KEPT", {})
+    monkeypatch.setattr(stats, "outcomes", counting)
+    for ask in answers.ANSWERS:
+        ask(frame)
+    for make in (tables.summarise, tables.best, tables.needs, tables.differences, tables.aggregate):
+        make(frame)
+    tables.front(frame, "flops")
+    different = {record["metrics"].get("counts", record["metrics"]["hits"]) for record in frame["record"]}
+    assert len(drawn) == len(set(drawn)) == len(different)
