@@ -207,13 +207,13 @@ def show_price(cells: list[Any], results: Path, workers: int, price_per_hour: fl
 
 def show_outcome(outcome: Any, cells: list[Any], results: Path) -> None:
     """Print what became of a sweep."""
-    from lrtl_utils.sweep import price
+    from lrtl_utils.sweep import estimates
     from lrtl_utils.sweep import status as watch
 
     overhead = watch.Watch(absolute_path(results), [cell.id for cell in cells]).look().overhead_seconds
     if outcome.completed and overhead is not None:
         show_line(f"overhead: {overhead:.1f} s a cell beyond its clocked work (median)")
-    show(price.against(results, cells))
+    show(estimates.against(results, cells))
     left = f", {outcome.left} left undone" if outcome.left else ""
     show_line(f"{outcome.completed} completed, {outcome.found} already done, {len(outcome.failed)} failed{left}")
     for cell, reason in outcome.failed:

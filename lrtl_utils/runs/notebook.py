@@ -139,7 +139,7 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
                     language="python",
                     progress_bar=False,
                     cwd=os.getcwd(),
-                    config=_local_sockets(folder),
+                    config=_connection(folder),
                     request_save_on_cell_execute=False,  # the whole is written at the end, failed or not
                     shutdown_kernel="immediate",
                 )
@@ -165,7 +165,7 @@ def refresh(path: Path) -> None:
         # When the kernel flushes is chance; without times, and with what it printed as one piece, nothing else is.
         options = {"record_timing": False, "coalesce_streams": True, "kernel_name": "python3", "resources": place}
         try:
-            NotebookClient(notebook, config=_local_sockets(folder), **options).execute()
+            NotebookClient(notebook, config=_connection(folder), **options).execute()
         except CellExecutionError as error:
             raise InputError(f"{path.name}: {explain(error.ename, error.evalue)}") from None
     write_text(path, nbformat.writes(notebook) + "\n")
@@ -178,11 +178,12 @@ def explain(name: str, value: str) -> str:
     return value if name == "InputError" else f"{name}: {value}"
 
 
-def _local_sockets(folder: str) -> Any:
-    """Of the kernel: nothing beyond the user's own processes can reach it."""
+def _connection(folder: str) -> Any:
+    """Of the kernel: sockets that nothing beyond the user's own processes can reach, and a client without a pause."""
     from traitlets.config import Config
 
-    return Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
+    client = "lrtl_utils.runs.client.Client"
+    return Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel", "client_factory": client}})
 
 
 @contextmanager

@@ -41,6 +41,7 @@ OF_MANY_CELLS = [
     "IPython.core.debugger",
     "PIL.features",
     "lrtl_utils.deploy.export",
+    "lrtl_utils.runs.client",
     "lrtl_utils.methods.active",
     "matplotlib.backends.backend_agg",
     "matplotlib_inline.backend_inline",

@@ -1,7 +1,6 @@
-"""What a grid will cost, before it starts, and how that compares with what it did cost."""
+"""What a grid will cost, before it starts."""
 
 import copy
-import json
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from lrtl_utils.data import splits
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.splits import Data, Examples, Facts, count_labelled, share_of
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path, data_name, write_text
+from lrtl_utils.files import absolute_path, data_name
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import METHODS
 from lrtl_utils.methods.method import Work
@@ -26,13 +25,11 @@ from lrtl_utils.methods.walk import Load, Sizes, walk
 from lrtl_utils.models.build import load_tokenizer
 from lrtl_utils.models.catalog import find
 from lrtl_utils.models.network import Model
-from lrtl_utils.runs import store
-from lrtl_utils.runs.record import identifying, identity
+from lrtl_utils.runs.record import identifying
 from lrtl_utils.runs.run import build, data_at_hand
-from lrtl_utils.sweep import timing
+from lrtl_utils.sweep import estimates, timing
 from lrtl_utils.sweep.grid import Cell
 
-ESTIMATE = "estimate.json"
 IN_ALL_SECONDS = 50.0  # for counting and timing, at most
 TFIDF_ROWS = 1000  # texts, at most, on which TF-IDF is really fitted to learn what it costs
 RECORD_KIB, NOTEBOOK_KIB = 6.0, 40.0  # of one run, and of one executed notebook with its pictures
@@ -60,8 +57,8 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
     made, and where it has made none, from a short timing. The estimate is kept in `<results>/estimate.json`.
     """
     results, end = absolute_path(results), time.monotonic() + IN_ALL_SECONDS
-    recorded = list(_completed(results))
-    done = {name for record in recorded for name in _names(record)}
+    recorded = list(estimates.completed(results))
+    done = {name for record in recorded for name in estimates.names(record)}
     configs = [_here(cell.config) for cell in cells]
     jobs = [timing.Job(config, data_of(config), load(config)) for config in configs]
     rates, how = timing.rates(jobs, recorded, lambda record: load(config_of(record)).test_flops, threads, end)
@@ -71,7 +68,7 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
         spent = min(spent, cell.config.budget_seconds or float("inf"))
         priced.append(Priced(cell, job.load, spent, predicting, cell.id in done))
     expected = {p.cell.id: {"flops": p.load.flops, "device_seconds": p.seconds} for p in priced}
-    write_text(results / ESTIMATE, json.dumps({"cells": expected}, indent=1))
+    estimates.keep(results, expected)
     other = sorted({cell.config.device for cell, here in zip(cells, configs, strict=True) if cell.config != here})
     how += f"; seconds are not those of {', '.join(other)}, which is not here" if other else ""
     absent = sorted({job.config.dataset for job in jobs if isinstance(job.data, Facts)})
@@ -99,32 +96,6 @@ def lines(priced: Sequence[Priced], workers: int, price_per_hour: float | None) 
     if any(one.load.at_most for one in left):
         yield "A method that decides by scores how far it goes is priced at the most that it may do."
     yield from _table(left)
-
-
-def against(results: str | Path, cells: Sequence[Cell]) -> list[str]:
-    """The estimate that a dry run left in this folder beside what these cells have cost; empty without either."""
-    results, wanted = absolute_path(results), {cell.id for cell in cells}
-    if not (results / ESTIMATE).is_file():
-        return []
-    try:
-        expected = json.loads((results / ESTIMATE).read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return [f"{results / ESTIMATE} cannot be read; `sweep --dry-run` writes it anew."]
-    found = [
-        (name, record["cost"])
-        for record in _completed(results)
-        if record["run_id"] in wanted
-        for name in _names(record) & expected.keys()
-    ]
-    if not found:
-        return []
-    compared = [f"a dry run had estimated {len(found)} of these cells"]
-    for what, key, unit in (("device hours", "device_seconds", 3600), ("FLOPs", "flops", 1)):
-        estimated = sum(expected[name][key] for name, _ in found) / unit
-        measured = sum(cost[key] for _, cost in found) / unit
-        apart = 100 * (estimated / measured - 1)
-        compared.append(f"{what}: {estimated:.3g} estimated, {measured:.3g} measured ({apart:+.0f} %)")
-    return compared
 
 
 def load(config: RunConfig) -> Load:
@@ -210,15 +181,6 @@ def _architecture(
     if model.reader.kind in {"text", "tokens"} and model.reader.tokenizer is None:
         model.reader.tokenizer = load_tokenizer(find("minilm").files[0].parent, facts.kind)
     return model, {}
-
-
-def _completed(results: Path) -> Iterator[dict[str, Any]]:
-    return (record for record in store.records(results) if record["status"] == "completed")
-
-
-def _names(record: Mapping[str, Any]) -> set[str]:
-    """The run's id, and the one that a plan gives it where data or weights are absent."""
-    return {record["run_id"], identity(record, files=False)}
 
 
 def _table(left: Sequence[Priced]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from lrtl_utils.cli import app
 from lrtl_utils.config import RunConfig
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs.run import Run
-from lrtl_utils.sweep import grid, price, timing
+from lrtl_utils.sweep import estimates, grid, price, timing
 
 FULL = sorted((ROOT / "notebooks/grids").glob("full_*.yaml"))
 TEXT = {"dataset": "reviews_sample", "model": "minilm", "train_size": 32, "max_length": 40, "device": "cpu"}
@@ -81,12 +81,12 @@ def test_a_recorded_cell_is_done_and_its_seconds_price_the_others(tmp_path, monk
     for one in priced:
         assert one.seconds == pytest.approx(record["cost"]["device_seconds"], rel=1e-6)
     assert next(iter(price.lines(priced, 1, None))) == "1 already done, 1 to run"
-    first, hours, flops = price.against(tmp_path, cells)
+    first, hours, flops = estimates.against(tmp_path, cells)
     assert first == "a dry run had estimated 1 of these cells"
     assert "device hours" in hours
     assert abs(float(re.search(r"\(([+-]\d+) %\)", flops)[1])) < 5
     # After another grid in the same folder, the old estimate is not printed.
-    assert price.against(tmp_path, []) == []
+    assert estimates.against(tmp_path, []) == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU is to be absent")
@@ -98,9 +98,9 @@ def test_cells_for_a_device_that_is_not_here_are_priced_on_what_is(tmp_path):
 
 
 def test_without_an_estimate_there_is_nothing_to_compare(tmp_path):
-    assert price.against(tmp_path, []) == []
+    assert estimates.against(tmp_path, []) == []
     (tmp_path / "estimate.json").write_text("{")
-    assert "writes it anew" in price.against(tmp_path, [])[0]
+    assert "writes it anew" in estimates.against(tmp_path, [])[0]
 
 
 def test_a_timing_keeps_its_time_and_takes_the_dearest_first():

@@ -1,0 +1,54 @@
+"""What a dry run has estimated, and how that compares with what the grid did cost. It imports no torch."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lrtl_utils.files import absolute_path, write_text
+from lrtl_utils.runs import store
+from lrtl_utils.runs.record import identity
+from lrtl_utils.sweep.grid import Cell
+
+ESTIMATE = "estimate.json"
+
+
+def keep(results: Path, expected: Mapping[str, Mapping[str, float]]) -> None:
+    """Write the FLOPs and device seconds that are expected of each cell, by its id."""
+    write_text(results / ESTIMATE, json.dumps({"cells": expected}, indent=1))
+
+
+def against(results: str | Path, cells: Iterable[Cell]) -> list[str]:
+    """The estimate that a dry run left in this folder beside what these cells have cost; empty without either."""
+    results, wanted = absolute_path(results), {cell.id for cell in cells}
+    if not (results / ESTIMATE).is_file():
+        return []
+    try:
+        expected = json.loads((results / ESTIMATE).read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return [f"{results / ESTIMATE} cannot be read; `sweep --dry-run` writes it anew."]
+    found = [
+        (name, record["cost"])
+        for record in completed(results)
+        if record["run_id"] in wanted
+        for name in names(record) & expected.keys()
+    ]
+    if not found:
+        return []
+    compared = [f"a dry run had estimated {len(found)} of these cells"]
+    for what, key, unit in (("device hours", "device_seconds", 3600), ("FLOPs", "flops", 1)):
+        estimated = sum(expected[name][key] for name, _ in found) / unit
+        measured = sum(cost[key] for _, cost in found) / unit
+        apart = 100 * (estimated / measured - 1)
+        compared.append(f"{what}: {estimated:.3g} estimated, {measured:.3g} measured ({apart:+.0f} %)")
+    return compared
+
+
+def completed(results: Path) -> Iterator[dict[str, Any]]:
+    """The completed records below `results`."""
+    return (record for record in store.records(results) if record["status"] == "completed")
+
+
+def names(record: Mapping[str, Any]) -> set[str]:
+    """The run's id, and the one that a plan gives it where data or weights are absent."""
+    return {record["run_id"], identity(record, files=False)}
