@@ -35,7 +35,6 @@ IN_SUMMARIES = [
     "lrtl_utils.study.answers",
     "lrtl_utils.study.effects",
     "lrtl_utils.study.figures",
-    "matplotlib_inline.backend_inline",
 ]
 OF_MANY_CELLS = [
     "IPython.core.debugger",
@@ -44,7 +43,6 @@ OF_MANY_CELLS = [
     "lrtl_utils.runs.client",
     "lrtl_utils.methods.active",
     "matplotlib.backends.backend_agg",
-    "matplotlib_inline.backend_inline",
     "pyarrow.pandas_compat",
     "sklearn.metrics",
     "tornado.platform.asyncio",
@@ -149,6 +147,8 @@ def _serve(pipe: Connection, other_end: Connection, modules: Sequence[str], thre
     sys.modules["debugpy"] = None  # type: ignore[assignment]  # nobody debugs this kernel, and the import takes 0.3 s
     other_end.close()  # inherited; held open here, it would keep this process waiting after its parent has died
     import_all(modules)
+    import matplotlib
+    import pandas
     from ipykernel.kernelapp import IPKernelApp
 
     try:
@@ -162,4 +162,7 @@ def _serve(pipe: Connection, other_end: Connection, modules: Sequence[str], thre
         import torch
 
         torch.set_num_threads(threads)
+    # What both would have chosen, had they been imported in a notebook.
+    matplotlib.rcParams["backend"] = "module://matplotlib_inline.backend_inline"
+    pandas.options.display.max_columns = 20
     IPKernelApp.launch_instance(argv=arguments)

@@ -33,6 +33,8 @@ def test_run_prints_the_path_of_a_complete_record_last(tmp_path):
     assert record["config"]["asked"]["device"] == "auto"
     assert 0 <= record["metrics"]["accuracy"] <= 1
     assert record["cost"]["flops"] > 0
+    executed = tmp_path / "executed" / "news_sample" / f"{record['run_id']}.ipynb"
+    assert executed.read_text().count("image/png") == 3
     assert not (tmp_path / "work").exists() or not any((tmp_path / "work").iterdir())
     before = path.stat().st_mtime_ns
     assert call(*words).stdout == done.stdout

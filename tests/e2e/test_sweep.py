@@ -84,6 +84,8 @@ def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"{before} already done" in done.stdout
     assert len(records(tmp_path / "results", "completed")) == 3
+    executed = list((tmp_path / "results/executed/digits").glob("*.ipynb"))
+    assert [path.read_text().count("image/png") for path in executed] == [5, 5, 5]
 
     elsewhere = [*words[3:-1], str(tmp_path / "elsewhere"), "--beside", str(tmp_path / "results")]
     done = CliRunner().invoke(app, elsewhere)
