@@ -21,7 +21,7 @@ from lrtl_utils.sweep import claims
 ADDRESSES = {"one": "10.99.0.1", "two": "10.99.0.2"}
 SCHEDULER = f"tls://{ADDRESSES['one']}:8786"
 TRAINED = {"dataset": "news_sample", "method": "from_scratch", "train_size": 32, "max_length": 16, "test_limit": 20}
-GRID = TRAINED | {"epochs": 4, "seed": [0, 1, 2, 3]}
+GRID = TRAINED | {"epochs": 16, "seed": list(range(8))}
 
 
 def ip(*words):

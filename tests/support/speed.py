@@ -1,4 +1,4 @@
-"""What surrounds the work, in seconds, before and after: `make speed BASE=<commit>` prints the table of docs/speed.md.
+"""What surrounds the work, in seconds, before and after: `make speed BASE=<commit>` prints a table.
 
 The commit and the working tree are measured in turn, so that what else the machine does falls on both. Each number is
 the median over the rounds. Of the wall time of a run, what was on its clock and its test prediction are subtracted;
