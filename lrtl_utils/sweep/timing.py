@@ -179,7 +179,7 @@ class _Bench:
         self._fit(size)  # sets things up
         while True:
             points.append(self._point(size, end))
-            if size == most or time.monotonic() + GROWTH * points[-1][1] > end:
+            if size == most or time.monotonic() + (GROWTH + 1) * points[-1][1] > end:  # the next, and a prediction
                 break
             size = min(GROWTH * size, most)
         flops, times = (np.array(each, float) for each in zip(*points[-2:], strict=True))
