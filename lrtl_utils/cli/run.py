@@ -1,7 +1,6 @@
 """One run, and predictions with the model that it saved."""
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -33,24 +32,18 @@ def run(
         kept = export.check(named)
     asked, results = read_parameters(notebook, given), writable_folder(results)
     try:
-        with interruptible("from the last checkpoint"), _kernel():
-            planned = Run(asked, results=results)
-            path = run_notebook(notebook, planned.asked, planned.config, planned.id, planned.results, kept)
+        with interruptible("from the last checkpoint"):
+            from lrtl_utils.sweep import kernels
+
+            with kernels.forked_kernel():  # it imports what it needs while this process plans
+                planned = Run(asked, results=results)
+                path = run_notebook(notebook, planned.asked, planned.config, planned.id, planned.results, kept)
     except RunFailed as failure:
         print(failure.path)
         fail(str(failure), code=1)
     if kept and (difference := export.differs(kept, path)):
         print(printable(difference), file=sys.stderr)
     print(path)
-
-
-def _kernel() -> AbstractContextManager[None]:
-    """A kernel that imports what it needs while this process checks and plans; Jupyter's own where forks are unsafe."""
-    if sys.platform != "linux":
-        return nullcontext()
-    from lrtl_utils.sweep import kernels
-
-    return kernels.forked_kernel()
 
 
 def predict(

@@ -86,8 +86,8 @@ def summary(results: Results = LOCAL) -> None:
 
 
 def _kernel() -> AbstractContextManager[None]:
-    """A kernel that is forked from this process, which imports for all of them; Jupyter's own where that is unsafe."""
-    if sys.platform != "linux" or "torch" in sys.modules:  # which may have started threads
+    """A kernel that is forked from this process, which imports for all of them."""
+    if "torch" in sys.modules:  # it may have started threads, and then a fork is unsafe
         return nullcontext()
     from lrtl_utils.sweep import kernels
 

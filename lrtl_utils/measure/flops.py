@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from fractions import Fraction
-from functools import cache, lru_cache
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -45,13 +45,13 @@ def count_flops(step: Callable[[], Any]) -> int:
     return total
 
 
-def of_any_shape(what: str, kind: str, count: Callable[[Shape], int]) -> Callable[[Shape], int]:
+def of_any_shape(what: Callable[[], str], kind: str, count: Callable[[Shape], int]) -> Callable[[Shape], int]:
     """The FLOPs of a pass for any shape of batch, exactly, from `count(shape)` of a few small batches.
 
     A batch costs the sum of its rows. A row of a transformer costs a polynomial of second degree in its tokens, and
     each word of a tagged sentence costs the same; an architecture for which that does not hold is counted at each
-    shape. `what` describes the pass in full. What has been counted of it is kept on this machine, for this version of
-    the package and of those that the pass runs in.
+    shape. `what()` describes the pass in full; it is asked for when something is counted, which is off the clock. What
+    has been counted of a pass is kept on this machine, for this version of the package and of those that it runs in.
     """
     few = _Kept(what, count)
     if kind in {"image", "bag"}:
@@ -76,18 +76,21 @@ def of_any_shape(what: str, kind: str, count: Callable[[Shape], int]) -> Callabl
 class _Kept:
     """Counts of one pass by shape, kept in a file of this machine."""
 
-    def __init__(self, what: str, count: Callable[[Shape], int]):
-        name = hashlib.sha256(f"{_counted_by()} {what}".encode()).hexdigest()[:16]
-        self.file, self.counted = absolute_path(f"~/.cache/lrtl/flops/{name}.json"), count
-        self.known = _known(self.file)
+    def __init__(self, what: Callable[[], str], count: Callable[[Shape], int]):
+        self.what, self.counted = what, count
+
+    @cached_property
+    def file(self) -> Path:
+        name = hashlib.sha256(f"{_counted_by()} {self.what()}".encode()).hexdigest()[:16]
+        return absolute_path(f"~/.cache/lrtl/flops/{name}.json")
 
     def count(self, shape: Shape) -> int:
-        name = " ".join(map(str, shape))
-        if name not in self.known:
-            self.known[name] = self.counted(shape)
+        known, name = _known(self.file), " ".join(map(str, shape))
+        if name not in known:
+            known[name] = self.counted(shape)
             with contextlib.suppress(OSError):  # a home that cannot be written to: it is counted again next time
-                write_text(self.file, json.dumps(self.known))
-        return self.known[name]
+                write_text(self.file, json.dumps(known))
+        return known[name]
 
 
 @cache
@@ -98,7 +101,7 @@ def _known(file: Path) -> dict[str, int]:
         return {}
 
 
-@lru_cache
+@cache
 def _counted_by() -> str:
     """The versions of the packages, and a checksum of this package's code."""
     versions = []

@@ -419,7 +419,7 @@ def step_counter(model: Model, *, cached: bool) -> Callable[[Shape], int]:
         with _as_if_cached(twin, blank, below):
             return count_flops(lambda: twin(blank).sum().backward())
 
-    return of_any_shape(f"step above {below} of {twin.described(trained=True)}", model.reader.kind, count)
+    return of_any_shape(lambda: f"step above {below} of {twin.described(trained=True)}", model.reader.kind, count)
 
 
 def pass_counter(model: Model, *, head: bool, given: int = 0) -> Callable[[Shape], int]:
@@ -434,8 +434,8 @@ def pass_counter(model: Model, *, head: bool, given: int = 0) -> Callable[[Shape
         with _as_if_cached(for_counting(), blank, given):
             return count_flops(lambda: (for_counting() if head else for_counting().features)(blank))
 
-    what = f"{'scores' if head else 'features'} above {given} of {model.described(trained=False)}"
-    return of_any_shape(what, model.reader.kind, count)
+    what = f"{'scores' if head else 'features'} above {given} of "
+    return of_any_shape(lambda: what + for_counting().described(trained=False), model.reader.kind, count)
 
 
 def _as_if_cached(model: Model, batch: Batch, depth: int) -> Any:

@@ -179,7 +179,7 @@ def explain(name: str, value: str) -> str:
 
 
 def _connection(folder: str) -> Any:
-    """Of the kernel: sockets that nothing beyond the user's own processes can reach, and a client without a pause."""
+    """How the kernel is reached: by sockets that only the user's own processes can open, and by our client."""
     from traitlets.config import Config
 
     client = "lrtl_utils.runs.client.Client"

@@ -2,18 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
-from itertools import product
+from functools import cache, lru_cache
 from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import trim_mean
+from scipy.stats import permutation_test, trim_mean
 
 from lrtl_utils.measure.metrics import unpack_counts, unpack_hits
 
 DRAWS = 1000
-FLIPS = 9999  # of signs, where there are more assignments than that
 MOST_KEPT = 2**15  # runs whose resampled scores stay in memory, which is 256 MiB
 EXACT = 2**24  # up to here a 32-bit float holds every whole number
 LEAST_SEEDS = 3  # with fewer, a point has no interval
@@ -161,27 +159,17 @@ def by_seed(outcomes: np.ndarray, score: Score) -> np.ndarray:
 def sign_flip_test(differences: Sequence[float]) -> float | None:
     """Two-sided p that differences [seeds] this large have random signs; None with fewer than six seeds.
 
-    Up to thirteen seeds every assignment of signs counts once; for more seeds 9,999 are drawn. It is the permutation
-    test of scipy, number for number, but tests of as many seeds share the draws.
+    Up to thirteen seeds every assignment of signs counts once; for more seeds 9,999 are drawn.
     """
     if len(differences) < LEAST_SEEDS_TO_TEST:
         return None
-    rounded = np.round(differences, 12)  # flips that give the same mean must not differ by rounding
-    observed, signs = np.mean(rounded), _signs(len(rounded))
-    means = (signs * rounded[:, None]).mean(axis=0)
-    near = 100 * np.finfo(float).eps * abs(observed)
-    beyond = min(np.sum(means <= observed + near), np.sum(means >= observed - near))
-    itself = int(2 ** len(rounded) > FLIPS)  # drawn signs need not be among them
-    return float(min(2 * ((beyond + itself) / (signs.shape[1] + itself)), 1))
+    return _p_of_flips(tuple(np.round(differences, 12)))  # flips of the same mean must not differ by rounding
 
 
-@lru_cache(maxsize=8)
-def _signs(count: int) -> np.ndarray:
-    """Every assignment of signs, or 9,999 drawn ones: [count, assignments]."""
-    if 2**count <= FLIPS:
-        return np.array(list(product((1.0, -1.0), repeat=count))).T.copy()
-    pairs = np.tile([1.0, -1.0], (FLIPS, count, 1))
-    return np.random.default_rng(0).permuted(pairs, axis=-1)[..., 0].T.copy()
+@cache
+def _p_of_flips(differences: tuple[float, ...]) -> float:
+    options = {"permutation_type": "samples", "vectorized": True, "rng": 0}
+    return float(permutation_test((np.array(differences),), np.mean, **options).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

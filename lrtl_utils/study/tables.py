@@ -338,13 +338,13 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     return table
 
 
-def by_seed(runs: pd.DataFrame) -> dict[int, dict[str, Any]]:
+def records_by_seed(runs: pd.DataFrame) -> dict[int, dict[str, Any]]:
     """The records of one configuration at one size."""
     return dict(zip(runs["seed"], runs["record"], strict=True))
 
 
 def paired(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Of records `by_seed`: the `seeds` that both have, the fields of a `stats.Difference` over them, and `p`.
+    """Of `records_by_seed`: the `seeds` that both have, the fields of a `stats.Difference` over them, and `p`.
 
     Empty without common seeds.
     """

@@ -29,14 +29,18 @@ IN_KERNELS = [
     "lrtl_utils.models.build",
     "transformers.models.bert.modeling_bert",
 ]
-IMPORTED = ["lrtl_utils.sweep.kernels", "lrtl_utils.sweep.workers", "papermill", *IN_KERNELS]
 IN_SUMMARIES = [
     "ipykernel.kernelapp",
     "lrtl_utils.study.answers",
     "lrtl_utils.study.effects",
     "lrtl_utils.study.figures",
 ]
-OF_MANY_CELLS = [
+IMPORTED = [
+    *IN_KERNELS,
+    "lrtl_utils.sweep.kernels",
+    "lrtl_utils.sweep.workers",
+    "papermill",
+    # What each cell would import by and by.
     "IPython.core.debugger",
     "PIL.features",
     "lrtl_utils.deploy.export",
@@ -63,7 +67,7 @@ def preload(model: str) -> None:
     The number of threads stays one while tensors are filled, since a pool of threads could not be forked.
     """
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # the other check could not be followed by a fork
-    import_all([*IMPORTED, *OF_MANY_CELLS])
+    import_all(IMPORTED)
     import torch
     from matplotlib.figure import Figure
 
@@ -101,11 +105,14 @@ class ForkedKernel(LocalProvisioner):
 
 @contextmanager
 def forked_kernel(modules: Sequence[str] = IN_KERNELS, threads: int | None = None) -> Iterator[None]:
-    """In the block, the next kernel is a fork of this process, made before anything else runs in it.
+    """In the block, the next kernel is a fork of this process; where forks are unsafe, Jupyter starts it itself.
 
     It imports at once those of its `modules` that this process has not. Without a number of `threads` it takes what
-    torch takes.
+    torch takes. Call it before this process starts a thread or touches a device.
     """
+    if sys.platform != "linux":
+        yield
+        return
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(target=_serve, args=(theirs, ours, modules, threads))
     process.start()

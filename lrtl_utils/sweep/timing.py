@@ -25,6 +25,7 @@ BUSY = 0.8  # of one core's time, under which a timing was disturbed by other wo
 TRIES = 3  # of a timing that was disturbed
 PREDICTIONS = 3  # records of one kind that say how fast a prediction is
 GROWTH = 2  # of the number of rows, from one timing to the next
+MOST_BATCHES = 4  # in the longest timing
 LEARNING_RATE = 1e-6  # leaves random weights where they are
 
 
@@ -174,7 +175,7 @@ class _Bench:
 
     def rate(self, seconds: float) -> Rate:
         """Runs of ever more rows, as long as the next should fit into the time; the last two say how fast it is."""
-        size, most, points = 2, 2 * GROWTH * (self.config.batch_size or loop.PREDICT_BATCH), []
+        size, most, points = 2, MOST_BATCHES * (self.config.batch_size or loop.PREDICT_BATCH), []
         end = time.monotonic() + seconds
         self._fit(size)  # sets things up
         while True:

@@ -429,3 +429,22 @@ def test_a_probe_costs_one_forward_pass_and_its_solver():
     solver = meter.flops() - forward
     assert solver > 0
     assert solver % evaluation == 0
+
+
+CLOCKED = """
+import sys
+from lrtl_utils import Run
+run = Run(dataset="news_sample", model="minilm", method=sys.argv[1], train_size=40, max_length=16, results=sys.argv[2])
+run.model
+before = set(sys.modules)
+run.fit(*run.label())
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+@pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.slow)])
+def test_nothing_of_a_library_is_imported_on_the_clock(method, tmp_path):
+    words = [sys.executable, "-c", CLOCKED, method, str(tmp_path)]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    libraries = {name.partition(".")[0] for name in done.stdout.split()} - {"torch", "lrtl_utils"}
+    assert libraries == set()
