@@ -79,8 +79,9 @@ audit: .venv/installed ## Look up what is installed among the known vulnerabilit
 	.venv/audit/bin/pip-audit --skip-editable --path $(SITE)
 
 BASE ?= HEAD
-speed: .venv/installed ## What surrounds the work, in seconds, at the commit BASE and now (half an hour)
-	@PYTHONPATH=. $(BIN)/python -u tests/support/speed.py $(BASE)
+ROUNDS ?= 3
+speed: .venv/installed ## What surrounds the work, in seconds, at the commit BASE and now (10 minutes a round)
+	@PYTHONPATH=. $(BIN)/python -u tests/support/speed.py $(BASE) $(ROUNDS)
 
 lab: .venv/installed ## Open JupyterLab on loopback, with its token
 	$(BIN)/jupyter lab --ip 127.0.0.1 --notebook-dir .

@@ -1,8 +1,7 @@
 """What surrounds the work, in seconds, before and after: `make speed BASE=<commit>` prints a table.
 
 The commit and the working tree are measured in turn, so that what else the machine does falls on both. Each number is
-the median over the rounds. Of the wall time of a run, what was on its clock and its test prediction are subtracted;
-processor seconds are of all.
+the median over the rounds, of wall time. Of a run's, what was on its clock and its test prediction are subtracted.
 """
 
 import json
@@ -26,14 +25,11 @@ IMAGES = "{dataset: digits, model: efficientnet_lite0, method: linear_probe, ima
 
 
 def call(checkout, home, *words):
-    """Wall seconds and processor seconds of a command of that checkout."""
+    """Wall seconds of a command of that checkout."""
     environment = os.environ | {"PYTHONPATH": str(checkout), "HOME": str(home), "OMP_NUM_THREADS": "1"}
-    before, started = os.times(), time.monotonic()
-    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
+    started, command = time.monotonic(), [sys.executable, "-m", "lrtl_utils", *map(str, words)]
     subprocess.run(command, cwd=checkout, env=environment, check=True, capture_output=True)
-    after = os.times()
-    spent = after.children_user + after.children_system - before.children_user - before.children_system
-    return time.monotonic() - started, spent
+    return time.monotonic() - started
 
 
 def work_of(results):
@@ -47,8 +43,8 @@ def cold(notebook):
 
     def measure(checkout, folder):
         results = folder / "r"
-        wall, processor = call(checkout, folder, "run", notebook, "-p", "method=linear_probe", "--results", results)
-        return wall - work_of(results), processor
+        wall = call(checkout, folder, "run", notebook, "-p", "method=linear_probe", "--results", results)
+        return wall - work_of(results)
 
     return measure
 
@@ -61,9 +57,9 @@ def cell(grid):
         for count in (1, CELLS):
             (folder / f"{count}.yaml").write_text(grid % list(range(count)))
             results = folder / f"r{count}"
-            wall, processor = call(checkout, folder, "sweep", folder / f"{count}.yaml", "--results", results)
-            spent[count] = wall - work_of(results), processor
-        return [(more - one) / (CELLS - 1) for one, more in zip(spent[1], spent[CELLS], strict=True)]
+            wall = call(checkout, folder, "sweep", folder / f"{count}.yaml", "--results", results)
+            spent[count] = wall - work_of(results)
+        return (spent[CELLS] - spent[1]) / (CELLS - 1)
 
     return measure
 
@@ -87,6 +83,19 @@ def summary(checkout, folder):
     return call(checkout, folder, "summary", "--results", folder / "r")
 
 
+def parts(grid, checkout, folder):
+    """The median seconds of each cell of the notebook that a sweep's runs execute, by its first line."""
+    (folder / "g.yaml").write_text(grid % list(range(CELLS)))
+    call(checkout, folder, "sweep", folder / "g.yaml", "--results", folder / "r")
+    found = {}
+    for path in (folder / "r").glob("executed/*/*.ipynb"):
+        for cell in json.loads(path.read_text())["cells"]:
+            if cell["cell_type"] == "code":
+                line = next(line for line in "".join(cell["source"]).splitlines() if line and line[0] != "#")
+                found.setdefault(line, []).append(cell["metadata"]["papermill"]["duration"])
+    return {line: statistics.median(spent) for line, spent in found.items()}
+
+
 MEASURES = {
     "`lrtl run` of a linear probe on texts, beyond its work": cold("text_classification"),
     "`lrtl run` of a linear probe on images, beyond its work": cold("image_classification"),
@@ -98,30 +107,37 @@ MEASURES = {
 }
 
 
-def main(base):
-    """Print the table as it goes."""
+def main(base, rounds=ROUNDS):
+    """Print the tables as they go."""
     packages = f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} cores"
-    print(f"Seconds, median of {ROUNDS} rounds in turn, {packages}; before: {base}.\n")
-    print("| what | wall before | wall after | ratio | processor before | processor after | ratio |")
-    print("|---|---|---|---|---|---|---|")
+    print(f"Seconds, median of {rounds} rounds in turn, {packages}; before: {base}.\n")
+    print("| what | before | after | ratio |")
+    print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         before = Path(name) / "before"
         subprocess.run(["git", "-C", ROOT, "worktree", "add", "-q", "--detach", before, base], check=True)
         try:
             for what, measure in MEASURES.items():
                 spent = {before: [], ROOT: []}
-                for _ in range(ROUNDS):
+                for _ in range(rounds):
                     for checkout, found in spent.items():
                         with tempfile.TemporaryDirectory() as folder:
                             found.append(measure(checkout, Path(folder)))
-                columns = [
-                    [statistics.median(round_[at] for round_ in found) for found in spent.values()] for at in (0, 1)
-                ]
-                row = [f"{first:.1f} | {second:.1f} | {second / first:.2f}" for first, second in columns]
-                print(f"| {what} | {' | '.join(row)} |", flush=True)
+                first, second = map(statistics.median, spent.values())
+                print(f"| {what} | {first:.1f} | {second:.1f} | {second / first:.2f} |", flush=True)
+            for grid in (TEXTS, IMAGES):
+                print(f"\n`{grid % '…'}`, median of {CELLS} runs:\n\n| cell of the notebook | before | after |")
+                print("|---|---|---|")
+                both = []
+                for checkout in (before, ROOT):
+                    with tempfile.TemporaryDirectory() as folder:
+                        both.append(parts(grid, checkout, Path(folder)))
+                for line in both[1]:
+                    then = f"{both[0][line]:.2f}" if line in both[0] else ""
+                    print(f"| `{line}` | {then} | {both[1][line]:.2f} |", flush=True)
         finally:
             subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", before], check=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], *map(int, sys.argv[2:]))
