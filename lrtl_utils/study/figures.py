@@ -26,13 +26,14 @@ COLOURS = dict(zip(METHODS, itertools.cycle(_PALETTE), strict=False))
 MARKS = dict(zip(METHODS, itertools.cycle(_MARKS), strict=False))
 DASHES = ("--", ":", "-.")  # of settings other than a method's default
 CERTAIN = 0.95  # of the bootstrap draws
+LAYOUT = "constrained"  # of figures that compare runs; a run draws several, and it would double their time
 
 
 def style() -> None:
     """Set the look of every figure, and show tables in full."""
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=0.85)
     pd.options.display.max_rows, pd.options.display.max_columns = 1000, 30
-    plt.rcParams |= {"figure.dpi": 84, "savefig.dpi": 144, "figure.constrained_layout.use": True}
+    plt.rcParams |= {"figure.dpi": 84, "savefig.dpi": 144}
 
 
 def save(figure: Figure | None, results: str | Sequence[str], name: str) -> Figure | None:
@@ -99,9 +100,10 @@ def learning_curve(curve: Sequence[dict[str, Any]], ax: Axes) -> Axes:
 
 
 def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], ax: Axes) -> Axes:
-    """Test examples by true class (rows) and predicted class (columns)."""
-    ticks = {"xticklabels": classes, "yticklabels": classes}
-    sns.heatmap(np.asarray(matrix), annot=True, fmt="d", cmap="Blues", cbar=False, square=True, ax=ax, **ticks)
+    """Test examples by true class (rows) and predicted class (columns); where there is none the field is empty."""
+    counts, ticks = np.asarray(matrix), {"xticklabels": classes, "yticklabels": classes}
+    shown = np.where(counts, counts.astype(str), "")
+    sns.heatmap(counts, annot=shown, fmt="", cmap="Blues", cbar=False, square=True, ax=ax, **ticks)
     ax.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
     return ax
 
@@ -113,7 +115,7 @@ def single(table: pd.DataFrame, draw: Callable[..., Axes], **options: Any) -> Fi
     """`draw(table, ax, **options)` in a figure of its own; None if the table is empty."""
     if table.empty:
         return None
-    figure, ax = plt.subplots(figsize=(7.2, 3.6))
+    figure, ax = plt.subplots(figsize=(7.2, 3.6), layout=LAYOUT)
     draw(table, ax, **options)
     return figure
 
@@ -127,7 +129,7 @@ def panels(table: pd.DataFrame, draw: Callable[..., Axes], **options: Any) -> Fi
     columns = min(2, len(parts))
     rows = -(-len(parts) // columns)
     height = max(HEIGHTS[draw](part) for _, part in parts) if draw in HEIGHTS else 3.9
-    figure, axes = plt.subplots(rows, columns, figsize=(5.4 * columns, height * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(5.4 * columns, height * rows), squeeze=False, layout=LAYOUT)
     for ax in axes.flat[len(parts) :]:
         ax.set_axis_off()
     handles: dict[str, Any] = {}
@@ -253,7 +255,8 @@ def main_effects(effects: pd.DataFrame) -> Figure | None:
     if effects.empty:
         return None
     knobs = list(effects.groupby("knob", sort=False))
-    figure, axes = plt.subplots(1, len(knobs), figsize=(2.4 * len(knobs), 3.2), sharey=True, squeeze=False)
+    size = (2.4 * len(knobs), 3.2)
+    figure, axes = plt.subplots(1, len(knobs), figsize=size, sharey=True, squeeze=False, layout=LAYOUT)
     for ax, (knob, rows) in zip(axes.flat, knobs, strict=True):
         at = range(len(rows))
         ax.errorbar(at, rows["score"], yerr=rows["error"], marker="o", capsize=3, color="black")
