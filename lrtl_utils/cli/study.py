@@ -1,9 +1,13 @@
 """What many runs say: the comparison on your own data, summaries, the report, and this project's own benchmark."""
 
+import multiprocessing
+import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,11 +76,11 @@ def compare(
 def summary(results: Results = LOCAL) -> None:
     """Execute the summary notebooks on a folder of records, and print the paths of their pictures."""
     from lrtl_utils.runs import notebook
+    from lrtl_utils.study import kept
 
     folder = absolute_path(results)
-    for path in notebook.summary_notebooks():
-        with _kernel():
-            reason = notebook.execute(path, {"results": str(folder)}, folder / "executed" / path.name)
+    kept.records(folder)  # so that the forks need not read them
+    for path, reason in _in_forks(partial(_execute, folder), notebook.summary_notebooks()):
         if reason:
             fail(f"{path.name}: {reason}", code=1)
     pictures = sorted((folder / "figures").glob("*.png"))
@@ -85,14 +89,29 @@ def summary(results: Results = LOCAL) -> None:
     print(*pictures, sep="\n")
 
 
-def _kernel() -> AbstractContextManager[None]:
-    """A kernel that is forked from this process, which imports for all of them."""
-    if "torch" in sys.modules:  # it may have started threads, and then a fork is unsafe
-        return nullcontext()
+def _execute(folder: Path, path: Path) -> str | None:
+    from lrtl_utils.runs import notebook
+
+    return notebook.execute(path, {"results": str(folder)}, folder / "executed" / path.name)
+
+
+def _in_forks(call: Callable[[Path], Any], paths: Sequence[Path]) -> Iterator[tuple[Path, Any]]:
+    """Each path with `call(path)`, which executes a notebook; one fork of this process for each core works at them."""
+    if "torch" in sys.modules or sys.platform != "linux":  # torch may have started threads, and a fork is unsafe then
+        yield from zip(paths, map(call, paths), strict=True)
+        return
     from lrtl_utils.sweep import kernels
 
-    kernels.import_all(kernels.IN_SUMMARIES)
-    return kernels.forked_kernel(kernels.IN_SUMMARIES)
+    kernels.import_all([*kernels.IN_SUMMARIES, "papermill"])
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork")) as forks:
+        yield from zip(paths, forks.map(partial(_in_fork, call), paths), strict=True)
+
+
+def _in_fork(call: Callable[[Path], Any], path: Path) -> Any:
+    from lrtl_utils.sweep import kernels
+
+    with kernels.forked_kernel(kernels.IN_SUMMARIES):
+        return call(path)
 
 
 def report(results: Results = LOCAL) -> None:
@@ -113,9 +132,7 @@ def figures(
     from lrtl_utils.study.benchmarks import readme
 
     folder = absolute_path(folder) if folder else notebooks_folder()
-    for path in notebook.summary_notebooks(folder):
-        with _kernel():
-            notebook.refresh(path)
+    for path, _ in _in_forks(notebook.refresh, notebook.summary_notebooks(folder)):
         print(path)
     print(readme.refresh(folder.parent / "README.md", folder))
 

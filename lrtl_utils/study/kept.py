@@ -26,20 +26,25 @@ COLUMNS = ("path", "size", "mtime_ns")  # of a record's file, as it was when it 
 
 Kept = dict[tuple[str, int, int], dict[str, Any]]  # by the `COLUMNS`
 
+_LAST: dict[Path, Kept] = {}  # of the last folder that was worth a cache, for this process and its forks
+
 
 def records(results: str | Path) -> list[dict[str, Any]]:
     """What `store.records` gives, at once."""
     folder, found = absolute_path(results), {}
-    kept = _read(folder / NAME)
+    kept = _LAST.get(folder) or _read(folder / NAME)
     for path in store.paths(folder):
         with contextlib.suppress(FileNotFoundError):  # deleted since the folder was listed
             at = path.stat()  # before the record is read, so that a file that is replaced meanwhile is read again
             file = (str(path.relative_to(folder)), at.st_size, at.st_mtime_ns)
             if record := kept.get(file) or store.valid(path):
                 found[file] = record
-    if len(found) >= WORTH and found.keys() != kept.keys():
-        with contextlib.suppress(OSError):  # a folder that cannot be written in is read without a cache
-            write_atomically(folder / NAME, lambda stream: _write(found, stream))
+    _LAST.clear()
+    if len(found) >= WORTH:
+        _LAST[folder] = found
+        if found.keys() != kept.keys():
+            with contextlib.suppress(OSError):  # a folder that cannot be written in is read without a cache
+                write_atomically(folder / NAME, lambda stream: _write(found, stream))
     return list(found.values())
 
 

@@ -25,9 +25,14 @@ def reads(monkeypatch):
 @pytest.fixture
 def folder(tmp_path, reads):
     write(tmp_path)
-    kept.records(tmp_path)
+    as_another_process(tmp_path)
     reads.clear()
     return tmp_path
+
+
+def as_another_process(folder):
+    kept._LAST.clear()
+    return kept.records(folder)
 
 
 def write(folder):
@@ -37,10 +42,16 @@ def write(folder):
 
 def test_a_record_is_checked_once_and_then_comes_from_the_cache(folder, reads):
     written = (folder / kept.NAME).stat().st_mtime_ns
-    assert kept.records(folder) == list(store.records(folder))
+    assert as_another_process(folder) == list(store.records(folder))
     assert reads.total() == 4  # by the store alone
     assert (folder / kept.NAME).stat().st_mtime_ns == written
     assert len(tables.read(folder)) == 4
+
+
+def test_a_process_and_its_forks_do_not_read_the_cache_again(folder, reads):
+    (folder / kept.NAME).unlink()
+    assert len(kept.records(folder)) == 4
+    assert not reads
 
 
 def test_a_record_that_was_changed_added_or_deleted_is_as_it_is_now(folder, reads):
@@ -49,10 +60,10 @@ def test_a_record_that_was_changed_added_or_deleted_is_as_it_is_now(folder, read
     assert write_run(folder, outcomes(0.9, 100, seed), seed=seed, train_size=100, **RUN) == changed
     deleted.unlink()
     added = write_run(folder, outcomes(0.5, 50, 0), train_size=50, **RUN)
-    assert kept.records(folder) == list(store.records(folder))
+    assert as_another_process(folder) == list(store.records(folder))
     assert reads == dict.fromkeys((path.stem for path in store.paths(folder)), 1) | {changed.stem: 2, added.stem: 2}
     reads.clear()
-    assert [record["run_id"] for record in kept.records(folder)] == [path.stem for path in store.paths(folder)]
+    assert [record["run_id"] for record in as_another_process(folder)] == [path.stem for path in store.paths(folder)]
     assert not reads
 
 
@@ -61,7 +72,7 @@ def test_a_record_that_is_not_valid_is_passed_over_with_a_warning_each_time(fold
     broken.write_text(broken.read_text().replace("minilm", "minilm_l3", 1))
     for _ in range(2):
         with pytest.warns(UserWarning, match=broken.stem):
-            assert len(kept.records(folder)) == 3
+            assert len(as_another_process(folder)) == 3
 
 
 def cut(path):
@@ -77,7 +88,7 @@ def put_a_pipe(path):
 def test_a_damaged_cache_is_made_anew(folder, reads, damage):
     whole = (folder / kept.NAME).read_bytes()
     damage(folder / kept.NAME)
-    assert len(kept.records(folder)) == reads.total() == 4
+    assert len(as_another_process(folder)) == reads.total() == 4
     assert (folder / kept.NAME).read_bytes() == whole
 
 
@@ -86,12 +97,12 @@ def test_whichever_byte_of_the_cache_is_damaged_the_records_are_right(folder):
     whole = cache.read_bytes()
     for at in range(0, len(whole), 29):
         cache.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
-        assert kept.records(folder) == right
+        assert as_another_process(folder) == right
 
 
 def test_records_that_an_earlier_schema_found_valid_are_checked_again(folder, reads, monkeypatch):
     monkeypatch.setattr(kept, "CHECKS", "of another version")
-    assert len(kept.records(folder)) == reads.total() == 4
+    assert len(as_another_process(folder)) == reads.total() == 4
 
 
 def test_without_a_place_for_a_cache_the_records_are_read_each_time(folder, reads, monkeypatch):
@@ -100,11 +111,11 @@ def test_without_a_place_for_a_cache_the_records_are_read_each_time(folder, read
 
     (folder / kept.NAME).unlink()
     monkeypatch.setattr(kept, "write_atomically", refused)
-    assert len(kept.records(folder)) == len(kept.records(folder)) == 4
+    assert len(as_another_process(folder)) == len(as_another_process(folder)) == 4
     assert reads.total() == 8
 
 
 def test_few_records_get_no_cache(tmp_path):
     write(tmp_path)
-    assert len(kept.records(tmp_path)) == 4
+    assert len(as_another_process(tmp_path)) == 4
     assert not (tmp_path / kept.NAME).exists()
