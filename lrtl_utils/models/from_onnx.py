@@ -24,10 +24,8 @@ def load(net: torch.nn.Module, path: Path) -> None:
     found = {name: weight.shape for name, weight in weights.items()}
     wrong = sorted(name for name in needed.keys() | found.keys() if needed.get(name) != found.get(name))
     if wrong:
-        raise InputError(
-            f"{path} does not fit the model: {len(wrong)} weights are missing, unknown or of another shape, "
-            f"and {wrong[0]} is the first of them."
-        )
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise InputError(f"{path} does not fit the model: {wrong[0]}{more} is missing, unknown or of another shape.")
     net.load_state_dict(weights, strict=False)
 
 
