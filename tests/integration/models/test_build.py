@@ -39,7 +39,8 @@ TARGETS = {"text": [0, 1], "tokens": [[1, 2, 0, 0], [0, 0, 0, 3, 2, 0, 1]], "ima
 
 
 def make(name, kind, pooling="mean", *, classes=CLASSES, pretrained=True, **knobs):
-    config = RunConfig(model=name, image_size=64, **knobs)  # of noise at 32 px, Lite2 has no feature above zero
+    # Of noise at 32 pixels, Lite2 has no feature above zero.
+    config = RunConfig(**{"model": name, "image_size": 64, **knobs})
     return build(config, kind, classes, catalog.find(name), pooling=pooling, pretrained=pretrained)
 
 
@@ -129,8 +130,8 @@ def test_packaged_image_weights_are_loaded_whole(name):
 @pytest.mark.parametrize("name", PACKAGED_IMAGE)
 def test_packaged_image_weights_see_a_palace(name):
     # Weights of one shape in a wrong order would be loaded too.
-    model, (*_, weight, bias) = make(name, "image"), torch.load(catalog.find(name).files[0], weights_only=True).values()
-    model.reader.collate.image_size = 224
+    *_, weight, bias = torch.load(catalog.find(name).files[0], weights_only=True).values()
+    model = make(name, "image", image_size=224)
     rows = model.reader.encode([load_sample_image("china.jpg")], [0])
     with torch.no_grad():
         features = model.eval().features(model.reader.batch(rows, np.array([0])))
