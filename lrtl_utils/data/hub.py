@@ -56,7 +56,8 @@ class Repository:
 class Source:
     """Files that were found: `kind` (package, mirror, hub), `id`, `revision` (None if unknown), and where they are.
 
-    `beside` are files that are loaded with a model's weights: its configuration and its tokenizer.
+    `beside` are files that are loaded with a model's weights: its configuration and its tokenizer. They are in one
+    folder, which may be another package's.
     """
 
     kind: str
@@ -65,6 +66,11 @@ class Source:
     folder: Path
     files: tuple[Path, ...]
     beside: tuple[Path, ...] = ()
+
+    @property
+    def reading_folder(self) -> Path:
+        """The folder of the configuration and the tokenizer, which is that of the weights if there are none."""
+        return (self.beside or self.files)[0].parent
 
     @cached_property
     def _stamps(self) -> dict[Path, tuple[int, ...]]:
@@ -78,7 +84,8 @@ class Source:
         if len(files) == 1:
             return file_sha256(files[0])
         folder = self.files[0].parent if self.beside else self.folder  # the same model has one sum wherever it is
-        lines = [f"{file_sha256(file)}  {file.relative_to(folder)}" for file in files]
+        names = (file.relative_to(folder) if file.is_relative_to(folder) else file.name for file in files)
+        lines = [f"{file_sha256(file)}  {name}" for file, name in zip(files, names, strict=True)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def require_unchanged(self) -> None:

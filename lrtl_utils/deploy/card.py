@@ -34,10 +34,12 @@ model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 logits = model(transform(picture)[None])  # [1, classes]; the classes are config.json's label_names""",
 }
-# Catalog models whose weights come in a package, by the hub's id of the same bytes.
+# Catalog models whose weights come in a package, by the hub's id of the same weights.
 PACKAGED = {
     "minilm": "sentence-transformers/all-MiniLM-L6-v2",
     "minilm_crf": "sentence-transformers/all-MiniLM-L6-v2",
+    "minilm_l3": "sentence-transformers/paraphrase-MiniLM-L3-v2",
+    "minilm_l3_crf": "sentence-transformers/paraphrase-MiniLM-L3-v2",
 }
 TEMPLATE = """---
 {{ card_data }}

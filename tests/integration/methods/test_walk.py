@@ -107,9 +107,12 @@ def test_on_shipped_weights_all_that_scores_decide_is_within_two_percent():
         ("roberta_base", "text", 2, 124_647_170),
         ("distilbert", "text", 2, 66_955_010),
         ("minilm", "text", 2, 22_713_986),
+        ("minilm_l3", "text", 2, 17_390_594),
         ("resnet50", "image", 1000, 25_557_032),
         ("efficientnet_b0", "image", 1000, 5_288_548),
         ("efficientnet_lite0", "image", 1000, 4_652_008),
+        ("efficientnet_lite1", "image", 1000, 5_416_680),
+        ("efficientnet_lite2", "image", 1000, 6_092_072),
     ],
 )
 def test_an_architecture_without_weights_has_the_parameters_of_the_published_one(model, kind, classes, parameters):

@@ -4,9 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+import timm
 import torch
 from checkpoints import LAYERS, TAGS, WIDTH
 from safetensors.torch import load_file
+from sklearn.datasets import load_sample_image
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
@@ -18,9 +20,12 @@ pytestmark = pytest.mark.usefixtures("mirror")
 
 MIRRORED_TEXT = ("bert_base", "roberta_base", "distilbert")
 MIRRORED_IMAGE = ("resnet50", "efficientnet_b0")
-TEXT = [(name, "text", pooling) for name in (*MIRRORED_TEXT, "minilm") for pooling in ("own", "mean")]
-TOKENS = [(name, "tokens", "mean") for name in (*MIRRORED_TEXT, "bert_crf", "minilm", "minilm_crf")]
-IMAGE = [(name, "image", "own") for name in (*MIRRORED_IMAGE, "efficientnet_lite0")]
+PACKAGED_TEXT = ("minilm", "minilm_l3")
+PACKAGED_IMAGE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+CRF = ("bert_crf", "minilm_crf", "minilm_l3_crf")
+TEXT = [(name, "text", pooling) for name in (*MIRRORED_TEXT, *PACKAGED_TEXT) for pooling in ("own", "mean")]
+TOKENS = [(name, "tokens", "mean") for name in (*MIRRORED_TEXT, *CRF, *PACKAGED_TEXT)]
+IMAGE = [(name, "image", "own") for name in (*MIRRORED_IMAGE, *PACKAGED_IMAGE)]
 PRETRAINED = TEXT + TOKENS + IMAGE
 SIMPLE = [("simple_nn", "text", "mean"), ("simple_nn", "image", "mean")]
 CLASSES = 4
@@ -34,7 +39,8 @@ TARGETS = {"text": [0, 1], "tokens": [[1, 2, 0, 0], [0, 0, 0, 3, 2, 0, 1]], "ima
 
 
 def make(name, kind, pooling="mean", *, classes=CLASSES, pretrained=True, **knobs):
-    config = RunConfig(model=name, image_size=32, **knobs)
+    # Of noise at 32 pixels, Lite2 has no feature above zero.
+    config = RunConfig(**{"model": name, "image_size": 64, **knobs})
     return build(config, kind, classes, catalog.find(name), pooling=pooling, pretrained=pretrained)
 
 
@@ -104,25 +110,39 @@ def test_checkpoints_are_loaded_whole(mirror, name, kind, pooling):
         assert torch.equal(tensor, plain[key].to(tensor.dtype)), key
 
 
-@pytest.mark.parametrize("name", ["minilm", "efficientnet_lite0"])
-def test_packaged_weights_are_loaded_whole(name):
-    path = catalog.find(name).files[0]
-    if name == "minilm":
-        saved = load_file(path)
-        held = backbone(make(name, "text")).state_dict()
-        assert all(torch.equal(tensor, saved[key]) for key, tensor in held.items())
-    else:  # other names, the same order
-        saved = list(torch.load(path, weights_only=True).values())
-        held = list(backbone(make(name, "image")).state_dict().values())
-        assert len(held) == len(saved) - 2  # its ImageNet head is gone
-        assert all(torch.equal(a, b) for a, b in zip(held, saved, strict=False))
+def test_packaged_text_weights_are_loaded_whole():
+    saved = load_file(catalog.find("minilm").files[0])
+    held = backbone(make("minilm", "text")).state_dict()
+    assert all(torch.equal(tensor, saved[key]) for key, tensor in held.items())
+
+
+@pytest.mark.parametrize("name", PACKAGED_IMAGE)
+def test_packaged_image_weights_are_loaded_whole(name):
+    # Other names, the same order.
+    *saved, weight, bias = torch.load(catalog.find(name).files[0], weights_only=True).values()
+    held = backbone(make(name, "image")).state_dict().values()
+    assert all(torch.equal(a, b) for a, b in zip(held, saved, strict=True))
+    assert (weight.shape, bias.shape) == ((1000, 1280), (1000,))  # its ImageNet head, which is dropped
+    whole = timm.create_model(catalog.MODELS[name].timm_name, pretrained=False).state_dict().values()
+    assert [tensor.shape for tensor in whole] == [tensor.shape for tensor in (*saved, weight, bias)]
+
+
+@pytest.mark.parametrize("name", PACKAGED_IMAGE)
+def test_packaged_image_weights_see_a_palace(name):
+    # Weights of one shape in a wrong order would be loaded too.
+    *_, weight, bias = torch.load(catalog.find(name).files[0], weights_only=True).values()
+    model = make(name, "image", image_size=224)
+    rows = model.reader.encode([load_sample_image("china.jpg")], [0])
+    with torch.no_grad():
+        features = model.eval().features(model.reader.batch(rows, np.array([0])))
+    assert (features @ weight.T + bias).argmax().item() == 698  # palace
 
 
 @pytest.mark.parametrize(("name", "kind", "pooling"), PRETRAINED)
 def test_blocks_run_from_input_to_top_and_with_the_head_are_everything(name, kind, pooling):
     model = make(name, kind, pooling).eval()
     if kind != "image":
-        assert len(model.blocks) == 1 + (6 if "minilm" in name else LAYERS)
+        assert len(model.blocks) == 1 + (3 if "minilm_l3" in name else 6 if "minilm" in name else LAYERS)
     calls = []
     for i, block in enumerate(model.blocks):
         for module in block.modules():
@@ -140,7 +160,7 @@ def test_blocks_run_from_input_to_top_and_with_the_head_are_everything(name, kin
     assert all(any(part in names[weight] for part in parts) for weight in head)
 
 
-@pytest.mark.parametrize("name", [*MIRRORED_TEXT, "minilm", *MIRRORED_IMAGE, "efficientnet_lite0"])
+@pytest.mark.parametrize("name", [*MIRRORED_TEXT, *PACKAGED_TEXT, *MIRRORED_IMAGE, *PACKAGED_IMAGE])
 def test_without_pretraining_the_weights_are_others(name):
     kind = catalog.MODELS[name].kinds[0]
     trained, fresh = make(name, kind), make(name, kind, pretrained=False)
@@ -191,7 +211,7 @@ def test_frozen_blocks_keep_their_weights_and_run_in_eval_mode(name, kind, pooli
     assert all(weight.requires_grad for weight in model.parameters())
 
 
-@pytest.mark.parametrize("name", [*MIRRORED_IMAGE, "efficientnet_lite0"])
+@pytest.mark.parametrize("name", [*MIRRORED_IMAGE, *PACKAGED_IMAGE])
 def test_fixed_and_frozen_batch_norm_statistics_do_not_move(name):
     model = make(name, "image")
     batch = batch_of(model, "image")
