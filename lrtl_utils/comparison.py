@@ -122,8 +122,8 @@ def compare(
     for line in [*checkup.page(examples), "", "## What is run"]:
         show(line)
     name = f"table-{dataset.parent.name[:8]}" if in_memory else examples.name  # the folder is named by a checksum
-    folder = writable_folder(results or f"results/compare-{name}")
     cells = grid.plan(every_run(examples, fixed, models or models_at_hand(examples.kind)))
+    folder = writable_folder(results or f"results/compare-{name}")
     priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
     kept, left_out = within_budget(priced, 60 * budget_minutes, workers)
     for line in [*plan_in_words(kept, left_out, len(examples.train), 60 * budget_minutes, workers), how]:
