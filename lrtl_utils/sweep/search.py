@@ -171,7 +171,8 @@ def search(
         cells = {cell.id: cell for setting in chosen if not recorded(setting, results) for cell in setting.cells}
         if cells:
             say = report if len(positions) > 1 else lambda line: None  # the line of a single trial says enough
-            sweep([*cells.values()], results, workers=workers, deadline_seconds=deadline_seconds, report=say)
+            options = {"workers": workers, "deadline_seconds": deadline_seconds, "report": say}
+            sweep([*cells.values()], results, shared=False, **options)  # what a search costs is measured
         running += time.monotonic() - entered
         found = [recorded(setting, results) for setting in chosen]
         if None in found:
