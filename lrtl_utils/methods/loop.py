@@ -320,7 +320,7 @@ def predict_rows(
             predicted[position] = answer
             logits[position] = row[: len(answer)] if isinstance(answer, list) else row
         if meter:
-            meter.tally(phase, batch_shape(model, data, positions))
+            meter.tally(phase, model.shape(batch) if features is None else batch_shape(model, data, positions))
     loss = float(np.average(losses, weights=weights))
     return Prediction(predicted, confidence, loss, time.perf_counter() - start, logits)
 
