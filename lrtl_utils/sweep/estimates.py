@@ -43,7 +43,7 @@ def against(results: str | Path, cells: Iterable[Cell]) -> list[str]:
         estimated = sum(expected[name][key] for name, _ in of) / unit
         measured = sum(cost[key] for _, cost in of) / unit
         apart = 100 * (estimated / measured - 1)
-        part = f" of the {len(of)} cells that took nothing from the cache" if len(of) < len(found) else ""
+        part = f" of {len(of)} cells, which took nothing from a cache" if len(of) < len(found) else ""
         compared.append(f"{what}{part}: {estimated:.3g} estimated, {measured:.3g} measured ({apart:+.0f} %)")
     return compared
 
