@@ -33,14 +33,6 @@ class Cache:
         for row, position in zip(output, positions, strict=True):
             self.rows[position] = (row if self.lengths is None else row[: self.lengths[position]]).clone()
 
-    def packed(self) -> torch.Tensor:
-        """All rows in one tensor; `unpack` takes them out of it."""
-        return torch.stack(self.rows) if self.lengths is None else torch.cat(self.rows)
-
-    def unpack(self, packed: torch.Tensor) -> None:
-        """Fill the rows from what `packed` gave."""
-        self.rows = list(packed if self.lengths is None else packed.split(self.lengths.tolist()))
-
     def batch(self, positions: np.ndarray, tokens: int) -> torch.Tensor:
         """The rows at `positions` as the blocks above read them; texts are padded to `tokens`."""
         rows = [self.rows[position] for position in positions]

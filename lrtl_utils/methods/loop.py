@@ -304,7 +304,7 @@ def predict_rows(
     model.to(runtime.device).eval()
     batches = list(by_length(data.lengths, PREDICT_BATCH))
     known: Sequence[torch.Tensor | None] = [None] * len(batches)
-    if shared and cache is None and shared.untouched():
+    if shared and cache is None and shared.untouched(meter):
         known = _features(model, data, config, batches, (), meter, shared)
     for positions, features in zip(batches, known, strict=True):
         batch = model.reader.batch(data, positions) if features is None else answers(data, positions)
@@ -354,7 +354,7 @@ def extract(
         meter.tally("features", batch_shape(model, data, positions))
     if on_meta(model):
         return [_blank_features(model, data)]
-    shared = shared if shared and shared.untouched() else None
+    shared = shared if shared and shared.untouched(meter) else None
     chunks = []
     for positions, features in zip(
         batches, _features(model, data, config, batches, caches, meter, shared), strict=True

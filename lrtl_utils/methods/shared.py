@@ -12,7 +12,7 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -36,10 +36,11 @@ ENTRY_SHARE = 1 / 16  # of the bound, at most, for one entry
 WORTH = {"rows": 1.0, "features": 0.1}
 CODE = ("torch", "transformers", "timm", "peft", "tokenizers", "torchvision", "pillow", "numpy")
 Tensors = dict[str, torch.Tensor]
+Value = TypeVar("Value")
 
 
 class Shared:
-    """What runs share of one model, which must be as it was loaded from its files.
+    """What runs share of one model, which must be as it was loaded from its files when this is made.
 
     `weights` is the checksum of those files, and `machine` names the device.
     """
@@ -48,30 +49,33 @@ class Shared:
         self.model, self.folder = model, absolute_path(folder)
         self.about = [weights, type(model).__name__, model.reader.kind, model.reader.collate, precision]
         self.about += [machine, platform.node(), torch.backends.cpu.get_cpu_capability(), computed_by(CODE)]
-        self.loaded = self._state()
+        self.loaded = self._sums()
 
-    def untouched(self) -> bool:
-        """Whether nothing has been written to the backbone since it was loaded, so that its features are its files'."""
-        return self.loaded == self._state()
+    def untouched(self, meter: CostMeter) -> bool:
+        """Whether the whole backbone is frozen, and as it was loaded: then its features are those of its files."""
+        with meter.aside():
+            return self.model.frozen == len(self.model.blocks) and self._sums() == self.loaded
 
-    def _state(self) -> dict[str, tuple[int, int]]:
-        """Where each weight outside the head is, and how often it has been written to."""
-        weights = self.model.state_dict(keep_vars=True).items()
-        return {
-            name: (weight.data_ptr(), weight._version)
-            for name, weight in weights
-            if not name.startswith(("head", "crf"))
-        }
+    def _sums(self) -> dict[str, int]:
+        """For each weight outside the head, the sum of its bits as whole numbers, which training changes.
+
+        A weight's own count of writes would not do: a fused optimizer leaves it as it is.
+        """
+        weights = self.model.state_dict().items()
+        return {name: _sum(weight) for name, weight in weights if not name.startswith(("head", "crf"))}
 
     def rows(self, examples: Examples, meter: CostMeter) -> Encoded:
         """The examples as `Reader.encode` gives them."""
-        reader = self.model.reader
-        about = ["rows", reader.max_length, reader.tail, reader.limit, len(examples)]
-
-        def made() -> Tensors:
-            return _packed(reader.encode(examples.inputs, examples.targets))
-
-        return _unpacked(reader.kind, self._once(about, _bytes(examples.inputs), made, meter), examples.targets)
+        reader, inputs, targets = self.model.reader, examples.inputs, examples.targets
+        about = ["rows", reader.max_length, reader.tail, reader.limit, len(inputs)]
+        return self._once(
+            about,
+            _bytes(inputs),
+            lambda: reader.encode(inputs, targets),
+            _packed,
+            lambda kept: _unpacked(reader.kind, kept, targets),
+            meter,
+        )
 
     def features(
         self,
@@ -82,37 +86,47 @@ class Shared:
         meter: CostMeter,
     ) -> list[torch.Tensor]:
         """What `compute` gives: the features of each batch. It fills the caches, and so does this."""
-        depths = [cache.depth for cache in caches]
 
-        def made() -> Tensors:
-            features = {f"features {i}": each for i, each in enumerate(compute())}
-            return features | {f"cache {cache.depth}": cache.packed() for cache in caches}
+        def packed(features: list[torch.Tensor]) -> Tensors:
+            rows = {f"cache {cache.depth} {i}": row for cache in caches for i, row in enumerate(cache.rows)}
+            return rows | {f"features {i}": each for i, each in enumerate(features)}
+
+        def unpacked(kept: Tensors) -> list[torch.Tensor]:
+            kept = {name: tensor.to(self.model.device) for name, tensor in kept.items()}
+            for cache in caches:
+                cache.rows = [kept[f"cache {cache.depth} {i}"] for i in range(len(data))]
+            return [kept[f"features {i}"] for i in range(len(batches))]
 
         content = (part.numpy().tobytes() for part in [*_packed(data).values(), *map(torch.from_numpy, batches)])
-        kept = self._once(["features", [len(each) for each in batches], depths], content, made, meter)
-        for cache in caches:
-            cache.unpack(kept[f"cache {cache.depth}"].to(self.model.device))
-        return [kept[f"features {i}"].to(self.model.device) for i in range(len(batches))]
+        about = ["features", [len(each) for each in batches], [cache.depth for cache in caches]]
+        return self._once(about, content, compute, packed, unpacked, meter)
 
     def _once(
-        self, about: list[Any], content: Iterator[bytes], make: Callable[[], Tensors], meter: CostMeter
-    ) -> Tensors:
-        """What `make` gives, computed here or by an earlier run, whose cost the meter then adds to its own."""
+        self,
+        about: list[Any],
+        content: Iterator[bytes],
+        compute: Callable[[], Value],
+        pack: Callable[[Value], Tensors],
+        unpack: Callable[[Tensors], Value],
+        meter: CostMeter,
+    ) -> Value:
+        """What `compute` gives, here or to an earlier run, whose cost the meter then adds to its own.
+
+        Only `compute` is on the clock.
+        """
         with meter.aside():
             path = self._path(about, content)
-            found = _read(path)
-        if found:
-            seconds, peak_mib, energy = found.pop("cost").tolist()
-            meter.take(seconds, peak_mib, None if math.isnan(energy) else energy)
-            return found
+            if found := _read(path):
+                meter.take(*(None if math.isnan(each) else each for each in found.pop("cost").tolist()))
+                return unpack(found)
         before, energy = meter.seconds(), meter.energy()
-        made, peak_mib = make(), meter.peak()
+        value, peak_mib = compute(), meter.peak()
         with meter.aside() as now:
             if now - before >= WORTH[about[0]]:
                 used = math.nan if energy is None else meter.energy() - energy
                 cost = torch.tensor([now - before, peak_mib, used], dtype=torch.float64)
-                self._keep(path, made | {"cost": cost})
-        return made
+                self._keep(path, pack(value) | {"cost": cost})
+        return value
 
     def _path(self, about: list[Any], content: Iterator[bytes]) -> Path:
         name = hashlib.sha256(repr([*about, *self.about, torch.get_num_threads()]).encode())
@@ -158,6 +172,11 @@ def _read(path: Path) -> Tensors | None:
     with contextlib.suppress(OSError):
         os.utime(path)
     return found
+
+
+def _sum(weight: torch.Tensor) -> int:
+    bits = weight.contiguous().flatten()
+    return int(bits.view(torch.int32 if bits.nbytes % 4 == 0 else torch.uint8).sum(dtype=torch.int64))
 
 
 def _packed(data: Encoded) -> Tensors:

@@ -96,26 +96,53 @@ def model_and_shared(folder, **knobs):
     return model, Shared(model, weights.sha256, config.precision, "a machine", folder)
 
 
-def test_only_a_backbone_to_which_nothing_was_written_is_as_it_was_loaded(tmp_path):
+def test_only_a_frozen_backbone_with_the_weights_of_its_files_is_as_it_was_loaded(tmp_path):
     model, shared = model_and_shared(tmp_path)
+    assert not shared.untouched(CostMeter())  # it may be trained
+    model.freeze(len(model.blocks))
     features, targets = torch.randn(8, model.head[-1].in_features), torch.arange(8) % 4
     solver.solve_head(model, [{"features": features, "targets": targets}], 1.0, CostMeter())
-    model.freeze(0)
-    assert shared.untouched()
-    model.load_state_dict(model.state_dict())  # the same numbers, but written
-    assert not shared.untouched()
+    assert shared.untouched(CostMeter())
+    weight = next(model.blocks[-1].parameters())
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight[0] += 1e-3
+        assert not shared.untouched(CostMeter())
+        weight.copy_(before)
+    assert shared.untouched(CostMeter())
+
+
+@pytest.mark.parametrize("method", ["conventional", "full", "bitfit", "lora", "lp_ft"])
+def test_a_trained_backbone_is_not_as_it_was_loaded(method, tmp_path):
+    planned = Run(results=tmp_path, **TINY | TEXT | {"method": method, "epochs": 1})
+    plan = {"id": planned.id, "device": "cpu", "precision": planned.config.precision, "shared": True}
+    run = Run(planned.asked, results=tmp_path, plan=plan)
+    model = run.model
+    run.fit(*run.label())
+    model.freeze(len(model.blocks))  # even if nothing were trained from now on
+    assert not run._shared.untouched(CostMeter())
+
+
+def test_a_trained_run_leaves_nothing_that_a_frozen_one_would_take(tmp_path):
+    for at, name in enumerate(("full", "lp_ft", "progressive")):
+        record_of(tmp_path / str(at), True, **CELLS[name])
+    after, alone = (
+        record_of(tmp_path / f"probe {shared}", shared, **CELLS["linear_probe"]) for shared in (True, False)
+    )
+    assert essence(after) == essence(alone)
 
 
 def once(shared, value=1.0, seconds=0.01, size=4):
     """Make an entry, or read it; what it holds, and the meter."""
 
-    def make():
+    def compute():
         time.sleep(seconds)
-        return {"features 0": torch.full((size,), value)}
+        return torch.full((size,), value)
 
+    functions = compute, lambda made: {"value": made}, lambda kept: kept["value"]
     with (meter := CostMeter()).measure():
-        found = shared._once(["features"], iter([b"input", str(size).encode()]), make, meter)
-    return found["features 0"], meter
+        found = shared._once(["features"], iter([b"input", str(size).encode()]), *functions, meter)
+    return found, meter
 
 
 def files(folder):
