@@ -104,6 +104,7 @@ def compare(
     models: Sequence[str] | None = None,
     workers: int = 1,
     dry_run: bool = False,
+    shared: bool = True,
     show: Callable[[str], None] = print,
     **parameters: Any,
 ) -> Comparison:
@@ -112,7 +113,8 @@ def compare(
     `data` is a path, the name of a data set, a pandas DataFrame or a `datasets.Dataset`; `label` and `text` name its
     columns, else they are recognised. `models` are all that are on this machine unless some are named, and `parameters`
     hold for every run (`max_length=64`). A run that has a record below `results` (default: results/compare-NAME) is not
-    run again, so a second call continues. With `dry_run`, the data are checked, the plan is shown, and nothing runs.
+    run again, so a second call continues. What several runs would compute in the same way is computed once if `shared`.
+    With `dry_run`, the data are checked, the plan is shown, and nothing runs.
     """
     in_memory = not isinstance(data, str | Path)
     dataset = own.keep(data, "table") if in_memory else data
@@ -129,7 +131,7 @@ def compare(
     for line in [*plan_in_words(kept, left_out, len(examples.train), 60 * budget_minutes, workers), how]:
         show(line)
     chosen = [one.cell for one in kept]
-    outcome = None if dry_run else sweeps.sweep(chosen, folder, workers=workers, report=show)
+    outcome = None if dry_run else sweeps.sweep(chosen, folder, workers=workers, shared=shared, report=show)
     return Comparison(folder, chosen, outcome)
 
 

@@ -23,6 +23,10 @@ TextColumn = Annotated[
 LabelColumn = Annotated[
     str | None, typer.Option(help="Column of the label in your own file. Default: recognised by its name.")
 ]
+NoCache = Annotated[
+    bool,
+    typer.Option("--no-cache", help="Let no run take what an earlier run has computed, so that all seconds are real."),
+]
 EXTRA_OF = {"distributed": "cluster", "dask_jobqueue": "cluster", "cryptography": "cluster", "optuna": "search"}
 
 

@@ -14,6 +14,7 @@ import typer
 from lrtl_utils.cli.common import (
     LOCAL,
     LabelColumn,
+    NoCache,
     Parameters,
     Results,
     TextColumn,
@@ -44,6 +45,7 @@ def compare(
     parameter: Parameters = None,
     workers: Workers = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the data, show the plan, and run nothing.")] = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Find the best method for a data set: check the data, run what fits the budget, and answer the four questions."""
     from lrtl_utils import comparison
@@ -60,6 +62,7 @@ def compare(
             models=model,
             workers=workers,
             dry_run=dry_run,
+            shared=not no_cache,
             show=show_line,
             **given,
         )
@@ -154,9 +157,9 @@ def bench(
 
     folder = absolute_path(results)
     if not table_only:
-        sweep(plan(read_grid(tuning)), folder, report=show_line)
+        sweep(plan(read_grid(tuning)), folder, shared=False, report=show_line)  # a benchmark times every run
         cells = read_grid(grid)
         chosen = tuned(tables.records(folder, "completed"))
-        sweep(plan(tuned_grid(cells, chosen)), folder, report=show_line)
+        sweep(plan(tuned_grid(cells, chosen)), folder, shared=False, report=show_line)
         measured.write_rung_zero(cells, folder)
     print(write_table(folder, measured.accounted_mib))

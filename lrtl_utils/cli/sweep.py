@@ -13,6 +13,7 @@ from lrtl_utils.cli.common import (
     LOCAL,
     Deadline,
     Folder,
+    NoCache,
     Results,
     Workers,
     interruptible,
@@ -81,6 +82,7 @@ def sweep(
         list[Path] | None,
         typer.Option(help="Another folder of records; what is recorded there is not run again. May be repeated."),
     ] = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Run every combination of a grid that has no record yet; can be interrupted and continued."""
     from lrtl_utils.runs.run import Run
@@ -114,7 +116,7 @@ def sweep(
         Engine.slurm: partial(engines.slurm, parameters=job),
     }[engine]
     options = {"deadline_seconds": deadline, "memory_limit_mib": memory_limit, "on_oom": on_oom.value}
-    options["elsewhere"] = elsewhere
+    options |= {"elsewhere": elsewhere, "shared": not no_cache}
     with interruptible("with the remaining runs"):
         outcome = run_cells(cells, results, workers=workers, engine=start, report=show_line, **options)
     show_outcome(outcome, cells, results)

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -81,7 +81,7 @@ class _Kept:
 
     @cached_property
     def file(self) -> Path:
-        name = hashlib.sha256(f"{_counted_by()} {self.what()}".encode()).hexdigest()[:16]
+        name = hashlib.sha256(f"{computed_by(COUNTED_BY)} {self.what()}".encode()).hexdigest()[:16]
         return absolute_path(f"~/.cache/lrtl/flops/{name}.json")
 
     def count(self, shape: Shape) -> int:
@@ -102,10 +102,10 @@ def _known(file: Path) -> dict[str, int]:
 
 
 @cache
-def _counted_by() -> str:
+def computed_by(packages: Sequence[str]) -> str:
     """The versions of the packages, and a checksum of this package's code."""
     versions = []
-    for name in COUNTED_BY:
+    for name in packages:
         with contextlib.suppress(PackageNotFoundError):
             versions.append(f"{name} {version(name)}")
     code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PACKAGE.rglob("*.py"))))

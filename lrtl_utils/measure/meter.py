@@ -32,7 +32,8 @@ class CostMeter:
         self.device_seconds = 0.0
         self.peak_memory_mib = 0.0
         self.energy_wh: float | None = None
-        self._resumed = 0.0
+        self.cached_seconds = 0.0  # of device_seconds, those in which an earlier run did what this one took from it
+        self._resumed = self._resumed_cached = 0.0
         self._resumed_wh = 0.0
         self._started: float | None = None
         self._gauges: tuple[_PeakMemory, int | None] | None = None  # memory, and the energy counter at the start
@@ -55,6 +56,39 @@ class CostMeter:
             finally:
                 self.device_seconds, self._started = self.seconds(), None
                 self.peak_memory_mib, self.energy_wh, self._gauges = self.peak(), self.energy(), None
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[float]:
+        """What is done in the block for other runs of a sweep is neither on the clock nor in the peak of memory.
+
+        Gives the device seconds until here.
+        """
+        if self._started is None:
+            yield self.device_seconds
+            return
+        _synchronize(self.device)
+        began, memory = time.perf_counter(), self._gauges[0]
+        memory.paused = True
+        try:
+            yield self.device_seconds + began - self._started
+        finally:
+            memory.paused = False
+            self._started += time.perf_counter() - began
+
+    def take(self, seconds: float, peak_memory_mib: float, energy_wh: float | None) -> None:
+        """Add what it cost an earlier run to do what this one need not do again, so that it costs what it would alone.
+
+        Of memory, the higher peak counts.
+        """
+        self.device_seconds += seconds
+        self.cached_seconds += seconds
+        self.peak_memory_mib = max(self.peak_memory_mib, peak_memory_mib)
+        if energy_wh is not None:
+            self.energy_wh = (self.energy_wh or 0.0) + energy_wh
+
+    def clocked(self) -> float:
+        """The seconds that the clock of this process ran."""
+        return self.device_seconds - self._resumed - (self.cached_seconds - self._resumed_cached)
 
     def seconds(self) -> float:
         """Device seconds so far, the running block included."""
@@ -113,11 +147,14 @@ class CostMeter:
                 self._counted[phase, shape] = self._counters[phase](shape)
         return sum(self._counted[key] * times for key, times in tally.items())
 
-    def report(self, examples_seen: int, predict_seconds: float, predicted: int) -> dict[str, Any]:
+    def report(
+        self, examples_seen: int, predict_seconds: float, predicted: int, cached_predict_seconds: float = 0.0
+    ) -> dict[str, Any]:
         """What a record says of the cost. GPU hours are device hours, of whatever device the run had."""
         return {
             "device_seconds": self.device_seconds,
             "resumed_seconds": self._resumed,  # of them, those of earlier processes that were interrupted
+            "cached_seconds": self.cached_seconds,
             "gpu_hours": self.device_seconds / 3600,
             "flops": self.flops(),
             "flops_by_phase": self.flops_by_phase(),
@@ -125,6 +162,7 @@ class CostMeter:
             "energy_wh": self.energy_wh,
             "train_samples_per_second": examples_seen / self.device_seconds,
             "predict_seconds": predict_seconds,
+            "cached_predict_seconds": cached_predict_seconds,
             "predict_samples_per_second": predicted / predict_seconds,
         }
 
@@ -132,6 +170,7 @@ class CostMeter:
         """What a checkpoint keeps, so that a resumed run's clock and tally add up."""
         return {
             "device_seconds": self.seconds(),
+            "cached_seconds": self.cached_seconds,
             "peak_memory_mib": self.peak(),
             "energy_wh": self.energy(),
             "tally": _listed(self._tally),
@@ -146,6 +185,8 @@ class CostMeter:
         seconds, spent = max(self._resumed, state["device_seconds"]), _as_tally(state["spent"])
         self.device_seconds += seconds - self._resumed
         self._spent += spent - self._resumed_spent
+        cached = max(self._resumed_cached, state.get("cached_seconds", 0.0))
+        self.cached_seconds, self._resumed_cached = self.cached_seconds + cached - self._resumed_cached, cached
         if state["energy_wh"] is not None:
             energy = max(self._resumed_wh, state["energy_wh"])
             self.energy_wh = (self.energy_wh or 0.0) + energy - self._resumed_wh
@@ -167,7 +208,7 @@ class _PeakMemory:
     """High water of memory in the block, in MiB: what is allocated on a GPU, else what is resident above the start."""
 
     def __init__(self, device: str):
-        self.cuda = device == "cuda"
+        self.cuda, self.paused = device == "cuda", False
 
     def __enter__(self) -> "_PeakMemory":
         if self.cuda:
@@ -183,14 +224,14 @@ class _PeakMemory:
 
     def _watch(self) -> None:
         while not self.stop.wait(SAMPLE_EVERY):
-            self.high = max(self.high, _resident())
+            self.high = self.high if self.paused else max(self.high, _resident())
 
     def read(self) -> float:
         if self.cuda:
             import torch
 
             return torch.cuda.max_memory_allocated() / MIB
-        return (max(self.high, _resident()) - self.start) / MIB
+        return ((self.high if self.paused else max(self.high, _resident())) - self.start) / MIB
 
     def __exit__(self, *_: object) -> None:
         if not self.cuda:

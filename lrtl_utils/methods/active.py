@@ -10,13 +10,14 @@ from lrtl_utils.data.splits import Data, count_labelled
 from lrtl_utils.measure.flops import distance_flops
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop, solver
+from lrtl_utils.methods.shared import Shared
 from lrtl_utils.models.encoding import Encoded
 from lrtl_utils.models.network import Batch, Model
 
 ROUNDS = 4  # in which `margin` asks for labels
 
 
-def choose(model: Model, data: Data, config: RunConfig, meter: CostMeter) -> np.ndarray:
+def choose(model: Model, data: Data, config: RunConfig, meter: CostMeter, shared: Shared | None = None) -> np.ndarray:
     """Indices of the train examples to label, in the order in which they are asked for, by `config.selection`.
 
     It sees every train input and no label but those that it has already asked for.
@@ -25,7 +26,8 @@ def choose(model: Model, data: Data, config: RunConfig, meter: CostMeter) -> np.
     blocks = model.frozen
     model.freeze(len(model.blocks))
     rows = loop.encode_training(model, data.train, config.max_length)
-    chunks = loop.extract(model, rows, config.model_copy(update={"batch_size": loop.PREDICT_BATCH}), meter)
+    passes = config.model_copy(update={"batch_size": loop.PREDICT_BATCH})
+    chunks = loop.extract(model, rows, passes, meter, shared=shared)
     rng = np.random.default_rng(derived_seed(config.seed, "selection"))
     chosen = _CHOICES[config.selection](model, rows, chunks, total, rng, meter)
     model.freeze(blocks)

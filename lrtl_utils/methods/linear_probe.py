@@ -16,7 +16,7 @@ def fit(work: Work) -> Curve:
     """Extract the features of the training examples, and solve the head on them."""
     work.model.freeze(len(work.model.blocks))
     rows = loop.encode_training(work.model, work.train, work.config.max_length)
-    chunks = loop.extract(work.model, rows, work.config, work.meter)
+    chunks = loop.extract(work.model, rows, work.config, work.meter, shared=work.shared)
     loss = solver.solve_head(work.model, chunks, solver.L2[work.data.kind], work.meter)
     return [loop.only_point(work, loss)]
 

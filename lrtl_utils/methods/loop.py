@@ -25,7 +25,8 @@ from lrtl_utils.measure.meter import CostMeter, Shape
 from lrtl_utils.measure.metrics import PREDICT_BATCH, Prediction, evaluate, headline
 from lrtl_utils.methods.feature_cache import Cache
 from lrtl_utils.methods.method import Curve, Work
-from lrtl_utils.models.encoding import Encoded, by_length, order, round_up
+from lrtl_utils.methods.shared import Shared
+from lrtl_utils.models.encoding import Encoded, answers, by_length, order, round_up
 from lrtl_utils.models.network import Batch, Model
 
 Rates = Sequence[tuple[Sequence[torch.nn.Parameter], float]]  # parameters with the peak rate of each group
@@ -60,7 +61,7 @@ def validation_scores(work: Work, validation: Encoded | None, cache: Cache | Non
     scores = {"validation_loss": None, "validation_score": None}
     if validation is None:
         return scores
-    prediction = predict_rows(work.model, validation, work.config, work.meter, cache)
+    prediction = predict_rows(work.model, validation, work.config, work.meter, cache, work.shared)
     if on_meta(work.model):
         return scores
     metrics = evaluate(validation.targets, prediction, work.data.classes)
@@ -266,19 +267,27 @@ class _Loop:
         return state["curve"]
 
 
-def predict(model: Model, examples: Examples, config: RunConfig) -> Prediction:
+def predict(model: Model, examples: Examples, config: RunConfig, shared: Shared | None = None) -> Prediction:
     """The model's answers for raw examples, encoding included in `seconds`."""
-    start = time.perf_counter()
-    prediction = predict_rows(model, model.reader.encode(examples.inputs, examples.targets), config)
-    return replace(prediction, seconds=time.perf_counter() - start)
+    meter = CostMeter(config.device)
+    with meter.measure():
+        rows = shared.rows(examples, meter) if shared else encode(model, examples)
+        prediction = predict_rows(model, rows, config, meter, shared=shared)
+    return replace(prediction, seconds=meter.device_seconds, cached_seconds=meter.cached_seconds)
 
 
 def predict_rows(
-    model: Model, data: Encoded, config: RunConfig, meter: CostMeter | None = None, cache: Cache | None = None
+    model: Model,
+    data: Encoded,
+    config: RunConfig,
+    meter: CostMeter | None = None,
+    cache: Cache | None = None,
+    shared: Shared | None = None,
 ) -> Prediction:
     """The model's answers for encoded rows, in their order; tallied if a meter is given.
 
-    `cache` holds what the model's frozen blocks give for them.
+    `cache` holds what the model's frozen blocks give for them. With `shared`, which needs a meter, the features of a
+    model that is still as it was loaded are computed once in a sweep.
     """
     start = time.perf_counter()
     predicted: list[Any] = [None] * len(data)
@@ -293,11 +302,16 @@ def predict_rows(
         return Prediction(predicted, confidence, math.nan, 0.0, logits)
     runtime = _accelerator(config.device, config.precision)
     model.to(runtime.device).eval()
-    for positions in by_length(data.lengths, PREDICT_BATCH):
-        batch = _to(model.reader.batch(data, positions), runtime.device)
+    batches = list(by_length(data.lengths, PREDICT_BATCH))
+    known: Sequence[torch.Tensor | None] = [None] * len(batches)
+    if shared and cache is None and shared.untouched(meter):
+        known = _features(model, data, config, batches, (), meter, shared)
+    for positions, features in zip(batches, known, strict=True):
+        batch = model.reader.batch(data, positions) if features is None else answers(data, positions)
+        batch = _to(batch, runtime.device)
         with torch.inference_mode():
             with runtime.autocast(), _given(model, cache, positions, batch):
-                scores = model(batch)
+                scores = model(batch) if features is None else model.head(features)
             classes, sure = model.decode(scores, batch)
             losses.append(float(model.loss(scores, batch)))
         weights.append(int(batch["word_mask"].sum()) if "word_mask" in batch else len(positions))
@@ -306,46 +320,74 @@ def predict_rows(
             predicted[position] = answer
             logits[position] = row[: len(answer)] if isinstance(answer, list) else row
         if meter:
-            meter.tally(phase, model.shape(batch))
+            meter.tally(phase, model.shape(batch) if features is None else batch_shape(model, data, positions))
     loss = float(np.average(losses, weights=weights))
     return Prediction(predicted, confidence, loss, time.perf_counter() - start, logits)
 
 
 def validate(
-    model: Model, validation: Examples | None, config: RunConfig, classes: Sequence[str]
+    model: Model, validation: Examples | None, config: RunConfig, classes: Sequence[str], shared: Shared | None = None
 ) -> dict[str, Any] | None:
     """All metrics of the model on the validation split, with its headline as `score`; None without one."""
     if validation is None:
         return None
-    metrics = evaluate(validation.targets, predict(model, validation, config), classes)
+    metrics = evaluate(validation.targets, predict(model, validation, config, shared), classes)
     return metrics | {"score": headline(metrics)}
 
 
 def extract(
-    model: Model, data: Encoded, config: RunConfig, meter: CostMeter, caches: Sequence[Cache] = ()
+    model: Model,
+    data: Encoded,
+    config: RunConfig,
+    meter: CostMeter,
+    caches: Sequence[Cache] = (),
+    shared: Shared | None = None,
 ) -> list[Batch]:
     """What the head reads, once for each row: batches of `features` with `targets` (and `word_mask`), on the device.
 
-    Each batch also has the `positions` of its rows. The same pass fills the `caches`.
+    Each batch also has the `positions` of its rows. The same pass fills the `caches`. With `shared`, a model that is
+    still as it was loaded makes this pass once in a sweep.
     """
     meter.register("features", pass_counter(model, head=False))
-    chunks = []
+    batches = list(by_length(data.lengths, config.batch_size))
+    for positions in batches:
+        meter.tally("features", batch_shape(model, data, positions))
     if on_meta(model):
-        for positions in by_length(data.lengths, config.batch_size):
-            meter.tally("features", batch_shape(model, data, positions))
         return [_blank_features(model, data)]
+    shared = shared if shared and shared.untouched(meter) else None
+    chunks = []
+    for positions, features in zip(
+        batches, _features(model, data, config, batches, caches, meter, shared), strict=True
+    ):
+        chunk = {"features": features.float(), "positions": torch.from_numpy(positions)}
+        chunks.append(chunk | _to(answers(data, positions), features.device))
+    return chunks
+
+
+def _features(
+    model: Model,
+    data: Encoded,
+    config: RunConfig,
+    batches: Sequence[np.ndarray],
+    caches: Sequence[Cache],
+    meter: CostMeter,
+    shared: Shared | None,
+) -> list[torch.Tensor]:
+    """What the head reads of each batch, in the precision of the passes, computed here or by an earlier run."""
     runtime = _accelerator(config.device, config.precision)
     model.to(runtime.device).eval()
-    for positions in by_length(data.lengths, config.batch_size):
-        batch = _to(model.reader.batch(data, positions), runtime.device)
-        with torch.no_grad(), runtime.autocast(), model.watched([cache.depth for cache in caches]) as outputs:
-            features = model.features(batch).float()
-        for cache in caches:
-            cache.keep(positions, outputs[cache.depth])
-        meter.tally("features", model.shape(batch))
-        chunk = {"features": features, "positions": torch.from_numpy(positions)}
-        chunks.append(chunk | {name: batch[name] for name in ("targets", "word_mask") if name in batch})
-    return chunks
+
+    def compute() -> list[torch.Tensor]:
+        found = []
+        for positions in batches:
+            batch = _to(model.reader.batch(data, positions), runtime.device)
+            with torch.no_grad(), runtime.autocast(), model.watched([cache.depth for cache in caches]) as outputs:
+                found.append(model.features(batch))
+            for cache in caches:
+                cache.keep(positions, outputs[cache.depth])
+        return found
+
+    return shared.features(data, batches, caches, compute, meter) if shared else compute()
 
 
 def warm_up(model: Model, config: RunConfig) -> None:

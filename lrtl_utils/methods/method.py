@@ -11,6 +11,7 @@ from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.models.catalog import Backbone
 
 if TYPE_CHECKING:
+    from lrtl_utils.methods.shared import Shared
     from lrtl_utils.models.network import Model
 
 # One point an epoch or a rung. Each has `epoch`, `loss` in nats, `validation_loss` and `validation_score` (None without
@@ -25,7 +26,7 @@ class Work:
     `validation` is None where no labels are set aside. A fit that takes long keeps its checkpoint in `folder`, or
     keeps none where `folder` is None. If a file `claim` is given and is gone, the folder is another process's. On the
     meta device the model has shapes and no weights: the same fit then computes nothing, and the meter counts what it
-    would have computed.
+    would have computed. In a sweep, features come from `shared` where an earlier run has computed them.
     """
 
     model: "Model"
@@ -36,6 +37,7 @@ class Work:
     meter: CostMeter
     folder: Path | None = None
     claim: Path | None = None
+    shared: "Shared | None" = None
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,7 @@ class Ladder:
 
     def _extract(self, rows: Encoded, caches: Sequence[Cache]) -> list[Batch]:
         config = self.config.model_copy(update={"batch_size": loop.PREDICT_BATCH})  # no gradients, so there is room
-        return loop.extract(self.model, rows, config, self.meter, caches)
+        return loop.extract(self.model, rows, config, self.meter, caches, self.work.shared)
 
     def _with_label_names(self, rows: Encoded) -> Encoded:
         """The rows, and the names of the classes as further examples of them: knowledge that a task already gives."""

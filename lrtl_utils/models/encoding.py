@@ -70,13 +70,7 @@ class Collator:
             batch = self._tokens(rows, pad_to)
         else:
             batch = self._images(rows, self.augment and train) if data.kind == "image" else self._bags(rows)
-        targets = [data.targets[i] for i in positions]
-        if data.kind == "tokens":
-            known = batch["word_mask"].shape[1]
-            batch["targets"] = _padded([tags[:known] for tags in targets], PAD_TAG, known)
-        else:
-            batch["targets"] = torch.tensor(np.asarray(targets), dtype=torch.long)
-        return batch
+        return batch | answers(data, positions)
 
     def _text(self, rows: list[list[int]], pad_to: int | None) -> dict[str, torch.Tensor]:
         length = pad_to or round_up(max(len(ids) for ids in rows))
@@ -86,9 +80,7 @@ class Collator:
     def _tokens(self, rows: list[tuple[list[int], list[int]]], pad_to: int | None) -> dict[str, torch.Tensor]:
         batch = self._text([ids for ids, _ in rows], pad_to)
         width = max(len(words) for _, words in rows)
-        batch["words"] = _padded([words for _, words in rows], 0, width)
-        batch["word_mask"] = _prefix_mask([len(words) for _, words in rows], width).bool()
-        return batch
+        return batch | {"words": _padded([words for _, words in rows], 0, width)}
 
     def _images(self, rows: list[torch.Tensor], augment: bool) -> dict[str, torch.Tensor]:
         from torchvision.transforms import v2
@@ -143,6 +135,16 @@ class Reader:
     def cut(self, data: Encoded) -> Encoded:
         """Texts and sentences cut to `max_length` tokens."""
         return cut(data, self.max_length, round(self.tail * self.max_length))
+
+
+def answers(data: Encoded, positions: np.ndarray) -> dict[str, torch.Tensor]:
+    """The `targets` of a batch, [batch] or [batch, words]; for tagging also `word_mask`, which hides the padding."""
+    targets = [data.targets[i] for i in positions]
+    if data.kind != "tokens":
+        return {"targets": torch.tensor(np.asarray(targets), dtype=torch.long)}
+    known = [len(data.rows[i][1]) for i in positions]
+    padded = _padded([tags[: max(known)] for tags in targets], PAD_TAG, max(known))
+    return {"word_mask": _prefix_mask(known, max(known)).bool(), "targets": padded}
 
 
 def encode_text(texts: Sequence[str], targets: Sequence[Any], tokenizer: Any) -> Encoded:

@@ -81,13 +81,15 @@ def run_notebook(
     save_model: Path | None = None,
     instead_of: Mapping[str, Any] | None = None,
     claim: Path | None = None,
+    shared: bool = False,
 ) -> Path:
     """Execute the notebook for a planned run unless its record is there; returns the record's path.
 
     The notebook refuses to run anything but `identity`. With `save_model` the model is kept there: a run that is done
     is done again, and its record stays as it is. `instead_of` are planned values that this run stands in for.
     `RunFailed` if no completed record came of it, or no model. An interrupted run keeps its checkpoint. `ClaimLost`,
-    and no record is written, where the file `claim` is gone: another process runs it now.
+    and no record is written, where the file `claim` is gone: another process runs it now. With `shared` it may take
+    what an earlier run has computed, and its record says so.
     """
     path = store.record_path(results, config.dataset, identity)
     if store.is_completed(path) and not save_model:
@@ -103,6 +105,7 @@ def run_notebook(
             "precision": config.precision,
             "asked": instead_of,
             "claim": claim and str(claim),
+            "shared": shared,
         },
     }
     reason = execute(notebook_path(name), parameters, executed)

@@ -85,7 +85,11 @@ class Scores(Rates):
 
 
 class Cost(Part):
-    """What the run cost. Early records have no `flops_by_phase` or `resumed_seconds`."""
+    """What the run cost. Early records have no `flops_by_phase` or `resumed_seconds`.
+
+    `cached_seconds` are those of the device seconds in which an earlier run did what this one took from the cache of a
+    sweep, and `cached_predict_seconds` likewise of the test prediction.
+    """
 
     device_seconds: Amount
     gpu_hours: Amount
@@ -98,6 +102,8 @@ class Cost(Part):
     predict_samples_per_second: Amount
     overhead_seconds: float
     resumed_seconds: Amount | None = None
+    cached_seconds: Amount = 0.0
+    cached_predict_seconds: Amount = 0.0
 
 
 class CostSoFar(Part):
@@ -383,6 +389,8 @@ def _costs(run: Completed) -> Iterator[str]:
         yield f"cost: the phases' FLOPs sum to {sum(cost.flops_by_phase.values())}, not to {cost.flops}"
     if cost.resumed_seconds is not None and cost.overhead_seconds < 0:
         yield "cost: overhead_seconds are less than nothing"
+    if cost.cached_seconds > cost.device_seconds or cost.cached_predict_seconds > cost.predict_seconds:
+        yield "cost: more seconds are from the cache than there are"
     predicted = cost.predict_samples_per_second * cost.predict_seconds
     if not math.isclose(predicted, run.data.test_size, rel_tol=1e-6):
         yield f"cost: {predicted:.6g} test predictions were timed where each of {run.data.test_size} is due once"

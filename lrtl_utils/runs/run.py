@@ -77,9 +77,9 @@ class Run:
         """`parameters` are those of `RunConfig`; `dataset` may also be a pandas DataFrame or a `datasets.Dataset`.
 
         `InputError` says in one sentence why it cannot be run. `plan` is what a sweep planned: the `id` that this run
-        must have, its `device` and `precision`, the planned values that it replaces (`asked`), and the file without
-        which the run is no longer this process's (`claim`). A run that is only planned here, and runs `elsewhere`, may
-        name a device that is not here.
+        must have, its `device` and `precision`, the planned values that it replaces (`asked`), the file without which
+        the run is no longer this process's (`claim`), and whether it may take what an earlier run has computed
+        (`shared`). A run that is only planned here, and runs `elsewhere`, may name a device that is not here.
         """
         asked = _absolute(asked or read_config(_on_disk(parameters)))
         check(asked)
@@ -93,6 +93,7 @@ class Run:
         self._started = max(_last_recorded[0], store.process_start())
         self._planned = (plan or {}).get("asked", {})
         self._claim = Path(plan["claim"]) if plan and plan.get("claim") else None
+        self._shares, self._shared = bool(plan and plan.get("shared")), None
         if plan and plan["id"] != self.id:
             raise InputError(f"This would be run {self.id} and not {plan['id']}, which was planned: {self._why(plan)}.")
 
@@ -158,6 +159,11 @@ class Run:
         if self.weights:
             self.weights.require_unchanged()
         loop.warm_up(model, self.config)
+        if self._shares and self.weights:
+            from lrtl_utils.methods.shared import Shared
+
+            machine = store.device_name(self.config.device)
+            self._shared = Shared(model, self.weights.sha256, self.config.precision, machine)
         return model
 
     def describe_model(self) -> dict[str, Any]:
@@ -176,7 +182,7 @@ class Run:
 
         with self.meter.measure():
             if self.config.selection != "random":
-                chosen = active.choose(model, self.data, self.config, self.meter)
+                chosen = active.choose(model, self.data, self.config, self.meter, self._shared)
             return splits.labelled(self.data, self.config, chosen)
 
     def fit(self, train: Examples, validation: Examples | None) -> Curve:
@@ -187,7 +193,8 @@ class Run:
         method, model = METHODS[self.config.method], self.model
         with self.meter.measure():
             prepare(model, self.config)
-            work = Work(model, self.data, train, validation, self.config, self.meter, self.folder, self._claim)
+            places = {"folder": self.folder, "claim": self._claim, "shared": self._shared}
+            work = Work(model, self.data, train, validation, self.config, self.meter, **places)
             curve = method.fit(work)
         self.config = self.config.model_copy(update={"max_length": model.reader.max_length})
         self.train, self.validation, self.curve = train, validation, self.meter.priced(curve)
@@ -198,8 +205,8 @@ class Run:
         from lrtl_utils.methods import loop
 
         examples, classes = splits.test_examples(self.data, self.config), self.data.classes
-        validation = loop.validate(self.model, self.validation, self.config, classes)
-        prediction = loop.predict(self.model, examples, self.config)
+        validation = loop.validate(self.model, self.validation, self.config, classes, self._shared)
+        prediction = loop.predict(self.model, examples, self.config, self._shared)
         scores = metrics.evaluate(examples.targets, prediction, classes, self.curve)
         return Tested(examples, prediction, classes, scores, validation)
 
@@ -221,6 +228,7 @@ class Run:
             curve=self.curve,
             started=self._started,
             claim=self._claim,
+            clocked=self.meter.clocked() + tested.prediction.seconds - tested.prediction.cached_seconds,
         )
         _last_recorded[0] = time.time()
         return record
@@ -228,7 +236,8 @@ class Run:
     def cost(self, tested: Tested) -> dict[str, Any]:
         """What the run cost, as its record says."""
         seen = len(self.train) * self.curve[-1]["epoch"]
-        return self.meter.report(seen, tested.prediction.seconds, len(tested.examples))
+        prediction, predicted = tested.prediction, len(tested.examples)
+        return self.meter.report(seen, prediction.seconds, predicted, prediction.cached_seconds)
 
 
 def _on_disk(parameters: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -62,15 +62,18 @@ def completed(
     curve: list[dict[str, Any]],
     started: float | None = None,
     claim: Path | None = None,
+    clocked: float | None = None,
 ) -> dict[str, Any]:
     """Write the record of a completed run, and delete its progress and checkpoint; returns the record.
 
     A run may be done again for its model: the record of a run that was completed before stays.
-    `started` is when this process began to work for the run (None: when it was started). `ClaimLost`, and nothing is
-    written, where the run is no longer this process's; what another process then works with is not deleted.
+    `started` is when this process began to work for the run (None: when it was started), and `clocked` are the seconds
+    that were timed since then (None: those of the cost). `ClaimLost`, and nothing is written, where the run is no
+    longer this process's; what another process then works with is not deleted.
     """
     started = process_start() if started is None else started
-    clocked = cost["device_seconds"] - cost.get("resumed_seconds", 0.0) + cost["predict_seconds"]
+    if clocked is None:
+        clocked = cost["device_seconds"] - cost.get("resumed_seconds", 0.0) + cost["predict_seconds"]
     parts = {
         "data": data,
         "metrics": metrics,

@@ -78,8 +78,16 @@ def cost(frame: pd.DataFrame) -> Answer:
     if len(table):
         dearer = counted(int((table["best"] != table["cheapest"]).sum()), "panel")
         headline = f"The cheapest way, in FLOPs, that ties with the best; in {dearer} it is not the best itself."
+        headline += _left_out(frame)
     each = [f"{row.dataset_model}: {_cheaper(row)}." for row in table.itertuples()]
     return Answer("What does it cost?", headline, each, table)
+
+
+def _left_out(frame: pd.DataFrame) -> str:
+    """A sentence on the runs whose seconds count nowhere, if there are any."""
+    cached = int(tables.took_from_cache(frame).sum())
+    why = "because an earlier run of a sweep had done a part of their work"
+    return f" The seconds of {cached} of {counted(len(frame), 'run')} are left out, {why}." if cached else ""
 
 
 def real(frame: pd.DataFrame, baseline: str = BASELINE) -> Answer:
@@ -148,14 +156,16 @@ def _costs(row: Any, means: pd.DataFrame) -> dict[str, object]:
 
 
 def _cheaper(row: Any) -> str:
-    of_best = f"{row.best_device_seconds:.3g} device seconds"
+    timed = pd.notna(row.best_device_seconds) and pd.notna(row.cheapest_device_seconds)
+    of_best = f"{row.best_device_seconds:.3g} device seconds" if timed else "seconds not measured"
     alike = on_one_machine(row.best_device, row.cheapest_device)
     if row.best == row.cheapest:
         mixed = "" if alike else ", the means over several machines"
         return f"{row.best} itself ({of_best}, {row.best_peak_memory_mib:.0f} MiB{mixed})"
     share = row.cheapest_flops / row.best_flops
     memory = f"{row.cheapest_peak_memory_mib:.0f} against {row.best_peak_memory_mib:.0f} MiB"
-    spent = f"{row.cheapest_device_seconds:.3g} against {of_best}, {memory}" if alike else "on several machines"
+    seconds = f"{row.cheapest_device_seconds:.3g} against {of_best}" if timed else of_best
+    spent = f"{seconds}, {memory}" if alike else "on several machines"
     return f"{row.cheapest} at {share:.2%} of the FLOPs of {row.best} ({spent})"
 
 
@@ -363,7 +373,8 @@ def expected_best(budget: pd.DataFrame, within: float = 0.005) -> list[str]:
         return [NOTHING_TUNED]
     final = budget["once"].iloc[-1]
     enough = budget[budget["once"] >= final - within].iloc[0]
-    tried = f"{enough['trials']:.0f} of {len(budget)} ({enough['device_seconds']:.0f} device seconds)"
+    spent = f" ({enough['device_seconds']:.0f} device seconds)" if pd.notna(enough["device_seconds"]) else ""
+    tried = f"{enough['trials']:.0f} of {len(budget)}{spent}"
     return [
         f"One setting at random is expected to reach {budget['once'].iloc[0]:.3f}; the best of {tried} is expected "
         f"within half a point of the best of all, {final:.3f}."

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lrtl_utils.files import absolute_path
-from lrtl_utils.study import stats
+from lrtl_utils.study import stats, tables
 from lrtl_utils.study.tables import DEFAULTS
 
 SEARCHES = ["sampler", "seed", "trials", "device_seconds", "seconds_share"]
@@ -21,8 +21,9 @@ def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
     """The most settings tried on one data set, model, method and size, the knobs in which they differ, and on what.
 
     A row for each setting: its knobs, its mean validation `score` over seeds, and the `device_seconds` and `flops` of
-    all of them. A warm-up is the one asked for: what is used of it follows the other knobs. Runs without a validation
-    split do not count; without a knob that has two values there is nothing.
+    all of them (no seconds if one of the runs took any from a cache). A warm-up is the one asked for: what is used of
+    it follows the other knobs. Runs without a validation split do not count; without a knob that has two values there
+    is nothing.
     """
     found: tuple[pd.DataFrame, list[str], str] = pd.DataFrame(columns=["score", "device_seconds", "flops"]), [], ""
     judged = frame[frame["validation.score"].notna()]
@@ -37,6 +38,8 @@ def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
             outcomes.columns = ["score", "device_seconds", "flops"]
             totals = {"score": "mean", "device_seconds": "sum", "flops": "sum"}
             settings = values[knobs].join(outcomes).groupby(knobs, dropna=False).agg(totals).reset_index()
+            if tables.took_from_cache(part).any():
+                settings["device_seconds"] = np.nan
             if len(settings) > len(found[0]):
                 found = settings, knobs, f"{dataset} · {model}, {method} with {n_labels} labels"
     return found
@@ -131,7 +134,8 @@ def _account(path: Path) -> dict[str, Any] | None:
         account = json.loads(path.read_text(encoding="utf-8"))
         spent, grid, sampler = account["cost"]["device_seconds"], account["grid"], account["sampler"]
         row = {"sampler": f"{sampler['name']}, as run", "seed": sampler["seed"], "trials": len(account["trials"])}
-        share = spent / grid["device_seconds"] if grid and not account["known"] else None
+        whole = grid and grid["device_seconds"]  # None where a run of the grid took seconds from a cache
+        share = spent / whole if whole and not account["known"] else None
         return row | {"device_seconds": spent, "seconds_share": share}
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -280,8 +280,9 @@ def expected_best(budget: pd.DataFrame, ax: Axes) -> Axes:
     ax.plot(budget["trials"], budget["replacement"], color="grey", linestyle="--", label="with replacement")
     ax.set(xlabel="settings tried at random", ylabel="expected best validation score")
     seconds = budget["device_seconds"].iloc[0]
-    above = ax.secondary_xaxis("top", functions=(lambda n: n * seconds, lambda s: s / seconds))
-    above.set_xlabel("device seconds")
+    if np.isfinite(seconds):
+        above = ax.secondary_xaxis("top", functions=(lambda n: n * seconds, lambda s: s / seconds))
+        above.set_xlabel("device seconds")
     ax.legend()
     return ax
 

@@ -24,6 +24,11 @@ COSTS = {
     "energy_wh": "energy (Wh)",
 }
 SCORES = ["accuracy", "precision", "recall", "f1", "loss", "epochs_to_convergence"]
+# By the key that says how many seconds a run took from a cache: the costs that it has then not measured itself.
+TIMED = {
+    "cached_seconds": ("device_seconds", "gpu_hours", "energy_wh", "train_samples_per_second"),
+    "cached_predict_seconds": ("predict_seconds", "predict_samples_per_second"),
+}
 MEANS = [*SCORES, "train_samples_per_second"]  # beside the score and the costs
 PLAIN = ["run_id", "status", "error", "dataset", "model", "method", "seed", "n_labels", "share", "score", "score_name"]
 SECTIONS = ("config", "metrics", "validation", "cost")
@@ -220,6 +225,19 @@ def _settings(records: Sequence[dict[str, Any]], n_labels: Sequence[int]) -> lis
     return [as_asked | {name: one[name] for name in changed} for as_asked, one in zip(asked, used, strict=True)]
 
 
+def took_from_cache(frame: pd.DataFrame, key: str = "cached_seconds") -> np.ndarray:
+    """Of which runs an earlier one did a part, bool [runs]: on their clock, or in their test prediction."""
+    return np.array([bool((record["cost"] or {}).get(key)) for record in frame["record"]], dtype=bool)
+
+
+def timed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs, without the times and energies that they have not measured themselves: of those nothing is claimed."""
+    for key, names in TIMED.items():
+        columns = [f"cost.{name}" for name in names if f"cost.{name}" in frame]
+        frame = frame.assign(**{name: frame[name].mask(took_from_cache(frame, key)) for name in columns})
+    return frame
+
+
 def by_dataset_and_model(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The runs of each data set with each model; a method that needs no model joins every model of its data set."""
     without = frame["model"] == "none"
@@ -251,10 +269,11 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """A row for each data set, model, configuration and number of labels: mean score, its interval, mean costs, seeds.
 
-    Of `comparable` runs. `low` and `high` are NaN with fewer than three seeds, `full` is the size of the whole train
-    split, and `device` is the machine's name, or the names of several with a plus between.
+    Of `comparable` runs, and of times and energies those that are `timed`. `low` and `high` are NaN with fewer than
+    three seeds, `full` is the size of the whole train split, and `device` is the machine's name, or the names of
+    several with a plus between.
     """
-    frame = comparable(frame)
+    frame = timed(comparable(frame))
     named = {"share": "share", "score": "score"}
     named |= {f"cost.{name}": name for name in [*COSTS, "train_samples_per_second"]}
     named |= {f"metrics.{name}": name for name in SCORES}

@@ -36,11 +36,15 @@ def against(results: str | Path, cells: Iterable[Cell]) -> list[str]:
     if not found:
         return []
     compared = [f"a dry run had estimated {len(found)} of these cells"]
-    for what, key, unit in (("device hours", "device_seconds", 3600), ("FLOPs", "flops", 1)):
-        estimated = sum(expected[name][key] for name, _ in found) / unit
-        measured = sum(cost[key] for _, cost in found) / unit
+    timed = [(name, cost) for name, cost in found if not cost.get("cached_seconds")]  # the others did a part only
+    for what, key, unit, of in (("device hours", "device_seconds", 3600, timed), ("FLOPs", "flops", 1, found)):
+        if not of:
+            continue
+        estimated = sum(expected[name][key] for name, _ in of) / unit
+        measured = sum(cost[key] for _, cost in of) / unit
         apart = 100 * (estimated / measured - 1)
-        compared.append(f"{what}: {estimated:.3g} estimated, {measured:.3g} measured ({apart:+.0f} %)")
+        part = f" of {len(of)} cells, which took nothing from a cache" if len(of) < len(found) else ""
+        compared.append(f"{what}{part}: {estimated:.3g} estimated, {measured:.3g} measured ({apart:+.0f} %)")
     return compared
 
 

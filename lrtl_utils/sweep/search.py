@@ -63,6 +63,7 @@ class Result:
     error: str | None
     device_seconds: float
     flops: int
+    cached_seconds: float = 0.0  # of the device seconds, those that runs took from the cache of a sweep
 
 
 Measure = Callable[[list[int]], list[Result]]  # runs the settings at these positions
@@ -133,6 +134,7 @@ def recorded(setting: Setting, results: Path) -> Result | None:
         score=None if error else sum(scores) / len(scores),
         error=error,
         device_seconds=sum(record["cost"]["device_seconds"] for record in records),
+        cached_seconds=sum(record["cost"].get("cached_seconds", 0.0) for record in records),
         flops=sum(record["cost"].get("flops", 0) for record in records),
     )
 
@@ -171,7 +173,8 @@ def search(
         cells = {cell.id: cell for setting in chosen if not recorded(setting, results) for cell in setting.cells}
         if cells:
             say = report if len(positions) > 1 else lambda line: None  # the line of a single trial says enough
-            sweep([*cells.values()], results, workers=workers, deadline_seconds=deadline_seconds, report=say)
+            options = {"workers": workers, "deadline_seconds": deadline_seconds, "report": say}
+            sweep([*cells.values()], results, shared=False, **options)  # what a search costs is measured
         running += time.monotonic() - entered
         found = [recorded(setting, results) for setting in chosen]
         if None in found:
@@ -192,6 +195,8 @@ def search(
     grid = [recorded(setting, results) for setting in space.settings]
     if all(grid):
         record["grid"] = {name: sum(getattr(result, name) for result in grid) for name in COSTS}
+        if any(result.cached_seconds for result in grid):  # then there are none to compare with
+            record["grid"]["device_seconds"] = None
     save()
     return record
 
@@ -319,6 +324,11 @@ def replays(
     if fidelity or any(_are_numbers(space.knobs.get(name, [None])) for name in FIDELITIES):
         fidelity = find_fidelity(space, fidelity)
     judged = comparable(space, fidelity)
+    if any(result.cached_seconds for result in grid):
+        raise InputError(
+            f"{results} has runs that took seconds from the cache of a sweep, and a replay compares seconds; `sweep "
+            "--no-cache` the same file into another folder."
+        )
     table = pd.DataFrame(map(asdict, grid)).assign(
         comparable=[at in judged for at in range(len(grid))],
         paths=[[cell.path(results) for cell in setting.cells] for setting in space.settings],
@@ -345,7 +355,10 @@ def summary(record: dict[str, Any]) -> Iterator[str]:
     spent = f"{cost['device_seconds']:.1f} device seconds, {cost['flops']:.3g} FLOPs"
     yield f"cost: {len(record['trials'])} trials, {spent}; the search itself {cost['own_seconds']:.1f} s"
     settings = f"the whole grid of {record['space']['settings']} settings"
-    if grid:
+    if grid and grid["device_seconds"] is None:
+        recorded_flops = f"{settings}, as recorded: {grid['flops']:.3g} FLOPs"
+        yield f"{recorded_flops}; the seconds are not compared, because some are from the cache of a sweep"
+    elif grid:
         share = cost["device_seconds"] / grid["device_seconds"]
         yield f"{settings}, as recorded: {grid['device_seconds']:.1f} device seconds; the search took {share:.0%} of it"
     else:

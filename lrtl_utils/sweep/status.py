@@ -34,7 +34,13 @@ class Spent(BaseModel):
     """Of what a run cost, that which is summed here; a failed run has no overhead."""
 
     gpu_hours: float
+    cached_seconds: float = 0.0
     overhead_seconds: float | None = None
+
+    @property
+    def hours(self) -> float:
+        """Those that the run itself spent, and took from no cache."""
+        return self.gpu_hours - self.cached_seconds / 3600
 
 
 class Scored(BaseModel):
@@ -134,9 +140,9 @@ class Watch:
         done = {name: run for name, run in records.items() if run.status == "completed"}
         failed = {name: run for name, run in records.items() if run.status == "failed" and name not in alive}
         running = [_running(self.results, claim, now) for name, claim in alive.items() if name not in done]
-        spent = sum(run.cost.gpu_hours for run in (*done.values(), *failed.values()))
+        spent = sum(run.cost.hours for run in (*done.values(), *failed.values()))
         left = None if self.identities is None else len(self.identities) - len(done) - len(failed)
-        each = [run.cost.gpu_hours for run in done.values()]
+        each = [run.cost.hours for run in done.values()]
         return Snapshot(
             done=len(done),
             running=tuple(running),

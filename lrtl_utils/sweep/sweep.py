@@ -51,18 +51,20 @@ def sweep(
     on_oom: str = "fail",
     engine: Callable[..., Any] = engines.local,
     elsewhere: bool = False,
+    shared: bool = True,
     report: Callable[[str], None] = print,
 ) -> Outcome:
     """Run every cell that has no completed record, `workers` at a time, the cores divided among them.
 
     A cell that fails, dies or passes a bound is recorded as failed and the rest go on. `engine(file, slots)` starts the
-    workers; if that is `elsewhere`, this machine's GPUs are not divided among them. Ctrl-C once lets the running cells
-    finish; twice, or SIGTERM, ends them at their checkpoints. Both end in `KeyboardInterrupt`, and the same sweep goes
-    on from there. `InputError` where the disk is full.
+    workers; if that is `elsewhere`, this machine's GPUs are not divided among them. What several cells would compute in
+    the same way is `shared`: the first one keeps it in a cache, and the records of the others say that they took it.
+    Ctrl-C once lets the running cells finish; twice, or SIGTERM, ends them at their checkpoints. Both end in
+    `KeyboardInterrupt`, and the same sweep goes on from there. `InputError` where the disk is full.
     """
     results = writable_folder(results)
     started = claims.file_system_now(results)
-    plan = Plan(results, tuple(cells), started, deadline_seconds, memory_limit_mib, on_oom)
+    plan = Plan(results, tuple(cells), started, deadline_seconds, memory_limit_mib, on_oom, shared)
     pending = [cell for cell in cells if left_of(cell, plan)]
     outcome = Outcome(found=len(cells) - len(pending))
     report(f"{len(cells)} cells, {outcome.found} already done, {len(pending)} to run, {workers} at a time")

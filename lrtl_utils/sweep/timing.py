@@ -139,7 +139,8 @@ def _recorded(
         environment, config = record["environment"], RunConfig.of(record["config"])
         kind = "tokens" if "counts" in record["metrics"] else "image" if config.image_size else "text"
         here = environment["threads"] == threads and environment["device"] == store.device_name(config.device)
-        if here and _key(config, kind) in wanted:
+        measured = not record["cost"].get("cached_seconds") and not record["cost"].get("cached_predict_seconds")
+        if here and measured and _key(config, kind) in wanted:
             groups[_key(config, kind)].append(record)
     found = {}
     for key, alike in groups.items():

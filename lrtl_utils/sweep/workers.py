@@ -40,7 +40,8 @@ class Plan:
     """What a sweep wants done. Cells that failed after `started` (by the file system's clock) are not tried again.
 
     `deadline_seconds` and `memory_limit_mib` (resident, of all that the cell started) bound each cell. With
-    `on_oom="halve"`, a cell that ran out of memory is tried again at half its batch.
+    `on_oom="halve"`, a cell that ran out of memory is tried again at half its batch. If it is `shared`, a cell may take
+    what an earlier one has computed.
     """
 
     results: Path
@@ -49,6 +50,7 @@ class Plan:
     deadline_seconds: float | None = None
     memory_limit_mib: float | None = None
     on_oom: str = "fail"
+    shared: bool = True
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ class _Worker:
         stamp, kills = claims.file_system_now(results), oom_kills()
         watched, ours = FORK.Pipe(duplex=False)
         mark = claims.path_of(results, claim)
-        process = FORK.Process(target=_run_cell, args=(cell, planned, results, mark, self.slot, watched, ours))
+        process = FORK.Process(target=_run_cell, args=(cell, planned, self.plan, mark, self.slot, watched, ours))
         process.start()
         watched.close()
         with ours:
@@ -258,12 +260,12 @@ def shortage(results: Path) -> str | None:
 
 
 def _run_cell(
-    cell: Cell, planned: Cell, results: Path, claim: Path, slot: Slot, worker: Connection, other_end: Connection
+    cell: Cell, planned: Cell, plan: Plan, claim: Path, slot: Slot, worker: Connection, other_end: Connection
 ) -> None:
     """Run a cell; called in a process and process group of its own. All output goes to a log."""
     other_end.close()  # inherited; the pipe ends with the worker only if nobody else holds it open
     os.setsid()
-    log = store.work_folder(results, cell.id) / "log.txt"
+    log = store.work_folder(plan.results, cell.id) / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
         for descriptor in (1, 2):
@@ -277,8 +279,8 @@ def _run_cell(
         with kernel:
             threading.Thread(target=_end_with, args=(worker,), daemon=True).start()  # not before the fork
             instead_of = store.changed(planned.config, cell.config)
-            options = {"instead_of": instead_of, "claim": claim}
-            notebook.run_notebook(cell.notebook, cell.asked, cell.config, cell.id, results, **options)
+            options = {"instead_of": instead_of, "claim": claim, "shared": plan.shared}
+            notebook.run_notebook(cell.notebook, cell.asked, cell.config, cell.id, plan.results, **options)
     except (notebook.RunFailed, InputError, ClaimLost) as error:
         raise SystemExit(str(error)) from None
     except KeyboardInterrupt:

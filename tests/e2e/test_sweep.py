@@ -7,6 +7,7 @@ import sys
 import time
 from functools import partial
 
+import matplotlib
 import psutil
 import pytest
 import torch
@@ -131,3 +132,24 @@ def test_a_forked_kernel_with_its_share_of_threads_gives_what_a_fresh_one_gives(
     assert forked["metrics"] == fresh["metrics"]
     assert forked["cost"]["flops"] == fresh["cost"]["flops"]
     assert forked["curve"][0]["loss"] == fresh["curve"][0]["loss"]
+
+
+@pytest.mark.slow
+def test_cells_share_what_they_would_compute_alike_unless_asked_not_to_and_say_the_same(tmp_path):
+    """A worker reads the folder of the user whose sweep it is, so that is one of the test's own."""
+    path = grid(tmp_path, SMALL | {"seed": [0, 1], "image_size": 64})
+    environment = os.environ | {"HOME": str(tmp_path), "MPLCONFIGDIR": matplotlib.get_configdir()}
+    frames = []
+    for options in ([], ["--no-cache"]):
+        results = tmp_path / f"results{len(frames)}"
+        words = [sys.executable, "-m", "lrtl_utils", "sweep", str(path), "--results", str(results), *options]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        frames.append(records(results, "completed").sort_values("seed", ignore_index=True))
+    shared, alone = frames
+    assert (shared["cost.cached_predict_seconds"] > 0).tolist() == [False, True]
+    assert not alone[["cost.cached_seconds", "cost.cached_predict_seconds"]].any(axis=None)
+    for name in ("run_id", "metrics.loss", "score", "cost.flops"):
+        assert shared[name].tolist() == alone[name].tolist()
+    hits = [[record["metrics"]["hits"] for record in frame["record"]] for frame in frames]
+    assert hits[0] == hits[1]

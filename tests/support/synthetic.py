@@ -45,11 +45,14 @@ def write_run(
     validation=None,
     energy=None,
     memory=50.0,
+    cached=0.0,
     data="0",
     weights=None,
     **knobs,
 ):
     """A record whose hits are `right` [examples], or where that has three columns, whose entity counts; its path.
+
+    It took `cached` of its seconds from the cache of a sweep.
 
     The checksums of `data` and `weights` consist of that digit; without the latter there are no weights.
     """
@@ -99,6 +102,8 @@ def write_run(
             "predict_seconds": 0.1,
             "predict_samples_per_second": len(right) / 0.1,
             "overhead_seconds": 1.0,
+            "cached_seconds": cached,
+            "cached_predict_seconds": min(cached, 0.1),
         },
         "model": {"source": loaded, "parameters": 10, "trainable_parameters": 10},
         "curve": [point | {"device_seconds": float(seconds)}],

@@ -85,7 +85,7 @@ def tuned_grid(
 
 def by_setting(results: Path) -> list[Setting]:
     """Each data set and number of labels, with the runs of each configuration; a tuned method's by its tuning."""
-    frame = tables.records(results, "completed")
+    frame = tables.timed(tables.records(results, "completed"))
     reported = frame.drop(_tuning_runs(frame).index)
     settings = []
     for (dataset, model), tunings in tuned(frame).items():
@@ -121,8 +121,8 @@ def table(settings: Sequence[Setting]) -> pd.DataFrame:
 def standing(settings: Sequence[Setting], accounted_mib: Accounted | None = None) -> pd.DataFrame:
     """A row for each bar of `progressive` in each setting: what it reached, and whether that meets the bar.
 
-    Seconds and memory are judged if both ran on one machine, for `timed` seeds; the bar is not met without any. Memory
-    is judged with `accounted_mib` only.
+    Seconds and memory are judged if both ran on one machine, seconds also only if neither took any from a cache: for
+    `timed` seeds. The bar is not met without any. Memory is judged with `accounted_mib` only.
     """
     rows = []
     for about, runs in settings:
@@ -197,7 +197,8 @@ def _against(group: pd.DataFrame, baseline: pd.DataFrame, tuning: str) -> dict[s
 
 def _standing(group: pd.DataFrame, baseline: pd.DataFrame, tuning: str) -> dict[str, Any]:
     ours, theirs = _paired(group, baseline)
-    timed = (ours["device"] == theirs["device"]).sum()
+    spent = ours["cost.device_seconds"] / theirs["cost.device_seconds"]
+    timed = spent[ours["device"] == theirs["device"]].notna().sum()
     row: dict[str, Any] = {"against": AGAINST[tuning], "seeds": len(ours), "timed": timed}
     if not len(ours):
         return row | {"bar": ""}
@@ -241,7 +242,7 @@ def _shares(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, float]:
     """Costs as shares of theirs. FLOPs are the same everywhere; others count only if both ran on one machine."""
     together, shares = ours["device"] == theirs["device"], {}
     for cost, title in COSTS.items():
-        share = (ours[f"cost.{cost}"] / theirs[f"cost.{cost}"])[together | (cost == "flops")]
+        share = (ours[f"cost.{cost}"] / theirs[f"cost.{cost}"])[together | (cost == "flops")].dropna()
         shares |= {title: share.mean()} if len(share) else {}
     return shares
 

@@ -59,10 +59,11 @@ def one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
     """The evaluations of the first report, then ours: a row for each configuration and number of test examples.
 
     Ours are means over `seeds`. `runtime` is the seconds of the test prediction, `steps_per_second` counts steps of 32
-    examples, and `device_seconds` are those of the training. `points` are paired differences to one epoch of the
-    baseline on as many labels, with their interval, all as fractions.
+    examples, and `device_seconds` are those of the training, both of runs that are `tables.timed`. `points` are paired
+    differences to one epoch of the baseline on as many labels, with their interval, all as fractions.
     """
     rows = [row | {"title": f"the report: {row['title']}"} for row in PUBLISHED["report"]]
+    frame = tables.timed(frame)
     tested = [record["data"]["test_size"] for record in frame["record"]]
     runs = frame.reset_index(drop=True).assign(examples=tested).rename(columns={"config.epochs": "epochs"})
     runs = tables.with_configurations(runs) if len(runs) else runs
@@ -104,4 +105,5 @@ def _in_seconds_of(row: Any, base: Any) -> str:
     share = row.device_seconds / base.device_seconds
     sure = "" if pd.isna(row.low) else f" [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
     points = "" if pd.isna(row.points) else f", {100 * row.points:+.1f}{sure} points,"
-    return f"{row.configuration} reaches {row.accuracy:.3f}{points} in {share:.2f} of its device seconds"
+    spent = "" if pd.isna(share) else f" in {share:.2f} of its device seconds"
+    return f"{row.configuration} reaches {row.accuracy:.3f}{points.rstrip(',') if not spent else points}{spent}"

@@ -186,6 +186,7 @@ def test_a_record_that_is_not_its_own_is_found(results, name, edit, said):
         ("failing", put("error", ""), "error: String should have at least 1 character"),
         ("plain", put("error", "late"), "error: Input should be None"),
         ("plain", put("cost.flops_by_phase.features", 1), "the phases' FLOPs sum to"),
+        ("plain", put("cost.cached_seconds", 1e6), "more seconds are from the cache than there are"),
         ("plain", put("cost.predict_seconds", lambda old: 2 * old), "898 test predictions were timed"),
         ("split", put("curve.1.device_seconds", 0.0), "curve: device_seconds fall"),
         ("split", put("curve.1.flops", 10**18), "curve: flops fall, or end above"),

@@ -102,3 +102,16 @@ def test_what_was_not_timed_on_one_machine_is_not_met(tmp_path):
     row = standing(tmp_path, 0, device="another")
     assert (row["bar"], row["timed"]) == ("missed: seconds, not timed on one machine", 0)
     assert "seconds" not in row
+
+
+def test_seconds_from_a_cache_meet_no_bar(tmp_path):
+    for seed in range(3):
+        knobs = SST2 | {"seed": seed}
+        write_run(tmp_path, RIGHT, method="full", cached=0.5 * (seed == 1), **knobs)
+        write_run(tmp_path, RIGHT, method="progressive", seconds=0.1, flops=10, cached=0.05 * (seed != 2), **knobs)
+    frame = tables.timed(tables.records(tmp_path)).set_index("seed")
+    ours, theirs = (frame[frame["method"] == method] for method in ("progressive", "full"))
+    row = bench._standing(ours, theirs, "full")
+    assert (row["seeds"], row["timed"], row["seconds"]) == (3, 1, "0.100")
+    row = bench._standing(ours[ours.index < 2], theirs, "full")
+    assert (row["bar"], row["timed"]) == ("missed: seconds, not timed on one machine", 0)

@@ -4,9 +4,10 @@ import json
 import math
 
 import pytest
+from matplotlib.figure import Figure
 from synthetic import outcomes, write_run
 
-from lrtl_utils.study import effects, tables
+from lrtl_utils.study import answers, effects, figures, tables
 
 RATES, EPOCHS, SCHEDULERS = (1e-5, 3e-5, 5e-5), (3, 10), ("linear", "cosine")
 KNOBS = ["learning_rate", "epochs", "scheduler"]
@@ -114,3 +115,24 @@ def test_without_a_grid_there_is_nothing(frame):
     assert effects.interactions(settings, knobs).empty
     assert effects.budget(settings).empty
     assert effects.trials(frame[:0])[1:] == ([], "")
+
+
+def test_a_grid_with_seconds_from_a_cache_has_none(tmp_path):
+    base = {"dataset": "sst2", "model": "minilm", "method": "lp_ft", "train_size": 100, "validation_share": 0.2}
+    for rate in RATES:
+        knobs = base | {"learning_rate": rate, "cached": 0.5 * (rate == RATES[1])}
+        write_run(tmp_path, outcomes(0.5, 100, 0), validation=0.5, seconds=3.0, **knobs)
+    settings, knobs, _ = effects.trials(tables.records(tmp_path, "completed"))
+    assert (len(settings), settings["device_seconds"].isna().all()) == (3, True)
+    assert settings["flops"].tolist() == [100] * 3
+    (said,) = answers.expected_best(effects.budget(settings))
+    assert "seconds" not in said
+    figures.expected_best(effects.budget(settings), Figure().subplots())
+
+
+def test_a_search_of_a_grid_with_seconds_from_a_cache_has_no_share(tmp_path):
+    (tmp_path / "search").mkdir()
+    account = {"cost": {"device_seconds": 5.0}, "grid": {"device_seconds": None, "flops": 9}, "known": []}
+    account |= {"sampler": {"name": "tpe", "seed": 0}, "trials": [{}]}
+    (tmp_path / "search/grid-tpe-seed0.json").write_text(json.dumps(account))
+    assert effects.searches(tmp_path)["seconds_share"].isna().all()

@@ -75,3 +75,14 @@ def test_without_such_a_run_that_is_said(tmp_path):
         "No run here is one epoch of conventional."
     ]
     assert published.beside_in_words(published.beside(tables.read(tmp_path))) == [answers.NOTHING]
+
+
+def test_seconds_from_a_cache_are_none_of_a_method_s(tmp_path):
+    write_run(tmp_path, outcomes(0.1, 32, 0), method="conventional", epochs=1, seconds=8.0, **SST2)
+    write_run(tmp_path, outcomes(0.8, 1000, 0), method="progressive", seconds=2.0, cached=1.0, **SST2)
+    table = published.one_epoch(tables.records(tmp_path, "completed"))
+    row = table[table["method"] == "progressive"].iloc[0]
+    assert row[["device_seconds", "runtime", "steps_per_second"]].isna().all()
+    (stated,) = published.one_epoch_in_words(table)
+    assert "progressive reaches" in stated
+    assert "device seconds" not in stated

@@ -380,3 +380,24 @@ def test_the_bootstrap_of_a_run_is_drawn_once_whatever_it_is_compared_with(tmp_p
     tables.front(frame, "flops")
     different = {record["metrics"].get("counts", record["metrics"]["hits"]) for record in frame["record"]}
     assert len(drawn) == len(set(drawn)) == len(different)
+
+
+def test_seconds_from_a_cache_enter_no_mean_and_no_front_and_the_answer_says_how_many(tmp_path):
+    for method, seed in itertools.product(("full", "lora", "conventional"), range(3)):
+        cached = 5.0 * (method == "lora" or (method == "full" and seed > 0))
+        spent = {"seconds": 9.0 if cached else 2.0, "flops": 300, "energy": 1.0, "cached": cached}
+        write_run(tmp_path, outcomes(0.5, 32, seed), method=method, seed=seed, **spent, **SST2)
+    frame = tables.read(tmp_path)
+    summary = tables.summarise(frame).set_index("configuration")
+    assert summary.loc["full", "device_seconds"] == 2.0  # of the one run that was timed whole
+    assert summary.loc["full", ["seeds", "flops"]].tolist() == [3, 300]
+    unknown = ["device_seconds", "gpu_hours", "energy_wh", "train_samples_per_second"]
+    assert summary.loc["lora", unknown].isna().all()
+    assert set(tables.front(frame, "gpu_hours")["configuration"]) == {"full", "conventional"}
+    assert set(tables.front(frame, "flops")["configuration"]) == {"full", "lora", "conventional"}
+    said = answers.cost(frame)
+    assert "The seconds of 5 of 9 runs are left out, because an earlier run of a sweep had done a part" in said.headline
+    assert "nan" not in " ".join(said.lines)
+    assert frame["cost.device_seconds"].max() == 9.0  # a table of runs holds what the records do
+    only_timed = tables.read(tmp_path)[frame["method"] == "conventional"]
+    assert "left out" not in answers.cost(only_timed).headline
