@@ -50,7 +50,7 @@ def build(
             model = _simple_model(config, kind, classes, row.width)
         if is_own:
             own.find_blocks(model)
-        if config.layers or config.word_shape:
+        if (config.layers or 1) > 1 or config.word_shape:
             _widen(model, config, classes)
     except Exception as error:
         if isinstance(error, InputError) or not is_own:
