@@ -1,7 +1,5 @@
 """Which examples are worth a label: chosen on frozen features of the unlabelled train inputs."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
@@ -29,19 +27,16 @@ def choose(model: Model, data: Data, config: RunConfig, meter: CostMeter, shared
     passes = config.model_copy(update={"batch_size": loop.PREDICT_BATCH})
     chunks = loop.extract(model, rows, passes, meter, shared=shared)
     rng = np.random.default_rng(derived_seed(config.seed, "selection"))
-    chosen = _CHOICES[config.selection](model, rows, chunks, total, rng, config, meter)
+    if config.selection == "kcenter":
+        chosen = k_center(model, rows, chunks, total, rng, meter)
+    else:
+        chosen = margin(model, rows, chunks, total, rng, config, meter)
     model.freeze(blocks)
     return chosen
 
 
 def k_center(
-    model: Model,
-    rows: Encoded,
-    chunks: list[Batch],
-    total: int,
-    rng: np.random.Generator,
-    config: RunConfig,
-    meter: CostMeter,
+    model: Model, rows: Encoded, chunks: list[Batch], total: int, rng: np.random.Generator, meter: CostMeter
 ) -> np.ndarray:
     """Farthest first: each next example is the one farthest from all chosen so far (Sener & Savarese 2018).
 
@@ -100,9 +95,6 @@ def _walk_rounds(model: Model, chunks: list[Batch], share: float, total: int, me
         solver.solve_head(model, [{"features": rows, "targets": rows[:, 0]}], 0.0, meter)
         known += -(-(total - known) // left)
     return np.arange(total)
-
-
-_CHOICES: dict[str, Callable[..., np.ndarray]] = {"kcenter": k_center, "margin": margin}
 
 
 def _in_order(chunks: list[Batch]) -> torch.Tensor:
