@@ -57,6 +57,21 @@ class RunConfig(BaseModel):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where the model runs")
     max_length: int | None = Field(None, ge=8, le=8192, description="tokens of a text that are kept")
     image_size: int | None = Field(None, ge=8, le=1024, description="width and height of the model's images, in pixels")
+    layers: int | None = Field(
+        None,
+        ge=1,
+        description="number of top layers of a text model, or stages of an image model, whose outputs the head reads; "
+        "None reads the last alone",
+    )
+    penalty: float | None = Field(
+        None,
+        gt=0,
+        description="L2 penalty of a solved head, for each layer that it reads and each training row of a class; "
+        "None takes a constant for each layer",
+    )
+    word_shape: bool | None = Field(
+        None, description="whether a tagger's head also reads capitals, digits and punctuation of the words"
+    )
     augment: Literal["none", "light"] | None = Field(
         None, description="augmentation of train images; light is a padded crop and a flip"
     )
@@ -77,7 +92,7 @@ class RunConfig(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _none_is_a_word(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation not in (bool, bool | None):
             raise ValueError("true and false are not allowed here")
         named = info.field_name in {"dataset", "model", "method", "augment"}  # there it is a name like others
         return None if not named and isinstance(value, str) and value.lower() in {"none", "null"} else value

@@ -194,4 +194,5 @@ def _plain(text: str) -> str:
 
 def _but_seed(record: Mapping[str, Any]) -> dict[str, Any]:
     weights = record["model"]["source"]
-    return {"config": identifying(record) | {"seed": None}, "data": record["data"]["source"], "weights": weights}
+    config = {name: value for name, value in identifying(record).items() if value is not None and name != "seed"}
+    return {"config": config, "data": record["data"]["source"], "weights": weights}

@@ -58,6 +58,8 @@ class Noted(BaseModel):
     image_size: int | None
     crf: bool
     tail: float = 0.0
+    layers: int = 1
+    word_shape: bool = False
     device: str
     precision: str
 
@@ -127,7 +129,8 @@ def load(folder: str | Path) -> Kept:
         model = _load_tfidf(folder, len(noted.labels))
     else:
         named = "simple_nn" if noted.form == "SimpleNN" else str(folder)
-        config = RunConfig(model=named, image_size=noted.image_size)
+        read = {"layers": noted.layers, "word_shape": noted.word_shape}
+        config = RunConfig(model=named, image_size=noted.image_size, **read)
         pooling = "own" if noted.form == "OwnClassifier" else "mean"
         model = build(config, noted.kind, len(noted.labels), find(named), pooling=pooling)
     if noted.form == "SimpleNN":
@@ -185,6 +188,8 @@ def _facts(model: Model, classes: Sequence[str], record: dict[str, Any]) -> dict
         "max_length": reader.max_length,
         "tail": reader.tail,
         "image_size": reader.collate.image_size,
+        "layers": model.layers,
+        "word_shape": reader.word_shape,
         "crf": getattr(model, "crf", None) is not None,
         "device": record["config"]["device"],
         "precision": record["environment"]["precision"],
@@ -201,9 +206,14 @@ def _put(temporary: Path, target: Path) -> None:
 
 
 def _write_pooled(model: Model, classes: Sequence[str], folder: Path) -> dict[str, str]:
-    """Transformer, Pooling, Dense, as Sentence-Transformers loads them; its `encode` then gives the logits."""
+    """Transformer, Pooling, Dense, as Sentence-Transformers loads them; its `encode` then gives the logits.
+
+    It has no form for a head that reads several layers, which gets the backbone alone.
+    """
     _save_backbone(model.backbone, model, classes, folder)
     linear = model.head[-1]
+    if model.layers > 1:
+        return _save_head(linear, folder, HEAD_FILE, "head")
     modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense")]
     rows = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
@@ -231,14 +241,16 @@ def _write_own(model: Model, classes: Sequence[str], folder: Path) -> None:
 def _write_tagger(model: Tagger, classes: Sequence[str], folder: Path) -> dict[str, str]:
     """As transformers' token classifier, where the architecture's is a linear layer as here; else the backbone alone.
 
-    With a CRF those are the scores that it decodes; its transitions lie beside.
+    That is also done for a head that reads several layers or the shapes of words. With a CRF those are the scores that
+    it decodes; its transitions lie beside.
     """
     model.backbone.config.num_labels = len(classes)
     try:
         net = AutoModelForTokenClassification.from_config(model.backbone.config, dtype=torch.float32).eval()
     except ValueError:  # the architecture has no token classifier
         net = None
-    name = net and _take_head(net, net.base_model, model.backbone, model.head[-1])
+    plain = net and model.layers == 1 and not model.reader.word_shape
+    name = plain and _take_head(net, net.base_model, model.backbone, model.head[-1])
     ids = torch.arange(8)[None]
     batch = {"ids": ids, "mask": torch.ones_like(ids), "words": ids}
     same = name and _agree(lambda: net(input_ids=ids).logits, lambda: model(batch))

@@ -1,7 +1,5 @@
 """Which examples are worth a label: chosen on frozen features of the unlabelled train inputs."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
@@ -29,7 +27,10 @@ def choose(model: Model, data: Data, config: RunConfig, meter: CostMeter, shared
     passes = config.model_copy(update={"batch_size": loop.PREDICT_BATCH})
     chunks = loop.extract(model, rows, passes, meter, shared=shared)
     rng = np.random.default_rng(derived_seed(config.seed, "selection"))
-    chosen = _CHOICES[config.selection](model, rows, chunks, total, rng, meter)
+    if config.selection == "kcenter":
+        chosen = k_center(model, rows, chunks, total, rng, meter)
+    else:
+        chosen = margin(model, rows, chunks, total, rng, config, meter)
     model.freeze(blocks)
     return chosen
 
@@ -56,7 +57,13 @@ def k_center(
 
 
 def margin(
-    model: Model, rows: Encoded, chunks: list[Batch], total: int, rng: np.random.Generator, meter: CostMeter
+    model: Model,
+    rows: Encoded,
+    chunks: list[Batch],
+    total: int,
+    rng: np.random.Generator,
+    config: RunConfig,
+    meter: CostMeter,
 ) -> np.ndarray:
     """Half at random, then in rounds those on which a head, solved on the labels so far, is least sure.
 
@@ -69,8 +76,9 @@ def margin(
     order = rng.permutation(len(rows))
     chosen = order[: -(-total // 2)]
     for left in range(min(ROUNDS, total - len(chosen)), 0, -1):
-        known = [_only(chunk, chosen) for chunk in chunks]
-        solver.solve_head(model, [chunk for chunk in known if len(chunk["targets"])], solver.L2[rows.kind], meter)
+        parts = [_only(chunk, chosen) for chunk in chunks]
+        known = [chunk for chunk in parts if len(chunk["targets"])]
+        solver.solve_head(model, known, solver.penalty(model, known, config), meter)
         sure = _margins(model, chunks)
         sure[chosen] = np.inf
         chosen = np.concatenate([chosen, np.argsort(sure, kind="stable")[: -(-(total - len(chosen)) // left)]])
@@ -87,9 +95,6 @@ def _walk_rounds(model: Model, chunks: list[Batch], share: float, total: int, me
         solver.solve_head(model, [{"features": rows, "targets": rows[:, 0]}], 0.0, meter)
         known += -(-(total - known) // left)
     return np.arange(total)
-
-
-_CHOICES: dict[str, Callable[..., np.ndarray]] = {"kcenter": k_center, "margin": margin}
 
 
 def _in_order(chunks: list[Batch]) -> torch.Tensor:

@@ -3,13 +3,14 @@
 from typing import Any
 
 from lrtl_utils.methods import loop, solver
-from lrtl_utils.methods.method import Curve, Method, Work, input_size
+from lrtl_utils.methods.method import Curve, Method, Work, input_size, what_is_read
 from lrtl_utils.models.catalog import Backbone
 
 
 def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
     """Nothing is trained by steps, so there is neither a rate nor a number of epochs."""
-    return {"batch_size": 32, "precision": "auto", "validation_share": 0.0} | input_size(kind, 224, None)
+    rule = {"batch_size": 32, "precision": "auto", "validation_share": 0.0, "penalty": None}
+    return rule | what_is_read(kind) | input_size(kind, 224, None)
 
 
 def fit(work: Work) -> Curve:
@@ -17,7 +18,7 @@ def fit(work: Work) -> Curve:
     work.model.freeze(len(work.model.blocks))
     rows = loop.encode_training(work.model, work.train, work.config.max_length)
     chunks = loop.extract(work.model, rows, work.config, work.meter, shared=work.shared)
-    loss = solver.solve_head(work.model, chunks, solver.L2[work.data.kind], work.meter)
+    loss = solver.solve_head(work.model, chunks, solver.penalty(work.model, chunks, work.config), work.meter)
     return [loop.only_point(work, loss)]
 
 

@@ -1,8 +1,16 @@
 """`lp_ft`: the head is solved on frozen features first, then all blocks are trained with it (Kumar et al. 2022)."""
 
+from typing import Any
+
 from lrtl_utils.methods import full, linear_probe, loop
 from lrtl_utils.methods.method import Curve, Method, Work
+from lrtl_utils.models.catalog import Backbone
 from lrtl_utils.models.network import Model
+
+
+def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
+    """As `full`; the penalty is the solved head's."""
+    return full.defaults(kind, backbone, n_labels) | {"penalty": None}
 
 
 def prepare(model: Model) -> None:
@@ -18,4 +26,4 @@ def fit(work: Work) -> Curve:
     return loop.train(work, full.DECAY)
 
 
-METHOD = Method(fit, full.defaults, prepare=prepare, needs_blocks=True)
+METHOD = Method(fit, defaults, prepare=prepare, needs_blocks=True)

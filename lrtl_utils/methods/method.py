@@ -71,6 +71,11 @@ STEPS = {
 }
 
 
+def what_is_read(kind: str) -> dict[str, Any]:
+    """The knobs of what a new head reads beside the top layer: `layers`, and of words their shape."""
+    return {"layers": None} | ({"word_shape": None} if kind == "tokens" else {})
+
+
 def input_size(kind: str, image_size: int, augment: str | None) -> dict[str, Any]:
     """The knobs that bound an input: `max_length` of a text, or `image_size` and `augment` of an image."""
     if kind != "image":

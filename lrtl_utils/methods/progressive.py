@@ -69,7 +69,7 @@ def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
     rule |= {"max_length": tokens} if kind == "text" else {}
     examples, least = VALIDATION
     share = round(examples / n_labels, 4) if n_labels >= least else 0.0
-    return rule | {"validation_share": share, "budget_seconds": None, "without": None}
+    return rule | {"penalty": None, "validation_share": share, "budget_seconds": None, "without": None}
 
 
 # --- The climb.
@@ -134,25 +134,29 @@ class Ladder:
 
         The same pass fills the caches at the boundaries of the rungs above, as far as memory is allowed.
         """
-        blocks, validation = len(self.model.blocks), self.validation
-        self.model.freeze(blocks)
+        read, validation = self.model.lowest_read, self.validation
+        self.model.freeze(len(self.model.blocks))
         wanted = dict.fromkeys(self.depths.values(), self.rows.joined(validation) if validation else self.rows)
-        self.cache_mib = caches_that_fit(self.model, wanted | ({blocks: validation} if validation else {}), self.config)
+        also = {read: validation} if validation and read not in wanted else {}
+        self.cache_mib = caches_that_fit(self.model, wanted | also, self.config)
         caches = {
             depth: (Cache.empty(depth, self.rows), validation and Cache.empty(depth, validation))
             for depth in wanted
             if depth in self.cache_mib
         }
         chunks = self._extract(self.rows, [cache for cache, _ in caches.values()])
-        loss = solver.solve_head(self.model, chunks, solver.L2[self.kind], self.meter)
-        top = Cache.empty(blocks, validation) if blocks in self.cache_mib else None
-        if top or (validation and caches):
-            self._extract(validation, [*(below for _, below in caches.values()), *([top] if top else [])])
+        l2 = solver.penalty(self.model, chunks, self.config)
+        loss = solver.solve_head(self.model, chunks, l2, self.meter)
+        filled = {depth: below for depth, (_, below) in caches.items()} if validation else {}
+        if validation and read in self.cache_mib:
+            filled.setdefault(read, Cache.empty(read, validation))
+        if filled:
+            self._extract(validation, [*filled.values()])
         self.caches = caches
-        point = self._point(0, loss, epoch=1, cache=top)
+        point = self._point(0, loss, epoch=1, cache=filled.get(read))
         if validation or self.kind == "tokens":
             return point
-        left_out = solver.leave_one_out(self.model, chunks, self.n_labels, self.meter)
+        left_out = solver.leave_one_out(self.model, chunks, l2, self.n_labels, self.meter)
         return point | {"left_out_score": left_out} | self.meter.so_far()
 
     def ahead(self, ground: Point) -> list[int]:
@@ -252,12 +256,15 @@ def rung_depth(blocks: int, share: float) -> int:
 def caches_that_fit(model: Model, wanted: dict[int, Encoded], config: Any) -> dict[int, float]:
     """The size in MiB of each cache that fits into the bound, the first wanted first, by the depth below it.
 
-    None under `without=cache`, nor where images are to change from epoch to epoch.
+    None under `without=cache`, nor where images are to change from epoch to epoch, nor above a block whose output the
+    head reads too.
     """
     if "cache" in (config.without or "").split(",") or config.augment == "light":
         return {}
     sizes: dict[int, float] = {}
     for depth, rows in wanted.items():
+        if depth > model.lowest_read:
+            continue
         size = size_mib(model, rows, depth, config.image_size)
         if sum(sizes.values()) + size <= BOUND_MIB:
             sizes[depth] = size

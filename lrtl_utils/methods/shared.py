@@ -67,7 +67,7 @@ class Shared:
     def rows(self, examples: Examples, meter: CostMeter) -> Encoded:
         """The examples as `Reader.encode` gives them."""
         reader, inputs, targets = self.model.reader, examples.inputs, examples.targets
-        about = ["rows", reader.max_length, reader.tail, reader.limit, len(inputs)]
+        about = ["rows", reader.max_length, reader.tail, reader.limit, reader.word_shape, len(inputs)]
         return self._once(
             about,
             _bytes(inputs),
@@ -98,7 +98,7 @@ class Shared:
             return [kept[f"features {i}"] for i in range(len(batches))]
 
         content = (part.numpy().tobytes() for part in [*_packed(data).values(), *map(torch.from_numpy, batches)])
-        about = ["features", [len(each) for each in batches], [cache.depth for cache in caches]]
+        about = ["features", self.model.layers, [len(each) for each in batches], [cache.depth for cache in caches]]
         return self._once(about, content, compute, packed, unpacked, meter)
 
     def _once(
@@ -188,7 +188,8 @@ def _packed(data: Encoded) -> Tensors:
     words = [row[1] for row in data.rows] if data.kind == "tokens" else []
     flat = {"values": [each for row in ids for each in row], "sizes": [len(row) for row in ids]}
     flat |= {"words": [each for row in words for each in row], "n_words": [len(row) for row in words]}
-    return {name: torch.tensor(each, dtype=torch.long) for name, each in flat.items()}
+    packed = {name: torch.tensor(each, dtype=torch.long) for name, each in flat.items()}
+    return packed | ({"shapes": torch.from_numpy(np.concatenate(data.shapes))} if data.shapes else {})
 
 
 def _unpacked(kind: str, packed: Tensors, targets: Sequence[Any]) -> Encoded:
@@ -199,9 +200,12 @@ def _unpacked(kind: str, packed: Tensors, targets: Sequence[Any]) -> Encoded:
         return Encoded(kind, rows, np.ones(len(rows), dtype=int), targets)
     rows = _split(packed["values"], packed["sizes"])
     lengths = packed["sizes"].numpy().astype(int)
+    shapes = None
     if kind == "tokens":
         rows = list(zip(rows, _split(packed["words"], packed["n_words"]), strict=True))
-    return Encoded(kind, rows, lengths, targets)
+        if "shapes" in packed:
+            shapes = [part.numpy() for part in packed["shapes"].split(packed["n_words"].tolist())]
+    return Encoded(kind, rows, lengths, targets, shapes)
 
 
 def _split(flat: torch.Tensor, sizes: torch.Tensor) -> list[list[int]]:

@@ -5,16 +5,29 @@ from collections.abc import Callable
 
 import torch
 
+from lrtl_utils.config import RunConfig
 from lrtl_utils.measure.flops import count_flops, ridge_flops
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.models.network import Batch, Model
 
 SOLVER_STEPS = 100
 CRF_STEPS = 10  # a CRF's transitions are few, and each look at them goes through the sequences word by word
-L2 = {"text": 300.0, "image": 300.0, "tokens": 30.0}  # on standardised features; chosen on held-out train rows
+# For each layer that the head reads, on standardised features; chosen on held-out train rows.
+L2 = {"text": 300.0, "image": 300.0, "tokens": 30.0}
 # How often the solver evaluates its loss depends on the data. Without weights it is taken to be the medians of the
 # committed records.
 EVALUATIONS = {"text": 16, "image": 26, "tokens": 65}
+
+
+def penalty(model: Model, chunks: list[Batch], config: RunConfig) -> float:
+    """The L2 penalty of a head on these features: `config.penalty` for each layer and row of a class, else `L2`.
+
+    More columns that say the same need more of it, and more rows for each vector of weights do.
+    """
+    if config.penalty is None:
+        return L2[model.reader.kind] * model.layers
+    rows = sum(int(chunk["word_mask"].sum()) if "word_mask" in chunk else len(chunk["targets"]) for chunk in chunks)
+    return config.penalty * model.layers * rows / model.head[-1].out_features
 
 
 def solve_head(model: Model, chunks: list[Batch], l2: float, meter: CostMeter) -> float:
@@ -81,10 +94,10 @@ def _minimise(loss: Callable[[], torch.Tensor], module: torch.nn.Module, steps: 
     solver.step(objective)
 
 
-def leave_one_out(model: Model, chunks: list[Batch], examples: int, meter: CostMeter) -> float | None:
+def leave_one_out(model: Model, chunks: list[Batch], l2: float, examples: int, meter: CostMeter) -> float | None:
     """Accuracy on each of the first `examples` rows of a ridge regression on all other rows, in closed form.
 
-    On standardised features, with targets of one for the class and zero else; the penalty is the head's
+    On standardised features, with targets of one for the class and zero else; the penalty `l2` is the head's
     (Hastie et al. 2009, section 7.10). None without weights.
     """
     rows, targets = _visible(chunks)
@@ -94,7 +107,7 @@ def leave_one_out(model: Model, chunks: list[Batch], examples: int, meter: CostM
     rows = ((rows - rows.mean(0)) / rows.std(0, correction=0).clamp_min(1e-6)).cpu().double()
     n, width = rows.shape
     wanted = torch.nn.functional.one_hot(targets.cpu(), model.head[-1].out_features).double()
-    products = rows.T @ rows + L2[model.reader.kind] * torch.eye(width, dtype=rows.dtype)
+    products = rows.T @ rows + l2 * torch.eye(width, dtype=rows.dtype)
     spread = torch.linalg.solve(products, rows.T).T
     leverage = 1 / n + (spread * rows).sum(1, keepdim=True)
     fitted = wanted.mean(0) + spread @ (rows.T @ (wanted - wanted.mean(0)))

@@ -17,7 +17,7 @@ from lrtl_utils.data.splits import Data, Examples, Facts
 from lrtl_utils.measure.meter import CLOSED_FORM, MIB, CostMeter, Shape
 from lrtl_utils.methods import METHODS, active, loop
 from lrtl_utils.methods.method import Work
-from lrtl_utils.models.encoding import Encoded, Reader
+from lrtl_utils.models.encoding import SHAPE_COLUMNS, Encoded, Reader
 from lrtl_utils.models.network import Model
 
 WORDS = 0.8  # of a tagged sentence whose words nobody counted, a token beyond the two special ones
@@ -136,7 +136,8 @@ class Invented(Reader):
         rows: list[Any] = [[1] * length for length in lengths]
         if self.kind == "tokens":
             rows = [(ids, list(range(1, 1 + words_of(len(ids))))) for ids in rows]
-        data = Encoded(self.kind, rows, np.array(lengths, int), targets)
+        shapes = [np.zeros((len(words), SHAPE_COLUMNS), np.uint8) for _, words in rows] if self.word_shape else None
+        data = Encoded(self.kind, rows, np.array(lengths, int), targets, shapes)
         return self.cut(data) if self.max_length else data
 
 

@@ -50,6 +50,8 @@ def build(
             model = _simple_model(config, kind, classes, row.width)
         if is_own:
             own.find_blocks(model)
+        if (config.layers or 1) > 1 or config.word_shape:
+            _widen(model, config, classes)
     except Exception as error:
         if isinstance(error, InputError) or not is_own:
             raise
@@ -59,6 +61,21 @@ def build(
     if config.dropout is not None:
         set_dropout(model, config.dropout)
     return model
+
+
+def _widen(model: Model, config: RunConfig, classes: int) -> None:
+    """Give the model a new head that reads as many layers as are asked for, and the shapes of words."""
+    layers, above = config.layers or 1, max(1, len(model.blocks) - 1)
+    if layers > above:
+        raise InputError(
+            f"layers={layers} is more than model {config.model!r} has: {above} above its embeddings or its stem."
+        )
+    model.layers, model.reader.word_shape = layers, bool(config.word_shape)
+    size = config.image_size
+    shape = {"text": (1, 8), "tokens": (1, 8, 1), "image": (1, 3, size, size)}[model.reader.kind]
+    with torch.no_grad():
+        width = model.eval().features(model.blank(shape, model.device)).shape[-1]
+    model.head[-1] = torch.nn.Linear(width, classes)
 
 
 def describe(model: Model, source: Source | None) -> dict[str, Any]:

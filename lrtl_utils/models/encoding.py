@@ -4,6 +4,7 @@ import importlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,10 @@ from lrtl_utils.errors import InputError
 MULTIPLE = 8  # padded lengths are multiples of it, so that few distinct shapes occur
 FILLED = 0.9  # of a batch's length, at least, where no order is asked for
 PAD_TAG = 0
+# What a word looks like: lower case, Title case, UPPER case, other case; a digit in it, digits and no letters, neither
+# letters nor digits. Those of the word, of the one before it and of the one after it, and whether it is the first.
+LOOKS = 7
+SHAPE_COLUMNS = 3 * LOOKS + 1
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # of images; others are read by other programs, or rare
 MOST_PIXELS = 50_000_000  # of one image, as it comes and as it is resized; in memory four bytes each
 
@@ -25,12 +30,14 @@ class Encoded:
 
     text: token ids; tokens: (token ids, position of each word's first sub-word); image: uint8 [3, height, width];
     bag: sparse [1, features]. `lengths` int [n] are tokens (1 for images and bags); `targets` as in `Examples`.
+    `shapes`, where a tagger reads them, are uint8 [words, SHAPE_COLUMNS] for each row.
     """
 
     kind: str
     rows: list[Any]
     lengths: np.ndarray
     targets: Sequence[Any]
+    shapes: list[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -38,7 +45,8 @@ class Encoded:
     def joined(self, other: "Encoded") -> "Encoded":
         """These rows, then the other's."""
         lengths = np.concatenate([self.lengths, other.lengths])
-        return Encoded(self.kind, [*self.rows, *other.rows], lengths, [*self.targets, *other.targets])
+        shapes = None if self.shapes is None else [*self.shapes, *other.shapes]
+        return Encoded(self.kind, [*self.rows, *other.rows], lengths, [*self.targets, *other.targets], shapes)
 
 
 @dataclass(frozen=True)
@@ -58,8 +66,9 @@ class Collator:
     def __call__(
         self, data: Encoded, positions: np.ndarray, pad_to: int | None = None, train: bool = False
     ) -> dict[str, torch.Tensor]:
-        """A batch: `ids` and `mask` [batch, tokens], with `words` and `word_mask` [batch, words] for tagging;
+        """A batch: `ids` and `mask` [batch, tokens], with `words` and `word_mask` [batch, words] for tagging
 
+        and, where the rows have them, `shapes` [batch, words, SHAPE_COLUMNS];
         `pixels` [batch, 3, size, size]; or `bag` [batch, features]. `targets` [batch] or [batch, words].
         Token ids are padded to `pad_to`, else to the longest in the batch; images are augmented only for `train`.
         """
@@ -67,7 +76,7 @@ class Collator:
         if data.kind == "text":
             batch = self._text(rows, pad_to)
         elif data.kind == "tokens":
-            batch = self._tokens(rows, pad_to)
+            batch = self._tokens(rows, pad_to) | _shapes(data, positions)
         else:
             batch = self._images(rows, self.augment and train) if data.kind == "image" else self._bags(rows)
         return batch | answers(data, positions)
@@ -112,6 +121,7 @@ class Reader:
     tokenizer: Any = None  # for bags: a fitted vectorizer
     max_length: int | None = None
     limit: int = 512
+    word_shape: bool = False  # of sentences, whether the words' shapes are read too
     tail: float = 0.0  # of max_length, the share that a longer text's end has; its beginning has the rest
     plain: bool = False  # training batches as an example script has them: texts padded to max_length, channels first
 
@@ -129,7 +139,10 @@ class Reader:
             return encode_images(inputs, targets, self.collate.image_size)
         if self.kind == "bag":
             return encode_bags(inputs, targets, self.tokenizer)
-        data = (encode_text if self.kind == "text" else encode_words)(inputs, targets, self.tokenizer)
+        if self.kind == "text":
+            data = encode_text(inputs, targets, self.tokenizer)
+        else:
+            data = encode_words(inputs, targets, self.tokenizer, self.word_shape)
         return self.cut(data) if self.max_length else data
 
     def cut(self, data: Encoded) -> Encoded:
@@ -172,8 +185,10 @@ def _is_text(value: Any) -> bool:
     return True
 
 
-def encode_words(sentences: Sequence[Sequence[str]], targets: Sequence[Any], tokenizer: Any) -> Encoded:
-    """Token ids, uncut, and where each word's first sub-word stands."""
+def encode_words(
+    sentences: Sequence[Sequence[str]], targets: Sequence[Any], tokenizer: Any, word_shape: bool = False
+) -> Encoded:
+    """Token ids, uncut, and where each word's first sub-word stands; with `word_shape`, also what words look like."""
     for row, words in enumerate(sentences):
         if not len(words):
             raise InputError(f"Sentence {row} has no words.")
@@ -191,7 +206,26 @@ def encode_words(sentences: Sequence[Sequence[str]], targets: Sequence[Any], tok
         for word in range(len(words)):
             first.setdefault(word, first.get(word - 1, 0))
         rows.append((ids, [first[word] for word in range(len(words))]))
-    return Encoded("tokens", rows, np.array([len(ids) for ids, _ in rows], dtype=int), targets)
+    shapes = [shapes_of(words) for words in sentences] if word_shape else None
+    return Encoded("tokens", rows, np.array([len(ids) for ids, _ in rows], dtype=int), targets, shapes)
+
+
+def shapes_of(words: Sequence[str]) -> np.ndarray:
+    """What a sentence's words look like, uint8 [words, SHAPE_COLUMNS]."""
+    looks = np.zeros((len(words) + 2, LOOKS), np.uint8)  # beyond both ends there is a word without any of them
+    looks[1:-1] = [_look(word) for word in words]
+    first = np.arange(len(words))[:, None] == 0
+    return np.concatenate([looks[1:-1], looks[:-2], looks[2:], first], axis=1, dtype=np.uint8)
+
+
+@lru_cache(maxsize=2**16)
+def _look(word: str) -> tuple[bool, ...]:
+    """A single capital is in upper case. Scripts without case are in none."""
+    lower, upper = word.islower(), word.isupper()
+    title = word.istitle() and not upper
+    other = word.lower() != word.upper() and not (lower or title or upper)
+    digit, letter = any(map(str.isdigit, word)), any(map(str.isalpha, word))
+    return lower, title, upper, other, digit, digit and not letter, not digit and not letter
 
 
 def cut(data: Encoded, max_length: int, tail: int = 1) -> Encoded:
@@ -208,7 +242,8 @@ def cut(data: Encoded, max_length: int, tail: int = 1) -> Encoded:
         ids = ids if len(ids) <= max_length else ids[: max_length - tail] + ids[-tail:]
         kept = [position for position in words if position < max_length - 1]
         rows.append((ids, kept or [0]) if data.kind == "tokens" else ids)
-    return Encoded(data.kind, rows, np.minimum(data.lengths, max_length), data.targets)
+    shapes = data.shapes and [shape[: len(row[1])] for shape, row in zip(data.shapes, rows, strict=True)]
+    return Encoded(data.kind, rows, np.minimum(data.lengths, max_length), data.targets, shapes)
 
 
 def encode_images(images: Sequence[Any], targets: Sequence[Any], size: int) -> Encoded:
@@ -292,6 +327,14 @@ def _padded(rows: list[Sequence[int]], value: int, length: int) -> torch.Tensor:
     for i, row in enumerate(rows):
         table[i, : len(row)] = torch.as_tensor(row, dtype=torch.long)
     return table
+
+
+def _shapes(data: Encoded, positions: np.ndarray) -> dict[str, torch.Tensor]:
+    """The `shapes` of a batch, [batch, words, SHAPE_COLUMNS], zeros where there is no word."""
+    if data.shapes is None:
+        return {}
+    rows = [torch.from_numpy(data.shapes[i]) for i in positions]
+    return {"shapes": torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).float()}
 
 
 def _prefix_mask(lengths: list[int], width: int) -> torch.Tensor:

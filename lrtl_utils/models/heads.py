@@ -8,6 +8,8 @@ from torchcrf import CRF
 from lrtl_utils.models.encoding import Reader
 from lrtl_utils.models.network import Batch, Model, image_blocks, text_blocks
 
+HIDDEN_SHAPES = 0.1  # of the sentences of a training batch, at random, the share whose words' shapes are not shown
+
 
 class OwnClassifier(Model):
     """A text classifier with its architecture's own pooling and head, as `transformers` builds it."""
@@ -35,10 +37,13 @@ class PooledClassifier(Model):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
         self.blocks = text_blocks(backbone)
 
-    def features(self, batch: Batch) -> torch.Tensor:
+    def top(self, batch: Batch) -> torch.Tensor:
         hidden = self.backbone(input_ids=batch["ids"], attention_mask=_attention_mask(batch)).last_hidden_state
-        mask = batch["mask"].unsqueeze(-1).to(hidden.dtype)
-        return (hidden * mask).sum(1) / mask.sum(1)
+        return self.pooled(hidden, batch)
+
+    def pooled(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
+        mask = batch["mask"].unsqueeze(-1).to(output.dtype)
+        return (output * mask).sum(1) / mask.sum(1)
 
 
 class Tagger(Model):
@@ -52,9 +57,21 @@ class Tagger(Model):
         self.crf = CRF(classes, batch_first=True) if crf else None
 
     def features(self, batch: Batch) -> torch.Tensor:
+        found = super().features(batch)
+        if not self.reader.word_shape:
+            return found
+        shapes = batch["shapes"]
+        if self.training:  # so that it can also tag a text without capitals
+            shapes = shapes * (torch.rand(len(shapes), 1, 1, device=shapes.device) >= HIDDEN_SHAPES)
+        return torch.cat([found, shapes], -1)
+
+    def top(self, batch: Batch) -> torch.Tensor:
         hidden = self.backbone(input_ids=batch["ids"], attention_mask=_attention_mask(batch)).last_hidden_state
+        return self.pooled(hidden, batch)
+
+    def pooled(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
         # First sub-words gathered to the left, so that the words' mask is a prefix, as the CRF needs it.
-        return hidden.gather(1, batch["words"].unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+        return output.gather(1, batch["words"].unsqueeze(-1).expand(-1, -1, output.shape[-1]))
 
     def loss(self, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Mean negative log-likelihood a word, in nats."""
@@ -89,8 +106,13 @@ class ImageClassifier(Model):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
         self.blocks = image_blocks(backbone)
 
-    def features(self, batch: Batch) -> torch.Tensor:
+    def top(self, batch: Batch) -> torch.Tensor:
         return self.backbone(batch["pixels"])
+
+    def pooled(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The mean over positions: of a map, which a few architectures have with its channels last, or of tokens."""
+        channels_first = output.ndim == 4 and getattr(self.backbone, "output_fmt", "NCHW") == "NCHW"
+        return output.mean((2, 3)) if channels_first else output.flatten(1, -2).mean(1)
 
 
 class SimpleNN(Model):
@@ -101,7 +123,7 @@ class SimpleNN(Model):
         self.hidden = nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout))
         self.head = nn.Linear(width, classes)
 
-    def features(self, batch: Batch) -> torch.Tensor:
+    def top(self, batch: Batch) -> torch.Tensor:
         return self.hidden(batch["pixels" if self.reader.kind == "image" else "bag"].flatten(1))
 
 
@@ -113,7 +135,7 @@ class LinearBag(Model):
         self.classes = classes
         self.head: nn.Linear | None = None
 
-    def features(self, batch: Batch) -> torch.Tensor:
+    def top(self, batch: Batch) -> torch.Tensor:
         return batch["bag"]
 
 

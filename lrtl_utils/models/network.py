@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lrtl_utils.models.encoding import Reader
+from lrtl_utils.models.encoding import SHAPE_COLUMNS, Reader
 
 Batch = dict[str, torch.Tensor]
 
@@ -19,7 +19,8 @@ class Model(nn.Module):
     """A backbone with a head. `blocks` are ordered from the input to the top; what is in none of them is the head.
 
     `frozen` blocks from the bottom keep their weights and run in eval mode; so do all batch-norm statistics with
-    `fixed_statistics`. The lowest `live` blocks run even where their output is given: others read from them too.
+    `fixed_statistics`. The lowest `live` blocks run even where their output is given: others read from them too. The
+    head reads the outputs of the top `layers` blocks.
     """
 
     def __init__(self, reader: Reader):
@@ -28,11 +29,31 @@ class Model(nn.Module):
         self.blocks: list[nn.Module] = []
         self.frozen = 0
         self.live = 0
+        self.layers = 1
         self.fixed_statistics = False
 
     def features(self, batch: Batch) -> torch.Tensor:
-        """What the head scores: [batch, width], or [batch, words, width] for tagging."""
+        """What the head scores: [batch, width], or [batch, words, width] for tagging.
+
+        With several `layers`, the top one's features come first, and those of the blocks below it follow downwards.
+        """
+        depths = range(len(self.blocks) - 1, self.lowest_read - 1, -1)
+        with self.watched(depths, lambda output: self.pooled(output, batch)) as below:
+            top = self.top(batch)
+        return torch.cat([top, *(below[depth] for depth in depths)], -1) if depths else top
+
+    def top(self, batch: Batch) -> torch.Tensor:
+        """The features of the whole backbone."""
         raise NotImplementedError
+
+    def pooled(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The features that one block's output gives."""
+        raise NotImplementedError
+
+    @property
+    def lowest_read(self) -> int:
+        """The number of the lowest blocks whose output, as the highest of them gives it, is the lowest that is read."""
+        return len(self.blocks) - self.layers + 1
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Scores (logits), [batch, classes] or [batch, words, classes]."""
@@ -88,13 +109,17 @@ class Model(nn.Module):
                 del module.forward
 
     @contextlib.contextmanager
-    def watched(self, depths: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
-        """Passes in which what the lowest `depth` blocks give is kept, by depth."""
+    def watched(
+        self, depths: Sequence[int], form: Callable[[torch.Tensor], torch.Tensor] = torch.clone
+    ) -> Iterator[dict[int, torch.Tensor]]:
+        """Passes in which what the lowest `depth` blocks give is kept in a `form` of it, by depth.
+
+        That is a copy, or what else is computed from it at once, because what follows may work in place.
+        """
         kept: dict[int, torch.Tensor] = {}
 
         def keep(depth: int, output: Any) -> None:
-            # A copy, for what follows may work in place.
-            kept[depth] = (output[0] if isinstance(output, tuple) else output).clone()
+            kept[depth] = form(output[0] if isinstance(output, tuple) else output)
 
         hooks = [
             self.called(0, depth)[-1].register_forward_hook(lambda _m, _i, output, depth=depth: keep(depth, output))
@@ -129,6 +154,8 @@ class Model(nn.Module):
         if self.reader.kind == "tokens":
             batch["words"] = torch.zeros(shape[0], shape[2], dtype=torch.long, device=device)
             batch["word_mask"] = torch.ones_like(batch["words"], dtype=torch.bool)
+        if self.reader.word_shape:
+            batch["shapes"] = torch.zeros(*batch["words"].shape, SHAPE_COLUMNS, device=device)
         return batch
 
     def for_counting(self) -> "Model":
@@ -146,7 +173,7 @@ class Model(nn.Module):
         configured = getattr(getattr(self, "backbone", None), "config", "")
         weights = [f"{name} {list(weight.shape)}" for name, weight in self.named_parameters()]
         wanted = [weight.requires_grad for weight in self.parameters()] if trained else ""
-        return f"{self}\n{configured}\n{weights}\n{wanted}\n{self.live} {len(self.blocks)}"
+        return f"{self}\n{configured}\n{weights}\n{wanted}\n{self.live} {len(self.blocks)} {self.layers}"
 
     @property
     def device(self) -> torch.device:

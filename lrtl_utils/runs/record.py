@@ -17,7 +17,8 @@ from lrtl_utils.files import data_name
 from lrtl_utils.measure import metrics
 
 SCHEMA = 2
-LATER: frozenset[str] = frozenset()  # knobs that were added after this schema, so that its early records lack them
+# Knobs that were added after this schema, so that its early records lack them.
+LATER = frozenset({"layers", "penalty", "word_shape"})
 
 Score = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]

@@ -33,7 +33,7 @@ from lrtl_utils.sweep.grid import Cell
 IN_ALL_SECONDS = 50.0  # for counting and timing, at most
 TFIDF_ROWS = 1000  # texts, at most, on which TF-IDF is really fitted to learn what it costs
 RECORD_KIB, NOTEBOOK_KIB = 6.0, 40.0  # of one run, and of one executed notebook with its pictures
-FREE = ("scheduler", "warmup_steps", "dropout", "weight_decay", "budget_seconds")  # knobs without a price
+FREE = ("scheduler", "warmup_steps", "dropout", "weight_decay", "penalty", "budget_seconds")  # knobs without a price
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,8 @@ def _load(config: RunConfig) -> Load:
     except InputError:
         weights = None
     facts = Facts(data.kind, tuple(data.classes), (), 0, ())
-    model, sizes = _architecture(config.model, config.method, config.image_size, facts, weights)
+    read = {name: getattr(config, name) for name in ("image_size", "layers", "word_shape")}
+    model, sizes = _architecture(RunConfig(model=config.model, method=config.method, **read), facts, weights)
     model = copy.deepcopy(model, {id(model.reader): model.reader})
     return walk(model, data, train, validation, test, config, sizes)
 
@@ -168,14 +169,11 @@ def _tfidf(data: Data | Facts, train: Examples, test: Examples, config: RunConfi
 
 
 @lru_cache
-def _architecture(
-    name: str, method: str, image_size: int | None, facts: Facts, weights: Source | None
-) -> tuple[Model, Sizes]:
+def _architecture(config: RunConfig, facts: Facts, weights: Source | None) -> tuple[Model, Sizes]:
     """The model on the meta device, in the form that the method wants, and what has been measured of it so far.
 
     Without files, texts are cut by the installed tokenizer, which cuts them about alike.
     """
-    config = RunConfig(model=name, method=method, image_size=image_size)
     with torch.device("meta"), warnings.catch_warnings(action="ignore"):
         model = build(config, facts, weights, pretrained=False)
     if model.reader.kind in {"text", "tokens"} and model.reader.tokenizer is None:

@@ -23,7 +23,7 @@ def test_the_page_s_commands_do_what_it_says(tmp_path):
     write_own_text_model(tmp_path / "mirror/models/acme/encoder", "bert")
     (tmp_path / "my/texts.csv").write_text("text\nShares fell today.\nThe coach left.\n")
     environment = os.environ | {"LRTL_MIRROR": str(tmp_path / "mirror")}
-    assert len(COMMANDS) == 5
+    assert len(COMMANDS) == 6
     for command in COMMANDS:
         words = re.sub(r"\bmy/", f"{tmp_path}/my/", command).split()
         assert words[0] == "lrtl"
@@ -31,7 +31,7 @@ def test_the_page_s_commands_do_what_it_says(tmp_path):
         words = [sys.executable, "-m", "lrtl_utils", *words[1:], *results]
         done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stderr}"
-    assert len(list((tmp_path / "results/runs/news_sample").glob("*.json"))) == 4
+    assert len(list((tmp_path / "results/runs/news_sample").glob("*.json"))) == 5
     rows = (tmp_path / "my/texts.predictions.csv").read_text().splitlines()
     assert rows[0] == "text,label,p_World,p_Sports,p_Business,p_Sci/Tech"
     assert [row.split(",")[0] for row in rows[1:]] == ["Shares fell today.", "The coach left."]

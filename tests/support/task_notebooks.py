@@ -66,6 +66,11 @@ GROUPS = {
         "augment",
         "without",
     ),
+    "What a head reads, and how it is solved": (
+        "layers",
+        "penalty",
+        "word_shape",
+    ),
     "Limits": ("max_length", "image_size", "budget_seconds", "test_limit", "precision", "device"),
 }
 PLACES = {

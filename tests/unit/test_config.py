@@ -23,6 +23,11 @@ def test_every_knob_has_a_description():
     assert [name for name, field in RunConfig.model_fields.items() if not field.description] == []
 
 
+def test_a_knob_that_is_true_or_false_may_also_be_left_out():
+    given = [read_config({"word_shape": value}).word_shape for value in ("true", False, "None", None)]
+    assert given == [True, False, None, None]
+
+
 def test_config_cannot_be_changed():
     config = RunConfig()
     with pytest.raises(ValueError, match="frozen"):
@@ -57,6 +62,12 @@ def test_config_is_found_among_a_notebooks_variables():
         ("seed", 2**31),
         ("seed", None),
         ("batch_size", 0),
+        ("layers", 0),
+        ("layers", 1.5),
+        ("layers", True),
+        ("penalty", 0),
+        ("penalty", "nan"),
+        ("word_shape", "perhaps"),
         ("epochs", "1.5"),
         ("warmup_steps", -1),
         ("optimizer", "adamm"),

@@ -33,13 +33,18 @@ CASES = {
     "lora": {"model": "bert_base", "method": "lora", "epochs": 2, **TEXT},
     "softmax": {"model": "roberta_base", "method": "full", **TOKENS},
     "crf": {"model": "bert_crf", "method": "full", **TOKENS},
+    "layers": {"model": "minilm", "method": "linear_probe", "layers": 3, **TEXT},
+    "shapes": {"model": "bert_crf", "method": "full", "layers": 2, "word_shape": True, **TOKENS},
+    "stages": {"model": "efficientnet_lite0", "method": "linear_probe", "layers": 3, **IMAGE},
     "image": {"model": "efficientnet_lite0", "method": "linear_probe", **IMAGE},
     "image_lora": {"model": "efficientnet_lite0", "method": "lora", "epochs": 1, **IMAGE},
     "tfidf": {"method": "tfidf", "dataset": "news_sample", "train_size": 16, "test_limit": 12},
     "bag": {"model": "simple_nn", "method": "from_scratch", "epochs": 2, **TEXT},
     "pixels": {"model": "simple_nn", "method": "from_scratch", "epochs": 2, **IMAGE},
 }
-WITHOUT_US = [name for name in CASES if name not in {"both_ends", "tfidf", "bag", "pixels"}]
+WITHOUT_US = [
+    name for name in CASES if name not in {"both_ends", "layers", "shapes", "stages", "tfidf", "bag", "pixels"}
+]
 
 
 @pytest.fixture(scope="module")

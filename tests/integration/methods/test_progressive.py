@@ -276,7 +276,10 @@ def test_leave_one_out_is_scikit_learn_s():
     targets = torch.cat([chunk["targets"] for chunk in chunks]).numpy()
     left_out = cross_val_predict(Ridge(alpha=heads.L2["text"]), features, np.eye(4)[targets], cv=LeaveOneOut())
     # The means and deviations of the features are taken once, over all rows.
-    assert heads.leave_one_out(model, chunks, len(rows), CostMeter()) == (left_out.argmax(1) == targets).mean()
+    assert (
+        heads.leave_one_out(model, chunks, heads.L2["text"], len(rows), CostMeter())
+        == (left_out.argmax(1) == targets).mean()
+    )
 
 
 @pytest.mark.parametrize("dataset", ["ag_news", "sst2", "cifar10"])

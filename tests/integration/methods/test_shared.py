@@ -28,6 +28,8 @@ CELLS = {
     "margin": TEXT | {"method": "linear_probe", "selection": "margin"},
     "full": TEXT | {"method": "full", "epochs": 1},
     "tagger": {"dataset": "conll2003", "model": "bert_crf", "max_length": 16, "method": "linear_probe"},
+    "layers_and_shapes": {"dataset": "conll2003", "model": "bert_crf", "max_length": 16, "method": "linear_probe"}
+    | {"layers": 2, "penalty": 3.0, "word_shape": True},
     "images": {"dataset": "cifar10", "model": "resnet50", "method": "linear_probe"},
     "image_ladder": {"dataset": "cifar10", "model": "resnet50", "method": "progressive"} | JUDGED,
 }
@@ -87,6 +89,8 @@ def test_other_seeds_share_the_test_split_and_other_inputs_share_nothing(tmp_pat
     for change in ({"max_length": 8}, {"model": "distilbert"}, {"dataset": "sst2"}):
         other = record_of(tmp_path, True, **CELLS["linear_probe"] | change)["cost"]
         assert other["cached_seconds"] == other["cached_predict_seconds"] == 0
+    layers = record_of(tmp_path, True, **CELLS["linear_probe"] | {"layers": 2})["cost"]
+    assert layers["cached_seconds"] == 0  # other features, of the same rows
 
 
 def model_and_shared(folder, **knobs):

@@ -61,6 +61,21 @@ def test_an_architecture_of_layers_has_its_blocks(kind, own):
     assert all("embed" in name or "relative" in name for name in outside)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in OWN_TEXT if kind not in {"albert", "gpt2"}])
+def test_a_head_reads_several_layers_of_it(kind, own):
+    model, *_ = build(own / "acme" / kind, method="full", **TEXT, layers=3)
+    assert model.head[-1].in_features == 3 * WIDTH
+    batch = model.reader.batch(model.reader.encode(["a film", "the minister said so"], [0, 1]), np.arange(2))
+    mask = batch["mask"].unsqueeze(-1)
+    with torch.no_grad():
+        found, net = model.eval().features(batch), model.backbone
+        hidden = net(input_ids=batch["ids"], attention_mask=batch["mask"], output_hidden_states=True).hidden_states
+    expected = [(each * mask).sum(1) / mask.sum(1) for each in hidden[:-4:-1]]
+    torch.testing.assert_close(found, torch.cat(expected, 1), atol=1e-6, rtol=0)
+    with pytest.raises(InputError, match=r"^layers=4 is more than model .* has: 3 above"):
+        build(own / "acme" / kind, method="full", **TEXT, layers=4)
+
+
 @pytest.mark.parametrize("kind", LISTED)
 def test_blocks_stand_still_while_those_above_are_trained(kind, own, tmp_path):
     model, path, *_ = run(
