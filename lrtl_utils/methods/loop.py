@@ -21,6 +21,7 @@ from lrtl_utils.data.splits import Examples
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import require_claim, write_atomically, write_text
 from lrtl_utils.measure.flops import count_flops, of_any_shape
+from lrtl_utils.measure.memory import keep_freed
 from lrtl_utils.measure.meter import CostMeter, Shape
 from lrtl_utils.measure.metrics import PREDICT_BATCH, Prediction, evaluate, headline
 from lrtl_utils.methods.feature_cache import Cache
@@ -31,7 +32,6 @@ from lrtl_utils.models.network import Batch, Model
 Rates = Sequence[tuple[Sequence[torch.nn.Parameter], float]]  # parameters with the peak rate of each group
 
 PROGRESS_SECONDS = 5.0
-PREDICT_PIXELS = 2**18  # of the images in a step of a test prediction on a CPU; of more, its cache holds no feature map
 
 
 class Interrupted(RuntimeError):
@@ -270,26 +270,12 @@ class _Loop:
 def predict(model: Model, examples: Examples, config: RunConfig) -> Prediction:
     """The model's answers for raw examples, encoding included in `seconds`."""
     start = time.perf_counter()
-    rows = model.reader.encode(examples.inputs, examples.targets)
-    prediction = predict_rows(model, rows, config, batch_size=predict_batch(model, config))
+    prediction = predict_rows(model, model.reader.encode(examples.inputs, examples.targets), config)
     return replace(prediction, seconds=time.perf_counter() - start)
 
 
-def predict_batch(model: Model, config: RunConfig) -> int:
-    """How many examples, at most, are in a step of a test prediction: fewer of large images on a CPU."""
-    if model.reader.kind != "image" or config.device != "cpu":
-        return PREDICT_BATCH
-    return max(1, min(PREDICT_BATCH, PREDICT_PIXELS // model.reader.collate.image_size**2))
-
-
 def predict_rows(
-    model: Model,
-    data: Encoded,
-    config: RunConfig,
-    meter: CostMeter | None = None,
-    cache: Cache | None = None,
-    *,
-    batch_size: int = PREDICT_BATCH,
+    model: Model, data: Encoded, config: RunConfig, meter: CostMeter | None = None, cache: Cache | None = None
 ) -> Prediction:
     """The model's answers for encoded rows, in their order; tallied if a meter is given.
 
@@ -303,12 +289,12 @@ def predict_rows(
     if meter:
         meter.register(phase, pass_counter(model, head=True, given=cache.depth if cache else 0))
     if on_meta(model):
-        for positions in by_length(data.lengths, batch_size):
+        for positions in by_length(data.lengths, PREDICT_BATCH):
             meter.tally(phase, batch_shape(model, data, positions))
         return Prediction(predicted, confidence, math.nan, 0.0, logits)
     runtime = _accelerator(config.device, config.precision)
     model.to(runtime.device).eval()
-    for positions in by_length(data.lengths, batch_size):
+    for positions in by_length(data.lengths, PREDICT_BATCH):
         batch = _to(model.reader.batch(data, positions), runtime.device)
         with torch.inference_mode():
             with runtime.autocast(), _given(model, cache, positions, batch):
@@ -370,6 +356,8 @@ def warm_up(model: Model, config: RunConfig) -> None:
     """
     if config.epochs:
         import transformers.optimization  # noqa: F401
+    if config.device == "cpu":
+        keep_freed()
     if model.reader.kind == "bag":
         return
     runtime = _accelerator(config.device, config.precision)

@@ -3,8 +3,8 @@
 Words after it choose among the kinds.
 
 The speed is that of plain matrix products of the same shapes as those that the step does, one after another, on the
-same threads, and in turn with it, so that what else the machine does falls on both. A convolution counts as the product that it amounts to; a depthwise one has no such product of its own,
-and is timed with the others of its step as it is.
+same threads, and in turn with it, so that what else the machine does falls on both. A convolution counts as the
+product that it amounts to; a depthwise one has no such product of its own, and is not among them.
 """
 
 import os
