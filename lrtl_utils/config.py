@@ -60,14 +60,12 @@ class RunConfig(BaseModel):
     layers: int | None = Field(
         None,
         ge=1,
-        description="number of top layers of a text model, or stages of an image model, whose outputs the head reads; "
-        "None reads the last alone",
+        description="number of top layers, or stages of an image model, that the head reads; None reads the last alone",
     )
     penalty: float | None = Field(
         None,
         gt=0,
-        description="L2 penalty of a solved head, for each layer that it reads and each training row of a class; "
-        "None takes a constant for each layer",
+        description="L2 penalty of a solved head for each layer and each row of a class; None takes a constant",
     )
     word_shape: bool | None = Field(
         None, description="whether a tagger's head also reads capitals, digits and punctuation of the words"

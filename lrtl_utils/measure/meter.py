@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from lrtl_utils.measure.memory import give_back
+
 Shape = tuple[int, ...]
 Tally = Counter[tuple[str, Shape]]
 SAMPLE_EVERY = 0.02  # seconds between two looks at resident memory
@@ -216,6 +218,7 @@ class _PeakMemory:
 
             torch.cuda.reset_peak_memory_stats()
             return self
+        give_back()  # else this block would use again what was freed before, and none of it would be seen
         self.start = self.high = _resident()
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)

@@ -21,6 +21,7 @@ from lrtl_utils.data.splits import Examples
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import require_claim, write_atomically, write_text
 from lrtl_utils.measure.flops import count_flops, of_any_shape
+from lrtl_utils.measure.memory import keep_freed
 from lrtl_utils.measure.meter import CostMeter, Shape
 from lrtl_utils.measure.metrics import PREDICT_BATCH, Prediction, evaluate, headline
 from lrtl_utils.methods.feature_cache import Cache
@@ -397,6 +398,8 @@ def warm_up(model: Model, config: RunConfig) -> None:
     """
     if config.epochs:
         import transformers.optimization  # noqa: F401
+    if config.device == "cpu":
+        keep_freed()
     if model.reader.kind == "bag":
         return
     runtime = _accelerator(config.device, config.precision)

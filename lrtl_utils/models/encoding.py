@@ -100,8 +100,12 @@ class Collator:
             if augment
             else [v2.CenterCrop(size)]
         )
-        bicubic = v2.InterpolationMode.BICUBIC
-        pixels = torch.stack([crop(v2.functional.resize(row, [size], bicubic, antialias=True)) for row in rows])
+        alike = len({row.shape for row in rows}) == 1  # then one call resizes them all, to the same values
+        resized = [
+            v2.functional.resize(images, [size], v2.InterpolationMode.BICUBIC, antialias=True)
+            for images in ([torch.stack(rows)] if alike else rows)
+        ]
+        pixels = torch.stack([crop(image) for image in (resized[0] if alike else resized)])
         return {"pixels": v2.functional.normalize(pixels.float() / 255, self.mean, self.std)}
 
     def _bags(self, rows: list[np.ndarray]) -> dict[str, torch.Tensor]:

@@ -1,10 +1,13 @@
 """What share of the machine's speed a training step reaches: `python tests/support/steps.py` prints a table.
 
+Words after it choose among the kinds.
+
 The speed is that of plain matrix products of the same shapes as those that the step does, one after another, on the
-same threads. A convolution counts as the product that it amounts to; a depthwise one has no such product of its own,
-and is timed with the others of its step as it is.
+same threads, and in turn with it, so that what else the machine does falls on both. A convolution counts as the
+product that it amounts to; a depthwise one has no such product of its own, and is not among them.
 """
 
+import os
 import statistics
 import sys
 import tempfile
@@ -14,7 +17,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lrtl_utils.measure.flops import count_flops
-from lrtl_utils.methods import METHODS, loop
+from lrtl_utils.methods import METHODS, loop, progressive
+from lrtl_utils.methods.feature_cache import Cache
 from lrtl_utils.runs.run import Run
 
 ROUNDS = 5
@@ -23,7 +27,7 @@ KINDS = {
     "tokens": {"dataset": "entities_sample", "model": "minilm_crf", "max_length": 64},
     "image": {"dataset": "digits", "model": "efficientnet_lite0", "image_size": 64},
 }
-TRAINED = ("conventional", "full", "bitfit", "lora")
+TRAINED = ("conventional", "full", "lp_ft", "bitfit", "lora")
 ROWS = 16
 
 
@@ -51,63 +55,89 @@ class Products(TorchDispatchMode):
         return output
 
 
-def seconds(call):
-    """The median over the rounds, after one that sets things up."""
-    call()
-    spent = []
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        call()
-        spent.append(time.perf_counter() - started)
-    return statistics.median(spent)
+def seconds(*calls):
+    """The seconds of each call in each round, [rounds][calls], after one round that sets things up."""
+    rounds = []
+    for _ in range(ROUNDS + 1):
+        spent = []
+        for call in calls:
+            started = time.perf_counter()
+            call()
+            spent.append(time.perf_counter() - started)
+        rounds.append(spent)
+    return rounds[1:]
 
 
 def plain(products):
-    """Seconds and FLOPs of these products as `torch.bmm` does them."""
+    """These products as `torch.bmm` does them, and their FLOPs."""
     pairs = [(torch.randn(n, rows, inner), torch.randn(n, inner, columns)) for rows, inner, columns, n in products]
-    return seconds(lambda: [first @ second for first, second in pairs]), sum(
-        2 * r * i * c * n for r, i, c, n in products
-    )
+    return lambda: [first @ second for first, second in pairs], sum(2 * r * i * c * n for r, i, c, n in products)
 
 
-def share(kind, method):
-    """FLOP/s of a whole step of the method, optimizer included, and those of its products alone."""
+def prepare(model, kind, method, rung):
+    """Freeze and extend the model as the method does, or as that rung of `progressive` does."""
+    if rung:
+        model.fixed_statistics = True
+        model.freeze(progressive.rung_depth(len(model.blocks), progressive.SHARES[kind][rung - 1]))
+    elif METHODS[method].prepare:
+        METHODS[method].prepare(model)
+    model.train()
+
+
+def filled_cache(model, data, batch):
+    """What the frozen blocks give for the rows of the batch, which are the first ones."""
+    cache = Cache.empty(model.frozen, data)
+    with torch.no_grad(), model.watched([cache.depth]) as outputs:
+        model(batch)
+    cache.keep(range(ROWS), outputs[cache.depth])
+    return cache
+
+
+def share(kind, method, rung=None, cached=False):
+    """FLOP/s of a whole step, optimizer included, those of its products alone, and their ratio; medians."""
     with tempfile.TemporaryDirectory() as folder:
         run = Run(method=method, train_size=4 * ROWS, batch_size=ROWS, device="cpu", results=folder, **KINDS[kind])
-        model = run.model.train()
-        if METHODS[method].prepare:
-            METHODS[method].prepare(model)
+        model = run.model
+        prepare(model, kind, method, rung)
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         optimizer = loop._optimizer(run.config, [(weights, 1e-6)])
         train, _ = run.label()
-        batch = model.reader.batch(loop.encode(model, train), range(ROWS), train=True)
+        data = loop.encode_training(model, train, run.config.max_length)
+        batch = model.reader.batch(data, range(ROWS), train=True)
+        cache = filled_cache(model, data, batch) if cached else None
 
         def step():
-            model.loss(model(batch), batch).backward()
+            with loop._given(model, cache, range(ROWS), batch):
+                model.loss(model(batch), batch).backward()
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             optimizer.zero_grad()
 
         with Products() as products:
             step()
-        spent, flops = seconds(step), count_flops(step)
         alone, of_products = plain(products.found)
-    return flops / spent, of_products / alone
+        rounds, flops = seconds(step, alone), count_flops(step)
+    speeds = [(flops / whole, of_products / part) for whole, part in rounds]
+    whole, part = (statistics.median(column) for column in zip(*speeds, strict=True))
+    return whole, part, statistics.median(whole / part for whole, part in speeds)
 
 
-def main():
+def main(kinds):
     """Print the table as it goes."""
+    print(
+        f"{ROWS} rows a step, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}.\n"
+    )
     print("| kind | method | GFLOP/s of a step | GFLOP/s of its products | share |")
     print("|---|---|---|---|---|")
-    for kind in KINDS:
-        for method in TRAINED:
-            if kind in METHODS[method].kinds:
-                step, products = share(kind, method)
-                print(
-                    f"| {kind} | {method} | {step / 1e9:.1f} | {products / 1e9:.1f} | {step / products:.0%} |",
-                    flush=True,
-                )
+    for kind in kinds or KINDS:
+        cases = [(method, (method,)) for method in TRAINED if kind in METHODS[method].kinds]
+        for rung in (1, 2):
+            cases += [(f"progressive, rung {rung}", ("progressive", rung))]
+            cases += [(f"progressive, rung {rung}, cached", ("progressive", rung, True))]
+        for name, case in cases:
+            step, products, ratio = share(kind, *case)
+            print(f"| {kind} | {name} | {step / 1e9:.1f} | {products / 1e9:.1f} | {ratio:.0%} |", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -356,6 +356,22 @@ def test_predictions_come_in_the_order_of_the_examples():
     assert prediction.loss == pytest.approx(float(torch.nn.functional.cross_entropy(scores, torch.tensor(targets))))
 
 
+@pytest.mark.parametrize(
+    "knobs", [{}, {"dataset": "digits", "model": "efficientnet_lite0", "image_size": 32, "train_size": 20}]
+)
+def test_predictions_do_not_depend_on_how_many_are_made_at_once(knobs, monkeypatch):
+    run = finished(method="linear_probe", precision="fp32", test_limit=24, **knobs)
+    examples = splits.test_examples(run.data, run.config)
+    predictions = []
+    for rows in (1, 7, 32):
+        monkeypatch.setattr(training, "PREDICT_BATCH", rows)
+        predictions.append(training.predict(run.model, examples, run.config))
+    for other in predictions[1:]:
+        assert other.predicted == predictions[0].predicted
+        np.testing.assert_allclose(other.scores, predictions[0].scores, rtol=1e-4, atol=1e-4)
+        assert other.loss == pytest.approx(predictions[0].loss, rel=1e-5)
+
+
 @pytest.mark.parametrize("model", ["bert_crf", "roberta_base"])
 def test_words_past_the_cut_are_tagged_o(model):
     run = finished(dataset="conll2003", model=model, epochs=1, max_length=16)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.feature_extraction.text import TfidfVectorizer
+from torchvision.transforms import v2
 from transformers import AutoTokenizer
 
 from lrtl_utils.config import RunConfig
@@ -180,6 +181,23 @@ def test_prediction_pads_no_row_by_more_than_a_tenth():
     padded = [(round_up(lengths[batch].min()), round_up(lengths[batch].max())) for batch in batches]
     assert all(0.9 * longest <= shortest for shortest, longest in padded)
     assert len(list(by_length(np.full(100, 50), 32))) == 4  # rows of one length fill their batches
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_images_of_one_size_are_resized_in_one_call_to_the_same_values(augment, monkeypatch):
+    rng, calls = np.random.default_rng(0), []
+    images = list(rng.integers(0, 256, (5, 31, 45, 3), dtype=np.uint8))
+    odd = rng.integers(0, 256, (33, 40, 3), dtype=np.uint8)
+    whole = v2.functional.resize
+    monkeypatch.setattr(v2.functional, "resize", lambda *given, **named: calls.append(1) or whole(*given, **named))
+    collate = Collator(image_size=48, augment=augment)
+    alike, mixed = (encode_images(rows, [0] * len(rows), 48) for rows in (images, [*images, odd]))
+    batches = []
+    for rows in (alike, mixed):
+        torch.manual_seed(0)  # of the crops
+        batches.append(collate(rows, np.arange(len(rows)), train=True)["pixels"])
+    assert len(calls) == 1 + 6
+    assert torch.equal(batches[0], batches[1][:5])
 
 
 def halves(mode, size=(12, 10)):
