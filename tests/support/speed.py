@@ -69,6 +69,13 @@ def price(checkout, folder):
     return call(checkout, folder, "sweep", "demo", "--dry-run", "--results", folder / "r", "--workers", 2)
 
 
+def compared(checkout, folder):
+    """A comparison of the methods that a budget of nothing allows, from the check of the data to the report."""
+    data, results = ROOT / "lrtl_utils" / "samples" / "reviews_sample.jsonl", folder / "r"
+    wall = call(checkout, folder, "compare", data, "--budget", 0, "--model", "minilm", "--results", results)
+    return wall - work_of(results)
+
+
 def report(checkout, folder):
     """The answers and pages of the committed study."""
     (folder / "r").mkdir()
@@ -102,6 +109,7 @@ MEASURES = {
     "a cell of a sweep on texts, beyond its work": cell(TEXTS),
     "a cell of a sweep on images, beyond its work": cell(IMAGES),
     "`lrtl sweep demo --dry-run`, the first time": price,
+    "`lrtl compare` of the cheapest runs, beyond their work": compared,
     "`lrtl report` on the committed study": report,
     "`lrtl summary` on the committed study": summary,
 }
