@@ -33,9 +33,10 @@ def call(checkout, home, *words):
 
 
 def work_of(results):
-    """Seconds of all runs below `results` on their clocks and for their test predictions."""
+    """Seconds of all runs below `results` on their clocks and for their test predictions, without what was shared."""
     costs = [json.loads(path.read_text())["cost"] for path in results.glob("runs/*/*.json")]
-    return sum(cost["device_seconds"] + cost["predict_seconds"] for cost in costs)
+    spent = sum(cost["device_seconds"] + cost["predict_seconds"] for cost in costs)
+    return spent - sum(cost.get(f"cached_{name}seconds", 0) for cost in costs for name in ("", "predict_"))
 
 
 def cold(notebook):
