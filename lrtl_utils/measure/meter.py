@@ -74,6 +74,8 @@ class CostMeter:
         try:
             yield self.device_seconds + began - self._started
         finally:
+            if self.device == "cpu":
+                give_back()  # else what was freed here would stay resident, and count
             memory.paused = False
             self._started += time.perf_counter() - began
 
