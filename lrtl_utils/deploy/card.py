@@ -84,9 +84,9 @@ There is no interval, because fewer than {{ least_seeds }} seeds were run.
 
 ## Cost
 
-{{ "%.1f"|format(cost.device_seconds) }} device seconds\
-{% if cost.cached_seconds %}, of which an earlier run of the sweep spent {{ "%.1f"|format(cost.cached_seconds) }},\
-{% endif %} ({{ "%.2g"|format(cost.gpu_hours) }} device hours), \
+{{ "%.1f"|format(cost.device_seconds) }} device seconds ({{ "%.2g"|format(cost.gpu_hours) }} device hours\
+{% if cost.cached_seconds %}; an earlier run of the sweep spent {{ "%.1f"|format(cost.cached_seconds) }} of the seconds\
+{% endif %}), \
 {{ "%.3g"|format(cost.flops) }} FLOPs, {{ "%.0f"|format(cost.peak_memory_mib) }} MiB peak memory\
 {% if cost.energy_wh is not none %}, {{ "%.3g"|format(cost.energy_wh) }} Wh{% endif %}, \
 on {{ made.device }} in {{ made.precision }}, with torch {{ made.torch }} and transformers {{ made.transformers }}.

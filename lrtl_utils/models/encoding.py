@@ -4,7 +4,7 @@ import importlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -66,10 +66,11 @@ class Collator:
     def __call__(
         self, data: Encoded, positions: np.ndarray, pad_to: int | None = None, train: bool = False
     ) -> dict[str, torch.Tensor]:
-        """A batch: `ids` and `mask` [batch, tokens], with `words` and `word_mask` [batch, words] for tagging
+        """A batch of the rows at these positions, by kind.
 
-        and, where the rows have them, `shapes` [batch, words, SHAPE_COLUMNS];
-        `pixels` [batch, 3, size, size]; or `bag` [batch, features]. `targets` [batch] or [batch, words].
+        `ids` and `mask` [batch, tokens], for tagging with `words` and `word_mask` [batch, words] and, where the rows
+        have them, `shapes` [batch, words, SHAPE_COLUMNS]; `pixels` [batch, 3, size, size]; or `bag` [batch, features].
+        In each, `targets` [batch] or [batch, words].
         Token ids are padded to `pad_to`, else to the longest in the batch; images are augmented only for `train`.
         """
         rows = [data.rows[i] for i in positions]
@@ -100,12 +101,9 @@ class Collator:
             if augment
             else [v2.CenterCrop(size)]
         )
+        resize = partial(v2.functional.resize, size=[size], interpolation=v2.InterpolationMode.BICUBIC, antialias=True)
         alike = len({row.shape for row in rows}) == 1  # then one call resizes them all, to the same values
-        resized = [
-            v2.functional.resize(images, [size], v2.InterpolationMode.BICUBIC, antialias=True)
-            for images in ([torch.stack(rows)] if alike else rows)
-        ]
-        pixels = torch.stack([crop(image) for image in (resized[0] if alike else resized)])
+        pixels = torch.stack([crop(image) for image in (resize(torch.stack(rows)) if alike else map(resize, rows))])
         return {"pixels": v2.functional.normalize(pixels.float() / 255, self.mean, self.std)}
 
     def _bags(self, rows: list[np.ndarray]) -> dict[str, torch.Tensor]:

@@ -52,7 +52,7 @@ def _read(path: Path) -> Kept:
     """The cache, or nothing where it is absent, damaged, or of another version."""
     try:
         with open_regular(path) as stream:
-            table = pyarrow.parquet.read_table(stream, page_checksum_verification=True)
+            table = pyarrow.parquet.read_table(stream, page_checksum_verification=True, use_threads=False)
         if table.schema.metadata[b"checks"] != CHECKS.encode():
             return {}
         files = zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)

@@ -104,6 +104,6 @@ def one_epoch_in_words(table: pd.DataFrame) -> list[str]:
 def _in_seconds_of(row: Any, base: Any) -> str:
     share = row.device_seconds / base.device_seconds
     sure = "" if pd.isna(row.low) else f" [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
-    points = "" if pd.isna(row.points) else f", {100 * row.points:+.1f}{sure} points,"
-    spent = "" if pd.isna(share) else f" in {share:.2f} of its device seconds"
-    return f"{row.configuration} reaches {row.accuracy:.3f}{points.rstrip(',') if not spent else points}{spent}"
+    points = "" if pd.isna(row.points) else f", {100 * row.points:+.1f}{sure} points"
+    spent = "" if pd.isna(share) else f"{points and ','} in {share:.2f} of its device seconds"
+    return f"{row.configuration} reaches {row.accuracy:.3f}{points}{spent}"

@@ -241,6 +241,7 @@ def test_a_convolution_backward_costs_twice_its_forward_pass_whatever_its_groups
 
 def test_what_is_done_aside_is_neither_on_the_clock_nor_in_the_peak():
     keep_freed()  # as a run does
+    began = time.perf_counter()
     with (meter := CostMeter()).measure():
         before = meter.seconds()
         with meter.aside() as now:
@@ -248,8 +249,8 @@ def test_what_is_done_aside_is_neither_on_the_clock_nor_in_the_peak():
             held[::4096] = bytes([1]) * len(held[::4096])
             time.sleep(0.1)
             del held
-        assert before <= now <= meter.seconds() < before + 0.05
-    assert meter.device_seconds < 0.05
+        assert before <= now <= meter.seconds()
+    assert meter.device_seconds <= time.perf_counter() - began - 0.1
     assert meter.peak_memory_mib < 40
     with meter.aside() as now:  # a clock that stands still goes on standing
         assert now == meter.device_seconds
@@ -259,15 +260,14 @@ def test_what_is_taken_from_an_earlier_run_costs_what_it_cost_that_one_also_when
     first, second = CostMeter(), CostMeter()
     with first.measure():
         first.take(5.0, 300.0, None)
-    assert first.device_seconds == pytest.approx(5.0, abs=0.1)
+    assert first.device_seconds >= 5.0
     assert (first.cached_seconds, first.peak_memory_mib, first.energy_wh) == (5.0, 300.0, None)
-    assert 0 <= first.clocked() < 0.1
+    assert 0 <= first.clocked() == pytest.approx(first.device_seconds - 5.0)
     with second.measure():
         second.take(5.0, 300.0, 0.5)  # as the first did; it then finds the checkpoint of that
         second.resume(json.loads(json.dumps(first.state())))
     report = second.report(1, 2.0, 1, cached_predict_seconds=1.5)
     assert (report["cached_seconds"], report["cached_predict_seconds"], report["energy_wh"]) == (10.0, 1.5, 0.5)
-    assert report["device_seconds"] == pytest.approx(10.0, abs=0.2)
-    assert 0 <= second.clocked() < 0.1
+    assert report["device_seconds"] == pytest.approx(5.0 + second.clocked() + first.device_seconds)
     assert first.state().keys() >= {"cached_seconds"}
     CostMeter().resume({name: each for name, each in first.state().items() if name != "cached_seconds"})
