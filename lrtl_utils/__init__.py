@@ -1,5 +1,6 @@
 """Low-resource transfer learning: fine-tune pre-trained models on few labels, and compare methods by score and cost."""
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Run", "compare", "records"]
+# With it jsonschema, which nbformat imports, would build a parser of international addresses: that takes seconds, and a
+# notebook has no such address.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 _HOME = {"Run": "lrtl_utils.runs.run", "compare": "lrtl_utils.comparison", "records": "lrtl_utils.study.tables"}
 
 

@@ -116,6 +116,8 @@ def compare(
     run again, so a second call continues. What several runs would compute in the same way is computed once if `shared`.
     With `dry_run`, the data are checked, the plan is shown, and nothing runs.
     """
+    if not dry_run:
+        engines.clean_forks()  # imports for the workers while the plan is made
     in_memory = not isinstance(data, str | Path)
     dataset = own.keep(data, "table") if in_memory else data
     columns = {name: column for name, column in (("label_column", label), ("text_column", text)) if column is not None}

@@ -99,14 +99,18 @@ def _execute(folder: Path, path: Path) -> str | None:
 
 
 def _in_forks(call: Callable[[Path], Any], paths: Sequence[Path]) -> Iterator[tuple[Path, Any]]:
-    """Each path with `call(path)`, which executes a notebook; one fork of this process for each core works at them."""
-    if "torch" in sys.modules or sys.platform != "linux":  # torch may have started threads, and a fork is unsafe then
+    """Each path with `call(path)`, which executes a notebook; one fork for each core works at them."""
+    if sys.platform != "linux":
         yield from zip(paths, map(call, paths), strict=True)
         return
-    from lrtl_utils.sweep import kernels
+    from lrtl_utils.sweep import engines, kernels
 
-    kernels.import_all([*kernels.IN_SUMMARIES, "papermill"])
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork")) as forks:
+    if "torch" in sys.modules:  # it may have started threads, and a fork of this process would be unsafe
+        context = engines.clean_forks()
+    else:
+        kernels.import_all([*kernels.IN_SUMMARIES, "papermill"])
+        context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(os.cpu_count(), context) as forks:
         yield from zip(paths, forks.map(partial(_in_fork, call), paths), strict=True)
 
 

@@ -480,7 +480,7 @@ def pass_counter(model: Model, *, head: bool, given: int = 0) -> Callable[[Shape
             return count_flops(lambda: (for_counting() if head else for_counting().features)(blank))
 
     what = f"{'scores' if head else 'features'} above {given} of "
-    return of_any_shape(lambda: what + for_counting().described(trained=False), model.reader.kind, count)
+    return of_any_shape(lambda: what + model.described(trained=False), model.reader.kind, count)
 
 
 def _as_if_cached(model: Model, batch: Batch, depth: int) -> Any:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, NamedTuple
@@ -194,11 +195,12 @@ def _submit(cluster: Any, jobs: int) -> None:
         raise InputError(f"SLURM did not take the jobs: {reason}") from None
 
 
-def _clean_process(**options: Any) -> Any:
-    """A process forked from a clean one that has imported everything once."""
+def clean_forks() -> Any:
+    """Where processes are forked from a clean one, which imports everything once and starts to do so now."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(kernels.IMPORTED)
-    return context.Process(**options)
+    forkserver.ensure_running()
+    return context
 
 
 class _Hand:
@@ -207,7 +209,7 @@ class _Hand:
     def __init__(self, file: Path, slot: Slot):
         self.slot = slot
         theirs, self.pipe = multiprocessing.Pipe(duplex=False)
-        self.process = _clean_process(target=work, args=(file, slot, theirs))
+        self.process = clean_forks().Process(target=work, args=(file, slot, theirs))
         self.process.start()
         theirs.close()
 

@@ -16,9 +16,6 @@ from jupyter_client.provisioning import LocalProvisioner
 from lrtl_utils.errors import InputError
 
 NAME = "lrtl-forked"  # as pyproject.toml makes it known to Jupyter
-# With it jsonschema, which papermill imports, would build a parser of international addresses: that takes seconds, and
-# a notebook has no such address.
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 # Importing these starts no thread and touches no device, so a process that has done so may be forked.
 IN_KERNELS = [
     "ipykernel.kernelapp",
