@@ -57,15 +57,15 @@ class RunConfig(BaseModel):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where the model runs")
     max_length: int | None = Field(None, ge=8, le=8192, description="tokens of a text that are kept")
     image_size: int | None = Field(None, ge=8, le=1024, description="width and height of the model's images, in pixels")
-    layers: int | None = Field(
+    layers: float | None = Field(
         None,
-        ge=1,
-        description="number of top layers, or stages of an image model, that the head reads; None reads the last alone",
+        gt=0,
+        description="top layers (stages of an image model) that the head reads: a share below 1, or a number",
     )
     penalty: float | None = Field(
         None,
         gt=0,
-        description="L2 penalty of a solved head for each layer and each row of a class; None takes a constant",
+        description="L2 penalty of a solved head for each layer and each row of a class; None chooses it",
     )
     word_shape: bool | None = Field(
         None, description="whether a tagger's head also reads capitals, digits and punctuation of the words"
@@ -94,6 +94,13 @@ class RunConfig(BaseModel):
             raise ValueError("true and false are not allowed here")
         named = info.field_name in {"dataset", "model", "method", "augment"}  # there it is a name like others
         return None if not named and isinstance(value, str) and value.lower() in {"none", "null"} else value
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_are_whole(cls, value: float | None) -> float | None:
+        if value is not None and value > 1 and value != int(value):
+            raise ValueError("from 1 on it is a whole number")
+        return value
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> "RunConfig":

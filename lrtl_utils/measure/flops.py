@@ -134,9 +134,14 @@ def tfidf_flops(nonzeros: int) -> int:
     return 4 * nonzeros
 
 
-def ridge_flops(rows: int, width: int, classes: int) -> int:
-    """Ridge regression by its normal equations: their products, their solution for every row, and the fit."""
-    return 2 * rows * width**2 + 2 * width**3 // 3 + 2 * rows * width**2 + 4 * rows * width * classes
+def left_out_flops(rows: int, looked: int, width: int, classes: int, penalties: int) -> int:
+    """Leave-one-out errors of ridge regressions on `looked` of the rows, and all rows along their eigenvectors.
+
+    The products of the features and their eigenvectors (9 n^3; Golub & Van Loan 2013, section 8.3), then the scores of
+    each penalty.
+    """
+    used = min(looked, width)
+    return 2 * looked * width * used + 9 * used**3 + 4 * rows * width * used + penalties * 4 * looked * used * classes
 
 
 def distance_flops(rows: int, width: int, centres: int) -> int:

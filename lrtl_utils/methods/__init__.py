@@ -12,11 +12,11 @@ VERSIONS = {
     "from_scratch": 1,
     "conventional": 1,
     "full": 1,
-    "linear_probe": 1,
-    "lp_ft": 1,
+    "linear_probe": 2,
+    "lp_ft": 2,
     "bitfit": 1,
     "lora": 1,
-    "progressive": 1,
+    "progressive": 2,
 }
 
 

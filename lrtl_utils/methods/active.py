@@ -78,7 +78,7 @@ def margin(
     for left in range(min(ROUNDS, total - len(chosen)), 0, -1):
         parts = [_only(chunk, chosen) for chunk in chunks]
         known = [chunk for chunk in parts if len(chunk["targets"])]
-        solver.solve_head(model, known, solver.penalty(model, known, config), meter)
+        solver.solve_head(model, known, meter, config.penalty)
         sure = _margins(model, chunks)
         sure[chosen] = np.inf
         chosen = np.concatenate([chosen, np.argsort(sure, kind="stable")[: -(-(total - len(chosen)) // left)]])
@@ -92,7 +92,7 @@ def _walk_rounds(model: Model, chunks: list[Batch], share: float, total: int, me
     known = -(-total // 2)
     for left in range(min(ROUNDS, total - known), 0, -1):
         rows = features[: round(len(features) * share * known / total)]
-        solver.solve_head(model, [{"features": rows, "targets": rows[:, 0]}], 0.0, meter)
+        solver.solve_head(model, [{"features": rows, "targets": rows[:, 0]}], meter)
         known += -(-(total - known) // left)
     return np.arange(total)
 

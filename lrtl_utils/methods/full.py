@@ -21,7 +21,7 @@ def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
     rule = {"learning_rate": rate, "scheduler": "cosine", "warmup_steps": 0, "precision": "auto"}
     # A new head on few images, or on few sentences with their many tags, needs more passes than one on a text.
     rule |= {"epochs": {"text": 3, "image": 8, "tokens": 10}[kind]}
-    return STEPS | rule | what_is_read(kind) | input_size(kind, 160, "none")
+    return STEPS | rule | what_is_read(kind, solved=False) | input_size(kind, 160, "none")
 
 
 def prepare(model: Model) -> None:

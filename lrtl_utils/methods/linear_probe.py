@@ -10,7 +10,7 @@ from lrtl_utils.models.catalog import Backbone
 def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
     """Nothing is trained by steps, so there is neither a rate nor a number of epochs."""
     rule = {"batch_size": 32, "precision": "auto", "validation_share": 0.0, "penalty": None}
-    return rule | what_is_read(kind) | input_size(kind, 224, None)
+    return rule | what_is_read(kind, solved=True) | input_size(kind, 224, None)
 
 
 def fit(work: Work) -> Curve:
@@ -18,8 +18,8 @@ def fit(work: Work) -> Curve:
     work.model.freeze(len(work.model.blocks))
     rows = loop.encode_training(work.model, work.train, work.config.max_length)
     chunks = loop.extract(work.model, rows, work.config, work.meter, shared=work.shared)
-    loss = solver.solve_head(work.model, chunks, solver.penalty(work.model, chunks, work.config), work.meter)
-    return [loop.only_point(work, loss)]
+    solution = solver.solve_head(work.model, chunks, work.meter, work.config.penalty)
+    return [loop.only_point(work, solution.loss) | {"penalty": solution.penalty}]
 
 
 METHOD = Method(fit, defaults)

@@ -3,14 +3,14 @@
 from typing import Any
 
 from lrtl_utils.methods import full, linear_probe, loop
-from lrtl_utils.methods.method import Curve, Method, Work
+from lrtl_utils.methods.method import Curve, Method, Work, what_is_read
 from lrtl_utils.models.catalog import Backbone
 from lrtl_utils.models.network import Model
 
 
 def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
-    """As `full`; the penalty is the solved head's."""
-    return full.defaults(kind, backbone, n_labels) | {"penalty": None}
+    """As `full`, but for what the solved head reads, and its penalty."""
+    return full.defaults(kind, backbone, n_labels) | what_is_read(kind, solved=True) | {"penalty": None}
 
 
 def prepare(model: Model) -> None:

@@ -71,9 +71,13 @@ STEPS = {
 }
 
 
-def what_is_read(kind: str) -> dict[str, Any]:
-    """The knobs of what a new head reads beside the top layer: `layers`, and of words their shape."""
-    return {"layers": None} | ({"word_shape": None} if kind == "tokens" else {})
+def what_is_read(kind: str, *, solved: bool) -> dict[str, Any]:
+    """The knobs of what a new head reads beside the top layer: `layers`, and of words their shape.
+
+    A head that is trained from the start, with the layers below it, gains by the lower ones only on images.
+    """
+    layers = 0.5 if solved or kind == "image" else None
+    return {"layers": layers} | ({"word_shape": True} if kind == "tokens" else {})
 
 
 def input_size(kind: str, image_size: int, augment: str | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import full, loop, solver
 from lrtl_utils.methods.feature_cache import BOUND_MIB, Cache, size_mib
-from lrtl_utils.methods.method import Curve, Method, Work
+from lrtl_utils.methods.method import Curve, Method, Work, what_is_read
 from lrtl_utils.models.catalog import Backbone
 from lrtl_utils.models.encoding import Encoded
 from lrtl_utils.models.network import Batch, Model
@@ -50,9 +50,6 @@ LEAST_LABELS = {"text": (32, 250), "tokens": (1, 250), "image": (64, 1000)}
 # Where rung 0 has come two thirds of the way from chance to no error, by its leave-one-out score, its features are near
 # enough to the task: the rungs beyond the first have little to add.
 NEAR = 2 / 3
-# A solved head is surer of its training rows than it should be, and its small gradients then teach the blocks nothing.
-# By kind: (labels below which a row holds, what the logits are scaled by); a fainter head takes more steps to learn.
-SOFTENED = {"text": ((math.inf, 0.3),), "tokens": ((64, 0.3), (math.inf, 0.1)), "image": ((math.inf, 1.0),)}
 # Where a rung's weights end, on the way from its start to its last step: halfway, half of what a few images taught them
 # by chance is undone, at no cost (Wortsman et al. 2022). Texts and tags gain nothing by it.
 KEPT = {"text": 1.0, "tokens": 1.0, "image": 0.5}
@@ -66,7 +63,9 @@ def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
     rule = full.defaults(kind, backbone, n_labels)
     rate, batch_size, epochs, tokens = next(row for below, *row in STEPS_BY_SIZE[kind] if n_labels < below)
     rule |= {"learning_rate": rate * rule["learning_rate"], "batch_size": batch_size, "epochs": epochs}
-    rule |= {"max_length": tokens} if kind == "text" else {}
+    # The blocks of a text model, once trained, carry all to the top; a head on lower ones too then learns less.
+    climbs = kind == "text" and n_labels >= LEAST_LABELS[kind][0]
+    rule |= what_is_read(kind, solved=not climbs) | ({"max_length": tokens} if kind == "text" else {})
     examples, least = VALIDATION
     share = round(examples / n_labels, 4) if n_labels >= least else 0.0
     return rule | {"penalty": None, "validation_share": share, "budget_seconds": None, "without": None}
@@ -145,19 +144,17 @@ class Ladder:
             if depth in self.cache_mib
         }
         chunks = self._extract(self.rows, [cache for cache, _ in caches.values()])
-        l2 = solver.penalty(self.model, chunks, self.config)
-        loss = solver.solve_head(self.model, chunks, l2, self.meter)
+        examples = self.n_labels if self.kind == "text" else None
+        solved = solver.solve_head(self.model, chunks, self.meter, self.config.penalty, examples)
+        self.sureness = solved.sureness
         filled = {depth: below for depth, (_, below) in caches.items()} if validation else {}
         if validation and read in self.cache_mib:
             filled.setdefault(read, Cache.empty(read, validation))
         if filled:
             self._extract(validation, [*filled.values()])
         self.caches = caches
-        point = self._point(0, loss, epoch=1, cache=filled.get(read))
-        if validation or self.kind == "tokens":
-            return point
-        left_out = solver.leave_one_out(self.model, chunks, l2, self.n_labels, self.meter)
-        return point | {"left_out_score": left_out} | self.meter.so_far()
+        point = self._point(0, solved.loss, epoch=1, cache=filled.get(read))
+        return point | {name: getattr(solved, name) for name in ("penalty", "left_out_score", "left_out_loss")}
 
     def ahead(self, ground: Point) -> list[int]:
         """The rungs to climb: all in reach where a validation split judges, else the one the rule names, or none."""
@@ -165,7 +162,7 @@ class Ladder:
         if self.validation:
             return rungs
         score, chance = ground.get("left_out_score"), 1 / len(self.work.data.classes)
-        near = score is not None and score - chance >= NEAR * (1 - chance)
+        near = self.kind != "tokens" and score is not None and score - chance >= NEAR * (1 - chance)
         return rungs[:1] if near else rungs[-1:]
 
     def keep_caches(self, rungs: Sequence[int]) -> None:
@@ -191,15 +188,17 @@ class Ladder:
         return self._point(rung, curve[-1]["loss"], epoch=seen + self.config.epochs, cache=below)
 
     def soften(self) -> None:
-        """Make a solved head less sure, so that the blocks below have something to learn."""
+        """Make a solved head as unsure of its own rows as it is of rows that are left out.
+
+        It is surer of its own, and its small gradients would then teach the blocks nothing.
+        """
         linear = self.model.head[-1]
         if "warm_start" in self.without:
             linear.reset_parameters()
-        elif "soften" not in self.without:
-            scale = next(scale for below, scale in SOFTENED[self.kind] if self.n_labels < below)
+        elif "soften" not in self.without and not loop.on_meta(self.model):
             with torch.no_grad():
-                linear.weight *= scale
-                linear.bias *= scale
+                linear.weight *= self.sureness
+                linear.bias *= self.sureness
 
     def weights(self, rung: int) -> dict[str, torch.Tensor]:
         """A copy of what the rung will train."""

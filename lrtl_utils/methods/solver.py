@@ -1,77 +1,157 @@
 """A head solved on fixed features instead of trained by steps."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
+from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.utils.rnn import pad_sequence
 
-from lrtl_utils.config import RunConfig
-from lrtl_utils.measure.flops import count_flops, ridge_flops
+from lrtl_utils.measure.flops import count_flops, left_out_flops
 from lrtl_utils.measure.meter import CostMeter
+from lrtl_utils.models import crf
 from lrtl_utils.models.network import Batch, Model
 
-SOLVER_STEPS = 100
+SOLVER_STEPS = 30  # after which no score on held-out rows changes
 CRF_STEPS = 10  # a CRF's transitions are few, and each look at them goes through the sequences word by word
-# For each layer that the head reads, on standardised features; chosen on held-out train rows.
-L2 = {"text": 300.0, "image": 300.0, "tokens": 30.0}
-# How often the solver evaluates its loss depends on the data. Without weights it is taken to be the medians of the
-# committed records.
-EVALUATIONS = {"text": 16, "image": 26, "tokens": 65}
+# For each row and each layer that the head reads, on standardised features; the leave-one-out error chooses among them.
+PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+MOST_ROWS = 4096  # on which the penalty is chosen; of more, as many at even distances
+SCALES = tuple(2.0 ** (power / 4) for power in range(-8, 25))  # of the scores of a ridge regression, as logits
+NOTHING = 1e-6  # of the largest eigenvalue; below it are rounding errors
+EVALUATIONS = 33  # of its loss by the solver, where nothing can be solved: a usual number for so many steps
 
 
-def penalty(model: Model, chunks: list[Batch], config: RunConfig) -> float:
-    """The L2 penalty of a head on these features: `config.penalty` for each layer and row of a class, else `L2`.
+@dataclass(frozen=True)
+class Solution:
+    """A solved head: its mean loss in nats, the `penalty` that it has, and what leaving out each row says.
 
-    More columns that say the same need more of it, and more rows for each vector of weights do.
+    `left_out_score` is the accuracy on each labelled row of a ridge regression on all others, and `left_out_loss` its
+    mean loss, at the best scale of its scores as logits. `sureness`, in (0, 1], is the scale of the head's logits at
+    which its loss on its own rows is the `left_out_loss`. All but the loss are None without weights.
     """
-    if config.penalty is None:
-        return L2[model.reader.kind] * model.layers
-    rows = sum(int(chunk["word_mask"].sum()) if "word_mask" in chunk else len(chunk["targets"]) for chunk in chunks)
-    return config.penalty * model.layers * rows / model.head[-1].out_features
+
+    loss: float = math.nan
+    penalty: float | None = None
+    left_out_score: float | None = None
+    left_out_loss: float | None = None
+    sureness: float | None = None
 
 
-def solve_head(model: Model, chunks: list[Batch], l2: float, meter: CostMeter) -> float:
-    """Fit the linear head on fixed features by L-BFGS, and a CRF on its scores after it; returns the mean loss reached.
+def solve_head(
+    model: Model, chunks: list[Batch], meter: CostMeter, penalty: float | None = None, examples: int | None = None
+) -> Solution:
+    """Fit the linear head on fixed features by L-BFGS, and a CRF on its scores after it.
 
     The head minimises the summed cross-entropy plus `l2 / 2 * |W|^2` on features standardised over the training rows,
     and the standardisation is folded into the weights: scikit-learn's `LogisticRegression(C=1 / l2)` on such features.
-    (With two classes that is `C=2 / l2`: scikit-learn then has one vector of weights where this has two.) Solving head
-    and CRF together, a sequence at a time, took several times as long as the features.
+    (With two classes that is `C=2 / l2`: scikit-learn then has one vector of weights where this has two.) `l2` is
+    `penalty` × layers × rows ÷ classes, so that it keeps its share of the curvature of the loss. Without a `penalty`
+    it is that of `PENALTIES` with the least leave-one-out error on the first `examples` rows, or on all.
+
+    Solving head and CRF together, a sequence at a time, took several times as long as the features.
     """
     rows, targets = _visible(chunks)
-    meter.register("solve", lambda shape: _solve_flops(shape, model.head[-1].out_features))
+    classes, (n, width) = model.head[-1].out_features, rows.shape
+    meter.register("solve", lambda shape: _solve_flops(shape, classes))
+    tried = (penalty,) if penalty else PENALTIES
+    meter.tally_closed_form(left_out_flops(n, min(n, MOST_ROWS), width, classes, len(tried)))
     if rows.is_meta:
-        meter.tally("solve", tuple(rows.shape), EVALUATIONS[model.reader.kind])
-        return math.nan
-    shift, scale = rows.mean(0), rows.std(0, correction=0).clamp_min(1e-6)
-    rows = (rows - shift) / scale
-    linear = model.head[-1]
+        meter.tally("solve", (n, min(n - 1, width)), EVALUATIONS)
+        return Solution()
+    shift, deviation = rows.mean(0), rows.std(0, correction=0)
+    deviation = deviation.where(deviation > 1e-6, torch.inf)  # a column that never varies gets no weight
+    rows = (rows - shift) / deviation
+    some = slice(None, None, -(-n // MOST_ROWS))
+    counted = torch.cat([chunk["positions"] for chunk in chunks])[some] < examples if examples else slice(None)
+    ridge = _Ridge(rows[some], targets[some], classes, counted)
+    solution = ridge.chosen(tried, model.layers)
+    l2 = solution.penalty * model.layers * n / classes
+    basis = ridge.basis(solution.penalty * model.layers)
+    weight, bias, scores = _logistic(rows @ basis, targets, l2 * basis.square().sum(0), classes, meter)
+    linear = model.head[-1].requires_grad_(True)
+    with torch.no_grad():
+        linear.weight.copy_(weight @ basis.T / deviation)
+        linear.bias.copy_(bias - linear.weight @ shift)
+    loss = float(cross_entropy(scores, targets)) if getattr(model, "crf", None) is None else _solve_crf(model, chunks)
+    return replace(solution, loss=loss, sureness=_sureness(scores, targets, solution.left_out_loss))
+
+
+class _Ridge:
+    """Ridge regression of one-hot targets on standardised rows, along the eigenvectors of their products."""
+
+    def __init__(self, rows: torch.Tensor, targets: torch.Tensor, classes: int, counted: torch.Tensor | slice):
+        self.targets, self.counted = targets, counted
+        self.wanted = one_hot(targets, classes).to(rows.dtype)
+        few = len(rows) <= rows.shape[1]
+        sizes, vectors = torch.linalg.eigh(rows @ rows.T if few else rows.T @ rows)
+        real = sizes > NOTHING * sizes[-1]
+        self.sizes, vectors = sizes[real], vectors[:, real]
+        self.directions = rows.T @ (vectors / self.sizes.sqrt()) if few else vectors
+        self.along = rows @ self.directions
+
+    def chosen(self, penalties: Sequence[float], layers: int) -> Solution:
+        """The penalty with the least squared leave-one-out error, and what leaving out says of it."""
+        tried = {each: self.left_out(each * layers) for each in penalties}
+        error = {each: float((scores - self.wanted)[self.counted].square().mean()) for each, scores in tried.items()}
+        penalty = min(error, key=error.get)
+        scores, targets = tried[penalty][self.counted], self.targets[self.counted]
+        loss = min(float(cross_entropy(scale * scores, targets)) for scale in SCALES)
+        return Solution(math.nan, penalty, float((scores.argmax(1) == targets).double().mean()), loss)
+
+    def left_out(self, share: float) -> torch.Tensor:
+        """The scores of each row by a regression on all others, in closed form (Hastie et al. 2009, section 7.10).
+
+        The penalty is `share` × rows. Means and deviations are taken once, over all rows.
+        """
+        shrunk = self.sizes + share * len(self.along)
+        leverage = 1 / len(self.along) + self.along.square() @ (1 / shrunk)
+        mean = self.wanted.mean(0)
+        fitted = mean + self.along @ ((self.along.T @ (self.wanted - mean)) / shrunk[:, None])
+        return self.wanted - (self.wanted - fitted) / (1 - leverage)[:, None].clamp_min(NOTHING)
+
+    def basis(self, share: float) -> torch.Tensor:
+        """Directions [width, used], scaled so that a loss with this penalty is about as steep along each of them."""
+        return self.directions / (self.sizes / len(self.along) + share).sqrt()
+
+
+def _logistic(
+    rows: torch.Tensor, targets: torch.Tensor, l2: torch.Tensor, classes: int, meter: CostMeter
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Weights [classes, width], biases and scores of the regression whose columns have these penalties."""
+    linear = torch.nn.Linear(rows.shape[1], classes, device=rows.device)
     torch.nn.init.zeros_(linear.weight)
     torch.nn.init.zeros_(linear.bias)
-    linear.requires_grad_(True)
 
     def loss() -> torch.Tensor:
         meter.tally("solve", tuple(rows.shape))
-        return torch.nn.functional.cross_entropy(linear(rows), targets)
+        return cross_entropy(linear(rows), targets) + (linear.weight.square() * l2).sum() / (2 * len(rows))
 
-    _minimise(lambda: loss() + l2 / (2 * len(rows)) * linear.weight.square().sum(), linear, SOLVER_STEPS)
+    _minimise(loss, linear, SOLVER_STEPS)
     with torch.no_grad():
-        reached = float(loss())
-        linear.weight /= scale
-        linear.bias -= linear.weight @ shift
-    return reached if getattr(model, "crf", None) is None else _solve_crf(model, chunks)
+        return linear.weight, linear.bias, linear(rows)
+
+
+def _sureness(scores: torch.Tensor, targets: torch.Tensor, loss: float) -> float:
+    """The scale in (0, 1] of these logits at which their mean loss is `loss`, to a thousandth; 1 if it never is."""
+    low, high = 0.0, 1.0
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        low, high = (low, middle) if float(cross_entropy(middle * scores, targets)) <= loss else (middle, high)
+    return high
 
 
 def _solve_crf(model: Model, chunks: list[Batch]) -> float:
     """Fit the transitions to the scores that the head gives."""
     with torch.no_grad():
-        scored = [(model.head[-1](chunk["features"]), chunk) for chunk in chunks]
-    words = [int(chunk["word_mask"].sum()) for chunk in chunks]
+        scored = [each for chunk in chunks for each in model.head[-1](chunk["features"])]
+    tags, seen = ([each for chunk in chunks for each in chunk[name]] for name in ("targets", "word_mask"))
+    scores, tags, seen = (pad_sequence(each, batch_first=True) for each in (scored, tags, seen))
     model.crf.requires_grad_(True)
 
     def loss() -> torch.Tensor:
-        losses = [model.loss(scores, chunk) * n for (scores, chunk), n in zip(scored, words, strict=True)]
-        return torch.stack(losses).sum() / sum(words)
+        return crf.loss(model.crf, scores, tags, seen) / seen.sum()
 
     _minimise(loss, model.crf, CRF_STEPS)
     with torch.no_grad():
@@ -92,29 +172,6 @@ def _minimise(loss: Callable[[], torch.Tensor], module: torch.nn.Module, steps: 
         return reached
 
     solver.step(objective)
-
-
-def leave_one_out(model: Model, chunks: list[Batch], l2: float, examples: int, meter: CostMeter) -> float | None:
-    """Accuracy on each of the first `examples` rows of a ridge regression on all other rows, in closed form.
-
-    On standardised features, with targets of one for the class and zero else; the penalty `l2` is the head's
-    (Hastie et al. 2009, section 7.10). None without weights.
-    """
-    rows, targets = _visible(chunks)
-    if rows.is_meta:
-        meter.tally_closed_form(ridge_flops(*rows.shape, model.head[-1].out_features))
-        return None
-    rows = ((rows - rows.mean(0)) / rows.std(0, correction=0).clamp_min(1e-6)).cpu().double()
-    n, width = rows.shape
-    wanted = torch.nn.functional.one_hot(targets.cpu(), model.head[-1].out_features).double()
-    products = rows.T @ rows + l2 * torch.eye(width, dtype=rows.dtype)
-    spread = torch.linalg.solve(products, rows.T).T
-    leverage = 1 / n + (spread * rows).sum(1, keepdim=True)
-    fitted = wanted.mean(0) + spread @ (rows.T @ (wanted - wanted.mean(0)))
-    left_out = wanted - (wanted - fitted) / (1 - leverage)
-    meter.tally_closed_form(ridge_flops(n, width, wanted.shape[1]))
-    right = left_out.argmax(1) == targets.cpu()
-    return float(right[torch.cat([chunk["positions"] for chunk in chunks]) < examples].double().mean())
 
 
 def _visible(chunks: list[Batch]) -> tuple[torch.Tensor, torch.Tensor]:

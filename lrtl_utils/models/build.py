@@ -1,5 +1,6 @@
 """Builds the model that a row of the catalog describes: a backbone with a new head, in fp32."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def build(
             model = _simple_model(config, kind, classes, row.width)
         if is_own:
             own.find_blocks(model)
-        if (config.layers or 1) > 1 or config.word_shape:
+        if config.layers not in {None, 1} or config.word_shape:
             _widen(model, config, classes)
     except Exception as error:
         if isinstance(error, InputError) or not is_own:
@@ -65,7 +66,9 @@ def build(
 
 def _widen(model: Model, config: RunConfig, classes: int) -> None:
     """Give the model a new head that reads as many layers as are asked for, and the shapes of words."""
-    layers, above = config.layers or 1, max(1, len(model.blocks) - 1)
+    above = max(1, len(model.blocks) - 1)
+    layers = config.layers or 1
+    layers = math.ceil(layers * above) if layers < 1 else int(layers)
     if layers > above:
         raise InputError(
             f"layers={layers} is more than model {config.model!r} has: {above} above its embeddings or its stem."

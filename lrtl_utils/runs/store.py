@@ -233,9 +233,15 @@ def valid(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def is_current(record: Mapping[str, Any]) -> bool:
-    """Whether the method of the record is still what it was: only such records enter a summary."""
-    return VERSIONS.get(record["config"]["method"]) == record["environment"]["method_version"]
+def outdated(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A sentence that names the methods whose records are of another version than is installed, if any are."""
+    found = {(record["config"]["method"], record["environment"]["method_version"]) for record in records}
+    changed = [
+        f"{method} (version {version}, now {VERSIONS[method]})"
+        for method, version in sorted(found)
+        if VERSIONS.get(method, version) != version
+    ]
+    return [f"Methods that have changed since these runs: {', '.join(changed)}."] if changed else []
 
 
 def environment(config: RunConfig) -> dict[str, Any]:
@@ -274,12 +280,13 @@ def device_name(device: str) -> str:
 
 
 def machines(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A line for each machine that the records come from, then for each set of versions."""
+    """A line for each machine that the records come from, for each set of versions, and for what has changed since."""
+    records = list(records)
     environments = [record["environment"] for record in records]
     names = ("python", "torch", "transformers", "datasets", "timm")
     devices = {f"{e['device']}, {e['threads']} threads" for e in environments}
     versions = {", ".join(f"{name} {e[name]}" for name in names) for e in environments}
-    return [*sorted(devices), *sorted(versions)]
+    return [*sorted(devices), *sorted(versions), *outdated(records)]
 
 
 def process_start() -> float:

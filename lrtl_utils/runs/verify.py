@@ -63,8 +63,7 @@ def verify(results: Path) -> Report:
         if found:
             report.faults[path] += found
         report.notes.update(gaps(run))
-        if not store.is_current(content):
-            report.notes[f"of an earlier version of {run.config.method}, so it enters no summary"] += 1
+        report.notes.update(store.outdated([content]))
     _paired(completed, report)
     _drawn_again(completed, report)
     return report

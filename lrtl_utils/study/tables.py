@@ -10,7 +10,6 @@ import pandas as pd
 from lrtl_utils.config import RunConfig
 from lrtl_utils.files import data_name
 from lrtl_utils.measure.metrics import headline
-from lrtl_utils.runs import store
 from lrtl_utils.study import curves, kept, stats
 
 BASELINE = "conventional"
@@ -111,7 +110,7 @@ def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     frames = [each.assign(folder=at) for at, each in enumerate(frames)]
     if frames[0].empty:
         return compared(frames[0])
-    frame = _current(pd.concat([each for each in frames if len(each)]))
+    frame = _newest(pd.concat([each for each in frames if len(each)]))
     named = compared(frame)
     if len(frames) == 1 and len(named) == len(frame):
         return named
@@ -134,11 +133,11 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
 
     A data set that was read from several sources counts as several data sets, and so does a model: each is named by the
     first digits of its checksum too. Left out are runs on a part of a test split that others used in full, a second run
-    of one configuration, number of labels and seed, and runs of an earlier version of their method.
+    of one configuration, number of labels and seed, and runs of an earlier version of their method than others here.
     """
     if "configuration" in frame:
         return frame
-    frame = _current(frame)
+    frame = _newest(frame)
     if frame.empty:
         return frame.assign(configuration="", variant="")
     frame = frame.assign(
@@ -154,9 +153,10 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values(["dataset", "model", "method", "n_labels", "seed"])
 
 
-def _current(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs of methods that are still what they were, numbered anew."""
-    return frame[np.array([store.is_current(record) for record in frame["record"]], dtype=bool)].reset_index(drop=True)
+def _newest(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs of the newest version of each method among them, numbered anew."""
+    version = pd.Series([record["environment"]["method_version"] for record in frame["record"]], frame.index, dtype=int)
+    return frame[version == version.groupby(frame["method"]).transform("max")].reset_index(drop=True)
 
 
 def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:

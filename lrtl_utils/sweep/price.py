@@ -33,7 +33,7 @@ from lrtl_utils.sweep.grid import Cell
 IN_ALL_SECONDS = 50.0  # for counting and timing, at most
 TFIDF_ROWS = 1000  # texts, at most, on which TF-IDF is really fitted to learn what it costs
 RECORD_KIB, NOTEBOOK_KIB = 6.0, 40.0  # of one run, and of one executed notebook with its pictures
-FREE = ("scheduler", "warmup_steps", "dropout", "weight_decay", "penalty", "budget_seconds")  # knobs without a price
+FREE = ("scheduler", "warmup_steps", "dropout", "weight_decay", "budget_seconds")  # knobs without a price
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import read_text, write_text
+from lrtl_utils.runs import store
 from lrtl_utils.study import tables
 from lrtl_utils.study.report import SECTIONS, committed_sources
 
@@ -39,3 +40,4 @@ def answers(root: Path, folder: Path) -> Iterator[str]:
         yield "".join(f"- {one}\n" for one in answer.each)
         if (file := pictures / f"{picture}.png").is_file():
             yield f"[![{caption}]({os.path.relpath(file, root)})]({place})\n"
+    yield from (f"{sentence}\n" for sentence in store.outdated(frame["record"]))

@@ -41,7 +41,7 @@ def a_batch(model, data, n=6):
 @pytest.mark.parametrize("kind", ["text", "tokens"])
 @torch.no_grad()
 def test_the_top_layers_are_those_of_transformers(name, kind):
-    model, data, _ = built(dataset=DATASET[kind], model=name, layers=3)
+    model, data, _ = built(dataset=DATASET[kind], model=name, layers=3, word_shape=False)
     batch = a_batch(model, data)
     inputs = {"input_ids": batch["ids"], "attention_mask": batch["mask"]}
     hidden = model.backbone(**inputs, output_hidden_states=True).hidden_states[:-4:-1]
@@ -112,9 +112,10 @@ def test_more_layers_than_there_are_is_one_sentence(knobs, above):
         built(**knobs, layers=above + 1)
 
 
-def test_one_layer_is_what_is_read_anyway():
-    one, none = built(**TEXT, layers=1)[0], built(**TEXT)[0]
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), none.parameters(), strict=True))
+def test_a_head_on_one_layer_reads_the_top_alone():
+    model, data, _ = built(**TEXT, layers=1)
+    batch = a_batch(model, data)
+    assert torch.equal(model.features(batch), model.top(batch))
 
 
 @pytest.mark.parametrize("knobs", KINDS)
@@ -167,7 +168,7 @@ def test_there_is_no_cache_above_a_block_that_is_read(monkeypatch):
 
 @pytest.mark.parametrize(("knobs", "shape"), [(TEXT, (3, 24)), (TOKENS, (3, 24, 5)), (IMAGE, (3, 3, 32, 32))])
 def test_flops_are_those_of_the_layers_and_of_a_wider_head(knobs, shape):
-    model, narrow = built(**knobs, layers=3)[0], built(**knobs | {"word_shape": None})[0]
+    model, narrow = built(**knobs, layers=3)[0], built(**knobs | {"layers": 1, "word_shape": False})[0]
     model.freeze(model.lowest_read)
     blank, outputs = model.blank(shape, "cpu"), shape[0] * (shape[2] if len(shape) == 3 else 1)
     counted = loop.pass_counter(model, head=True)(shape)
@@ -198,24 +199,18 @@ def test_a_walk_counts_what_the_run_counts(knobs, method):
 
 
 @pytest.mark.parametrize("knobs", [TEXT, TOKENS])
-def test_the_penalty_follows_layers_rows_and_classes(knobs, monkeypatch):
-    solved, ridge = [], []
-    monkeypatch.setattr(solver, "solve_head", lambda *given: solved.append(given[2]) or 0.0)
-    monkeypatch.setattr(solver, "leave_one_out", lambda *given: ridge.append(given[2]) or 0.5)
-    constant, expected = solver.L2["text" if knobs is TEXT else "tokens"], []
-    for more in ({}, {"layers": 2}, {"penalty": 3.0}, {"penalty": 3.0, "layers": 2}):
-        model, data, config = built(**knobs, **more)
-        train, _ = splits.labelled(data, config)
-        rows = loop.encode_training(model, train, config.max_length)
-        n = len(rows) if knobs is TEXT else sum(len(words) for _, words in rows.rows)
-        per_layer = 3.0 * n / len(data.classes) if "penalty" in more else constant
-        expected.append(per_layer * more.get("layers", 1))
-        METHODS["linear_probe"].fit(Work(model, data, train, None, config, CostMeter()))
-        ladder_config = prepare(**TINY | knobs | more | {"method": "progressive", "without": "label_names"})[2]
-        ladder_config = ladder_config.model_copy(update={"train_size": 20})
-        progressive.Ladder(Work(model, data, train, None, ladder_config, CostMeter())).ground()
-    assert solved == pytest.approx(np.repeat(expected, 2))
-    assert ridge == pytest.approx(expected if knobs is TEXT else [])
+@pytest.mark.parametrize("method", ["linear_probe", "progressive"])
+def test_a_penalty_that_is_given_is_taken_and_one_that_is_not_is_recorded(knobs, method):
+    given, chosen = (run(**knobs, method=method, penalty=penalty).curve[0]["penalty"] for penalty in (2.5, None))
+    assert given == 2.5
+    assert chosen in solver.PENALTIES
+
+
+def test_half_of_the_layers_are_read_where_nothing_else_is_asked_for():
+    for knobs, blocks in ((TEXT, 3), (IMAGE, 7)):
+        assert built(**knobs)[0].layers == -(-blocks // 2)
+        assert built(**knobs, layers=0.9)[0].layers == blocks
+        assert built(**knobs, layers=2)[0].layers == 2
 
 
 def test_what_words_look_like():
@@ -277,7 +272,7 @@ def test_columns_that_never_vary_get_no_weight():
     examples = splits.Examples(lower, data.train.targets, data.train.index)
     rows = loop.encode_training(model, examples, 64)
     chunks = loop.extract(model, rows, config, CostMeter())
-    loss = solver.solve_head(model, chunks, 30.0, CostMeter())
+    loss = solver.solve_head(model, chunks, CostMeter()).loss
     columns = np.concatenate(rows.shapes)
     weights = model.head[-1].weight[:, -SHAPE_COLUMNS:].detach()
     constant = torch.from_numpy(columns.std(0) == 0)
@@ -347,12 +342,11 @@ def test_a_checkpoint_goes_on_with_the_same_shapes_hidden(tmp_path, monkeypatch)
     ],
 )
 def test_a_probe_of_three_layers_runs_on_what_is_shipped(knobs, tmp_path):
-    plain = {name: value for name, value in knobs.items() if name != "word_shape"}
     scores = []
-    for given in (plain, knobs | {"layers": 3, "penalty": 3.0}):
+    for given in (knobs | {"layers": 1, "word_shape": False}, knobs):
         one = Run(results=tmp_path, method="linear_probe", test_limit=60, device="cpu", **given)
         one.fit(*one.label())
         record = one.record(one.test())
         scores.append(record["metrics"]["accuracy"])
-    assert record["config"]["layers"] == 3
+    assert record["config"]["layers"] == 0.5
     assert scores[1] > scores[0] - 0.05

@@ -269,15 +269,16 @@ def probe(**knobs):
     return run, training.extract(run.model, rows, run.config, meter), meter
 
 
-@pytest.mark.parametrize(("dataset", "l2"), [("ag_news", 1.0), ("ag_news", 30.0), ("sst2", 3.0)])
-def test_solved_head_is_scikit_learn_s_logistic_regression(dataset, l2):
+@pytest.mark.parametrize(("dataset", "penalty"), [("ag_news", 0.1), ("ag_news", 3.0), ("sst2", 0.3)])
+def test_solved_head_is_scikit_learn_s_logistic_regression(dataset, penalty):
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
     run, chunks, meter = probe(dataset=dataset, train_size=40)
     features = torch.cat([chunk["features"] for chunk in chunks])
     targets = torch.cat([chunk["targets"] for chunk in chunks])
-    heads.solve_head(run.model, chunks, l2, meter)
+    assert heads.solve_head(run.model, chunks, meter, penalty).penalty == penalty
+    l2 = penalty * run.model.layers * len(features) / len(run.data.classes)
     ours = run.model.head.eval()(features).softmax(-1).detach().numpy()
     scaled = StandardScaler().fit_transform(features.double().numpy())
     # Of two classes scikit-learn penalises one vector of weights, where ours are two, each half of it.
@@ -301,7 +302,7 @@ def test_solving_the_head_lowers_a_tagger_s_loss(model):
         run.model.head[-1].weight.zero_()
         run.model.head[-1].bias.zero_()
     start = loss()
-    reached = heads.solve_head(run.model, chunks, 1.0, meter)
+    reached = heads.solve_head(run.model, chunks, meter).loss
     assert reached < 0.5 * start
     assert loss() == pytest.approx(reached, rel=1e-3)  # the standardisation is folded into the weights
 
@@ -425,7 +426,7 @@ def test_conventional_costs_its_steps_padding_included():
 
 def test_frozen_blocks_keep_their_weights_and_cost_no_backward_pass():
     small = {"train_size": 24, "max_length": 8}  # no text is shorter: all batches are full
-    full, scratch = prepare(method="full", **small), prepare(method="from_scratch", epochs=1, **small)
+    full, scratch = prepare(method="full", layers=1, **small), prepare(method="from_scratch", epochs=1, **small)
     before = copy.deepcopy(full.model.state_dict())
     full_flops, scratch_flops = adapt(full)[1].flops() / 6, adapt(scratch)[1].flops() / 3
     layer, head, products = layer_flops(batch=8, length=8), 2 * 8 * WIDTH * 4, 2 * 8 * 8 * WIDTH**2
@@ -441,10 +442,12 @@ def test_a_probe_costs_one_forward_pass_and_its_solver():
     run = prepare(method="linear_probe", train_size=24, max_length=8)
     _, meter = adapt(run)
     forward = 3 * LAYERS * layer_flops(batch=8, length=8)
-    evaluation = 2 * 2 * 24 * WIDTH * 4  # scores, and the gradient of the weights
-    solver = meter.flops() - forward
-    assert solver > 0
-    assert solver % evaluation == 0
+    evaluation = 2 * 2 * 24 * 23 * 4  # scores, and the gradient of the weights, along 23 directions
+    phases = meter.flops_by_phase()
+    assert phases["features"] == forward
+    assert phases["solve"] > 0
+    assert phases["solve"] % evaluation == 0
+    assert sum(phases.values()) == meter.flops()
 
 
 CLOCKED = """

@@ -63,6 +63,7 @@ def test_a_cached_boundary_gives_what_the_stages_would(model):
 
 
 def assert_cached_is_whole(**knobs):
+    knobs |= {"layers": 1}  # so that every depth is below what the head reads
     data, config, model = built(**knobs)
     rows = training.encode_training(model, splits.labelled(data, config)[0], config.max_length)
     depths = list(range(1, len(model.blocks) + 1))
@@ -264,22 +265,62 @@ def test_every_piece_can_be_left_out_and_does_something(everywhere):
         methods.check(RunConfig(dataset="ag_news", model="bert_base", method="progressive", without="cash"))
 
 
-def test_leave_one_out_is_scikit_learn_s():
+def labelled_features(times=1):
+    """A model, and the features of its 40 labelled texts, `times` over with noise."""
+    data, config, model = built(**TEXT)
+    rows = training.encode_training(model, splits.labelled(data, config)[0], config.max_length)
+    chunks, generator = training.extract(model, rows, config, CostMeter()), torch.Generator().manual_seed(0)
+    for chunk in chunks:
+        chunk |= {name: chunk[name].repeat(times, *[1] * (chunk[name].ndim - 1)) for name in chunk}
+        chunk["features"] = chunk["features"] + torch.randn(chunk["features"].shape, generator=generator)
+    return model, chunks
+
+
+@pytest.mark.parametrize("times", [1, 5])  # fewer rows than columns, and more
+@pytest.mark.parametrize("examples", [None, 30])
+def test_the_penalty_is_that_with_the_least_leave_one_out_error(times, examples):
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import LeaveOneOut, cross_val_predict
     from sklearn.preprocessing import StandardScaler
 
-    data, config, model = built(**TEXT)
-    rows = training.encode_training(model, splits.labelled(data, config)[0], config.max_length)
-    chunks = training.extract(model, rows, config, CostMeter())
+    model, chunks = labelled_features(times)
     features = StandardScaler().fit_transform(torch.cat([chunk["features"] for chunk in chunks]).double().numpy())
-    targets = torch.cat([chunk["targets"] for chunk in chunks]).numpy()
-    left_out = cross_val_predict(Ridge(alpha=heads.L2["text"]), features, np.eye(4)[targets], cv=LeaveOneOut())
-    # The means and deviations of the features are taken once, over all rows.
-    assert (
-        heads.leave_one_out(model, chunks, heads.L2["text"], len(rows), CostMeter())
-        == (left_out.argmax(1) == targets).mean()
-    )
+    targets = torch.cat([chunk["targets"] for chunk in chunks])
+    counted = torch.cat([chunk["positions"] for chunk in chunks]) < (examples or len(features))
+    wanted, errors, scores = np.eye(4)[targets.numpy()], {}, {}
+    for penalty in heads.PENALTIES:
+        ridge = Ridge(alpha=penalty * model.layers * len(features))
+        # The means and deviations of the features are taken once, over all rows.
+        scores[penalty] = cross_val_predict(ridge, features, wanted, cv=LeaveOneOut())[counted]
+        errors[penalty] = np.square(scores[penalty] - wanted[counted]).mean()
+    solved = heads.solve_head(model, chunks, CostMeter(), examples=examples)
+    assert solved.penalty == min(errors, key=errors.get)
+    best = scores[solved.penalty]
+    assert solved.left_out_score == (best.argmax(1) == targets[counted].numpy()).mean()
+    losses = [torch.nn.functional.cross_entropy(torch.from_numpy(best) * s, targets[counted]) for s in heads.SCALES]
+    assert solved.left_out_loss == pytest.approx(float(min(losses)), rel=1e-6)
+
+
+def test_a_head_is_made_as_unsure_of_its_rows_as_it_is_of_rows_left_out():
+    model, chunks = labelled_features()
+    solved = heads.solve_head(model, chunks, CostMeter())
+    features, targets = (torch.cat([chunk[name] for chunk in chunks]) for name in ("features", "targets"))
+    with torch.no_grad():
+        scores = model.head[-1](features)
+    assert solved.loss == pytest.approx(float(torch.nn.functional.cross_entropy(scores, targets)), rel=1e-4)
+    assert solved.loss < solved.left_out_loss
+    softened = torch.nn.functional.cross_entropy(solved.sureness * scores, targets)
+    assert softened == pytest.approx(solved.left_out_loss, abs=0.01)
+
+
+def test_the_head_of_many_rows_does_not_depend_on_those_that_are_looked_at(monkeypatch):
+    model, chunks = labelled_features(5)
+    whole = heads.solve_head(model, chunks, CostMeter(), 0.3)
+    weight = model.head[-1].weight.detach().clone()
+    monkeypatch.setattr(heads, "MOST_ROWS", 100)
+    some = heads.solve_head(model, chunks, CostMeter(), 0.3)
+    assert some.loss == pytest.approx(whole.loss, rel=1e-4)
+    torch.testing.assert_close(model.head[-1].weight, weight, atol=1e-3, rtol=1e-2)
 
 
 @pytest.mark.parametrize("dataset", ["ag_news", "sst2", "cifar10"])

@@ -203,8 +203,10 @@ def test_a_run_that_another_process_has_taken_over_writes_no_record(tmp_path):
     assert list(tmp_path.rglob("*.json")) == []
 
 
-def test_records_of_an_earlier_version_of_their_method_are_not_current(path):
+def test_records_of_another_version_of_their_method_are_named(path):
     record = store.read(path)
-    assert store.is_current(record)
+    assert store.outdated([record]) == []
     record["environment"]["method_version"] = 0
-    assert not store.is_current(record)
+    (sentence,) = store.outdated([record, record])
+    assert sentence.startswith(f"Methods that have changed since these runs: {record['config']['method']} (version 0, ")
+    assert store.machines([record])[-1] == sentence

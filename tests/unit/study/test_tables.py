@@ -353,12 +353,18 @@ def test_what_is_assumed_of_two_methods_is_what_the_committed_records_have():
     assert measured[2] == pytest.approx(stats.TRAINING, abs=0.006)
 
 
-def test_all_runs_are_read_but_those_of_an_earlier_version(tmp_path):
-    for seed in range(4):
-        write_run(tmp_path, outcomes(0.5, 32, seed), seed=seed, method="full", **SST2)
+def test_of_each_method_the_newest_version_is_compared(tmp_path):
+    for method in ("full", "lora"):
+        for seed in range(4):
+            write_run(tmp_path, outcomes(0.5, 32, seed), seed=seed, method=method, **SST2)
     frame = tables.records(tmp_path, "completed")
+    for record in frame["record"]:
+        record["environment"]["method_version"] = 98 if record["config"]["method"] == "full" else 1
     frame["record"].iloc[0]["environment"]["method_version"] = 99
-    assert list(tables.together([frame])["seed"]) == [1, 2, 3]
+    method, seed = frame["method"].iloc[0], frame["seed"].iloc[0]
+    newest = tables.together([frame])
+    assert list(newest["seed"][newest["method"] == method]) == [seed]
+    assert sorted(newest["seed"][newest["method"] != method]) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("seeds", [3, 6])
