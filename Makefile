@@ -80,7 +80,7 @@ audit: .venv/installed ## Look up what is installed among the known vulnerabilit
 
 BASE ?= HEAD
 ROUNDS ?= 3
-speed: .venv/installed ## What surrounds the work, in seconds, at the commit BASE and now (10 minutes a round)
+speed: .venv/installed ## What surrounds the work, in seconds, at the commit BASE and now (a quarter of an hour a round)
 	@PYTHONPATH=. $(BIN)/python -u tests/support/speed.py $(BASE) $(ROUNDS)
 
 lab: .venv/installed ## Open JupyterLab on loopback, with its token

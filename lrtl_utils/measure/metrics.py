@@ -89,14 +89,14 @@ def classification(expected: Sequence[int], predicted: Sequence[int], names: Seq
 
     expected, predicted = np.asarray(expected), np.asarray(predicted)
     labels = np.arange(len(names))
-    each = precision_recall_fscore_support(expected, predicted, labels=labels, zero_division=0)
-    support = each[3]
+    *each, support = precision_recall_fscore_support(expected, predicted, labels=labels, zero_division=0)
+    support = support.astype(int)  # where not one answer is right, scikit-learn counts in floats
     hits = expected == predicted
-    macro = {name: float(column[support > 0].mean()) for name, column in zip(_SCORES[:3], each, strict=False)}
+    macro = {name: float(column[support > 0].mean()) for name, column in zip(_SCORES[:3], each, strict=True)}
     return {
         "accuracy": float(hits.mean()),
         **macro,
-        "per_class": _per_class(names, each),
+        "per_class": _per_class(names, [*each, support]),
         "confusion": confusion_matrix(expected, predicted, labels=labels).tolist(),
         "hits": pack(hits),
     }

@@ -111,7 +111,8 @@ def test_a_model_kept_before_long_texts_had_a_tail_still_loads(kept, tmp_path):
 @pytest.mark.parametrize("name", WITHOUT_US)
 def test_a_kept_model_works_without_this_project(name, kept, without_us):
     _, after, _ = kept[1][name]
-    np.testing.assert_allclose(without_us[name], flat(after), atol=0.05 if "image" in name else 1e-4)
+    apart = 0.02 * np.abs(flat(after)).max() if "image" in name else 1e-4  # images are resized in another way
+    np.testing.assert_allclose(without_us[name], flat(after), atol=apart)
     assert without_us[name].argmax(1).tolist() == flat(after).argmax(1).tolist()
 
 

@@ -28,6 +28,14 @@ def test_classification_by_hand():
         unpack_hits(scores["hits"], 9)
 
 
+def test_where_no_answer_is_right_the_supports_are_whole_numbers_too():
+    scores = classification([0, 1, 1], [1, 0, 2], NAMES)
+    assert scores["accuracy"] == 0
+    supports = [row["support"] for row in scores["per_class"].values()]
+    assert [type(each) for each in supports] == [int] * 3
+    assert supports == [1, 2, 0]
+
+
 def test_a_class_that_the_test_split_lacks_is_no_zero_in_the_mean():
     scores = classification([0, 1], [0, 1], NAMES)
     assert (scores["precision"], scores["recall"], scores["f1"]) == (1, 1, 1)
