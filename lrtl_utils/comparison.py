@@ -116,8 +116,6 @@ def compare(
     run again, so a second call continues. What several runs would compute in the same way is computed once if `shared`.
     With `dry_run`, the data are checked, the plan is shown, and nothing runs.
     """
-    if not dry_run:
-        engines.clean_forks()  # imports for the workers while the plan is made
     in_memory = not isinstance(data, str | Path)
     dataset = own.keep(data, "table") if in_memory else data
     columns = {name: column for name, column in (("label_column", label), ("text_column", text)) if column is not None}
@@ -125,6 +123,8 @@ def compare(
     examples = checkup.read(**load.reading(fixed))
     for line in [*checkup.page(examples), "", "## What is run"]:
         show(line)
+    if not dry_run:
+        engines.clean_forks()  # imports for the workers while the plan is made
     name = f"table-{dataset.parent.name[:8]}" if in_memory else examples.name  # the folder is named by a checksum
     cells = grid.plan(every_run(examples, fixed, models or models_at_hand(examples.kind)))
     folder = writable_folder(results or f"results/compare-{name}")

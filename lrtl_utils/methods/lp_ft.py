@@ -10,7 +10,7 @@ from lrtl_utils.models.network import Model
 
 def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
     """As `full`, but for what the solved head reads, and its penalty."""
-    return full.defaults(kind, backbone, n_labels) | what_is_read(kind, solved=True) | {"penalty": None}
+    return full.defaults(kind, backbone, n_labels) | what_is_read(kind, solved=kind != "text") | {"penalty": None}
 
 
 def prepare(model: Model) -> None:

@@ -74,7 +74,8 @@ STEPS = {
 def what_is_read(kind: str, *, solved: bool) -> dict[str, Any]:
     """The knobs of what a new head reads beside the top layer: `layers`, and of words their shape.
 
-    A head that is trained from the start, with the layers below it, gains by the lower ones only on images.
+    Lower layers help a head that is solved. Where they are then trained, or the head starts at random, they help a
+    text model no longer: its blocks carry all to the top.
     """
     layers = 0.5 if solved or kind == "image" else None
     return {"layers": layers} | ({"word_shape": True} if kind == "tokens" else {})

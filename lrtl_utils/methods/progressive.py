@@ -63,7 +63,6 @@ def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
     rule = full.defaults(kind, backbone, n_labels)
     rate, batch_size, epochs, tokens = next(row for below, *row in STEPS_BY_SIZE[kind] if n_labels < below)
     rule |= {"learning_rate": rate * rule["learning_rate"], "batch_size": batch_size, "epochs": epochs}
-    # The blocks of a text model, once trained, carry all to the top; a head on lower ones too then learns less.
     climbs = kind == "text" and n_labels >= LEAST_LABELS[kind][0]
     rule |= what_is_read(kind, solved=not climbs) | ({"max_length": tokens} if kind == "text" else {})
     examples, least = VALIDATION
