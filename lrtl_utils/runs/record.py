@@ -136,7 +136,9 @@ class Point(Part):
     loss: float | None
     validation_loss: float | None
     validation_score: Score | None
+    penalty: float | None = None
     left_out_score: Score | None = None
+    left_out_loss: Amount | None = None
     device_seconds: Amount
     flops: Count | None = None
 
