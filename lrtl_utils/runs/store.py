@@ -125,7 +125,7 @@ def _write(
         "run_id": identity,
         "status": status,
         "error": error,
-        "config": config.model_dump() | {"asked": dict(asked)},
+        "config": config.model_dump() | _places(results, config) | {"asked": dict(asked)},
         **parts,
         "environment": environment(config),
         "started_at": _utc(started),
@@ -137,6 +137,17 @@ def _write(
     if not is_completed(path):
         write_text(path, json.dumps(record, indent=1, allow_nan=False))
     return record
+
+
+def _places(results: Path, config: RunConfig) -> dict[str, str]:
+    """The paths of own data and an own model as seen from the results folder: a record names no place of a machine."""
+    given = {name: getattr(config, name) for name in ("dataset", "model")}
+    return {name: os.path.join(".", os.path.relpath(path, results)) for name, path in given.items() if os.path.isabs(path)}
+
+
+def place(results: Path, name: str) -> str:
+    """The path that a record of this folder means by a data set or model, or the name that it is."""
+    return os.path.normpath(results.absolute() / name) if os.sep in name else name
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def verify(results: Path) -> Report:
         report.notes.update(gaps(run))
         report.notes.update(store.outdated([content]))
     _paired(completed, report)
-    _drawn_again(completed, report)
+    _drawn_again(results, completed, report)
     return report
 
 
@@ -97,14 +97,15 @@ def _agree(values: Mapping[Path, tuple[Hashable, Hashable]], fault: str, report:
             report.faults[path].append(fault.format(_records(count)))
 
 
-def _drawn_again(completed: Mapping[Path, Completed], report: Report) -> None:
+def _drawn_again(results: Path, completed: Mapping[Path, Completed], report: Report) -> None:
     """Draw the subsets again, from the data on this machine: they are prefixes of one order, and so they nest."""
     data, drawn = {}, {}
     for path, run in sorted(completed.items()):
         config, claimed = run.config, run.data
         source = (*load.reading(config).items(), claimed.source.sha256)
         if source not in data:
-            data = {source: _at_hand(config, claimed.source.sha256)}  # one at a time: some are large
+            here = config.model_copy(update={"dataset": store.place(results, config.dataset)})
+            data = {source: _at_hand(here, claimed.source.sha256)}  # one at a time: some are large
         if data[source] is None:
             report.notes[f"their {config.dataset} is not on this machine, so nesting was checked only by hashes"] += 1
             continue

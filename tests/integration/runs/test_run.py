@@ -12,6 +12,7 @@ from lrtl_utils import Run
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import own
 from lrtl_utils.errors import InputError
+from lrtl_utils.runs.verify import verify
 
 ROWS = {"review": [f"a {('good', 'bad')[i % 2]} film, number {i}" for i in range(60)], "stars": ["up", "down"] * 30}
 COLUMNS = {"text_column": "review", "label_column": "stars"}
@@ -61,8 +62,19 @@ def test_five_lines_on_a_table_in_memory(table, tmp_path):
     record = five_lines(dataset=table, **COLUMNS, method="tfidf", train_size=20)
     assert record["metrics"]["accuracy"] == 1.0
     kept = list((tmp_path / "home").rglob("*.parquet"))
-    assert [str(file) for file in kept] == [record["config"]["dataset"]]
+    assert [file.resolve() for file in kept] == [(tmp_path / "results/local" / record["config"]["dataset"]).resolve()]
     assert Run(dataset=kept[0], **COLUMNS, method="tfidf", train_size=20).id == record["run_id"]
+
+
+def test_a_record_names_the_path_of_own_data_as_seen_from_the_results(path, tmp_path):
+    """Records are shared: they say nothing of the machine. `verify` finds the data from there and draws it again."""
+    run = Run(dataset=path, **COLUMNS, method="tfidf", train_size=20, results=tmp_path / "a" / "b")
+    train, validation = run.label()
+    run.fit(train, validation)
+    record = run.record(run.test())
+    assert record["config"]["dataset"] == "./../../reviews.csv"
+    assert str(tmp_path) not in run.path.read_text()
+    assert [*verify(tmp_path / "a" / "b").lines()] == ["1 record, 0 fail"]
 
 
 def test_a_notebook_gives_its_variables():
