@@ -33,6 +33,11 @@ class Cache:
         for row, position in zip(output, positions, strict=True):
             self.rows[position] = (row if self.lengths is None else row[: self.lengths[position]]).clone()
 
+    def joined(self, other: "Cache") -> "Cache":
+        """The rows of this cache, then the other's."""
+        lengths = None if self.lengths is None else np.concatenate([self.lengths, other.lengths])
+        return Cache(self.depth, lengths, [*self.rows, *other.rows])
+
     def batch(self, positions: np.ndarray, tokens: int) -> torch.Tensor:
         """The rows at `positions` as the blocks above read them; texts are padded to `tokens`."""
         rows = [self.rows[position] for position in positions]

@@ -5,6 +5,7 @@ starts from the weights of the rung below. With a validation split, a rung that 
 climb ends where it no longer pays. Without one, the rule below says how far to climb.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -55,7 +56,8 @@ NEAR = 2 / 3
 KEPT = {"text": 1.0, "tokens": 1.0, "image": 0.5}
 TAIL = 0.75  # of the tokens of a text that is cut, the share that its end has: it often holds the verdict (Sun 2019)
 PRICE = 0.01  # of score that a doubling of the FLOPs must earn
-NAME_COPIES = 2  # the name of a class counts as so many examples of it
+NAMED = "This is about {}."  # the name of a class, as an example of it
+NAME_COPIES = 4  # it counts as so many
 
 
 def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
@@ -118,8 +120,8 @@ class Ladder:
         self.kind, self.n_labels = work.data.kind, len(work.train)
         self.without = set((work.config.without or "").split(","))
         self.model.reader.tail = TAIL if self.kind == "text" and "tail" not in self.without else 0.0
-        rows = loop.encode_training(self.model, work.train, work.config.max_length)
-        self.rows = self._with_label_names(rows)
+        self.rows = loop.encode_training(self.model, work.train, work.config.max_length)
+        self.names = self._label_names()
         self.validation = work.validation and loop.encode(self.model, work.validation)
         judged = work.validation is not None
         self.depths = depths_in_reach(self.kind, len(self.model.blocks), self.n_labels, judged)
@@ -134,7 +136,8 @@ class Ladder:
         """
         read, validation = self.model.lowest_read, self.validation
         self.model.freeze(len(self.model.blocks))
-        wanted = dict.fromkeys(self.depths.values(), self.rows.joined(validation) if validation else self.rows)
+        kept = self._with_names()
+        wanted = dict.fromkeys(self.depths.values(), kept.joined(validation) if validation else kept)
         also = {read: validation} if validation and read not in wanted else {}
         self.cache_mib = caches_that_fit(self.model, wanted | also, self.config)
         caches = {
@@ -143,9 +146,14 @@ class Ladder:
             if depth in self.cache_mib
         }
         chunks = self._extract(self.rows, [cache for cache, _ in caches.values()])
-        examples = self.n_labels if self.kind == "text" else None
-        solved = solver.solve_head(self.model, chunks, self.meter, self.config.penalty, examples)
+        named = {depth: Cache.empty(depth, self.names) for depth in caches if self.names}
+        names = self._extract(self.names, [*named.values()]) if self.names else []
+        solved = solver.solve_head(self.model, chunks, self.meter, self.config.penalty, names * NAME_COPIES)
         self.sureness = solved.sureness
+        if self.names and (solved.names_fit or loop.on_meta(self.model)):
+            self.rows = self._with_names()
+            for depth, (rows, below) in caches.items():
+                caches[depth] = functools.reduce(Cache.joined, [named[depth]] * NAME_COPIES, rows), below
         filled = {depth: below for depth, (_, below) in caches.items()} if validation else {}
         if validation and read in self.cache_mib:
             filled.setdefault(read, Cache.empty(read, validation))
@@ -153,7 +161,9 @@ class Ladder:
             self._extract(validation, [*filled.values()])
         self.caches = caches
         point = self._point(0, solved.loss, epoch=1, cache=filled.get(read))
-        return point | {name: getattr(solved, name) for name in ("penalty", "left_out_score", "left_out_loss")}
+        return point | {
+            name: getattr(solved, name) for name in ("penalty", "left_out_score", "left_out_loss", "names_fit")
+        }
 
     def ahead(self, ground: Point) -> list[int]:
         """The rungs to climb: all in reach where a validation split judges, else the one the rule names, or none."""
@@ -213,13 +223,16 @@ class Ladder:
         config = self.config.model_copy(update={"batch_size": loop.PREDICT_BATCH})  # no gradients, so there is room
         return loop.extract(self.model, rows, config, self.meter, caches, self.work.shared)
 
-    def _with_label_names(self, rows: Encoded) -> Encoded:
-        """The rows, and the names of the classes as further examples of them: knowledge that a task already gives."""
+    def _label_names(self) -> Encoded | None:
+        """The names of the classes as further examples of them: knowledge that a task already gives."""
         names = [(name, label) for label, name in enumerate(self.work.data.classes) if any(map(str.isalpha, name))]
         if self.kind != "text" or "label_names" in self.without or not names:
-            return rows
-        texts, targets = zip(*(names * NAME_COPIES), strict=True)
-        return rows.joined(self.model.reader.encode(texts, targets))
+            return None
+        texts = [NAMED.format(name.replace("_", " ")) for name, _ in names]
+        return self.model.reader.encode(texts, [label for _, label in names])
+
+    def _with_names(self) -> Encoded:
+        return functools.reduce(Encoded.joined, [self.names] * NAME_COPIES, self.rows) if self.names else self.rows
 
     def _point(self, rung: int, loss: float, epoch: int, cache: Cache | None) -> Point:
         """The curve's point; `cache` holds what the blocks that are frozen now give for the validation split."""

@@ -29,7 +29,8 @@ class Solution:
 
     `left_out_score` is the accuracy on each labelled row of a ridge regression on all others, and `left_out_loss` its
     mean loss, at the best scale of its scores as logits. `sureness`, in (0, 1], is the scale of the head's logits at
-    which its loss on its own rows is the `left_out_loss`. All but the loss are None without weights.
+    which its loss on its own rows is the `left_out_loss`. `names_fit` says whether the names of the classes fell into
+    their classes. All but the loss are None without weights, and `names_fit` also without names.
     """
 
     loss: float = math.nan
@@ -37,10 +38,15 @@ class Solution:
     left_out_score: float | None = None
     left_out_loss: float | None = None
     sureness: float | None = None
+    names_fit: bool | None = None
 
 
 def solve_head(
-    model: Model, chunks: list[Batch], meter: CostMeter, penalty: float | None = None, examples: int | None = None
+    model: Model,
+    chunks: list[Batch],
+    meter: CostMeter,
+    penalty: float | None = None,
+    names: Sequence[Batch] = (),
 ) -> Solution:
     """Fit the linear head on fixed features by L-BFGS, and a CRF on its scores after it.
 
@@ -48,26 +54,36 @@ def solve_head(
     and the standardisation is folded into the weights: scikit-learn's `LogisticRegression(C=1 / l2)` on such features.
     (With two classes that is `C=2 / l2`: scikit-learn then has one vector of weights where this has two.) `l2` is
     `penalty` × layers × rows ÷ classes, so that it keeps its share of the curvature of the loss. Without a `penalty`
-    it is that of `PENALTIES` with the least leave-one-out error on the first `examples` rows, or on all.
+    it is that of `PENALTIES` with the least leave-one-out error.
+
+    `names` are the names of the classes as further rows. They are used if the ridge regression on the examples alone
+    gives their classes a mean likelihood above chance; elsewhere names are not what the examples are about.
 
     Solving head and CRF together, a sequence at a time, took several times as long as the features.
     """
     rows, targets = _visible(chunks)
-    classes, (n, width) = model.head[-1].out_features, rows.shape
+    named = _visible(names) if names else (rows[:0], targets[:0])
+    classes, (n, width), total = model.head[-1].out_features, rows.shape, len(rows) + len(named[0])
     meter.register("solve", lambda shape: _solve_flops(shape, classes))
     tried = (penalty,) if penalty else PENALTIES
     meter.tally_closed_form(left_out_flops(n, min(n, MOST_ROWS), width, classes, len(tried)))
+    if names:
+        meter.tally_closed_form(left_out_flops(total, min(total, MOST_ROWS), width, classes, 0))
     if rows.is_meta:
-        meter.tally("solve", (n, min(n - 1, width)), EVALUATIONS)
+        meter.tally("solve", (total, min(total - 1, width)), EVALUATIONS)
         return Solution()
     shift, deviation = rows.mean(0), rows.std(0, correction=0)
     deviation = deviation.where(deviation > 1e-6, torch.inf)  # a column that never varies gets no weight
-    rows = (rows - shift) / deviation
-    some = slice(None, None, -(-n // MOST_ROWS))
-    counted = torch.cat([chunk["positions"] for chunk in chunks])[some] < examples if examples else slice(None)
-    ridge = _Ridge(rows[some], targets[some], classes, counted)
+    rows, named_rows = ((each - shift) / deviation for each in (rows, named[0]))
+    ridge = _Ridge(rows, targets, classes)
     solution = ridge.chosen(tried, model.layers)
-    l2 = solution.penalty * model.layers * n / classes
+    if names:
+        fit = ridge.loss(named_rows, named[1], solution.penalty * model.layers) < math.log(classes)
+        solution = replace(solution, names_fit=fit)
+    if solution.names_fit:
+        rows, targets = torch.cat([rows, named_rows]), torch.cat([targets, named[1]])
+        ridge = _Ridge(rows, targets, classes)
+    l2 = solution.penalty * model.layers * len(rows) / classes
     basis = ridge.basis(solution.penalty * model.layers)
     weight, bias, scores = _logistic(rows @ basis, targets, l2 * basis.square().sum(0), classes, meter)
     linear = model.head[-1].requires_grad_(True)
@@ -79,26 +95,42 @@ def solve_head(
 
 
 class _Ridge:
-    """Ridge regression of one-hot targets on standardised rows, along the eigenvectors of their products."""
+    """Ridge regression of one-hot targets on standardised rows, along the eigenvectors of their products.
 
-    def __init__(self, rows: torch.Tensor, targets: torch.Tensor, classes: int, counted: torch.Tensor | slice):
-        self.targets, self.counted = targets, counted
-        self.wanted = one_hot(targets, classes).to(rows.dtype)
+    Of more than `MOST_ROWS` rows it takes as many at even distances.
+    """
+
+    def __init__(self, rows: torch.Tensor, targets: torch.Tensor, classes: int):
+        some = slice(None, None, -(-len(rows) // MOST_ROWS))
+        rows, self.targets = rows[some], targets[some]
+        self.wanted = one_hot(self.targets, classes).to(rows.dtype)
         few = len(rows) <= rows.shape[1]
         sizes, vectors = torch.linalg.eigh(rows @ rows.T if few else rows.T @ rows)
         real = sizes > NOTHING * sizes[-1]
         self.sizes, vectors = sizes[real], vectors[:, real]
         self.directions = rows.T @ (vectors / self.sizes.sqrt()) if few else vectors
         self.along = rows @ self.directions
+        self.mean = self.wanted.mean(0)
 
     def chosen(self, penalties: Sequence[float], layers: int) -> Solution:
         """The penalty with the least squared leave-one-out error, and what leaving out says of it."""
         tried = {each: self.left_out(each * layers) for each in penalties}
-        error = {each: float((scores - self.wanted)[self.counted].square().mean()) for each, scores in tried.items()}
+        error = {each: float((scores - self.wanted).square().mean()) for each, scores in tried.items()}
         penalty = min(error, key=error.get)
-        scores, targets = tried[penalty][self.counted], self.targets[self.counted]
-        loss = min(float(cross_entropy(scale * scores, targets)) for scale in SCALES)
-        return Solution(math.nan, penalty, float((scores.argmax(1) == targets).double().mean()), loss)
+        right = (tried[penalty].argmax(1) == self.targets).double().mean()
+        loss = float(cross_entropy(self.scale(penalty * layers) * tried[penalty], self.targets))
+        return Solution(math.nan, penalty, float(right), loss)
+
+    def scale(self, share: float) -> float:
+        """Of the leave-one-out scores as logits, the one with the least loss."""
+        scores = self.left_out(share)
+        return min(SCALES, key=lambda scale: float(cross_entropy(scale * scores, self.targets)))
+
+    def loss(self, rows: torch.Tensor, targets: torch.Tensor, share: float) -> float:
+        """The mean loss on other rows, at that scale."""
+        slopes = self.along.T @ (self.wanted - self.mean) / (self.sizes + share * len(self.along))[:, None]
+        scores = self.mean + rows @ (self.directions @ slopes)
+        return float(cross_entropy(self.scale(share) * scores, targets))
 
     def left_out(self, share: float) -> torch.Tensor:
         """The scores of each row by a regression on all others, in closed form (Hastie et al. 2009, section 7.10).
@@ -107,8 +139,7 @@ class _Ridge:
         """
         shrunk = self.sizes + share * len(self.along)
         leverage = 1 / len(self.along) + self.along.square() @ (1 / shrunk)
-        mean = self.wanted.mean(0)
-        fitted = mean + self.along @ ((self.along.T @ (self.wanted - mean)) / shrunk[:, None])
+        fitted = self.mean + self.along @ ((self.along.T @ (self.wanted - self.mean)) / shrunk[:, None])
         return self.wanted - (self.wanted - fitted) / (1 - leverage)[:, None].clamp_min(NOTHING)
 
     def basis(self, share: float) -> torch.Tensor:

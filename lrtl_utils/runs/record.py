@@ -139,6 +139,7 @@ class Point(Part):
     penalty: float | None = None
     left_out_score: Score | None = None
     left_out_loss: Amount | None = None
+    names_fit: bool | None = None
     device_seconds: Amount
     flops: Count | None = None
 

@@ -142,7 +142,9 @@ def _write(
 def _places(results: Path, config: RunConfig) -> dict[str, str]:
     """The paths of own data and an own model as seen from the results folder: a record names no place of a machine."""
     given = {name: getattr(config, name) for name in ("dataset", "model")}
-    return {name: os.path.join(".", os.path.relpath(path, results)) for name, path in given.items() if os.path.isabs(path)}
+    return {
+        name: os.path.join(".", os.path.relpath(path, results)) for name, path in given.items() if os.path.isabs(path)
+    }
 
 
 def place(results: Path, name: str) -> str:

@@ -277,8 +277,7 @@ def labelled_features(times=1):
 
 
 @pytest.mark.parametrize("times", [1, 5])  # fewer rows than columns, and more
-@pytest.mark.parametrize("examples", [None, 30])
-def test_the_penalty_is_that_with_the_least_leave_one_out_error(times, examples):
+def test_the_penalty_is_that_with_the_least_leave_one_out_error(times):
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import LeaveOneOut, cross_val_predict
     from sklearn.preprocessing import StandardScaler
@@ -286,19 +285,33 @@ def test_the_penalty_is_that_with_the_least_leave_one_out_error(times, examples)
     model, chunks = labelled_features(times)
     features = StandardScaler().fit_transform(torch.cat([chunk["features"] for chunk in chunks]).double().numpy())
     targets = torch.cat([chunk["targets"] for chunk in chunks])
-    counted = torch.cat([chunk["positions"] for chunk in chunks]) < (examples or len(features))
     wanted, errors, scores = np.eye(4)[targets.numpy()], {}, {}
     for penalty in heads.PENALTIES:
         ridge = Ridge(alpha=penalty * model.layers * len(features))
         # The means and deviations of the features are taken once, over all rows.
-        scores[penalty] = cross_val_predict(ridge, features, wanted, cv=LeaveOneOut())[counted]
-        errors[penalty] = np.square(scores[penalty] - wanted[counted]).mean()
-    solved = heads.solve_head(model, chunks, CostMeter(), examples=examples)
+        scores[penalty] = cross_val_predict(ridge, features, wanted, cv=LeaveOneOut())
+        errors[penalty] = np.square(scores[penalty] - wanted).mean()
+    solved = heads.solve_head(model, chunks, CostMeter())
     assert solved.penalty == min(errors, key=errors.get)
     best = scores[solved.penalty]
-    assert solved.left_out_score == (best.argmax(1) == targets[counted].numpy()).mean()
-    losses = [torch.nn.functional.cross_entropy(torch.from_numpy(best) * s, targets[counted]) for s in heads.SCALES]
+    assert solved.left_out_score == (best.argmax(1) == targets.numpy()).mean()
+    losses = [torch.nn.functional.cross_entropy(torch.from_numpy(best) * s, targets) for s in heads.SCALES]
     assert solved.left_out_loss == pytest.approx(float(min(losses)), rel=1e-6)
+
+
+@pytest.mark.parametrize("turned", [0, 1])
+def test_names_are_used_where_they_fall_into_their_classes(turned):
+    """Means of the classes stand for good names; the same names are refused where each is another class's."""
+    model, chunks = labelled_features()
+    features, targets = (torch.cat([chunk[name] for chunk in chunks]) for name in ("features", "targets"))
+    means = torch.stack([features[targets == label].mean(0) for label in range(4)])
+    names = [{"features": means, "targets": (torch.arange(4) + turned) % 4}]
+    alone = heads.solve_head(model, chunks, CostMeter())
+    weight = model.head[-1].weight.detach().clone()
+    solved = heads.solve_head(model, chunks, CostMeter(), names=names)
+    assert (alone.names_fit, solved.names_fit) == (None, not turned)
+    assert torch.equal(model.head[-1].weight, weight) == bool(turned)
+    assert (solved.penalty, solved.left_out_score) == (alone.penalty, alone.left_out_score)
 
 
 def test_a_head_is_made_as_unsure_of_its_rows_as_it_is_of_rows_left_out():
