@@ -12,8 +12,13 @@ from lrtl_utils.study import curves, stats, tables
 from lrtl_utils.study.tables import BASELINE, COSTS
 
 NOTHING = "There is no completed run for this figure here yet; `make demo` shows how they are made."
-NOTHING_TUNED = "There are no runs here that differ in a hyperparameter and were judged on a carve."
-VERDICTS = {"better": "better", "worse": "worse", "tie": "tied", stats.TOO_FEW_SEEDS: "open for lack of seeds"}
+NOTHING_TUNED = "There are no runs here that differ in a hyperparameter and were scored on a validation split."
+VERDICTS = {
+    "better": "better",
+    "worse": "worse",
+    "undecided": "undecided",
+    stats.TOO_FEW_SEEDS: "with too few seeds to compare",
+}
 
 
 class Answer(NamedTuple):
@@ -31,7 +36,7 @@ class Answer(NamedTuple):
 
 
 def which(frame: pd.DataFrame) -> Answer:
-    """Which model and method is best, and what ties with it, at the most labels at which configurations are comparable.
+    """Which model and method is best, and what is not shown to be worse, at the largest size where all were compared.
 
     A data set with several models has, beside a row for each model, one for all of them together.
     """
@@ -40,44 +45,45 @@ def which(frame: pd.DataFrame) -> Answer:
     table = tables.at_most_labels(best)
     headline = _nothing(frame)
     if len(table):
-        headline = f"With the most labels at which lines can be compared {_leading(table)}"
+        headline = f"At the largest size where the most methods ran with the same three seeds or more {_leading(table)}"
         few = tables.at_most_labels(best, fewest=True)
-        headline += "." if few.equals(table) else f"; with the fewest {_leading(few)}."
+        headline += "." if few.equals(table) else f". At the smallest such size {_leading(few)}."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
 
 
 def _leading(table: pd.DataFrame) -> str:
-    """The variants that are most often best or tied with the best, in these rows of `tables.best`."""
+    """The variants that are most often best or not shown to be worse, in these rows of `tables.best`."""
     counts = table["variants"].explode().value_counts()
     first = sorted(counts.index[counts == counts.iloc[0]])
-    verb = "is best or ties" if len(first) == 1 else "are each best or tie"
-    panels = counted(len(table), "panel")
-    beside = f"({_span(table['n_labels'])}; each compared with {_span(table['compared'])} of the others)"
-    return f"{beside}, {' and '.join(first)} {verb} with the best on {counts.iloc[0]} of {panels}"
+    verb = "is" if len(first) == 1 else "are each"
+    beside = f"({_span(table['n_labels'])} labels; {_span(table['compared'] + 1)} configurations compared)"
+    on = f"on {counts.iloc[0]} of {counted(len(table), 'pair')} of data set and model"
+    return f"{beside}, {' and '.join(first)} {verb} best, or not shown to be worse than the best, {on}"
 
 
 def how_much(frame: pd.DataFrame) -> Answer:
     """How many labels the best configuration of each dataset × model needs for 95 % of its score at full data."""
     table = tables.needs(frame)
-    headline = NOTHING if frame.empty else "No line ran with three numbers of labels, so there is no curve."
+    headline = NOTHING if frame.empty else "No configuration ran with three numbers of labels, so there is no curve."
     each = labels_needed(table) if len(table) else []
     if each:
         sure = sum(not doubts for doubts in table[table["first"]]["doubts"])
-        headline = f"For {curves.SHARE:.0%} of the score at full data, by the curve of each best line; "
+        headline = f"For {curves.SHARE:.0%} of the score at full data, by the curve of each best configuration: "
         headline += f"{sure} of {counted(len(each), 'curve')} can be relied on."
     return Answer("How much data do I need?", headline, each, table)
 
 
 def cost(frame: pd.DataFrame) -> Answer:
-    """What the best configuration costs with the most labels, and the cheapest in FLOPs of those that tie with it."""
+    """What the best configuration costs, and the cheapest in FLOPs of those that are not shown to be worse."""
     parts = dict(tables.by_dataset_and_model(tables.summarise(frame)))
     rows = tables.at_most_labels(tables.best(frame)).itertuples()
     table = pd.DataFrame([_costs(r, parts[r.dataset_model].set_index(["configuration", "n_labels"])) for r in rows])
     headline = _nothing(frame)
     if len(table):
-        dearer = counted(int((table["best"] != table["cheapest"]).sum()), "panel")
-        headline = f"The cheapest way, in FLOPs, that ties with the best; in {dearer} it is not the best itself."
+        cheaper = int((table["best"] != table["cheapest"]).sum())
+        headline = "The cheapest configuration, in FLOPs, of those that are not shown to be worse than the best"
+        headline += f"; on {cheaper} of {counted(len(table), 'pair')} of data set and model it is not the best itself."
         headline += _left_out(frame)
     each = [f"{row.dataset_model}: {_cheaper(row)}." for row in table.itertuples()]
     return Answer("What does it cost?", headline, each, table)
@@ -113,27 +119,29 @@ ANSWERS: tuple[Callable[[pd.DataFrame], Answer], ...] = (which, how_much, cost, 
 
 
 def _nothing(frame: pd.DataFrame) -> str:
-    return NOTHING if frame.empty else "One line ran at each size, so there is nothing to compare it with."
+    return (
+        NOTHING if frame.empty else "Only one configuration ran at each size, so there is nothing to compare it with."
+    )
 
 
 def _ahead_of_all(best: pd.DataFrame) -> str:
-    alone = sum(not row.tie and not row.too_few_seeds for row in best.itertuples())
-    return f"The best line is ahead of all others, beyond its interval, in {alone} of {len(best)} comparisons."
+    alone = sum(not row.undecided and not row.too_few_seeds for row in best.itertuples())
+    return f"The best configuration is shown to be better than all others in {alone} of {len(best)} comparisons."
 
 
 def _counts(table: pd.DataFrame, baseline: str) -> str:
     counts = table["verdict"].value_counts()
     verdicts = [f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items() if verdict in counts]
-    tested = table["p_holm"].dropna()
-    sure = f"; of {len(tested)} with six seeds or more, p < 0.05 after Holm in {(tested < 0.05).sum()}"
-    return f"Of {len(table)} differences to {baseline}: {', '.join(verdicts)}{sure if len(tested) else ''}."
+    good = int(table["at_least_as_good"].sum())
+    said = f"Of {len(table)} differences to {baseline}, corrected for their number: {', '.join(verdicts)}"
+    return f"{said}. {good} are shown to be at least as good, within {100 * stats.MARGIN:g} point."
 
 
 def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
     """The best configuration of one dataset × model against the baseline at the most labels that allow it; verdicts."""
     known = table[table["verdict"] != stats.TOO_FEW_SEEDS]
     best = best[best["dataset_model"].isin(known["dataset_model"]) & best["n_labels"].isin(known["n_labels"])]
-    ahead = f"of the best no difference to {baseline} can be told"
+    ahead = f"the best and {baseline} have no common seeds"
     keys = ["dataset_model", "n_labels", "configuration"]
     for row in best.drop(columns=["low", "high"]).merge(known, "left", on=keys).itertuples():
         if not pd.isna(row.mean):
@@ -145,8 +153,8 @@ def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
 
 
 def _costs(row: Any, means: pd.DataFrame) -> dict[str, object]:
-    """The best configuration and the cheapest that ties with it, with the costs of both."""
-    at = [(configuration, row.n_labels) for configuration in [row.configuration, *row.tie]]
+    """The best configuration and the cheapest that is not shown to be worse, with the costs of both."""
+    at = [(configuration, row.n_labels) for configuration in [row.configuration, *row.undecided]]
     cheapest = means.loc[at, "flops"].idxmin()
     keys = {"dataset_model": row.dataset_model, "n_labels": row.n_labels}
     costs = {"best": row.configuration, "cheapest": cheapest[0]}
@@ -195,8 +203,12 @@ def scored(row: pd.Series) -> str:
     sure = counted(row["seeds"], "seed") if pd.isna(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
     said = f"{row['configuration']} {row['score']:.3f} ({sure}) with {row['n_labels']} labels"
     if row["compared"]:
-        said += f", best of {row['compared'] + 1} lines"
-    others = (("tied", row["tie"]), ("too few seeds to compare", row["too_few_seeds"]))
+        said += f", {'highest' if row['missing'] else 'best'} of {row['compared'] + 1} configurations"
+    others = (
+        ("not shown to be worse", row["undecided"]),
+        ("too few seeds to compare", row["too_few_seeds"]),
+        ("not run with these seeds here", sorted({*row["missing"]} - {*row["too_few_seeds"]})),
+    )
     beside = [f"{words}: {', '.join(names)}" for words, names in others if names]
     return f"{said} ({'; '.join(beside)})" if beside else said
 
@@ -228,7 +240,7 @@ def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> list[st
     """
     name = COSTS[cost].split(" (")[0]
     found = [_score_vs_cost(part, row, cost, name) for part, row in _beside_best(front, best)]
-    return found or [f"No record here tells {name}."]
+    return found or [f"No record here has {name}."]
 
 
 def _beside_best(front: pd.DataFrame, best: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, pd.Series]]:
@@ -252,7 +264,7 @@ def _score_vs_cost(part: pd.DataFrame, best: pd.Series, cost: str, name: str) ->
 def money(front: pd.DataFrame, best: pd.DataFrame) -> list[str]:
     """For each dataset × model: what its best configuration costs in `money`, and the cheapest at that size."""
     found = [_money(part[part["n_labels"] == row["n_labels"]], row) for part, row in _beside_best(front, best)]
-    return found or ["No record here tells device hours."]
+    return found or ["No record here has device hours."]
 
 
 def _money(sized: pd.DataFrame, best: pd.Series) -> str:
@@ -284,7 +296,7 @@ def times(ours: float, theirs: float) -> str:
 
 
 def differences(table: pd.DataFrame, baseline: str) -> list[str]:
-    """For each dataset × model: which configurations are better than the baseline, worse, or tied, at which sizes."""
+    """For each dataset × model: which configurations are better than the baseline, worse or undecided, by size."""
     parts = table.groupby("dataset_model", sort=False)
     return [f"{title}, against {baseline}: {verdicts(part)}." for title, part in parts] or [
         f"There is no run of {baseline} here to compare with."
@@ -292,7 +304,7 @@ def differences(table: pd.DataFrame, baseline: str) -> list[str]:
 
 
 def verdicts(part: pd.DataFrame) -> str:
-    """`better with 32, 100 labels: full, lora; tied with 32 labels: …`, of the rows of `tables.differences`."""
+    """`better with 32, 100 labels: full, lora; undecided with 32 labels: …`, of the rows of `tables.differences`."""
     found = []
     for verdict, words in VERDICTS.items():
         sizes = part[part["verdict"] == verdict].groupby("configuration")["n_labels"].agg(tuple)
@@ -303,14 +315,14 @@ def verdicts(part: pd.DataFrame) -> str:
 
 
 def at_every_size(part: pd.DataFrame) -> str:
-    """`better at every size told: full; differs by size: lora`, of rows of `tables.differences` of one dataset × model.
+    """`better at every size: full; differs by size: lora`, of rows of `tables.differences` of one dataset × model.
 
     Sizes where the two share too few seeds do not count.
     """
     known = part[part["verdict"] != stats.TOO_FEW_SEEDS].groupby("configuration")["verdict"].agg(set)
-    words = {verdict: f"{word} at every size told" for verdict, word in VERDICTS.items()}
+    words = {verdict: f"{word} at every size" for verdict, word in VERDICTS.items()}
     words |= {"several": "differs by size", stats.TOO_FEW_SEEDS: VERDICTS[stats.TOO_FEW_SEEDS]}
-    order = ["better", "worse", "tie", "several", stats.TOO_FEW_SEEDS]
+    order = ["better", "worse", "undecided", "several", stats.TOO_FEW_SEEDS]
     found: dict[str, list[str]] = {verdict: [] for verdict in order}
     for configuration in sorted(set(part["configuration"])):
         each = known.get(configuration, {stats.TOO_FEW_SEEDS})
@@ -335,7 +347,7 @@ def _aggregate(n_labels: int, part: pd.DataFrame) -> str:
     within = [row.variant for row in widest.iloc[1:].itertuples() if row.high >= top["low"]]
     reach = "the interval of {} reaches" if len(within) == 1 else "the intervals of {} reach"
     near = f"; {reach.format(', '.join(within))} into its own" if within else ""
-    over = f"{n_labels} labels, {counted(top['dataset_models'], 'panel')}"
+    over = f"{n_labels} labels, {counted(top['dataset_models'], 'pair')}"
     return f"{over}: {top['variant']} is highest at {top['iqm']:.2f}{sure}{near}."
 
 

@@ -211,7 +211,7 @@ def score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str = "device_seconds", n
 def differences(table: pd.DataFrame, ax: Axes, baseline: str) -> Axes:
     """Paired differences in points with 95 % intervals, a row for each configuration and number of labels.
 
-    Marks are hollow for ties and for too few seeds. An empty row separates configurations; few labels are on top.
+    Marks are hollow where nothing is decided. An empty row separates configurations; few labels are on top.
     """
     table = table.sort_values(["configuration", "n_labels"], ignore_index=True)
     rows = np.arange(len(table)) + table["configuration"].ne(table["configuration"].shift()).cumsum()
@@ -228,7 +228,9 @@ def differences(table: pd.DataFrame, ax: Axes, baseline: str) -> Axes:
     ax.set_yticks(parts["at"].mean(), named, fontsize="x-small")
     ax.yaxis.grid(False)
     ax.set_ylim(rows.max() + 1, 0)
-    ax.set(xlabel=f"points over {baseline}\n(hollow: tie or open)", ylabel="line: its numbers of labels, downwards")
+    ax.set(
+        xlabel=f"points over {baseline}\n(hollow: undecided)", ylabel="configuration: its numbers of labels, downwards"
+    )
     return ax
 
 
@@ -237,7 +239,7 @@ def aggregate(table: pd.DataFrame, ax: Axes) -> Axes:
     most = table["dataset_models"].max()
     for variant, points in table.groupby("variant"):
         look, count = _look(variant), points["dataset_models"].min()
-        name = f"{variant} ({count} of {most} panels)" if count < most else variant
+        name = f"{variant} ({count} of {most} pairs)" if count < most else variant
         dashes = "-" if variant in COLOURS else DASHES[0]
         ax.plot(points["n_labels"], points["iqm"], label=name, linestyle=dashes, **look)
         ax.fill_between(points["n_labels"], points["low"], points["high"], color=look["color"], alpha=0.15)

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import permutation_test, trim_mean
+from scipy import stats as scipy_stats
 
 from lrtl_utils.measure.metrics import unpack_counts, unpack_hits
 
@@ -15,8 +15,9 @@ DRAWS = 1000
 MOST_KEPT = 2**15  # runs whose resampled scores stay in memory, which is 256 MiB
 EXACT = 2**24  # up to here a 32-bit float holds every whole number
 LEAST_SEEDS = 3  # with fewer, a point has no interval
-LEAST_SEEDS_TO_TEST = 6  # with fewer, no permutation test over seeds can reach 5 %
 TOO_FEW_SEEDS = "too few seeds"  # the verdict on a difference without an interval
+LEVEL = 0.05  # of tests: above it a difference is undecided
+MARGIN = 0.01  # of score: "at least as good" is an interval that does not reach further below zero
 # Of two methods of like strength at 100 to 316 labels, the medians over this project's committed records (a test
 # computes them again): the share of test examples that they answer differently, the correlation of that between seeds,
 # and the standard deviation between seeds that training adds to the difference of their scores.
@@ -27,12 +28,24 @@ Outcomes = tuple[np.ndarray, Score]  # [seeds, examples, parts], and the score o
 
 
 class Difference(NamedTuple):
-    """A paired difference of two scores; with fewer than three seeds it has no interval (None)."""
+    """A paired difference of two scores; with fewer than three seeds it has no interval and no p (None)."""
 
     mean: float
     low: float | None
     high: float | None
-    verdict: str  # better, worse, tie (the interval contains zero), or too few seeds
+    p: float | None
+
+    @property
+    def at_least_as_good(self) -> bool:
+        """Whether it is shown that the first is not worse by more than `MARGIN` (a test of non-inferiority)."""
+        return self.low is not None and self.low >= -MARGIN
+
+
+def verdict(mean: float, p: float | None) -> str:
+    """`better`, `worse`, `undecided` (p is above 5 %), or `too few seeds`; of many tests, p is corrected."""
+    if p is None or math.isnan(p):
+        return TOO_FEW_SEEDS
+    return "undecided" if p > LEVEL else "better" if mean > 0 else "worse"
 
 
 def outcomes(records: Iterable[Mapping[str, Any]]) -> Outcomes:
@@ -106,8 +119,33 @@ def _drawn(count: int, seed: int, what: str, precision: type = np.float64) -> np
 
 
 def interval(sample: Sample, *, level: float = 0.95) -> tuple[float, float] | None:
-    """Percentile bootstrap of `resample`; None with fewer than three seeds."""
-    return middle(resample(sample), level) if len(sample.scores) >= LEAST_SEEDS else None
+    """The wider of the percentile bootstrap of `resample` and a t-interval over seeds; None with fewer than 3 seeds.
+
+    With few seeds that differ much, the bootstrap is too narrow: resampled seeds vary less than seeds do, and it knows
+    no heavier tails. A t-interval is too narrow where seeds hardly differ, because they share their test examples.
+    """
+    if len(sample.scores) < LEAST_SEEDS:
+        return None
+    half = float(scipy_stats.t.ppf((1 + level) / 2, len(sample.scores) - 1)) * _error(sample)
+    mean = float(sample.scores.mean())
+    return max(middle(resample(sample), level), (mean - half, mean + half), key=lambda bounds: bounds[1] - bounds[0])
+
+
+def p_value(sample: Sample) -> float | None:
+    """Two-sided p of a mean that is zero, by the test that `interval` is made of; None with fewer than three seeds.
+
+    It is the larger one of a t-test over seeds and of a normal test with the deviation of the bootstrap.
+    """
+    if len(sample.scores) < LEAST_SEEDS:
+        return None
+    mean, errors = abs(float(sample.scores.mean())), (_error(sample), float(resample(sample).std()))
+    over_seeds, drawn = (mean / error if error else math.inf if mean else 0.0 for error in errors)
+    return float(max(2 * scipy_stats.t.sf(over_seeds, len(sample.scores) - 1), 2 * scipy_stats.norm.sf(drawn)))
+
+
+def _error(sample: Sample) -> float:
+    """The standard error of the mean over seeds, from the seeds alone."""
+    return float(sample.scores.std(ddof=1)) / math.sqrt(len(sample.scores))
 
 
 def middle(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -116,17 +154,26 @@ def middle(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def paired(ours: Sample, theirs: Sample) -> Sample:
+    """Ours minus theirs, on the same seeds and test examples."""
+    return Sample(ours.scores - theirs.scores, ours.drawn - theirs.drawn, ours.seed)
+
+
 def paired_interval(ours: Sample, theirs: Sample) -> tuple[float, float] | None:
-    """`interval` of the difference of two scores, ours minus theirs, on the same seeds and test examples."""
-    return interval(Sample(ours.scores - theirs.scores, ours.drawn - theirs.drawn, ours.seed))
+    """`interval` of the difference of two scores, ours minus theirs."""
+    return interval(paired(ours, theirs))
 
 
 def difference(ours: Sample, theirs: Sample) -> Difference:
-    """Ours minus theirs, seed by seed on the same test examples, with its interval and the verdict from it."""
-    mean = float(np.mean(ours.scores - theirs.scores))
-    low, high = paired_interval(ours, theirs) or (None, None)
-    verdict = TOO_FEW_SEEDS if low is None else "better" if low > 0 else "worse" if high < 0 else "tie"
-    return Difference(mean, low, high, verdict)
+    """Ours minus theirs, seed by seed on the same test examples, with its interval and the p of no difference."""
+    differ = paired(ours, theirs)
+    low, high = interval(differ) or (None, None)
+    return Difference(float(differ.scores.mean()), low, high, p_value(differ))
+
+
+def corrected(p_values: Sequence[float]) -> list[float]:
+    """P-values of one family, corrected for their number in the order given (Benjamini & Hochberg 1995)."""
+    return scipy_stats.false_discovery_control(p_values).tolist() if len(p_values) else []
 
 
 def smallest_difference(
@@ -139,46 +186,24 @@ def smallest_difference(
 ) -> float:
     """The difference of two accuracies, in [0, 1], that `difference` finds in four of five experiments.
 
-    1.96 · √(d · (r + 3 (1 − r) / seeds) / examples + s² / seeds) + 0.84 · the same without the 3: normal and paired.
+    Half of the interval's width and 0.84 · √(d · (r + (1 − r) / seeds) / examples + s² / seeds): normal and paired.
     The two answer a share d of the test examples differently, the same ones under another seed with correlation r, and
-    training adds a deviation s between seeds. Drawing seeds and examples together counts the variance of one example
-    under one seed three times (Owen 2007).
+    training adds a deviation s between seeds. The bootstrap's half is 1.96 · the same root with 3 (1 − r): drawing
+    seeds and examples together counts the variance of one example under one seed three times (Owen 2007). The other
+    half is a quantile of t times √((d · (1 − r) / examples + s²) / seeds).
     """
-    interval, scatter = (
+    drawn, scatter = (
         math.sqrt(disagreement * (recurring + counted * (1 - recurring) / seeds) / examples + training**2 / seeds)
         for counted in (3, 1)
     )
-    return 1.96 * interval + 0.84 * scatter
+    over_seeds = math.sqrt((disagreement * (1 - recurring) / examples + training**2) / seeds)
+    half = max(1.96 * drawn, float(scipy_stats.t.ppf(0.975, seeds - 1)) * over_seeds)
+    return half + 0.84 * scatter
 
 
 def by_seed(outcomes: np.ndarray, score: Score) -> np.ndarray:
     """The score under each seed, shape [seeds]."""
     return score(outcomes.sum(axis=1))
-
-
-def sign_flip_test(differences: Sequence[float]) -> float | None:
-    """Two-sided p that differences [seeds] this large have random signs; None with fewer than six seeds.
-
-    Up to thirteen seeds every assignment of signs counts once; for more seeds 9,999 are drawn.
-    """
-    if len(differences) < LEAST_SEEDS_TO_TEST:
-        return None
-    return _p_of_flips(tuple(np.round(differences, 12)))  # flips of the same mean must not differ by rounding
-
-
-@cache
-def _p_of_flips(differences: tuple[float, ...]) -> float:
-    options = {"permutation_type": "samples", "vectorized": True, "rng": 0}
-    return float(permutation_test((np.array(differences),), np.mean, **options).pvalue)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number, in the order given (Holm 1979)."""
-    order = np.argsort(p_values, kind="stable")
-    stepped = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
-    corrected = np.empty(len(order))
-    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1)
-    return corrected.tolist()
 
 
 def interquartile_mean(scores: np.ndarray) -> tuple[float, tuple[float, float]]:
@@ -188,7 +213,9 @@ def interquartile_mean(scores: np.ndarray) -> tuple[float, tuple[float, float]]:
     """
     rng = np.random.default_rng(0)
     drawn = [each[rng.integers(len(each), size=(DRAWS, len(each)))] for each in scores]
-    return float(trim_mean(scores, 0.25, axis=None)), middle(trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1))
+    return float(scipy_stats.trim_mean(scores, 0.25, axis=None)), middle(
+        scipy_stats.trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1)
+    )
 
 
 def expected_best(scores: Sequence[float], *, replacement: bool = False) -> np.ndarray:

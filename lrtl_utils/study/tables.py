@@ -47,9 +47,9 @@ NOT_CHOSEN = {"batch_size", "warmup_steps", "max_length", "precision", "device"}
 # These do not make a configuration; `test_limit` is no part of training.
 APART = {"dataset", "model", "method", "data_fraction", "train_size", "shots", "seed", "asked", "test_limit"}
 DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items() if name not in APART}
-# The words that a printed table has for the names of columns and for verdicts.
-SHOWN = {"n_labels": "labels", "configuration": "line", "configurations": "lines", "too_few_seeds": "open"}
-SHOWN |= {"dataset_model": "panel", "dataset_models": "panels"}
+# The words that a printed table has for the names of columns.
+SHOWN = {"n_labels": "labels", "too_few_seeds": "too few seeds", "at_least_as_good": "at least as good"}
+SHOWN |= {"dataset_model": "data set · model", "dataset_models": "pairs", "p_corrected": "p, corrected"}
 
 
 def records(results: str | Path, status: str | None = None) -> pd.DataFrame:
@@ -91,10 +91,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
     """The table as notebooks and the report print it."""
-    table = table.rename(columns=SHOWN)
-    if "verdict" in table:
-        table["verdict"] = table["verdict"].replace(stats.TOO_FEW_SEEDS, SHOWN["too_few_seeds"])
-    return table
+    return table.rename(columns=SHOWN)
 
 
 def read(results: str | Path | Sequence[str]) -> pd.DataFrame:
@@ -172,8 +169,8 @@ def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
     names: dict[int, tuple[str, str]] = {}
     for (method, index, settings), own in zip(groups, differing, strict=True):
         elsewhere = {name for name in varied[method] if settings[0][name] != DEFAULTS[name]}
-        told = [name for name in DEFAULTS if name in own | elsewhere]
-        chosen = [tuple((name, each[name]) for name in told) for each in settings]
+        varying = [name for name in DEFAULTS if name in own | elsewhere]
+        chosen = [tuple((name, each[name]) for name in varying) for each in settings]
         names |= dict(zip(index, _named(method, chosen), strict=True))
     named = pd.DataFrame.from_dict(names, orient="index", columns=["configuration", "variant"])
     return frame.assign(configuration=named["configuration"], variant=named["variant"])
@@ -334,7 +331,8 @@ def _runs(sized: pd.DataFrame) -> dict[str, Runs]:
 def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     """Paired differences to the baseline's variant: a row for each dataset × model, number of labels and configuration.
 
-    `p` is that of sign flips over seeds (NaN with fewer than six), `p_holm` the same, corrected over data sets.
+    `p` is NaN with fewer than three seeds, `p_corrected` is corrected over the whole table, and `verdict` follows from
+    it. `at_least_as_good` says whether the interval ends above `-stats.MARGIN`.
     """
     rows = []
     for dataset_model, part in by_dataset_and_model(compared(frame)[COMPARED]):
@@ -350,11 +348,11 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
                     keys = {"dataset_model": dataset_model, "n_labels": n_labels, "configuration": configuration}
                     rows.append(keys | {"method": ours.method, "variant": ours.variant} | found)
     keys = ["dataset_model", "n_labels", "configuration", "method", "variant"]
-    table = pd.DataFrame(rows, columns=[*keys, "seeds", "mean", "low", "high", "verdict", "p"])
-    table["p_holm"] = np.nan
-    for _, family in table[table["p"].notna()].groupby(["variant", "n_labels"]):
-        table.loc[family.index, "p_holm"] = stats.holm(family["p"])
-    return table
+    table = pd.DataFrame(rows, columns=[*keys, "seeds", *stats.Difference._fields, "at_least_as_good"])
+    tested = table["p"].notna()
+    table.loc[tested, "p_corrected"] = stats.corrected(table.loc[tested, "p"].astype(float))
+    verdicts = [stats.verdict(mean, p) for mean, p in zip(table["mean"], table["p_corrected"], strict=True)]
+    return table.assign(verdict=verdicts)
 
 
 def records_by_seed(runs: pd.DataFrame) -> dict[int, dict[str, Any]]:
@@ -363,16 +361,15 @@ def records_by_seed(runs: pd.DataFrame) -> dict[int, dict[str, Any]]:
 
 
 def paired(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Of `records_by_seed`: the `seeds` that both have, the fields of a `stats.Difference` over them, and `p`.
+    """Of `records_by_seed`: the `seeds` that both have, and what a `stats.Difference` says over them.
 
     Empty without common seeds.
     """
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
         return {}
-    scores = ([headline(records[seed]["metrics"]) for seed in seeds] for records in (ours, theirs))
-    p = stats.sign_flip_test(np.subtract(*scores))
-    return {"seeds": len(seeds), **_difference(ours, theirs, seeds)._asdict(), "p": p}
+    found = _difference(ours, theirs, seeds)
+    return {"seeds": len(seeds), **found._asdict(), "at_least_as_good": found.at_least_as_good}
 
 
 def _difference(
@@ -382,21 +379,26 @@ def _difference(
 
 
 def best(frame: pd.DataFrame) -> pd.DataFrame:
-    """The best configuration for each dataset × model and number of labels, and the others that it ties with.
+    """The best configuration for each dataset × model and number of labels, and the others that may be as good.
 
     Best is the highest mean over the seeds that all configurations with three seeds or more share (or all
-    configurations, if none has so many): `score`, with `low` and `high`, and its `seeds`. In a `tie` are those whose
-    paired difference to it has an interval that contains zero, and `too_few_seeds` are shared with others.
-    `configurations` counts all, `compared` those other than the best that share enough seeds; `variants` are those of
-    the best, which is first, and of the tied.
+    configurations, if none has so many): `score`, with `low` and `high`, and its `seeds`. `undecided` are those that
+    may be the best too: a one-sided test of their paired difference, corrected for the number of others, does not show
+    them to be worse. So it counts that the best was chosen on the same runs (Hsu 1981). `too_few_seeds` are shared with
+    others. `missing` have three seeds at another size and not at this one. `configurations` counts all, `compared`
+    those other than the best that share enough seeds; `variants` are those of the best, which is first, and of the
+    undecided.
     """
-    columns = ["dataset_model", "n_labels", "configuration", "score", "low", "high", "seeds", "tie", "too_few_seeds"]
-    rows = [
-        {"dataset_model": dataset_model, "n_labels": n_labels} | _best(sized)
-        for dataset_model, part in by_dataset_and_model(comparable(frame)[COMPARED])
-        for n_labels, sized in part.groupby("n_labels")
-    ]
-    return pd.DataFrame(rows, columns=[*columns, "configurations", "compared", "variants"])
+    rows = []
+    for dataset_model, part in by_dataset_and_model(comparable(frame)[COMPARED]):
+        drawn = part.groupby(["configuration", "n_labels"])["seed"].nunique()
+        often = set(drawn.index[drawn >= stats.LEAST_SEEDS].get_level_values("configuration"))
+        for n_labels, sized in part.groupby("n_labels"):
+            row = {"dataset_model": dataset_model, "n_labels": n_labels} | _best(sized)
+            here = {row["configuration"], *row.pop("others")}
+            rows.append(row | {"missing": sorted(often - here)})
+    columns = ["dataset_model", "n_labels", "configuration", "score", "low", "high", "seeds", "undecided"]
+    return pd.DataFrame(rows, columns=[*columns, "too_few_seeds", "missing", "configurations", "compared", "variants"])
 
 
 def _best(sized: pd.DataFrame) -> dict[str, Any]:
@@ -411,28 +413,31 @@ def _best(sized: pd.DataFrame) -> dict[str, Any]:
     verdicts = dict.fromkeys((name for name in runs if name != top), stats.TOO_FEW_SEEDS)
     for name in means.index[1:]:
         if seeds := sorted(drawn[name] & ours.keys()):
-            verdicts[name] = _difference(runs[name].records, ours, seeds).verdict
-    tied, unknown = ([name for name in verdicts if verdicts[name] == each] for each in ("tie", stats.TOO_FEW_SEEDS))
+            found = _difference(runs[name].records, ours, seeds)
+            verdicts[name] = stats.verdict(found.mean, found.p and found.p / 2 * (len(means) - 1))
+    known = [name for name in verdicts if verdicts[name] != stats.TOO_FEW_SEEDS]
+    undecided = [name for name in known if verdicts[name] == "undecided"]
     return {
         "configuration": top,
         "score": means.iloc[0],
         **_interval(list(ours.values())),
-        "tie": tied,
-        "too_few_seeds": unknown,
+        "undecided": undecided,
+        "too_few_seeds": [name for name in verdicts if name not in known],
+        "others": known,
         "configurations": len(runs),
-        "compared": len(verdicts) - len(unknown),
-        "variants": list(dict.fromkeys(runs[name].variant for name in (top, *tied))),
+        "compared": len(known),
+        "variants": list(dict.fromkeys(runs[name].variant for name in (top, *undecided))),
     }
 
 
 def at_most_labels(best: pd.DataFrame, *, fewest: bool = False) -> pd.DataFrame:
-    """For each dataset × model, the row of `best` with the most labels at which configurations can be compared.
+    """For each dataset × model, the row of `best` with the most labels at which the fewest configurations are missing.
 
-    If they can be compared nowhere, the row with the most labels. With `fewest`, the same with the fewest labels.
+    If nothing can be compared anywhere, the row with the most labels. With `fewest`, the same with the fewest labels.
     """
-    settled = best.assign(settled=best["compared"] > 0)
-    ranked = settled.sort_values(["settled", "n_labels"], ascending=[False, fewest], kind="stable")
-    return ranked.drop(columns="settled").drop_duplicates("dataset_model").sort_index()
+    settled = best.assign(alone=best["compared"] == 0, absent=best["missing"].map(len))
+    ranked = settled.sort_values(["alone", "absent", "n_labels"], ascending=[True, True, fewest], kind="stable")
+    return ranked.drop(columns=["alone", "absent"]).drop_duplicates("dataset_model").sort_index()
 
 
 def across_models(frame: pd.DataFrame) -> pd.DataFrame:

@@ -30,7 +30,6 @@ AGAINST = {
 }
 # The bar: with no more than this share of the FLOPs and seconds of each, `progressive` scores at least as high.
 BAR = {"plan": 0.1, "wide": 0.2, "full": 0.5}
-AS_HIGH = -0.5  # points: a mean difference at least this high, with an interval that is not completely below zero
 RUNG_ZERO = {"text": 1.3, "tokens": 2.0, "image": 1.3}  # at most so many times the seconds of one forward pass
 SLACK = 1.1  # times the memory of `progressive` that can be accounted for
 Runs = dict[str, pd.DataFrame]  # of each configuration, by its name, with seeds as index
@@ -155,7 +154,8 @@ def _page(frame: pd.DataFrame, bars: pd.DataFrame, machines: Sequence[str]) -> s
     asked += (
         f" more memory than {SLACK:g} times linear_probe's peak, its cache, and what trained blocks and a batch hold."
     )
-    asked += f" As high is a mean difference of {AS_HIGH:g} points or more, its interval not wholly below zero."
+    margin = 100 * stats.MARGIN
+    asked += f" As high is an interval of the difference that does not reach below -{margin:.1f} points."
     met = f"{asked} Met in {sum(bars['bar'] == 'met')} of {sum(bars['bar'] != '')}."
     about = ["# Benchmark", "", *(f"- {line}" for line in machines)]
     bars, frame = (each.fillna("").to_markdown(index=False, disable_numparse=True) for each in (bars, frame))
@@ -204,7 +204,7 @@ def _standing(group: pd.DataFrame, baseline: pd.DataFrame, tuning: str) -> dict[
         return row | {"bar": ""}
     points, bounds = _points(ours, theirs)
     shares = {title: share for title, share in _shares(ours, theirs).items() if title != "memory"}
-    missed = ["score"] if points < AS_HIGH or (bounds and bounds[1] < 0) else []
+    missed = [] if bounds and bounds[0] >= -100 * stats.MARGIN else ["score"]
     missed += [title for title, share in shares.items() if share > BAR[tuning]]
     missed += [] if timed else ["seconds, not timed on one machine"]
     row |= {"points": _with_interval(points, bounds, "+.1f")} | {title: f"{x:.3f}" for title, x in shares.items()}

@@ -108,9 +108,13 @@ def test_tagged_sentences_are_counted_by_entities(tmp_path):
 
 
 def test_the_smallest_difference_is_its_formula_and_what_the_paired_interval_finds():
-    by_hand = 1.96 * np.sqrt(0.2 * (0.5 + 1.5 / 4) / 100 + 0.02**2 / 4)
-    by_hand += 0.84 * np.sqrt(0.2 * (0.5 + 0.5 / 4) / 100 + 0.02**2 / 4)
-    assert stats.smallest_difference(100, 4, disagreement=0.2, recurring=0.5, training=0.02) == pytest.approx(by_hand)
+    scatter = 0.84 * np.sqrt(0.2 * (0.5 + 0.5 / 4) / 100 + 0.02**2 / 4)
+    drawn = 1.96 * np.sqrt(0.2 * (0.5 + 1.5 / 4) / 100 + 0.02**2 / 4)
+    knobs = {"disagreement": 0.2, "recurring": 0.5}
+    assert stats.smallest_difference(100, 4, training=0.02, **knobs) == pytest.approx(drawn + scatter)
+    over_seeds = 3.182 * np.sqrt((0.2 * 0.5 / 100 + 0.1**2) / 4)  # where seeds differ much, they decide
+    scatter = 0.84 * np.sqrt(0.2 * (0.5 + 0.5 / 4) / 100 + 0.1**2 / 4)
+    assert stats.smallest_difference(100, 4, training=0.1, **knobs) == pytest.approx(over_seeds + scatter, rel=1e-3)
     examples, seeds, disagreement = 400, 5, 0.15
     gap = stats.smallest_difference(examples, seeds, disagreement=disagreement, recurring=0.0, training=0.0)
     rng, stated = np.random.default_rng(0), 0
@@ -121,7 +125,8 @@ def test_the_smallest_difference_is_its_formula_and_what_the_paired_interval_fin
             stats.sample(np.stack([right, np.ones_like(right)], axis=-1).astype(float), stats.accuracy)
             for right in (ours, differ & ~ours)
         ]
-        stated += stats.difference(*samples).verdict == "better"
+        found = stats.difference(*samples)
+        stated += stats.verdict(found.mean, found.p) == "better"
     assert stated / 60 == pytest.approx(0.8, abs=0.12)
 
 

@@ -81,9 +81,9 @@ def test_sizes_close_together_share_one_share(frame):
     assert ticks["316"].endswith("%")
 
 
-def test_ties_are_hollow(frame):
+def test_what_is_undecided_is_hollow(frame):
     table = tables.differences(frame)
-    table.loc[0, "verdict"] = "tie"
+    table.loc[0, "verdict"] = "undecided"
     marks = figures.differences(table[:2], plt.subplots()[1], baseline="conventional").collections
     filled = [to_hex(mark.get_facecolor()[0]) != "#ffffff" for mark in marks if isinstance(mark, PathCollection)]
     assert sorted(filled) == [False, True]
@@ -140,11 +140,11 @@ def test_sentences_come_from_the_numbers(frame):
     (_, data) = answers.score_vs_data(best)
     sized = summary[(summary["dataset"] == "sst2") & (summary["n_labels"] == 1000)]
     top = sized.nlargest(1, "score").iloc[0]
-    (tied,) = best[(best["dataset_model"] == "sst2 · minilm") & (best["n_labels"] == 1000)]["tie"]
+    (tied,) = best[(best["dataset_model"] == "sst2 · minilm") & (best["n_labels"] == 1000)]["undecided"]
     assert data.startswith("sst2 · minilm: progressive 0.")
-    of_all = f"with 1000 labels, best of {sized['configuration'].nunique()} lines"
+    of_all = f"with 1000 labels, best of {sized['configuration'].nunique()} configurations"
     assert f"{top['configuration']} {top['score']:.3f} ({top['low']:.3f} to {top['high']:.3f}) {of_all}" in data
-    assert ("(tied: " in data.split(". ")[1]) == bool(tied)
+    assert ("(not shown to be worse: " in data.split(". ")[1]) == bool(tied)
 
     best = tables.at_most_labels(best)
     (_, cost) = answers.score_vs_cost(tables.front(frame, "flops"), best, "flops")
@@ -163,14 +163,14 @@ def test_sentences_come_from_the_numbers(frame):
     assert "better with 32, 100, 316, 1000 labels: full" in against
     assert "worse with 32, 100, 316, 1000 labels: from_scratch, tfidf" in against
 
-    assert answers.aggregate(tables.aggregate(frame))[0].startswith("32 labels, 2 panels: progressive is highest")
+    assert answers.aggregate(tables.aggregate(frame))[0].startswith("32 labels, 2 pairs: progressive is highest")
 
 
 def test_the_four_answers(frame):
     which, how_much, cost, real = (answer(frame) for answer in answers.ANSWERS)
-    assert "progressive is best or ties with the best on 2 of 2" in which.headline
+    assert "progressive is best, or not shown to be worse than the best, on 2 of 2" in which.headline
     others = tables.summarise(frame).query("n_labels == 1000").groupby("dataset")["configuration"].nunique() - 1
-    assert f"(1000; each compared with {others.min()} to {others.max()} of the others), progressive" in which.headline
+    assert f"(1000 labels; {others.min() + 1} to {others.max() + 1} configurations compared)" in which.headline
     assert set(which.table["n_labels"]) == {1000}
     assert all(
         [one.split(": ")[0] for one in found.each] == ["conll2003 · minilm_crf", "sst2 · minilm"]
@@ -198,16 +198,21 @@ def test_the_tuned_baseline_is_compared_beside_its_default(tmp_path):
     ):
         found = answers.real(frame)
         (stated,) = found.each
-        assert found.headline.startswith(f"Of {len(frame) // 9 * 2} differences to conventional: ")
-        assert f"differences to conventional (tuned): {'' if len(frame) < 27 else '1 better, '}" in found.headline
+        assert found.headline.startswith(
+            f"Of {len(frame) // 9 * 2} differences to conventional, corrected for their number: "
+        )
+        assert (
+            f"to conventional (tuned), corrected for their number: {'' if len(frame) < 27 else '1 better, '}"
+            in found.headline
+        )
         assert ahead in stated.split(" points over conventional; ")[1]
-        assert "worse at every size told: conventional" in stated
+        assert "worse at every size: conventional" in stated
         assert ("differs by size: full" in stated) == (len(frame) == 27)
 
 
 def test_without_the_baseline_the_best_is_compared_with_all_others(frame):
     found = answers.real(frame[frame["method"] != "conventional"])
-    ahead = sum(not tie for tie in found.table["tie"])
+    ahead = sum(not names for names in found.table["undecided"])
     assert f"in {ahead} of 8 comparisons" in found.headline
 
 
@@ -239,8 +244,8 @@ def test_one_is_not_called_many():
 
 @pytest.mark.parametrize(
     ("tuned_is_better", "stated"),
-    [((True, True), "full (tuned) is best or ties with the best on 2 of 2"),
-     ((True, False), "full and full (tuned) are each best or tie with the best on 1 of 2")],
+    [((True, True), "full (tuned) is best, or not shown to be worse than the best, on 2 of 2"),
+     ((True, False), "full and full (tuned) are each best, or not shown to be worse than the best, on 1 of 2")],
 )  # fmt: skip
 def test_a_tuned_method_counts_as_one_and_all_that_lead_are_named(tmp_path, tuned_is_better, stated):
     for dataset, rate, better in zip(("sst2", "imdb"), (1e-3, 1e-4), tuned_is_better, strict=True):
@@ -288,7 +293,7 @@ def test_too_few_seeds_are_reported_and_so_are_several_machines(frame):
     for cost, said in (("gpu_hours", True), ("flops", False)):
         stated = answers.score_vs_cost(tables.front(moved, cost), best, cost)
         assert ("the points are of several machines" in stated[0]) == said
-    for device, said in (("one", " MiB)."), ("one + another", "the means over several machines")):
+    for device, said in (("one", " MiB)."), ("one + another", "on several machines")):
         (_, sst2) = answers.cost(frame.assign(device=device)).each
         assert said in sst2
 

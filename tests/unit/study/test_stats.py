@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import trim_mean, wilcoxon
+from scipy.stats import trim_mean
 
 from lrtl_utils.study import stats
 
@@ -51,8 +51,8 @@ def test_interval_repeats():
 
 def test_paired_difference_is_surer_than_its_parts():
     rng = np.random.default_rng(0)
-    ours = rng.random((3, 300)) < 0.8
-    theirs = ours & (rng.random((3, 300)) < 0.97)  # wrong wherever ours is, and a little more
+    ours = rng.random((8, 300)) < 0.8
+    theirs = ours & (rng.random((8, 300)) < 0.97)  # wrong wherever ours is, and a little more
     low, high = stats.paired_interval(sample(ours), sample(theirs))
     assert 0 < low < (ours.mean() - theirs.mean()) < high
     assert high - low < width(ours) / 2
@@ -96,16 +96,18 @@ def against(ours, theirs):
     return stats.difference(sample(ours), sample(theirs))
 
 
-def test_a_difference_is_called_what_its_interval_says():
+def test_a_difference_is_called_what_its_p_says():
     rng = np.random.default_rng(0)
     high, low = rng.random((3, 300)) < 0.9, rng.random((3, 300)) < 0.7
     better, worse = against(high, low), against(low, high)
-    assert (better.verdict, worse.verdict) == ("better", "worse")
+    assert [stats.verdict(each.mean, each.p) for each in (better, worse)] == ["better", "worse"]
     assert better.mean == pytest.approx(high.mean() - low.mean()) == -worse.mean
     assert 0 < better.low < better.mean < better.high
-    assert against(high, high) == (0, 0, 0, "tie")
-    assert against(high, rng.random((3, 300)) < 0.9).verdict == "tie"
-    assert against(high[:2], low[:2])[1:] == (None, None, stats.TOO_FEW_SEEDS)
+    alike = against(high, rng.random((3, 300)) < 0.9)
+    assert stats.verdict(alike.mean, alike.p) == "undecided"
+    few = against(high[:2], low[:2])
+    assert few[1:] == (None, None, None)
+    assert stats.verdict(few.mean, few.p) == stats.TOO_FEW_SEEDS
 
 
 def test_the_interval_of_a_difference_is_as_wide_as_its_closed_form():
@@ -137,21 +139,34 @@ def test_f1_is_the_mean_over_seeds_as_reported():
     assert drawn.mean() == pytest.approx(stats.by_seed(counts, stats.entity_f1).mean(), abs=0.02)
 
 
-def test_sign_flips_count_every_assignment_once():
-    differences = np.array([0.05, 0.03, -0.01, 0.04, 0.02, 0.06])
-    means = [np.mean(differences * signs) for signs in itertools.product((-1, 1), repeat=6)]
-    by_hand = np.mean(np.abs(means) >= differences.mean() - 1e-12)
-    assert stats.sign_flip_test(differences) == pytest.approx(by_hand)
-    assert stats.sign_flip_test([0.01] * 6) == 2 / 64
-    ranks = np.arange(1, 8) * [1, 1, -1, 1, 1, 1, 1]  # on ranks it is Wilcoxon's signed-rank test
-    assert stats.sign_flip_test(ranks) == pytest.approx(wilcoxon(ranks, method="exact").pvalue)
-    assert stats.sign_flip_test([0.01] * 5) is None
+def test_p_and_interval_are_of_one_test():
+    """Where zero is a bound of the 95 % interval, p is 5 %: of seeds that differ much, and of seeds that are alike."""
+    rng = np.random.default_rng(3)
+    scattered = rng.random((4, 500)) < np.array([[0.6], [0.7], [0.8], [0.9]])
+    alike = rng.random((4, 500)) < 0.8
+    for right in (scattered, alike):
+        drawn = sample(right)
+        low, _ = stats.interval(drawn)
+        moved = stats.Sample(drawn.scores - low, drawn.drawn - low)
+        assert stats.p_value(moved) == pytest.approx(0.05, abs=0.02)
 
 
-def test_holm_by_hand():
-    assert stats.holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
-    assert stats.holm([0.9, 0.8]) == [1, 1]
-    assert stats.holm([]) == []
+def test_a_t_interval_over_seeds_is_what_three_scattered_seeds_get():
+    right = np.arange(2000) < np.array([[1200], [1400], [1600]])
+    low, high = stats.interval(sample(right))
+    half = 4.303 * 0.1 / 3**0.5
+    assert (low, high) == pytest.approx((0.7 - half, 0.7 + half), abs=1e-3)
+
+
+def test_seeds_that_are_alike_leave_no_doubt_but_that_of_the_examples():
+    equal = stats.difference(sample(hits(0.8)), sample(hits(0.8)))
+    assert equal == (0, 0, 0, 1)
+    assert stats.verdict(equal.mean, equal.p) == "undecided"
+
+
+def test_correction_by_hand():
+    assert stats.corrected([0.04, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
+    assert stats.corrected([]) == []
 
 
 def test_interquartile_mean_is_that_of_the_middle_half():

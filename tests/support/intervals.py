@@ -1,0 +1,55 @@
+"""How often intervals contain the truth: `python tests/support/intervals.py` prints the table of docs/summaries.md.
+
+Two methods of one skill answer a share of the test examples differently, the same ones under another seed with the
+correlation that this project's records have. Training moves their difference by a deviation between seeds.
+"""
+
+import numpy as np
+from scipy.stats import norm
+
+from lrtl_utils.study import stats
+
+EXPERIMENTS = 1000
+RECURRING = 0.2  # of the latent that decides; of the answers it makes about `stats.RECURRING`
+TRAINING = (0.0, stats.TRAINING, 0.05)  # deviations between seeds: none, this project's, and a restless method's
+BOTH_RIGHT = 0.8  # of the examples that the two answer alike
+
+
+def experiment(seeds, examples, training, rng):
+    """Right answers of two methods without a difference, each bool [seeds, examples]."""
+    shared, own = rng.standard_normal(examples), rng.standard_normal((seeds, examples))
+    latent = np.sqrt(RECURRING) * shared + np.sqrt(1 - RECURRING) * own
+    shift = training * rng.standard_normal((seeds, 1))
+    ahead, behind = (np.clip((stats.DISAGREEMENT + sign * shift) / 2, 1e-6, 0.5) for sign in (1, -1))
+    first, second = latent > norm.isf(ahead), latent < norm.ppf(behind)
+    alike = (rng.random((seeds, examples)) < BOTH_RIGHT) & ~first & ~second
+    return first | alike, second | alike
+
+
+def coverage(seeds, examples, training, experiments=EXPERIMENTS):
+    """The share of experiments in which the percentile bootstrap, and the interval, contain zero."""
+    rng, found = np.random.default_rng([seeds, examples, round(1000 * training)]), np.zeros(2)
+    for _ in range(experiments):
+        ours, theirs = (
+            stats.sample(np.stack([right, np.ones_like(right)], axis=-1).astype(float), stats.accuracy)
+            for right in experiment(seeds, examples, training, rng)
+        )
+        differ = stats.paired(ours, theirs)
+        bounds = stats.middle(stats.resample(differ)), stats.interval(differ)
+        found += [low <= 0 <= high for low, high in bounds]
+    return found / experiments
+
+
+def main():
+    """Print the table as it goes."""
+    print("| seeds | test examples | deviation between seeds, points | bootstrap alone | interval |")
+    print("|---|---|---|---|---|")
+    for training in TRAINING:
+        for seeds in (3, 5, 10):
+            for examples in (500, 2000):
+                shares = " | ".join(f"{share:.1%}" for share in coverage(seeds, examples, training))
+                print(f"| {seeds} | {examples} | {100 * training:.1f} | {shares} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
