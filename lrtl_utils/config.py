@@ -70,6 +70,9 @@ class RunConfig(BaseModel):
     word_shape: bool | None = Field(
         None, description="whether a tagger's head also reads capitals, digits and punctuation of the words"
     )
+    label_names: bool | None = Field(
+        None, description="whether sentences with the names of the classes are further examples of a text classifier"
+    )
     augment: Literal["none", "light"] | None = Field(
         None, description="augmentation of train images; light is a padded crop and a flip"
     )

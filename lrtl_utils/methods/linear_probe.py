@@ -18,8 +18,10 @@ def fit(work: Work) -> Curve:
     work.model.freeze(len(work.model.blocks))
     rows = loop.encode_training(work.model, work.train, work.config.max_length)
     chunks = loop.extract(work.model, rows, work.config, work.meter, shared=work.shared)
-    solution = solver.solve_head(work.model, chunks, work.meter, work.config.penalty)
-    return [loop.only_point(work, solution.loss) | {"penalty": solution.penalty}]
+    names = loop.label_names(work)
+    named = loop.extract(work.model, names, work.config, work.meter) * loop.NAME_COPIES if names else []
+    solution = solver.solve_head(work.model, chunks, work.meter, work.config.penalty, named)
+    return [loop.only_point(work, solution.loss) | {"penalty": solution.penalty, "names_fit": solution.names_fit}]
 
 
 METHOD = Method(fit, defaults)

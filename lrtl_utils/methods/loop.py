@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from lrtl_utils.models.network import Batch, Model
 Rates = Sequence[tuple[Sequence[torch.nn.Parameter], float]]  # parameters with the peak rate of each group
 
 PROGRESS_SECONDS = 5.0
+NAMED = "This is about {}."  # the name of a class, as an example of it
+NAME_COPIES = 4  # it counts as so many
 
 
 class Interrupted(RuntimeError):
@@ -45,7 +47,7 @@ class OutOfBudget(RuntimeError):
 
 def train(work: Work, decay: float = 1.0, *, buckets: bool = True) -> Curve:
     """Train the weights that are not frozen; the rate falls by `decay` from one block to the one below it."""
-    rows = encode_training(work.model, work.train, work.config.max_length)
+    rows = with_names(encode_training(work.model, work.train, work.config.max_length), label_names(work))
     validation = work.validation and encode(work.model, work.validation)
     rates = work.model.rates(work.config.learning_rate, decay)
     return fit(work, rows, rates, buckets=buckets, validation=validation)
@@ -86,6 +88,20 @@ def encode_training(model: Model, examples: Examples, max_length: int | None) ->
         reader.max_length = min(max_length or length_rule(data.lengths), reader.limit)
         data = reader.cut(data)
     return data
+
+
+def label_names(work: Work) -> Encoded | None:
+    """A sentence with the name of each class: knowledge that a task already gives. None where it is not to be used."""
+    names = [(name, label) for label, name in enumerate(work.data.classes) if any(map(str.isalpha, name))]
+    if not work.config.label_names or not names:
+        return None
+    texts = [NAMED.format(name.replace("_", " ")) for name, _ in names]
+    return work.model.reader.encode(texts, [label for _, label in names])
+
+
+def with_names(rows: Encoded, names: Encoded | None) -> Encoded:
+    """The rows, and the names as further examples."""
+    return reduce(Encoded.joined, [names] * NAME_COPIES, rows) if names else rows
 
 
 def length_rule(lengths: np.ndarray) -> int:

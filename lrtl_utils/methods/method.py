@@ -71,14 +71,15 @@ STEPS = {
 }
 
 
-def what_is_read(kind: str, *, solved: bool) -> dict[str, Any]:
-    """The knobs of what a new head reads beside the top layer: `layers`, and of words their shape.
+def what_is_read(kind: str, *, solved: bool, label_names: bool = False) -> dict[str, Any]:
+    """The knobs of what a new head reads: `layers` beside the top one, of words their shape, the names of classes.
 
     Lower layers help a head that is solved. Where they are then trained, or the head starts at random, they help a
     text model no longer: its blocks carry all to the top.
     """
     layers = 0.5 if solved or kind == "image" else None
-    return {"layers": layers} | ({"word_shape": True} if kind == "tokens" else {})
+    beside = {"text": {"label_names": label_names}, "tokens": {"word_shape": True}}
+    return {"layers": layers} | beside.get(kind, {})
 
 
 def input_size(kind: str, image_size: int, augment: str | None) -> dict[str, Any]:

@@ -25,7 +25,7 @@ Point = dict[str, Any]
 # --- The rule. What each value earns, and what else was tried, stands in docs/progressive.md.
 
 # What `without` may leave out, for ablations.
-PIECES = ("label_names", "tail", "warm_start", "soften", "decay", "average", "cache", "buckets")
+PIECES = ("tail", "warm_start", "soften", "decay", "average", "cache", "buckets")
 
 # By kind: (labels below which a row holds, rate as a multiple of `full`'s, batch size, epochs, most tokens of a text).
 # Few texts need more passes to make as many steps, at a lower rate than a fresh head wants, and both ends of a long
@@ -56,8 +56,6 @@ NEAR = 2 / 3
 KEPT = {"text": 1.0, "tokens": 1.0, "image": 0.5}
 TAIL = 0.75  # of the tokens of a text that is cut, the share that its end has: it often holds the verdict (Sun 2019)
 PRICE = 0.01  # of score that a doubling of the FLOPs must earn
-NAMED = "This is about {}."  # the name of a class, as an example of it
-NAME_COPIES = 4  # it counts as so many
 
 
 def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
@@ -66,7 +64,7 @@ def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
     rate, batch_size, epochs, tokens = next(row for below, *row in STEPS_BY_SIZE[kind] if n_labels < below)
     rule |= {"learning_rate": rate * rule["learning_rate"], "batch_size": batch_size, "epochs": epochs}
     climbs = kind == "text" and n_labels >= LEAST_LABELS[kind][0]
-    rule |= what_is_read(kind, solved=not climbs) | ({"max_length": tokens} if kind == "text" else {})
+    rule |= what_is_read(kind, solved=not climbs, label_names=True) | ({"max_length": tokens} if kind == "text" else {})
     examples, least = VALIDATION
     share = round(examples / n_labels, 4) if n_labels >= least else 0.0
     return rule | {"penalty": None, "validation_share": share, "budget_seconds": None, "without": None}
@@ -121,7 +119,7 @@ class Ladder:
         self.without = set((work.config.without or "").split(","))
         self.model.reader.tail = TAIL if self.kind == "text" and "tail" not in self.without else 0.0
         self.rows = loop.encode_training(self.model, work.train, work.config.max_length)
-        self.names = self._label_names()
+        self.names = loop.label_names(work)
         self.validation = work.validation and loop.encode(self.model, work.validation)
         judged = work.validation is not None
         self.depths = depths_in_reach(self.kind, len(self.model.blocks), self.n_labels, judged)
@@ -136,7 +134,7 @@ class Ladder:
         """
         read, validation = self.model.lowest_read, self.validation
         self.model.freeze(len(self.model.blocks))
-        kept = self._with_names()
+        kept = loop.with_names(self.rows, self.names)
         wanted = dict.fromkeys(self.depths.values(), kept.joined(validation) if validation else kept)
         also = {read: validation} if validation and read not in wanted else {}
         self.cache_mib = caches_that_fit(self.model, wanted | also, self.config)
@@ -148,12 +146,12 @@ class Ladder:
         chunks = self._extract(self.rows, [cache for cache, _ in caches.values()])
         named = {depth: Cache.empty(depth, self.names) for depth in caches if self.names}
         names = self._extract(self.names, [*named.values()]) if self.names else []
-        solved = solver.solve_head(self.model, chunks, self.meter, self.config.penalty, names * NAME_COPIES)
+        solved = solver.solve_head(self.model, chunks, self.meter, self.config.penalty, names * loop.NAME_COPIES)
         self.sureness = solved.sureness
         if self.names and (solved.names_fit or loop.on_meta(self.model)):
-            self.rows = self._with_names()
+            self.rows = kept
             for depth, (rows, below) in caches.items():
-                caches[depth] = functools.reduce(Cache.joined, [named[depth]] * NAME_COPIES, rows), below
+                caches[depth] = functools.reduce(Cache.joined, [named[depth]] * loop.NAME_COPIES, rows), below
         filled = {depth: below for depth, (_, below) in caches.items()} if validation else {}
         if validation and read in self.cache_mib:
             filled.setdefault(read, Cache.empty(read, validation))
@@ -222,17 +220,6 @@ class Ladder:
     def _extract(self, rows: Encoded, caches: Sequence[Cache]) -> list[Batch]:
         config = self.config.model_copy(update={"batch_size": loop.PREDICT_BATCH})  # no gradients, so there is room
         return loop.extract(self.model, rows, config, self.meter, caches, self.work.shared)
-
-    def _label_names(self) -> Encoded | None:
-        """The names of the classes as further examples of them: knowledge that a task already gives."""
-        names = [(name, label) for label, name in enumerate(self.work.data.classes) if any(map(str.isalpha, name))]
-        if self.kind != "text" or "label_names" in self.without or not names:
-            return None
-        texts = [NAMED.format(name.replace("_", " ")) for name, _ in names]
-        return self.model.reader.encode(texts, [label for _, label in names])
-
-    def _with_names(self) -> Encoded:
-        return functools.reduce(Encoded.joined, [self.names] * NAME_COPIES, self.rows) if self.names else self.rows
 
     def _point(self, rung: int, loss: float, epoch: int, cache: Cache | None) -> Point:
         """The curve's point; `cache` holds what the blocks that are frozen now give for the validation split."""

@@ -70,6 +70,7 @@ GROUPS = {
         "layers",
         "penalty",
         "word_shape",
+        "label_names",
     ),
     "Limits": ("max_length", "image_size", "budget_seconds", "test_limit", "precision", "device"),
 }

@@ -1,5 +1,7 @@
 """Heads that read several layers and the shapes of words: what they read, what it costs, and where no cache may be."""
 
+from dataclasses import replace
+
 import numpy as np
 import pieces as methods
 import pytest
@@ -22,6 +24,7 @@ from lrtl_utils.sweep import price
 pytestmark = pytest.mark.usefixtures("mirror")
 
 TEXT = {"dataset": "ag_news", "model": "bert_base"}
+NEW = ("layers", "penalty", "word_shape", "label_names")
 TOKENS = {"dataset": "conll2003", "model": "bert_crf", "word_shape": True}
 IMAGE = {"dataset": "cifar10", "model": "efficientnet_b0"}
 KINDS = [TEXT, TOKENS, IMAGE]
@@ -284,17 +287,17 @@ def test_columns_that_never_vary_get_no_weight():
 
 @pytest.mark.parametrize("knobs", KINDS)
 def test_knobs_that_say_nothing_of_a_task_leave_its_configuration(knobs):
-    given = TINY | knobs | {"layers": 2, "penalty": 3.0, "word_shape": True}
+    given = TINY | knobs | {"layers": 2, "penalty": 3.0, "word_shape": True, "label_names": True}
     kept = {}
     for method in METHODS:
         if "text" in METHODS[method].kinds and (knobs is TEXT or method != "tfidf"):
             config = prepare(**given, method=method)[2]
-            kept[method] = tuple(getattr(config, name) is not None for name in ("layers", "penalty", "word_shape"))
-    words = knobs is TOKENS
-    solved, trained = (True, True, words), (True, False, words)
+            kept[method] = tuple(getattr(config, name) is not None for name in NEW)
+    words, texts = knobs is TOKENS, knobs is TEXT
+    solved, trained = (True, True, words, texts), (True, False, words, texts)
     ours = {"linear_probe": solved, "lp_ft": solved, "progressive": solved}
     ours |= {"full": trained, "bitfit": trained, "lora": trained}
-    assert kept == {method: ours.get(method, (False, False, False)) for method in kept}
+    assert kept == {method: ours.get(method, (False, False, False, False)) for method in kept}
 
 
 @pytest.mark.parametrize("method", ["linear_probe", "full", "lp_ft", "bitfit", "lora", "progressive"])
@@ -350,3 +353,26 @@ def test_a_probe_of_three_layers_runs_on_what_is_shipped(knobs, tmp_path):
         scores.append(record["metrics"]["accuracy"])
     assert record["config"]["layers"] == 0.5
     assert scores[1] > scores[0] - 0.05
+
+
+@pytest.mark.parametrize("method", ["linear_probe", "full", "lp_ft", "bitfit", "lora", "progressive"])
+def test_names_of_classes_are_four_examples_each(method, monkeypatch):
+    """Whoever compares methods can give the names to all; here random weights have means that fit them."""
+    monkeypatch.setattr(solver._Ridge, "loss", lambda *_: 0.0)
+    rows = {}
+    for label_names in (True, False):
+        done = run(**TEXT, method=method, label_names=label_names, batch_size=4, **{"train_size": 40})
+        assert done.config.label_names == label_names
+        trained = [phase for phase in done.meter.flops_by_phase() if phase.startswith("step")]
+        tallied = [(phase, shape) for phase, shape in done.meter._tally if phase in (trained or ["solve"])]
+        rows[label_names] = sum(shape[0] * done.meter._tally[phase, shape] for phase, shape in tallied)
+    epochs = rows[False] / 40 if method != "linear_probe" else None
+    assert rows[True] > rows[False] if epochs is None else rows[True] - rows[False] == 16 * epochs
+
+
+def test_names_without_a_letter_are_no_examples():
+    work = Work(*built(**TEXT)[:2], None, None, RunConfig(label_names=True), CostMeter())
+    named = replace(work, data=replace(work.data, classes=("sport", "42", "", "World_news")))
+    names = loop.label_names(named)
+    assert list(names.targets) == [0, 3]
+    assert loop.label_names(replace(named, data=replace(named.data, classes=("1", "2")))) is None

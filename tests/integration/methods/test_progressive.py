@@ -151,7 +151,7 @@ def test_past_its_bound_the_frozen_part_runs_again(everywhere, monkeypatch):
 
 
 def test_rung_0_is_the_linear_probe_and_costs_one_forward_pass():
-    done = run(**TEXT | {"without": "label_names,tail", "train_size": 16, "max_length": 8})
+    done = run(**TEXT | {"without": "tail", "label_names": False, "train_size": 16, "max_length": 8})
     probe = run(**TEXT | {"method": "linear_probe", "train_size": 16, "max_length": 8, "batch_size": 8})
     assert [point["rung"] for point in done.curve] == [0]
     assert done.metrics["hits"] == probe.metrics["hits"]

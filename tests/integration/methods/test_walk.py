@@ -54,7 +54,7 @@ def without_solver(phases):
 
 def unnamed(method):
     """Random weights refuse the names of classes, and a walk takes it that they are used."""
-    return {"without": "label_names"} if method == "progressive" else {}
+    return {"label_names": False} if method == "progressive" else {}
 
 
 @pytest.mark.parametrize(("kind", "method"), CASES)

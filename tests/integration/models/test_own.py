@@ -140,7 +140,7 @@ def test_any_timm_model_is_an_image_model(name, own, tmp_path):
 def test_an_image_model_s_lowest_blocks_run_once(name, own, tmp_path):
     """With a cache and without it a trained rung gives the same model, and the cache costs less."""
     scores, flops = [], []
-    for without in ("label_names", "label_names,cache"):
+    for without in ("buckets", "buckets,cache"):
         knobs = {**IMAGE, "train_size": 64, "without": without}
         *_, path, _, _, _, prediction = run(tmp_path, model=str(own / "timm" / name), method="progressive", **knobs)
         scores.append(np.stack(prediction.scores))
