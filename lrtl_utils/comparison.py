@@ -3,6 +3,7 @@
 import base64
 import io
 import itertools
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 METHODS_TO_TRY = ("tfidf", "linear_probe", "progressive", "full", "conventional")
 OVERHEAD_SECONDS = 3.0  # of a run beside its measured work: the medians of the committed folders are 2.5 to 3.6
+ANSWERING_SECONDS = 15.0  # of the budget, for answers, pictures and the report
 LEAST_CONFIGURATIONS, LEAST_SIZES = 2, 3  # with fewer there is nothing to compare, and no curve
 
 
@@ -113,9 +115,12 @@ def compare(
     `data` is a path, the name of a data set, a pandas DataFrame or a `datasets.Dataset`; `label` and `text` name its
     columns, else they are recognised. `models` are all that are on this machine unless some are named, and `parameters`
     hold for every run (`max_length=64`). A run that has a record below `results` (default: results/compare-NAME) is not
-    run again, so a second call continues. What several runs would compute in the same way is computed once if `shared`.
+    run again, so a second call continues. The budget is wall-clock time: when it is over, running cells are ended at
+    their checkpoints, unless even the least that can be compared takes longer. What several runs would compute in the
+    same way is computed once if `shared`.
     With `dry_run`, the data are checked, the plan is shown, and nothing runs.
     """
+    started = time.monotonic()
     in_memory = not isinstance(data, str | Path)
     dataset = own.keep(data, "table") if in_memory else data
     columns = {name: column for name, column in (("label_column", label), ("text_column", text)) if column is not None}
@@ -129,11 +134,14 @@ def compare(
     cells = grid.plan(every_run(examples, fixed, models or models_at_hand(examples.kind)))
     folder = writable_folder(results or f"results/compare-{name}")
     priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
-    kept, left_out = within_budget(priced, 60 * budget_minutes, workers)
-    for line in [*plan_in_words(kept, left_out, len(examples.train), 60 * budget_minutes, workers), how]:
+    left = max(0.0, 60 * budget_minutes - ANSWERING_SECONDS - (time.monotonic() - started))
+    kept, left_out = within_budget(priced, left, workers)
+    for line in [*plan_in_words(kept, left_out, len(examples.train), left, workers), how]:
         show(line)
-    chosen = [one.cell for one in kept]
-    outcome = None if dry_run else sweeps.sweep(chosen, folder, workers=workers, shared=shared, report=show)
+    chosen, outcome = [one.cell for one in kept], None
+    if not dry_run:
+        stop = left if seconds(kept, workers) <= left else None  # the least that can be compared is run in any case
+        outcome = sweeps.sweep(chosen, folder, workers=workers, shared=shared, stop_after_seconds=stop, report=show)
     return Comparison(folder, chosen, outcome)
 
 
@@ -166,17 +174,45 @@ def seconds(priced: Sequence[Priced], workers: int) -> float:
 
 
 def within_budget(priced: Sequence[Priced], budget_seconds: float, workers: int) -> tuple[list[Priced], list[Priced]]:
-    """The runs that fit the budget, and those that do not, in the order of their importance.
+    """The runs that fit the budget, in the order in which they come, and those that do not.
 
-    The first are the least that can be compared, and are kept even if they do not fit: the two cheapest configurations
-    at the three smallest numbers of labels, with seed 0, then with 1, then with 2. Every other configuration and number
-    of labels with these seeds follows, the cheapest first, and then all of them with seeds 3 and 4.
+    At each number of labels all configurations run with three seeds before more labels are tried, because a method that
+    did not run there cannot be compared. After the largest size come the other two seeds, likewise. Of configurations
+    that do not all fit at the three smallest sizes, the dearest are left out altogether. The two cheapest there are the
+    least that can be compared, and are kept even if they do not fit; with seed 0 alone if three seeds do not.
     """
-    kept, left_out = [], []
-    for unit in _units(priced):
-        fits = not kept or (not left_out and seconds([*kept, *unit], workers) <= budget_seconds)
-        (kept if fits else left_out).extend(unit)
-    return kept, left_out
+    costs: Counter[str] = Counter()
+    for one in priced:
+        costs[_configuration(one)] += one.seconds
+    ranked = sorted(costs, key=lambda name: (costs[name], name))
+    sizes = sorted({one.cell.config.data_fraction for one in priced})
+    first = [one for one in priced if one.cell.config.data_fraction in sizes[:LEAST_SIZES] and _early(one)]
+    number = len(ranked)
+    while number > LEAST_CONFIGURATIONS and seconds(_of(first, ranked[:number]), workers) > budget_seconds:
+        number -= 1
+    chosen = _of(priced, ranked[:number])
+
+    def rank(one: Priced) -> tuple[Any, ...]:
+        size, seed = one.cell.config.data_fraction, one.cell.config.seed
+        least = size in sizes[:LEAST_SIZES] and _early(one)
+        return not _early(one), 0 if least else size, seed if least else 0
+
+    kept: list[Priced] = []
+    for _, unit in itertools.groupby(sorted(chosen, key=rank), key=rank):
+        unit = list(unit)
+        if kept and seconds([*kept, *unit], workers) > budget_seconds:
+            break
+        kept += unit
+    ids = {one.cell.id for one in kept}
+    return kept, [one for one in priced if one.cell.id not in ids]
+
+
+def _early(one: Priced) -> bool:
+    return one.cell.config.seed < stats.LEAST_SEEDS
+
+
+def _of(priced: Sequence[Priced], configurations: Sequence[str]) -> list[Priced]:
+    return [one for one in priced if _configuration(one) in configurations]
 
 
 def plan_in_words(
@@ -188,8 +224,9 @@ def plan_in_words(
     yield f"{len(kept)} cells, about {due / 60:.3g} of {budget_seconds / 60:.3g} minutes{fits}:"
     yield from _listed(kept, available)
     if left_out:
-        yield f"Left out, {len(left_out)} cells, which the same command, or one with a larger --budget, goes on with:"
-        yield from _listed(left_out, available)
+        never = sorted({*map(_configuration, left_out)} - {*map(_configuration, kept)})
+        without = f", among them all of {', '.join(never)}" if never else ""
+        yield f"{len(left_out)} cells are left out{without}; a larger --budget goes on with them."
 
 
 def _png(figure: Figure) -> str:
@@ -222,23 +259,3 @@ def _listed(cells: Sequence[Priced], available: int) -> Iterator[str]:
             alike.setdefault(", ".join(map(str, sorted(drawn))), []).append(str(share_of(available, fraction)))
         words = [f"{', '.join(counts)} labels with seeds {each}" for each, counts in alike.items()]
         yield f"- {configuration}: {'; '.join(words)}"
-
-
-def _units(priced: Sequence[Priced]) -> Iterator[list[Priced]]:
-    """Runs that come together or not at all, in order."""
-    cost: Counter[str] = Counter()
-    cost_of_size: Counter[tuple[str, float]] = Counter()
-    for one in priced:
-        cost[_configuration(one)] += one.seconds
-        cost_of_size[_configuration(one), one.cell.config.data_fraction] += one.seconds
-    cheapest = sorted(cost, key=cost.get)[:LEAST_CONFIGURATIONS]
-    smallest = sorted({fraction for _, fraction in cost_of_size})[:LEAST_SIZES]
-
-    def rank(one: Priced) -> tuple[Any, ...]:
-        configuration, fraction, seed = _configuration(one), one.cell.config.data_fraction, one.cell.config.seed
-        if configuration in cheapest and fraction in smallest and seed < stats.LEAST_SEEDS:
-            return 0, seed
-        return 1 + (seed >= stats.LEAST_SEEDS), cost_of_size[configuration, fraction], configuration, fraction
-
-    for _, unit in itertools.groupby(sorted(priced, key=rank), key=rank):
-        yield list(unit)

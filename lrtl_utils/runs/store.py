@@ -149,7 +149,13 @@ def _places(results: Path, config: RunConfig) -> dict[str, str]:
 
 def place(results: Path, name: str) -> str:
     """The path that a record of this folder means by a data set or model, or the name that it is."""
-    return os.path.normpath(results.absolute() / name) if os.sep in name else name
+    return os.path.normpath(results.absolute() / name) if name.startswith((".", os.sep)) else name
+
+
+def placed(results: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """A record of this folder whose paths hold on this machine."""
+    config = record["config"]
+    return record | {"config": config | {name: place(results, config[name]) for name in ("dataset", "model")}}
 
 
 def read(path: Path) -> dict[str, Any]:

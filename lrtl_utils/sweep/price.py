@@ -25,6 +25,7 @@ from lrtl_utils.methods.walk import Load, Sizes, walk
 from lrtl_utils.models.build import load_tokenizer
 from lrtl_utils.models.catalog import find
 from lrtl_utils.models.network import Model
+from lrtl_utils.runs import store
 from lrtl_utils.runs.record import identifying
 from lrtl_utils.runs.run import build, data_at_hand
 from lrtl_utils.sweep import estimates, timing
@@ -57,7 +58,7 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
     made, and where it has made none, from a short timing. The estimate is kept in `<results>/estimate.json`.
     """
     results, end = absolute_path(results), time.monotonic() + IN_ALL_SECONDS
-    recorded = list(estimates.completed(results))
+    recorded = [store.placed(results, record) for record in estimates.completed(results)]
     done = {name for record in recorded for name in estimates.names(record)}
     configs = [_here(cell.config) for cell in cells]
     jobs = [timing.Job(config, data_of(config), load(config)) for config in configs]

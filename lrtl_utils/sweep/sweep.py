@@ -52,6 +52,7 @@ def sweep(
     engine: Callable[..., Any] = engines.local,
     elsewhere: bool = False,
     shared: bool = True,
+    stop_after_seconds: float | None = None,
     report: Callable[[str], None] = print,
 ) -> Outcome:
     """Run every cell that has no completed record, `workers` at a time, the cores divided among them.
@@ -60,7 +61,8 @@ def sweep(
     workers; if that is `elsewhere`, this machine's GPUs are not divided among them. What several cells would compute in
     the same way is `shared`: the first one keeps it in a cache, and the records of the others say that they took it.
     Ctrl-C once lets the running cells finish; twice, or SIGTERM, ends them at their checkpoints. Both end in
-    `KeyboardInterrupt`, and the same sweep goes on from there. `InputError` where the disk is full.
+    `KeyboardInterrupt`, and the same sweep goes on from there. So it does where `stop_after_seconds` have passed, which
+    end the running cells too; what is left then stands in the outcome. `InputError` where the disk is full.
     """
     results = writable_folder(results)
     started = claims.file_system_now(results)
@@ -79,7 +81,7 @@ def sweep(
         engine(file, slots) as running,
         status.live(results, planned, say=report) as show,
     ):
-        interrupted = _watch(file, running, received, show, report)
+        interrupted = _watch(file, running, received, show, report, stop_after_seconds or math.inf)
     _settle(pending, plan, outcome)
     if interrupted:
         raise KeyboardInterrupt
@@ -94,12 +96,16 @@ def _watch(
     received: list[int],
     show: Callable[[], None],
     report: Callable[[str], None],
+    seconds: float,
 ) -> bool:
     """Show progress and pass signals on to the workers until all have ended; returns whether there were signals.
+
+    After so many seconds the workers end too.
 
     Workers that are queued or lost are not waited for after a signal; `engine` cancels them when it is left.
     """
     said, left_at, last_at_work, patience = 0, math.inf, time.monotonic(), ALONE_SECONDS
+    stop_at = time.monotonic() + seconds
     while (crew := running()).left and time.monotonic() < left_at:
         if crew.at_work:
             last_at_work, patience = time.monotonic(), ALONE_SECONDS
@@ -110,6 +116,10 @@ def _watch(
             report(f"No worker for {patience / 60:.0f} minutes: all are queued or lost. Ctrl-C ends the sweep.")
             patience *= 2
         show()
+        if time.monotonic() > stop_at:
+            stop_at, left_at = math.inf, time.monotonic() + END_SECONDS
+            ask_to_stop(file, END)
+            report("The time is over, so the running cells are ended at their checkpoints.")
         if len(received) > said:
             said = len(received)
             how = END if said > 1 or signal.SIGTERM in received else FINISH

@@ -95,6 +95,16 @@ def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path):
     assert not list((tmp_path / "elsewhere").glob("runs/*"))
 
 
+def test_a_sweep_whose_time_is_over_ends_its_cells_and_goes_on_later(tmp_path):
+    """The outcome counts what is left, and nothing is raised: `compare` answers from what is there."""
+    cells, said = plan(read_grid(grid(tmp_path, SMALL | {"method": "full", "seed": [0, 1], "epochs": 400}))), []
+    outcome = sweep(cells, tmp_path, stop_after_seconds=15, report=said.append)
+    assert (outcome.completed, outcome.failed, outcome.left) == (0, [], 2)
+    assert said[-1] == "The time is over, so the running cells are ended at their checkpoints."
+    assert list(tmp_path.glob("work/*/checkpoint.pt"))
+    assert not writers_below(tmp_path)
+
+
 @pytest.mark.slow
 def test_a_worker_whose_failed_record_cannot_be_written_stops_in_a_sentence(tmp_path):
     path, out = grid(tmp_path, SMALL), tmp_path / "out"

@@ -58,10 +58,36 @@ def test_runs_are_kept_in_order_of_importance_as_far_as_the_budget_goes(priced):
     assert kept_by(priced, 2.5 * comparison.seconds(least, 1))[1] == {(m, s) for m, _ in pairs for s in (0, 1)}
     three_seeds = comparison.seconds([one for one in priced if one.cell.config.seed < 3], 1)
     assert {seed for _, seed in kept_by(priced, three_seeds + 1)[1]} == {0, 1, 2}
-    _, left_out = comparison.within_budget(priced, three_seeds - 1, 1)
-    dearest = left_out[:3]
-    assert {(one.cell.config.method, one.cell.config.data_fraction) for one in dearest} == {("conventional", 1.0)}
-    assert {one.cell.config.seed for one in left_out[3:]} == {3, 4}
+    kept, _ = kept_by(priced, three_seeds - 1)  # the dearest goes altogether
+    assert {one.cell.config.method for one in kept} == {"tfidf", "linear_probe", "full", "progressive"}
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.8])
+def test_at_each_size_every_method_that_runs_has_three_seeds_before_more_labels_are_tried(priced, share):
+    """Sizes as of a larger data set; the first three are planned together."""
+    sizes = {0.477611: (0.1, 0.2, 0.3), 1.0: (0.5, 1.0)}
+    more = [
+        replace(
+            one,
+            cell=replace(
+                one.cell, config=one.cell.config.model_copy(update={"data_fraction": size}), id=f"{one.cell.id}{size}"
+            ),
+        )
+        for one in priced
+        for size in sizes[one.cell.config.data_fraction]
+    ]
+    kept, left_out = comparison.within_budget(more, share * comparison.seconds(more, 1), 1)
+    assert kept
+    assert left_out
+    drawn = {}
+    for one in kept:
+        drawn.setdefault(one.cell.config.data_fraction, {}).setdefault(one.cell.config.method, set()).add(
+            one.cell.config.seed
+        )
+    methods = {one.cell.config.method for one in kept}
+    assert all(each.keys() == methods for each in drawn.values())
+    assert all(seeds >= {0, 1, 2} for each in drawn.values() for seeds in each.values())
+    assert sorted(drawn) == [0.1, 0.2, 0.3, 0.5, 1.0][: len(drawn)]
 
 
 def test_the_same_budget_again_goes_on_with_what_was_left_out(priced):
@@ -79,8 +105,8 @@ def test_the_plan_is_shown_in_words(priced):
     lines = [*comparison.plan_in_words(kept, left_out, 67, 0, 1)]
     assert lines[0].endswith("of 0 minutes, more than that, but the least that can be compared:")
     assert lines[1] == "- tfidf: 32, 67 labels with seeds 0"
-    assert lines[3].startswith("Left out, 46 cells, which the same command")
-    assert "- minilm full: 32, 67 labels with seeds 0, 1, 2, 3, 4" in lines
+    assert lines[3].startswith("46 cells are left out, among them all of minilm conventional, minilm full, ")
+    assert len(lines) == 4
 
 
 def call(*words):
