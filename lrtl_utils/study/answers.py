@@ -6,6 +6,7 @@ All are made from the numbers of tables of runs, from `tables.read`. Where there
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from lrtl_utils.study import curves, stats, tables
@@ -63,13 +64,15 @@ def _leading(table: pd.DataFrame) -> str:
 
 
 def how_much(frame: pd.DataFrame) -> Answer:
-    """How many labels the best configuration of each dataset × model needs for 95 % of its score at full data."""
+    """How many labels the best configuration of each dataset × model needs for 95 % of the best score there."""
     table = tables.needs(frame)
     headline = NOTHING if frame.empty else "No configuration ran with three numbers of labels, so there is no curve."
     each = labels_needed(table) if len(table) else []
     if each:
         sure = sum(not doubts for doubts in table[table["first"]]["doubts"])
-        headline = f"For {curves.SHARE:.0%} of the score at full data, by the curve of each best configuration: "
+        headline = (
+            f"For {curves.SHARE:.0%} of the best score at the largest size, by the curve of each best configuration: "
+        )
         headline += f"{sure} of {counted(len(each), 'curve')} can be relied on."
     return Answer("How much data do I need?", headline, each, table)
 
@@ -224,13 +227,13 @@ def labels_needed(needs: pd.DataFrame) -> list[str]:
 
 
 def _needed(row: Any) -> str:
-    fewest = "at most " if row.n_labels <= row.sizes[0] else "about "
-    between = "" if pd.isna(row.low) else f" ({row.low:.0f} to {row.high:.0f})"
+    target = f"{row.target:.3f}, {curves.SHARE:.0%} of the best score at the largest size"
     doubts = f"; not to be relied on: {', '.join(row.doubts)}" if row.doubts else ""
-    return (
-        f"{row.configuration} needs {fewest}{row.n_labels:.0f}{between} of {row.full} labels for "
-        f"{curves.SHARE:.0%} of the {row.full_score:.3f} that its curve gives at full data{doubts}"
-    )
+    if np.isinf(row.n_labels):
+        return f"{row.configuration} never reaches {target}, with all {row.full} labels{doubts}"
+    fewest = "at most " if row.n_labels <= row.sizes[0] else "about "
+    between = f" ({row.low:.0f} to {row.high:.0f})" if pd.notna(row.low) and np.isfinite(row.high) else ""
+    return f"{row.configuration} needs {fewest}{row.n_labels:.0f}{between} of {row.full} labels for {target}{doubts}"
 
 
 def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> list[str]:

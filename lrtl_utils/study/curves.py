@@ -8,9 +8,9 @@ import numpy as np
 from lrtl_utils.study.stats import middle
 
 LEAST_SIZES = 4  # a law has three numbers, so it fits any three sizes
-FARTHEST = 3  # times the largest size measured: more is a doubt
+MOST_MISSED = 0.02  # of score, by the curve of all sizes but the largest: more is a doubt
 WIDEST = 10  # times the lower end of the interval: more is a doubt
-SHARE = 0.95  # of the score at full data
+SHARE = 0.95  # of the best score at the largest size: the target
 EXPONENTS = np.geomspace(0.02, 3, 300)
 BLOCK = 32  # draws that are fitted together: their numbers fit a processor's cache
 
@@ -33,14 +33,18 @@ class PowerLaw(NamedTuple):
 
 
 class Need(NamedTuple):
-    """Labels for 95 % of the score at full data, and that score, with 95 % intervals; `doubts` are reasons for caution.
+    """Labels for a target score, and the score at full data, with 95 % intervals; `doubts` are reasons for caution.
 
-    Labels are at least the smallest size measured, and at most the full data.
+    Labels are at least the smallest size measured, and infinity where the curve never reaches the target with all
+    labels. `missed` is the score at the largest size by the curve through all other sizes, less the measured one; None
+    with fewer than four sizes.
     """
 
     n_labels: float
     low: float | None
     high: float | None
+    target: float
+    missed: float | None
     full_score: float
     full_low: float | None
     full_high: float | None
@@ -69,34 +73,51 @@ def fit(sizes: Sequence[float], scores: np.ndarray) -> PowerLaw:
     return PowerLaw(*chosen, EXPONENTS[best[..., 0]])
 
 
-def need(sizes: Sequence[int], scores: np.ndarray, draws: np.ndarray | None, full: int) -> Need | None:
-    """Labels for 95 % of the score at `full` labels, from mean scores [sizes] and their resampled ones [draws, sizes].
+def need(
+    sizes: Sequence[int], scores: Sequence[float], draws: np.ndarray | None, full: int, target: float
+) -> Need | None:
+    """Labels for a `target` score, of at most `full`, from mean scores [sizes] and resampled ones [draws, sizes].
 
     Without `draws` there are no intervals. None with fewer than three sizes, which any exponent fits.
     """
     if len(sizes) < 3:
         return None
     law, drawn = fit(sizes, scores), None if draws is None else fit(sizes, draws)
-    low, high = (None, None) if drawn is None else middle(_needed(drawn, sizes, full))
-    full_score = float(law.score(full)), *((None, None) if drawn is None else middle(drawn.score(full)))
-    return Need(float(_needed(law, sizes, full)), low, high, *full_score, _doubts(law, sizes, full, low, high))
+    bounds = (None, None) if drawn is None else _quantiles(_needed(drawn, sizes, full, target))
+    at_full = float(law.score(full)), *((None, None) if drawn is None else middle(drawn.score(full)))
+    missed = None
+    if len(sizes) >= LEAST_SIZES:
+        missed = float(fit(sizes[:-1], scores[:-1]).score(sizes[-1]) - scores[-1])
+    doubts = _doubts(law, sizes, full, missed, *bounds)
+    return Need(float(_needed(law, sizes, full, target)), *bounds, target, missed, *at_full, doubts)
 
 
-def _needed(law: PowerLaw, sizes: Sequence[int], full: int) -> np.ndarray:
-    return np.clip(law.size(SHARE * law.score(full)), min(sizes), full)
+def _needed(law: PowerLaw, sizes: Sequence[int], full: int, target: float) -> np.ndarray:
+    needed = np.maximum(law.size(np.asarray(target)), min(sizes))
+    return np.where(needed > full, np.inf, needed)
 
 
-def _doubts(law: PowerLaw, sizes: Sequence[int], full: int, low: float | None, high: float | None) -> list[str]:
+def _quantiles(needed: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of draws, of which some may be infinite."""
+    low, high = np.quantile(needed, [0.025, 0.975], method="inverted_cdf")
+    return float(low), float(high)
+
+
+def _doubts(
+    law: PowerLaw, sizes: Sequence[int], full: int, missed: float | None, low: float | None, high: float | None
+) -> list[str]:
     """Reasons why the data may not support the answer."""
     doubts = []
     if law.b == 0:
         doubts.append("the scores do not rise with the labels")
-    if len(sizes) < LEAST_SIZES:
+    if missed is None:
         doubts.append(f"{len(sizes)} sizes where a curve needs {LEAST_SIZES}")
+    elif abs(missed) > MOST_MISSED:
+        doubts.append(f"the curve of the smaller sizes misses the largest by {100 * missed:+.1f} points")
     if low is None:
         doubts.append("too few seeds for an interval")
-    elif high > WIDEST * low:
+    elif np.isfinite(low) and not np.isfinite(high):
+        doubts.append("in some draws the target is never reached")
+    elif np.isfinite(low) and high > WIDEST * low:
         doubts.append(f"the interval spans a factor of {high / low:.0f}")
-    if full > FARTHEST * max(sizes):
-        doubts.append(f"full data are {full / max(sizes):.0f} times the largest size measured")
     return doubts

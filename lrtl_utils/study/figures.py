@@ -172,13 +172,18 @@ def score_vs_data(summary: pd.DataFrame, ax: Axes, needs: pd.DataFrame) -> Axes:
 
 
 def labels_needed(needs: pd.DataFrame, ax: Axes) -> Axes:
-    """Labels needed for 95 % of the score at full data, with intervals; marks are hollow if there are doubts."""
+    """Labels needed for the target score, with intervals; marks are hollow if there are doubts.
+
+    An arrow stands where the target is never reached.
+    """
     for at, row in enumerate(needs.itertuples()):
         look = _look(row.configuration)
-        if row.low is not None and not np.isnan(row.low):
-            ax.hlines(at, row.low, row.high, color=look["color"])
+        if pd.notna(row.low) and np.isfinite(row.low):
+            ax.hlines(at, row.low, min(row.high, row.full), color=look["color"])
         fill = "white" if row.doubts else look["color"]
-        ax.scatter(row.n_labels, at, marker=look["marker"], facecolors=fill, edgecolors=look["color"], s=75, zorder=3)
+        never = np.isinf(row.n_labels)
+        mark = {"marker": "$→$" if never else look["marker"], "facecolors": look["color"] if never else fill}
+        ax.scatter(min(row.n_labels, row.full), at, edgecolors=look["color"], s=75, zorder=3, **mark)
     ax.axvline(needs["full"].iloc[0], color="black", linestyle=":", linewidth=1)
     ax.set_yticks(range(len(needs)), needs["variant"])
     ax.set_ylim(len(needs) - 0.5, -0.5)
@@ -186,7 +191,7 @@ def labels_needed(needs: pd.DataFrame, ax: Axes) -> Axes:
     ax.set_xlim(10 ** np.floor(np.log10(ax.get_xlim()[0])), None)  # a tick at least
     ax.xaxis.set_major_formatter("{x:.0f}")
     ax.minorticks_off()
-    ax.set(xlabel="labels needed (hollow: unreliable; dotted: full data)")
+    ax.set(xlabel="labels needed (hollow: unreliable; arrow: never; dotted: full data)")
     return ax
 
 

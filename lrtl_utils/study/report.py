@@ -36,7 +36,7 @@ SECTIONS = (
     (
         answers.how_much,
         "labels_needed",
-        "Labels needed for 95 % of the score at full data; hollow: not to be relied on",
+        "Labels needed for 95 % of the best score at the largest size; hollow: not to be relied on",
         "20_accuracy_vs_data",
     ),
     (answers.cost, "accuracy_vs_flops", "Test score against FLOPs; rings: Pareto front", "21_accuracy_vs_cost"),

@@ -502,22 +502,24 @@ def front(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
 
 
 def needs(frame: pd.DataFrame) -> pd.DataFrame:
-    """The labels needed for 95 % of the score at full data: a row for each configuration with three sizes or more.
+    """The labels needed for one target on each dataset × model: a row for each configuration with three sizes or more.
 
-    `score` is the measured one at the last of the `sizes`; `first` marks the best configuration of a dataset × model
-    at its most labels.
+    The `target` is 95 % of the highest mean score at the most labels that ran there. `score` is the measured one at the
+    last of the `sizes`; `first` marks the best configuration of a dataset × model.
     """
     rows = []
     leading = set(at_most_labels(best(frame))[["dataset_model", "configuration"]].itertuples(index=False, name=None))
     for dataset_model, part in by_dataset_and_model(comparable(frame)[COMPARED]):
         full, by_size = part["record"].iloc[0]["data"]["available"], dict(_by_size(part))
+        most = part[part["n_labels"] == part["n_labels"].max()]
+        target = curves.SHARE * most.groupby("configuration")["score"].mean().max()
         for configuration in sorted(set(part["configuration"])):
             sized = {n_labels: runs[configuration] for n_labels, runs in by_size.items() if configuration in runs}
             sizes, each = tuple(sized), [list(runs.records.values()) for runs in sized.values()]
             means = tuple(np.mean([headline(record["metrics"]) for record in records]) for records in each)
             sure = min(map(len, each)) >= stats.LEAST_SEEDS
             draws = np.stack([_draws(records) for records in each], axis=1) if sure else None
-            if found := curves.need(sizes, means, draws, full):
+            if found := curves.need(sizes, means, draws, full, target):
                 about = {"dataset_model": dataset_model, "configuration": configuration}
                 about |= {"variant": sized[sizes[0]].variant, "sizes": sizes, "score": means[-1], "full": full}
                 rows.append(about | {"first": (dataset_model, configuration) in leading} | found._asdict())

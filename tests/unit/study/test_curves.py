@@ -45,36 +45,54 @@ def test_no_score_is_above_one_and_none_falls_with_labels():
 
 
 def test_labels_needed_by_hand():
-    full = 3000
-    target = 0.95 * law(full, 0.9, 1.2, 0.4)
+    full, target = 3000, 0.8
     by_hand = (1.2 / (0.9 - target)) ** (1 / 0.4)
-    found = curves.need(SIZES, law(SIZES, 0.9, 1.2, 0.4), noisy(500, 0.002), full)
+    found = curves.need(SIZES, law(SIZES, 0.9, 1.2, 0.4), noisy(500, 0.002), full, target)
     assert found.n_labels == pytest.approx(by_hand, rel=0.03)
     assert found.low < by_hand < found.high
     assert found.full_low < law(full, 0.9, 1.2, 0.4) < found.full_high < found.full_low + 0.02
     assert found.full_score == pytest.approx(law(full, 0.9, 1.2, 0.4), abs=2e-3)
+    assert found.missed == pytest.approx(0, abs=2e-3)
     assert found.doubts == []
 
 
 @pytest.mark.parametrize("sizes", [SIZES[:3], SIZES])
 def test_what_is_needed_does_not_hang_on_rounding(sizes):
     exact = law(sizes, 0.9, 1.2, 0.4)
-    moved = curves.need(sizes, exact + np.array([-1e-13, 1e-13, 0, 0])[: len(sizes)], None, 3000)
-    assert moved.n_labels == pytest.approx(curves.need(sizes, exact, None, 3000).n_labels, rel=1e-6)
+    moved = curves.need(sizes, exact + np.array([-1e-13, 1e-13, 0, 0])[: len(sizes)], None, 3000, 0.8)
+    assert moved.n_labels == pytest.approx(curves.need(sizes, exact, None, 3000, 0.8).n_labels, rel=1e-6)
+
+
+def test_a_target_that_the_curve_never_reaches_needs_infinitely_many():
+    exact, draws = law(SIZES, 0.9, 1.2, 0.4), noisy(500, 0.002)
+    assert curves.need(SIZES, exact, draws, 3000, 0.95).n_labels == np.inf
+    assert curves.need(SIZES, exact, draws, 3000, 0.95).doubts == []
+    assert curves.need(SIZES, exact, draws, 900, 0.83).n_labels == np.inf  # more labels than there are would reach it
+    near = curves.need(SIZES, exact, noisy(500, 0.02), 3000, 0.84)
+    assert np.isfinite(near.n_labels)
+    assert near.high == np.inf
+    assert "in some draws the target is never reached" in near.doubts
 
 
 def test_what_the_data_cannot_say_is_said():
     exact, draws = law(SIZES, 0.9, 1.2, 0.4), noisy(500, 0.002)
-    assert curves.need(SIZES[:2], exact[:2], draws[:, :2], 1000) is None  # any exponent goes through two points
-    assert "3 sizes" in curves.need(SIZES[:3], exact[:3], draws[:, :3], 900).doubts[0]
-    assert curves.need(SIZES, exact, None, 3000).doubts == ["too few seeds for an interval"]
-    assert curves.need(SIZES, exact, draws, 5000).doubts == ["full data are 5 times the largest size measured"]
-    wide = curves.need(SIZES, exact, noisy(500, 0.1), 3000)
-    assert wide.high > 10 * wide.low
-    assert "spans a factor" in wide.doubts[0]
+    assert curves.need(SIZES[:2], exact[:2], draws[:, :2], 1000, 0.7) is None  # any exponent goes through two points
+    three = curves.need(SIZES[:3], exact[:3], draws[:, :3], 900, 0.7)
+    assert "3 sizes" in three.doubts[0]
+    assert three.missed is None
+    assert curves.need(SIZES, exact, None, 3000, 0.8).doubts == ["too few seeds for an interval"]
+    wide = curves.need(SIZES, exact, noisy(500, 0.1), 10**9, 0.7)
+    assert any("spans a factor" in doubt or "never reached" in doubt for doubt in wide.doubts)
+
+
+def test_a_curve_is_checked_by_leaving_out_the_largest_size():
+    jumps = np.array([0.5, 0.6, 0.65, 0.9])
+    found = curves.need(SIZES, jumps, None, 3000, 0.8)
+    assert found.missed < -0.1
+    assert f"the curve of the smaller sizes misses the largest by {100 * found.missed:+.1f} points" in found.doubts
 
 
 def test_a_flat_curve_needs_no_more_than_was_measured():
-    flat = curves.need(SIZES, [0.8] * 4, np.full((10, 4), 0.8), 3000)
+    flat = curves.need(SIZES, [0.8] * 4, np.full((10, 4), 0.8), 3000, 0.76)
     assert flat[:3] == (32, 32, 32)
     assert flat.doubts == ["the scores do not rise with the labels"]
