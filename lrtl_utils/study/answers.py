@@ -60,7 +60,8 @@ def _leading(table: pd.DataFrame) -> str:
     verb = "is" if len(first) == 1 else "are each"
     beside = f"({_span(table['n_labels'])} labels; {_span(table['compared'] + 1)} configurations compared)"
     on = f"on {counts.iloc[0]} of {counted(len(table), 'pair')} of data set and model"
-    return f"{beside}, {' and '.join(first)} {verb} best, or not shown to be worse than the best, {on}"
+    names = " and ".join([", ".join(first[:-1]), first[-1]][len(first) == 1 :])
+    return f"{beside}, {names} {verb} best, or not shown to be worse than the best, {on}"
 
 
 def how_much(frame: pd.DataFrame) -> Answer:

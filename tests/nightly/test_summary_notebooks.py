@@ -60,14 +60,16 @@ def test_the_readme_gives_the_four_answers_with_pictures_and_notebooks_that_are_
     assert text.startswith(f"# Ours\n{readme.BEGIN}\n")
     assert text.endswith(f"{readme.END}\nThe rest.\n")
     assert "what stood here" not in text
-    frame = tables.read(anew / "results")
+    frame, page = tables.read(anew / "results"), (anew / "results/README.md").read_text()
     for ask in answers.ANSWERS:
         answer = ask(frame)
-        assert f"**{answer.question}** {answer.headline}" in text
-        assert all(f"\n- {one}\n" in text for one in answer.each)
-    links = re.findall(r"\]\(([^)]+)\)", text)
+        assert f"\n- **{answer.question}** {answer.headline}\n" in text
+        assert f"## {answer.question}\n\n{answer.headline} (" in page
+        assert all(f"\n- {one}\n" in page for one in answer.each)
+    links = re.findall(r"\]\(([^)]+)\)", page)
     assert len(links) == 3 * len(answers.ANSWERS)
-    assert all((anew / link).is_file() for link in links)
+    assert all((anew / "results" / link).is_file() for link in links)
+    assert re.findall(r"\]\(([^)]+)\)", text) == ["results/README.md"]
 
 
 @pytest.mark.parametrize("text", ["", readme.BEGIN, f"{readme.END}\n{readme.BEGIN}"])

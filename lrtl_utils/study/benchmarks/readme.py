@@ -1,8 +1,10 @@
-"""The four answers in README: written between two marks, from the records that the summary notebooks read."""
+"""The four answers, from what the summary notebooks read: in short in README, in full beside the records."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+import pandas as pd
 
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import read_text, write_text
@@ -13,31 +15,65 @@ from lrtl_utils.study.report import SECTIONS, committed_sources
 BEGIN = "<!-- the four answers: `make figures` writes them -->"
 END = "<!-- end of the four answers -->"
 MOST_BYTES = 1_000_000
+OURS, TUNED = "progressive", f"{tables.BASELINE} (tuned)"
 
 
 def refresh(path: Path, folder: Path) -> Path:
-    """Write the answers between the marks of the file at `path`, beside the `folder` of notebooks; return `path`.
+    """Write the answers in short between the marks of the file at `path`, and in full beside the records.
 
-    `InputError` if it lacks the marks.
+    `folder` holds the notebooks, which name the records. Returns `path`; `InputError` if it lacks the marks.
     """
     before, begin, rest = read_text(path, MOST_BYTES).partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
         raise InputError(f"{path} must have a line {BEGIN} and, below it, a line {END}; the answers go between them.")
-    text = "\n".join(answers(path.parent, folder))
-    write_text(path, f"{before}{begin}\n\n{text}\n{end}{after}")
+    sources = committed_sources(folder)
+    frame = tables.read(sources)
+    short = "\n".join(in_short(frame, sources[0], path.parent))
+    write_text(path, f"{before}{begin}\n\n{short}\n{end}{after}")
+    write_text(sources[0] / "README.md", "\n".join(in_full(frame, sources[0], folder)))
     return path
 
 
-def answers(root: Path, folder: Path) -> Iterator[str]:
-    """Each question with its answer and its figure, which links to the notebook that makes it."""
-    sources = committed_sources(folder)
-    frame, pictures = tables.read(sources), sources[0] / "figures"
+def in_short(frame: pd.DataFrame, results: Path, root: Path) -> Iterator[str]:
+    """Each question with the sentence that answers it, and a row for each data set and model."""
+    yield from (f"- **{ask(frame).question}** {ask(frame).headline}" for ask, *_ in SECTIONS)
+    yield f"\n[Every answer, with its picture]({os.path.relpath(results / 'README.md', root)})\n"
+    yield from ([against_tuned(frame).to_markdown(index=False, disable_numparse=True), ""] if len(frame) else [])
+    yield from (f"{sentence}\n" for sentence in store.outdated(frame["record"]))
+
+
+def against_tuned(frame: pd.DataFrame) -> pd.DataFrame:
+    """`progressive` beside tuned `conventional`, at the size that the first answer is about."""
+    at = tables.at_most_labels(tables.best(frame)).set_index("dataset_model")["n_labels"]
+    known = tables.differences(frame, TUNED)
+    known = known[known["configuration"] == OURS].set_index(["dataset_model", "n_labels"])
+    rows = []
+    for dataset_model, part in tables.by_dataset_and_model(tables.summarise(frame)):
+        own = part[part["n_labels"] == at.get(dataset_model)].set_index("variant")
+        if (dataset_model, at.get(dataset_model)) in known.index and {OURS, TUNED} <= {*own.index}:
+            row, ours, theirs = known.loc[dataset_model, at[dataset_model]], own.loc[OURS], own.loc[TUNED]
+            rows.append(
+                {
+                    "data set · model": dataset_model,
+                    "labels": at[dataset_model],
+                    f"`{OURS}`": f"{ours['score']:.3f} ({ours['low']:.3f} to {ours['high']:.3f})",
+                    "seconds": f"{ours['device_seconds']:.1f}",
+                    f"points over tuned `{tables.BASELINE}`": f"{100 * row['mean']:+.1f} ({row['verdict']})",
+                    "share of its FLOPs": f"{ours['flops'] / theirs['flops']:.0%}",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def in_full(frame: pd.DataFrame, results: Path, folder: Path) -> Iterator[str]:
+    """Each question with its answer, a sentence for each data set and model, and the figure with its notebook."""
+    yield "# The four answers of this study\n"
     for ask, picture, caption, notebook in SECTIONS:
         answer = ask(frame)
-        place = os.path.relpath(folder / f"{notebook}.ipynb", root)
-        yield f"**{answer.question}** {answer.headline} ([{notebook}]({place}))\n"
+        place = os.path.relpath(folder / f"{notebook}.ipynb", results)
+        yield f"## {answer.question}\n\n{answer.headline} ([{notebook}]({place}))\n"
         yield "".join(f"- {one}\n" for one in answer.each)
-        if (file := pictures / f"{picture}.png").is_file():
-            yield f"[![{caption}]({os.path.relpath(file, root)})]({place})\n"
+        if (results / "figures" / f"{picture}.png").is_file():
+            yield f"[![{caption}](figures/{picture}.png)]({place})\n"
     yield from (f"{sentence}\n" for sentence in store.outdated(frame["record"]))
