@@ -98,7 +98,7 @@ def test_money_is_device_hours_at_the_price_given(anew):
     stated = "".join(output.get("text", "") for output in outputs(path))
     assert re.search(r"At 1\.0 an hour:\nsst2 · minilm: a run of full with 316 labels costs \S+, one of ", stated)
     page = next(output["data"]["text/html"] for output in reversed(outputs(path)) if "data" in output)
-    names = re.findall(r"<th>(\w+)</th>", page)
+    names = re.findall(r"<th>([^<]+)</th>", page)
     values = re.findall(r"<td>(.*?)</td>", page)
     columns = {name: values[at :: len(values) // 9] for at, name in enumerate(names[: len(values) // 9])}  # nine rows
     for seconds, money in zip(columns["device_seconds"], columns["money"], strict=True):
