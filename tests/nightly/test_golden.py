@@ -11,7 +11,7 @@ import pytest
 
 from lrtl_utils.files import ROOT
 
-FIGURES = ("README.md", "notebooks/*.ipynb", "results/*/figures/*")
+FIGURES = ("README.md", "notebooks/*.ipynb", "results/*/README.md", "results/*/figures/*")
 
 
 def call(*words, cwd):
