@@ -20,8 +20,12 @@ SCORES = "Mean accuracy, or entity F1, in percent on the test split, with 95 % i
 AGAINST = """Paired differences in points with 95 % intervals; p is corrected over this table. FLOPs and seconds are
 those of `progressive` as shares of the other's. Seconds are of runs that shared the machine with other work, so they
 are rough."""
-KNOBS = {"config.without": "without {}", "config.layers": "layers={:g}", "config.word_shape": "word_shape={}"}
-KNOBS |= {"config.label_names": "label_names={}"}
+KNOBS = {
+    "without": "without {}",
+    "layers": "layers={:g}",
+    "word_shape": "word_shape={}",
+    "label_names": "label_names={}",
+}
 
 
 def runs(results: Path) -> pd.DataFrame:
@@ -42,7 +46,7 @@ def _line(row: dict) -> str:
     if row["first"]:
         return FIRST
     asked = {**row["record"]["config"], **row["record"]["config"]["asked"]}
-    changed = [form.format(asked[name[7:]]) for name, form in KNOBS.items() if asked[name[7:]] is not None]
+    changed = [form.format(asked[name]) for name, form in KNOBS.items() if asked.get(name) is not None]
     return ", ".join([row["method"], *changed])
 
 
