@@ -3,6 +3,7 @@
 import base64
 import io
 import itertools
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -117,8 +118,7 @@ def compare(
     hold for every run (`max_length=64`). A run that has a record below `results` (default: results/compare-NAME) is not
     run again, so a second call continues. The budget is wall-clock time: when it is over, running cells are ended at
     their checkpoints, unless even the least that can be compared takes longer. What several runs would compute in the
-    same way is computed once if `shared`.
-    With `dry_run`, the data are checked, the plan is shown, and nothing runs.
+    same way is computed once if `shared`. With `dry_run`, the data are checked, the plan is shown, and nothing runs.
     """
     started = time.monotonic()
     in_memory = not isinstance(data, str | Path)
@@ -140,7 +140,7 @@ def compare(
         show(line)
     chosen, outcome = [one.cell for one in kept], None
     if not dry_run:
-        stop = left if seconds(kept, workers) <= left else None  # the least that can be compared is run in any case
+        stop = left if seconds(kept, workers) <= left else math.inf  # the least that can be compared is always run
         outcome = sweeps.sweep(chosen, folder, workers=workers, shared=shared, stop_after_seconds=stop, report=show)
     return Comparison(folder, chosen, outcome)
 
@@ -184,31 +184,25 @@ def within_budget(priced: Sequence[Priced], budget_seconds: float, workers: int)
     costs: Counter[str] = Counter()
     for one in priced:
         costs[_configuration(one)] += one.seconds
-    ranked = sorted(costs, key=lambda name: (costs[name], name))
-    sizes = sorted({one.cell.config.data_fraction for one in priced})
-    first = [one for one in priced if one.cell.config.data_fraction in sizes[:LEAST_SIZES] and _early(one)]
-    number = len(ranked)
-    while number > LEAST_CONFIGURATIONS and seconds(_of(first, ranked[:number]), workers) > budget_seconds:
-        number -= 1
-    chosen = _of(priced, ranked[:number])
+    smallest = sorted({one.cell.config.data_fraction for one in priced})[:LEAST_SIZES]
 
-    def rank(one: Priced) -> tuple[Any, ...]:
+    def rank(one: Priced) -> tuple[int, float, int]:
         size, seed = one.cell.config.data_fraction, one.cell.config.seed
-        least = size in sizes[:LEAST_SIZES] and _early(one)
-        return not _early(one), 0 if least else size, seed if least else 0
+        early = seed < stats.LEAST_SEEDS
+        return (0, 0.0, seed) if early and size in smallest else (1 if early else 2, size, 0)
 
+    names = sorted(costs, key=lambda name: (costs[name], name))
+    first = [one for one in priced if rank(one)[0] == 0]
+    while len(names) > LEAST_CONFIGURATIONS and seconds(_of(first, names), workers) > budget_seconds:
+        names.pop()
     kept: list[Priced] = []
-    for _, unit in itertools.groupby(sorted(chosen, key=rank), key=rank):
-        unit = list(unit)
-        if kept and seconds([*kept, *unit], workers) > budget_seconds:
+    for _, unit in itertools.groupby(sorted(_of(priced, names), key=rank), key=rank):
+        more = [*kept, *unit]
+        if kept and seconds(more, workers) > budget_seconds:
             break
-        kept += unit
+        kept = more
     ids = {one.cell.id for one in kept}
     return kept, [one for one in priced if one.cell.id not in ids]
-
-
-def _early(one: Priced) -> bool:
-    return one.cell.config.seed < stats.LEAST_SEEDS
 
 
 def _of(priced: Sequence[Priced], configurations: Sequence[str]) -> list[Priced]:

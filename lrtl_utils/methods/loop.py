@@ -93,7 +93,7 @@ def encode_training(model: Model, examples: Examples, max_length: int | None) ->
 def label_names(work: Work) -> Encoded | None:
     """A sentence with the name of each class: knowledge that a task already gives. None where it is not to be used."""
     names = [(name, label) for label, name in enumerate(work.data.classes) if any(map(str.isalpha, name))]
-    if not work.config.label_names or not names:
+    if not (work.config.label_names and names):
         return None
     texts = [NAMED.format(name.replace("_", " ")) for name, _ in names]
     return work.model.reader.encode(texts, [label for _, label in names])

@@ -42,11 +42,7 @@ class Solution:
 
 
 def solve_head(
-    model: Model,
-    chunks: list[Batch],
-    meter: CostMeter,
-    penalty: float | None = None,
-    names: Sequence[Batch] = (),
+    model: Model, chunks: list[Batch], meter: CostMeter, penalty: float | None = None, names: Sequence[Batch] = ()
 ) -> Solution:
     """Fit the linear head on fixed features by L-BFGS, and a CRF on its scores after it.
 
@@ -76,10 +72,10 @@ def solve_head(
     deviation = deviation.where(deviation > 1e-6, torch.inf)  # a column that never varies gets no weight
     rows, named_rows = ((each - shift) / deviation for each in (rows, named[0]))
     ridge = _Ridge(rows, targets, classes)
-    solution = ridge.chosen(tried, model.layers)
+    solution, scale = ridge.chosen(tried, model.layers)
     if names:
-        fit = ridge.loss(named_rows, named[1], solution.penalty * model.layers) < math.log(classes)
-        solution = replace(solution, names_fit=fit)
+        scores = scale * ridge.scores(named_rows, solution.penalty * model.layers)
+        solution = replace(solution, names_fit=float(cross_entropy(scores, named[1])) < math.log(classes))
     if solution.names_fit:
         rows, targets = torch.cat([rows, named_rows]), torch.cat([targets, named[1]])
         ridge = _Ridge(rows, targets, classes)
@@ -112,25 +108,24 @@ class _Ridge:
         self.along = rows @ self.directions
         self.mean = self.wanted.mean(0)
 
-    def chosen(self, penalties: Sequence[float], layers: int) -> Solution:
-        """The penalty with the least squared leave-one-out error, and what leaving out says of it."""
+    def chosen(self, penalties: Sequence[float], layers: int) -> tuple[Solution, float]:
+        """The penalty with the least squared leave-one-out error, with what leaving out says of it.
+
+        Also the scale of its leave-one-out scores, as logits, with the least loss.
+        """
         tried = {each: self.left_out(each * layers) for each in penalties}
         error = {each: float((scores - self.wanted).square().mean()) for each, scores in tried.items()}
         penalty = min(error, key=error.get)
-        right = (tried[penalty].argmax(1) == self.targets).double().mean()
-        loss = float(cross_entropy(self.scale(penalty * layers) * tried[penalty], self.targets))
-        return Solution(math.nan, penalty, float(right), loss)
+        scores = tried[penalty]
+        losses = {scale: float(cross_entropy(scale * scores, self.targets)) for scale in SCALES}
+        scale = min(losses, key=losses.get)
+        right = float((scores.argmax(1) == self.targets).double().mean())
+        return Solution(math.nan, penalty, right, losses[scale]), scale
 
-    def scale(self, share: float) -> float:
-        """Of the leave-one-out scores as logits, the one with the least loss."""
-        scores = self.left_out(share)
-        return min(SCALES, key=lambda scale: float(cross_entropy(scale * scores, self.targets)))
-
-    def loss(self, rows: torch.Tensor, targets: torch.Tensor, share: float) -> float:
-        """The mean loss on other rows, at that scale."""
+    def scores(self, rows: torch.Tensor, share: float) -> torch.Tensor:
+        """The scores of other rows."""
         slopes = self.along.T @ (self.wanted - self.mean) / (self.sizes + share * len(self.along))[:, None]
-        scores = self.mean + rows @ (self.directions @ slopes)
-        return float(cross_entropy(self.scale(share) * scores, targets))
+        return self.mean + rows @ (self.directions @ slopes)
 
     def left_out(self, share: float) -> torch.Tensor:
         """The scores of each row by a regression on all others, in closed form (Hastie et al. 2009, section 7.10).

@@ -60,7 +60,7 @@ def _leading(table: pd.DataFrame) -> str:
     verb = "is" if len(first) == 1 else "are each"
     beside = f"({_span(table['n_labels'])} labels; {_span(table['compared'] + 1)} configurations compared)"
     on = f"on {counts.iloc[0]} of {counted(len(table), 'pair')} of data set and model"
-    names = " and ".join([", ".join(first[:-1]), first[-1]][len(first) == 1 :])
+    names = " and ".join(filter(None, [", ".join(first[:-1]), first[-1]]))
     return f"{beside}, {names} {verb} best, or not shown to be worse than the best, {on}"
 
 
@@ -71,10 +71,8 @@ def how_much(frame: pd.DataFrame) -> Answer:
     each = labels_needed(table) if len(table) else []
     if each:
         sure = sum(not doubts for doubts in table[table["first"]]["doubts"])
-        headline = (
-            f"For {curves.SHARE:.0%} of the best score at the largest size, by the curve of each best configuration: "
-        )
-        headline += f"{sure} of {counted(len(each), 'curve')} can be relied on."
+        headline = f"The target is {curves.SHARE:.0%} of the best score at the largest size. Of the curves of the best "
+        headline += f"configurations, {sure} of {len(each)} can be relied on."
     return Answer("How much data do I need?", headline, each, table)
 
 
@@ -86,8 +84,10 @@ def cost(frame: pd.DataFrame) -> Answer:
     headline = _nothing(frame)
     if len(table):
         cheaper = int((table["best"] != table["cheapest"]).sum())
-        headline = "The cheapest configuration, in FLOPs, of those that are not shown to be worse than the best"
-        headline += f"; on {cheaper} of {counted(len(table), 'pair')} of data set and model it is not the best itself."
+        headline = (
+            f"On {cheaper} of {counted(len(table), 'pair')} of data set and model, a configuration with fewer FLOPs "
+        )
+        headline += "is not shown to be worse than the best."
         headline += _left_out(frame)
     each = [f"{row.dataset_model}: {_cheaper(row)}." for row in table.itertuples()]
     return Answer("What does it cost?", headline, each, table)
@@ -123,9 +123,8 @@ ANSWERS: tuple[Callable[[pd.DataFrame], Answer], ...] = (which, how_much, cost, 
 
 
 def _nothing(frame: pd.DataFrame) -> str:
-    return (
-        NOTHING if frame.empty else "Only one configuration ran at each size, so there is nothing to compare it with."
-    )
+    alone = "Only one configuration ran at each size, so there is nothing to compare it with."
+    return NOTHING if frame.empty else alone
 
 
 def _ahead_of_all(best: pd.DataFrame) -> str:
@@ -138,14 +137,14 @@ def _counts(table: pd.DataFrame, baseline: str) -> str:
     verdicts = [f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items() if verdict in counts]
     good = int(table["at_least_as_good"].sum())
     said = f"Of {len(table)} differences to {baseline}, corrected for their number: {', '.join(verdicts)}"
-    return f"{said}. {good} are shown to be at least as good, within {100 * stats.MARGIN:g} point."
+    return f"{said}. At least as good, within {100 * stats.MARGIN:g} point, are {good}."
 
 
 def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
     """The best configuration of one dataset × model against the baseline at the most labels that allow it; verdicts."""
     known = table[table["verdict"] != stats.TOO_FEW_SEEDS]
     best = best[best["dataset_model"].isin(known["dataset_model"]) & best["n_labels"].isin(known["n_labels"])]
-    ahead = f"the best and {baseline} have no common seeds"
+    ahead = f"the best and {baseline} share too few seeds"
     keys = ["dataset_model", "n_labels", "configuration"]
     for row in best.drop(columns=["low", "high"]).merge(known, "left", on=keys).itertuples():
         if not pd.isna(row.mean):

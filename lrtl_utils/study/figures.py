@@ -191,7 +191,7 @@ def labels_needed(needs: pd.DataFrame, ax: Axes) -> Axes:
     ax.set_xlim(10 ** np.floor(np.log10(ax.get_xlim()[0])), None)  # a tick at least
     ax.xaxis.set_major_formatter("{x:.0f}")
     ax.minorticks_off()
-    ax.set(xlabel="labels needed (hollow: unreliable; arrow: never; dotted: full data)")
+    ax.set(xlabel="labels needed\n(hollow: unreliable; arrow: never; dotted: full data)")
     return ax
 
 

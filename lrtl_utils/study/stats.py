@@ -7,7 +7,7 @@ from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats as scipy_stats
+from scipy.stats import false_discovery_control, norm, t, trim_mean
 
 from lrtl_utils.measure.metrics import unpack_counts, unpack_hits
 
@@ -34,11 +34,6 @@ class Difference(NamedTuple):
     low: float | None
     high: float | None
     p: float | None
-
-    @property
-    def at_least_as_good(self) -> bool:
-        """Whether it is shown that the first is not worse by more than `MARGIN` (a test of non-inferiority)."""
-        return self.low is not None and self.low >= -MARGIN
 
 
 def verdict(mean: float, p: float | None) -> str:
@@ -126,7 +121,7 @@ def interval(sample: Sample, *, level: float = 0.95) -> tuple[float, float] | No
     """
     if len(sample.scores) < LEAST_SEEDS:
         return None
-    half = float(scipy_stats.t.ppf((1 + level) / 2, len(sample.scores) - 1)) * _error(sample)
+    half = float(t.ppf((1 + level) / 2, len(sample.scores) - 1)) * _error(sample)
     mean = float(sample.scores.mean())
     return max(middle(resample(sample), level), (mean - half, mean + half), key=lambda bounds: bounds[1] - bounds[0])
 
@@ -140,7 +135,7 @@ def p_value(sample: Sample) -> float | None:
         return None
     mean, errors = abs(float(sample.scores.mean())), (_error(sample), float(resample(sample).std()))
     over_seeds, drawn = (mean / error if error else math.inf if mean else 0.0 for error in errors)
-    return float(max(2 * scipy_stats.t.sf(over_seeds, len(sample.scores) - 1), 2 * scipy_stats.norm.sf(drawn)))
+    return float(max(2 * t.sf(over_seeds, len(sample.scores) - 1), 2 * norm.sf(drawn)))
 
 
 def _error(sample: Sample) -> float:
@@ -173,7 +168,7 @@ def difference(ours: Sample, theirs: Sample) -> Difference:
 
 def corrected(p_values: Sequence[float]) -> list[float]:
     """P-values of one family, corrected for their number in the order given (Benjamini & Hochberg 1995)."""
-    return scipy_stats.false_discovery_control(p_values).tolist() if len(p_values) else []
+    return false_discovery_control(p_values).tolist() if len(p_values) else []
 
 
 def smallest_difference(
@@ -197,7 +192,7 @@ def smallest_difference(
         for counted in (3, 1)
     )
     over_seeds = math.sqrt((disagreement * (1 - recurring) / examples + training**2) / seeds)
-    half = max(1.96 * drawn, float(scipy_stats.t.ppf(0.975, seeds - 1)) * over_seeds)
+    half = max(1.96 * drawn, float(t.ppf(0.975, seeds - 1)) * over_seeds)
     return half + 0.84 * scatter
 
 
@@ -213,9 +208,7 @@ def interquartile_mean(scores: np.ndarray) -> tuple[float, tuple[float, float]]:
     """
     rng = np.random.default_rng(0)
     drawn = [each[rng.integers(len(each), size=(DRAWS, len(each)))] for each in scores]
-    return float(scipy_stats.trim_mean(scores, 0.25, axis=None)), middle(
-        scipy_stats.trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1)
-    )
+    return float(trim_mean(scores, 0.25, axis=None)), middle(trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1))
 
 
 def expected_best(scores: Sequence[float], *, replacement: bool = False) -> np.ndarray:

@@ -332,7 +332,7 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     """Paired differences to the baseline's variant: a row for each dataset × model, number of labels and configuration.
 
     `p` is NaN with fewer than three seeds, `p_corrected` is corrected over the whole table, and `verdict` follows from
-    it. `at_least_as_good` says whether the interval ends above `-stats.MARGIN`.
+    it. `at_least_as_good` says whether the interval does not reach below `-stats.MARGIN`: a test of non-inferiority.
     """
     rows = []
     for dataset_model, part in by_dataset_and_model(compared(frame)[COMPARED]):
@@ -348,11 +348,11 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
                     keys = {"dataset_model": dataset_model, "n_labels": n_labels, "configuration": configuration}
                     rows.append(keys | {"method": ours.method, "variant": ours.variant} | found)
     keys = ["dataset_model", "n_labels", "configuration", "method", "variant"]
-    table = pd.DataFrame(rows, columns=[*keys, "seeds", *stats.Difference._fields, "at_least_as_good"])
+    table = pd.DataFrame(rows, columns=[*keys, "seeds", *stats.Difference._fields])
     tested = table["p"].notna()
     table.loc[tested, "p_corrected"] = stats.corrected(table.loc[tested, "p"].astype(float))
     verdicts = [stats.verdict(mean, p) for mean, p in zip(table["mean"], table["p_corrected"], strict=True)]
-    return table.assign(verdict=verdicts)
+    return table.assign(verdict=verdicts, at_least_as_good=table["low"].astype(float) >= -stats.MARGIN)
 
 
 def records_by_seed(runs: pd.DataFrame) -> dict[int, dict[str, Any]]:
@@ -368,8 +368,7 @@ def paired(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[s
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
         return {}
-    found = _difference(ours, theirs, seeds)
-    return {"seeds": len(seeds), **found._asdict(), "at_least_as_good": found.at_least_as_good}
+    return {"seeds": len(seeds), **_difference(ours, theirs, seeds)._asdict()}
 
 
 def _difference(
@@ -394,14 +393,13 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
         drawn = part.groupby(["configuration", "n_labels"])["seed"].nunique()
         often = set(drawn.index[drawn >= stats.LEAST_SEEDS].get_level_values("configuration"))
         for n_labels, sized in part.groupby("n_labels"):
-            row = {"dataset_model": dataset_model, "n_labels": n_labels} | _best(sized)
-            here = {row["configuration"], *row.pop("others")}
-            rows.append(row | {"missing": sorted(often - here)})
+            rows.append({"dataset_model": dataset_model, "n_labels": n_labels} | _best(sized, often))
     columns = ["dataset_model", "n_labels", "configuration", "score", "low", "high", "seeds", "undecided"]
     return pd.DataFrame(rows, columns=[*columns, "too_few_seeds", "missing", "configurations", "compared", "variants"])
 
 
-def _best(sized: pd.DataFrame) -> dict[str, Any]:
+def _best(sized: pd.DataFrame, often: set[str]) -> dict[str, Any]:
+    """A row of `best`; `often` are the configurations with three seeds at any size."""
     runs = _runs(sized)
     drawn = {name: set(each.records) for name, each in runs.items()}
     enough = [name for name, seeds in drawn.items() if len(seeds) >= stats.LEAST_SEEDS] or list(drawn)
@@ -423,7 +421,7 @@ def _best(sized: pd.DataFrame) -> dict[str, Any]:
         **_interval(list(ours.values())),
         "undecided": undecided,
         "too_few_seeds": [name for name in verdicts if name not in known],
-        "others": known,
+        "missing": sorted(often - {top, *known}),
         "configurations": len(runs),
         "compared": len(known),
         "variants": list(dict.fromkeys(runs[name].variant for name in (top, *undecided))),

@@ -52,7 +52,7 @@ def sweep(
     engine: Callable[..., Any] = engines.local,
     elsewhere: bool = False,
     shared: bool = True,
-    stop_after_seconds: float | None = None,
+    stop_after_seconds: float = math.inf,
     report: Callable[[str], None] = print,
 ) -> Outcome:
     """Run every cell that has no completed record, `workers` at a time, the cores divided among them.
@@ -61,8 +61,8 @@ def sweep(
     workers; if that is `elsewhere`, this machine's GPUs are not divided among them. What several cells would compute in
     the same way is `shared`: the first one keeps it in a cache, and the records of the others say that they took it.
     Ctrl-C once lets the running cells finish; twice, or SIGTERM, ends them at their checkpoints. Both end in
-    `KeyboardInterrupt`, and the same sweep goes on from there. So it does where `stop_after_seconds` have passed, which
-    end the running cells too; what is left then stands in the outcome. `InputError` where the disk is full.
+    `KeyboardInterrupt`, and the same sweep goes on from there. After `stop_after_seconds` the running cells are ended
+    too, without an error: `left` of the outcome counts what was not done. `InputError` where the disk is full.
     """
     results = writable_folder(results)
     started = claims.file_system_now(results)
@@ -81,7 +81,7 @@ def sweep(
         engine(file, slots) as running,
         status.live(results, planned, say=report) as show,
     ):
-        interrupted = _watch(file, running, received, show, report, stop_after_seconds or math.inf)
+        interrupted = _watch(file, running, received, show, report, stop_after_seconds)
     _settle(pending, plan, outcome)
     if interrupted:
         raise KeyboardInterrupt
@@ -100,9 +100,8 @@ def _watch(
 ) -> bool:
     """Show progress and pass signals on to the workers until all have ended; returns whether there were signals.
 
-    After so many seconds the workers end too.
-
-    Workers that are queued or lost are not waited for after a signal; `engine` cancels them when it is left.
+    After so many `seconds` the workers are asked to end too. Workers that are queued or lost are not waited for after a
+    signal; `engine` cancels them when it is left.
     """
     said, left_at, last_at_work, patience = 0, math.inf, time.monotonic(), ALONE_SECONDS
     stop_at = time.monotonic() + seconds

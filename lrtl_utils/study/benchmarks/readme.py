@@ -1,7 +1,7 @@
 """The four answers, from what the summary notebooks read: in short in README, in full beside the records."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +10,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import read_text, write_text
 from lrtl_utils.runs import store
 from lrtl_utils.study import tables
+from lrtl_utils.study.answers import Answer
 from lrtl_utils.study.report import SECTIONS, committed_sources
 
 BEGIN = "<!-- the four answers: `make figures` writes them -->"
@@ -29,15 +30,16 @@ def refresh(path: Path, folder: Path) -> Path:
         raise InputError(f"{path} must have a line {BEGIN} and, below it, a line {END}; the answers go between them.")
     sources = committed_sources(folder)
     frame = tables.read(sources)
-    short = "\n".join(in_short(frame, sources[0], path.parent))
+    found = [ask(frame) for ask, *_ in SECTIONS]
+    short = "\n".join(in_short(found, frame, sources[0], path.parent))
     write_text(path, f"{before}{begin}\n\n{short}\n{end}{after}")
-    write_text(sources[0] / "README.md", "\n".join(in_full(frame, sources[0], folder)))
+    write_text(sources[0] / "README.md", "\n".join(in_full(found, frame, sources[0], folder)))
     return path
 
 
-def in_short(frame: pd.DataFrame, results: Path, root: Path) -> Iterator[str]:
+def in_short(found: Sequence[Answer], frame: pd.DataFrame, results: Path, root: Path) -> Iterator[str]:
     """Each question with the sentence that answers it, and a row for each data set and model."""
-    yield from (f"- **{ask(frame).question}** {ask(frame).headline}" for ask, *_ in SECTIONS)
+    yield from (f"- **{answer.question}** {answer.headline}" for answer in found)
     yield f"\n[Every answer, with its picture]({os.path.relpath(results / 'README.md', root)})\n"
     yield from ([against_tuned(frame).to_markdown(index=False, disable_numparse=True), ""] if len(frame) else [])
     yield from (f"{sentence}\n" for sentence in store.outdated(frame["record"]))
@@ -53,24 +55,24 @@ def against_tuned(frame: pd.DataFrame) -> pd.DataFrame:
         own = part[part["n_labels"] == at.get(dataset_model)].set_index("variant")
         if (dataset_model, at.get(dataset_model)) in known.index and {OURS, TUNED} <= {*own.index}:
             row, ours, theirs = known.loc[dataset_model, at[dataset_model]], own.loc[OURS], own.loc[TUNED]
+            points = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * row[["mean", "low", "high"]]))
             rows.append(
                 {
                     "data set · model": dataset_model,
                     "labels": at[dataset_model],
                     f"`{OURS}`": f"{ours['score']:.3f} ({ours['low']:.3f} to {ours['high']:.3f})",
                     "seconds": f"{ours['device_seconds']:.1f}",
-                    f"points over tuned `{tables.BASELINE}`": f"{100 * row['mean']:+.1f} ({row['verdict']})",
+                    f"points over tuned `{tables.BASELINE}`": f"{points}, {row['verdict']}",
                     "share of its FLOPs": f"{ours['flops'] / theirs['flops']:.0%}",
                 }
             )
     return pd.DataFrame(rows)
 
 
-def in_full(frame: pd.DataFrame, results: Path, folder: Path) -> Iterator[str]:
+def in_full(found: Sequence[Answer], frame: pd.DataFrame, results: Path, folder: Path) -> Iterator[str]:
     """Each question with its answer, a sentence for each data set and model, and the figure with its notebook."""
     yield "# The four answers of this study\n"
-    for ask, picture, caption, notebook in SECTIONS:
-        answer = ask(frame)
+    for answer, (_, picture, caption, notebook) in zip(found, SECTIONS, strict=True):
         place = os.path.relpath(folder / f"{notebook}.ipynb", results)
         yield f"## {answer.question}\n\n{answer.headline} ([{notebook}]({place}))\n"
         yield "".join(f"- {one}\n" for one in answer.each)

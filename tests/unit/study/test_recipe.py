@@ -21,18 +21,23 @@ def results(tmp_path):
 
 
 def test_every_method_and_piece_is_compared_with_progressive(results):
-    table = recipe.against(recipe.runs(results)).set_index("against")
-    assert sorted(table.index) == ["full", "progressive, version 1", "progressive, without soften"]
-    assert table["points"].gt(0.1).all()
-    assert set(table["verdict"]) == {"better"}
-    assert table["FLOPs"].round(3).to_dict()["progressive, version 1"] == 0.5
+    table = recipe.compared(results).set_index("configuration")
+    assert sorted(table.index) == ["full", "progressive", "progressive [without=soften]", "progressive, version 1"]
+    others = table.drop("progressive")
+    assert others["mean"].lt(-0.1).all()
+    assert set(others["verdict"]) == {"worse"}
+    assert table["flops"].to_dict() == {
+        "full": 4,
+        "progressive": 1,
+        "progressive [without=soften]": 1,
+        "progressive, version 1": 2,
+    }
 
 
-def test_the_page_has_a_score_for_each_method_that_ran(results):
+def test_the_page_has_a_row_for_each_that_ran(results):
     page = recipe.write(results).read_text()
-    (row,) = (line for line in page.split("## `progressive` against each")[0].splitlines() if line.startswith("| sst2"))
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[:3] == ["sst2", "minilm", "100"]
-    assert all("[" in cell for cell in (cells[3], cells[4], cells[6]))
-    assert cells[5] == cells[7] == cells[8] == ""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if "sst2 · " in line]
+    assert [row[2] for row in rows] == sorted(recipe.compared(results)["configuration"])
+    assert all("[" in row[4] for row in rows)
+    assert [bool(row[5]) for row in rows] == [row[2] != "progressive" for row in rows]
     assert (results / "table.csv").is_file()
