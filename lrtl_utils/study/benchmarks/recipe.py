@@ -15,39 +15,48 @@ from lrtl_utils.study import tables
 OURS, FIRST = "progressive", "progressive, version 1"
 AT = ["dataset_model", "n_labels"]
 ABOUT = """Scores are means of accuracy, or of entity F1, on the test split. Points are paired differences to
-`progressive` with 95 % intervals, and p is corrected over the table. FLOPs and seconds are multiples of those of
-`progressive`. Seconds are of runs that shared the machine with other work, so they are rough."""
+`progressive` with 95 % intervals, and p is corrected over the table. FLOPs are multiples of those of `progressive`.
+There are no seconds, because these runs shared the machine with other work."""
 
 
 def compared(results: Path) -> pd.DataFrame:
-    """A row for each configuration at each size: its mean score and costs, and its difference to `progressive`."""
+    """A row for each configuration at each size: its mean score and FLOPs, and its difference to `progressive`."""
     first = tables.records(results / "version-1", "completed").assign(method=FIRST)
     frame = tables.compared(pd.concat([tables.records(results, "completed"), first]))
     scores = tables.summarise(frame)
     scores[AT[0]] = scores["dataset"] + " · " + scores["model"]
-    differences = tables.differences(frame, OURS)[
-        [*AT, "configuration", "mean", "low", "high", "p_corrected", "verdict"]
-    ]
-    table = scores.merge(differences, "left", [*AT, "configuration"], suffixes=("", "_difference"))
+    differences = tables.differences(frame, OURS).rename(columns={"low": "points_low", "high": "points_high"})
+    added = ["mean", "points_low", "points_high", "p_corrected", "verdict"]
+    table = scores.merge(differences[[*AT, "configuration", *added]], "left", [*AT, "configuration"])
     ours = scores[scores["configuration"] == OURS].set_index(AT)
-    for cost in ("flops", "device_seconds"):
-        table[cost] /= pd.MultiIndex.from_frame(table[AT]).map(ours[cost])
-    return table
+    table["flops"] /= pd.MultiIndex.from_frame(table[AT]).map(ours["flops"])
+    return table[[*AT, "configuration", "seeds", "score", "low", "high", *added, "flops"]]
 
 
 def write(results: Path) -> Path:
     """`<results>/table.md` and `table.csv`; returns the former."""
     table = compared(results)
     named = {"configuration": "configuration", "seeds": "seeds", "score": "score", "mean": "points"}
-    named |= {"p_corrected": "p", "verdict": "verdict", "flops": "FLOPs", "device_seconds": "seconds"}
+    named |= {"p_corrected": "p", "verdict": "verdict", "flops": "FLOPs"}
     shown = table.assign(
         score=_with_bounds(table, "score", "low", "high", "{:.1f}"),
-        mean=_with_bounds(table, "mean", "low_difference", "high_difference", "{:+.1f}"),
+        mean=_with_bounds(table, "mean", "points_low", "points_high", "{:+.1f}"),
+        p_corrected=table["p_corrected"].map("{:.3f}".format, na_action="ignore"),
+        flops=table["flops"].map("{:.3f}".format),
     )[[*AT, *named]]
-    shown = tables.shown(shown.rename(columns=named)).round({"p": 3, "FLOPs": 3, "seconds": 2}).fillna("")
-    table.drop(columns=["share", "full", "score_name"]).to_csv(results / "table.csv", index=False)
+    shown = tables.shown(shown.rename(columns=named)).fillna("")
+    table.to_csv(results / "table.csv", index=False)
     machines = [f"- {each}" for each in store.machines(store.records(results))]
-    page = ["# `progressive` on the development sets", "", *machines, "", ABOUT, "", shown.to_markdown(index=False), ""]
+    page = [
+        "# `progressive` on the development sets",
+        "",
+        *machines,
+        "",
+        ABOUT,
+        "",
+        shown.to_markdown(index=False, disable_numparse=True),
+        "",
+    ]
     write_text(results / "table.md", "\n".join(page))
     return results / "table.md"
 
