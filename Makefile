@@ -105,4 +105,5 @@ clean: ## Remove what a test or a build left; results and .venv stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help audit install demo test unit integration e2e nightly faults gpu lint docs lock study figures report bench speed lab clean
+.PHONY: help audit install demo test unit integration e2e nightly faults gpu lint docs lock study figures report bench
+.PHONY: speed lab clean
