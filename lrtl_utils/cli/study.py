@@ -3,8 +3,9 @@
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,6 +72,7 @@ def compare(
     show_outcome(compared.outcome, compared.cells, compared.results)
     show(["", "## The answers", *compared.lines(), "", "## Pictures, made by the summary notebooks"])
     summary(compared.results)
+    show(["", "## What to do now", *compared.advice(), "", "The page with everything on it:"])
     report(compared.results)
     if compared.outcome.failed:  # what is left when the budget is over is no failure
         raise typer.Exit(1)
@@ -80,12 +82,15 @@ def summary(results: Results = LOCAL) -> None:
     """Execute the summary notebooks on a folder of records, and print the paths of their pictures."""
     from lrtl_utils.runs import notebook
     from lrtl_utils.study import kept
+    from lrtl_utils.sweep import kernels
 
     folder = absolute_path(results)
     kept.records(folder)  # so that the forks need not read them
-    for path, reason in _in_forks(partial(_execute, folder), notebook.summary_notebooks()):
-        if reason:
-            fail(f"{path.name}: {reason}", code=1)
+    paths = notebook.summary_notebooks()
+    with _in_forks([*kernels.IN_SUMMARIES, "papermill"]) as each:
+        for path, reason in zip(paths, each(partial(_in_fork, partial(_execute, folder)), paths), strict=True):
+            if reason:
+                fail(f"{path.name}: {reason}", code=1)
     pictures = sorted((folder / "figures").glob("*.png"))
     if not pictures:
         fail(f"{folder} has no completed record to draw; `lrtl sweep demo` makes some.", code=1)
@@ -98,20 +103,24 @@ def _execute(folder: Path, path: Path) -> str | None:
     return notebook.execute(path, {"results": str(folder)}, folder / "executed" / path.name)
 
 
-def _in_forks(call: Callable[[Path], Any], paths: Sequence[Path]) -> Iterator[tuple[Path, Any]]:
-    """Each path with `call(path)`, which executes a notebook; one fork for each core works at them."""
+@contextmanager
+def _in_forks(modules: Sequence[str] = ()) -> Iterator[Callable[..., Iterable[Any]]]:
+    """A `map` that makes its calls in forks of this process, one for each core; where forks are unsafe, the plain one.
+
+    This process imports `modules` first, so that its forks need not.
+    """
     if sys.platform != "linux":
-        yield from zip(paths, map(call, paths), strict=True)
+        yield map
         return
     from lrtl_utils.sweep import engines, kernels
 
     if "torch" in sys.modules:  # it may have started threads, and a fork of this process would be unsafe
         context = engines.clean_forks()
     else:
-        kernels.import_all([*kernels.IN_SUMMARIES, "papermill"])
+        kernels.import_all(modules)
         context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(os.cpu_count(), context) as forks:
-        yield from zip(paths, forks.map(partial(_in_fork, call), paths), strict=True)
+        yield forks.map
 
 
 def _in_fork(call: Callable[[Path], Any], path: Path) -> Any:
@@ -125,7 +134,8 @@ def report(results: Results = LOCAL) -> None:
     """Write a folder of records as a static web site. The last line printed is the path of its index.html."""
     from lrtl_utils.study.report import write
 
-    print(write(results))
+    with _in_forks() as each:
+        print(write(results, each))
 
 
 def figures(
@@ -137,10 +147,13 @@ def figures(
     """
     from lrtl_utils.runs import notebook
     from lrtl_utils.study.benchmarks import readme
+    from lrtl_utils.sweep import kernels
 
     folder = absolute_path(folder) if folder else notebooks_folder()
-    for path, _ in _in_forks(notebook.refresh, notebook.summary_notebooks(folder)):
-        print(path)
+    paths = notebook.summary_notebooks(folder)
+    with _in_forks([*kernels.IN_SUMMARIES, "papermill"]) as each:
+        for path, _ in zip(paths, each(partial(_in_fork, notebook.refresh), paths), strict=True):
+            print(path)
     print(readme.refresh(folder.parent / "README.md", folder))
 
 
