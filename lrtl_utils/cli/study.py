@@ -1,5 +1,6 @@
 """What many runs say: the comparison on your own data, summaries, the report, and this project's own benchmark."""
 
+import io
 import multiprocessing
 import os
 import sys
@@ -8,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +30,9 @@ from lrtl_utils.cli.common import (
 from lrtl_utils.cli.sweep import Grid, shipped, show_outcome
 from lrtl_utils.config import read_config
 from lrtl_utils.files import absolute_path, notebooks_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def compare(
@@ -73,7 +77,7 @@ def compare(
     show(["", "## The answers", *compared.lines(), "", "## Pictures, made by the summary notebooks"])
     summary(compared.results)
     show(["", "## What to do now", *compared.advice(), "", "The page with everything on it:"])
-    report(compared.results)
+    _site(compared.results)
     if compared.outcome.failed:  # what is left when the budget is over is no failure
         raise typer.Exit(1)
 
@@ -131,11 +135,35 @@ def _in_fork(call: Callable[[Path], Any], path: Path) -> Any:
 
 
 def report(results: Results = LOCAL) -> None:
-    """Write a folder of records as a static web site. The last line printed is the path of its index.html."""
+    """Print the answers in a table and write a static web site. The last line printed is the path of its index.html."""
+    from lrtl_utils.study import advice, tables
+
+    frame = tables.read(results)
+    if len(frame):
+        show([*_table(advice.at_a_glance(frame)), advice.spent(frame), ""])
+    _site(results)
+
+
+def _site(results: Path) -> None:
     from lrtl_utils.study.report import write
 
     with _in_forks() as each:
         print(write(results, each))
+
+
+def _table(rows: "pd.DataFrame") -> Iterator[str]:
+    """The lines of a table that is as wide as the terminal, or 100 columns elsewhere."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*rows.columns, box=SIMPLE, pad_edge=False)
+    for row in rows.itertuples(index=False):
+        table.add_row(*(Text(str(cell)) for cell in row))
+    console = Console(width=None if sys.stdout.isatty() else 100, file=io.StringIO())
+    console.print(table)
+    yield from (line.rstrip() for line in console.file.getvalue().splitlines() if line.strip())
 
 
 def figures(
