@@ -16,14 +16,17 @@ def doctor(
     mirror: Annotated[bool, typer.Option("--mirror", help="Check the files of the mirror; needs no network.")] = False,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
+    labels: Annotated[
+        bool | None,
+        typer.Option(help="Look for wrong labels by a model. Default: where there are at most 1,000 examples."),
+    ] = None,
 ) -> None:
     """Show what this machine has and where each data set and model comes from; or check your own data set."""
     from lrtl_utils.cli import doctor as machine
     from lrtl_utils.data import hub
-    from lrtl_utils.study import checkup
 
     if dataset:
-        show(checkup.page(checkup.read(dataset, text_column=text_column, label_column=label_column)))
+        show(machine.check(dataset, labels, text_column=text_column, label_column=label_column))
     elif mirror:
         lines, whole = machine.mirror_report(hub.mirror())
         show(lines)

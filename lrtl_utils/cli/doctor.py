@@ -28,6 +28,22 @@ def report() -> Iterator[str]:
             yield f"{what} {name}: {_origin(name, find)}"
 
 
+def check(dataset: str, labels: bool | None, **reading: str | None) -> Iterator[str]:
+    """The page of a data set; then the labels that may be wrong, if asked for, or by default where there are few."""
+    from lrtl_utils.study import checkup
+
+    data = checkup.read(dataset, **reading)
+    yield from checkup.page(data)
+    if labels is False:
+        return
+    from lrtl_utils.study import labels as wrong_labels
+
+    if labels or (data.kind in wrong_labels.MODEL_OF and len(data.train) + len(data.test) <= wrong_labels.FEW):
+        yield from wrong_labels.page(dataset, **reading)
+    elif data.kind in wrong_labels.MODEL_OF:
+        yield "--labels also looks for wrong labels, for which a model reads every example."
+
+
 def repositories(
     datasets: Iterable[str] = catalog.TASKS, model_names: Iterable[str] = models.MODELS
 ) -> dict[str, hub.Repository | None]:
