@@ -1,5 +1,6 @@
-"""What this machine has, the check of a data set, and downloads."""
+"""What this machine has, the check of a data set, what to label next, and downloads."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,14 @@ import typer
 
 from lrtl_utils.cli.common import LabelColumn, TextColumn, fail, interruptible, show, show_line
 from lrtl_utils.files import absolute_path
+
+
+class Way(StrEnum):
+    """How the examples to label next are chosen."""
+
+    random = "random"
+    kcenter = "kcenter"
+    margin = "margin"
 
 
 def doctor(
@@ -34,6 +43,35 @@ def doctor(
             raise typer.Exit(1)
     else:
         show(machine.report())
+
+
+def suggest(
+    dataset: Annotated[str, typer.Argument(help="Your labelled examples: a file or a folder.")],
+    unlabelled: Annotated[Path, typer.Option(help="The examples without labels: a table, or a folder of images.")],
+    count: Annotated[int, typer.Option("-n", min=1, help="Number of examples to suggest.")] = 50,
+    by: Annotated[
+        Way,
+        typer.Option(help="At random, far from all others (kcenter), or where a linear head is least sure (margin)."),
+    ] = Way.random,
+    model: Annotated[str | None, typer.Option(help="The model that kcenter and margin read the examples with.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The CSV file to write. Default: NAME.suggested.csv beside the unlabelled ones.")
+    ] = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+) -> None:
+    """Suggest which examples to label next, as a CSV file to fill in. The last line printed is its path."""
+    from lrtl_utils.study import suggest as suggestions
+
+    pool = absolute_path(unlabelled)
+    columns = {"text_column": text_column, "label_column": label_column}
+    found = suggestions.suggest(dataset, pool, count, by.value, model, **columns)
+    path = found.write(output or pool.with_name(f"{pool.stem}.suggested.csv"))
+    how = "drawn at random" if by == Way.random else f"chosen by {by}"
+    show_line(f"Rows of {pool.name} that are left out: {suggestions.in_words(found.left_out)}.")
+    show_line(f"{len(found.rows)} rows are suggested, {how}. Fill in their column {found.header[-1]!r}.")
+    show_line(suggestions.finding(by.value))
+    print(path)
 
 
 def fetch(

@@ -29,8 +29,8 @@ def page(dataset: str, **reading: Any) -> Iterator[str]:
     run = probe(dataset, **reading)
     found, agreement, checked = suspects(run)
     yield (
-        f"A linear head on the frozen features of {run.config.model}, solved without the example, gives {agreement:.0%} "
-        f"of {checked} examples their label."
+        f"A linear head on frozen features of {run.config.model}, solved without the example, gives {agreement:.0%} of "
+        f"{checked} examples their label."
     )
     rule = f"a probability below {UNLIKELY:.0%} where another label has more than {LIKELY:.0%}"
     if found.empty:
@@ -46,22 +46,26 @@ def page(dataset: str, **reading: Any) -> Iterator[str]:
         yield f"- … and {len(found) - SHOWN} more."
 
 
+def require_one_label(dataset: str) -> str:
+    """The kind of a data set that has one label for each example; `InputError` for tagged sentences."""
+    kind = load.kind_of(dataset)
+    if kind not in MODEL_OF:
+        raise InputError(f"{dataset} has tagged sentences; this is for texts and images that have one label each.")
+    return kind
+
+
 def probe(dataset: str, model: str | None = None, **reading: Any) -> Run:
     """A linear probe on all labels, which is not to be recorded: its data, model and configuration.
 
     `InputError` for tagged sentences. Warnings of the data are for their page, and not repeated.
     """
-    kind = load.kind_of(dataset)
-    if kind not in MODEL_OF:
-        raise InputError(f"{dataset} has tagged sentences; this is for texts and images that have one label each.")
+    model = model or MODEL_OF[require_one_label(dataset)]
     with warnings.catch_warnings(action="ignore"):
-        return Run(
-            dataset=dataset, model=model or MODEL_OF[kind], method="linear_probe", data_fraction=1.0, **reading
-        )
+        return Run(dataset=dataset, model=model, method="linear_probe", data_fraction=1.0, **reading)
 
 
 def features(run: Run, examples: Examples) -> "list[Batch]":
-    """What the head of the run's model reads, by one pass of the frozen backbone; a second call takes it from a cache."""
+    """What the head of the run's model reads, by one pass of the frozen backbone or as an earlier one kept it."""
     from lrtl_utils.methods import loop
     from lrtl_utils.methods.shared import Shared
 
@@ -75,9 +79,9 @@ def features(run: Run, examples: Examples) -> "list[Batch]":
 def suspects(run: Run) -> tuple[pd.DataFrame, float, int]:
     """The labels of both splits that look wrong; and the share of labels that the head gives too, of so many checked.
 
-    A row has `place`, `label`, `likelier`, the `probability` of that, in (0.5, 1], and the beginning of a text. How many
-    there may be is estimated from the counts of confident disagreement (Northcutt et al. 2021, by cleanlab), on
-    probabilities by a ridge regression on all other examples.
+    A row has `place`, `label`, `likelier`, the `probability` of that, in (0.5, 1], and as `input` the beginning of a
+    text. The probabilities are those of a ridge regression on all other examples. From them cleanlab estimates how many
+    labels are wrong (Northcutt et al. 2021), and no more than these are given.
     """
     import torch
     from cleanlab.filter import find_label_issues
