@@ -27,7 +27,7 @@ def doctor(
     label_column: LabelColumn = None,
     labels: Annotated[
         bool | None,
-        typer.Option(help="Look for wrong labels by a model. Default: where there are at most 1,000 examples."),
+        typer.Option(help="Look for wrong labels with a model. Default: where there are at most 1,000 examples."),
     ] = None,
 ) -> None:
     """Show what this machine has and where each data set and model comes from; or check your own data set."""

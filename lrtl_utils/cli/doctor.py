@@ -34,14 +34,17 @@ def check(dataset: str, labels: bool | None, **reading: str | None) -> Iterator[
 
     data = checkup.read(dataset, **reading)
     yield from checkup.page(data)
-    if labels is False:
+    if labels is False or (labels is None and data.kind == "tokens"):
         return
-    from lrtl_utils.study import labels as wrong_labels
+    from lrtl_utils.study.labels import FEW, page
 
-    if labels or (data.kind in wrong_labels.MODEL_OF and len(data.train) + len(data.test) <= wrong_labels.FEW):
-        yield from wrong_labels.page(dataset, **reading)
-    elif data.kind in wrong_labels.MODEL_OF:
-        yield "--labels also looks for wrong labels, for which a model reads every example."
+    if labels is None and len(data.train) + len(data.test) > FEW:
+        yield "--labels also looks for wrong labels, for which a model reads the examples."
+        return
+    try:
+        yield from page(dataset, **reading)
+    except InputError as error:  # the page above has been worth its while
+        yield f"The labels cannot be checked: {error}"
 
 
 def repositories(

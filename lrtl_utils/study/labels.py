@@ -37,8 +37,8 @@ def page(dataset: str, **reading: Any) -> Iterator[str]:
         yield f"No label looks wrong: none has {rule}."
         return
     yield (
-        f"Labels that look wrong, because they have {rule}: {len(found)}. A person should look at them: the more often "
-        "the head errs, the more of them are right."
+        f"{len(found)} labels look wrong: they have {rule}. A person should look at them: the more often the head errs, "
+        "the more of them are right."
     )
     for row in found.head(SHOWN).itertuples():
         yield f"- {row.place}: {row.label!r}, perhaps {row.likelier!r} ({row.probability:.0%}). {row.input}".rstrip()
@@ -94,9 +94,7 @@ def suspects(run: Run) -> tuple[pd.DataFrame, float, int]:
     positions = torch.cat([chunk["positions"] for chunk in chunks]).numpy()
     odds[positions] = solver.left_out(chunks, len(classes), run.model.layers).cpu().numpy()
     with warnings.catch_warnings(action="ignore"):  # of classes with few examples
-        ranked = find_label_issues(
-            given, odds, filter_by="low_self_confidence", return_indices_ranked_by="self_confidence", n_jobs=1
-        )
+        ranked = find_label_issues(given, odds, return_indices_ranked_by="self_confidence", n_jobs=1)
     rows = [
         {"place": examples.places[i], "label": classes[given[i]], "likelier": classes[likelier]}
         | {"probability": odds[i, likelier], "input": _beginning(examples.inputs[i])}

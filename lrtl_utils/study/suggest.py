@@ -20,7 +20,6 @@ from lrtl_utils.files import ROOT, absolute_path, write_text
 from lrtl_utils.study import checkup, labels, stats
 from lrtl_utils.study import tables as runs
 
-WAYS = ("random", "kcenter", "margin")
 BENCHMARK = ROOT / "results/bench-cpu"  # absent from an installed package
 METHOD = "progressive"  # it ran there with each of the ways
 
@@ -64,7 +63,6 @@ def suggest(
     split, and repeated rows. `by` is `random`, or `kcenter` or `margin` (see `methods.active`), for which `model` reads
     all train examples and the pool once. `InputError` for tagged sentences, and if no row is left.
     """
-    require_name("way of choosing", by, WAYS)
     labels.require_one_label(dataset)
     data = checkup.read(dataset, **reading)
     text, label = _columns(dataset, **reading)

@@ -43,11 +43,14 @@ def scores(dataset: str, share: float) -> dict[str, object]:
         path, changed = write(dataset, share, Path(folder))
         found, agreement, checked = labels.suspects(labels.probe(str(path)))
     right = len(changed & {*found["place"]})
+    shares = {
+        "precision": right / len(found) if len(found) else np.nan,
+        "recall": right / len(changed) if share else np.nan,
+    }
     row = {"data set": dataset, "examples": checked, "changed": len(changed), "agrees": f"{agreement:.0%}"}
-    row |= {"look wrong": len(found), "precision": "", "recall": ""}
-    return row | ({"precision": f"{right / len(found):.2f}", "recall": f"{right / len(changed):.2f}"} if share else {})
+    return row | {"look wrong": len(found)} | {name: f"{value:.2f}" for name, value in shares.items() if share}
 
 
 if __name__ == "__main__":
     table = [scores(name, share) for name in ("news_sample", "reviews_sample", "digits") for share in (0, 0.05, 0.1)]
-    print(pd.DataFrame(table).to_markdown(index=False, disable_numparse=True))
+    print(pd.DataFrame(table).fillna("").to_markdown(index=False, disable_numparse=True))

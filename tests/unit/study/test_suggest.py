@@ -79,8 +79,6 @@ def test_what_cannot_be_suggested_is_one_sentence(mine, tmp_path):
         suggest("entities_sample", mine, 5)
     with pytest.raises(InputError, match="There is no file or folder"):
         suggest(mine, tmp_path / "absent.csv", 5)
-    with pytest.raises(InputError, match="did you mean 'margin'"):
-        suggest(mine, mine, 5, by="margins")
     (tmp_path / "two").mkdir()
     for name in ("a.csv", "b.csv"):
         pool_of(tmp_path / "two", ["x"], name=name)
