@@ -38,17 +38,18 @@ def write(dataset: str, share: float, folder: Path) -> tuple[Path, set[str]]:
 
 
 def scores(dataset: str, share: float) -> dict[str, object]:
-    """A row of the table: how many labels look wrong, and how many of them and of the changed ones are both."""
+    """A row of the table: how many labels look wrong, and how many of these were changed."""
     with tempfile.TemporaryDirectory() as folder:
         path, changed = write(dataset, share, Path(folder))
         found, agreement, checked = labels.suspects(labels.probe(str(path)))
     right = len(changed & {*found["place"]})
-    shares = {
-        "precision": right / len(found) if len(found) else np.nan,
-        "recall": right / len(changed) if share else np.nan,
-    }
     row = {"data set": dataset, "examples": checked, "changed": len(changed), "agrees": f"{agreement:.0%}"}
-    return row | {"look wrong": len(found)} | {name: f"{value:.2f}" for name, value in shares.items() if share}
+    row |= {"look wrong": len(found), "of these changed": right}
+    return (
+        row
+        | ({"precision": f"{right / len(found):.2f}"} if len(found) and share else {})
+        | ({"recall": f"{right / len(changed):.2f}"} if share else {})
+    )
 
 
 if __name__ == "__main__":

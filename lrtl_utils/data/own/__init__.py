@@ -300,8 +300,8 @@ def _classes(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]
         )
     if len(counts) > min(MOST_CLASSES, max(20, len(targets) / 2)):
         raise InputError(
-            f"{dataset}: {len(counts)} different labels on {len(targets)} rows are too many for classes; there may be at "
-            f"most {MOST_CLASSES}, and at most half as many as rows."
+            f"{dataset}: {len(counts)} different labels on {len(targets)} rows are too many for classes; there may be "
+            f"at most {MOST_CLASSES}, and at most half as many as rows."
         )
     return tuple(sorted(counts, key=(lambda label: (float(label), label)) if numbers else None))
 
