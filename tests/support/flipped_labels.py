@@ -45,13 +45,10 @@ def scores(dataset: str, share: float) -> dict[str, object]:
     right = len(changed & {*found["place"]})
     row = {"data set": dataset, "examples": checked, "changed": len(changed), "agrees": f"{agreement:.0%}"}
     row |= {"look wrong": len(found), "of these changed": right}
-    return (
-        row
-        | ({"precision": f"{right / len(found):.2f}"} if len(found) and share else {})
-        | ({"recall": f"{right / len(changed):.2f}"} if share else {})
-    )
+    precision = f"{right / len(found):.2f}" if len(found) and share else ""
+    return row | {"precision": precision, "recall": f"{right / len(changed):.2f}" if share else ""}
 
 
 if __name__ == "__main__":
     table = [scores(name, share) for name in ("news_sample", "reviews_sample", "digits") for share in (0, 0.05, 0.1)]
-    print(pd.DataFrame(table).fillna("").to_markdown(index=False, disable_numparse=True))
+    print(pd.DataFrame(table).to_markdown(index=False, disable_numparse=True))
