@@ -72,8 +72,9 @@ def features(run: Run, examples: Examples) -> "list[Batch]":
     config, model = run.config, run.model
     model.freeze(len(model.blocks))
     shared = Shared(model, run.weights.sha256, config.precision, store.device_name(config.device))
-    rows = loop.encode_training(model, examples, config.max_length)
-    return loop.extract(model, rows, config, run.meter, shared=shared)
+    with run.meter.measure():  # a pass that took long is kept
+        rows = loop.encode_training(model, examples, config.max_length)
+        return loop.extract(model, rows, config, run.meter, shared=shared)
 
 
 def suspects(run: Run) -> tuple[pd.DataFrame, float, int]:

@@ -17,6 +17,7 @@ from lrtl_utils.data.own import files, tables
 from lrtl_utils.data.splits import Data, Examples
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import ROOT, absolute_path, write_text
+from lrtl_utils.runs.run import Run
 from lrtl_utils.study import checkup, labels, stats
 from lrtl_utils.study import tables as runs
 
@@ -129,7 +130,8 @@ def _read(pool: str | Path, kind: str, text: str) -> Pool:
     if kind == "image":
         if layout.form != "images":
             raise InputError(f"{pool} is no folder of images, as it must be to go with labelled images.")
-        return Pool(name, {"file": [str(path.relative_to(layout.folder)) for path in paths]}, _bytes(paths))
+        names = [str(path.relative_to(layout.folder)) for path in paths]
+        return Pool(name, {"file": names}, [path.read_bytes() for path in paths])
     if layout.form != "table" or len(paths) > 1:
         raise InputError(f"{pool} is not one table of texts ({', '.join(tables.SUFFIXES)}), as it must be here.")
     columns = tables.read(paths[0]).columns
@@ -138,10 +140,6 @@ def _read(pool: str | Path, kind: str, text: str) -> Pool:
         require_name(f"column of {name}", text, columns)
     cells = {each: ["" if value is None else value for value in column] for each, column in columns.items()}
     return Pool(name, cells, [str(value) for value in cells[usual]])
-
-
-def _bytes(paths: Sequence[Path]) -> list[bytes]:
-    return [path.read_bytes() for path in paths]
 
 
 def _sort(pool: Pool, data: Data, label: str) -> tuple[list[int], Counter[str]]:
@@ -162,7 +160,8 @@ def _sort(pool: Pool, data: Data, label: str) -> tuple[list[int], Counter[str]]:
     return kept, left_out
 
 
-def _chosen(run: Any, inputs: Sequence[Any], count: int, by: str) -> np.ndarray:
+def _chosen(run: Run, inputs: Sequence[Any], count: int, by: str) -> np.ndarray:
+    """Positions of the inputs to label next, in order."""
     from lrtl_utils.methods import active
 
     known = run.data.train

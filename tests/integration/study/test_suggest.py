@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pytest
 from own_files import rows, write_csv
+from PIL import Image
 
 from lrtl_utils.files import ROOT
+from lrtl_utils.methods import shared
 from lrtl_utils.study import labels
 from lrtl_utils.study.suggest import suggest
 
@@ -36,14 +38,23 @@ def test_margin_asks_for_what_is_between_the_classes_and_kcenter_for_what_is_far
     assert all(("dull" in text and "moving" in text) or text == ODD for text in first)
 
 
-def test_the_pass_is_made_once(mine, pool, monkeypatch, tmp_path):
+@pytest.mark.parametrize("way", ["margin", "kcenter"])
+def test_images_are_chosen_from_a_folder(way, mirror, tmp_path):
+    for place, shade in (("mine/light", 200), ("mine/dark", 20), ("pool", 110)):
+        (tmp_path / place).mkdir(parents=True)
+        for i in range(8):
+            Image.fromarray(np.full((8, 8, 3), shade + i, dtype=np.uint8)).save(tmp_path / place / f"{i}.png")
+    found = suggest(str(tmp_path / "mine"), tmp_path / "pool", 5, way, "efficientnet_b0")
+    assert len({file for file, _ in found.rows} & {f"{i}.png" for i in range(8)}) == 5
+
+
+def test_a_second_call_takes_the_features_of_the_first(mine, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    run = labels.probe(mine)
-    first = labels.features(run, run.data.train)
-    (kept,) = (tmp_path / ".cache/lrtl/shared").iterdir() if run.meter.device_seconds else [None]
-    again = labels.probe(mine)
-    assert np.array_equal(first[0]["features"], labels.features(again, again.data.train)[0]["features"])
-    assert kept is None or again.meter.cached_seconds > 0
+    monkeypatch.setitem(shared.WORTH, "features", 0.0)
+    first, again = labels.probe(mine), labels.probe(mine)
+    features = [labels.features(run, run.data.train)[0]["features"] for run in (first, again)]
+    assert np.array_equal(*features)
+    assert first.meter.cached_seconds == 0 < again.meter.cached_seconds
 
 
 def test_the_command_writes_beside_the_pool_and_prints_the_path_last(mine, pool):
