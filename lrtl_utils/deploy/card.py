@@ -8,6 +8,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from lrtl_utils.files import data_name
+from lrtl_utils.measure.metrics import outcome
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import identifying
 from lrtl_utils.study import stats
@@ -171,10 +172,10 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
         weights_origin=_origin(source),
         size=data["train_size"] + data["validation_size"],
         knobs=json.dumps(knobs),
-        interval=stats.interval(stats.sample_of(alike)) if comparable else None,
+        interval=stats.interval(stats.sample_of(map(outcome, alike))) if comparable else None,
         seeds=len(alike),
         least_seeds=stats.LEAST_SEEDS,
-        headline="entity F1" if "counts" in metrics else "accuracy",
+        headline=outcome(record).name,
         crf=library and facts["crf"],
         code=library and _USE[library].replace("TASK", task),
     )

@@ -5,13 +5,17 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from lrtl_utils.errors import InputError, require_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
+# What runs can be ranked by, with the name in words and the key of the scores on a record.
+METRICS = {"accuracy": ("accuracy", "accuracy"), "macro_f1": ("macro F1", "f1"), "entity_f1": ("entity F1", "f1")}
 CONVERGED_WITHIN = 0.005  # of the run's best validation score
 MOST_BYTES = 2**26  # of a packed array
 _SCORES = ("precision", "recall", "f1", "support")
@@ -54,6 +58,50 @@ def headline(metrics: Mapping[str, Any]) -> float:
     return metrics["f1" if "counts" in metrics else "accuracy"]
 
 
+class Outcome(NamedTuple):
+    """What a run is ranked by: the `metric`, its `score` on the test split, and the packed outcomes of the examples.
+
+    `packed` are the record's `hits`, `answers` or `counts`, of so many `examples` of so many `classes`.
+    """
+
+    metric: str
+    score: float
+    packed: str
+    examples: int
+    classes: int
+
+    @property
+    def name(self) -> str:
+        """The metric in words."""
+        return METRICS[self.metric][0]
+
+
+def outcome(record: Mapping[str, Any], metric: str | None = None) -> Outcome:
+    """The outcome of a completed run; without a `metric` by `headline`.
+
+    `InputError` if its task does not have that metric, or its record is too old to have it for single examples.
+    """
+    scores, data = record["metrics"], record["data"]
+    tagged = "counts" in scores
+    metric = metric or ("entity_f1" if tagged else "accuracy")
+    require_metric(metric, tagged, f"Run {record['run_id']}")
+    packed = scores.get({"accuracy": "hits", "macro_f1": "answers", "entity_f1": "counts"}[metric])
+    if packed is None:
+        raise InputError(
+            f"Run {record['run_id']} cannot be ranked by macro F1, because its record is of an earlier version and does "
+            "not say what was predicted for each test example; run it again in another folder, or rank by accuracy."
+        )
+    return Outcome(metric, scores[METRICS[metric][1]], packed, data["test_size"], len(data["labels"]))
+
+
+def require_metric(metric: str, tagged: bool, what: str) -> None:
+    """`InputError` unless that is a metric, and one of the task of `what`, which has tagged sentences or classes."""
+    require_name("metric", metric, METRICS)
+    if tagged != (metric == "entity_f1"):
+        kind, fitting = ("tagged sentences", "entity_f1") if tagged else ("single labels", "accuracy and macro_f1")
+        raise InputError(f"{what} has {kind}, so it cannot be ranked by {metric}; the metric can be {fitting}.")
+
+
 def tag_names(prediction: Prediction, expected: Sequence[Sequence[str]], classes: Sequence[str]) -> list[list[str]]:
     """Predicted tags by name, one for every expected word."""
     rows = zip(prediction.predicted, expected, strict=True)
@@ -81,8 +129,9 @@ def mistakes(examples: Any, prediction: Prediction, classes: Sequence[str], rows
 
 
 def classification(expected: Sequence[int], predicted: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
-    """Accuracy, macro precision, recall and F1, the same per class, the confusion matrix [true][predicted], and hits.
+    """Accuracy, macro precision, recall and F1, the same per class, and the confusion matrix [true][predicted].
 
+    `hits` packs which answers were right, and `answers` the true and the predicted class of each example, [n, 2].
     A class that is never predicted has precision 0. Macro scores are means over the classes that `expected` has.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support  # slow to import
@@ -99,6 +148,7 @@ def classification(expected: Sequence[int], predicted: Sequence[int], names: Seq
         "per_class": _per_class(names, [*each, support]),
         "confusion": confusion_matrix(expected, predicted, labels=labels).tolist(),
         "hits": pack(hits),
+        "answers": pack(np.stack([expected, predicted], axis=1)),
     }
 
 
@@ -170,6 +220,11 @@ def unpack_hits(packed: str, size: int) -> np.ndarray:
 def unpack_counts(packed: str) -> np.ndarray:
     """The entity counts, shape [sentences, 3], from `pack`."""
     return _bytes(packed).view("<u2").reshape(-1, 3)
+
+
+def unpack_answers(packed: str) -> np.ndarray:
+    """The true and the predicted class of each example, shape [examples, 2], from `pack`."""
+    return _bytes(packed).view("<u2").reshape(-1, 2)
 
 
 def _bytes(packed: str) -> np.ndarray:

@@ -80,6 +80,7 @@ class Scores(Rates):
     per_class: dict[str, ClassRates]
     confusion: list[list[Count]] | None
     hits: str
+    answers: str | None = None
     counts: str | None = None
     epochs_to_convergence: int | None
     score: Score | None = None
@@ -334,16 +335,29 @@ def _scores(scores: Scores, size: int, classes: list[str]) -> Iterator[str]:
     """The scores follow from which of `size` examples were right."""
     try:
         hits = metrics.unpack_hits(scores.hits, size)
+        answers = None if scores.answers is None else metrics.unpack_answers(scores.answers)
         counts = None if scores.counts is None else metrics.unpack_counts(scores.counts)
     except (ValueError, zlib.error) as error:
-        yield f"hits or counts cannot be unpacked: {error}"
+        yield f"hits, answers or counts cannot be unpacked: {error}"
         return
     if counts is not None:
         yield from _from_counts(scores, hits, counts)
     elif [len(row) for row in scores.confusion or []] != [len(classes)] * len(classes):
         yield f"no confusion matrix of {len(classes)} classes"
     else:
-        yield from _from_confusion(scores, hits, np.array(scores.confusion), classes)
+        confusion = np.array(scores.confusion)
+        yield from _from_confusion(scores, hits, confusion, classes)
+        if answers is not None and not _fit(answers, hits, confusion):
+            yield "answers contradict hits or the confusion matrix"
+
+
+def _fit(answers: np.ndarray, hits: np.ndarray, confusion: np.ndarray) -> bool:
+    """Whether answers [examples, 2] are right where the hits are, and as often each as the confusion matrix has them."""
+    if len(answers) != len(hits) or answers.max(initial=0) >= len(confusion):
+        return False
+    counted = np.zeros_like(confusion)
+    np.add.at(counted, tuple(answers.T), 1)
+    return np.array_equal(answers[:, 0] == answers[:, 1], hits) and np.array_equal(counted, confusion)
 
 
 def _from_counts(scores: Scores, hits: np.ndarray, counts: np.ndarray) -> Iterator[str]:

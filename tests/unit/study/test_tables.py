@@ -51,7 +51,7 @@ def test_a_summary_holds_the_means_and_intervals_of_its_runs(frame):
     of_runs = frame[(frame["dataset"] == "conll2003") & (frame["configuration"] == "full") & (frame["n_labels"] == 316)]
     row = summary.loc["conll2003", "full", 316]
     assert row["score"] == pytest.approx(of_runs["score"].mean())
-    assert (row["low"], row["high"]) == stats.interval(stats.sample(*stats.outcomes(list(of_runs["record"]))))
+    assert (row["low"], row["high"]) == stats.interval(stats.sample(*stats.outcomes(of_runs["outcome"])))
     assert row["low"] < row["score"] < row["high"]
     assert (row["seeds"], row["score_name"], row["full"]) == (3, "entity F1", 14041)
     assert row["device_seconds"] == pytest.approx(of_runs["cost.device_seconds"].mean())
@@ -362,7 +362,7 @@ def test_what_is_assumed_of_two_methods_is_what_the_committed_records_have():
     alike = frame["configuration"].isin(["progressive", "full", "linear_probe"]) & frame["n_labels"].isin([100, 316])
     rows = []
     for _, sized in frame[alike & (frame["score_name"] == "accuracy")].groupby(["dataset", "n_labels"]):
-        lines = [group.set_index("seed")["record"] for _, group in sized.groupby("configuration")]
+        lines = [group.set_index("seed")["outcome"] for _, group in sized.groupby("configuration")]
         for one, other in itertools.combinations(lines, 2):
             seeds = sorted(set(one.index) & set(other.index))
             if len(seeds) < stats.LEAST_SEEDS:
@@ -398,10 +398,9 @@ def test_the_bootstrap_of_a_run_is_drawn_once_whatever_it_is_compared_with(tmp_p
     write_study(tmp_path, sizes=(32, 100, 316), seeds=seeds, names=("full", "linear_probe", "conventional"))
     frame, drawn, unpack = tables.read(tmp_path), [], stats.outcomes
 
-    def counting(records):
-        records = list(records)
-        drawn.extend(record["run_id"] for record in records)
-        return unpack(records)
+    def counting(runs):
+        drawn.extend(runs)
+        return unpack(runs)
 
     monkeypatch.setattr(stats, "_KEPT", {})
     monkeypatch.setattr(stats, "outcomes", counting)
