@@ -23,6 +23,12 @@ TextColumn = Annotated[
 LabelColumn = Annotated[
     str | None, typer.Option(help="Column of the label in your own file. Default: recognised by its name.")
 ]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        help="What ranks the configurations: accuracy, macro_f1 or entity_f1. Default: accuracy; for tags entity_f1."
+    ),
+]
 NoCache = Annotated[
     bool,
     typer.Option("--no-cache", help="Let no run take what an earlier run has computed, so that all seconds are real."),

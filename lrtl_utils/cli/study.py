@@ -14,6 +14,7 @@ import typer
 from lrtl_utils.cli.common import (
     LOCAL,
     LabelColumn,
+    Metric,
     NoCache,
     Parameters,
     Results,
@@ -42,6 +43,7 @@ def compare(
     model: Annotated[
         list[str] | None, typer.Option(help="A model to compare; may be repeated. Default: all on this machine.")
     ] = None,
+    metric: Metric = None,
     parameter: Parameters = None,
     workers: Workers = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the data, show the plan, and run nothing.")] = False,
@@ -60,6 +62,7 @@ def compare(
             budget,
             results,
             models=model,
+            metric=metric,
             workers=workers,
             dry_run=dry_run,
             shared=not no_cache,
@@ -70,32 +73,26 @@ def compare(
         return
     show_outcome(compared.outcome, compared.cells, compared.results)
     show(["", "## The answers", *compared.lines(), "", "## Pictures, made by the summary notebooks"])
-    summary(compared.results)
-    report(compared.results)
+    summary(compared.results, metric)
+    report(compared.results, metric)
     if compared.outcome.failed:  # what is left when the budget is over is no failure
         raise typer.Exit(1)
 
 
-def summary(results: Results = LOCAL) -> None:
+def summary(results: Results = LOCAL, metric: Metric = None) -> None:
     """Execute the summary notebooks on a folder of records, and print the paths of their pictures."""
     from lrtl_utils.runs import notebook
-    from lrtl_utils.study import kept
+    from lrtl_utils.study import tables
 
     folder = absolute_path(results)
-    kept.records(folder)  # so that the forks need not read them
-    for path, reason in _in_forks(partial(_execute, folder), notebook.summary_notebooks()):
+    tables.records(folder, "completed", metric)  # so that the forks need not read them, and the metric is one of theirs
+    for path, reason in _in_forks(partial(notebook.summarise, folder, metric), notebook.summary_notebooks()):
         if reason:
             fail(f"{path.name}: {reason}", code=1)
     pictures = sorted((folder / "figures").glob("*.png"))
     if not pictures:
         fail(f"{folder} has no completed record to draw; `lrtl sweep demo` makes some.", code=1)
     print(*pictures, sep="\n")
-
-
-def _execute(folder: Path, path: Path) -> str | None:
-    from lrtl_utils.runs import notebook
-
-    return notebook.execute(path, {"results": str(folder)}, folder / "executed" / path.name)
 
 
 def _in_forks(call: Callable[[Path], Any], paths: Sequence[Path]) -> Iterator[tuple[Path, Any]]:
@@ -121,11 +118,11 @@ def _in_fork(call: Callable[[Path], Any], path: Path) -> Any:
         return call(path)
 
 
-def report(results: Results = LOCAL) -> None:
+def report(results: Results = LOCAL, metric: Metric = None) -> None:
     """Write a folder of records as a static web site. The last line printed is the path of its index.html."""
     from lrtl_utils.study.report import write
 
-    print(write(results))
+    print(write(results, metric))
 
 
 def figures(

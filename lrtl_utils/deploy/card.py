@@ -72,6 +72,11 @@ The labelled examples depend on the data and the seed alone; the test split was 
 | {{ "%.4f | %.4f | %.4f | %.4f | %.4f"|format(
     metrics.accuracy, metrics.precision, metrics.recall, metrics.f1, metrics.loss) }} |
 
+{% if record.model.temperature -%}
+Divide the logits by the temperature {{ "%.4f"|format(record.model.temperature) }} before the softmax to get calibrated \
+probabilities, as `lrtl predict` does.
+
+{% endif -%}
 {% if config.test_limit -%}
 Only {{ config.test_limit }} test examples were used: a smoke run, whose scores say little.
 

@@ -19,6 +19,8 @@ METRICS = {"accuracy": ("accuracy", "accuracy"), "macro_f1": ("macro F1", "f1"),
 CONVERGED_WITHIN = 0.005  # of the run's best validation score
 MOST_BYTES = 2**26  # of a packed array
 _SCORES = ("precision", "recall", "f1", "support")
+BINS = 15  # of the confidence, for the calibration error
+HOTTEST = 20.0  # the highest temperature that is tried; the lowest is its inverse
 PREDICT_BATCH = 32  # examples, at most, in a step of a prediction
 
 
@@ -44,12 +46,14 @@ def evaluate(
     classes: Sequence[str],
     curve: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """All metrics of a prediction, with its loss. Words beyond the model's `max_length` count as tagged O."""
+    """All metrics of a prediction, with its loss; of classes also the calibration error. Words beyond the model's `max_length` count as tagged O."""
     if isinstance(prediction.predicted[0], list):  # the tags of a sentence
         expected = [[classes[tag] for tag in tags] for tags in targets]
         scores = entities(expected, tag_names(prediction, expected, classes))
     else:
         scores = classification(targets, prediction.predicted, classes)
+        hits = np.asarray(targets) == np.asarray(prediction.predicted)
+        scores["calibration_error"] = calibration_error(prediction.confidence, hits)
     return scores | {"loss": prediction.loss, "epochs_to_convergence": epochs_to_convergence(curve)}
 
 
@@ -150,6 +154,34 @@ def classification(expected: Sequence[int], predicted: Sequence[int], names: Seq
         "hits": pack(hits),
         "answers": pack(np.stack([expected, predicted], axis=1)),
     }
+
+
+def calibration_error(confidence: np.ndarray, hits: np.ndarray) -> float:
+    """The expected calibration error in [0, 1], over 15 bins of equal width (Guo et al. 2017).
+
+    It is the mean distance of a bin's mean `confidence` [n] from its share of `hits` [n], weighed by its examples.
+    """
+    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    return float(np.abs(np.bincount(bins, weights=hits - confidence)).sum() / len(hits))
+
+
+def temperature(scores: Sequence[np.ndarray], targets: Sequence[int]) -> float:
+    """What logits [n, classes] are to be divided by so that their mean loss is least (Guo et al. 2017), in [1/20, 20].
+
+    Of n examples each counts as right with n + 1 of n + 2 parts (Platt 1999): a few that are all right prove no certainty.
+    """
+    from scipy.optimize import minimize_scalar  # slow to import
+    from scipy.special import log_softmax
+
+    logits = np.asarray(scores, dtype=float)
+    n, classes = logits.shape
+    wanted = np.full((n, classes), 1 / (n + 2) / (classes - 1))
+    wanted[np.arange(n), np.asarray(targets)] = (n + 1) / (n + 2)
+
+    def loss(power: float) -> float:
+        return -float((wanted * log_softmax(logits / HOTTEST**power, axis=1)).sum())
+
+    return float(HOTTEST ** minimize_scalar(loss, bounds=(-1, 1), method="bounded").x)
 
 
 def entities(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:

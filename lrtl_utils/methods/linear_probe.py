@@ -9,7 +9,7 @@ from lrtl_utils.models.catalog import Backbone
 
 def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
     """Nothing is trained by steps, so there is neither a rate nor a number of epochs."""
-    rule = {"batch_size": 32, "precision": "auto", "validation_share": 0.0, "penalty": None}
+    rule = {"batch_size": 32, "precision": "auto", "validation_share": 0.0, "penalty": None, "class_weights": None}
     return rule | what_is_read(kind, solved=True) | input_size(kind, 224, None)
 
 
@@ -20,8 +20,10 @@ def fit(work: Work) -> Curve:
     chunks = loop.extract(work.model, rows, work.config, work.meter, shared=work.shared)
     names = loop.label_names(work)
     named = loop.extract(work.model, names, work.config, work.meter) * loop.NAME_COPIES if names else []
-    solution = solver.solve_head(work.model, chunks, work.meter, work.config.penalty, named)
-    return [loop.only_point(work, solution.loss) | {"penalty": solution.penalty, "names_fit": solution.names_fit}]
+    weights = work.config.class_weights
+    solution = solver.solve_head(work.model, chunks, work.meter, work.config.penalty, named, weights)
+    point = {name: getattr(solution, name) for name in ("penalty", "names_fit", "temperature")}
+    return [loop.only_point(work, solution.loss) | point]
 
 
 METHOD = Method(fit, defaults)

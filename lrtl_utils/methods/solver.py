@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lrtl_utils.measure.flops import count_flops, left_out_flops
 from lrtl_utils.measure.meter import CostMeter
+from lrtl_utils.methods.method import balanced
 from lrtl_utils.models import crf
 from lrtl_utils.models.network import Batch, Model
 
@@ -40,9 +41,19 @@ class Solution:
     sureness: float | None = None
     names_fit: bool | None = None
 
+    @property
+    def temperature(self) -> float | None:
+        """What the head's logits are to be divided by to be as sure of other rows as leaving out says."""
+        return self.sureness and 1 / self.sureness
+
 
 def solve_head(
-    model: Model, chunks: list[Batch], meter: CostMeter, penalty: float | None = None, names: Sequence[Batch] = ()
+    model: Model,
+    chunks: list[Batch],
+    meter: CostMeter,
+    penalty: float | None = None,
+    names: Sequence[Batch] = (),
+    class_weights: str | None = None,
 ) -> Solution:
     """Fit the linear head on fixed features by L-BFGS, and a CRF on its scores after it.
 
@@ -54,6 +65,7 @@ def solve_head(
 
     `names` are the names of the classes as further rows. They are used if the ridge regression on the examples alone
     gives their classes a mean likelihood above chance; elsewhere names are not what the examples are about.
+    With `class_weights` the cross-entropy is weighed, and what is said of rows that are left out is not.
 
     Solving head and CRF together, a sequence at a time, took several times as long as the features.
     """
@@ -81,7 +93,8 @@ def solve_head(
         ridge = _Ridge(rows, targets, classes)
     l2 = solution.penalty * model.layers * len(rows) / classes
     basis = ridge.basis(solution.penalty * model.layers)
-    weight, bias, scores = _logistic(rows @ basis, targets, l2 * basis.square().sum(0), classes, meter)
+    weights = torch.from_numpy(balanced(targets.cpu(), classes)).to(rows) if class_weights else None
+    weight, bias, scores = _logistic(rows @ basis, targets, l2 * basis.square().sum(0), classes, meter, weights)
     linear = model.head[-1].requires_grad_(True)
     with torch.no_grad():
         linear.weight.copy_(weight @ basis.T / deviation)
@@ -143,16 +156,24 @@ class _Ridge:
 
 
 def _logistic(
-    rows: torch.Tensor, targets: torch.Tensor, l2: torch.Tensor, classes: int, meter: CostMeter
+    rows: torch.Tensor,
+    targets: torch.Tensor,
+    l2: torch.Tensor,
+    classes: int,
+    meter: CostMeter,
+    weights: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Weights [classes, width], biases and scores of the regression whose columns have these penalties."""
+    """Weights [classes, width], biases and scores of the regression whose columns have these penalties.
+
+    `weights` [classes] weigh the rows of each class in the loss.
+    """
     linear = torch.nn.Linear(rows.shape[1], classes, device=rows.device)
     torch.nn.init.zeros_(linear.weight)
     torch.nn.init.zeros_(linear.bias)
 
     def loss() -> torch.Tensor:
         meter.tally("solve", tuple(rows.shape))
-        return cross_entropy(linear(rows), targets) + (linear.weight.square() * l2).sum() / (2 * len(rows))
+        return cross_entropy(linear(rows), targets, weights) + (linear.weight.square() * l2).sum() / (2 * len(rows))
 
     _minimise(loss, linear, SOLVER_STEPS)
     with torch.no_grad():

@@ -18,7 +18,7 @@ from lrtl_utils.measure import metrics
 
 SCHEMA = 2
 # Knobs that were added after this schema, so that its early records lack them.
-LATER = frozenset({"layers", "penalty", "word_shape", "label_names"})
+LATER = frozenset({"layers", "penalty", "word_shape", "label_names", "class_weights"})
 
 Score = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
@@ -81,6 +81,7 @@ class Scores(Rates):
     confusion: list[list[Count]] | None
     hits: str
     answers: str | None = None
+    calibration_error: Score | None = None
     counts: str | None = None
     epochs_to_convergence: int | None
     score: Score | None = None
@@ -124,6 +125,7 @@ class ModelPart(Part):
     source: Source | None
     parameters: Count
     trainable_parameters: Count
+    temperature: Annotated[float, Field(gt=0)] | None = None
     note: str | None = None
 
 
@@ -141,6 +143,7 @@ class Point(Part):
     left_out_score: Score | None = None
     left_out_loss: Amount | None = None
     names_fit: bool | None = None
+    temperature: Annotated[float, Field(ge=1)] | None = None
     device_seconds: Amount
     flops: Count | None = None
 

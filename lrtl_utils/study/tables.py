@@ -14,7 +14,15 @@ from lrtl_utils.study import curves, kept, stats
 
 BASELINE = "conventional"
 KEYS = ["dataset", "model", "method", "configuration", "n_labels"]
-COMPARED = [*KEYS, "variant", "seed", "score", "score_name", "outcome", "record"]  # what a comparison reads; few columns make it quick
+COMPARED = [
+    *KEYS,
+    "variant",
+    "seed",
+    "score",
+    "score_name",
+    "outcome",
+    "record",
+]  # what a comparison reads; few columns make it quick
 COSTS = {
     "device_seconds": "device seconds",
     "gpu_hours": "device hours",
@@ -50,7 +58,12 @@ APART = {"dataset", "model", "method", "data_fraction", "train_size", "shots", "
 DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items() if name not in APART}
 # The words that a printed table has for the names of columns.
 SHOWN = {"n_labels": "labels", "too_few_seeds": "too few seeds", "at_least_as_good": "at least as good"}
-SHOWN |= {"score_name": "metric", "dataset_model": "data set · model", "dataset_models": "pairs", "p_corrected": "p, corrected"}
+SHOWN |= {
+    "score_name": "metric",
+    "dataset_model": "data set · model",
+    "dataset_models": "pairs",
+    "p_corrected": "p, corrected",
+}
 
 
 def records(results: str | Path, status: str | None = None, metric: str | None = None) -> pd.DataFrame:
@@ -531,7 +544,13 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
             draws = np.stack([_draws(outcomes) for outcomes in each], axis=1) if sure else None
             if found := curves.need(sizes, means, draws, full, target):
                 about = {"dataset_model": dataset_model, "configuration": configuration}
-                about |= {"score_name": part["score_name"].iloc[0], "variant": sized[sizes[0]].variant, "sizes": sizes, "score": means[-1], "full": full}
+                about |= {
+                    "score_name": part["score_name"].iloc[0],
+                    "variant": sized[sizes[0]].variant,
+                    "sizes": sizes,
+                    "score": means[-1],
+                    "full": full,
+                }
                 rows.append(about | {"first": (dataset_model, configuration) in leading} | found._asdict())
     columns = ["dataset_model", "configuration", "variant", "sizes", "score_name", "score", "full", "first"]
     columns += curves.Need._fields
