@@ -43,8 +43,8 @@ LEAST_CONFIGURATIONS, LEAST_SIZES = 2, 3  # with fewer there is nothing to compa
 class Comparison:
     """The four answers from the records below `results`; a notebook shows them with their figures.
 
-    `cells` are the runs that were planned, and `outcome` says what became of them (None if nothing was run). `metric` is
-    what ranks the configurations; None is accuracy, or for tagged sentences entity F1.
+    `cells` are the runs that were planned, and `outcome` says what became of them (None if nothing was run).
+    `metric` ranks the configurations; None is accuracy, or for tagged sentences entity F1.
     """
 
     results: Path
@@ -119,10 +119,11 @@ def compare(
 
     `data` is a path, the name of a data set, a pandas DataFrame or a `datasets.Dataset`; `label` and `text` name its
     columns, else they are recognised. `models` are all that are on this machine unless some are named, and `parameters`
-    hold for every run (`max_length=64`). `metric` ranks them: accuracy, macro_f1 or entity_f1. A run that has a record below `results` (default: results/compare-NAME) is not
-    run again, so a second call continues. The budget is wall-clock time: when it is over, running cells are ended at
-    their checkpoints, unless even the least that can be compared takes longer. What several runs would compute in the
-    same way is computed once if `shared`. With `dry_run`, the data are checked, the plan is shown, and nothing runs.
+    hold for every run (`max_length=64`). `metric` ranks them: accuracy, macro_f1 or entity_f1. A run that has a record
+    below `results` (default: results/compare-NAME) is not run again, so a second call continues. The budget is
+    wall-clock time: when it is over, running cells are ended at their checkpoints, unless even the least that can be
+    compared takes longer. What several runs would compute in the same way is computed once if `shared`. With `dry_run`,
+    the data are checked, the plan is shown, and nothing runs.
     """
     started = time.monotonic()
     in_memory = not isinstance(data, str | Path)

@@ -73,8 +73,8 @@ The labelled examples depend on the data and the seed alone; the test split was 
     metrics.accuracy, metrics.precision, metrics.recall, metrics.f1, metrics.loss) }} |
 
 {% if record.model.temperature -%}
-Divide the logits by the temperature {{ "%.4f"|format(record.model.temperature) }} before the softmax to get calibrated \
-probabilities, as `lrtl predict` does.
+For calibrated probabilities, divide the logits by the temperature {{ "%.4f"|format(record.model.temperature) }} \
+before the softmax, as `lrtl predict` does.
 
 {% endif -%}
 {% if config.test_limit -%}

@@ -46,7 +46,10 @@ def evaluate(
     classes: Sequence[str],
     curve: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """All metrics of a prediction, with its loss; of classes also the calibration error. Words beyond the model's `max_length` count as tagged O."""
+    """All metrics of a prediction, with its loss, and of classes the calibration error.
+
+    Words beyond the model's `max_length` count as tagged O.
+    """
     if isinstance(prediction.predicted[0], list):  # the tags of a sentence
         expected = [[classes[tag] for tag in tags] for tags in targets]
         scores = entities(expected, tag_names(prediction, expected, classes))
@@ -92,8 +95,8 @@ def outcome(record: Mapping[str, Any], metric: str | None = None) -> Outcome:
     packed = scores.get({"accuracy": "hits", "macro_f1": "answers", "entity_f1": "counts"}[metric])
     if packed is None:
         raise InputError(
-            f"Run {record['run_id']} cannot be ranked by macro F1, because its record is of an earlier version and does "
-            "not say what was predicted for each test example; run it again in another folder, or rank by accuracy."
+            f"Run {record['run_id']} cannot be ranked by macro F1: its record is of an earlier version, which did not "
+            "keep what was predicted for each test example; run it again in another folder, or rank by accuracy."
         )
     return Outcome(metric, scores[METRICS[metric][1]], packed, data["test_size"], len(data["labels"]))
 
@@ -168,7 +171,8 @@ def calibration_error(confidence: np.ndarray, hits: np.ndarray) -> float:
 def temperature(scores: Sequence[np.ndarray], targets: Sequence[int]) -> float:
     """What logits [n, classes] are to be divided by so that their mean loss is least (Guo et al. 2017), in [1/20, 20].
 
-    Of n examples each counts as right with n + 1 of n + 2 parts (Platt 1999): a few that are all right prove no certainty.
+    The true class of each of n examples counts as (n + 1) / (n + 2) likely (Platt 1999), because a few examples that
+    are all right do not show that the model is always right.
     """
     from scipy.optimize import minimize_scalar  # slow to import
     from scipy.special import log_softmax

@@ -88,7 +88,7 @@ def what_is_read(kind: str, *, solved: bool, label_names: bool = False) -> dict[
 def balanced(targets: Sequence[int], classes: int) -> np.ndarray:
     """The weight of each class, float32 [classes]: examples / (classes that have one × its own); 0 without an example.
 
-    It is scikit-learn's "balanced" (King & Zeng 2001): every class weighs the same, and all examples as many as they are.
+    It is scikit-learn's "balanced" (King & Zeng 2001): every class counts the same, and the mean over examples is 1.
     """
     from sklearn.utils.class_weight import compute_class_weight  # slow to import
 

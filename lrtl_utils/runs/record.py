@@ -355,7 +355,7 @@ def _scores(scores: Scores, size: int, classes: list[str]) -> Iterator[str]:
 
 
 def _fit(answers: np.ndarray, hits: np.ndarray, confusion: np.ndarray) -> bool:
-    """Whether answers [examples, 2] are right where the hits are, and as often each as the confusion matrix has them."""
+    """Whether the answers [examples, 2] are right where the hits say so, and make up the confusion matrix."""
     if len(answers) != len(hits) or answers.max(initial=0) >= len(confusion):
         return False
     counted = np.zeros_like(confusion)

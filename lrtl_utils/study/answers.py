@@ -141,8 +141,8 @@ def _counts(table: pd.DataFrame, baseline: str) -> str:
     counts = table["verdict"].value_counts()
     verdicts = [f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items() if verdict in counts]
     good = int(table["at_least_as_good"].sum())
-    said = f"Of {len(table)} differences in {tables.metrics_of(table)} to {baseline}, corrected for their number: {', '.join(verdicts)}"
-    return f"{said}. At least as good, within {100 * stats.MARGIN:g} point, are {good}."
+    said = f"Of {len(table)} differences in {tables.metrics_of(table)} to {baseline}, corrected for their number: "
+    return f"{said}{', '.join(verdicts)}. At least as good, within {100 * stats.MARGIN:g} point, are {good}."
 
 
 def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
@@ -369,8 +369,8 @@ def main_effects(table: pd.DataFrame, whole: bool) -> list[str]:
     caution = "" if whole else " Not every combination was tried, so effects of knobs overlap."
     return [
         f"{high['knob']} explains most, {high['share']:.0%} of the variance of validation {high['score_name']}: from "
-        f"{low['score']:.3f} at {low['value']} to {high['score']:.3f} at {high['value']}; {shares['knob'].iloc[-1]} explains "
-        f"{shares['share'].iloc[-1]:.1%}.{caution}"
+        f"{low['score']:.3f} at {low['value']} to {high['score']:.3f} at {high['value']}; {shares['knob'].iloc[-1]} "
+        f"explains {shares['share'].iloc[-1]:.1%}.{caution}"
     ]
 
 

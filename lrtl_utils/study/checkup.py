@@ -131,8 +131,8 @@ def _concerns(data: Data) -> Iterator[str]:
     least, most = min(train.values()), max(train.values())
     if most >= UNEVEN * least and data.kind != "tokens":
         yield (
-            f"The largest class has {most / least:.0f} times the smallest: `lrtl compare --metric macro_f1` ranks by macro "
-            "F1, in which every class counts the same, and -p class_weights=balanced trains for it."
+            f"The largest class has {most / least:.0f} times the smallest: `lrtl compare --metric macro_f1` ranks by a "
+            "score in which every class counts the same, and -p class_weights=balanced trains for it."
         )
     if few := sorted(label for label in train if test[label] < FEW):
         yield f"Fewer than {FEW} test examples, so that their own scores say little: {', '.join(few)}."

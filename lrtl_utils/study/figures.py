@@ -191,9 +191,8 @@ def labels_needed(needs: pd.DataFrame, ax: Axes) -> Axes:
     ax.set_xlim(10 ** np.floor(np.log10(ax.get_xlim()[0])), None)  # a tick at least
     ax.xaxis.set_major_formatter("{x:.0f}")
     ax.minorticks_off()
-    ax.set(
-        xlabel=f"labels needed for 95 % of the best {metrics_of(needs)}\n(hollow: unreliable; arrow: never; dotted: full data)"
-    )
+    doubtful = "(hollow: unreliable; arrow: never; dotted: full data)"
+    ax.set(xlabel=f"labels needed for {curves.SHARE:.0%} of the best {metrics_of(needs)}\n{doubtful}")
     return ax
 
 

@@ -61,8 +61,8 @@ TAGS |= {"strong", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "u
 def write(results: str | Path, metric: str | None = None) -> Path:
     """Write `<results>/report/`, with scores by the metric as `tables.records` has them, and return its index.html.
 
-    Summary notebooks that are older than the records, or by another metric, are executed first. `InputError` if one of them fails, or if the
-    folder is a symbolic link.
+    Summary notebooks that are older than the records, or by another metric, are executed first. `InputError` if one of
+    them fails, or if the folder is a symbolic link.
     """
     results = absolute_path(results)
     folder = results / "report"
@@ -118,9 +118,9 @@ def _executed(results: Path, metric: str | None) -> list[Path]:
     paths = []
     for original in originals:
         path = results / "executed" / original.name
-        if not (path.is_file() and path.stat().st_mtime >= newest and _is_whole(path, metric)):
-            if reason := summarise(results, metric, original):
-                raise InputError(f"{original.name}: {reason}")
+        as_asked = path.is_file() and path.stat().st_mtime >= newest and _is_whole(path, metric)
+        if not as_asked and (reason := summarise(results, metric, original)):
+            raise InputError(f"{original.name}: {reason}")
         paths.append(path)
     return paths
 

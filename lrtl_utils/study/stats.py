@@ -234,7 +234,7 @@ def accuracy(totals: np.ndarray) -> np.ndarray:
 
 
 def macro_f1(totals: np.ndarray) -> np.ndarray:
-    """The mean F1, over the classes that are there, of totals of (right, predicted, true) by class [..., 3 · classes]."""
+    """The mean F1 over the classes that have examples, of totals of (right, predicted, true), each [..., classes]."""
     right, predicted, true = np.split(totals, 3, axis=-1)
     each = 2 * right / np.maximum(predicted + true, 1)
     return (each * (true > 0)).sum(-1) / (true > 0).sum(-1)

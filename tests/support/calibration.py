@@ -1,4 +1,4 @@
-"""What the temperature does to the calibration error: `python tests/support/calibration.py` prints the table of the docs.
+"""What the temperature does to the calibration error: `python tests/support/calibration.py` prints the docs' table.
 
 Every row is a mean over seeds of runs on the shipped data, which need no network and take minutes.
 """

@@ -52,7 +52,8 @@ def write_run(
 ):
     """A record whose hits are `right` [examples], or with two columns its answers, or with three its entity counts.
 
-    Returns its path. It took `cached` of its seconds from the cache of a sweep. The checksums of `data` and `weights` consist of that digit; without the latter there are no weights.
+    Returns its path. It took `cached` of its seconds from the cache of a sweep. The checksums of `data` and `weights`
+    consist of that digit; without the latter there are no weights.
     """
     asked = read_config({"device": "cpu", "precision": "fp32"} | knobs)
     facts = load.published(asked.dataset) or load.load(asked.dataset)

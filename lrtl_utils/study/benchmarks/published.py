@@ -48,7 +48,8 @@ def _beside_in_words(dataset: str, part: pd.DataFrame) -> str:
     ours, theirs = part[part["source"] == ""], part[part["source"] != ""]
     best = ours.nlargest(1, "score").iloc[0]
     model = "" if best["model"] == "none" else f" of {best['model']}"
-    reached = f"{best['configuration']}{model} reaches {best['score']:.3f} {best['score_name']} here with {best['n_labels']} labels"
+    score = f"{best['score']:.3f} {best['score_name']}"
+    reached = f"{best['configuration']}{model} reaches {score} here with {best['n_labels']} labels"
     if theirs.empty:
         return f"{dataset}: {reached}; no published figure of that is listed."
     low = theirs.nsmallest(1, "score").iloc[0]
