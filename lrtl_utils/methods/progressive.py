@@ -160,8 +160,9 @@ class Ladder:
             self._extract(validation, [*filled.values()])
         self.caches = caches
         point = self._point(0, solved.loss, epoch=1, cache=filled.get(read))
-        said = ("penalty", "left_out_score", "left_out_loss", "names_fit", "temperature")
-        return point | {name: getattr(solved, name) for name in said}
+        return point | {
+            name: getattr(solved, name) for name in ("penalty", "left_out_score", "left_out_loss", "names_fit")
+        }
 
     def ahead(self, ground: Point) -> list[int]:
         """The rungs to climb: all in reach where a validation split judges, else the one the rule names, or none."""

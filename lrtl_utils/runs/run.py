@@ -218,7 +218,7 @@ class Run:
         return Tested(examples, prediction, classes, scores, validation, self._temperature(validated))
 
     def _temperature(self, validated: metrics.Prediction | None) -> float | None:
-        """The one fitted on the validation split, else what leaving out says where a solved head is the last step.
+        """The one fitted on the validation split, else the one that a solved head came with.
 
         None for tagged sentences, and where there is neither.
         """

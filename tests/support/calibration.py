@@ -40,7 +40,7 @@ def main():
                 knobs = {"dataset": dataset, "model": model, "method": method, "train_size": size}
                 each = [measure(**knobs, seed=seed, validation_share=share) for seed in range(SEEDS)]
                 temperature, before, after = np.mean(each, axis=0)
-                where = "validation split" if share else "rows left out"
+                where = "validation split" if share else "held-out folds"
                 about = f"| {dataset} | {method} | {size} | {where}"
                 print(f"{about} | {temperature:.2f} | {before:.3f} | {after:.3f} |", flush=True)
 
