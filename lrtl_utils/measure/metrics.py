@@ -105,7 +105,7 @@ def require_metric(metric: str, tagged: bool, what: str) -> None:
     """`InputError` unless that is a metric, and one of the task of `what`, which has tagged sentences or classes."""
     require_name("metric", metric, METRICS)
     if tagged != (metric == "entity_f1"):
-        kind, fitting = ("tagged sentences", "entity_f1") if tagged else ("single labels", "accuracy and macro_f1")
+        kind, fitting = ("tagged sentences", "entity_f1") if tagged else ("single labels", "accuracy or macro_f1")
         raise InputError(f"{what} has {kind}, so it cannot be ranked by {metric}; the metric can be {fitting}.")
 
 

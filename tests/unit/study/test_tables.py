@@ -385,7 +385,7 @@ def test_a_metric_that_runs_do_not_have_is_refused_in_one_sentence(tmp_path):
     write_run(tmp_path / "tags", outcomes(0.5, 32, 0, tagged=True), dataset="conll2003", train_size=32)
     for folder, metric, said in (
         ("old", "macro_f1", "its record is of an earlier version, .* or rank by accuracy"),
-        ("old", "entity_f1", "has single labels, so it cannot be ranked by entity_f1; .* accuracy and macro_f1"),
+        ("old", "entity_f1", "has single labels, so it cannot be ranked by entity_f1; .* accuracy or macro_f1"),
         ("tags", "macro_f1", "has tagged sentences, so it cannot be ranked by macro_f1; the metric can be entity_f1"),
         ("old", "macro-f1", "did you mean 'macro_f1'"),
     ):
