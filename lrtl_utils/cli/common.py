@@ -11,16 +11,6 @@ import typer
 
 from lrtl_utils.errors import InputError, printable, require_name
 
-
-def known_metric(name: str | None) -> str | None:
-    """The name of a metric, or None; `InputError` if there is none of that name."""
-    from lrtl_utils.measure.metrics import METRICS
-
-    if name is not None:
-        require_name("metric", name, METRICS)
-    return name
-
-
 LOCAL = Path("results/local")
 Results = Annotated[Path, typer.Option(help="Folder of the records.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of the records.")]
@@ -33,6 +23,17 @@ TextColumn = Annotated[
 LabelColumn = Annotated[
     str | None, typer.Option(help="Column of the label in your own file. Default: recognised by its name.")
 ]
+
+
+def known_metric(name: str | None) -> str | None:
+    """The name of a metric, or None; `InputError` if there is none of that name."""
+    from lrtl_utils.measure.metrics import METRICS
+
+    if name is not None:
+        require_name("metric", name, METRICS)
+    return name
+
+
 Metric = Annotated[
     str | None,
     typer.Option(
