@@ -43,9 +43,7 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
         raise InputError(f"{file} holds nothing to score.")
     targets = [[0] * len(words) for words in inputs] if kind == "tokens" else [0] * len(inputs)  # nobody knows them
     prediction = loop.predict(kept.model, Examples(inputs, targets, np.arange(len(inputs))), kept.config)
-    rows = (
-        _tagged(shown, inputs, prediction, kept.classes) if kind == "tokens" else _classified(shown, prediction, kept)
-    )
+    rows = (_tagged if kind == "tokens" else _classified)(shown, inputs, prediction, kept)
     header = {"text": ["text"], "image": ["file"], "tokens": ["tokens", "tags", "confidence"]}[kind]
     if kind != "tokens":
         header += ["label", *(f"p_{label}" for label in kept.classes)]
@@ -56,7 +54,9 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     return target
 
 
-def _classified(shown: Sequence[str], prediction: "Prediction", kept: export.Kept) -> list[list[str]]:
+def _classified(
+    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", kept: export.Kept
+) -> list[list[str]]:
     rows = []
     for name, answer, scores in zip(shown, prediction.predicted, prediction.scores, strict=True):
         odds = np.exp((scores.astype(float) - scores.max()) / kept.temperature)
@@ -65,12 +65,12 @@ def _classified(shown: Sequence[str], prediction: "Prediction", kept: export.Kep
 
 
 def _tagged(
-    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", classes: Sequence[str]
+    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", kept: export.Kept
 ) -> list[list[str]]:
     """Words past the model's longest sequence are tagged O."""
     rows = []
     for name, words, answer, sure in zip(shown, inputs, prediction.predicted, prediction.confidence, strict=True):
-        named = [classes[tag] for tag in answer] + ["O"] * (len(words) - len(answer))
+        named = [kept.classes[tag] for tag in answer] + ["O"] * (len(words) - len(answer))
         rows.append([_as_text(name), " ".join(named), f"{sure:.6f}"])
     return rows
 
