@@ -209,7 +209,7 @@ def _score_vs_data(title: str, part: pd.DataFrame) -> str:
 def scored(row: pd.Series) -> str:
     """A row of `tables.best`: configuration, score and interval or seeds, labels, and how others compare."""
     sure = counted(row["seeds"], "seed") if pd.isna(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
-    said = f"{row['configuration']} {row['score']:.3f} ({sure}) {row['score_name']} with {row['n_labels']} labels"
+    said = f"{row['configuration']}, {row['score_name']} {row['score']:.3f} ({sure}) with {row['n_labels']} labels"
     if row["compared"]:
         said += f", {'highest' if row['missing'] else 'best'} of {row['compared'] + 1} configurations"
     others = (
@@ -228,10 +228,11 @@ def labels_needed(needs: pd.DataFrame) -> list[str]:
     """
     ranked = needs.sort_values(["first", "score"], ascending=False, kind="stable")
     rows = ranked.drop_duplicates("dataset_model").sort_index().itertuples()
-    return [f"{row.dataset_model}: {_needed(row)}." for row in rows] or [NOTHING]
+    return [f"{row.dataset_model}: {needed(row)}." for row in rows] or [NOTHING]
 
 
-def _needed(row: Any) -> str:
+def needed(row: Any) -> str:
+    """Of a row of `tables.needs`: how many labels the configuration needs, with its interval and any doubts."""
     target = f"{row.target:.3f}, {curves.SHARE:.0%} of the best {row.score_name} at the largest size"
     doubts = f"; not to be relied on: {', '.join(row.doubts)}" if row.doubts else ""
     if np.isinf(row.n_labels):

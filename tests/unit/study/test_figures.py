@@ -141,10 +141,10 @@ def test_sentences_come_from_the_numbers(frame):
     sized = summary[(summary["dataset"] == "sst2") & (summary["n_labels"] == 1000)]
     top = sized.nlargest(1, "score").iloc[0]
     (tied,) = best[(best["dataset_model"] == "sst2 · minilm") & (best["n_labels"] == 1000)]["undecided"]
-    assert data.startswith("sst2 · minilm: progressive 0.")
+    assert data.startswith("sst2 · minilm: progressive, accuracy 0.")
     of_all = f"with 1000 labels, best of {sized['configuration'].nunique()} configurations"
     assert (
-        f"{top['configuration']} {top['score']:.3f} ({top['low']:.3f} to {top['high']:.3f}) accuracy {of_all}" in data
+        f"{top['configuration']}, accuracy {top['score']:.3f} ({top['low']:.3f} to {top['high']:.3f}) {of_all}" in data
     )
     assert ("(not shown to be worse: " in data.split(". ")[1]) == bool(tied)
 
@@ -227,7 +227,7 @@ def test_one_line_alone_has_nothing_beside_it(frame):
         assert "nothing to compare" in answer(alone).headline
     assert "full itself (" in answers.cost(alone).each[0]
     (_, stated) = answers.score_vs_data(tables.best(alone))
-    assert stated.startswith("sst2 · minilm: full 0.")
+    assert stated.startswith("sst2 · minilm: full, accuracy 0.")
     assert stated.endswith("with 100 labels.")
     assert "no curve" in answers.how_much(alone).headline
 
