@@ -20,7 +20,7 @@ CONVERGED_WITHIN = 0.005  # of the run's best validation score
 MOST_BYTES = 2**26  # of a packed array
 _SCORES = ("precision", "recall", "f1", "support")
 BINS = 15  # of the confidence, for the calibration error
-HOTTEST = 20.0  # the highest temperature that is tried; the lowest is its inverse
+MOST_LOG = 3.0  # of the natural logarithm of a temperature, either way
 PREDICT_BATCH = 32  # examples, at most, in a step of a prediction
 
 
@@ -169,23 +169,19 @@ def calibration_error(confidence: np.ndarray, hits: np.ndarray) -> float:
 
 
 def temperature(scores: Sequence[np.ndarray], targets: Sequence[int]) -> float:
-    """What logits [n, classes] are to be divided by so that their mean loss is least (Guo et al. 2017), in [1/20, 20].
+    """What logits [n, classes] are to be divided by so that their loss is least (Guo et al. 2017), in [1/20, 20].
 
-    The true class of each of n examples counts as (n + 1) / (n + 2) likely (Platt 1999), because a few examples that
-    are all right do not show that the model is always right.
+    Its logarithm has a standard normal prior: a few examples that are all right do not show that a model always is.
     """
     from scipy.optimize import minimize_scalar  # slow to import
     from scipy.special import log_softmax
 
-    logits = np.asarray(scores, dtype=float)
-    n, classes = logits.shape
-    wanted = np.full((n, classes), 1 / (n + 2) / (classes - 1))
-    wanted[np.arange(n), np.asarray(targets)] = (n + 1) / (n + 2)
+    logits, true = np.asarray(scores, dtype=float), (np.arange(len(targets)), np.asarray(targets))
 
-    def loss(power: float) -> float:
-        return -float((wanted * log_softmax(logits / HOTTEST**power, axis=1)).sum())
+    def loss(logarithm: float) -> float:
+        return float(logarithm**2 / 2 - log_softmax(logits / np.exp(logarithm), axis=1)[true].sum())
 
-    return float(HOTTEST ** minimize_scalar(loss, bounds=(-1, 1), method="bounded").x)
+    return float(np.exp(minimize_scalar(loss, bounds=(-MOST_LOG, MOST_LOG), method="bounded").x))
 
 
 def entities(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:
