@@ -162,7 +162,7 @@ def classification(expected: Sequence[int], predicted: Sequence[int], names: Seq
 def calibration_error(confidence: np.ndarray, hits: np.ndarray) -> float:
     """The expected calibration error in [0, 1], over 15 bins of equal width (Guo et al. 2017).
 
-    It is the mean distance of a bin's mean `confidence` [n] from its share of `hits` [n], weighed by its examples.
+    It is the mean distance of a bin's mean `confidence` [n] from its share of `hits` [n], weighted by its examples.
     """
     bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     return float(np.abs(np.bincount(bins, weights=hits - confidence)).sum() / len(hits))

@@ -65,7 +65,7 @@ def solve_head(
 
     `names` are the names of the classes as further rows. They are used if the ridge regression on the examples alone
     gives their classes a mean likelihood above chance; elsewhere names are not what the examples are about.
-    With `class_weights` the cross-entropy is weighed, and what is said of rows that are left out is not. If
+    With `class_weights` the cross-entropy is weighted, and what is said of rows that are left out is not. If
     `calibrated`, a temperature is fitted by cross-validation, off the clock, because no answer depends on it.
 
     Solving head and CRF together, a sequence at a time, took several times as long as the features.
