@@ -223,7 +223,7 @@ class _Loop:
         self.meter.tally(self.phase, self.model.shape(batch))
 
     def _weighted(self, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The batch's part of the weighted loss of an epoch: its weights are not made to sum to one within the batch."""
+        """The loss with the weights of the classes; unlike the mean of torch, a batch counts as much as its weights."""
         return cross_entropy(scores.float(), batch["targets"], self.weights, reduction="sum") / len(scores)
 
     def _step(self) -> None:
