@@ -22,6 +22,7 @@ from lrtl_utils.data import load, own
 from lrtl_utils.data.splits import Data, share_of
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import writable_folder
+from lrtl_utils.measure.metrics import require_metric
 from lrtl_utils.methods import METHODS
 from lrtl_utils.models.catalog import MODELS, find
 from lrtl_utils.runs.notebook import read_parameters
@@ -45,16 +46,18 @@ class Comparison:
     """The four answers from the records below `results`; a notebook shows them with their figures.
 
     `cells` are the runs that were planned, and `outcome` says what became of them (None if nothing was run).
+    `metric` ranks the configurations; None is accuracy, or for tagged sentences entity F1.
     """
 
     results: Path
     cells: Sequence[grid.Cell] = ()
     outcome: sweeps.Outcome | None = None
+    metric: str | None = None
 
     @cached_property
     def runs(self) -> pd.DataFrame:
         """The runs that are compared, as in `tables.read`."""
-        return tables.read(self.results)
+        return tables.read(self.results, self.metric)
 
     @cached_property
     def answers(self) -> list[answers.Answer]:
@@ -118,6 +121,7 @@ def compare(
     results: str | Path | None = None,
     *,
     models: Sequence[str] | None = None,
+    metric: str | None = None,
     workers: int = 1,
     dry_run: bool = False,
     shared: bool = True,
@@ -128,10 +132,11 @@ def compare(
 
     `data` is a path, the name of a data set, a pandas DataFrame or a `datasets.Dataset`; `label` and `text` name its
     columns, else they are recognised. `models` are all that are on this machine unless some are named, and `parameters`
-    hold for every run (`max_length=64`). A run that has a record below `results` (default: results/compare-NAME) is not
-    run again, so a second call continues. The budget is wall-clock time: when it is over, running cells are ended at
-    their checkpoints, unless even the least that can be compared takes longer. What several runs would compute in the
-    same way is computed once if `shared`. With `dry_run`, the data are checked, the plan is shown, and nothing runs.
+    hold for every run (`max_length=64`). `metric` ranks them: accuracy, macro_f1 or entity_f1. A run that has a record
+    below `results` (default: results/compare-NAME) is not run again, so a second call continues. The budget is
+    wall-clock time: when it is over, running cells are ended at their checkpoints, unless even the least that can be
+    compared takes longer. What several runs would compute in the same way is computed once if `shared`. With `dry_run`,
+    the data are checked, the plan is shown, and nothing runs.
     """
     started = time.monotonic()
     in_memory = not isinstance(data, str | Path)
@@ -139,6 +144,8 @@ def compare(
     columns = {name: column for name, column in (("label_column", label), ("text_column", text)) if column is not None}
     fixed = read_config(parameters | columns | {"dataset": str(dataset)})
     examples = checkup.read(**load.reading(fixed))
+    if metric:
+        require_metric(metric, examples.kind == "tokens", examples.name)
     for line in [*checkup.page(examples), "", "## What is run"]:
         show(line)
     if not dry_run:
@@ -146,6 +153,7 @@ def compare(
     name = f"table-{dataset.parent.name[:8]}" if in_memory else examples.name  # the folder is named by a checksum
     cells = grid.plan(every_run(examples, fixed, models or models_at_hand(examples.kind)))
     folder = writable_folder(results or f"results/compare-{name}")
+    tables.records(folder, "completed", metric)  # refused before anything is run, where its records lack the metric
     priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
     left = max(0.0, 60 * budget_minutes - ANSWERING_SECONDS - (time.monotonic() - started))
     kept, left_out = within_budget(priced, left, workers)
@@ -161,12 +169,14 @@ def compare(
             shared=shared,
             stop_after_seconds=stop,
             report=show,
-            meanwhile=answer_so_far(folder, started + 60 * budget_minutes, show),
+            meanwhile=answer_so_far(folder, started + 60 * budget_minutes, show, metric),
         )
-    return Comparison(folder, chosen, outcome)
+    return Comparison(folder, chosen, outcome, metric)
 
 
-def answer_so_far(results: Path, end: float, show: Callable[[str], None]) -> Callable[[], None]:
+def answer_so_far(
+    results: Path, end: float, show: Callable[[str], None], metric: str | None = None
+) -> Callable[[], None]:
     """A function to be called again and again: each minute it shows what is best so far, and the time until `end`."""
     shown = time.monotonic()
 
@@ -174,7 +184,7 @@ def answer_so_far(results: Path, end: float, show: Callable[[str], None]) -> Cal
         nonlocal shown
         if time.monotonic() - shown < ANSWER_EVERY_SECONDS:
             return
-        row = advice.leading(advice.together(tables.read(results)))
+        row = advice.leading(advice.together(tables.read(results, metric)))
         best = "no run has ended yet" if row is None else answers.scored(row)
         show(f"So far: {best}. {max(0.0, end - time.monotonic()) / 60:.1f} minutes are left.")
         shown = time.monotonic()

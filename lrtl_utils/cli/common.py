@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lrtl_utils.errors import InputError, printable
+from lrtl_utils.errors import InputError, printable, require_name
 
 LOCAL = Path("results/local")
 Results = Annotated[Path, typer.Option(help="Folder of the records.")]
@@ -22,6 +22,24 @@ TextColumn = Annotated[
 ]
 LabelColumn = Annotated[
     str | None, typer.Option(help="Column of the label in your own file. Default: recognised by its name.")
+]
+
+
+def known_metric(name: str | None) -> str | None:
+    """The name of a metric, or None; `InputError` if there is none of that name."""
+    from lrtl_utils.measure.metrics import METRICS
+
+    if name is not None:
+        require_name("metric", name, METRICS)
+    return name
+
+
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        help="What ranks the configurations: accuracy, macro_f1 or entity_f1. Default: accuracy; for tags entity_f1.",
+        callback=known_metric,
+    ),
 ]
 NoCache = Annotated[
     bool,

@@ -16,6 +16,7 @@ import typer
 from lrtl_utils.cli.common import (
     LOCAL,
     LabelColumn,
+    Metric,
     NoCache,
     Parameters,
     Results,
@@ -47,6 +48,7 @@ def compare(
     model: Annotated[
         list[str] | None, typer.Option(help="A model to compare; may be repeated. Default: all on this machine.")
     ] = None,
+    metric: Metric = None,
     parameter: Parameters = None,
     workers: Workers = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the data, show the plan, and run nothing.")] = False,
@@ -65,6 +67,7 @@ def compare(
             budget,
             results,
             models=model,
+            metric=metric,
             workers=workers,
             dry_run=dry_run,
             shared=not no_cache,
@@ -75,36 +78,30 @@ def compare(
         return
     show_outcome(compared.outcome, compared.cells, compared.results)
     show(["", "## The answers", *compared.lines(), "", "## Pictures, made by the summary notebooks"])
-    summary(compared.results)
+    summary(compared.results, metric)
     show(["", "## What to do now", *compared.advice(), "", "The page with everything on it:"])
-    _site(compared.results)
+    _site(compared.results, metric)
     if compared.outcome.failed:  # what is left when the budget is over is no failure
         raise typer.Exit(1)
 
 
-def summary(results: Results = LOCAL) -> None:
+def summary(results: Results = LOCAL, metric: Metric = None) -> None:
     """Execute the summary notebooks on a folder of records, and print the paths of their pictures."""
     from lrtl_utils.runs import notebook
-    from lrtl_utils.study import kept
+    from lrtl_utils.study import tables
     from lrtl_utils.sweep import kernels
 
     folder = absolute_path(results)
-    kept.records(folder)  # so that the forks need not read them
-    paths = notebook.summary_notebooks()
+    tables.records(folder, "completed", metric)  # so that the forks need not read them, and the metric is one of theirs
+    paths, call = notebook.summary_notebooks(), partial(notebook.summarise, folder, metric)
     with _in_forks([*kernels.IN_SUMMARIES, "papermill"]) as each:
-        for path, reason in zip(paths, each(partial(_in_fork, partial(_execute, folder)), paths), strict=True):
+        for path, reason in zip(paths, each(partial(_in_fork, call), paths), strict=True):
             if reason:
                 fail(f"{path.name}: {reason}", code=1)
     pictures = sorted((folder / "figures").glob("*.png"))
     if not pictures:
         fail(f"{folder} has no completed record to draw; `lrtl sweep demo` makes some.", code=1)
     print(*pictures, sep="\n")
-
-
-def _execute(folder: Path, path: Path) -> str | None:
-    from lrtl_utils.runs import notebook
-
-    return notebook.execute(path, {"results": str(folder)}, folder / "executed" / path.name)
 
 
 @contextmanager
@@ -134,21 +131,21 @@ def _in_fork(call: Callable[[Path], Any], path: Path) -> Any:
         return call(path)
 
 
-def report(results: Results = LOCAL) -> None:
+def report(results: Results = LOCAL, metric: Metric = None) -> None:
     """Print the answers in a table and write a static web site. The last line printed is the path of its index.html."""
     from lrtl_utils.study import advice, tables
 
-    frame = tables.read(results)
+    frame = tables.read(results, metric)
     if len(frame):
         show([*_table(advice.at_a_glance(frame)), advice.spent(frame), ""])
-    _site(results)
+    _site(results, metric)
 
 
-def _site(results: Path) -> None:
+def _site(results: Path, metric: str | None) -> None:
     from lrtl_utils.study.report import write
 
     with _in_forks() as each:
-        print(write(results, each))
+        print(write(results, metric, each))
 
 
 def _table(rows: "pd.DataFrame") -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from lrtl_utils.files import data_name
+from lrtl_utils.measure.metrics import outcome
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import identifying
 from lrtl_utils.study import stats
@@ -71,6 +72,11 @@ The labelled examples depend on the data and the seed alone; the test split was 
 | {{ "%.4f | %.4f | %.4f | %.4f | %.4f"|format(
     metrics.accuracy, metrics.precision, metrics.recall, metrics.f1, metrics.loss) }} |
 
+{% if record.model.temperature -%}
+For calibrated probabilities, divide the logits by the temperature {{ "%.4f"|format(record.model.temperature) }} \
+before the softmax, as `lrtl predict` does.
+
+{% endif -%}
 {% if config.test_limit -%}
 Only {{ config.test_limit }} test examples were used: a smoke run, whose scores say little.
 
@@ -171,10 +177,10 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
         weights_origin=_origin(source),
         size=data["train_size"] + data["validation_size"],
         knobs=json.dumps(knobs),
-        interval=stats.interval(stats.sample_of(alike)) if comparable else None,
+        interval=stats.interval(stats.sample_of(map(outcome, alike))) if comparable else None,
         seeds=len(alike),
         least_seeds=stats.LEAST_SEEDS,
-        headline="entity F1" if "counts" in metrics else "accuracy",
+        headline=outcome(record).name,
         crf=library and facts["crf"],
         code=library and _USE[library].replace("TASK", task),
     )

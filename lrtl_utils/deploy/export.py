@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 import transformers
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForTokenClassification
 
@@ -38,6 +38,7 @@ TOLERANCE = 1e-4  # of scores, between a model here and the same as a library bu
 class Kept:
     """A model that was kept: text, image or tokens, its classes, and the device and precision that it was judged with.
 
+    Its logits are divided by the `temperature` before they are made probabilities.
     A device that is absent here is replaced by the CPU.
     """
 
@@ -45,6 +46,7 @@ class Kept:
     kind: str
     classes: tuple[str, ...]
     config: RunConfig
+    temperature: float
 
 
 class Noted(BaseModel):
@@ -60,6 +62,7 @@ class Noted(BaseModel):
     tail: float = 0.0
     layers: int = 1
     word_shape: bool = False
+    temperature: float | None = Field(None, gt=0)
     device: str
     precision: str
 
@@ -143,7 +146,7 @@ def load(folder: str | Path) -> Kept:
     if noted.crf:
         model.crf.load_state_dict(load_file(folder / CRF_FILE))
     model.reader.max_length, model.reader.tail = noted.max_length, noted.tail
-    return Kept(model.eval(), noted.kind, tuple(noted.labels), _where(noted))
+    return Kept(model.eval(), noted.kind, tuple(noted.labels), _where(noted), noted.temperature or 1.0)
 
 
 def _noted(folder: Path) -> Noted:
@@ -191,6 +194,7 @@ def _facts(model: Model, classes: Sequence[str], record: dict[str, Any]) -> dict
         "layers": model.layers,
         "word_shape": reader.word_shape,
         "crf": getattr(model, "crf", None) is not None,
+        "temperature": record["model"].get("temperature"),
         "device": record["config"]["device"],
         "precision": record["environment"]["precision"],
     }

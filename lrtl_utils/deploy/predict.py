@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 def predict(model: str | Path, file: str | Path, output: str | Path | None = None, column: str | None = None) -> Path:
     """Score every input of `file` by the model kept in a folder; returns the path of the CSV that was written.
 
+    Probabilities are calibrated by the model's temperature, if it has one, which changes no label.
+
     Without `output` that is `<file>.predictions.csv`. A row an input, in their order: `text` or `file` with `label` and
     each class's probability, or `tokens` with `tags` and `confidence`. A text that a spreadsheet program would take for
     a formula has an apostrophe before it. `InputError` where something cannot be read.
@@ -41,7 +43,7 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
         raise InputError(f"{file} holds nothing to score.")
     targets = [[0] * len(words) for words in inputs] if kind == "tokens" else [0] * len(inputs)  # nobody knows them
     prediction = loop.predict(kept.model, Examples(inputs, targets, np.arange(len(inputs))), kept.config)
-    rows = (_tagged if kind == "tokens" else _classified)(shown, inputs, prediction, kept.classes)
+    rows = (_tagged if kind == "tokens" else _classified)(shown, inputs, prediction, kept)
     header = {"text": ["text"], "image": ["file"], "tokens": ["tokens", "tags", "confidence"]}[kind]
     if kind != "tokens":
         header += ["label", *(f"p_{label}" for label in kept.classes)]
@@ -53,22 +55,22 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
 
 
 def _classified(
-    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", classes: Sequence[str]
+    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", kept: export.Kept
 ) -> list[list[str]]:
     rows = []
     for name, answer, scores in zip(shown, prediction.predicted, prediction.scores, strict=True):
-        odds = np.exp(scores.astype(float) - scores.max())
-        rows.append([_as_text(name), _as_text(classes[answer]), *(f"{share:.6f}" for share in odds / odds.sum())])
+        odds = np.exp((scores.astype(float) - scores.max()) / kept.temperature)
+        rows.append([_as_text(name), _as_text(kept.classes[answer]), *(f"{share:.6f}" for share in odds / odds.sum())])
     return rows
 
 
 def _tagged(
-    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", classes: Sequence[str]
+    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", kept: export.Kept
 ) -> list[list[str]]:
     """Words past the model's longest sequence are tagged O."""
     rows = []
     for name, words, answer, sure in zip(shown, inputs, prediction.predicted, prediction.confidence, strict=True):
-        named = [classes[tag] for tag in answer] + ["O"] * (len(words) - len(answer))
+        named = [kept.classes[tag] for tag in answer] + ["O"] * (len(words) - len(answer))
         rows.append([_as_text(name), " ".join(named), f"{sure:.6f}"])
     return rows
 

@@ -5,16 +5,22 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from lrtl_utils.errors import InputError, require_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
+# What runs can be ranked by, with the name in words and the key of the scores on a record.
+METRICS = {"accuracy": ("accuracy", "accuracy"), "macro_f1": ("macro F1", "f1"), "entity_f1": ("entity F1", "f1")}
 CONVERGED_WITHIN = 0.005  # of the run's best validation score
 MOST_BYTES = 2**26  # of a packed array
 _SCORES = ("precision", "recall", "f1", "support")
+BINS = 15  # of the confidence, for the calibration error
+MOST_LOG = 3.0  # of the natural logarithm of a temperature, either way
 PREDICT_BATCH = 32  # examples, at most, in a step of a prediction
 
 
@@ -40,18 +46,67 @@ def evaluate(
     classes: Sequence[str],
     curve: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """All metrics of a prediction, with its loss. Words beyond the model's `max_length` count as tagged O."""
+    """All metrics of a prediction, with its loss, and of classes the calibration error.
+
+    Words beyond the model's `max_length` count as tagged O.
+    """
     if isinstance(prediction.predicted[0], list):  # the tags of a sentence
         expected = [[classes[tag] for tag in tags] for tags in targets]
         scores = entities(expected, tag_names(prediction, expected, classes))
     else:
         scores = classification(targets, prediction.predicted, classes)
+        hits = np.asarray(targets) == np.asarray(prediction.predicted)
+        scores["calibration_error"] = calibration_error(prediction.confidence, hits)
     return scores | {"loss": prediction.loss, "epochs_to_convergence": epochs_to_convergence(curve)}
 
 
 def headline(metrics: Mapping[str, Any]) -> float:
     """The score that a run is judged by: entity F1 for tagging, else accuracy."""
     return metrics["f1" if "counts" in metrics else "accuracy"]
+
+
+class Outcome(NamedTuple):
+    """What a run is ranked by: the `metric`, its `score` on the test split, and the packed outcomes of the examples.
+
+    `packed` are the record's `hits`, `answers` or `counts`, of so many `examples` of so many `classes`.
+    """
+
+    metric: str
+    score: float
+    packed: str
+    examples: int
+    classes: int
+
+    @property
+    def name(self) -> str:
+        """The metric in words."""
+        return METRICS[self.metric][0]
+
+
+def outcome(record: Mapping[str, Any], metric: str | None = None) -> Outcome:
+    """The outcome of a completed run; without a `metric` by `headline`.
+
+    `InputError` if its task does not have that metric, or its record is too old to have it for single examples.
+    """
+    scores, data = record["metrics"], record["data"]
+    tagged = "counts" in scores
+    metric = metric or ("entity_f1" if tagged else "accuracy")
+    require_metric(metric, tagged, f"Run {record['run_id']}")
+    packed = scores.get({"accuracy": "hits", "macro_f1": "answers", "entity_f1": "counts"}[metric])
+    if packed is None:
+        raise InputError(
+            f"Run {record['run_id']} cannot be ranked by macro F1: its record is of an earlier version, which did not "
+            "keep what was predicted for each test example; run it again in another folder, or rank by accuracy."
+        )
+    return Outcome(metric, scores[METRICS[metric][1]], packed, data["test_size"], len(data["labels"]))
+
+
+def require_metric(metric: str, tagged: bool, what: str) -> None:
+    """`InputError` unless that is a metric, and one of the task of `what`, which has tagged sentences or classes."""
+    require_name("metric", metric, METRICS)
+    if tagged != (metric == "entity_f1"):
+        kind, fitting = ("tagged sentences", "entity_f1") if tagged else ("single labels", "accuracy or macro_f1")
+        raise InputError(f"{what} has {kind}, so it cannot be ranked by {metric}; the metric can be {fitting}.")
 
 
 def tag_names(prediction: Prediction, expected: Sequence[Sequence[str]], classes: Sequence[str]) -> list[list[str]]:
@@ -81,8 +136,9 @@ def mistakes(examples: Any, prediction: Prediction, classes: Sequence[str], rows
 
 
 def classification(expected: Sequence[int], predicted: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
-    """Accuracy, macro precision, recall and F1, the same per class, the confusion matrix [true][predicted], and hits.
+    """Accuracy, macro precision, recall and F1, the same per class, and the confusion matrix [true][predicted].
 
+    `hits` packs which answers were right, and `answers` the true and the predicted class of each example, [n, 2].
     A class that is never predicted has precision 0. Macro scores are means over the classes that `expected` has.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support  # slow to import
@@ -99,7 +155,33 @@ def classification(expected: Sequence[int], predicted: Sequence[int], names: Seq
         "per_class": _per_class(names, [*each, support]),
         "confusion": confusion_matrix(expected, predicted, labels=labels).tolist(),
         "hits": pack(hits),
+        "answers": pack(np.stack([expected, predicted], axis=1)),
     }
+
+
+def calibration_error(confidence: np.ndarray, hits: np.ndarray) -> float:
+    """The expected calibration error in [0, 1], over 15 bins of equal width (Guo et al. 2017).
+
+    It is the mean distance of a bin's mean `confidence` [n] from its share of `hits` [n], weighted by its examples.
+    """
+    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    return float(np.abs(np.bincount(bins, weights=hits - confidence)).sum() / len(hits))
+
+
+def temperature(scores: Sequence[np.ndarray], targets: Sequence[int]) -> float:
+    """What logits [n, classes] are to be divided by so that their loss is least (Guo et al. 2017), in [1/20, 20].
+
+    Its logarithm has a standard normal prior: a few examples that are all right do not show that a model always is.
+    """
+    from scipy.optimize import minimize_scalar  # slow to import
+    from scipy.special import log_softmax
+
+    logits, true = np.asarray(scores, dtype=float), (np.arange(len(targets)), np.asarray(targets))
+
+    def loss(logarithm: float) -> float:
+        return float(logarithm**2 / 2 - log_softmax(logits / np.exp(logarithm), axis=1)[true].sum())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-MOST_LOG, MOST_LOG), method="bounded").x))
 
 
 def entities(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:
@@ -170,6 +252,11 @@ def unpack_hits(packed: str, size: int) -> np.ndarray:
 def unpack_counts(packed: str) -> np.ndarray:
     """The entity counts, shape [sentences, 3], from `pack`."""
     return _bytes(packed).view("<u2").reshape(-1, 3)
+
+
+def unpack_answers(packed: str) -> np.ndarray:
+    """The true and the predicted class of each example, shape [examples, 2], from `pack`."""
+    return _bytes(packed).view("<u2").reshape(-1, 2)
 
 
 def _bytes(packed: str) -> np.ndarray:

@@ -9,19 +9,23 @@ from lrtl_utils.models.catalog import Backbone
 
 def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
     """Nothing is trained by steps, so there is neither a rate nor a number of epochs."""
-    rule = {"batch_size": 32, "precision": "auto", "validation_share": 0.0, "penalty": None}
+    rule = {"batch_size": 32, "precision": "auto", "validation_share": 0.0, "penalty": None, "class_weights": None}
     return rule | what_is_read(kind, solved=True) | input_size(kind, 224, None)
 
 
-def fit(work: Work) -> Curve:
-    """Extract the features of the training examples, and solve the head on them."""
+def fit(work: Work, *, calibrated: bool = True) -> Curve:
+    """Extract the features of the training examples, and solve the head on them; `calibrated`, with a temperature."""
     work.model.freeze(len(work.model.blocks))
     rows = loop.encode_training(work.model, work.train, work.config.max_length)
     chunks = loop.extract(work.model, rows, work.config, work.meter, shared=work.shared)
     names = loop.label_names(work)
     named = loop.extract(work.model, names, work.config, work.meter) * loop.NAME_COPIES if names else []
-    solution = solver.solve_head(work.model, chunks, work.meter, work.config.penalty, named)
-    return [loop.only_point(work, solution.loss) | {"penalty": solution.penalty, "names_fit": solution.names_fit}]
+    # The sequences of tagged sentences have no temperature, and a validation split gives a better one.
+    calibrated = calibrated and work.data.kind != "tokens" and work.validation is None
+    options = work.config.penalty, named, work.config.class_weights, calibrated
+    solution = solver.solve_head(work.model, chunks, work.meter, *options)
+    point = {name: getattr(solution, name) for name in ("penalty", "names_fit", "temperature")}
+    return [loop.only_point(work, solution.loss) | point]
 
 
 METHOD = Method(fit, defaults)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import cross_entropy
 
 from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data.hub import require_weights
@@ -25,7 +26,7 @@ from lrtl_utils.measure.memory import keep_freed
 from lrtl_utils.measure.meter import CostMeter, Shape
 from lrtl_utils.measure.metrics import PREDICT_BATCH, Prediction, evaluate, headline
 from lrtl_utils.methods.feature_cache import Cache
-from lrtl_utils.methods.method import Curve, Work
+from lrtl_utils.methods.method import Curve, Work, balanced
 from lrtl_utils.methods.shared import Shared
 from lrtl_utils.models.encoding import Encoded, answers, by_length, order, round_up
 from lrtl_utils.models.network import Batch, Model
@@ -170,6 +171,9 @@ class _Loop:
         self.schedule = _schedule(config, optimizer, steps)
         self.optimizer = self.runtime.prepare(optimizer)
         self.loss = torch.zeros((), device=self.runtime.device)
+        self.weights = None
+        if config.class_weights:
+            self.weights = torch.from_numpy(balanced(data.targets, len(work.data.classes))).to(self.runtime.device)
         torch.manual_seed(derived_seed(config.seed, "dropout"))
 
     def batches(self, epoch: int) -> list[np.ndarray]:
@@ -213,10 +217,14 @@ class _Loop:
         batch = _to(self.model.reader.batch(self.data, positions, train=True), self.runtime.device)
         with self.runtime.autocast(), _given(self.model, self.cache, positions, batch):
             scores = self.model(batch)
-        loss = self.model.loss(scores, batch)
+        loss = self.model.loss(scores, batch) if self.weights is None else self._weighted(scores, batch)
         self.runtime.backward(loss * share)
         self.loss += loss.detach()
         self.meter.tally(self.phase, self.model.shape(batch))
+
+    def _weighted(self, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The loss with the weights of the classes; unlike the mean of torch, a batch counts as much as its weights."""
+        return cross_entropy(scores.float(), batch["targets"], self.weights, reduction="sum") / len(scores)
 
     def _step(self) -> None:
         if self.config.max_grad_norm:
@@ -342,16 +350,6 @@ def predict_rows(
     return Prediction(predicted, confidence, loss, time.perf_counter() - start, logits)
 
 
-def validate(
-    model: Model, validation: Examples | None, config: RunConfig, classes: Sequence[str], shared: Shared | None = None
-) -> dict[str, Any] | None:
-    """All metrics of the model on the validation split, with its headline as `score`; None without one."""
-    if validation is None:
-        return None
-    metrics = evaluate(validation.targets, predict(model, validation, config, shared), classes)
-    return metrics | {"score": headline(metrics)}
-
-
 def extract(
     model: Model,
     data: Encoded,
@@ -414,6 +412,8 @@ def warm_up(model: Model, config: RunConfig) -> None:
     """
     if config.epochs:
         import transformers.optimization  # noqa: F401
+    if config.class_weights:
+        import sklearn.utils.class_weight  # noqa: F401
     if config.device == "cpu":
         keep_freed()
     if model.reader.kind == "bag":

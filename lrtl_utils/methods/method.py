@@ -1,9 +1,11 @@
 """What a method is, what it is given, and the defaults that several methods share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data.splits import Data, Examples
@@ -67,6 +69,7 @@ STEPS = {
     "dropout": None,
     "weight_decay": 0.01,
     "max_grad_norm": 1.0,
+    "class_weights": None,
     "validation_share": 0.0,
 }
 
@@ -80,6 +83,18 @@ def what_is_read(kind: str, *, solved: bool, label_names: bool = False) -> dict[
     layers = 0.5 if solved or kind == "image" else None
     beside = {"text": {"label_names": label_names}, "tokens": {"word_shape": True}}
     return {"layers": layers} | beside.get(kind, {})
+
+
+def balanced(targets: Sequence[int], classes: int) -> np.ndarray:
+    """The weight of each class, float32 [classes]: examples / (classes that have one × its own); 0 without an example.
+
+    It is scikit-learn's "balanced" (King & Zeng 2001): every class counts the same, and the mean over examples is 1.
+    """
+    from sklearn.utils.class_weight import compute_class_weight  # slow to import
+
+    present, weights = np.unique(targets), np.zeros(classes, np.float32)
+    weights[present] = compute_class_weight("balanced", classes=present, y=np.asarray(targets))
+    return weights
 
 
 def input_size(kind: str, image_size: int, augment: str | None) -> dict[str, Any]:

@@ -146,7 +146,8 @@ class Ladder:
         chunks = self._extract(self.rows, [cache for cache, _ in caches.values()])
         named = {depth: Cache.empty(depth, self.names) for depth in caches if self.names}
         names = self._extract(self.names, [*named.values()]) if self.names else []
-        solved = solver.solve_head(self.model, chunks, self.meter, self.config.penalty, names * loop.NAME_COPIES)
+        options = self.config.penalty, names * loop.NAME_COPIES, self.config.class_weights
+        solved = solver.solve_head(self.model, chunks, self.meter, *options)
         self.sureness = solved.sureness
         if self.names and (solved.names_fit or loop.on_meta(self.model)):
             self.rows = kept

@@ -14,8 +14,8 @@ C = 10.0  # inverse strength of the L2 penalty, as scikit-learn has it
 
 
 def defaults(kind: str, backbone: None, n_labels: int) -> dict[str, Any]:
-    """There is nothing to set."""
-    return {"validation_share": 0.0}
+    """Nothing is tuned."""
+    return {"validation_share": 0.0, "class_weights": None}
 
 
 def fit(work: Work) -> Curve:
@@ -23,7 +23,8 @@ def fit(work: Work) -> Curve:
     model, classes = work.model, len(work.data.classes)
     check_texts(work.train.inputs)
     matrix = model.reader.tokenizer.fit_transform(work.train.inputs)
-    solver = LogisticRegression(C=C, max_iter=1000).fit(matrix, work.train.targets)
+    weights = work.config.class_weights
+    solver = LogisticRegression(C=C, max_iter=1000, class_weight=weights).fit(matrix, work.train.targets)
     weights, bias = torch.from_numpy(solver.coef_), torch.from_numpy(solver.intercept_)
     if len(solver.classes_) == 2:  # scikit-learn keeps the difference of the two classes' scores
         weights, bias = torch.cat([-weights, weights]) / 2, torch.cat([-bias, bias]) / 2

@@ -153,6 +153,13 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
     return None
 
 
+def summarise(results: Path, metric: str | None, path: Path) -> str | None:
+    """Execute a summary notebook on a folder of records, ranked by the metric; returns what `execute` does."""
+    parameters = {"results": str(results), "metric": metric}
+    known = {name: parameters[name] for name in parameters_of(path) if name in parameters}
+    return execute(path, known, results / "executed" / path.name)
+
+
 def refresh(path: Path) -> None:
     """Execute a notebook in place, in its folder; a summary of the same records gives the same bytes.
 

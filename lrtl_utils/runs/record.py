@@ -18,7 +18,7 @@ from lrtl_utils.measure import metrics
 
 SCHEMA = 2
 # Knobs that were added after this schema, so that its early records lack them.
-LATER = frozenset({"layers", "penalty", "word_shape", "label_names"})
+LATER = frozenset({"layers", "penalty", "word_shape", "label_names", "class_weights"})
 
 Score = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
@@ -80,6 +80,8 @@ class Scores(Rates):
     per_class: dict[str, ClassRates]
     confusion: list[list[Count]] | None
     hits: str
+    answers: str | None = None
+    calibration_error: Score | None = None
     counts: str | None = None
     epochs_to_convergence: int | None
     score: Score | None = None
@@ -123,6 +125,7 @@ class ModelPart(Part):
     source: Source | None
     parameters: Count
     trainable_parameters: Count
+    temperature: Annotated[float, Field(gt=0)] | None = None
     note: str | None = None
 
 
@@ -140,6 +143,7 @@ class Point(Part):
     left_out_score: Score | None = None
     left_out_loss: Amount | None = None
     names_fit: bool | None = None
+    temperature: Annotated[float, Field(gt=0)] | None = None
     device_seconds: Amount
     flops: Count | None = None
 
@@ -334,16 +338,29 @@ def _scores(scores: Scores, size: int, classes: list[str]) -> Iterator[str]:
     """The scores follow from which of `size` examples were right."""
     try:
         hits = metrics.unpack_hits(scores.hits, size)
+        answers = None if scores.answers is None else metrics.unpack_answers(scores.answers)
         counts = None if scores.counts is None else metrics.unpack_counts(scores.counts)
     except (ValueError, zlib.error) as error:
-        yield f"hits or counts cannot be unpacked: {error}"
+        yield f"hits, answers or counts cannot be unpacked: {error}"
         return
     if counts is not None:
         yield from _from_counts(scores, hits, counts)
     elif [len(row) for row in scores.confusion or []] != [len(classes)] * len(classes):
         yield f"no confusion matrix of {len(classes)} classes"
     else:
-        yield from _from_confusion(scores, hits, np.array(scores.confusion), classes)
+        confusion = np.array(scores.confusion)
+        yield from _from_confusion(scores, hits, confusion, classes)
+        if answers is not None and not _fit(answers, hits, confusion):
+            yield "answers contradict hits or the confusion matrix"
+
+
+def _fit(answers: np.ndarray, hits: np.ndarray, confusion: np.ndarray) -> bool:
+    """Whether the answers [examples, 2] are right where the hits say so, and make up the confusion matrix."""
+    if len(answers) != len(hits) or answers.max(initial=0) >= len(confusion):
+        return False
+    counted = np.zeros_like(confusion)
+    np.add.at(counted, tuple(answers.T), 1)
+    return np.array_equal(answers[:, 0] == answers[:, 1], hits) and np.array_equal(counted, confusion)
 
 
 def _from_counts(scores: Scores, hits: np.ndarray, counts: np.ndarray) -> Iterator[str]:

@@ -43,13 +43,17 @@ _last_recorded = [0.0]  # when this process last wrote a record; its time since 
 
 @dataclass(frozen=True)
 class Tested:
-    """The predictions on the test split, all scores on it, and those on the validation split (None without one)."""
+    """The predictions on the test split, all scores on it, and those on the validation split (None without one).
+
+    `temperature` is what the logits are to be divided by to be calibrated; None where nothing says so.
+    """
 
     examples: Examples
     prediction: metrics.Prediction
     classes: tuple[str, ...]
     metrics: dict[str, Any]
     validation: dict[str, Any] | None
+    temperature: float | None
 
     def mistakes(self, rows: int = 10) -> "pd.DataFrame":
         """The wrong predictions with the highest confidence."""
@@ -205,10 +209,24 @@ class Run:
         from lrtl_utils.methods import loop
 
         examples, classes = splits.test_examples(self.data, self.config), self.data.classes
-        validation = loop.validate(self.model, self.validation, self.config, classes, self._shared)
+        validated = self.validation and loop.predict(self.model, self.validation, self.config, self._shared)
+        validation = validated and metrics.evaluate(self.validation.targets, validated, classes)
+        if validation:
+            validation["score"] = metrics.headline(validation)
         prediction = loop.predict(self.model, examples, self.config, self._shared)
         scores = metrics.evaluate(examples.targets, prediction, classes, self.curve)
-        return Tested(examples, prediction, classes, scores, validation)
+        return Tested(examples, prediction, classes, scores, validation, self._temperature(validated))
+
+    def _temperature(self, validated: metrics.Prediction | None) -> float | None:
+        """The one fitted on the validation split, else the one that a solved head came with.
+
+        None for tagged sentences, and where there is neither.
+        """
+        if self.data.kind == "tokens":
+            return None
+        if validated is None:
+            return self.curve[-1].get("temperature")
+        return metrics.temperature(validated.scores, self.validation.targets)
 
     def record(self, tested: Tested) -> dict[str, Any]:
         """Write the record to `path` and return it.
@@ -224,7 +242,7 @@ class Run:
             metrics=tested.metrics,
             validation=tested.validation,
             cost=self.cost(tested),
-            model=self.describe_model(),
+            model=self.describe_model() | {"temperature": tested.temperature},
             curve=self.curve,
             started=self._started,
             claim=self._claim,
@@ -263,6 +281,10 @@ def check(asked: RunConfig) -> None:
     if kind not in method.kinds:
         fitting = ", ".join(name for name, row in METHODS.items() if kind in row.kinds)
         raise InputError(f"Method {asked.method!r} is not for {kind}, as {asked.dataset!r} is; {fitting} are.")
+    if asked.class_weights and kind == "tokens":
+        raise InputError(
+            f"class_weights={asked.class_weights} weighs the classes of whole inputs, and {asked.dataset!r} has tags."
+        )
     if asked.selection != "random" and not method.features:
         fitting = ", ".join(name for name, row in METHODS.items() if row.features)
         raise InputError(f"selection={asked.selection!r} needs frozen features; of the methods, {fitting} have them.")

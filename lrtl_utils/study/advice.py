@@ -1,6 +1,7 @@
 """The four answers in one table, and what to do after a comparison: the method to use, and the labels to collect."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ def at_a_glance(frame: pd.DataFrame) -> pd.DataFrame:
                 "data set · model": row.dataset_model,
                 "labels": row.n_labels,
                 "best": row.configuration,
-                "score": f"{row.score:.3f}" + ("" if pd.isna(row.low) else f" ({row.low:.3f} to {row.high:.3f})"),
+                "score": f"{row.score:.3f}{_between(row)} {row.score_name}",
                 "enough labels": _enough(needs.loc[row.dataset_model]) if row.dataset_model in needs.index else UNKNOWN,
                 "cheapest not worse": _cheapest(costs.loc[row.dataset_model]),
                 f"over {tables.BASELINE}": _over(over.loc[key]) if key in over.index else UNKNOWN,
@@ -46,6 +47,10 @@ def spent(frame: pd.DataFrame) -> str:
     hours = frame["cost.gpu_hours"].sum()
     machines = " + ".join(sorted(set(frame["device"])))
     return f"{answers.counted(len(frame), 'run')} took {60 * hours:.3g} device minutes ({machines})."
+
+
+def _between(row: Any) -> str:
+    return "" if pd.isna(row.low) else f" ({row.low:.3f} to {row.high:.3f})"
 
 
 def _enough(need: pd.Series) -> str:
@@ -87,7 +92,7 @@ def advice(frame: pd.DataFrame) -> Iterator[str]:
     own = summary[summary["configuration"] == row["configuration"]].sort_values("n_labels")
     needs = needs[needs["configuration"] == row["configuration"]]
     at = own[own["n_labels"] == row["n_labels"]].iloc[0]
-    score = answers.scored(row).replace(row["configuration"], f"{row['configuration']}, {at['score_name']}", 1)
+    score = answers.scored(row)
     yield f"Use {score}." if row["compared"] else f"Highest so far is {score}. {NOTHING}"
     yield from (f"{answers.needed(need)}." for need in needs.itertuples())
     if len(own) > 1:

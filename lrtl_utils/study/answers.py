@@ -46,7 +46,8 @@ def which(frame: pd.DataFrame) -> Answer:
     table = tables.at_most_labels(best)
     headline = _nothing(frame)
     if len(table):
-        headline = f"At the largest size where the most methods ran with the same three seeds or more {_leading(table)}"
+        headline = f"By {tables.metrics_of(table)}, at the largest size where the most methods ran with the same three "
+        headline += f"seeds or more {_leading(table)}"
         few = tables.at_most_labels(best, fewest=True)
         headline += "." if few.equals(table) else f". At the smallest such size {_leading(few)}."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
@@ -71,8 +72,10 @@ def how_much(frame: pd.DataFrame) -> Answer:
     each = labels_needed(table) if len(table) else []
     if each:
         sure = sum(not doubts for doubts in table[table["first"]]["doubts"])
-        headline = f"The target is {curves.SHARE:.0%} of the best score at the largest size. Of the curves of the best "
-        headline += f"configurations, {sure} of {len(each)} can be relied on."
+        headline = (
+            f"The target is {curves.SHARE:.0%} of the best {tables.metrics_of(table)} at the largest size. Of the "
+        )
+        headline += f"curves of the best configurations, {sure} of {len(each)} can be relied on."
     return Answer("How much data do I need?", headline, each, table)
 
 
@@ -87,7 +90,7 @@ def cost(frame: pd.DataFrame) -> Answer:
         headline = (
             f"On {cheaper} of {counted(len(table), 'pair')} of data set and model, a configuration with fewer FLOPs "
         )
-        headline += "is not shown to be worse than the best."
+        headline += f"is not shown to be worse by {tables.metrics_of(frame)} than the best."
         headline += _left_out(frame)
     each = [f"{row.dataset_model}: {_cheaper(row)}." for row in table.itertuples()]
     return Answer("What does it cost?", headline, each, table)
@@ -128,16 +131,18 @@ def _nothing(frame: pd.DataFrame) -> str:
 
 
 def _ahead_of_all(best: pd.DataFrame) -> str:
-    alone = sum(not row.undecided and not row.too_few_seeds for row in best.itertuples())
-    return f"The best configuration is shown to be better than all others in {alone} of {len(best)} comparisons."
+    alone, by = sum(not row.undecided and not row.too_few_seeds for row in best.itertuples()), tables.metrics_of(best)
+    return (
+        f"The best configuration by {by} is shown to be better than all others in {alone} of {len(best)} comparisons."
+    )
 
 
 def _counts(table: pd.DataFrame, baseline: str) -> str:
     counts = table["verdict"].value_counts()
     verdicts = [f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items() if verdict in counts]
     good = int(table["at_least_as_good"].sum())
-    said = f"Of {len(table)} differences to {baseline}, corrected for their number: {', '.join(verdicts)}"
-    return f"{said}. At least as good, within {100 * stats.MARGIN:g} point, are {good}."
+    said = f"Of {len(table)} differences in {tables.metrics_of(table)} to {baseline}, corrected for their number: "
+    return f"{said}{', '.join(verdicts)}. At least as good, within {100 * stats.MARGIN:g} point, are {good}."
 
 
 def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
@@ -146,9 +151,9 @@ def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
     best = best[best["dataset_model"].isin(known["dataset_model"]) & best["n_labels"].isin(known["n_labels"])]
     ahead = f"the best and {baseline} share too few seeds"
     keys = ["dataset_model", "n_labels", "configuration"]
-    for row in best.drop(columns=["low", "high"]).merge(known, "left", on=keys).itertuples():
+    for row in best.drop(columns=["low", "high", "score_name"]).merge(known, "left", on=keys).itertuples():
         if not pd.isna(row.mean):
-            points = f"{100 * row.mean:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}] points"
+            points = f"{100 * row.mean:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}] points of {row.score_name}"
             ahead = f"{row.configuration}, the best with {row.n_labels} labels, is {points} over {baseline}"
         elif row.variants[0] == baseline:
             ahead = f"{baseline} is itself the best with {row.n_labels} labels"
@@ -202,9 +207,9 @@ def _score_vs_data(title: str, part: pd.DataFrame) -> str:
 
 
 def scored(row: pd.Series) -> str:
-    """A row of `tables.best`: configuration, score, interval or number of seeds, labels, and how others compare."""
+    """A row of `tables.best`: configuration, score and interval or seeds, labels, and how others compare."""
     sure = counted(row["seeds"], "seed") if pd.isna(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
-    said = f"{row['configuration']} {row['score']:.3f} ({sure}) with {row['n_labels']} labels"
+    said = f"{row['configuration']}, {row['score_name']} {row['score']:.3f} ({sure}) with {row['n_labels']} labels"
     if row["compared"]:
         said += f", {'highest' if row['missing'] else 'best'} of {row['compared'] + 1} configurations"
     others = (
@@ -228,7 +233,7 @@ def labels_needed(needs: pd.DataFrame) -> list[str]:
 
 def needed(row: Any) -> str:
     """Of a row of `tables.needs`: how many labels the configuration needs, with its interval and any doubts."""
-    target = f"{row.target:.3f}, {curves.SHARE:.0%} of the best score at the largest size"
+    target = f"{row.target:.3f}, {curves.SHARE:.0%} of the best {row.score_name} at the largest size"
     doubts = f"; not to be relied on: {', '.join(row.doubts)}" if row.doubts else ""
     if np.isinf(row.n_labels):
         return f"{row.configuration} never reaches {target}, with all {row.full} labels{doubts}"
@@ -302,7 +307,7 @@ def times(ours: float, theirs: float) -> str:
 def differences(table: pd.DataFrame, baseline: str) -> list[str]:
     """For each dataset × model: which configurations are better than the baseline, worse or undecided, by size."""
     parts = table.groupby("dataset_model", sort=False)
-    return [f"{title}, against {baseline}: {verdicts(part)}." for title, part in parts] or [
+    return [f"{title}, {tables.metrics_of(part)} against {baseline}: {verdicts(part)}." for title, part in parts] or [
         f"There is no run of {baseline} here to compare with."
     ]
 
@@ -352,7 +357,7 @@ def _aggregate(n_labels: int, part: pd.DataFrame) -> str:
     reach = "the interval of {} reaches" if len(within) == 1 else "the intervals of {} reach"
     near = f"; {reach.format(', '.join(within))} into its own" if within else ""
     over = f"{n_labels} labels, {counted(top['dataset_models'], 'pair')}"
-    return f"{over}: {top['variant']} is highest at {top['iqm']:.2f}{sure}{near}."
+    return f"{over}: {top['variant']} is highest at {top['iqm']:.2f}{sure} of normalised {top['score_name']}{near}."
 
 
 def main_effects(table: pd.DataFrame, whole: bool) -> list[str]:
@@ -364,9 +369,9 @@ def main_effects(table: pd.DataFrame, whole: bool) -> list[str]:
     low, high = rows.iloc[0], rows.iloc[-1]
     caution = "" if whole else " Not every combination was tried, so effects of knobs overlap."
     return [
-        f"{high['knob']} explains most, {high['share']:.0%} of the variance: from {low['score']:.3f} at "
-        f"{low['value']} to {high['score']:.3f} at {high['value']}; {shares['knob'].iloc[-1]} explains "
-        f"{shares['share'].iloc[-1]:.1%}.{caution}"
+        f"{high['knob']} explains most, {high['share']:.0%} of the variance of validation {high['score_name']}: from "
+        f"{low['score']:.3f} at {low['value']} to {high['score']:.3f} at {high['value']}; {shares['knob'].iloc[-1]} "
+        f"explains {shares['share'].iloc[-1]:.1%}.{caution}"
     ]
 
 
@@ -379,7 +384,7 @@ def interaction(settings: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     at = means.idxmax()
     return [
         f"{first} and {second} together explain {share:.1%} of the variance beyond what each does alone; the highest "
-        f"mean, {means.max():.3f}, is at {first}={at[0]} and {second}={at[1]}."
+        f"mean {tables.metrics_of(settings)}, {means.max():.3f}, is at {first}={at[0]} and {second}={at[1]}."
     ]
 
 
@@ -392,7 +397,8 @@ def expected_best(budget: pd.DataFrame, within: float = 0.005) -> list[str]:
     spent = f" ({enough['device_seconds']:.0f} device seconds)" if pd.notna(enough["device_seconds"]) else ""
     tried = f"{enough['trials']:.0f} of {len(budget)}{spent}"
     return [
-        f"One setting at random is expected to reach {budget['once'].iloc[0]:.3f}; the best of {tried} is expected "
+        f"One setting at random is expected to reach {budget['once'].iloc[0]:.3f} validation "
+        f"{tables.metrics_of(budget)}; the best of {tried} is expected "
         f"within half a point of the best of all, {final:.3f}."
     ]
 

@@ -129,8 +129,11 @@ def _concerns(data: Data) -> Iterator[str]:
     if repeats["train"] or repeats["test"]:
         yield f"Repeated examples: {repeats['train']} in the train split, {repeats['test']} in the test split."
     least, most = min(train.values()), max(train.values())
-    if most >= UNEVEN * least:
-        yield f"The largest class has {most / least:.0f} times the smallest: read macro F1 beside accuracy."
+    if most >= UNEVEN * least and data.kind != "tokens":
+        yield (
+            f"The largest class has {most / least:.0f} times the smallest: `lrtl compare --metric macro_f1` ranks by a "
+            "score in which every class counts the same, and -p class_weights=balanced trains for it."
+        )
     if few := sorted(label for label in train if test[label] < FEW):
         yield f"Fewer than {FEW} test examples, so that their own scores say little: {', '.join(few)}."
     if data.kind == "image" and (broken := sum(_size(x) is None for x in [*data.train.inputs, *data.test.inputs])):

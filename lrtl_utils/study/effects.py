@@ -14,6 +14,7 @@ from lrtl_utils.files import absolute_path
 from lrtl_utils.study import stats, tables
 from lrtl_utils.study.tables import DEFAULTS
 
+TRIED = {"score_name": "first", "score": "mean", "device_seconds": "sum", "flops": "sum"}  # of each setting
 SEARCHES = ["sampler", "seed", "trials", "device_seconds", "seconds_share"]
 
 
@@ -25,7 +26,7 @@ def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
     it follows the other knobs. Runs without a validation split do not count; without a knob that has two values there
     is nothing.
     """
-    found: tuple[pd.DataFrame, list[str], str] = pd.DataFrame(columns=["score", "device_seconds", "flops"]), [], ""
+    found: tuple[pd.DataFrame, list[str], str] = pd.DataFrame(columns=[*TRIED]), [], ""
     judged = frame[frame["validation.score"].notna()]
     for (dataset, model, method, n_labels), part in judged.groupby(["dataset", "model", "method", "n_labels"]):
         configs = [
@@ -34,10 +35,9 @@ def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
         values = pd.DataFrame([{name: config[name] for name in DEFAULTS} for config in configs])
         values["warmup_steps"] = [_asked_warmup(config) for config in configs]
         if knobs := [name for name in DEFAULTS if values[name].nunique(dropna=False) > 1]:
-            outcomes = part[["validation.score", "cost.device_seconds", "cost.flops"]].reset_index(drop=True)
-            outcomes.columns = ["score", "device_seconds", "flops"]
-            totals = {"score": "mean", "device_seconds": "sum", "flops": "sum"}
-            settings = values[knobs].join(outcomes).groupby(knobs, dropna=False).agg(totals).reset_index()
+            outcomes = part[["score_name", "validation.score", "cost.device_seconds", "cost.flops"]]
+            outcomes = outcomes.set_axis([*TRIED], axis=1).reset_index(drop=True)
+            settings = values[knobs].join(outcomes).groupby(knobs, dropna=False).agg(TRIED).reset_index()
             if tables.took_from_cache(part).any():
                 settings["device_seconds"] = np.nan
             if len(settings) > len(found[0]):
@@ -51,9 +51,10 @@ def main_effects(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
     for knob in knobs:
         for value, group in settings.groupby(knob, dropna=False):
             error = group["score"].sem() if len(group) > 1 else np.nan
-            row = {"knob": knob, "value": value, "score": group["score"].mean(), "error": error}
+            row = {"knob": knob, "value": value, "score_name": group["score_name"].iloc[0]}
+            row |= {"score": group["score"].mean(), "error": error}
             rows.append(row | {"settings": len(group), "share": explained(settings, [knob])})
-    return pd.DataFrame(rows, columns=["knob", "value", "score", "error", "settings", "share"])
+    return pd.DataFrame(rows, columns=["knob", "value", "score_name", "score", "error", "settings", "share"])
 
 
 def interactions(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
@@ -87,6 +88,7 @@ def budget(settings: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "trials": tries,
+            "score_name": settings["score_name"],
             "device_seconds": tries * settings["device_seconds"].mean(),
             "once": stats.expected_best(settings["score"]),
             "replacement": stats.expected_best(settings["score"], replacement=True),

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from lrtl_utils.files import absolute_path
 from lrtl_utils.methods import METHODS
 from lrtl_utils.study import curves, stats
-from lrtl_utils.study.tables import COSTS, by_dataset_and_model, folders
+from lrtl_utils.study.tables import COSTS, by_dataset_and_model, folders, metrics_of
 
 _SAFE = sns.color_palette("colorblind")
 _PALETTE = [*_SAFE[:6], _SAFE[9], _SAFE[7], (0.0, 0.0, 0.0)]  # without two that are faint on white and in grey
@@ -191,7 +191,8 @@ def labels_needed(needs: pd.DataFrame, ax: Axes) -> Axes:
     ax.set_xlim(10 ** np.floor(np.log10(ax.get_xlim()[0])), None)  # a tick at least
     ax.xaxis.set_major_formatter("{x:.0f}")
     ax.minorticks_off()
-    ax.set(xlabel="labels needed\n(hollow: unreliable; arrow: never; dotted: full data)")
+    doubtful = "(hollow: unreliable; arrow: never; dotted: full data)"
+    ax.set(xlabel=f"labels needed for {curves.SHARE:.0%} of the best {metrics_of(needs)}\n{doubtful}")
     return ax
 
 
@@ -234,7 +235,8 @@ def differences(table: pd.DataFrame, ax: Axes, baseline: str) -> Axes:
     ax.yaxis.grid(False)
     ax.set_ylim(rows.max() + 1, 0)
     ax.set(
-        xlabel=f"points over {baseline}\n(hollow: undecided)", ylabel="configuration: its numbers of labels, downwards"
+        xlabel=f"points of {metrics_of(table)} over {baseline}\n(hollow: undecided)",
+        ylabel="configuration: its numbers of labels, downwards",
     )
     return ax
 
@@ -252,7 +254,7 @@ def aggregate(table: pd.DataFrame, ax: Axes) -> Axes:
     sizes = sorted(table["n_labels"].unique())
     ax.set_xticks(sizes, [str(size) for size in sizes])
     ax.minorticks_off()
-    ax.set(xlabel="labelled examples", ylabel="normalised score (interquartile mean)")
+    ax.set(xlabel="labelled examples", ylabel=f"normalised {metrics_of(table)}\n(interquartile mean)")
     ax.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
@@ -269,7 +271,7 @@ def main_effects(effects: pd.DataFrame) -> Figure | None:
         ax.errorbar(at, rows["score"], yerr=rows["error"], marker="o", capsize=3, color="black")
         ax.set_xticks(at, [str(value) for value in rows["value"]])
         ax.set(xlabel=knob, title=f"{rows['share'].iloc[0]:.0%} of variance")
-    axes.flat[0].set(ylabel="mean validation score")
+    axes.flat[0].set(ylabel=f"mean validation {metrics_of(effects)}")
     return figure
 
 
@@ -277,7 +279,14 @@ def interaction(pairs: pd.DataFrame, ax: Axes, settings: pd.DataFrame) -> Axes:
     """Mean validation score of the settings at every pair of values of the first two knobs in `pairs`."""
     first, second = pairs.iloc[0][["first", "second"]]
     means = settings.pivot_table(index=first, columns=second, values="score", observed=True)
-    sns.heatmap(means, annot=True, fmt=".3f", cmap="cividis", cbar_kws={"label": "mean validation score"}, ax=ax)
+    sns.heatmap(
+        means,
+        annot=True,
+        fmt=".3f",
+        cmap="cividis",
+        cbar_kws={"label": f"mean validation {metrics_of(settings)}"},
+        ax=ax,
+    )
     return ax
 
 
@@ -285,7 +294,7 @@ def expected_best(budget: pd.DataFrame, ax: Axes) -> Axes:
     """Expected best validation score against the number of settings that are tried at random."""
     ax.plot(budget["trials"], budget["once"], color="black", label="each setting once")
     ax.plot(budget["trials"], budget["replacement"], color="grey", linestyle="--", label="with replacement")
-    ax.set(xlabel="settings tried at random", ylabel="expected best validation score")
+    ax.set(xlabel="settings tried at random", ylabel=f"expected best validation {metrics_of(budget)}")
     seconds = budget["device_seconds"].iloc[0]
     if np.isfinite(seconds):
         above = ax.secondary_xaxis("top", functions=(lambda n: n * seconds, lambda s: s / seconds))

@@ -21,9 +21,10 @@ import pandas as pd
 
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, data_name, write_text
+from lrtl_utils.measure.metrics import outcome
 from lrtl_utils.models.catalog import MODELS
 from lrtl_utils.runs import store
-from lrtl_utils.runs.notebook import execute, notebook_path, parameters_of, summary_notebooks
+from lrtl_utils.runs.notebook import notebook_path, parameters_of, summarise, summary_notebooks
 from lrtl_utils.runs.record import in_words
 from lrtl_utils.study import answers, kept, tables
 
@@ -32,37 +33,37 @@ if TYPE_CHECKING:
 
 # Each answer with its figure, the caption, and the notebook that makes it.
 SECTIONS = (
-    (answers.which, "accuracy_vs_data", "Test score against labelled examples", "20_accuracy_vs_data"),
+    (answers.which, "accuracy_vs_data", "Test {score} against labelled examples", "20_accuracy_vs_data"),
     (
         answers.how_much,
         "labels_needed",
-        "Labels needed for 95 % of the best score at the largest size; hollow: not to be relied on",
+        "Labels needed for 95 % of the best {score} at the largest size; hollow: not to be relied on",
         "20_accuracy_vs_data",
     ),
-    (answers.cost, "accuracy_vs_flops", "Test score against FLOPs; rings: Pareto front", "21_accuracy_vs_cost"),
+    (answers.cost, "accuracy_vs_flops", "Test {score} against FLOPs; rings: Pareto front", "21_accuracy_vs_cost"),
     (
         answers.real,
         "differences",
-        "Paired differences to conventional, with 95 % intervals, from few labels at the top to many",
+        "Paired differences in {score} to conventional, with 95 % intervals, from few labels at the top to many",
         "23_method_comparison",
     ),
 )
 COLUMNS = ("labels", "seed", "score", "device seconds", "FLOPs", "peak MiB")  # of numbers, in the table of runs
 CURVES = ("loss", "validation_loss", "validation_score")
 IN_WORDS = ["method", "variant", "variants", "compared", "first"]  # columns that the sentences of an answer repeat
-PACKED = ("hits", "counts", "per_class", "confusion")  # not a value of one line
+PACKED = ("hits", "answers", "counts", "per_class", "confusion")  # not a value of one line
 TEMPLATES = Path(__file__).parent / "templates"
 NOTHING = "–"
 TAGS = {"a", "blockquote", "br", "code", "div", "em", "h1", "h2", "h3", "h4", "hr", "li", "ol", "p", "pre", "span"}
 TAGS |= {"strong", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul"}
 
 
-def write(results: str | Path, each: Callable[..., Iterable[Any]] = map) -> Path:
-    """Write `<results>/report/` and return its index.html.
+def write(results: str | Path, metric: str | None = None, each: Callable[..., Iterable[Any]] = map) -> Path:
+    """Write `<results>/report/`, with scores by the metric as `tables.records` has them, and return its index.html.
 
-    Summary notebooks that are older than the records are executed first. `each` is used like `map` to make the pages,
-    which do not depend on each other; one that works in several processes is faster. `InputError` if a notebook fails,
-    or if the folder is a symbolic link.
+    Summary notebooks that are older than the records, or by another metric, are executed first. `each` is used like
+    `map` to make the pages, which do not depend on each other; one that works in several processes is faster.
+    `InputError` if a notebook fails, or if the folder is a symbolic link.
     """
     results = absolute_path(results)
     folder = results / "report"
@@ -71,20 +72,21 @@ def write(results: str | Path, each: Callable[..., Iterable[Any]] = map) -> Path
             raise InputError(f"{part} is a symbolic link; the report is written into a folder of its own.")
     found = kept.records(results)
     completed, failed = (
-        tables.frame_of(record for record in found if record["status"] == status) for status in ("completed", "failed")
+        tables.frame_of((record for record in found if record["status"] == status), metric)
+        for status in ("completed", "failed")
     )
     sources = _sources(results)
-    others = [tables.records(source, "completed") for source in sources[1:]] if len(completed) else []
+    others = [tables.records(source, "completed", metric) for source in sources[1:]] if len(completed) else []
     frame = tables.together([completed, *others])
     shown = [(results, record) for part in (completed, failed) for record in part["record"]]
     if len(frame):
         others = frame[frame["folder"] > 0]
         shown += [(absolute_path(sources[at]), r) for at, r in zip(others["folder"], others["record"], strict=True)]
-    notebooks = _executed(results) if len(completed) else []
+    notebooks = _executed(results, metric) if len(completed) else []
     titles = dict(each(partial(_write_notebook, folder), notebooks))
     runs = each(partial(_write_run, folder), *zip(*shown, strict=True)) if shown else []
     records = [record for _, record in shown]
-    _write(folder / "index.html", _index(results, frame, records, titles))
+    _write(folder / "index.html", _index(results, frame, records, titles, metric))
     written = {*runs, *(folder / "notebooks" / f"{name}.html" for name in titles)}
     for old in {*folder.glob("runs/*.html"), *folder.glob("notebooks/*.html")} - written:
         old.unlink()
@@ -113,7 +115,7 @@ def committed_sources(folder: Path) -> list[Path]:
     return [absolute_path(folder / source) for source in tables.folders(named)]
 
 
-def _executed(results: Path) -> list[Path]:
+def _executed(results: Path, metric: str | None) -> list[Path]:
     """The summary notebooks with their outputs: the committed ones for the study, else executed where needed."""
     originals = summary_notebooks()
     if _sources(results) != [results]:
@@ -123,21 +125,24 @@ def _executed(results: Path) -> list[Path]:
     paths = []
     for original in originals:
         path = results / "executed" / original.name
-        if not (path.is_file() and path.stat().st_mtime >= newest and _is_whole(path)):
-            reason = execute(original, {"results": str(results)}, path)
-            if reason:
-                raise InputError(f"{original.name}: {reason}")
+        as_asked = path.is_file() and path.stat().st_mtime >= newest and _is_whole(path, metric)
+        if not as_asked and (reason := summarise(results, metric, original)):
+            raise InputError(f"{original.name}: {reason}")
         paths.append(path)
     return paths
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a notebook was executed to its end; papermill says so even if the kernel died."""
+def _is_whole(path: Path, metric: str | None) -> bool:
+    """Whether a notebook was executed to its end, by that metric; papermill says so even if the kernel died."""
     try:
-        cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        notebook = nbformat.read(path, as_version=4)
     except ValueError:  # cut short
         return False
-    return all(cell.execution_count and "error" not in [o.output_type for o in cell.outputs] for cell in cells)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    given = notebook.metadata.get("papermill", {}).get("parameters", {})
+    return given.get("metric", metric) == metric and all(
+        cell.execution_count and "error" not in [o.output_type for o in cell.outputs] for cell in cells
+    )
 
 
 def _write_notebook(folder: Path, path: Path) -> tuple[str, str]:
@@ -149,10 +154,18 @@ def _write_notebook(folder: Path, path: Path) -> tuple[str, str]:
     return path.stem, title
 
 
-def _index(results: Path, frame: pd.DataFrame, records: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
+def _index(
+    results: Path,
+    frame: pd.DataFrame,
+    records: Sequence[Mapping[str, Any]],
+    titles: Mapping[str, str],
+    metric: str | None,
+) -> str:
     names = ("dataset", "model", "method", "status")
     named = dict(zip(frame["run_id"], frame["configuration"], strict=True)) if len(frame) else {}
-    rows = [_row(record) | {"method": named.get(record["run_id"], record["config"]["method"])} for record in records]
+    rows = [
+        _row(record, metric) | {"method": named.get(record["run_id"], record["config"]["method"])} for record in records
+    ]
     rows.sort(key=lambda row: [row[name] for name in names])
     return render(
         "index.html",
@@ -163,6 +176,7 @@ def _index(results: Path, frame: pd.DataFrame, records: Sequence[Mapping[str, An
         notebooks=titles,
         answers=[_answer(*section, results, frame, titles) for section in SECTIONS] if len(frame) else [],
         filters={name: sorted({row[name] for row in rows}) for name in names},
+        judged=tables.metrics_of(frame),
         columns=COLUMNS,
         rows=rows,
     )
@@ -203,18 +217,18 @@ def _answer(
         "headline": answer.headline,
         "each": answer.each,
         "picture": picture(results / "figures" / f"{picture_name}.png"),
-        "caption": caption,
+        "caption": caption.format(score=tables.metrics_of(frame)),
         "notebook": notebook if notebook in titles else None,
         "columns": [name.replace("_", " ") for name in table],
         "rows": table.to_numpy().tolist(),
     }
 
 
-def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+def _row(record: Mapping[str, Any], metric: str | None) -> dict[str, Any]:
     """A row of the table of runs; its configuration is named later, from all runs together."""
-    config, cost, data, metrics = (record[name] or {} for name in ("config", "cost", "data", "metrics"))
+    config, cost, data = (record[name] or {} for name in ("config", "cost", "data"))
     labels = data.get("train_size", 0) + data.get("validation_size", 0) or None
-    score = metrics.get("f1" if "counts" in metrics else "accuracy")
+    score = outcome(record, metric).score if record["metrics"] else None
     spent = [cost.get(name) for name in ("device_seconds", "flops", "peak_memory_mib")]
     numbers = [(one, value(one)) for one in (labels, config["seed"], score, *spent)]
     if score is not None:

@@ -1,15 +1,15 @@
 """How certain a number is: intervals over seeds and test examples, paired tests, aggregates, Pareto fronts."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from math import comb
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import false_discovery_control, norm, t, trim_mean
 
-from lrtl_utils.measure.metrics import unpack_counts, unpack_hits
+from lrtl_utils.measure.metrics import Outcome, unpack_answers, unpack_counts, unpack_hits
 
 DRAWS = 1000
 MOST_KEPT = 2**15  # runs whose resampled scores stay in memory, which is 256 MiB
@@ -43,14 +43,21 @@ def verdict(mean: float, p: float | None) -> str:
     return "undecided" if p > LEVEL else "better" if mean > 0 else "worse"
 
 
-def outcomes(records: Iterable[Mapping[str, Any]]) -> Outcomes:
+def outcomes(runs: Iterable[Outcome]) -> Outcomes:
     """What happened on each test example under each seed, [seeds, examples, parts], and the score of its totals."""
-    records = list(records)
-    packed = [record["metrics"] for record in records]
-    if "counts" in packed[0]:
-        return np.stack([unpack_counts(metrics["counts"]) for metrics in packed]), entity_f1
-    hits = np.stack([unpack_hits(r["metrics"]["hits"], r["data"]["test_size"]) for r in records])
+    runs = list(runs)
+    if runs[0].metric == "entity_f1":
+        return np.stack([unpack_counts(run.packed) for run in runs]), entity_f1
+    if runs[0].metric == "macro_f1":
+        return np.stack([_by_class(unpack_answers(run.packed), run.classes) for run in runs]), macro_f1
+    hits = np.stack([unpack_hits(run.packed, run.examples) for run in runs])
     return np.stack([hits, np.ones_like(hits)], axis=-1).astype(float), accuracy
+
+
+def _by_class(answers: np.ndarray, classes: int) -> np.ndarray:
+    """Of the true and predicted class [examples, 2]: rightly predicted, predicted and true, [examples, 3 · classes]."""
+    true, predicted = np.eye(classes, dtype=bool)[answers.T]
+    return np.concatenate([true & predicted, predicted, true], axis=1)
 
 
 class Sample(NamedTuple):
@@ -74,28 +81,22 @@ def sample(outcomes: np.ndarray, score: Score, *, seed: int = 0) -> Sample:
     return Sample(by_seed(outcomes, score), score(totals.reshape(DRAWS, seeds, parts)), seed)
 
 
-_KEPT: dict[tuple[str, int | None], tuple[float, np.ndarray]] = {}
+_KEPT: dict[Outcome, tuple[float, np.ndarray]] = {}
 
 
-def sample_of(records: Iterable[Mapping[str, Any]]) -> Sample:
+def sample_of(runs: Iterable[Outcome]) -> Sample:
     """The `sample` of these runs, one for each seed; that of each run is made once, whatever it is compared with.
 
     What is kept stands under the outcomes that it was made of, so it cannot be out of date.
     """
     if len(_KEPT) > MOST_KEPT:
         _KEPT.clear()
-    named = [(_outcomes_of(record), record) for record in records]
-    if missing := {name: record for name, record in named if name not in _KEPT}:
-        made = sample(*outcomes(missing.values()))
+    runs = list(runs)
+    if missing := list(dict.fromkeys(run for run in runs if run not in _KEPT)):
+        made = sample(*outcomes(missing))
         _KEPT.update(zip(missing, zip(made.scores, np.ascontiguousarray(made.drawn.T), strict=True), strict=True))
-    scores, drawn = zip(*(_KEPT[name] for name, _ in named), strict=True)
+    scores, drawn = zip(*map(_KEPT.get, runs), strict=True)
     return Sample(np.array(scores), np.array(drawn).T.copy())
-
-
-def _outcomes_of(record: Mapping[str, Any]) -> tuple[str, int | None]:
-    """The packed outcomes of a run, and how many examples they are of where they do not say so themselves."""
-    metrics = record["metrics"]
-    return (metrics["counts"], None) if "counts" in metrics else (metrics["hits"], record["data"]["test_size"])
 
 
 def resample(sample: Sample) -> np.ndarray:
@@ -230,6 +231,13 @@ def expected_best(scores: Sequence[float], *, replacement: bool = False) -> np.n
 def accuracy(totals: np.ndarray) -> np.ndarray:
     """The accuracy of totals of (right, all), shape [..., 2]."""
     return totals[..., 0] / totals[..., 1]
+
+
+def macro_f1(totals: np.ndarray) -> np.ndarray:
+    """The mean F1 over the classes that have examples, of totals of (right, predicted, true), each [..., classes]."""
+    right, predicted, true = np.split(totals, 3, axis=-1)
+    each = 2 * right / np.maximum(predicted + true, 1)
+    return (each * (true > 0)).sum(-1) / (true > 0).sum(-1)
 
 
 def entity_f1(totals: np.ndarray) -> np.ndarray:

@@ -9,12 +9,20 @@ import pandas as pd
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.files import data_name
-from lrtl_utils.measure.metrics import headline
+from lrtl_utils.measure.metrics import METRICS, Outcome, outcome
 from lrtl_utils.study import curves, kept, stats
 
 BASELINE = "conventional"
 KEYS = ["dataset", "model", "method", "configuration", "n_labels"]
-COMPARED = [*KEYS, "variant", "seed", "score", "record"]  # what a comparison reads; few columns make it quick
+COMPARED = [
+    *KEYS,
+    "variant",
+    "seed",
+    "score",
+    "score_name",
+    "outcome",
+    "record",
+]  # what a comparison reads; few columns make it quick
 COSTS = {
     "device_seconds": "device seconds",
     "gpu_hours": "device hours",
@@ -31,7 +39,7 @@ TIMED = {
 MEANS = [*SCORES, "train_samples_per_second"]  # beside the score and the costs
 PLAIN = ["run_id", "status", "error", "dataset", "model", "method", "seed", "n_labels", "share", "score", "score_name"]
 SECTIONS = ("config", "metrics", "validation", "cost")
-PACKED = {"hits", "counts"}  # outcomes of single examples, for `stats.outcomes`
+PACKED = {"hits", "answers", "counts"}  # outcomes of single examples, for `stats.outcomes`
 COLUMNS = [
     *PLAIN,
     "device",
@@ -39,6 +47,7 @@ COLUMNS = [
     *(f"metrics.{name}" for name in SCORES),
     *("validation.score", "validation.loss"),
     *(f"cost.{name}" for name in [*COSTS, "train_samples_per_second", "predict_seconds"]),
+    "outcome",
     "record",
 ]  # at least these
 TUNABLE = {"learning_rate", "batch_size", "epochs", "scheduler", "warmup_steps", "dropout", "weight_decay"}
@@ -49,23 +58,30 @@ APART = {"dataset", "model", "method", "data_fraction", "train_size", "shots", "
 DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items() if name not in APART}
 # The words that a printed table has for the names of columns.
 SHOWN = {"n_labels": "labels", "too_few_seeds": "too few seeds", "at_least_as_good": "at least as good"}
-SHOWN |= {"dataset_model": "data set · model", "dataset_models": "pairs", "p_corrected": "p, corrected"}
+SHOWN |= {
+    "score_name": "metric",
+    "dataset_model": "data set · model",
+    "dataset_models": "pairs",
+    "p_corrected": "p, corrected",
+}
 
 
-def records(results: str | Path, status: str | None = None) -> pd.DataFrame:
+def records(results: str | Path, status: str | None = None, metric: str | None = None) -> pd.DataFrame:
     """A row for each run below `results`, only the completed or failed ones if `status` says so.
 
     `config.*`, `metrics.*`, `validation.*` and `cost.*` are the values of the record's sections: the configuration that
     was used, what was scored on the test and on the validation split, and the costs. `n_labels` counts all labels that
-    the run saw, `share` is their share of the train split, `score` is what `score_name` says, `device` is the machine's
-    name, and `record` holds the whole record.
+    the run saw, `share` is their share of the train split, `device` is the machine's name, and `record` holds the whole
+    record. `score` and `validation.score` are what `score_name` says: the `metric`, or without one accuracy, and for
+    tagged sentences entity F1. `outcome` is what intervals of the score are made of. `InputError` if a run does not
+    have the metric.
     """
-    return frame_of(record for record in kept.records(results) if status in (None, record["status"]))
+    return frame_of((each for each in kept.records(results) if status in (None, each["status"])), metric)
 
 
-def frame_of(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def frame_of(records: Iterable[Mapping[str, Any]], metric: str | None = None) -> pd.DataFrame:
     """The table that `records` explains, of these records."""
-    rows = [_row(record) for record in records]
+    rows = [_row(record, metric) for record in records]
     if not rows:
         return pd.DataFrame(columns=COLUMNS)
     frame = pd.DataFrame(rows)
@@ -73,20 +89,28 @@ def frame_of(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return frame.sort_values(["dataset", "model", "method", "n_labels", "seed"])
 
 
-def _row(record: Mapping[str, Any]) -> dict[str, Any]:
-    config, data, metrics = (record[name] or {} for name in ("config", "data", "metrics"))
+def _row(record: Mapping[str, Any], metric: str | None) -> dict[str, Any]:
+    config, data = (record[name] or {} for name in ("config", "data"))
     n_labels = data.get("train_size", 0) + data.get("validation_size", 0)
-    score, score_name = ("f1", "entity F1") if "counts" in metrics else ("accuracy", "accuracy")
+    judged = outcome(record, metric) if record["metrics"] else None
     row = {name: record[name] for name in ("run_id", "status", "error")}
     row |= {name: data_name(config[name]) for name in ("dataset", "model")}
     row |= {"method": config["method"], "seed": config["seed"], "n_labels": n_labels}
     row |= {"share": n_labels / data["available"] if data else None}
-    row |= {"score": metrics.get(score), "score_name": score_name, "device": record["environment"]["device"]}
+    row |= {"score": judged and judged.score, "score_name": judged and judged.name, "outcome": judged}
+    row |= {"device": record["environment"]["device"]}
     for section in SECTIONS:
         for name, value in (record[section] or {}).items():
             if name not in PACKED and not isinstance(value, list | dict):
                 row[f"{section}.{name}"] = value
+    if judged and record["validation"]:
+        row["validation.score"] = record["validation"][METRICS[judged.metric][1]]
     return row | {"record": record}
+
+
+def metrics_of(frame: pd.DataFrame) -> str:
+    """The metrics in which these runs are scored, in words: `accuracy`, or `accuracy or entity F1`."""
+    return " or ".join(sorted(set(frame["score_name"].dropna()))) or "score"
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
@@ -94,12 +118,12 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns=SHOWN)
 
 
-def read(results: str | Path | Sequence[str]) -> pd.DataFrame:
-    """The completed runs of a folder of results, or of several, as `compared` selects them.
+def read(results: str | Path | Sequence[str], metric: str | None = None) -> pd.DataFrame:
+    """The completed runs of a folder of results, or of several, as `compared` selects them; scores are by `metric`.
 
     Of all folders but the first, only runs of configurations that the first has too.
     """
-    return together([records(folder, "completed") for folder in folders(results)])
+    return together([records(folder, "completed", metric) for folder in folders(results)])
 
 
 def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -275,15 +299,16 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     named |= {f"cost.{name}": name for name in [*COSTS, "train_samples_per_second"]}
     named |= {f"metrics.{name}": name for name in SCORES}
     numbers = np.array([frame[name].astype(float) for name in named])
-    records, devices = frame["record"].to_numpy(), frame["device"].to_numpy()
+    outcomes, devices = frame["outcome"].to_numpy(), frame["device"].to_numpy()
+    records = frame["record"].to_numpy()
     variants, score_names = frame["variant"].tolist(), frame["score_name"].tolist()
     rows = []
     for values, at in _positions(frame):
-        first, own = at[0], records[at]
-        row = dict(zip(KEYS, values, strict=True)) | _interval(own)
+        first = at[0]
+        row = dict(zip(KEYS, values, strict=True)) | _interval(outcomes[at])
         row |= zip(named.values(), _means(numbers[:, at]), strict=True)
         row |= {"variant": variants[first], "score_name": score_names[first]}
-        rows.append(row | {"device": " + ".join(sorted(set(devices[at]))), "full": own[0]["data"]["available"]})
+        rows.append(row | {"device": " + ".join(sorted(set(devices[at]))), "full": records[first]["data"]["available"]})
     about = ["variant", "share", "full", "score", "low", "high", "seeds", "score_name", "device"]
     return pd.DataFrame(rows, columns=[*KEYS, *about, *COSTS, *MEANS])
 
@@ -301,17 +326,17 @@ def _means(numbers: np.ndarray) -> np.ndarray:
         return np.where(there, numbers, 0.0).sum(axis=1) / there.sum(axis=1)
 
 
-def _interval(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    low, high = stats.interval(stats.sample_of(records)) or (np.nan, np.nan)
-    return {"low": low, "high": high, "seeds": len(records)}
+def _interval(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    low, high = stats.interval(stats.sample_of(outcomes)) or (np.nan, np.nan)
+    return {"low": low, "high": high, "seeds": len(outcomes)}
 
 
 class Runs(NamedTuple):
-    """Those of one configuration at one size: their records by seed."""
+    """Those of one configuration at one size: their outcomes by seed."""
 
     method: str
     variant: str
-    records: dict[int, dict[str, Any]]
+    outcomes: dict[int, Outcome]
 
 
 def _by_size(part: pd.DataFrame) -> Iterator[tuple[int, dict[str, Runs]]]:
@@ -322,9 +347,9 @@ def _by_size(part: pd.DataFrame) -> Iterator[tuple[int, dict[str, Runs]]]:
 def _runs(sized: pd.DataFrame) -> dict[str, Runs]:
     """Those of each configuration, in the order of their names."""
     found: dict[str, Runs] = {}
-    columns = (sized[name].tolist() for name in ("configuration", "method", "variant", "seed", "record"))
-    for configuration, method, variant, seed, record in zip(*columns, strict=True):
-        found.setdefault(configuration, Runs(method, variant, {})).records[seed] = record
+    columns = (sized[name].tolist() for name in ("configuration", "method", "variant", "seed", "outcome"))
+    for configuration, method, variant, seed, judged in zip(*columns, strict=True):
+        found.setdefault(configuration, Runs(method, variant, {})).outcomes[seed] = judged
     return dict(sorted(found.items()))
 
 
@@ -338,16 +363,17 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     for dataset_model, part in by_dataset_and_model(compared(frame)[COMPARED]):
         for n_labels, sized in _by_size(part):
             theirs = {
-                seed: record
+                seed: judged
                 for runs in sized.values()
                 if runs.variant == baseline
-                for seed, record in runs.records.items()
+                for seed, judged in runs.outcomes.items()
             }
             for configuration, ours in sized.items():
-                if ours.variant != baseline and (found := paired(ours.records, theirs)):
+                if ours.variant != baseline and (found := paired(ours.outcomes, theirs)):
                     keys = {"dataset_model": dataset_model, "n_labels": n_labels, "configuration": configuration}
+                    keys |= {"score_name": part["score_name"].iloc[0]}
                     rows.append(keys | {"method": ours.method, "variant": ours.variant} | found)
-    keys = ["dataset_model", "n_labels", "configuration", "method", "variant"]
+    keys = ["dataset_model", "n_labels", "configuration", "method", "variant", "score_name"]
     table = pd.DataFrame(rows, columns=[*keys, "seeds", *stats.Difference._fields])
     tested = table["p"].notna()
     table.loc[tested, "p_corrected"] = stats.corrected(table.loc[tested, "p"].astype(float))
@@ -355,13 +381,13 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     return table.assign(verdict=verdicts, at_least_as_good=table["low"].astype(float) >= -stats.MARGIN)
 
 
-def records_by_seed(runs: pd.DataFrame) -> dict[int, dict[str, Any]]:
-    """The records of one configuration at one size."""
-    return dict(zip(runs["seed"], runs["record"], strict=True))
+def outcomes_by_seed(runs: pd.DataFrame) -> dict[int, Outcome]:
+    """The outcomes of one configuration at one size."""
+    return dict(zip(runs["seed"], runs["outcome"], strict=True))
 
 
-def paired(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Of `records_by_seed`: the `seeds` that both have, and what a `stats.Difference` says over them.
+def paired(ours: Mapping[int, Outcome], theirs: Mapping[int, Outcome]) -> dict[str, Any]:
+    """Of `outcomes_by_seed`: the `seeds` that both have, and what a `stats.Difference` says over them.
 
     Empty without common seeds.
     """
@@ -371,10 +397,8 @@ def paired(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[s
     return {"seeds": len(seeds), **_difference(ours, theirs, seeds)._asdict()}
 
 
-def _difference(
-    ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]], seeds: Sequence[int]
-) -> stats.Difference:
-    return stats.difference(*(stats.sample_of(records[seed] for seed in seeds) for records in (ours, theirs)))
+def _difference(ours: Mapping[int, Outcome], theirs: Mapping[int, Outcome], seeds: Sequence[int]) -> stats.Difference:
+    return stats.difference(*(stats.sample_of(each[seed] for seed in seeds) for each in (ours, theirs)))
 
 
 def best(frame: pd.DataFrame) -> pd.DataFrame:
@@ -394,29 +418,30 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
         often = set(drawn.index[drawn >= stats.LEAST_SEEDS].get_level_values("configuration"))
         for n_labels, sized in part.groupby("n_labels"):
             rows.append({"dataset_model": dataset_model, "n_labels": n_labels} | _best(sized, often))
-    columns = ["dataset_model", "n_labels", "configuration", "score", "low", "high", "seeds", "undecided"]
+    columns = ["dataset_model", "n_labels", "configuration", "score_name", "score", "low", "high", "seeds", "undecided"]
     return pd.DataFrame(rows, columns=[*columns, "too_few_seeds", "missing", "configurations", "compared", "variants"])
 
 
 def _best(sized: pd.DataFrame, often: set[str]) -> dict[str, Any]:
     """A row of `best`; `often` are the configurations with three seeds at any size."""
     runs = _runs(sized)
-    drawn = {name: set(each.records) for name, each in runs.items()}
+    drawn = {name: set(each.outcomes) for name, each in runs.items()}
     enough = [name for name, seeds in drawn.items() if len(seeds) >= stats.LEAST_SEEDS] or list(drawn)
     shared = set.intersection(*(drawn[name] for name in enough)) or set.union(*drawn.values())
     alike = sized[sized["configuration"].isin(enough) & sized["seed"].isin(shared)]
     means = alike.groupby("configuration")["score"].mean().sort_values(ascending=False, kind="stable")
     top = means.index[0]
-    ours = {seed: record for seed, record in runs[top].records.items() if seed in shared}
+    ours = {seed: judged for seed, judged in runs[top].outcomes.items() if seed in shared}
     verdicts = dict.fromkeys((name for name in runs if name != top), stats.TOO_FEW_SEEDS)
     for name in means.index[1:]:
         if seeds := sorted(drawn[name] & ours.keys()):
-            found = _difference(runs[name].records, ours, seeds)
+            found = _difference(runs[name].outcomes, ours, seeds)
             verdicts[name] = stats.verdict(found.mean, found.p and found.p / 2 * (len(means) - 1))
     known = [name for name in verdicts if verdicts[name] != stats.TOO_FEW_SEEDS]
     undecided = [name for name in known if verdicts[name] == "undecided"]
     return {
         "configuration": top,
+        "score_name": sized["score_name"].iloc[0],
         "score": means.iloc[0],
         **_interval(list(ours.values())),
         "undecided": undecided,
@@ -460,21 +485,21 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     for _, part in by_dataset_and_model(comparable(frame)[COMPARED]):
         for n_labels, sized in _by_size(part):
             drawn = {
-                runs.variant: np.array([headline(record["metrics"]) for record in runs.records.values()])
+                runs.variant: np.array([judged.score for judged in runs.outcomes.values()])
                 for runs in sized.values()
-                if len(runs.records) >= stats.LEAST_SEEDS
+                if len(runs.outcomes) >= stats.LEAST_SEEDS
             }
             floor = drawn.get("from_scratch", np.array([np.inf])).mean()
             top = max((each.mean() for each in drawn.values()), default=floor)
             if top > floor:
                 for variant, each in drawn.items():
                     scores.setdefault((n_labels, variant), []).append((each - floor) / (top - floor))
-    rows = []
+    rows, names = [], metrics_of(frame)
     for (n_labels, variant), each in sorted(scores.items()):
         fewest = min(map(len, each))
         mean, (low, high) = stats.interquartile_mean(np.stack([one[:fewest] for one in each]))
-        rows.append([n_labels, variant, mean, low, high, len(each)])
-    return pd.DataFrame(rows, columns=["n_labels", "variant", "iqm", "low", "high", "dataset_models"])
+        rows.append([n_labels, variant, names, mean, low, high, len(each)])
+    return pd.DataFrame(rows, columns=["n_labels", "variant", "score_name", "iqm", "low", "high", "dataset_models"])
 
 
 def front(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
@@ -487,9 +512,9 @@ def front(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
     rows = []
     for dataset_model, part in by_dataset_and_model(frame):
         part = comparable(part)
-        summary, records = summarise(part).dropna(subset=cost), part["record"].to_numpy()
+        summary, outcomes = summarise(part).dropna(subset=cost), part["outcome"].to_numpy()
         groups = dict(_positions(part))
-        draws = [_draws(records[groups[key]]) for key in summary[KEYS].itertuples(index=False, name=None)]
+        draws = [_draws(outcomes[groups[key]]) for key in summary[KEYS].itertuples(index=False, name=None)]
         if draws:
             share = stats.front_share(summary[cost].to_numpy(), np.stack(draws))
             share = np.where(summary["seeds"] >= stats.LEAST_SEEDS, share, np.nan)
@@ -513,20 +538,27 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
         target = curves.SHARE * most.groupby("configuration")["score"].mean().max()
         for configuration in sorted(set(part["configuration"])):
             sized = {n_labels: runs[configuration] for n_labels, runs in by_size.items() if configuration in runs}
-            sizes, each = tuple(sized), [list(runs.records.values()) for runs in sized.values()]
-            means = tuple(np.mean([headline(record["metrics"]) for record in records]) for records in each)
+            sizes, each = tuple(sized), [list(runs.outcomes.values()) for runs in sized.values()]
+            means = tuple(np.mean([judged.score for judged in outcomes]) for outcomes in each)
             sure = min(map(len, each)) >= stats.LEAST_SEEDS
-            draws = np.stack([_draws(records) for records in each], axis=1) if sure else None
+            draws = np.stack([_draws(outcomes) for outcomes in each], axis=1) if sure else None
             if found := curves.need(sizes, means, draws, full, target):
                 about = {"dataset_model": dataset_model, "configuration": configuration}
-                about |= {"variant": sized[sizes[0]].variant, "sizes": sizes, "score": means[-1], "full": full}
+                about |= {
+                    "score_name": part["score_name"].iloc[0],
+                    "variant": sized[sizes[0]].variant,
+                    "sizes": sizes,
+                    "score": means[-1],
+                    "full": full,
+                }
                 rows.append(about | {"first": (dataset_model, configuration) in leading} | found._asdict())
-    columns = ["dataset_model", "configuration", "variant", "sizes", "score", "full", "first", *curves.Need._fields]
+    columns = ["dataset_model", "configuration", "variant", "sizes", "score_name", "score", "full", "first"]
+    columns += curves.Need._fields
     return pd.DataFrame(rows, columns=columns)
 
 
-def _draws(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
+def _draws(outcomes: Sequence[Outcome]) -> np.ndarray:
     """Resampled scores of a configuration at one size, [DRAWS]; with fewer than three seeds all are the mean."""
-    if len(records) < stats.LEAST_SEEDS:
-        return np.full(stats.DRAWS, np.mean([headline(record["metrics"]) for record in records]))
-    return stats.resample(stats.sample_of(records))
+    if len(outcomes) < stats.LEAST_SEEDS:
+        return np.full(stats.DRAWS, np.mean([judged.score for judged in outcomes]))
+    return stats.resample(stats.sample_of(outcomes))

@@ -133,7 +133,7 @@ def test_an_answer_so_far_is_shown_each_minute(tmp_path, monkeypatch):
         clock.append(now)
         answer()
     assert [line.split(". ")[-1] for line in shown] == ["2.3 minutes are left.", "1.3 minutes are left."]
-    assert shown[0].startswith("So far: progressive 0.")
+    assert shown[0].startswith("So far: progressive, accuracy 0.")
 
 
 def call(*words):

@@ -50,11 +50,10 @@ def write_run(
     weights=None,
     **knobs,
 ):
-    """A record whose hits are `right` [examples], or where that has three columns, whose entity counts; its path.
+    """A record whose hits are `right` [examples], or with two columns its answers, or with three its entity counts.
 
-    It took `cached` of its seconds from the cache of a sweep.
-
-    The checksums of `data` and `weights` consist of that digit; without the latter there are no weights.
+    Returns its path. It took `cached` of its seconds from the cache of a sweep. The checksums of `data` and `weights`
+    consist of that digit; without the latter there are no weights.
     """
     asked = read_config({"device": "cpu", "precision": "fp32"} | knobs)
     facts = load.published(asked.dataset) or load.load(asked.dataset)
@@ -62,7 +61,10 @@ def write_run(
     config = resolved(asked, labels)
     held_out = round(labels * (config.validation_share or 0))
     right = np.asarray(right)
-    if right.ndim == 2:
+    if right.shape[1:] == (2,):
+        found = metrics.classification(*right.T, facts.classes)
+        score, outcome = found["accuracy"], {name: found[name] for name in ("hits", "answers", "f1")}
+    elif right.ndim == 2:
         found, predicted, expected = right.sum(axis=0)
         score = 2 * found / (predicted + expected)
         outcome = {"counts": metrics.pack(right), "hits": metrics.pack(right[:, 0] == right[:, 2])}

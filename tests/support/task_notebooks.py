@@ -63,6 +63,7 @@ GROUPS = {
         "dropout",
         "weight_decay",
         "max_grad_norm",
+        "class_weights",
         "augment",
         "without",
     ),

@@ -173,7 +173,7 @@ def _rung_zero_page(timed: pd.DataFrame) -> str:
 def _compared(runs: Runs) -> list[dict[str, Any]]:
     rows = []
     for name, group in runs.items():
-        bounds = stats.interval(stats.sample_of(group["record"]))
+        bounds = stats.interval(stats.sample_of(group["outcome"]))
         row = {"line": name, "seeds": len(group), "score": _with_interval(group["score"].mean(), bounds)}
         for title, baseline in AGAINST.items():
             row |= _against(group, runs[baseline], title) if baseline in runs and baseline != name else {}
@@ -234,7 +234,7 @@ def _paired(group: pd.DataFrame, baseline: pd.DataFrame) -> tuple[pd.DataFrame, 
 
 def _points(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[float, list[float] | None]:
     """Mean difference of the scores in points, and its interval."""
-    bounds = stats.paired_interval(stats.sample_of(ours["record"]), stats.sample_of(theirs["record"]))
+    bounds = stats.paired_interval(stats.sample_of(ours["outcome"]), stats.sample_of(theirs["outcome"]))
     return 100 * (ours["score"] - theirs["score"]).mean(), bounds and [100 * bound for bound in bounds]
 
 

@@ -27,7 +27,8 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     columns = ["dataset", "model", "configuration", "n_labels", "score_name", "score", "on", "source", "measured"]
     rows = []
     for dataset, part in tables.summarise(frame).groupby("dataset", sort=False):
-        theirs = [figure for figure in PUBLISHED["figures"] if figure["dataset"] == dataset]
+        alike = {"dataset": dataset, "score_name": part["score_name"].iloc[0]}
+        theirs = [figure for figure in PUBLISHED["figures"] if alike.items() <= figure.items()]
         rows += [figure | {"n_labels": "all", "measured": NOT_HERE} for figure in theirs]
         on = (TASKS[dataset].test or "held out") if dataset in TASKS else "test"
         for dataset_model, means in tables.by_dataset_and_model(part):
@@ -47,9 +48,10 @@ def _beside_in_words(dataset: str, part: pd.DataFrame) -> str:
     ours, theirs = part[part["source"] == ""], part[part["source"] != ""]
     best = ours.nlargest(1, "score").iloc[0]
     model = "" if best["model"] == "none" else f" of {best['model']}"
-    reached = f"{best['configuration']}{model} reaches {best['score']:.3f} here with {best['n_labels']} labels"
+    score = f"{best['score']:.3f} {best['score_name']}"
+    reached = f"{best['configuration']}{model} reaches {score} here with {best['n_labels']} labels"
     if theirs.empty:
-        return f"{dataset}: {reached}; no published figure is listed."
+        return f"{dataset}: {reached}; no published figure of that is listed."
     low = theirs.nsmallest(1, "score").iloc[0]
     figure = f"{low['score']:.3f}{' or more' if len(theirs) > 1 else ''}, by {low['model']} ({low['source']})"
     return f"{dataset}: {reached}; published, with all labels: {figure}."
@@ -68,14 +70,14 @@ def one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
     runs = frame.reset_index(drop=True).assign(examples=tested).rename(columns={"config.epochs": "epochs"})
     runs = tables.with_configurations(runs) if len(runs) else runs
     is_base, alike = (runs["method"] == BASELINE) & (runs["epochs"] == 1), ["dataset", "model", "n_labels", "examples"]
-    bases = {key: tables.records_by_seed(base) for key, base in runs[is_base].groupby(alike)} if len(runs) else {}
+    bases = {key: tables.outcomes_by_seed(base) for key, base in runs[is_base].groupby(alike)} if len(runs) else {}
     means = {name: f"metrics.{name}" for name in ("loss", "accuracy")}
     means |= {"runtime": "cost.predict_seconds", "device_seconds": "cost.device_seconds"}
     for values, group in runs.groupby(ONE_EPOCH, dropna=False) if len(runs) else []:
         row = dict(zip(ONE_EPOCH, values, strict=True)) | {"title": "here", "seeds": len(group)}
         row |= {name: group[column].astype(float).mean() for name, column in means.items()}
         base = bases.get(tuple(row[name] for name in alike), {})
-        found = tables.paired(tables.records_by_seed(group), base) if row["method"] != BASELINE else {}
+        found = tables.paired(tables.outcomes_by_seed(group), base) if row["method"] != BASELINE else {}
         rows.append(row | {"points": found.get("mean"), "low": found.get("low"), "high": found.get("high")})
     spent = ["seeds", "device_seconds", "loss", "accuracy", "points", "low", "high", "runtime", "samples_per_second"]
     table = pd.DataFrame(rows, columns=["title", *ONE_EPOCH, *spent])

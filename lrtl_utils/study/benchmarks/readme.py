@@ -77,5 +77,5 @@ def in_full(found: Sequence[Answer], frame: pd.DataFrame, results: Path, folder:
         yield f"## {answer.question}\n\n{answer.headline} ([{notebook}]({place}))\n"
         yield "".join(f"- {one}\n" for one in answer.each)
         if (results / "figures" / f"{picture}.png").is_file():
-            yield f"[![{caption}](figures/{picture}.png)]({place})\n"
+            yield f"[![{caption.format(score=tables.metrics_of(frame))}](figures/{picture}.png)]({place})\n"
     yield from (f"{sentence}\n" for sentence in store.outdated(frame["record"]))

@@ -111,6 +111,29 @@ def test_no_cell_begins_a_formula_and_no_number_is_touched(news, tmp_path):
     assert [row["label"] for row in again] == [f"'={row['label']}" for row in rows]
 
 
+def test_a_temperature_calibrates_the_probabilities_and_changes_no_label(news, tmp_path):
+    (tmp_path / "in.txt").write_text("".join(f"{text}\n" for text in TEXTS))
+    facts = json.loads((news / "lrtl.json").read_text())
+    assert facts["temperature"] is None  # nothing was held out, so the probabilities are as the model has them
+    shutil.copytree(news, tmp_path / "kept")
+    (tmp_path / "kept/lrtl.json").write_text(json.dumps(facts | {"temperature": 2.0}))
+    plain, calibrated = (rows_of(scoring.predict(kept, tmp_path / "in.txt")) for kept in (news, tmp_path / "kept"))
+    for before, after in zip(plain, calibrated, strict=True):
+        roots = {name: float(share) ** 0.5 for name, share in before.items() if name.startswith("p_")}
+        expected = {name: root / sum(roots.values()) for name, root in roots.items()}
+        assert {name: float(after[name]) for name in roots} == pytest.approx(expected, abs=1e-5)
+        assert before["label"] == after["label"]
+
+
+def test_a_kept_model_has_the_temperature_of_its_record(tmp_path):
+    knobs = {"dataset": "news_sample", "method": "tfidf", "train_size": 40, "validation_share": 0.25, "test_limit": 8}
+    model, path, data, *_ = run(tmp_path, **knobs)
+    kept = export.save(model, data.classes, path, tmp_path / "kept")
+    fitted = json.loads(path.read_text())["model"]["temperature"]
+    assert export.load(kept).temperature == fitted > 0
+    assert f"divide the logits by the temperature {fitted:.4f}" in (kept / "README.md").read_text()
+
+
 @pytest.mark.parametrize("facts", ["", "{}", "[]", "null", '{"form": "LinearBag", "kind": "text", "labels": 3}'])
 def test_a_folder_without_the_facts_of_a_kept_model_is_refused_in_one_sentence(news, tmp_path, facts):
     (tmp_path / "in.csv").write_text("text\na\n")

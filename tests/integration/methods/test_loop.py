@@ -287,6 +287,39 @@ def test_solved_head_is_scikit_learn_s_logistic_regression(dataset, penalty):
     np.testing.assert_allclose(ours, solver.predict_proba(scaled), atol=1e-3)
 
 
+def test_a_solved_head_weighs_the_classes_as_scikit_learn_does():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    run, chunks, meter = probe(dataset="ag_news", train_size=40)
+    chunks = [chunk | {"targets": chunk["targets"].clamp(max=2)} for chunk in chunks]  # half are of one class
+    features = torch.cat([chunk["features"] for chunk in chunks])
+    targets = torch.cat([chunk["targets"] for chunk in chunks])
+    assert heads.solve_head(run.model, chunks, meter, 0.1, class_weights="balanced").penalty == 0.1
+    ours = run.model.head.eval()(features).softmax(-1).detach().numpy()
+    scaled = StandardScaler().fit_transform(features.double().numpy())
+    l2 = 0.1 * run.model.layers * len(features) / len(run.data.classes)
+    solver = LogisticRegression(C=1 / l2, tol=1e-8, max_iter=5000, class_weight="balanced")
+    np.testing.assert_allclose(ours[:, :3], solver.fit(scaled, targets.numpy()).predict_proba(scaled), atol=1e-3)
+    assert ours[:, 3].max() < 1e-3  # a class without an example
+
+
+def test_a_step_weighs_the_classes_as_scikit_learn_does():
+    from sklearn.metrics import log_loss
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    run = prepare(train_size=10, batch_size=10, epochs=1, dropout=0.0, class_weights="balanced")
+    assert len(set(np.bincount(run.train.targets))) > 1
+    rows = training.encode_training(copy.deepcopy(run.model), run.train, 16)
+    before = training.predict_rows(copy.deepcopy(run.model), rows, run.config).scores
+    odds = np.exp(np.array(before, dtype=float))
+    (point,), _ = adapt(run)
+    weights = compute_sample_weight("balanced", run.train.targets)
+    expected = log_loss(run.train.targets, odds / odds.sum(1, keepdims=True), sample_weight=weights)
+    assert point["loss"] == pytest.approx(expected, rel=1e-4)
+    assert point["loss"] != pytest.approx(log_loss(run.train.targets, odds / odds.sum(1, keepdims=True)), rel=1e-4)
+
+
 @pytest.mark.parametrize("model", ["bert_crf", "bert_base"])
 def test_solving_the_head_lowers_a_tagger_s_loss(model):
     run, chunks, meter = probe(dataset="conll2003", model=model, train_size=30)

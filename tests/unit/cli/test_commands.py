@@ -50,6 +50,7 @@ def test_every_option_of_a_verb_is_explained(verb):
         (["sweep", "demo", "--slurm", "cores=2"], "--slurm goes with --engine slurm"),
         (["search", "demo", "--fidelity", "epochs"], "--fidelity goes with"),
         (["verify", "no/such/folder"], "There is no folder"),
+        (["compare", "news_sample", "--metric", "macrof1"], "did you mean 'macro_f1'?"),
         (["doctor", "new_sample"], "did you mean 'news_sample'?"),
     ],
 )

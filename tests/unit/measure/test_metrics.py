@@ -3,11 +3,14 @@ import pytest
 from nervaluate import Evaluator
 
 from lrtl_utils.measure.metrics import (
+    calibration_error,
     classification,
     entities,
     epochs_to_convergence,
     pack,
     spans,
+    temperature,
+    unpack_answers,
     unpack_counts,
     unpack_hits,
 )
@@ -24,6 +27,7 @@ def test_classification_by_hand():
     assert scores["f1"] == pytest.approx((0.8 + 2 / 3 + 0) / 3)
     assert scores["per_class"]["dog"] == pytest.approx({"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "support": 2})
     assert unpack_hits(scores["hits"], 6).tolist() == [True, True, False, True, True, False]
+    assert unpack_answers(scores["answers"]).T.tolist() == [[0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 1, 1]]
     with pytest.raises(ValueError, match="1 bytes of hits are not those of 9 examples"):
         unpack_hits(scores["hits"], 9)
 
@@ -144,6 +148,34 @@ def test_packed_hits_are_short_and_come_back(size):
     hits = np.random.default_rng(size).random(size) < 0.9
     assert (unpack_hits(pack(hits), size) == hits).all()
     assert len(pack(hits)) < 40 + size / 4
+
+
+def test_the_answers_of_a_thousand_examples_of_64_classes_take_two_or_three_kb():
+    rng = np.random.default_rng(0)
+    true = rng.integers(64, size=1000)
+    guess = np.where(rng.random(1000) < 0.7, true, rng.integers(64, size=1000))
+    assert len(classification(true, guess, [str(i) for i in range(64)])["answers"]) < 2500
+
+
+def test_calibration_error_by_hand():
+    confidence = np.array([0.55, 0.59, 1.0, 1.0, 0.97])  # the first two share a bin, and so do the others
+    hits = np.array([True, False, True, True, False])
+    expected = 2 / 5 * abs(0.57 - 1 / 2) + 3 / 5 * abs(2.97 / 3 - 2 / 3)
+    assert calibration_error(confidence, hits) == pytest.approx(expected)
+    assert calibration_error(np.ones(3), np.ones(3, bool)) == 0
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 4.0])
+def test_the_temperature_undoes_a_scale_of_the_logits(scale):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (4000, 3))
+    odds = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    targets = (rng.random((4000, 1)) > odds.cumsum(1)).sum(1)
+    assert temperature(list(scale * logits), targets) == pytest.approx(scale, rel=0.05)
+
+
+def test_a_few_right_answers_prove_no_certainty():
+    assert 0.2 < temperature([[2.0, 0.0]] * 10, [0] * 10) < 1
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_the_table_has_the_four_answers_in_words(tmp_path):
     best = tables.best(frame).iloc[-1]
     assert row["data set · model"] == "sst2 · minilm"
     assert (row["labels"], row["best"], row["cheapest not worse"]) == (1000, "progressive", "the best itself")
-    assert row["score"] == f"{best['score']:.3f} ({best['low']:.3f} to {best['high']:.3f})"
+    assert row["score"] == f"{best['score']:.3f} ({best['low']:.3f} to {best['high']:.3f}) accuracy"
     (need,) = tables.needs(frame).query("first").itertuples()
     assert row["enough labels"] == f"{need.n_labels:.0f}"
     assert row["over conventional"].endswith("], better")

@@ -141,9 +141,11 @@ def test_sentences_come_from_the_numbers(frame):
     sized = summary[(summary["dataset"] == "sst2") & (summary["n_labels"] == 1000)]
     top = sized.nlargest(1, "score").iloc[0]
     (tied,) = best[(best["dataset_model"] == "sst2 · minilm") & (best["n_labels"] == 1000)]["undecided"]
-    assert data.startswith("sst2 · minilm: progressive 0.")
+    assert data.startswith("sst2 · minilm: progressive, accuracy 0.")
     of_all = f"with 1000 labels, best of {sized['configuration'].nunique()} configurations"
-    assert f"{top['configuration']} {top['score']:.3f} ({top['low']:.3f} to {top['high']:.3f}) {of_all}" in data
+    assert (
+        f"{top['configuration']}, accuracy {top['score']:.3f} ({top['low']:.3f} to {top['high']:.3f}) {of_all}" in data
+    )
     assert ("(not shown to be worse: " in data.split(". ")[1]) == bool(tied)
 
     best = tables.at_most_labels(best)
@@ -157,9 +159,9 @@ def test_sentences_come_from_the_numbers(frame):
     (_, needed) = answers.labels_needed(needs)
     row = needs[(needs["dataset_model"] == "sst2 · minilm") & (needs["configuration"] == "progressive")].iloc[0]
     assert f"progressive needs about {row['n_labels']:.0f} ({row['low']:.0f} to {row['high']:.0f}) of 67349" in needed
-    assert f"for {row['target']:.3f}, 95% of the best score at the largest size" in needed
+    assert f"for {row['target']:.3f}, 95% of the best accuracy at the largest size" in needed
     never = answers.labels_needed(needs.assign(n_labels=np.inf, doubts=[["why"]] * len(needs)))
-    said = f"never reaches {row['target']:.3f}, 95% of the best score at the largest size, with all 67349 labels"
+    said = f"never reaches {row['target']:.3f}, 95% of the best accuracy at the largest size, with all 67349 labels"
     assert never[1].endswith(f"{said}; not to be relied on: why.")
 
     (_, against) = answers.differences(tables.differences(frame), "conventional")
@@ -202,13 +204,13 @@ def test_the_tuned_baseline_is_compared_beside_its_default(tmp_path):
         found = answers.real(frame)
         (stated,) = found.each
         assert found.headline.startswith(
-            f"Of {len(frame) // 9 * 2} differences to conventional, corrected for their number: "
+            f"Of {len(frame) // 9 * 2} differences in accuracy to conventional, corrected for their number: "
         )
         assert (
             f"to conventional (tuned), corrected for their number: {'' if len(frame) < 27 else '1 better, '}"
             in found.headline
         )
-        assert ahead in stated.split(" points over conventional; ")[1]
+        assert ahead in stated.split(" points of accuracy over conventional; ")[1]
         assert "worse at every size: conventional" in stated
         assert ("differs by size: full" in stated) == (len(frame) == 27)
 
@@ -225,7 +227,7 @@ def test_one_line_alone_has_nothing_beside_it(frame):
         assert "nothing to compare" in answer(alone).headline
     assert "full itself (" in answers.cost(alone).each[0]
     (_, stated) = answers.score_vs_data(tables.best(alone))
-    assert stated.startswith("sst2 · minilm: full 0.")
+    assert stated.startswith("sst2 · minilm: full, accuracy 0.")
     assert stated.endswith("with 100 labels.")
     assert "no curve" in answers.how_much(alone).headline
 

@@ -3,7 +3,9 @@ import itertools
 import numpy as np
 import pytest
 from scipy.stats import trim_mean
+from sklearn.metrics import f1_score
 
+from lrtl_utils.measure import metrics
 from lrtl_utils.study import stats
 
 
@@ -65,6 +67,22 @@ def test_under_three_seeds_there_is_no_interval():
 
 def test_entity_f1_of_totals():
     assert stats.entity_f1(np.array([[4, 10, 6], [0, 0, 0]])).tolist() == [0.5, 0]
+
+
+def test_macro_f1_of_totals_is_that_of_the_answers():
+    rng = np.random.default_rng(0)
+    true = rng.choice(4, 300, p=[0.6, 0.3, 0.1, 0])  # one class has no example
+    answers = [np.stack([true, np.where(rng.random(300) < 0.7, true, rng.integers(4, size=300))], 1) for _ in range(3)]
+    found = [metrics.classification(*each.T, "abcd") for each in answers]
+    runs = [metrics.Outcome("macro_f1", each["f1"], each["answers"], 300, 4) for each in found]
+    drawn = stats.sample(*stats.outcomes(runs))
+    assert drawn.scores == pytest.approx([f1_score(*each.T, labels=[0, 1, 2], average="macro") for each in answers])
+    assert drawn.drawn.std() > 0
+    again = stats._drawn(300, 0, "examples")[7]  # one draw, with as many copies of each example
+    copies = np.repeat(answers[1], again.astype(int), axis=0)
+    assert drawn.drawn[7, 1] == pytest.approx(f1_score(*copies.T, labels=[0, 1, 2], average="macro"))
+    low, high = stats.interval(stats.sample_of(runs))
+    assert low < np.mean([run.score for run in runs]) < high
 
 
 def test_pareto_front():

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import false_discovery_control
 from synthetic import TESTED, outcomes, write_run, write_study
 
+from lrtl_utils.errors import InputError
 from lrtl_utils.runs import record as schema
 from lrtl_utils.runs import store as runs
 from lrtl_utils.study import answers, stats, tables
@@ -51,7 +52,7 @@ def test_a_summary_holds_the_means_and_intervals_of_its_runs(frame):
     of_runs = frame[(frame["dataset"] == "conll2003") & (frame["configuration"] == "full") & (frame["n_labels"] == 316)]
     row = summary.loc["conll2003", "full", 316]
     assert row["score"] == pytest.approx(of_runs["score"].mean())
-    assert (row["low"], row["high"]) == stats.interval(stats.sample(*stats.outcomes(list(of_runs["record"]))))
+    assert (row["low"], row["high"]) == stats.interval(stats.sample(*stats.outcomes(of_runs["outcome"])))
     assert row["low"] < row["score"] < row["high"]
     assert (row["seeds"], row["score_name"], row["full"]) == (3, "entity F1", 14041)
     assert row["device_seconds"] == pytest.approx(of_runs["cost.device_seconds"].mean())
@@ -349,6 +350,50 @@ def test_needs_have_labels_with_interval_and_doubts(frame):
     assert own.loc["full", "n_labels"] < own.loc["from_scratch", "n_labels"]
 
 
+def answers_of(skill, seed):
+    """True and predicted class of 400 examples of AG News, of which the first class has most."""
+    rng = np.random.default_rng(7)
+    true = rng.choice(4, TESTED, p=[0.85, 0.05, 0.05, 0.05])
+    rng = np.random.default_rng([7, seed])
+    return np.stack([true, np.where(rng.random(TESTED) < skill, true, 0)], axis=1)  # in doubt, the first
+
+
+def test_by_macro_f1_another_configuration_is_best_and_every_table_says_so(tmp_path):
+    news = {"dataset": "ag_news", "model": "minilm"}
+    for seed, size in itertools.product(range(3), (32, 100, 316)):
+        rare = answers_of(0.9, seed)
+        often = answers_of(0.2, seed)
+        rare[rare[:, 0] == 0, 1] = np.random.default_rng(seed).permutation(np.arange((rare[:, 0] == 0).sum()) % 5 == 0)
+        for method, answered in (("full", rare), ("conventional", often)):
+            write_run(tmp_path, answered, method=method, seed=seed, train_size=size, **news)
+    for metric, name, top in ((None, "accuracy", "conventional"), ("macro_f1", "macro F1", "full")):
+        frame = tables.read(tmp_path, metric)
+        best = tables.best(frame)
+        assert set(best["configuration"]) == {top}
+        assert best["score"].tolist() == pytest.approx([frame[frame["method"] == top]["score"].mean()] * 3, abs=0.02)
+        assert (best["low"] < best["score"]).all()
+        assert (best["score"] < best["high"]).all()
+        for table in (tables.summarise(frame), best, tables.needs(frame), tables.differences(frame)):
+            assert set(table["score_name"]) == {name}
+        for ask in answers.ANSWERS:
+            assert name in ask(frame).headline
+    assert frame["score"].tolist() == frame["metrics.f1"].tolist()
+
+
+def test_a_metric_that_runs_do_not_have_is_refused_in_one_sentence(tmp_path):
+    write_run(tmp_path / "old", outcomes(0.5, 32, 0), method="full", **SST2)
+    write_run(tmp_path / "tags", outcomes(0.5, 32, 0, tagged=True), dataset="conll2003", train_size=32)
+    for folder, metric, said in (
+        ("old", "macro_f1", "its record is of an earlier version, .* or rank by accuracy"),
+        ("old", "entity_f1", "has single labels, so it cannot be ranked by entity_f1; .* accuracy or macro_f1"),
+        ("tags", "macro_f1", "has tagged sentences, so it cannot be ranked by macro_f1; the metric can be entity_f1"),
+        ("old", "macro-f1", "did you mean 'macro_f1'"),
+    ):
+        with pytest.raises(InputError, match=said) as refused:
+            tables.read(tmp_path / folder, metric)
+        assert "\n" not in str(refused.value)
+
+
 def test_nothing_gives_tables_without_rows(tmp_path):
     frame = tables.read(tmp_path)
     found = [tables.front(frame, "flops")[["dataset_model", "on_front", "front_share"]]]
@@ -362,7 +407,7 @@ def test_what_is_assumed_of_two_methods_is_what_the_committed_records_have():
     alike = frame["configuration"].isin(["progressive", "full", "linear_probe"]) & frame["n_labels"].isin([100, 316])
     rows = []
     for _, sized in frame[alike & (frame["score_name"] == "accuracy")].groupby(["dataset", "n_labels"]):
-        lines = [group.set_index("seed")["record"] for _, group in sized.groupby("configuration")]
+        lines = [group.set_index("seed")["outcome"] for _, group in sized.groupby("configuration")]
         for one, other in itertools.combinations(lines, 2):
             seeds = sorted(set(one.index) & set(other.index))
             if len(seeds) < stats.LEAST_SEEDS:
@@ -398,10 +443,9 @@ def test_the_bootstrap_of_a_run_is_drawn_once_whatever_it_is_compared_with(tmp_p
     write_study(tmp_path, sizes=(32, 100, 316), seeds=seeds, names=("full", "linear_probe", "conventional"))
     frame, drawn, unpack = tables.read(tmp_path), [], stats.outcomes
 
-    def counting(records):
-        records = list(records)
-        drawn.extend(record["run_id"] for record in records)
-        return unpack(records)
+    def counting(runs):
+        drawn.extend(runs)
+        return unpack(runs)
 
     monkeypatch.setattr(stats, "_KEPT", {})
     monkeypatch.setattr(stats, "outcomes", counting)
