@@ -65,7 +65,7 @@ def records(results: str | Path, status: str | None = None) -> pd.DataFrame:
 
 def frame_of(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """The table that `records` explains, of these records."""
-    rows = [_row(record) for record in records]
+    rows = [row_of(record) for record in records]
     if not rows:
         return pd.DataFrame(columns=COLUMNS)
     frame = pd.DataFrame(rows)
@@ -73,7 +73,8 @@ def frame_of(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return frame.sort_values(["dataset", "model", "method", "n_labels", "seed"])
 
 
-def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+def row_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of one record."""
     config, data, metrics = (record[name] or {} for name in ("config", "data", "metrics"))
     n_labels = data.get("train_size", 0) + data.get("validation_size", 0)
     score, score_name = ("f1", "entity F1") if "counts" in metrics else ("accuracy", "accuracy")
