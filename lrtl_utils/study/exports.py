@@ -93,13 +93,15 @@ def trackio(results: Path) -> list[str]:
     place = os.environ.setdefault("TRACKIO_DIR", str(results / "trackio"))
     import trackio as library  # it reads the variable
 
-    there = {run.name for run in library.Api().runs(results.name)}
+    there: set[str] = set()
+    with contextlib.suppress(ValueError):  # there is no such project yet
+        there = {run.name for run in library.Api().runs(results.name)}
     new = [record for record in records if record["run_id"] not in there]
     with contextlib.redirect_stdout(sys.stderr):  # it prints how it is used
         for record in new:
             params, metrics = _parts(record)
             off = {"embed": False, "auto_log_cpu": False, "auto_log_gpu": False}
-            run = library.init(results.name, name=record["run_id"], config=params, **off)
+            run = library.init(results.name, name=record["run_id"], config=params | {"status": record["status"]}, **off)
             for step, point in _curve(record):
                 run.log(point, step=step)
             run.log(metrics, step=len(record["curve"]) + 1)
