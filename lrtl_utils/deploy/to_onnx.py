@@ -1,5 +1,6 @@
 """A saved model as one ONNX file for onnxruntime, compared with the model before it is kept."""
 
+import logging
 import os
 import tempfile
 import time
@@ -97,6 +98,8 @@ def write(
             f"The model in {folder} reads counts of words, which no ONNX graph of its network has; export a model that "
             "reads tokens or images."
         )
+    if int8 and reader.kind == "image":
+        raise InputError(f"Convolutions lose too much in int8, so the model of images in {folder} is written without.")
     if rows:
         source, inputs = str(rows), READERS[kept.kind](absolute_path(rows), None)[1]
     else:
@@ -146,7 +149,9 @@ def _quantized(path: Path) -> Path:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     target = path.with_name(INT8_FILE)
+    logging.disable(logging.WARNING)  # for every tensor of integers, it warns that it is left as it is
     quantize_dynamic(path, target, weight_type=QuantType.QUInt8)
+    logging.disable(logging.NOTSET)
     return target
 
 

@@ -31,10 +31,10 @@ class Browser:
         assert "error" not in answer, answer
         return answer["result"]
 
-    def open(self, path):
-        """Load a file, to its end."""
+    def open(self, page):
+        """Load a file, or an address, to its end."""
         self.requested.clear(), self.complaints.clear(), self.events.clear()
-        self.ask("Page.navigate", url=path.as_uri())
+        self.ask("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         self.wait_for_load()
 
     def wait_for_load(self):
@@ -47,6 +47,13 @@ class Browser:
         found = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    def wait_for(self, text):
+        """Wait until the page shows a text, as one does that a script fills."""
+        until = time.monotonic() + PATIENCE
+        while text not in (shown := self.evaluate("document.body.innerText")):
+            assert time.monotonic() < until, shown
+            time.sleep(0.2)
 
     def click(self, selector):
         """A press of the mouse in the middle of an element."""

@@ -78,10 +78,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
         if path == "/api/repos/create":
             found = {"url": f"{self.server.address}/{asked['organization']}/{asked['name']}"}
         if path.endswith("/preupload/main"):
-            modes = {True: "lfs", False: "regular"}
-            found = {
-                "files": [{"path": f["path"], "uploadMode": modes[f["path"].endswith(LARGE)]} for f in asked["files"]]
-            }
+            names = [file["path"] for file in asked["files"]]
+            modes = {name: "lfs" if name.endswith(LARGE) else "regular" for name in names}
+            found = {"files": [{"path": name, "uploadMode": modes[name], "shouldIgnore": False} for name in names]}
         if path.endswith("/objects/batch"):
             href = f"{self.server.address}/large/"
             found = {"objects": [o | {"actions": {"upload": {"href": href + o["oid"]}}} for o in asked["objects"]]}

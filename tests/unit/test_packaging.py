@@ -54,7 +54,10 @@ def test_declared_is_what_is_imported():
 def test_requirements_are_those_of_the_package_and_its_extras():
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     required = [line for line in lines if line and not line.startswith("#")]
-    assert required == [*PROJECT["dependencies"], *(one for extra in EXTRAS if extra not in ALONE for one in EXTRAS[extra])]
+    assert required == [
+        *PROJECT["dependencies"],
+        *(one for extra in EXTRAS if extra not in ALONE for one in EXTRAS[extra]),
+    ]
 
 
 def test_console_script_is_the_command_line():
