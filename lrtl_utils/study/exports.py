@@ -36,7 +36,7 @@ def parquet(results: Path, file: Path | None = None) -> list[str]:
 def _table(results: Path, file: Path, write: Callable[..., Any]) -> list[str]:
     frame = tables.frame_of(_records(results)).drop(columns="record")
     write_atomically(file, lambda stream: write(frame, stream))
-    return [f"{len(frame)} runs, {len(frame.columns)} columns", str(file)]
+    return [f"rows: {len(frame)}, columns: {len(frame.columns)}", str(file)]
 
 
 def mlflow(results: Path, uri: str | None = None) -> list[str]:
@@ -45,8 +45,8 @@ def mlflow(results: Path, uri: str | None = None) -> list[str]:
     None is the file `mlflow.db` in the folder. A run has the configuration as parameters, scores and costs as metrics,
     each point of its curve as a step, and as tags the id and the checksum of its record, by which it is known.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    quick = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+    os.environ.update(quick | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"} | os.environ)
     import mlflow as client_library
     from mlflow.entities import Metric, Param, RunTag
 
@@ -81,7 +81,7 @@ def mlflow(results: Path, uri: str | None = None) -> list[str]:
     opened = (
         "" if "://" in uri and not uri.startswith("sqlite") else f"; `mlflow ui --backend-store-uri {uri}` opens it"
     )
-    return [f"{len(new)} runs added, {len(records) - len(new)} were there{opened}.", uri]
+    return [f"runs added: {len(new)}, already there: {len(records) - len(new)}{opened}", uri]
 
 
 def trackio(results: Path) -> list[str]:
@@ -107,7 +107,7 @@ def trackio(results: Path) -> list[str]:
             run.log(metrics, step=len(record["curve"]) + 1)
             run.finish()
     opened = f"`TRACKIO_DIR={place} trackio show` opens it"
-    return [f"{len(new)} runs added, {len(records) - len(new)} were there; {opened}.", place]
+    return [f"runs added: {len(new)}, already there: {len(records) - len(new)}; {opened}", place]
 
 
 def optuna(results: Path, file: Path | None = None) -> list[str]:
@@ -130,9 +130,8 @@ def optuna(results: Path, file: Path | None = None) -> list[str]:
         with contextlib.suppress(KeyError):
             library.delete_study(study_name=name, storage=storage)
         study = library.create_study(storage=storage, study_name=name, direction="maximize")
-        study.set_metric_names(["validation score"])
         study.add_trials([_trial(row, space["knobs"]) for row in (*search["known"], *search["trials"])])
-    return [f"{len(searches)} studies; `optuna-dashboard {url}` opens them.", url]
+    return [f"studies written: {len(searches)}; `optuna-dashboard {url}` opens them", url]
 
 
 def _trial(row: Mapping[str, Any], knobs: Mapping[str, list[Any]]) -> Any:

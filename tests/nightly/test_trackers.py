@@ -101,9 +101,9 @@ def test_mlflow_shows_the_runs_and_a_second_export_adds_only_new_ones(results, t
     off = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with served(tmp_path, *server, "--port", "PORT", **off) as address:
         uri = ["--uri", address] if place == "a server" else []
-        assert export(results, "--to", "mlflow", *uri)[0].startswith("2 runs added, 0 were there")
+        assert export(results, "--to", "mlflow", *uri)[0].startswith("runs added: 2, already there: 0")
         write_run(results, outcomes(0.5, 32, 2), method="full", seed=2, **SST2)
-        assert export(results, "--to", "mlflow", *uri)[0].startswith("1 runs added, 2 were there")
+        assert export(results, "--to", "mlflow", *uri)[0].startswith("runs added: 1, already there: 2")
         client = mlflow.MlflowClient(address)
         experiment = client.get_experiment_by_name("mine").experiment_id
         runs = {run.data.tags["run_id"]: run for run in client.search_runs([experiment])}
@@ -131,9 +131,9 @@ def test_an_mlflow_that_does_not_answer_is_one_sentence(results):
 @needs("trackio")
 def test_trackio_shows_the_runs_and_a_second_export_adds_only_new_ones(results, tmp_path, browser):
     place = results / "trackio"
-    assert export(results, "--to", "trackio")[0].startswith("2 runs added, 0 were there")
+    assert export(results, "--to", "trackio")[0].startswith("runs added: 2, already there: 0")
     path = write_run(results, outcomes(0.5, 32, 2), method="full", seed=2, **SST2)
-    assert export(results, "--to", "trackio")[0].startswith("1 runs added, 2 were there")
+    assert export(results, "--to", "trackio")[0].startswith("runs added: 1, already there: 2")
     asked = "import trackio; print(*((run.name, run.config['config.seed']) for run in trackio.Api().runs('mine')))"
     kept = {"TRACKIO_DIR": str(place)}
     done = subprocess.run([sys.executable, "-c", asked], env=os.environ | kept, capture_output=True, text=True)

@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from huggingface_hub import ModelCard
 from hub import TOKEN, environment, serve
+from huggingface_hub import ModelCard
 from whole_run import run
 
 from lrtl_utils.deploy import export

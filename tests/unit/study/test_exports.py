@@ -24,7 +24,7 @@ SEARCH = {
 def test_a_table_has_a_row_for_each_run_and_the_columns_of_its_record(study, tmp_path, write, read):
     said, path = write(study, tmp_path / "new" / "runs")
     written, frame = read(path), tables.records(study)
-    assert said == f"{len(frame)} runs, {len(written.columns)} columns"
+    assert said == f"rows: {len(frame)}, columns: {len(written.columns)}"
     assert list(written) == [name for name in frame if name != "record"]
     assert {"config.method", "metrics.accuracy", "cost.flops"} <= set(written)
     for name in ("run_id", "config.learning_rate", "metrics.accuracy", "cost.flops"):
@@ -37,7 +37,7 @@ def test_a_search_is_a_study_and_a_second_export_replaces_it(tmp_path):
     for _ in range(2):
         said, url = exports.optuna(tmp_path)
         study = optuna.load_study(study_name="demo-tpe-seed3", storage=url)
-        assert said.startswith("1 studies; `optuna-dashboard sqlite:///")
+        assert said.startswith("studies written: 1; `optuna-dashboard sqlite:///")
         assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "FAIL"]
         assert (study.best_value, study.best_params) == (0.75, {"learning_rate": 1e-4, "scheduler": None})
         assert study.best_trial.user_attrs == {"run_ids": ["a", "b"]}
