@@ -19,7 +19,7 @@ from lrtl_utils.data.load import load
 from lrtl_utils.deploy import export
 from lrtl_utils.deploy.predict import READERS
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path
+from lrtl_utils.files import absolute_path, writable_folder
 from lrtl_utils.measure.metrics import PREDICT_BATCH
 from lrtl_utils.models.encoding import by_length
 from lrtl_utils.models.network import Batch, Model
@@ -85,9 +85,8 @@ def write(
     """Write the model saved in `folder` as ONNX to `file` (None: `model.onnx` in the folder), in fp32 or int8.
 
     Its answers are compared with the model's in fp32 on the inputs in the file or folder `rows` (None: on the first
-    test rows of a shipped data set). `InputError`, and no file, where a score in fp32 differs by more than
-    `TOLERANCE`, or where the model has no such graph. In int8 (weights, and what is
-    multiplied with them) the answers may differ, and `Written` says how many do.
+    test rows of a shipped data set). `InputError`, and no file, where a score in fp32 differs by more than `TOLERANCE`,
+    or where the model has no such graph. In int8 the answers may differ, and `Written` says how many do.
     """
     folder = absolute_path(folder)
     target = absolute_path(file) if file else folder / (INT8_FILE if int8 else FILE)
@@ -95,23 +94,16 @@ def write(
     model, reader = kept.model, kept.model.reader
     if reader.kind == "bag":
         raise InputError(
-            f"The model in {folder} reads counts of words, which no ONNX graph of its network has; export a model that "
-            "reads tokens or images."
+            f"The model in {folder} reads counts of words, which are made outside of any ONNX graph; export a model "
+            "that reads tokens or images."
         )
     if int8 and reader.kind == "image":
-        raise InputError(f"Convolutions lose too much in int8, so the model of images in {folder} is written without.")
-    if rows:
-        source, inputs = str(rows), READERS[kept.kind](absolute_path(rows), None)[1]
-    else:
-        source = SAMPLES[kept.kind]
-        inputs = load(source).test.inputs[:SAMPLE_ROWS]
-    if not inputs:
-        raise InputError(f"{rows} holds nothing to compare answers on.")
+        raise InputError(f"Convolutions lose too much in int8; export the model of images in {folder} without --int8.")
+    source, inputs = _inputs(kept.kind, rows)
     data = reader.encode(inputs, [[0] * len(each) for each in inputs] if kept.kind == "tokens" else [0] * len(inputs))
     batches = [reader.batch(data, positions) for positions in by_length(data.lengths, PREDICT_BATCH)]
     names = [name for name in INPUTS if name in batches[0]]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".onnx-") as temporary:
+    with tempfile.TemporaryDirectory(dir=writable_folder(target.parent), prefix=".onnx-") as temporary:
         path = Path(temporary) / FILE
         _export(model, batches[0], names, path)
         if int8:
@@ -125,6 +117,16 @@ def write(
             )
         os.replace(path, target)
     return written
+
+
+def _inputs(kind: str, rows: str | Path | None) -> tuple[str, Sequence[Any]]:
+    """The inputs to compare answers on, and where they come from."""
+    if rows is None:
+        return SAMPLES[kind], load(SAMPLES[kind]).test.inputs[:SAMPLE_ROWS]
+    _, inputs = READERS[kind](absolute_path(rows), None)
+    if not inputs:
+        raise InputError(f"{rows} holds nothing to compare answers on.")
+    return str(rows), inputs
 
 
 def _export(model: Model, batch: Batch, names: Sequence[str], path: Path) -> None:
@@ -159,9 +161,9 @@ def _describe(path: Path, kept: export.Kept) -> None:
     """Put into the file what its user needs and no graph says: the classes, and how inputs are read."""
     graph, reader = onnx.load(path), kept.model.reader
     facts = {"kind": kept.kind, "labels": "\n".join(kept.classes), "max_length": reader.max_length}
-    facts |= {"image_size": reader.collate.image_size}
     if reader.kind == "image":
-        facts |= {"mean": reader.collate.mean, "std": reader.collate.std}
+        facts = {name: list(getattr(reader.collate, name)) for name in ("mean", "std")} | facts
+        facts |= {"image_size": reader.collate.image_size}
     onnx.helper.set_model_props(graph, {name: str(value) for name, value in facts.items() if value is not None})
     onnx.save(graph, path)
 
