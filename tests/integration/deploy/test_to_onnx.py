@@ -19,7 +19,7 @@ from lrtl_utils.models.encoding import by_length, decode_image
 
 SHORT = {"max_length": 16, "test_limit": 4, "precision": "fp32"}
 TEXT = {"dataset": "reviews_sample", "train_size": 16, **SHORT}
-TOKENS = {"dataset": "entities_sample", "train_size": 16, "epochs": 1, **SHORT}
+TOKENS = {"dataset": "entities_sample", "train_size": 16, "epochs": 1, **SHORT, "max_length": 48}
 IMAGE = {"dataset": "digits", "train_size": 20, "image_size": 32, "test_limit": 4, "precision": "fp32"}
 CASES = {
     "top_layer": {"model": "roberta_base", "method": "linear_probe", "layers": 1, **TEXT},
