@@ -17,10 +17,11 @@ help: ## Say what can be made
 install: .venv/installed ## Make .venv from requirements.txt, the package in it editable
 
 demo: RESULTS ?= results/demo
-demo: .venv/installed ## Run the demo grid and its pictures (minutes; a second time, seconds)
+demo: .venv/installed ## Run the demo grid and answer the four questions (4 minutes; a second time, seconds)
 	$(RUN) sweep notebooks/grids/demo.yaml --results $(RESULTS) --workers 2
-	@echo "The pictures:"
-	@$(RUN) summary --results $(RESULTS)
+	@$(RUN) summary --results $(RESULTS) > $(RESULTS)/pictures.txt
+	@$(RUN) report --results $(RESULTS)
+	@echo "Your own data next: $(BIN)/lrtl compare my.csv --budget 10"
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 SIDE_BY_SIDE := -n 2 --dist loadscope --no-loadscope-reorder
@@ -58,6 +59,21 @@ lint: .venv/installed ## Format and lint, checked
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/hadolint .ci/Containerfile
+
+DOCS ?= build/docs
+docs: .venv/installed ## Build the pages as a static site, build/docs/site; a broken link is an error
+	rm -rf $(DOCS) && mkdir -p $(DOCS)/pages
+	git ls-files -z '*.md' '*.png' '*.py' '*.yaml' '*.cff' | tar --null -T - -cf - | tar -xf - -C $(DOCS)/pages
+	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir $(DOCS)/pages/notebooks notebooks/2*.ipynb
+	find $(DOCS)/pages -name '*.md' -exec perl -pi -e 's/\.ipynb\)/.md)/g' {} +
+	cp docs/mkdocs.yml $(DOCS)
+	$(BIN)/zensical build --strict --config-file $(DOCS)/mkdocs.yml
+
+lock: ## Write .ci/constraints.txt anew: the versions that pip takes today (Linux on x86-64, Python 3.11)
+	python3.11 -m venv --clear build/lock
+	build/lock/bin/pip install --quiet --requirement requirements.txt
+	build/lock/bin/pip freeze | sed 's/+cpu$$//' > .ci/constraints.txt
 
 study: .venv/installed ## Run the committed study's grid on real data (hours; resumes) and its pictures
 	$(RUN) sweep notebooks/grids/study.yaml --results results/study --beside results/bench-cpu
@@ -98,4 +114,5 @@ clean: ## Remove what a test or a build left; results and .venv stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help audit install demo trackers test unit integration e2e nightly faults gpu lint study figures report bench speed lab clean
+.PHONY: help audit install demo trackers test unit integration e2e nightly faults gpu lint docs lock study figures report bench
+.PHONY: speed lab clean

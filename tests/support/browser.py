@@ -102,7 +102,7 @@ class Browser:
 
 @contextmanager
 def chromium(folder):
-    """A `Browser` whose profile is in `folder`; no name resolves in it, and it reaches this machine alone."""
+    """A `Browser` whose profile is in `folder`; no host but loopback resolves in it."""
     import websocket
 
     options = [*OPTIONS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", f"--user-data-dir={folder}"]
