@@ -47,6 +47,14 @@ faults: .venv/installed ## Kill, fill and cut short what runs, for LRTL_FAULT_MI
 gpu: .venv/installed ## The tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu tests
 
+TRACKERS := .venv/trackers/bin/python
+
+trackers: .venv/installed ## The tests of MLflow and trackio, in an environment over .venv: they hold back its packages
+	test -x $(TRACKERS) || { $(BIN)/python -m venv .venv/trackers && echo $(abspath $(SITE)) \
+		> $$($(TRACKERS) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/installed.pth; }
+	$(TRACKERS) -m pip install --quiet 'mlflow>=3,<4' 'trackio>=0.40,<1'
+	OMP_NUM_THREADS=1 $(TRACKERS) -m pytest -q tests/nightly/test_trackers.py
+
 lint: .venv/installed ## Format and lint, checked
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
@@ -106,5 +114,5 @@ clean: ## Remove what a test or a build left; results and .venv stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help audit install demo test unit integration e2e nightly faults gpu lint docs lock study figures report bench
+.PHONY: help audit install demo trackers test unit integration e2e nightly faults gpu lint docs lock study figures report bench
 .PHONY: speed lab clean

@@ -4,7 +4,7 @@ import warnings
 
 import typer
 
-from lrtl_utils.cli import data, run, study, sweep, verify
+from lrtl_utils.cli import data, export, run, study, sweep, verify
 from lrtl_utils.cli.common import fail
 from lrtl_utils.errors import InputError, printable
 
@@ -18,6 +18,7 @@ GROUPS = {
     "One run": (run.run, run.predict),
     "Many runs": (sweep.sweep, sweep.search, sweep.status),
     "What the runs say": (study.compare, study.summary, study.report, study.figures, study.bench),
+    "To other programs": (export.export, export.push),
     "Data, models and records": (data.doctor, data.suggest, data.fetch, verify.verify),
 }
 for title, verbs in GROUPS.items():

@@ -46,6 +46,7 @@ NoCache = Annotated[
     typer.Option("--no-cache", help="Let no run take what an earlier run has computed, so that all seconds are real."),
 ]
 EXTRA_OF = {"distributed": "cluster", "dask_jobqueue": "cluster", "cryptography": "cluster", "optuna": "search"}
+EXTRA_OF |= {"onnxruntime": "onnx", "mlflow": "mlflow", "trackio": "trackio"}
 
 
 def pair(text: str, option: str = "-p") -> tuple[str, str]:

@@ -38,7 +38,7 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
         raise InputError(f"The answers cannot be written to {target}, which is there; --output names another file.")
     kept = export.load(model)
     kind = kept.kind
-    shown, inputs = _READERS[kind](file, column)
+    shown, inputs = READERS[kind](file, column)
     if not inputs:
         raise InputError(f"{file} holds nothing to score.")
     targets = [[0] * len(words) for words in inputs] if kind == "tokens" else [0] * len(inputs)  # nobody knows them
@@ -130,7 +130,7 @@ def _pictures(file: Path, column: str | None) -> tuple[list[str], list[bytes]]:
     return [path.relative_to(base).as_posix() for path in files], [path.read_bytes() for path in files]
 
 
-_READERS = {"text": _texts, "tokens": _sentences, "image": _pictures}
+READERS = {"text": _texts, "tokens": _sentences, "image": _pictures}
 
 
 def _column(columns: Sequence[str], given: str | None, file: Path) -> str:

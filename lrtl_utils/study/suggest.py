@@ -92,10 +92,10 @@ def finding(by: str, results: Path = BENCHMARK) -> str:
     whole = frame[(frame["method"] == METHOD) & frame["config.without"].isna()]
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for (dataset, n_labels), part in whole.groupby(["dataset", "n_labels"]):
-        records = {way: runs.records_by_seed(each) for way, each in part.groupby("config.selection")}
-        for way in records.keys() - {"random"}:
+        drawn = {way: runs.outcomes_by_seed(each) for way, each in part.groupby("config.selection")}
+        for way in drawn.keys() - {"random"}:
             at = f"{dataset} with {n_labels} labels"
-            found.setdefault(way, {})[at] = runs.paired(records[way], records["random"])
+            found.setdefault(way, {})[at] = runs.paired(drawn[way], drawn["random"])
     if not found:
         return "The records of the benchmark are not installed here; docs/progressive.md says what they show."
     shown = [f"{way} is {_verdicts(found[way])}" for way in sorted(found) if by in (way, "random")]

@@ -81,7 +81,7 @@ def records(results: str | Path, status: str | None = None, metric: str | None =
 
 def frame_of(records: Iterable[Mapping[str, Any]], metric: str | None = None) -> pd.DataFrame:
     """The table that `records` explains, of these records."""
-    rows = [_row(record, metric) for record in records]
+    rows = [row_of(record, metric) for record in records]
     if not rows:
         return pd.DataFrame(columns=COLUMNS)
     frame = pd.DataFrame(rows)
@@ -89,7 +89,8 @@ def frame_of(records: Iterable[Mapping[str, Any]], metric: str | None = None) ->
     return frame.sort_values(["dataset", "model", "method", "n_labels", "seed"])
 
 
-def _row(record: Mapping[str, Any], metric: str | None) -> dict[str, Any]:
+def row_of(record: Mapping[str, Any], metric: str | None = None) -> dict[str, Any]:
+    """The row of one record."""
     config, data = (record[name] or {} for name in ("config", "data"))
     n_labels = data.get("train_size", 0) + data.get("validation_size", 0)
     judged = outcome(record, metric) if record["metrics"] else None

@@ -48,6 +48,13 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
+    def wait_for(self, text):
+        """Wait until the page shows a text, as one does that a script fills."""
+        until = time.monotonic() + PATIENCE
+        while text not in (shown := self.evaluate("document.body.innerText")):
+            assert time.monotonic() < until, shown
+            time.sleep(0.2)
+
     def click(self, selector):
         """A press of the mouse in the middle of an element."""
         self.events.clear()

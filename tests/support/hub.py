@@ -1,5 +1,6 @@
 """A small hub on loopback: as much of the real one as its client asks for, and what can go wrong with it."""
 
+import base64
 import hashlib
 import http.server
 import json
@@ -9,15 +10,18 @@ from collections import defaultdict
 from contextlib import contextmanager
 from urllib.parse import unquote, urlsplit
 
+TOKEN = "hf_of_the_loopback_hub"
 LARGE = (".parquet", ".safetensors")  # kept by their SHA-256, the others by git's hash
 
 
 @contextmanager
 def serve():
     """A hub at `address`. `holds` maps a repository (`models/org/name`) and a revision to its files; `asked` are the
-    requests as (verb, last part of the path, range); `faults` are what the next such requests meet, by (verb, part)."""
+    requests as (verb, last part of the path, range); `faults` are what the next such requests meet, by (verb, part).
+    `pushed` are the files of repositories that were uploaded to with the token `TOKEN`, by their id."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     server.holds, server.asked, server.faults = {}, [], defaultdict(list)
+    server.pushed, server.large = {}, {}  # large files, by their SHA-256, until a commit names them
     server.address = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -61,6 +65,42 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def do_POST(self):
+        """What a commit asks for: the repository, its card checked, where each file goes, and the commit itself."""
+        self.fault, path = None, unquote(urlsplit(self.path).path)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.append((self.command, path.rpartition("/")[2], None))
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self.answer(401, b"", {"X-Error-Message": "Invalid username or password."})
+        if path.endswith("/commit/main"):
+            return self.commit(path.split("/")[3:5], [json.loads(line) for line in body.splitlines()])
+        asked, found = json.loads(body), {}
+        if path == "/api/repos/create":
+            found = {"url": f"{self.server.address}/{asked['organization']}/{asked['name']}"}
+        if path.endswith("/preupload/main"):
+            names = [file["path"] for file in asked["files"]]
+            modes = {name: "lfs" if name.endswith(LARGE) else "regular" for name in names}
+            found = {"files": [{"path": name, "uploadMode": modes[name], "shouldIgnore": False} for name in names]}
+        if path.endswith("/objects/batch"):
+            href = f"{self.server.address}/large/"
+            found = {"objects": [o | {"actions": {"upload": {"href": href + o["oid"]}}} for o in asked["objects"]]}
+        return self.answer(200, json.dumps(found).encode())
+
+    def do_PUT(self):
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.fault, self.server.large[hashlib.sha256(content).hexdigest()] = None, content
+        self.answer(200, b"")
+
+    def commit(self, names, lines):
+        files = self.server.pushed.setdefault("/".join(names), {})
+        for kind, value in ((line["key"], line["value"]) for line in lines):
+            if kind == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            if kind == "lfsFile":
+                files[value["path"]] = self.server.large[value["oid"]]
+        url = f"{self.server.address}/{'/'.join(names)}/commit/{'c' * 40}"
+        self.answer(200, json.dumps({"commitUrl": url, "commitOid": "c" * 40}).encode())
+
     def answer(self, status, body, headers=()):
         first = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
         if first:
@@ -74,7 +114,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(body)), **dict(headers)}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body[: len(body) // 2] if self.fault == "drop" else body)
 
     def log_message(self, *_):

@@ -1,4 +1,4 @@
-"""Without the extras, every module but that of `lrtl search` can be imported."""
+"""Without the extras, every module but those of `lrtl search` and `lrtl export --onnx` can be imported."""
 
 import subprocess
 import sys
@@ -11,6 +11,7 @@ CODE = """
 import importlib, pathlib, sys
 
 absent = {"dask", "distributed", "dask_jobqueue", "optuna", "jupyterlab", "ipywidgets", "pytest"}
+needing = {"lrtl_utils/__main__.py", "lrtl_utils/sweep/search.py", "lrtl_utils/deploy/to_onnx.py"}
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
@@ -18,8 +19,9 @@ class Absent:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Absent())
+sys.modules["onnxruntime"] = None  # absent too: other libraries look for it, and must be able to
 for path in sorted(pathlib.Path("lrtl_utils").rglob("*.py")):
-    if str(path) not in ("lrtl_utils/__main__.py", "lrtl_utils/sweep/search.py"):
+    if str(path) not in needing:
         importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
 """
 

@@ -24,6 +24,8 @@ finally:
         (["--help"], 0),
         (["run", "text_clasification"], 2),
         (["run", "text_classification", "-p", "metod=full"], 2),
+        (["export", "no/such/folder", "--to", "csv"], 2),
+        (["push", "no/such/folder", "org/name", "--license", "mit"], 2),
         (["status", "results/search"], 0),
         (["verify", "results/search"], 0),
     ],

@@ -51,6 +51,11 @@ def test_every_option_of_a_verb_is_explained(verb):
         (["search", "demo", "--fidelity", "epochs"], "--fidelity goes with"),
         (["verify", "no/such/folder"], "There is no folder"),
         (["compare", "news_sample", "--metric", "macrof1"], "did you mean 'macro_f1'?"),
+        (["export", "my/model"], "Say what to export"),
+        (["export", "my/results", "--to", "csv", "--int8"], "--int8 and --rows go with --onnx."),
+        (["export", "my/results", "--to", "csv", "--uri", "http://localhost"], "--uri goes with --to mlflow."),
+        (["export", "my/results", "--to", "csv"], "There are no records in"),
+        (["push", "my/model", "org/name", "--license", "mit"], "is not a model that `lrtl run --save-model` saved"),
         (["doctor", "new_sample"], "did you mean 'news_sample'?"),
     ],
 )
@@ -65,6 +70,9 @@ def test_a_wrong_call_is_one_sentence_on_stderr(call, words, sentence):
     ("words", "extra"),
     [
         (["search", "demo"], "search"),
+        (["export", "my/model", "--onnx"], "onnx"),
+        (["export", "my/results", "--to", "mlflow"], "mlflow"),
+        (["export", "my/results", "--to", "trackio"], "trackio"),
         (["sweep", "demo", "--engine", "dask"], "cluster"),
         (["sweep", "demo", "--engine", "slurm", "--slurm", "cores=2", "--slurm", "memory=1GB"], "cluster"),
     ],

@@ -1,0 +1,79 @@
+"""Saved models and records for other programs, and saved models for the hub."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrtl_utils.cli.common import interruptible, require_package, show
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import absolute_path
+
+
+class Form(StrEnum):
+    """What records are exported to."""
+
+    csv = "csv"
+    parquet = "parquet"
+    mlflow = "mlflow"
+    trackio = "trackio"
+    optuna = "optuna"
+
+
+def export(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="With --onnx, a folder that `run --save-model` wrote; with --to, a folder of records."),
+    ],
+    file: Annotated[
+        Path | None, typer.Argument(help="The file to write. Default: one in FOLDER, whose path is printed.")
+    ] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write the saved model as one ONNX file, and check it.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="With --onnx, compute in int8.")] = False,
+    rows: Annotated[
+        Path | None, typer.Option(help="With --onnx, inputs to check the file on. Default: rows of a shipped data set.")
+    ] = None,
+    to: Annotated[Form | None, typer.Option(help="Export the records to this format or program.")] = None,
+    uri: Annotated[
+        str | None, typer.Option(help="With --to mlflow, the tracking URI. Default: the file mlflow.db in FOLDER.")
+    ] = None,
+) -> None:
+    """Export a saved model to ONNX, or records to a table, MLflow, trackio or Optuna's dashboard."""
+    if onnx == bool(to):
+        raise InputError("Say what to export: a saved model with --onnx, or records with --to.")
+    if (int8 or rows) and not onnx:
+        raise InputError("--int8 and --rows go with --onnx.")
+    if uri and to != Form.mlflow:
+        raise InputError("--uri goes with --to mlflow.")
+    if file and to in (Form.mlflow, Form.trackio):
+        raise InputError(f"--to {to} writes no FILE.")
+    folder, file = absolute_path(folder), file and absolute_path(file)
+    if onnx:
+        require_package("onnxruntime")
+        from lrtl_utils.deploy import to_onnx
+
+        written = to_onnx.write(folder, file, int8=int8, rows=rows)
+        show([*written.lines(), str(written.path)])
+        return
+    if to in (Form.mlflow, Form.trackio, Form.optuna):
+        require_package(to)
+    from lrtl_utils.study import exports
+
+    places = {Form.mlflow: [uri], Form.trackio: []}.get(to, [file])
+    with interruptible("with the remaining runs"):
+        show(getattr(exports, to)(folder, *places))
+
+
+def push(
+    model: Annotated[Path, typer.Argument(help="A folder that `run --save-model` wrote.")],
+    repository: Annotated[str, typer.Argument(help="The repository on the hub, as org/name; it is made if need be.")],
+    licence: Annotated[
+        str, typer.Option("--license", help="Terms on which others may use the model, in the hub's words: apache-2.0.")
+    ],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+) -> None:
+    """Upload a saved model, with its model card, to the hub. The last line printed is its address."""
+    from lrtl_utils.deploy import push as pushing
+
+    print(pushing.push(model, repository, licence, private=private))

@@ -1,0 +1,42 @@
+"""A saved model on the hub, with its model card."""
+
+import json
+from pathlib import Path
+
+import httpx
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, get_token
+
+from lrtl_utils.data import hub
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import absolute_path
+from lrtl_utils.models.own import KEPT_FILE
+
+
+def push(folder: str | Path, repository: str, licence: str, *, private: bool = False) -> str:
+    """Upload the model that `save` kept in a folder to `org/name`, in one commit; returns its address.
+
+    The repository is made if it is not there. Its card is the folder's, with the licence as the hub calls it
+    (`apache-2.0`). `InputError` where the folder is no saved model, without a token, and where the hub cannot be
+    reached or refuses.
+    """
+    folder = absolute_path(folder)
+    if not all((folder / name).is_file() for name in (KEPT_FILE, "README.md", "record.json")):
+        raise InputError(f"{folder} is not a model that `lrtl run --save-model` saved, so it is not uploaded.")
+    if not get_token():
+        raise InputError("There is no token for the hub: `hf auth login` stores one, or set HF_TOKEN.")
+    if not hub.reachable():
+        raise InputError(f"The hub at {hub.endpoint()} cannot be reached (or HF_HUB_OFFLINE is set).")
+    model_card = ModelCard.load(folder / "README.md")
+    model_card.data.license = licence
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    content = paths | {"README.md": str(model_card).encode()}
+    files = [CommitOperationAdd(name, given) for name, given in content.items()]
+    message = f"Model of run {json.loads((folder / 'record.json').read_text())['run_id']}"
+    api = HfApi(endpoint=hub.endpoint())
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        api.create_commit(repository, files, commit_message=message)
+    except (httpx.HTTPError, OSError, ValueError) as error:  # the client's own errors are of these
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"{folder} could not be uploaded to {repository} at {hub.endpoint()}: {reason}") from error
+    return f"{hub.endpoint()}/{repository}"

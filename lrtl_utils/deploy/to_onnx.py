@@ -1,0 +1,200 @@
+"""A saved model as one ONNX file for onnxruntime, compared with the model before it is kept."""
+
+import logging
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from lrtl_utils.data.load import load
+from lrtl_utils.deploy import export
+from lrtl_utils.deploy.predict import READERS
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import absolute_path, writable_folder
+from lrtl_utils.measure.metrics import PREDICT_BATCH
+from lrtl_utils.models.encoding import by_length
+from lrtl_utils.models.network import Batch, Model
+
+FILE = "model.onnx"
+INT8_FILE = "model.int8.onnx"
+OUTPUT = "scores"
+# The inputs of a graph by what a batch calls them: their names, and the axes that may have any length.
+INPUTS = {
+    "ids": ("input_ids", {0: "rows", 1: "tokens"}),
+    "mask": ("attention_mask", {0: "rows", 1: "tokens"}),
+    "words": ("words", {0: "rows", 1: "words"}),
+    "shapes": ("shapes", {0: "rows", 1: "words"}),
+    "pixels": ("pixels", {0: "rows"}),
+}
+SAMPLES = {"text": "reviews_sample", "tokens": "entities_sample", "image": "digits"}  # shipped, by kind of model
+SAMPLE_ROWS = 64
+TOLERANCE = 1e-3  # of a score, and of its size where it is above 1: the same sums, rounded in another order
+REPEATS = 3  # of a timed pass, of which the fastest counts
+
+
+@dataclass(frozen=True)
+class Written:
+    """An ONNX file, and how it compares with the model on `rows` of the data `source`.
+
+    `difference` is the largest difference of a score (logit), divided by the score where that is above 1. `equal` is
+    the share in [0, 1] of equal answers: of rows, or of words for a tagger, with the scores of both decoded alike.
+    `speed` is torch's time over onnxruntime's, both with so many `threads`.
+    """
+
+    path: Path
+    source: str
+    rows: int
+    difference: float
+    equal: float
+    speed: float
+    threads: int
+
+    def lines(self) -> list[str]:
+        """What a user wants to know, one sentence each."""
+        return [
+            f"The answers to {self.rows} rows of {self.source} are {self.equal:.1%} equal to the model's, and no score "
+            f"differs by more than {self.difference:.2g}.",
+            f"On these rows, onnxruntime is {self.speed:.2f} times as fast as torch (CPU, {self.threads} threads).",
+            f"The file has {self.path.stat().st_size / 1e6:.1f} MB.",
+        ]
+
+
+class _Graph(torch.nn.Module):
+    """A model whose forward pass takes the tensors of a batch in a fixed order."""
+
+    def __init__(self, model: Model, names: Sequence[str]):
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        return self.model(dict(zip(self.names, tensors, strict=True)))
+
+
+def write(
+    folder: str | Path, file: str | Path | None = None, *, int8: bool = False, rows: str | Path | None = None
+) -> Written:
+    """Write the model saved in `folder` as ONNX to `file` (None: `model.onnx` in the folder), in fp32 or int8.
+
+    Its answers are compared with the model's in fp32 on the inputs in the file or folder `rows` (None: on the first
+    test rows of a shipped data set). `InputError`, and no file, where a score in fp32 differs by more than `TOLERANCE`,
+    or where the model has no such graph. In int8 the answers may differ, and `Written` says how many do.
+    """
+    folder = absolute_path(folder)
+    target = absolute_path(file) if file else folder / (INT8_FILE if int8 else FILE)
+    kept = export.load(folder)
+    model, reader = kept.model, kept.model.reader
+    if reader.kind == "bag":
+        raise InputError(
+            f"The model in {folder} reads counts of words, which are made outside of any ONNX graph; export a model "
+            "that reads tokens or images."
+        )
+    if int8 and reader.kind == "image":
+        raise InputError(f"Convolutions lose too much in int8; export the model of images in {folder} without --int8.")
+    source, inputs = _inputs(kept.kind, rows)
+    data = reader.encode(inputs, [[0] * len(each) for each in inputs] if kept.kind == "tokens" else [0] * len(inputs))
+    batches = [reader.batch(data, positions) for positions in by_length(data.lengths, PREDICT_BATCH)]
+    names = [name for name in INPUTS if name in batches[0]]
+    with tempfile.TemporaryDirectory(dir=writable_folder(target.parent), prefix=".onnx-") as temporary:
+        path = Path(temporary) / FILE
+        _export(model, batches[0], names, path)
+        if int8:
+            path = _quantized(path)
+        _describe(path, kept)
+        written = _compared(model, batches, names, path, (target, source, len(inputs)))
+        if not int8 and written.difference > TOLERANCE:
+            raise InputError(
+                f"{target} was not written: on {source}, a score of onnxruntime differs from the model's by "
+                f"{written.difference:.2g}, and {TOLERANCE:g} is the most."
+            )
+        os.replace(path, target)
+    return written
+
+
+def _inputs(kind: str, rows: str | Path | None) -> tuple[str, Sequence[Any]]:
+    """The inputs to compare answers on, and where they come from."""
+    if rows is None:
+        return SAMPLES[kind], load(SAMPLES[kind]).test.inputs[:SAMPLE_ROWS]
+    _, inputs = READERS[kind](absolute_path(rows), None)
+    if not inputs:
+        raise InputError(f"{rows} holds nothing to compare answers on.")
+    return str(rows), inputs
+
+
+def _export(model: Model, batch: Batch, names: Sequence[str], path: Path) -> None:
+    """By tracing: torch's other exporter needs onnxscript, and takes several times as long for the same graph."""
+    inputs = [INPUTS[name] for name in names]
+    try:
+        with torch.no_grad(), warnings.catch_warnings(action="ignore"):  # of torch, about its own functions
+            torch.onnx.export(
+                _Graph(model, names).eval(),
+                tuple(batch[name].contiguous() for name in names),
+                path,
+                input_names=[name for name, _ in inputs],
+                output_names=[OUTPUT],
+                dynamic_axes=dict(inputs),
+                dynamo=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise InputError(f"The model has no form in ONNX: {' '.join(str(error).split())[:300]}") from error
+
+
+def _quantized(path: Path) -> Path:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    target = path.with_name(INT8_FILE)
+    logging.disable(logging.WARNING)  # for every tensor of integers, it warns that it is left as it is
+    quantize_dynamic(path, target, weight_type=QuantType.QUInt8)
+    logging.disable(logging.NOTSET)
+    return target
+
+
+def _describe(path: Path, kept: export.Kept) -> None:
+    """Put into the file what its user needs and no graph says: the classes, and how inputs are read."""
+    graph, reader = onnx.load(path), kept.model.reader
+    facts = {"kind": kept.kind, "labels": "\n".join(kept.classes), "max_length": reader.max_length}
+    if reader.kind == "image":
+        facts = {name: list(getattr(reader.collate, name)) for name in ("mean", "std")} | facts
+        facts |= {"image_size": reader.collate.image_size}
+    onnx.helper.set_model_props(graph, {name: str(value) for name, value in facts.items() if value is not None})
+    onnx.save(graph, path)
+
+
+def _compared(model: Model, batches: Sequence[Batch], names: Sequence[str], path: Path, about: tuple) -> Written:
+    threads = torch.get_num_threads()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    given = [{INPUTS[name][0]: batch[name].contiguous().numpy() for name in names} for batch in batches]
+    with torch.inference_mode():
+        torch_seconds, ours = _timed(lambda: [model(batch) for batch in batches])
+        onnx_seconds, theirs = _timed(lambda: [torch.from_numpy(session.run([OUTPUT], each)[0]) for each in given])
+        answers = [[_answers(model, *pair) for pair in zip(scores, batches, strict=True)] for scores in (ours, theirs)]
+    differences = [
+        float(((one - other).abs() / one.abs().clamp(min=1)).max()) for one, other in zip(ours, theirs, strict=True)
+    ]
+    equal = float(np.mean(np.concatenate(answers[0]) == np.concatenate(answers[1])))
+    return Written(*about, max(differences), equal, torch_seconds / onnx_seconds, threads)
+
+
+def _answers(model: Model, scores: torch.Tensor, batch: Batch) -> np.ndarray:
+    """The predicted classes, of all words one after the other for a tagger."""
+    return np.concatenate([np.atleast_1d(answer) for answer in model.decode(scores, batch)[0]])
+
+
+def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """The seconds of the fastest of a few calls, and what it returned."""
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        result = call()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds), result

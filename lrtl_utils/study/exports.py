@@ -1,0 +1,185 @@
+"""Records for other programs: tables, MLflow, trackio, and studies of Optuna for its dashboard."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import read_text, write_atomically
+from lrtl_utils.runs import store
+from lrtl_utils.runs.record import in_words
+from lrtl_utils.study import kept, tables
+
+ON_CURVE = ("loss", "validation_loss", "validation_score")
+MOST_METRICS = 1000  # in one request to MLflow
+
+
+def csv(results: Path, file: Path | None = None) -> list[str]:
+    """Write a row for each run to `file` (None: `runs.csv` in the folder), with the columns of `tables.records`.
+
+    The columns are those but `record`; as in all of these functions, `InputError` where the folder has no records.
+    """
+    return _table(results, file or results / "runs.csv", lambda frame, stream: frame.to_csv(stream, index=False))
+
+
+def parquet(results: Path, file: Path | None = None) -> list[str]:
+    """What `csv` writes, as parquet, which keeps the types (None: `runs.parquet`)."""
+    write = lambda frame, stream: frame.to_parquet(stream, index=False)  # noqa: E731
+    return _table(results, file or results / "runs.parquet", write)
+
+
+def _table(results: Path, file: Path, write: Callable[..., Any]) -> list[str]:
+    frame = tables.frame_of(_records(results)).drop(columns=["record", "outcome"])
+    write_atomically(file, lambda stream: write(frame, stream))
+    return [f"rows: {len(frame)}, columns: {len(frame.columns)}", str(file)]
+
+
+def mlflow(results: Path, uri: str | None = None) -> list[str]:
+    """Add the runs that are not there yet to the experiment with the folder's name, at a tracking URI of MLflow.
+
+    None is the file `mlflow.db` in the folder. A run has the configuration as parameters, scores and costs as metrics,
+    each point of its curve as a step, and as tags the id and the checksum of its record, by which it is known.
+    """
+    quick = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+    os.environ.update(quick | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"} | os.environ)
+    import mlflow as client_library
+    from mlflow.entities import Metric, Param, RunTag
+
+    records, uri = _records(results), uri or f"sqlite:///{results / 'mlflow.db'}"
+    try:
+        client = client_library.MlflowClient(uri)
+        experiment = client.get_experiment_by_name(results.name)
+        number = experiment.experiment_id if experiment else client.create_experiment(results.name)
+        there = {
+            run.data.tags.get("checksum") for run in _pages(lambda at: client.search_runs([number], page_token=at))
+        }
+        new = [record for record in records if record["checksum"] not in there]
+        for record in new:
+            started, finished = (_milliseconds(record[name]) for name in ("started_at", "finished_at"))
+            params, metrics = _parts(record)
+            points = [Metric(name, value, finished, 0) for name, value in metrics.items()]
+            points += [Metric(name, value, finished, step) for step, at in _curve(record) for name, value in at.items()]
+            run = client.create_run(number, started, run_name=in_words(record["config"]))
+            for first in range(0, len(points), MOST_METRICS):
+                client.log_batch(run.info.run_id, points[first : first + MOST_METRICS])
+            # Last, so that a run that was cut off is not known.
+            tags = {"run_id": record["run_id"], "checksum": record["checksum"]}
+            tags |= {"error": record["error"]} if record["error"] else {}
+            client.log_batch(
+                run.info.run_id,
+                params=[Param(name, str(value)) for name, value in params.items()],
+                tags=[RunTag(name, value) for name, value in tags.items()],
+            )
+            client.set_terminated(run.info.run_id, {"completed": "FINISHED"}.get(record["status"], "FAILED"), finished)
+    except client_library.MlflowException as error:
+        raise InputError(f"MLflow at {uri} cannot be used: {' '.join(str(error).split())[:300]}") from error
+    opened = (
+        "" if "://" in uri and not uri.startswith("sqlite") else f"; `mlflow ui --backend-store-uri {uri}` opens it"
+    )
+    return [f"runs added: {len(new)}, already there: {len(records) - len(new)}{opened}", uri]
+
+
+def trackio(results: Path) -> list[str]:
+    """Add the runs that are not there yet to trackio's project with the folder's name, each under its run_id.
+
+    It is kept in the folder `trackio` in the results, unless `TRACKIO_DIR` or `TRACKIO_SERVER_URL` names another place.
+    """
+    records = _records(results)
+    place = os.environ.setdefault("TRACKIO_DIR", str(results / "trackio"))
+    import trackio as library  # it reads the variable
+
+    there: set[str] = set()
+    with contextlib.suppress(ValueError):  # there is no such project yet
+        there = {run.name for run in library.Api().runs(results.name)}
+    new = [record for record in records if record["run_id"] not in there]
+    with contextlib.redirect_stdout(sys.stderr):  # it prints how it is used
+        for record in new:
+            params, metrics = _parts(record)
+            off = {"embed": False, "auto_log_cpu": False, "auto_log_gpu": False}
+            run = library.init(results.name, name=record["run_id"], config=params | {"status": record["status"]}, **off)
+            for step, point in _curve(record):
+                run.log(point, step=step)
+            run.log(metrics, step=len(record["curve"]) + 1)
+            run.finish()
+    opened = f"`TRACKIO_DIR={place} trackio show` opens it"
+    return [f"runs added: {len(new)}, already there: {len(records) - len(new)}; {opened}", place]
+
+
+def optuna(results: Path, file: Path | None = None) -> list[str]:
+    """Write the searches of `lrtl search` as studies of Optuna to a SQLite file (None: `optuna.db` in the folder).
+
+    A trial is a setting with its mean validation score; settings that were known before the search come first. A
+    study of the same name in the file is replaced. `InputError` where the folder has no search.
+    """
+    import optuna as library
+
+    searches = [json.loads(read_text(path, store.MOST_BYTES)) for path in sorted(results.glob("search/*.json"))]
+    if not searches:
+        raise InputError(f"There are no searches in {results / 'search'}; `lrtl search` makes them.")
+    library.logging.set_verbosity(library.logging.WARNING)
+    url = f"sqlite:///{file or results / 'optuna.db'}"
+    storage = library.storages.RDBStorage(url)
+    for search in searches:
+        space, sampler = search["space"], search["sampler"]
+        name = f"{space['name']}-{sampler['name']}-seed{sampler['seed']}"
+        with contextlib.suppress(KeyError):
+            library.delete_study(study_name=name, storage=storage)
+        study = library.create_study(storage=storage, study_name=name, direction="maximize")
+        study.add_trials([_trial(row, space["knobs"]) for row in (*search["known"], *search["trials"])])
+    return [f"studies written: {len(searches)}; `optuna-dashboard {url}` opens them", url]
+
+
+def _trial(row: Mapping[str, Any], knobs: Mapping[str, list[Any]]) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.trial import TrialState, create_trial
+
+    numeric = {name: all(type(choice) in (int, float) for choice in choices) for name, choices in knobs.items()}
+    return create_trial(
+        state=TrialState.FAIL if row["score"] is None else TrialState.COMPLETE,
+        value=row["score"],
+        params=row["config"],
+        distributions={
+            name: FloatDistribution(choices[0], choices[-1]) if numeric[name] else CategoricalDistribution(choices)
+            for name, choices in knobs.items()
+        },
+        user_attrs={
+            name: value for name, value in row.items() if name not in ("config", "score") and value is not None
+        },
+    )
+
+
+def _records(results: Path) -> list[dict[str, Any]]:
+    records = kept.records(results)
+    if not records:
+        raise InputError(f"There are no records in {results / 'runs'}.")
+    return records
+
+
+def _parts(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
+    """The configuration, and the scores and costs, under the names that the columns of a table of runs have."""
+    row = {name: value for name, value in tables.row_of(record).items() if "." in name and value is not None}
+    params = {name: value for name, value in row.items() if name.startswith("config.")}
+    return params, {name: float(value) for name, value in row.items() if name not in params}
+
+
+def _curve(record: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, float]]]:
+    """The epoch of each point of the curve, and the values that it has."""
+    for point in record["curve"]:
+        yield point["epoch"], {f"curve.{name}": point[name] for name in ON_CURVE if point[name] is not None}
+
+
+def _pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
+    page = ask(None)
+    yield from page
+    while page.token:
+        page = ask(page.token)
+        yield from page
+
+
+def _milliseconds(time: str) -> int:
+    return int(datetime.fromisoformat(time).timestamp() * 1000)

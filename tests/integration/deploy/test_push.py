@@ -1,0 +1,77 @@
+"""A saved model goes to a hub on loopback, over the hub's real client."""
+
+import subprocess
+import sys
+
+import pytest
+from hub import TOKEN, environment, serve
+from huggingface_hub import ModelCard
+from whole_run import run
+
+from lrtl_utils.deploy import export
+from lrtl_utils.files import ROOT
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    knobs = {"dataset": "news_sample", "model": "minilm_l3", "method": "linear_probe", "train_size": 8, "max_length": 8}
+    model, path, data, *_ = run(folder / "results", test_limit=8, precision="fp32", **knobs)
+    return export.save(model, data.classes, path, folder / "kept")
+
+
+@pytest.fixture
+def hub():
+    with serve() as server:
+        yield server
+
+
+def push(server, folder, model, **variables):
+    """`lrtl push`; over the hub's older protocol for large files, since the newer one is not HTTP on one host."""
+    words = ["push", str(model), "acme/news", "--license", "apache-2.0"]
+    known = environment(server, folder) | {"HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"} | variables
+    options = {"cwd": ROOT, "env": known, "capture_output": True, "text": True, "timeout": 120}
+    return subprocess.run([sys.executable, "-m", "lrtl_utils", *words], **options)
+
+
+def test_every_file_arrives_and_the_card_is_complete(hub, saved, tmp_path):
+    done = push(hub, tmp_path, saved)
+    assert (done.returncode, done.stdout) == (0, f"{hub.address}/acme/news\n"), done.stderr
+    files = hub.pushed["acme/news"]
+    given = {path.relative_to(saved).as_posix(): path.read_bytes() for path in saved.rglob("*") if path.is_file()}
+    assert {name: files[name] for name in given if name != "README.md"} == {
+        name: content for name, content in given.items() if name != "README.md"
+    }
+    assert files.keys() == given.keys()
+    card, before = (ModelCard(text.decode()).data for text in (files["README.md"], given["README.md"]))
+    assert (card.license, before.license) == ("apache-2.0", None)
+    assert card.base_model == "sentence-transformers/paraphrase-MiniLM-L3-v2"
+    assert card.model_name == "minilm_l3-news_sample-linear_probe"
+    scores = {result.metric_type: result.metric_value for result in card.eval_results}
+    assert scores.keys() == {"accuracy", "precision", "recall", "f1"}
+    assert [part for verb, part, _ in hub.asked if part == "main" and verb == "POST"] == ["main", "main"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"HF_TOKEN": ""}, "There is no token for the hub: `hf auth login` stores one, or set HF_TOKEN."),
+        ({"HF_TOKEN": "hf_wrong"}, "could not be uploaded to acme/news at http://127.0.0.1:"),
+        ({"HF_HUB_OFFLINE": "1"}, "cannot be reached (or HF_HUB_OFFLINE is set)."),
+    ],
+    ids=["no token", "wrong token", "offline"],
+)
+def test_what_stops_an_upload_is_one_sentence(hub, saved, tmp_path, variables, sentence):
+    done = push(hub, tmp_path, saved, **variables)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert hub.pushed == {}
+
+
+def test_a_folder_that_is_no_saved_model_is_refused(hub, tmp_path):
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    done = push(hub, tmp_path, tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "is not a model that `lrtl run --save-model` saved, so it is not uploaded." in done.stderr
+    assert hub.asked == []

@@ -1,0 +1,51 @@
+"""Records as tables and as studies of Optuna."""
+
+import json
+
+import optuna
+import pandas as pd
+import pytest
+
+from lrtl_utils.errors import InputError
+from lrtl_utils.study import exports, tables
+
+SEARCH = {
+    "space": {"name": "demo", "knobs": {"learning_rate": [1e-5, 1e-4], "scheduler": ["linear", None]}},
+    "sampler": {"name": "tpe", "seed": 3},
+    "known": [{"config": {"learning_rate": 1e-5, "scheduler": "linear"}, "score": 0.5}],
+    "trials": [
+        {"config": {"learning_rate": 1e-4, "scheduler": None}, "score": 0.75, "error": None, "run_ids": ["a", "b"]},
+        {"config": {"learning_rate": 1e-5, "scheduler": None}, "score": None, "error": "out of memory", "run_ids": []},
+    ],
+}
+
+
+@pytest.mark.parametrize(("write", "read"), [(exports.csv, pd.read_csv), (exports.parquet, pd.read_parquet)])
+def test_a_table_has_a_row_for_each_run_and_the_columns_of_its_record(study, tmp_path, write, read):
+    said, path = write(study, tmp_path / "new" / "runs")
+    written, frame = read(path), tables.records(study)
+    assert said == f"rows: {len(frame)}, columns: {len(written.columns)}"
+    assert list(written) == [name for name in frame if name != "record"]
+    assert {"config.method", "metrics.accuracy", "cost.flops"} <= set(written)
+    for name in ("run_id", "config.learning_rate", "metrics.accuracy", "cost.flops"):
+        assert written[name].tolist() == frame[name].tolist()
+
+
+def test_a_search_is_a_study_and_a_second_export_replaces_it(tmp_path):
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search/demo-tpe-seed3.json").write_text(json.dumps(SEARCH))
+    for _ in range(2):
+        said, url = exports.optuna(tmp_path)
+        study = optuna.load_study(study_name="demo-tpe-seed3", storage=url)
+        assert said.startswith("studies written: 1; `optuna-dashboard sqlite:///")
+        assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "FAIL"]
+        assert (study.best_value, study.best_params) == (0.75, {"learning_rate": 1e-4, "scheduler": None})
+        assert study.best_trial.user_attrs == {"run_ids": ["a", "b"]}
+
+
+def test_a_folder_without_them_is_said_in_a_sentence(tmp_path):
+    with pytest.raises(InputError, match="There are no records in"):
+        exports.csv(tmp_path)
+    with pytest.raises(InputError, match="There are no searches in"):
+        exports.optuna(tmp_path)
+    assert list(tmp_path.iterdir()) == []
