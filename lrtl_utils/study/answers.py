@@ -183,7 +183,6 @@ def _cheaper(row: Any) -> str:
 
 # The claim above every figure, in a line or two
 
-PAIRS = "pairs of data set and model"
 NEEDS_LESS = {
     "device_seconds": "takes less time",
     "flops": "needs fewer FLOPs",
@@ -192,32 +191,42 @@ NEEDS_LESS = {
 }
 
 
+def _pairs(table: pd.DataFrame) -> str:
+    """`data sets`, or where one has several models, what its rows are."""
+    names = table["dataset_model"].drop_duplicates().str.split(" · ").str[0]
+    return "pairs of data set and model" if names.duplicated().any() else "data sets"
+
+
 def claim_gains(gains: pd.DataFrame) -> str:
     """From `tables.gains`: on how many data sets `progressive` is better than the tuned baseline, or worse."""
     counts = gains["verdict"].value_counts()
     better, worse = (int(counts.get(verdict, 0)) for verdict in ("better", "worse"))
     ahead = f"is better than {TUNED} on {better}" if better else f"is not shown to be better than {TUNED} on any"
-    behind = f", and worse on {worse}" if worse else ""
-    return f"With {_span(gains['n_labels'])} labels, {OURS} {ahead} of {len(gains)} {PAIRS}{behind}"
+    behind = f" and worse on {worse}" if worse else ""
+    low, high = (f"{100 * bound:.2g}" for bound in (gains["flops_ratio"].min(), gains["flops_ratio"].max()))
+    cost = f"with {low if low == high else f'{low} to {high}'} % of its FLOPs"
+    return f"With {_span(gains['n_labels'])} labels, {OURS} {ahead} of {len(gains)} {_pairs(gains)}{behind}, {cost}"
 
 
 def claim_best(best: pd.DataFrame) -> str:
     """From `tables.best`: the configuration that is most often best or not shown to be worse, and how many others."""
     table = tables.at_most_labels(best[best["compared"] > 0])
     if table.empty:
-        return "There is no size here at which configurations can be compared"
+        return "There are too few seeds here to say which configuration is best"
     counts = table["variants"].explode().value_counts()
     leading = [name for name in counts.index if counts[name] == counts.iloc[0]]
     first = table["variants"].str[0].value_counts().reindex(leading).fillna(0).idxmax()
     others = f" and {counted(len(leading) - 1, 'other')} are" if len(leading) > 1 else " is"
-    on = f"on {counts.iloc[0]} of {len(table)} {PAIRS}"
+    on = f"on {counts.iloc[0]} of {len(table)} {_pairs(table)}"
     return f"With {_span(table['n_labels'])} labels, {first}{others} best, or not shown to be worse than the best, {on}"
 
 
 def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
     """On how many data sets something with less of that cost than the best is not shown to be worse."""
+    if not (best["compared"] > 0).any():
+        return f"There are too few seeds here to say whether a method that {NEEDS_LESS[cost]} is as good as the best"
     found = [_is_beaten(part.set_index("configuration")[cost], row) for part, row in _beside_best(front, best)]
-    on = f"On {sum(found)} of {len(found)} {PAIRS}"
+    on = f"On {sum(found)} of {len(found)} {_pairs(front)}"
     return f"{on}, a method that {NEEDS_LESS[cost]} than the best is not shown to be worse"
 
 
@@ -241,7 +250,7 @@ def claim_needs(needs: pd.DataFrame) -> str:
     if fewest.empty:
         return f"No curve that can be relied on reaches {curves.SHARE:.0%} of the best score"
     counts = fewest["variant"].value_counts()
-    return f"{counts.index[0]} needs the fewest labels on {counts.iloc[0]} of {len(fewest)} {PAIRS}"
+    return f"{counts.index[0]} needs the fewest labels on {counts.iloc[0]} of {len(fewest)} {_pairs(fewest)}"
 
 
 def claim_aggregate(table: pd.DataFrame) -> str:
@@ -383,6 +392,20 @@ def times(ours: float, theirs: float) -> str:
     return f"{ours / theirs:.1f} times" if ours < 100 * theirs else f"{float(f'{ours / theirs:.2g}'):,.0f} times"
 
 
+def gains(table: pd.DataFrame) -> list[str]:
+    """For each dataset × model of `tables.gains`: the difference to the tuned baseline, and its costs over those."""
+    return [f"{row.dataset_model}: {_gained(row)}." for row in table.itertuples()] or [
+        f"{OURS} and {TUNED} did not run together at the size of the first answer."
+    ]
+
+
+def _gained(row: Any) -> str:
+    sure = "" if pd.isna(row.low) else f" [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+    time = "" if pd.isna(row.seconds_ratio) else f" and {row.seconds_ratio:.2g} times the device seconds"
+    points = f"{100 * row.mean:+.1f}{sure} points over {TUNED} with {row.n_labels} labels, {VERDICTS[row.verdict]}"
+    return f"{OURS} is {points}, at {row.flops_ratio:.2g} times the FLOPs{time}"
+
+
 def differences(table: pd.DataFrame, baseline: str) -> list[str]:
     """For each dataset × model: which configurations are better than the baseline, worse or undecided, by size."""
     parts = table.groupby("dataset_model", sort=False)
@@ -482,7 +505,7 @@ def expected_best(budget: pd.DataFrame, within: float = 0.005) -> list[str]:
     spent = f" ({enough['device_seconds']:.0f} device seconds)" if pd.notna(enough["device_seconds"]) else ""
     tried = f"{enough['trials']:.0f} of {len(budget)}{spent}"
     return [
-        f"One setting at random is expected to reach {budget['once'].iloc[0]:.3f}; the best of {tried} is expected "
+        f"One setting at random is expected to reach {budget['expected'].iloc[0]:.3f}; the best of {tried} is expected "
         f"within half a point of the best of all, {final:.3f}."
     ]
 

@@ -1,7 +1,7 @@
 """Figures: first those of one run, data and an `ax` in and the `ax` out; then those of many runs, from their tables.
 
-Those of many runs are as wide as a README shows them, so that their text has nine points or more there. Their title is a
-claim from `answers`. Marks and names say which method is meant, so that they can be read without colour.
+Those of many runs are as wide as a README shows them, so that their text has nine points or more there. Their title is
+a claim from `answers`. Marks and names say which method is meant, so that they can be read without colour.
 """
 
 import itertools
@@ -15,6 +15,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from lrtl_utils.files import absolute_path
 from lrtl_utils.methods import METHODS
@@ -29,6 +30,7 @@ COLOURS = dict(zip(METHODS, itertools.cycle(_PALETTE), strict=False))
 MARKS = dict(zip(METHODS, itertools.cycle(_MARKS), strict=False))
 NAMED = (OURS, "full", BASELINE, "linear_probe")  # methods that have colours and names where there are many others
 GREY = "0.7"  # of other methods
+LEADER = {"arrowstyle": "-", "color": "0.55", "linewidth": 0.6}  # from a name to what it names
 LONGEST = 30  # letters of a name beside which there is room for two panels
 STRENGTHS = (0.1, 0.4)  # of a difference: from here to there its colour grows, so that a decided one is never grey
 WIDTH = 8.6  # inches: 830 pixels of a screen with 96 to the inch
@@ -132,11 +134,11 @@ def headline(gains: pd.DataFrame) -> Figure | None:
         if rows[column].notna().any():
             right.scatter(rows[column], at, marker="D", color=colour, edgecolors="black", s=50, zorder=3, label=name)
     right.axvline(1, color="black", linewidth=1)
-    right.set(xscale="log", xlabel="cost, as a multiple of its own")
+    right.set(xscale="log", xlabel=f"cost of {OURS}, as a share\nof that of {TUNED}")
     right.xaxis.set_major_formatter("{x:g}")
     right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
-    note = "Left: differences with 95 % intervals; a hollow mark is undecided. Right: seconds are compared only where both "
-    note += "runs of three pairs or more had one machine and began within an hour of each other; FLOPs are counted."
+    note = "Left: differences with 95 % intervals; a hollow mark is undecided. Right: time is shown only where "
+    note += "the runs of three pairs had one machine and began within an hour of each other."
     return _finished(figure, answers.claim_gains(gains), note)
 
 
@@ -224,12 +226,14 @@ def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
         look = _look(row["variant"])
         ax.vlines(row[cost], row["low"], row["high"], color=look["color"], linewidth=1)
         ax.scatter(row[cost], row["score"], s=45, zorder=3, **look)
-        ax.text(row[cost], row["score"], row["method"], gid=_NAME)
+        ax.text(row[cost], row["score"], row["method"], gid=_NAME, in_layout=False)
     ax.margins(0.15)
     ax.set(xscale="log", xlabel="\n".join([_with_labels(front, cost), *aside]))
     ax.set_ylabel(f"test {front['score_name'].iloc[0]}")
     if cost == "device_seconds":
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         ax.xaxis.set_major_formatter("{x:g}")
+        ax.minorticks_off()
 
 
 def memory(front: pd.DataFrame, best: pd.DataFrame) -> Figure | None:
@@ -289,7 +293,7 @@ def main_effects(effects: pd.DataFrame) -> Figure | None:
     if effects.empty:
         return None
     knobs = list(effects.groupby("knob", sort=False))
-    columns = min(4, len(knobs))
+    columns = min(5, len(knobs))
     rows = -(-len(knobs) // columns)
     figure, axes = _subplots(1.2 + 2.4 * rows, rows, columns, sharey=True)
     for ax in axes[len(knobs) :]:
@@ -317,9 +321,10 @@ def interaction(pairs: pd.DataFrame, settings: pd.DataFrame) -> Figure | None:
     first, second = pairs.iloc[0][["first", "second"]]
     means = settings.pivot_table(index=first, columns=second, values="score", observed=True)
     figure, (ax,) = _subplots(1.4 + 0.4 * len(means))
-    sns.heatmap(means, annot=True, fmt=".3f", cmap="cividis", cbar_kws={"label": "mean validation score"}, ax=ax)
+    sns.heatmap(means, annot=True, fmt=".3f", cmap="cividis", cbar=False, ax=ax)
     ax.tick_params(axis="y", rotation=0)
-    return _finished(figure, answers.interaction(settings, pairs)[0])
+    note = "A cell is the mean validation score of all settings with these two values."
+    return _finished(figure, answers.interaction(settings, pairs)[0], note)
 
 
 def expected_best(budget: pd.DataFrame) -> Figure | None:
@@ -393,7 +398,7 @@ def _finished(figure: Figure, claim: str, note: str = "") -> Figure:
     figure.set_layout_engine("none")  # places are looked for in the layout as it stays
     for ax in figure.axes:
         if names := [text for text in ax.texts if text.get_gid() == _NAME]:
-            adjust_text(names, ax=ax, iter_lim=200, arrowprops={"arrowstyle": "-", "color": "0.5", "linewidth": 0.6})
+            adjust_text(names, ax=ax, iter_lim=200, expand=(1.15, 1.5), arrowprops=LEADER)
     return figure
 
 
@@ -438,17 +443,15 @@ def _name_ends(ax: Axes, names: Sequence[tuple[str, float, float]]) -> None:
         places.append(max([end, *(place + apart for place in places[-1:])]))
     places = np.array(places) - np.mean(places - ends)
     for (name, x, y), place in zip(names, places, strict=True):
-        colour = _look(name)["color"]
-        line = {"arrowstyle": "-", "color": colour, "linewidth": 0.8, "linestyle": ":"}
         where = {"xytext": (1.04, place), "textcoords": ax.get_yaxis_transform(), "annotation_clip": False}
-        ax.annotate(name, (x, y), color=colour, va="center", arrowprops=line, **where)
+        ax.annotate(name, (x, y), color=_look(name)["color"], va="center", arrowprops=LEADER, **where)
 
 
 def _of_labels(ax: Axes, sizes: set[int]) -> None:
-    """A logarithmic axis of labelled examples, with ticks at the largest of these sizes and others far enough from it."""
+    """A logarithmic axis of labelled examples, with ticks at those of these sizes that do not come too close."""
     kept: list[int] = []
     for size in sorted(sizes, reverse=True):
-        kept += [size] if not kept or 3 * size <= kept[-1] else []
+        kept += [size] if not kept or size <= kept[-1] * (min(sizes) / max(sizes)) ** (1 / 5) else []
     ax.set_xscale("log")
     ax.set_xticks(kept, [f"{size:,}" for size in kept])
     ax.minorticks_off()

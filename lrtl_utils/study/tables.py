@@ -552,8 +552,9 @@ def front(frame: pd.DataFrame, best: pd.DataFrame, cost: str) -> pd.DataFrame:
     """What one of each method costs, with `on_front`, and the `front_share` of bootstrap draws.
 
     A row of `summarise` for each dataset × model and method, as `one_a_method` chooses, at the size that `best` (from
-    `at_most_labels`) has for it, without those that lack this cost. Seeds and test examples are drawn, the same for configurations with as many
-    seeds; costs are the means. A point with fewer than three seeds stays where it is, and has no share.
+    `at_most_labels`) has for it, without those that lack this cost. Seeds and test examples are drawn, the same for
+    configurations with as many seeds; costs are the means. A point with fewer than three seeds stays where it is, and
+    has no share.
     """
     tops = {row.dataset_model: row for row in best.itertuples()}
     rows = []
