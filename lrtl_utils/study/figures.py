@@ -389,15 +389,15 @@ def _panels(table: pd.DataFrame, draw: Callable[..., None], height: float, **opt
 
 def _finished(figure: Figure, claim: str, note: str = "") -> Figure:
     """The figure with its claim above and its note below; names that would overlap are moved apart."""
-    from adjustText import adjust_text  # slow
-
-    figure.suptitle(textwrap.fill(claim, 88), x=0.01, ha="left", weight="bold")
+    figure.suptitle(textwrap.fill(claim.rstrip("."), 88), x=0.01, ha="left", weight="bold")
     figure.supxlabel(textwrap.fill(note, 112), x=0.01, ha="left", size=9)
     figure.set_layout_engine("constrained")
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # places are looked for in the layout as it stays
     for ax in figure.axes:
         if names := [text for text in ax.texts if text.get_gid() == _NAME]:
+            from adjustText import adjust_text  # of no use to pictures of one run
+
             adjust_text(names, ax=ax, iter_lim=200, expand=(1.15, 1.5), arrowprops=LEADER)
     return figure
 
@@ -431,7 +431,7 @@ def _others(table: pd.DataFrame) -> str:
     """A sentence on what is drawn in grey, if anything is."""
     others = sorted({*table["method"]} - {*NAMED})
     many = table["variant"].nunique() > len(NAMED)
-    return f"Grey are {', '.join([*others, 'other settings'])}. " if many else ""
+    return f"Drawn in grey are {', '.join(others)}{' and ' if others else ''}other settings. " if many else ""
 
 
 def _name_ends(ax: Axes, names: Sequence[tuple[str, float, float]]) -> None:
@@ -451,7 +451,7 @@ def _of_labels(ax: Axes, sizes: set[int]) -> None:
     """A logarithmic axis of labelled examples, with ticks at those of these sizes that do not come too close."""
     kept: list[int] = []
     for size in sorted(sizes, reverse=True):
-        kept += [size] if not kept or size <= kept[-1] * (min(sizes) / max(sizes)) ** (1 / 5) else []
+        kept += [size] if not kept or size <= kept[-1] * (min(sizes) / max(sizes)) ** 0.205 else []  # five fit
     ax.set_xscale("log")
     ax.set_xticks(kept, [f"{size:,}" for size in kept])
     ax.minorticks_off()

@@ -55,7 +55,7 @@ function ticks(low, high) {
 function logarithmicTicks(low, high) {
   const [first, last] = [low, high].map((value) => Math.floor(Math.log10(value)));
   const powers = Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i));
-  const factors = last - first > 2 ? [1] : [1, 2, 5];
+  const factors = last - first > 1 ? [1] : [1, 2, 5];
   return powers.flatMap((power) => factors.map((factor) => factor * power)).filter((at) => low <= at && at <= high);
 }
 
