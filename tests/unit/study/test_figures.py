@@ -69,7 +69,7 @@ def test_names_at_the_ends_do_not_overlap_where_the_ends_do(frame):
     alike = alike.assign(score=0.5 + 1e-5 * np.arange(len(alike)))
     figure = figures.score_vs_data(alike, tables.needs(frame), tables.best(frame))
     for ax in axes(figure).values():
-        boxes = sorted((text.get_window_extent() for text in ax.texts), key=lambda box: box.y0)
+        boxes = sorted((Text.get_window_extent(text) for text in ax.texts), key=lambda box: box.y0)
         assert all(below.y1 <= above.y0 for below, above in itertools.pairwise(boxes))
 
 
@@ -118,7 +118,7 @@ def test_cells_have_numbers_grey_where_undecided_and_none_with_too_few_seeds(fra
     assert len(names(ax)) == len(table) - 1
     (mesh,) = ax.collections
     colours = {to_hex(colour) for colour in mesh.get_facecolors()}
-    assert "#dddcdc" in colours  # the middle of the colour map
+    assert "#dcdddd" in colours  # the middle of the colour map
     assert f"{100 * table.loc[0, 'mean']:+.1f}" in names(ax)
 
 
