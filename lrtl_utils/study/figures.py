@@ -137,8 +137,8 @@ def headline(gains: pd.DataFrame) -> Figure | None:
     right.set(xscale="log", xlabel=f"cost of {OURS}, as a share\nof that of {TUNED}")
     right.xaxis.set_major_formatter("{x:g}")
     right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
-    note = "Left: differences with 95 % intervals; a hollow mark is undecided. Right: time is shown only where "
-    note += "the runs of three pairs had one machine and began within an hour of each other."
+    note = "Left: differences with 95 % intervals; a hollow mark is undecided. Right: time is shown only where the "
+    note += "runs of three pairs had one machine and began within an hour of each other."
     return _finished(figure, answers.claim_gains(gains), note)
 
 
@@ -148,10 +148,8 @@ def score_vs_data(summary: pd.DataFrame, needs: pd.DataFrame, best: pd.DataFrame
     A curve goes on to the whole train split, with the interval that `needs` has there, if it passes through its marks.
     """
     figure = _panels(summary, _score_vs_data, 2.7, needs=needs)
-    note = (
-        "Bands are 95 % intervals, where there are three seeds. A dotted curve is a power law that passes through its "
-    )
-    note += "marks, with an interval at the whole train split; beyond the last mark it is a guess."
+    note = "Bands are 95 % intervals, where there are three seeds. A dotted curve is a power law that passes through "
+    note += "its marks, with an interval at the whole train split; beyond the last mark it is a guess."
     return figure and _finished(figure, answers.claim_best(best), f"{_others(summary)}{note}")
 
 
@@ -180,9 +178,8 @@ def labels_needed(needs: pd.DataFrame) -> Figure | None:
     sure = needs[needs["doubts"].map(len) == 0]
     figure = _panels(sure, _labels_needed, 1.0 + 0.22 * _most_rows(sure))
     note = f"The target is {curves.SHARE:.0%} of the best score at the largest size. Bars are 95 % intervals. An arrow "
-    note += (
-        f"means that all labels do not reach it. Left out: {len(needs) - len(sure)} curves that cannot be relied on."
-    )
+    note += "means that all labels do not reach it. Left out: "
+    note += f"{answers.counted(len(needs) - len(sure), 'curve')} that cannot be relied on."
     return figure and _finished(figure, answers.claim_needs(sure), note)
 
 
@@ -209,19 +206,21 @@ def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure 
         "Bars are 95 % intervals. The steps are the Pareto front: nothing is both cheaper and better. Of each method "
     )
     note += "there is one setting, the tuned one where there is one."
-    note += " A device hour has 3,600 device seconds." if cost == "device_seconds" else ""
+    if cost == "device_seconds":  # of several machines and hours, so that nothing is claimed of them
+        note += " Seconds are those of the machine that a run had; a device hour has 3,600. The title is about FLOPs."
+        cost = "flops"
     return figure and _finished(figure, answers.claim_cost(front, best, cost), note)
 
 
 def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
     far = front["method"] == "tfidf"  # it may cost a thousandth of the others, which would then share a corner
     shown = front if far.all() else front[~far]
-    aside = [
-        f"{row['variant']}: {row['score']:.3f} at {row[cost]:.2g}" for _, row in front.drop(shown.index).iterrows()
-    ]
+    aside = [f"{row['method']}: {row['score']:.3f} at {row[cost]:.2g}" for row in front[far].to_dict("records")]
+    aside = ["not drawn: " + aside[0]] if aside and not far.all() else []
+    aside += [f"not measured: {names}" for names in front["unmeasured"].unique() if names]
     steps = shown[shown["on_front"]].sort_values(cost)
-    last = [shown[cost].max()], [steps["score"].max()]
-    ax.step([*steps[cost], *last[0]], [*steps["score"], *last[1]], where="post", color="0.5", linewidth=1, zorder=1)
+    places = [*steps[cost], shown[cost].max()], [*steps["score"], steps["score"].max()]
+    ax.step(*places, where="post", color="0.5", linewidth=1, zorder=1)
     for row in shown.to_dict("records"):
         look = _look(row["variant"])
         ax.vlines(row[cost], row["low"], row["high"], color=look["color"], linewidth=1)
@@ -307,10 +306,8 @@ def main_effects(effects: pd.DataFrame) -> Figure | None:
         edge = "\nbest at the edge" if values["at_edge"].any() else ""
         ax.set_title(f"{knob}\n{values['share'].iloc[0]:.0%} of variance{edge}")
     figure.supylabel("mean validation score", fontsize="medium")
-    note = (
-        "Bars are 95 % intervals over settings; the best value is filled. At the edge of the grid, a better value may "
-    )
-    note += "lie beyond it."
+    note = "Bars are 95 % intervals over settings; the best value is filled. Where it is at the edge of the grid, a "
+    note += "better one may lie beyond."
     return _finished(figure, answers.claim_effects(effects), note)
 
 
@@ -353,9 +350,8 @@ def searches(table: pd.DataFrame) -> Figure | None:
         ax.scatter(100 * rows["seconds_share"].mean(), at, marker="D", color="black")
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="% of the whole grid's device seconds", xlim=(0, None), ylim=(len(names) - 0.5, -0.5))
-    return _finished(
-        figure, answers.claim_searches(known), "A ring is a seed of the search, a diamond the mean of them."
-    )
+    note = "A ring is a seed of the search, a diamond the mean of them."
+    return _finished(figure, answers.claim_searches(known), note)
 
 
 # What these share
@@ -407,7 +403,8 @@ def _named(table: pd.DataFrame) -> list[str]:
     variants = table.drop_duplicates("variant")
     if len(variants) > len(NAMED):
         variants = one_a_method(variants)
-        variants = variants[variants["method"].isin(NAMED)]
+        named = variants[variants["method"].isin(NAMED)]
+        variants = named if len(named) else variants[: len(NAMED)]
     return list(variants["variant"])
 
 
@@ -415,23 +412,23 @@ def _lines(table: pd.DataFrame, ax: Axes) -> Iterator[tuple[str, pd.DataFrame]]:
     """Draw a line for each variant, with bands for the named ones, which are returned with their points."""
     named = _named(table)
     for variant, points in table.sort_values("n_labels").groupby("variant"):
+        sizes, look = points["n_labels"], _look(variant)
         if variant in named:
-            ax.plot(points["n_labels"], points["score"], **_look(variant))
-            ax.fill_between(
-                points["n_labels"], points["low"], points["high"], color=_look(variant)["color"], alpha=0.15
-            )
+            ax.plot(sizes, points["score"], **look)
+            ax.fill_between(sizes, points["low"], points["high"], color=look["color"], alpha=0.15)
             yield variant, points
         else:
-            ax.plot(points["n_labels"], points["score"], color=GREY, marker=".", linewidth=1, zorder=1)
+            ax.plot(sizes, points["score"], color=GREY, marker=".", linewidth=1, zorder=1)
     spread = np.ptp(table["score"]) + 0.02
     ax.set_ylim(table["score"].min() - 0.1 * spread, table["score"].max() + 0.2 * spread)
 
 
 def _others(table: pd.DataFrame) -> str:
     """A sentence on what is drawn in grey, if anything is."""
+    own = table[table["method"].isin(NAMED)]
     others = sorted({*table["method"]} - {*NAMED})
-    many = table["variant"].nunique() > len(NAMED)
-    return f"Drawn in grey are {', '.join(others)}{' and ' if others else ''}other settings. " if many else ""
+    others += ["other settings"] if own["variant"].nunique() > own["method"].nunique() else []
+    return f"Drawn in grey: {', '.join(others)}. " if table["variant"].nunique() > len(NAMED) else ""
 
 
 def _name_ends(ax: Axes, names: Sequence[tuple[str, float, float]]) -> None:
@@ -444,7 +441,8 @@ def _name_ends(ax: Axes, names: Sequence[tuple[str, float, float]]) -> None:
     places = np.array(places) - np.mean(places - ends)
     for (name, x, y), place in zip(names, places, strict=True):
         where = {"xytext": (1.04, place), "textcoords": ax.get_yaxis_transform(), "annotation_clip": False}
-        ax.annotate(name, (x, y), color=_look(name)["color"], va="center", arrowprops=LEADER, **where)
+        named = textwrap.fill(name, LONGEST)
+        ax.annotate(named, (x, y), color=_look(name)["color"], va="center", arrowprops=LEADER, **where)
 
 
 def _of_labels(ax: Axes, sizes: set[int]) -> None:

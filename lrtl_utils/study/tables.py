@@ -552,9 +552,9 @@ def front(frame: pd.DataFrame, best: pd.DataFrame, cost: str) -> pd.DataFrame:
     """What one of each method costs, with `on_front`, and the `front_share` of bootstrap draws.
 
     A row of `summarise` for each dataset × model and method, as `one_a_method` chooses, at the size that `best` (from
-    `at_most_labels`) has for it, without those that lack this cost. Seeds and test examples are drawn, the same for
-    configurations with as many seeds; costs are the means. A point with fewer than three seeds stays where it is, and
-    has no share.
+    `at_most_labels`) has for it, without methods that lack this cost, which are named in `unmeasured`. Seeds and test
+    examples are drawn, the same for configurations with as many seeds; costs are the means. A point with fewer than
+    three seeds stays where it is, and has no share.
     """
     tops = {row.dataset_model: row for row in best.itertuples()}
     rows = []
@@ -563,14 +563,16 @@ def front(frame: pd.DataFrame, best: pd.DataFrame, cost: str) -> pd.DataFrame:
             continue
         part = comparable(part[part["n_labels"] == tops[dataset_model].n_labels])
         records, groups = part["record"].to_numpy(), dict(_positions(part))
-        summary = one_a_method(summarise(part), tops[dataset_model].configuration).dropna(subset=cost)
+        chosen = one_a_method(summarise(part), tops[dataset_model].configuration)
+        unmeasured = ", ".join(chosen["method"][chosen[cost].isna()])
+        summary = chosen.dropna(subset=cost).assign(dataset_model=dataset_model, unmeasured=unmeasured)
         draws = [_draws(records[groups[key]]) for key in summary[KEYS].itertuples(index=False, name=None)]
         if draws:
             share = stats.front_share(summary[cost].to_numpy(), np.stack(draws))
             share = np.where(summary["seeds"] >= stats.LEAST_SEEDS, share, np.nan)
             on_front = stats.pareto_front(summary[cost], summary["score"])
-            rows.append(summary.assign(dataset_model=dataset_model, on_front=on_front, front_share=share))
-    nothing = {"dataset_model": "", "on_front": False, "front_share": np.nan}
+            rows.append(summary.assign(on_front=on_front, front_share=share))
+    nothing = {"dataset_model": "", "unmeasured": "", "on_front": False, "front_share": np.nan}
     return pd.concat(rows, ignore_index=True) if rows else summarise(frame[:0]).assign(**nothing)
 
 

@@ -102,9 +102,11 @@ def test_a_cost_has_one_named_point_a_method_and_the_front_as_steps(frame):
     part = front[(front["dataset_model"] == "sst2 · minilm") & (front["method"] != "tfidf")]
     assert set(names(ax)) >= set(part["method"])
     assert "tfidf" not in names(ax)
-    assert "tfidf: 0." in ax.get_xlabel()  # a note
+    assert "not drawn: tfidf: 0." in ax.get_xlabel()
     (steps,) = [line for line in ax.get_lines() if line.get_drawstyle() == "steps-post"]
     assert list(steps.get_xdata())[:-1] == sorted(part[part["on_front"]]["flops"])
+    (ax, *_) = axes(figures.score_vs_cost(front.assign(unmeasured="lora"), best, "flops")).values()
+    assert "not measured: lora" in ax.get_xlabel()
     alone = front[front["method"] == "tfidf"]
     (ax,) = axes(figures.score_vs_cost(alone, best, "flops")).values()
     assert set(names(ax)) == {"tfidf"}
