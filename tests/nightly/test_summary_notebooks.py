@@ -31,7 +31,7 @@ def anew(tmp_path_factory):
     """Copies of the notebooks for a small folder of records, beside a README, made again by the command."""
     folder = tmp_path_factory.mktemp("anew")
     names = ("from_scratch", "full", "conventional")
-    write_study(folder / "results", datasets=("sst2",), sizes=(32, 100, 316), names=names)
+    write_study(folder / "results", datasets=("sst2",), sizes=(32, 100, 316, 1000), names=names)
     (folder / "notebooks").mkdir()
     for path in summary_notebooks():
         notebook = nbformat.read(path, as_version=4)
@@ -104,7 +104,7 @@ def test_each_figure_has_its_sentence_and_nothing_went_wrong(anew, name):
 def test_money_is_device_hours_at_the_price_given(anew):
     path = anew / "notebooks" / "21_accuracy_vs_cost.ipynb"
     stated = "".join(output.get("text", "") for output in outputs(path))
-    assert re.search(r"At 1\.0 an hour:\nsst2 · minilm: a run of full with 316 labels costs \S+, one of ", stated)
+    assert re.search(r"At 1\.0 an hour:\nsst2 · minilm: a run of full with 1000 labels costs \S+, one of ", stated)
     page = next(output["data"]["text/html"] for output in reversed(outputs(path)) if "data" in output)
     names = re.findall(r"<th>([^<]+)</th>", page)
     values = re.findall(r"<td>(.*?)</td>", page)

@@ -242,6 +242,33 @@ def test_sentences_come_from_the_numbers(frame):
     assert answers.aggregate(tables.aggregate(frame))[0].startswith("32 labels, 2 pairs: progressive is highest")
 
 
+def test_claims_come_from_the_numbers(frame):
+    best, table = tables.best(frame), tables.differences(frame)
+    counts = table["verdict"].value_counts()
+    known = f"Of {counts.sum()} differences to conventional, {counts['better']} are better, {counts['worse']} worse"
+    assert answers.claim_differences(table, "conventional").startswith(known)
+    claim = "With 1000 labels, progressive"
+    assert answers.claim_best(best).startswith(claim)
+    assert answers.claim_best(best).endswith("best, or not shown to be worse than the best, on 2 of 2 data sets")
+    at = tables.at_most_labels(best)
+    front = tables.front(frame, at, "flops")
+    cheaper = sum(
+        front[(front["dataset_model"] == row.dataset_model) & front["configuration"].isin(row.undecided)]["flops"].min()
+        < front.set_index(["dataset_model", "configuration"]).loc[(row.dataset_model, row.configuration), "flops"]
+        for row in at.itertuples()
+    )
+    assert answers.claim_cost(front, at, "flops").startswith(f"On {cheaper} of 2 data sets, a method that needs fewer")
+    needs = tables.needs(frame)
+    fewest = needs.loc[needs.groupby("dataset_model")["n_labels"].idxmin(), "variant"].value_counts()
+    assert answers.claim_needs(needs) == f"{fewest.index[0]} needs the fewest labels on {fewest.iloc[0]} of 2 data sets"
+    assert answers.claim_needs(needs.assign(n_labels=np.inf)).startswith("No curve that can be relied on reaches 95%")
+    assert answers.claim_aggregate(tables.aggregate(frame)) == (
+        "Over the data sets, progressive is highest at 4 of 4 sizes"
+    )
+    models = front.assign(dataset_model=["sst2 · a", "sst2 · b"] * (len(front) // 2) + ["sst2 · a"] * (len(front) % 2))
+    assert answers._pairs(models) == "pairs of data set and model"
+
+
 def test_the_four_answers(frame):
     which, how_much, cost, real = (answer(frame) for answer in answers.ANSWERS)
     assert "progressive is best, or not shown to be worse than the best, on 2 of 2" in which.headline
