@@ -254,18 +254,22 @@ def differences(table: pd.DataFrame, baseline: str) -> Figure | None:
     """Paired differences of `tables.differences` in points: a cell for each configuration and number of labels."""
     known = table[table["verdict"] != stats.TOO_FEW_SEEDS]
     figure = _panels(known, _differences, 0.9 + 0.24 * _most_rows(known))
-    note = f"Points over {baseline}, paired by seed and test example: blue is better, red is worse, grey is undecided. "
-    note += "Where a cell is blank, there are too few seeds."
+    note = (
+        f"Points over {baseline}, paired by seed and test example: blue is better, red is worse, grey and in brackets "
+    )
+    note += "is undecided. Where a cell is blank, there are too few seeds."
     return figure and _finished(figure, answers.claim_differences(table, baseline), note)
 
 
 def _differences(known: pd.DataFrame, ax: Axes) -> None:
+    decided = known["verdict"].isin(answers.DECIDED)
     strength = known["mean"].abs().clip(*STRENGTHS) * np.sign(known["mean"])
-    known = known.assign(points=100 * known["mean"], colour=strength.where(known["verdict"].isin(answers.DECIDED), 0))
+    points = (100 * known["mean"]).map("{:+.1f}".format)
+    known = known.assign(colour=strength.where(decided, 0), points=points.where(decided, "(" + points + ")"))
     order = sorted(set(known["variant"]), key=lambda variant: (list(METHODS).index(_method(variant)), variant))
-    points, colour = (known.pivot_table(name, "variant", "n_labels").loc[order] for name in ("points", "colour"))
+    cells = known.pivot(index="variant", columns="n_labels").loc[order]
     look = {"cmap": "coolwarm_r", "vmin": -STRENGTHS[1], "vmax": STRENGTHS[1], "linewidths": 1, "cbar": False}
-    sns.heatmap(colour, annot=points, fmt="+.1f", ax=ax, **look)
+    sns.heatmap(cells["colour"], annot=cells["points"], fmt="", ax=ax, **look)
     ax.grid(visible=False)
     ax.set(xlabel="labelled examples", ylabel="")
     ax.tick_params(axis="y", rotation=0)

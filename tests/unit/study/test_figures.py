@@ -121,7 +121,8 @@ def test_cells_have_numbers_grey_where_undecided_and_none_with_too_few_seeds(fra
     (mesh,) = ax.collections
     colours = {to_hex(colour) for colour in mesh.get_facecolors()}
     assert "#dcdddd" in colours  # the middle of the colour map
-    assert f"{100 * table.loc[0, 'mean']:+.1f}" in names(ax)
+    assert f"({100 * table.loc[0, 'mean']:+.1f})" in names(ax)
+    assert f"{100 * table.loc[2, 'mean']:+.1f}" in names(ax)
 
 
 def test_labels_needed_are_those_of_reliable_curves_and_an_arrow_is_never(frame):
