@@ -17,10 +17,11 @@ help: ## Say what can be made
 install: .venv/installed ## Make .venv from requirements.txt, the package in it editable
 
 demo: RESULTS ?= results/demo
-demo: .venv/installed ## Run the demo grid and its pictures (minutes; a second time, seconds)
+demo: .venv/installed ## Run the demo grid and answer the four questions (4 minutes; a second time, seconds)
 	$(RUN) sweep notebooks/grids/demo.yaml --results $(RESULTS) --workers 2
-	@echo "The pictures:"
-	@$(RUN) summary --results $(RESULTS)
+	@$(RUN) summary --results $(RESULTS) > $(RESULTS)/pictures.txt
+	@$(RUN) report --results $(RESULTS)
+	@echo "Your own data next: $(BIN)/lrtl compare my.csv --budget 10"
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 SIDE_BY_SIDE := -n 2 --dist loadscope --no-loadscope-reorder

@@ -4,6 +4,7 @@ import base64
 import io
 import itertools
 import math
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ from lrtl_utils.files import writable_folder
 from lrtl_utils.methods import METHODS
 from lrtl_utils.models.catalog import MODELS, find
 from lrtl_utils.runs.notebook import read_parameters
-from lrtl_utils.study import answers, checkup, figures, report, stats, tables
+from lrtl_utils.study import advice, answers, checkup, figures, report, stats, tables
 from lrtl_utils.sweep import engines, grid, price
 from lrtl_utils.sweep import sweep as sweeps
 from lrtl_utils.sweep.price import Priced
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 METHODS_TO_TRY = ("tfidf", "linear_probe", "progressive", "full", "conventional")
 OVERHEAD_SECONDS = 3.0  # of a run beside its measured work: the medians of the committed folders are 2.5 to 3.6
 ANSWERING_SECONDS = 15.0  # of the budget, for answers, pictures and the report
+ANSWER_EVERY_SECONDS = 60.0  # between two answers while the runs go on
 LEAST_CONFIGURATIONS, LEAST_SIZES = 2, 3  # with fewer there is nothing to compare, and no curve
 
 
@@ -83,12 +85,23 @@ class Comparison:
         return {name: figure for name, figure in drawn.items() if figure}
 
     def lines(self) -> Iterator[str]:
-        """Each question with its answer, as Markdown."""
+        """Each question with its answer, as Markdown; a single data set and model needs no headline over its answer."""
         for answer in self.answers:
-            yield from (answer.question, *answer.lines)
+            yield answer.question
+            yield from answer.each if len(answer.each) == 1 else answer.lines
+
+    def advice(self) -> Iterator[str]:
+        """What to do now: the method to use, the labels to collect, the time it takes, and the command for it."""
+        frame = advice.together(self.runs)
+        yield from advice.advice(frame)
+        row = advice.leading(frame)
+        ids = set() if row is None else set(frame[frame["configuration"] == row["configuration"]]["run_id"])
+        if cell := next((cell for cell in self.cells if cell.id in ids), None):
+            yield "This trains it on all labels and saves the model:"
+            yield command(cell, self.results)
 
     def __str__(self) -> str:
-        return "\n".join(self.lines())
+        return "\n".join([*self.lines(), "", *self.advice()])
 
     def _repr_html_(self) -> str:
         pictures = {name: _png(figure) for name, figure in self.figures.items()}
@@ -140,8 +153,43 @@ def compare(
     chosen, outcome = [one.cell for one in kept], None
     if not dry_run:
         stop = left if seconds(kept, workers) <= left else math.inf  # the least that can be compared is always run
-        outcome = sweeps.sweep(chosen, folder, workers=workers, shared=shared, stop_after_seconds=stop, report=show)
+        outcome = sweeps.sweep(
+            chosen,
+            folder,
+            workers=workers,
+            shared=shared,
+            stop_after_seconds=stop,
+            report=show,
+            meanwhile=answer_so_far(folder, started + 60 * budget_minutes, show),
+        )
     return Comparison(folder, chosen, outcome)
+
+
+def answer_so_far(results: Path, end: float, show: Callable[[str], None]) -> Callable[[], None]:
+    """A function to be called again and again: each minute it shows what is best so far, and the time until `end`."""
+    shown = time.monotonic()
+
+    def answer() -> None:
+        nonlocal shown
+        if time.monotonic() - shown < ANSWER_EVERY_SECONDS:
+            return
+        row = advice.leading(advice.together(tables.read(results)))
+        best = "no run has ended yet" if row is None else answers.scored(row)
+        show(f"So far: {best}. {max(0.0, end - time.monotonic()) / 60:.1f} minutes are left.")
+        shown = time.monotonic()
+
+    return answer
+
+
+def command(cell: grid.Cell, results: Path) -> str:
+    """The command that trains the configuration of a cell on all labels and saves the model."""
+    given = {name: getattr(cell.asked, name) for name in ("dataset", "model", "method")}
+    usual = read_parameters(cell.notebook, given).model_dump()
+    apart = {"train_size", "shots", "data_fraction", "seed", *given}
+    given |= {k: v for k, v in cell.asked.model_dump().items() if k not in apart and v != usual[k]}
+    words = [f"-p {shlex.quote(f'{name}={value}')}" for name, value in {**given, "data_fraction": 1}.items()]
+    kept = f"--results {shlex.quote(str(results))} --save-model {shlex.quote(str(results / 'model'))}"
+    return f"lrtl run {cell.notebook} {' '.join(words)} {kept}"
 
 
 def models_at_hand(kind: str) -> list[str]:

@@ -1,13 +1,15 @@
 """What many runs say: the comparison on your own data, summaries, the report, and this project's own benchmark."""
 
+import io
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +30,9 @@ from lrtl_utils.cli.common import (
 from lrtl_utils.cli.sweep import Grid, shipped, show_outcome
 from lrtl_utils.config import read_config
 from lrtl_utils.files import absolute_path, notebooks_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def compare(
@@ -71,7 +76,8 @@ def compare(
     show_outcome(compared.outcome, compared.cells, compared.results)
     show(["", "## The answers", *compared.lines(), "", "## Pictures, made by the summary notebooks"])
     summary(compared.results)
-    report(compared.results)
+    show(["", "## What to do now", *compared.advice(), "", "The page with everything on it:"])
+    _site(compared.results)
     if compared.outcome.failed:  # what is left when the budget is over is no failure
         raise typer.Exit(1)
 
@@ -80,12 +86,15 @@ def summary(results: Results = LOCAL) -> None:
     """Execute the summary notebooks on a folder of records, and print the paths of their pictures."""
     from lrtl_utils.runs import notebook
     from lrtl_utils.study import kept
+    from lrtl_utils.sweep import kernels
 
     folder = absolute_path(results)
     kept.records(folder)  # so that the forks need not read them
-    for path, reason in _in_forks(partial(_execute, folder), notebook.summary_notebooks()):
-        if reason:
-            fail(f"{path.name}: {reason}", code=1)
+    paths = notebook.summary_notebooks()
+    with _in_forks([*kernels.IN_SUMMARIES, "papermill"]) as each:
+        for path, reason in zip(paths, each(partial(_in_fork, partial(_execute, folder)), paths), strict=True):
+            if reason:
+                fail(f"{path.name}: {reason}", code=1)
     pictures = sorted((folder / "figures").glob("*.png"))
     if not pictures:
         fail(f"{folder} has no completed record to draw; `lrtl sweep demo` makes some.", code=1)
@@ -98,20 +107,24 @@ def _execute(folder: Path, path: Path) -> str | None:
     return notebook.execute(path, {"results": str(folder)}, folder / "executed" / path.name)
 
 
-def _in_forks(call: Callable[[Path], Any], paths: Sequence[Path]) -> Iterator[tuple[Path, Any]]:
-    """Each path with `call(path)`, which executes a notebook; one fork for each core works at them."""
+@contextmanager
+def _in_forks(modules: Sequence[str] = ()) -> Iterator[Callable[..., Iterable[Any]]]:
+    """A `map` that makes its calls in forks of this process, one for each core; where forks are unsafe, the plain one.
+
+    This process imports `modules` first, so that its forks need not.
+    """
     if sys.platform != "linux":
-        yield from zip(paths, map(call, paths), strict=True)
+        yield map
         return
     from lrtl_utils.sweep import engines, kernels
 
     if "torch" in sys.modules:  # it may have started threads, and a fork of this process would be unsafe
         context = engines.clean_forks()
     else:
-        kernels.import_all([*kernels.IN_SUMMARIES, "papermill"])
+        kernels.import_all(modules)
         context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(os.cpu_count(), context) as forks:
-        yield from zip(paths, forks.map(partial(_in_fork, call), paths), strict=True)
+        yield forks.map
 
 
 def _in_fork(call: Callable[[Path], Any], path: Path) -> Any:
@@ -122,10 +135,35 @@ def _in_fork(call: Callable[[Path], Any], path: Path) -> Any:
 
 
 def report(results: Results = LOCAL) -> None:
-    """Write a folder of records as a static web site. The last line printed is the path of its index.html."""
+    """Print the answers in a table and write a static web site. The last line printed is the path of its index.html."""
+    from lrtl_utils.study import advice, tables
+
+    frame = tables.read(results)
+    if len(frame):
+        show([*_table(advice.at_a_glance(frame)), advice.spent(frame), ""])
+    _site(results)
+
+
+def _site(results: Path) -> None:
     from lrtl_utils.study.report import write
 
-    print(write(results))
+    with _in_forks() as each:
+        print(write(results, each))
+
+
+def _table(rows: "pd.DataFrame") -> Iterator[str]:
+    """The lines of a table that is as wide as the terminal, or 100 columns elsewhere."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*rows.columns, box=SIMPLE, pad_edge=False)
+    for row in rows.itertuples(index=False):
+        table.add_row(*(Text(str(cell)) for cell in row))
+    console = Console(width=None if sys.stdout.isatty() else 100, file=io.StringIO())
+    console.print(table)
+    yield from (line.rstrip() for line in console.file.getvalue().splitlines() if line.strip())
 
 
 def figures(
@@ -137,10 +175,13 @@ def figures(
     """
     from lrtl_utils.runs import notebook
     from lrtl_utils.study.benchmarks import readme
+    from lrtl_utils.sweep import kernels
 
     folder = absolute_path(folder) if folder else notebooks_folder()
-    for path, _ in _in_forks(notebook.refresh, notebook.summary_notebooks(folder)):
-        print(path)
+    paths = notebook.summary_notebooks(folder)
+    with _in_forks([*kernels.IN_SUMMARIES, "papermill"]) as each:
+        for path, _ in zip(paths, each(partial(_in_fork, notebook.refresh), paths), strict=True):
+            print(path)
     print(readme.refresh(folder.parent / "README.md", folder))
 
 

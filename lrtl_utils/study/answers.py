@@ -316,10 +316,11 @@ def labels_needed(needs: pd.DataFrame) -> list[str]:
     """
     ranked = needs.sort_values(["first", "score"], ascending=False, kind="stable")
     rows = ranked.drop_duplicates("dataset_model").sort_index().itertuples()
-    return [f"{row.dataset_model}: {_needed(row)}." for row in rows] or [NOTHING]
+    return [f"{row.dataset_model}: {needed(row)}." for row in rows] or [NOTHING]
 
 
-def _needed(row: Any) -> str:
+def needed(row: Any) -> str:
+    """Of a row of `tables.needs`: how many labels the configuration needs, with its interval and any doubts."""
     target = f"{row.target:.3f}, {curves.SHARE:.0%} of the best score at the largest size"
     doubts = f"; not to be relied on: {', '.join(row.doubts)}" if row.doubts else ""
     if np.isinf(row.n_labels):

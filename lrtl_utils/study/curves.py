@@ -28,7 +28,7 @@ class PowerLaw(NamedTuple):
     def size(self, score: np.ndarray) -> np.ndarray:
         """The number of labels at which the score is reached: 0 if it always is, infinity if it never is."""
         missing = np.maximum(self.a - score, 0)
-        with np.errstate(divide="ignore", over="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             return np.where(self.b > 0, (self.b / missing) ** (1 / self.c), np.where(self.a >= score, 0, np.inf))
 
 

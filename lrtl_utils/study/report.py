@@ -9,8 +9,8 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,11 +57,12 @@ TAGS = {"a", "blockquote", "br", "code", "div", "em", "h1", "h2", "h3", "h4", "h
 TAGS |= {"strong", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul"}
 
 
-def write(results: str | Path) -> Path:
+def write(results: str | Path, each: Callable[..., Iterable[Any]] = map) -> Path:
     """Write `<results>/report/` and return its index.html.
 
-    Summary notebooks that are older than the records are executed first. `InputError` if one of them fails, or if the
-    folder is a symbolic link.
+    Summary notebooks that are older than the records are executed first. `each` is used like `map` to make the pages,
+    which do not depend on each other; one that works in several processes is faster. `InputError` if a notebook fails,
+    or if the folder is a symbolic link.
     """
     results = absolute_path(results)
     folder = results / "report"
@@ -79,19 +80,25 @@ def write(results: str | Path) -> Path:
     if len(frame):
         others = frame[frame["folder"] > 0]
         shown += [(absolute_path(sources[at]), r) for at, r in zip(others["folder"], others["record"], strict=True)]
-    written = {folder / "runs" / f"{record['run_id']}.html": _run(record, at, folder) for at, record in shown}
-    titles = {}
-    for path in _executed(results) if len(completed) else []:
-        titles[path.stem], page = _notebook(path)
-        written[folder / "notebooks" / f"{path.stem}.html"] = page
-    written[folder / "index.html"] = _index(results, frame, [record for _, record in shown], titles)
-    for old in {*folder.glob("runs/*.html"), *folder.glob("notebooks/*.html")} - set(written):
+    notebooks = _executed(results) if len(completed) else []
+    titles = dict(each(partial(_write_notebook, folder), notebooks))
+    runs = each(partial(_write_run, folder), *zip(*shown, strict=True)) if shown else []
+    records = [record for _, record in shown]
+    _write(folder / "index.html", _index(results, frame, records, titles))
+    written = {*runs, *(folder / "notebooks" / f"{name}.html" for name in titles)}
+    for old in {*folder.glob("runs/*.html"), *folder.glob("notebooks/*.html")} - written:
         old.unlink()
-    for path, page in written.items():
-        # A disk syncs a few hundred pages a second; one that a crash cuts short differs, and is written next time.
-        if not path.is_file() or path.read_bytes() != page.encode():
-            write_text(path, page, durable=False)
     return folder / "index.html"
+
+
+def _write(path: Path, page: str) -> Path:
+    """Write a page unless it is there already.
+
+    A disk syncs a few hundred pages a second; one that a crash cuts short differs, and is written next time.
+    """
+    if not path.is_file() or path.read_bytes() != page.encode():
+        write_text(path, page, durable=False)
+    return path
 
 
 def _sources(results: Path) -> list[str | Path]:
@@ -133,11 +140,13 @@ def _is_whole(path: Path) -> bool:
     return all(cell.execution_count and "error" not in [o.output_type for o in cell.outputs] for cell in cells)
 
 
-def _notebook(path: Path) -> tuple[str, str]:
-    """Title and page of an executed notebook."""
+def _write_notebook(folder: Path, path: Path) -> tuple[str, str]:
+    """Write the page of an executed notebook; its name and its title."""
     notebook = nbformat.read(path, as_version=4)
     title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
-    return title, render("notebook.html", title=title, body=notebook_body(notebook))
+    page = render("notebook.html", title=title, body=notebook_body(notebook))
+    _write(folder / "notebooks" / f"{path.stem}.html", page)
+    return path.stem, title
 
 
 def _index(results: Path, frame: pd.DataFrame, records: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
@@ -231,8 +240,8 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     return row | {"dataset": data_name(config["dataset"])}
 
 
-def _run(record: Mapping[str, Any], results: Path, folder: Path) -> str:
-    """The page of one run, below `folder`; its record and executed notebook are below `results`."""
+def _write_run(folder: Path, results: Path, record: Mapping[str, Any]) -> Path:
+    """Write the page of one run, below `folder`; its record and executed notebook are below `results`."""
     config, data, metrics = record["config"], record["data"] or {}, record["metrics"] or {}
     dataset, classes, asked = data_name(config["dataset"]), data.get("labels", []), config["asked"]
     files = {
@@ -241,7 +250,7 @@ def _run(record: Mapping[str, Any], results: Path, folder: Path) -> str:
     }
     curves = {name: [point.get(name) for point in record["curve"]] for name in CURVES}
     knobs = {name: one for name, one in config.items() if name != "asked"}
-    return render(
+    page = render(
         "run.html",
         title=in_words(config),
         record=record,
@@ -256,6 +265,7 @@ def _run(record: Mapping[str, Any], results: Path, folder: Path) -> str:
         config=[(k, one, k in asked, asked.get(k)) for k, one in knobs.items() if one is not None or k in asked],
         unset=[name for name, one in knobs.items() if one is None and name not in asked],
     )
+    return _write(folder / "runs" / f"{record['run_id']}.html", page)
 
 
 # HTML

@@ -54,6 +54,7 @@ def sweep(
     shared: bool = True,
     stop_after_seconds: float = math.inf,
     report: Callable[[str], None] = print,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run every cell that has no completed record, `workers` at a time, the cores divided among them.
 
@@ -62,7 +63,8 @@ def sweep(
     the same way is `shared`: the first one keeps it in a cache, and the records of the others say that they took it.
     Ctrl-C once lets the running cells finish; twice, or SIGTERM, ends them at their checkpoints. Both end in
     `KeyboardInterrupt`, and the same sweep goes on from there. After `stop_after_seconds` the running cells are ended
-    too, without an error: `left` of the outcome counts what was not done. `InputError` where the disk is full.
+    too, without an error: `left` of the outcome counts what was not done. `meanwhile` is called about once a second.
+    `InputError` where the disk is full.
     """
     results = writable_folder(results)
     started = claims.file_system_now(results)
@@ -81,7 +83,12 @@ def sweep(
         engine(file, slots) as running,
         status.live(results, planned, say=report) as show,
     ):
-        interrupted = _watch(file, running, received, show, report, stop_after_seconds)
+
+        def look() -> None:
+            show()
+            meanwhile()
+
+        interrupted = _watch(file, running, received, look, report, stop_after_seconds)
     _settle(pending, plan, outcome)
     if interrupted:
         raise KeyboardInterrupt
@@ -94,11 +101,11 @@ def _watch(
     file: Path,
     running: engines.Running,
     received: list[int],
-    show: Callable[[], None],
+    look: Callable[[], None],
     report: Callable[[str], None],
     seconds: float,
 ) -> bool:
-    """Show progress and pass signals on to the workers until all have ended; returns whether there were signals.
+    """Look at progress and pass signals on to the workers until all have ended; returns whether there were signals.
 
     After so many `seconds` the workers are asked to end too. Workers that are queued or lost are not waited for after a
     signal; `engine` cancels them when it is left.
@@ -114,7 +121,7 @@ def _watch(
         elif time.monotonic() - last_at_work > patience:
             report(f"No worker for {patience / 60:.0f} minutes: all are queued or lost. Ctrl-C ends the sweep.")
             patience *= 2
-        show()
+        look()
         if time.monotonic() > stop_at:
             stop_at, left_at = math.inf, time.monotonic() + END_SECONDS
             ask_to_stop(file, END)

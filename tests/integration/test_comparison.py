@@ -1,11 +1,13 @@
 """From a user's data to the four answers: the runs that fit a budget, the command, and `compare` from Python."""
 
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
 
 import pandas as pd
 import pytest
+from synthetic import outcomes, write_run
 
 import lrtl_utils
 from lrtl_utils import comparison
@@ -109,6 +111,31 @@ def test_the_plan_is_shown_in_words(priced):
     assert len(lines) == 4
 
 
+def test_the_command_says_what_differs_from_the_notebook_and_quotes_it(priced, tmp_path):
+    asked = priced[0].cell.asked.model_copy(update={"max_length": 32, "text_column": "the text", "seed": 4})
+    said = shlex.split(comparison.command(replace(priced[0].cell, asked=asked), tmp_path / "a b"))
+    assert said[:3] == ["lrtl", "run", "text_classification"]
+    given = {said[at + 1] for at, word in enumerate(said) if word == "-p"}
+    assert {"max_length=32", "text_column=the text", "method=tfidf", "data_fraction=1"} < given
+    assert not any(one.startswith(("seed=", "train_size=", "device=")) for one in given)
+    assert said[-2:] == ["--save-model", str(tmp_path / "a b" / "model")]
+
+
+def test_an_answer_so_far_is_shown_each_minute(tmp_path, monkeypatch):
+    for seed in range(3):
+        for method, skill in (("full", 0.2), ("progressive", 0.9)):
+            right = outcomes(skill, 32, seed)
+            write_run(tmp_path, right, method=method, seed=seed, dataset="sst2", model="minilm", train_size=32)
+    shown, clock = [], [1000.0]
+    monkeypatch.setattr(comparison.time, "monotonic", lambda: clock[-1])
+    answer = comparison.answer_so_far(tmp_path, 1200.0, shown.append)
+    for now in (1059.0, 1060.0, 1061.0, 1120.0):
+        clock.append(now)
+        answer()
+    assert [line.split(". ")[-1] for line in shown] == ["2.3 minutes are left.", "1.3 minutes are left."]
+    assert shown[0].startswith("So far: progressive 0.")
+
+
 def call(*words):
     command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -152,6 +179,10 @@ def test_compare_from_python_runs_what_fits_and_shows_it_in_a_notebook(reviews, 
     assert "Which model and which method is best?" in page
     assert str(compared).splitlines()[0] == compared.answers[0].question
     assert len(lrtl_utils.records(tmp_path)) == 4
+    *_, command = compared.advice()
+    assert shlex.split(command)[:3] == ["lrtl", "run", "text_classification"]
+    assert f"dataset={reviews}" in command
+    assert command.endswith(f"--save-model {tmp_path / 'model'}")
     again = lrtl_utils.compare(str(reviews), budget_minutes=0, results=tmp_path, dry_run=True, show=shown.append)
     assert again.outcome is None
     assert again.table["n_labels"].tolist() == compared.table["n_labels"].tolist()

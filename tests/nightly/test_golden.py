@@ -1,4 +1,4 @@
-"""What was committed comes out again, byte by byte: the demo grid's predictions, the figures, the summary notebooks."""
+"""What was committed comes out again, byte by byte: the predictions of a grid, the figures, the summary notebooks."""
 
 import json
 import os
@@ -22,10 +22,10 @@ def call(*words, cwd):
 
 
 @pytest.mark.slow
-def test_the_demo_grid_gives_the_same_predictions(tmp_path):
-    call("sweep", "notebooks/grids/demo.yaml", "--results", tmp_path, "--workers", "2", cwd=ROOT)
+def test_the_grid_gives_the_same_predictions(tmp_path):
+    call("sweep", golden.GRID, "--results", tmp_path, "--workers", "2", cwd=ROOT)
     records = [json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.glob("runs/*/*.json")]
-    expected = json.loads(golden.DEMO.read_text(encoding="utf-8"))
+    expected = json.loads(golden.RUNS.read_text(encoding="utf-8"))
     assert len(records) == len(expected["cells"]) == 72
     if any(golden.machine(record) != expected["machine"] for record in records):
         pytest.skip("another processor or another version of torch rounds differently")

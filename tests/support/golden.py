@@ -1,4 +1,4 @@
-"""What a run of the demo grid said, in a line: the hash of its predictions, its loss to the last bit, its FLOPs."""
+"""What a run of tests/golden/grid.yaml said, in a line: the hash of its predictions, its loss to the last bit, its FLOPs."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from lrtl_utils.files import ROOT
 
 ASKED = ("dataset", "model", "method", "data_fraction", "seed")
 MACHINE = ("device", "threads", "torch", "transformers", "timm")  # another one rounds differently
-DEMO = ROOT / "tests" / "golden" / "demo.json"
+GRID, RUNS = (ROOT / "tests" / "golden" / name for name in ("grid.yaml", "runs.json"))
 
 
 def cell(record: dict) -> str:

@@ -67,7 +67,7 @@ def cell(grid):
 
 def price(checkout, folder):
     """What a grid will cost, on a machine that has counted nothing yet."""
-    return call(checkout, folder, "sweep", "demo", "--dry-run", "--results", folder / "r", "--workers", 2)
+    return call(checkout, folder, "sweep", ROOT / "tests" / "golden" / "grid.yaml", "--dry-run", "--results", folder / "r", "--workers", 2)
 
 
 def compared(checkout, folder):
@@ -109,7 +109,7 @@ MEASURES = {
     "`lrtl run` of a linear probe on images, beyond its work": cold("image_classification"),
     "a cell of a sweep on texts, beyond its work": cell(TEXTS),
     "a cell of a sweep on images, beyond its work": cell(IMAGES),
-    "`lrtl sweep demo --dry-run`, the first time": price,
+    "`lrtl sweep --dry-run` of 72 cells, the first time": price,
     "`lrtl compare` of the cheapest runs, beyond their work": compared,
     "`lrtl report` on the committed study": report,
     "`lrtl summary` on the committed study": summary,

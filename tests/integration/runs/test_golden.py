@@ -1,4 +1,4 @@
-"""Runs of the demo grid give the predictions they gave before; `tests/nightly/test_golden.py` compares all of them."""
+"""Runs of tests/golden/grid.yaml give the predictions they gave before; `tests/nightly/test_golden.py` compares all of them."""
 
 import json
 
@@ -15,12 +15,12 @@ CELLS = {
 
 
 @pytest.mark.parametrize("block", CELLS)
-def test_a_run_of_the_demo_grid_gives_the_same_predictions(block, tmp_path):
+def test_a_run_of_the_grid_gives_the_same_predictions(block, tmp_path):
     run = Run(results=tmp_path, method="linear_probe", data_fraction=0.05, seed=0, **CELLS[block])
     run.fit(*run.label())
     run.record(run.test())
     record = json.loads(run.path.read_text(encoding="utf-8"))
-    expected = json.loads(golden.DEMO.read_text(encoding="utf-8"))
+    expected = json.loads(golden.RUNS.read_text(encoding="utf-8"))
     if golden.machine(record) != expected["machine"]:
         pytest.skip("another processor or another version of torch rounds differently")
     assert golden.outcome(record) == expected["cells"][golden.cell(record)]

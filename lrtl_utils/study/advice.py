@@ -1,0 +1,109 @@
+"""The four answers in one table, and what to do after a comparison: the method to use, and the labels to collect."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from lrtl_utils.study import answers, curves, tables
+
+UNKNOWN = "not known"
+NOTHING = "Too few runs have ended to recommend it; the same command, or one with a larger budget, continues."
+
+
+def at_a_glance(frame: pd.DataFrame) -> pd.DataFrame:
+    """The four answers of each dataset × model in a row of words, for a person who looks once. Empty without runs.
+
+    These are the best configuration and its score, the labels that give 95 % of the best score, the configuration with
+    the fewest FLOPs that is not shown to be worse, and the points of the best over the baseline.
+    """
+    best = tables.at_most_labels(tables.best(frame))
+    needs = tables.needs(frame)
+    needs = needs[needs["first"]].set_index("dataset_model")
+    costs = answers.cost(frame).table.set_index("dataset_model") if len(best) else best
+    keys = ["dataset_model", "configuration", "n_labels"]
+    over = tables.differences(frame).set_index(keys)
+    rows = []
+    for row in best.itertuples():
+        key = (row.dataset_model, row.configuration, row.n_labels)
+        rows.append(
+            {
+                "data set · model": row.dataset_model,
+                "labels": row.n_labels,
+                "best": row.configuration,
+                "score": f"{row.score:.3f}" + ("" if pd.isna(row.low) else f" ({row.low:.3f} to {row.high:.3f})"),
+                "enough labels": _enough(needs.loc[row.dataset_model]) if row.dataset_model in needs.index else UNKNOWN,
+                "cheapest not worse": _cheapest(costs.loc[row.dataset_model]),
+                f"over {tables.BASELINE}": _over(over.loc[key]) if key in over.index else UNKNOWN,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def spent(frame: pd.DataFrame) -> str:
+    """In one sentence, what the runs cost that did all of their work themselves, and on which machines."""
+    hours = frame["cost.gpu_hours"].sum()
+    machines = " + ".join(sorted(set(frame["device"])))
+    return f"{answers.counted(len(frame), 'run')} took {60 * hours:.3g} device minutes ({machines})."
+
+
+def _enough(need: pd.Series) -> str:
+    if need["doubts"]:
+        return UNKNOWN
+    return "never" if np.isinf(need["n_labels"]) else f"{need['n_labels']:.0f}"
+
+
+def _cheapest(cost: pd.Series) -> str:
+    if cost["cheapest"] == cost["best"]:
+        return "the best itself"
+    return f"{cost['cheapest']} ({cost['cheapest_flops'] / cost['best_flops']:.0%} of the FLOPs)"
+
+
+def _over(row: pd.Series) -> str:
+    points = f"{100 * row['mean']:+.1f}"
+    between = "" if pd.isna(row["low"]) else f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+    return f"{points}{between}, {answers.VERDICTS[row['verdict']]}"
+
+
+def together(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs of a data set, its models compared with each other if there are several."""
+    across = tables.across_models(frame)
+    return across if len(across) else frame
+
+
+def leading(frame: pd.DataFrame) -> pd.Series | None:
+    """The row of `tables.best` that answers which configuration is best; None without runs. `frame` is `together`."""
+    best = tables.at_most_labels(tables.best(frame))
+    return None if best.empty else best.iloc[0]
+
+
+def advice(frame: pd.DataFrame) -> Iterator[str]:
+    """Sentences about the leading configuration: its score, the labels that it needs, and its cost."""
+    row = leading(frame)
+    if row is None:
+        yield "No run has ended; the same command, or one with a larger budget, continues."
+        return
+    summary, needs = tables.summarise(frame), tables.needs(frame)
+    own = summary[summary["configuration"] == row["configuration"]].sort_values("n_labels")
+    needs = needs[needs["configuration"] == row["configuration"]]
+    at = own[own["n_labels"] == row["n_labels"]].iloc[0]
+    score = answers.scored(row).replace(row["configuration"], f"{row['configuration']}, {at['score_name']}", 1)
+    yield f"Use {score}." if row["compared"] else f"Highest so far is {score}. {NOTHING}"
+    yield from (f"{answers.needed(need)}." for need in needs.itertuples())
+    if len(own) > 1:
+        yield _growth(own, sure=any(not doubts for doubts in needs["doubts"]))
+    if pd.notna(at["device_seconds"]):
+        spent = f"{at['device_seconds']:.3g} device seconds ({at['device']})"
+        yield f"Training it with {row['n_labels']} labels takes {spent}."
+
+
+def _growth(own: pd.DataFrame, sure: bool) -> str:
+    """What the last labels gave, and by the curve, if that is `sure`, what as many again would give."""
+    before, last = own.iloc[-2], own.iloc[-1]
+    gained = 100 * (last["score"] - before["score"])
+    said = f"From {before['n_labels']} to {last['n_labels']} labels its score changed by {gained:+.1f} points"
+    if not sure:
+        return f"{said}."
+    law, more = curves.fit(own["n_labels"], own["score"]), 2 * last["n_labels"]
+    expected = 100 * float(law.score(more) - law.score(last["n_labels"]))
+    return f"{said}; by its curve, {more} labels would change it by about {expected:+.1f} more."

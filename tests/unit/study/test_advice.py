@@ -1,0 +1,63 @@
+"""What to do after a comparison, from records whose outcomes were chosen."""
+
+from synthetic import outcomes, write_run
+
+from lrtl_utils.study import advice, tables
+
+SIZES = (32, 100, 316, 1000)
+
+
+def advised(results):
+    return [*advice.advice(advice.together(tables.read(results)))]
+
+
+def write(results, method, skills, seeds=(0, 1, 2), model="minilm"):
+    for size, skill in zip(SIZES, skills, strict=False):
+        for seed in seeds:
+            write_run(
+                results,
+                outcomes(skill, size, seed),
+                method=method,
+                seed=seed,
+                seconds=2.5,
+                dataset="sst2",
+                model=model,
+                train_size=size,
+            )
+
+
+def test_without_runs_or_with_one_seed_nothing_is_recommended(tmp_path):
+    assert advised(tmp_path) == ["No run has ended; the same command, or one with a larger budget, continues."]
+    write(tmp_path, "progressive", [0.9], seeds=[0])
+    write(tmp_path, "full", [0.2], seeds=[0])
+    first = advised(tmp_path)[0]
+    assert first.startswith("Highest so far is progressive, accuracy ")
+    assert first.endswith("the same command, or one with a larger budget, continues.")
+
+
+def test_the_best_is_named_with_its_score_its_labels_and_its_time(tmp_path):
+    write(tmp_path, "progressive", [0.5, 0.7, 0.8, 0.85])
+    write(tmp_path, "full", [0.1, 0.2, 0.3, 0.4])
+    use, needed, growth, spent = advised(tmp_path)
+    best = tables.best(tables.read(tmp_path)).iloc[-1]
+    assert use.startswith(
+        f"Use progressive, accuracy {best['score']:.3f} ({best['low']:.3f} to {best['high']:.3f}) with 1000"
+    )
+    assert needed.startswith("progressive needs about ")
+    scores = tables.summarise(tables.read(tmp_path)).query("configuration == 'progressive'")["score"].tolist()
+    assert f"From 316 to 1000 labels its score changed by {100 * (scores[-1] - scores[-2]):+.1f} points" in growth
+    assert "; by its curve, 2000 labels would change it by about " in growth
+    assert "not to be relied on" not in needed
+    assert spent == "Training it with 1000 labels takes 2.5 device seconds (cpu: invented)."
+
+
+def test_two_models_are_compared_with_each_other(tmp_path):
+    write(tmp_path, "linear_probe", [0.9, 0.9], model="minilm_l3")
+    write(tmp_path, "linear_probe", [0.1, 0.1], model="minilm")
+    assert advised(tmp_path)[0].startswith("Use minilm_l3 linear_probe, accuracy ")
+
+
+def test_a_curve_that_cannot_be_relied_on_promises_nothing(tmp_path):
+    write(tmp_path, "progressive", [0.2, 0.8, 0.3, 0.9])
+    write(tmp_path, "full", [0.1, 0.1, 0.1, 0.1])
+    assert "by its curve" not in " ".join(advised(tmp_path))
