@@ -599,7 +599,7 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
                 about |= {"variant": sized[sizes[0]].variant, "sizes": sizes, "score": means[-1], "full": full}
                 rows.append(about | {"first": (dataset_model, configuration) in leading} | found._asdict())
     columns = ["dataset_model", "configuration", "variant", "sizes", "score", "full", "first", *curves.Need._fields]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).astype({"first": bool})  # also without rows, which it then selects
 
 
 def _draws(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
