@@ -51,6 +51,21 @@ lint: .venv/installed ## Format and lint, checked
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/hadolint .ci/Containerfile
+
+DOCS ?= build/docs
+docs: .venv/installed ## Build the pages as a static site, build/docs/site; a broken link is an error
+	rm -rf $(DOCS) && mkdir -p $(DOCS)/pages
+	git ls-files -z '*.md' '*.png' '*.py' '*.yaml' '*.cff' | tar --null -T - -cf - | tar -xf - -C $(DOCS)/pages
+	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir $(DOCS)/pages/notebooks notebooks/2*.ipynb
+	find $(DOCS)/pages -name '*.md' -exec perl -pi -e 's/\.ipynb\)/.md)/g' {} +
+	cp docs/mkdocs.yml $(DOCS)
+	$(BIN)/zensical build --strict --config-file $(DOCS)/mkdocs.yml
+
+lock: ## Write .ci/constraints.txt anew: the versions that pip takes today (Linux on x86-64, Python 3.11)
+	python3.11 -m venv --clear build/lock
+	build/lock/bin/pip install --quiet --requirement requirements.txt
+	build/lock/bin/pip freeze | sed 's/+cpu$$//' > .ci/constraints.txt
 
 study: .venv/installed ## Run the committed study's grid on real data (hours; resumes) and its pictures
 	$(RUN) sweep notebooks/grids/study.yaml --results results/study --beside results/bench-cpu
@@ -91,4 +106,5 @@ clean: ## Remove what a test or a build left; results and .venv stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help audit install demo test unit integration e2e nightly faults gpu lint study figures report bench speed lab clean
+.PHONY: help audit install demo test unit integration e2e nightly faults gpu lint docs lock study figures report bench
+.PHONY: speed lab clean

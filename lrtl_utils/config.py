@@ -23,72 +23,86 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    dataset: str = Field("news_sample", description="name of a data set, or path of your own file or folder")
-    model: str = Field("minilm", description="name of a model, path of a folder, or org/name@revision on the hub")
-    method: str = Field("full", description="name of a method, such as full, linear_probe or progressive")
-    data_fraction: float | None = Field(0.1, gt=0, le=1, description="share of the train split that is labelled")
-    train_size: int | None = Field(None, ge=1, description="number of labelled examples")
-    shots: int | None = Field(None, ge=1, description="number of labelled examples of each class")
+    # Type checkers see a default only where `Field` gets it by name.
+    dataset: str = Field(default="news_sample", description="name of a data set, or path of your own file or folder")
+    model: str = Field(
+        default="minilm", description="name of a model, path of a folder, or org/name@revision on the hub"
+    )
+    method: str = Field(default="full", description="name of a method, such as full, linear_probe or progressive")
+    data_fraction: float | None = Field(
+        default=0.1, gt=0, le=1, description="share of the train split that is labelled"
+    )
+    train_size: int | None = Field(default=None, ge=1, description="number of labelled examples")
+    shots: int | None = Field(default=None, ge=1, description="number of labelled examples of each class")
     selection: Literal["random", "kcenter", "margin"] = Field(
-        "random", description="how the labelled examples are chosen"
+        default="random", description="how the labelled examples are chosen"
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="seed of the subset, the new head, the batches and the dropout")
+    seed: int = Field(
+        default=0, ge=0, lt=2**31, description="seed of the subset, the new head, the batches and the dropout"
+    )
     learning_rate: float | None = Field(
-        None, gt=0, le=1, description="learning rate at the top of the model, after warm-up"
+        default=None, gt=0, le=1, description="learning rate at the top of the model, after warm-up"
     )
-    batch_size: int | None = Field(None, ge=1, description="number of examples in a batch")
-    accumulate: int | None = Field(None, ge=1, description="number of batches whose gradients make one step")
-    epochs: int | None = Field(None, ge=1, description="number of passes over the labelled examples")
-    optimizer: Literal["adamw", "adam", "sgd"] | None = Field(None, description="optimizer of the weights")
+    batch_size: int | None = Field(default=None, ge=1, description="number of examples in a batch")
+    accumulate: int | None = Field(default=None, ge=1, description="number of batches whose gradients make one step")
+    epochs: int | None = Field(default=None, ge=1, description="number of passes over the labelled examples")
+    optimizer: Literal["adamw", "adam", "sgd"] | None = Field(default=None, description="optimizer of the weights")
     scheduler: Literal["linear", "cosine", "constant"] | None = Field(
-        None, description="schedule of the learning rate after warm-up"
+        default=None, description="schedule of the learning rate after warm-up"
     )
     warmup_steps: int | None = Field(
-        None, ge=0, description="steps of rising learning rate; if longer than the run, a tenth of it"
+        default=None, ge=0, description="steps of rising learning rate; if longer than the run, a tenth of it"
     )
-    dropout: float | None = Field(None, ge=0, lt=1, description="probability in every dropout layer")
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="probability in every dropout layer")
     weight_decay: float | None = Field(
-        None, ge=0, description="decoupled for adamw, L2 for adam and sgd; not on biases and norms"
+        default=None, ge=0, description="decoupled for adamw, L2 for adam and sgd; not on biases and norms"
     )
-    max_grad_norm: float | None = Field(None, gt=0, description="gradients are clipped to this L2 norm")
+    max_grad_norm: float | None = Field(default=None, gt=0, description="gradients are clipped to this L2 norm")
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None = Field(
-        None, description="number format of the matrix products"
+        default=None, description="number format of the matrix products"
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where the model runs")
-    max_length: int | None = Field(None, ge=8, le=8192, description="tokens of a text that are kept")
-    image_size: int | None = Field(None, ge=8, le=1024, description="width and height of the model's images, in pixels")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="where the model runs")
+    max_length: int | None = Field(default=None, ge=8, le=8192, description="tokens of a text that are kept")
+    image_size: int | None = Field(
+        default=None, ge=8, le=1024, description="width and height of the model's images, in pixels"
+    )
     layers: float | None = Field(
-        None,
+        default=None,
         gt=0,
         description="top layers (stages of an image model) that the head reads: a share below 1, or a number",
     )
     penalty: float | None = Field(
-        None,
+        default=None,
         gt=0,
         description="L2 penalty of a solved head for each layer and each row of a class; None chooses it",
     )
     word_shape: bool | None = Field(
-        None, description="whether a tagger's head also reads capitals, digits and punctuation of the words"
+        default=None, description="whether a tagger's head also reads capitals, digits and punctuation of the words"
     )
     label_names: bool | None = Field(
-        None, description="whether sentences with the names of the classes are further examples of a text classifier"
+        default=None,
+        description="whether sentences with the names of the classes are further examples of a text classifier",
     )
     augment: Literal["none", "light"] | None = Field(
-        None, description="augmentation of train images; light is a padded crop and a flip"
+        default=None, description="augmentation of train images; light is a padded crop and a flip"
     )
     validation_share: float | None = Field(
-        None, ge=0, lt=1, description="share of the labelled examples that is the validation split"
+        default=None, ge=0, lt=1, description="share of the labelled examples that is the validation split"
     )
-    budget_seconds: float | None = Field(None, gt=0, description="device seconds after which a method with rungs stops")
-    without: str | None = Field(None, description="pieces of the method to leave out, separated by commas")
-    test_limit: int | None = Field(None, ge=1, description="number of test examples to use; for smoke runs only")
+    budget_seconds: float | None = Field(
+        default=None, gt=0, description="device seconds after which a method with rungs stops"
+    )
+    without: str | None = Field(default=None, description="pieces of the method to leave out, separated by commas")
+    test_limit: int | None = Field(
+        default=None, ge=1, description="number of test examples to use; for smoke runs only"
+    )
     text_column: str | None = Field(
-        None, description="column of the input in your own file; None recognises it by its name"
+        default=None, description="column of the input in your own file; None recognises it by its name"
     )
     label_column: str | None = Field(
-        None, description="column of the label in your own file; None recognises it by its name"
+        default=None, description="column of the label in your own file; None recognises it by its name"
     )
-    drop_leaks: bool = Field(False, description="leave out train examples that are also in the test split")
+    drop_leaks: bool = Field(default=False, description="leave out train examples that are also in the test split")
 
     @field_validator("*", mode="before")
     @classmethod

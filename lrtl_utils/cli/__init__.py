@@ -18,7 +18,7 @@ GROUPS = {
     "One run": (run.run, run.predict),
     "Many runs": (sweep.sweep, sweep.search, sweep.status),
     "What the runs say": (study.compare, study.summary, study.report, study.figures, study.bench),
-    "Data, models and records": (data.doctor, data.fetch, verify.verify),
+    "Data, models and records": (data.doctor, data.suggest, data.fetch, verify.verify),
 }
 for title, verbs in GROUPS.items():
     for verb in verbs:

@@ -1,5 +1,6 @@
-"""What this machine has, the check of a data set, and downloads."""
+"""What this machine has, the check of a data set, what to label next, and downloads."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,14 @@ from lrtl_utils.cli.common import LabelColumn, TextColumn, fail, interruptible, 
 from lrtl_utils.files import absolute_path
 
 
+class Way(StrEnum):
+    """How the examples to label next are chosen."""
+
+    random = "random"
+    kcenter = "kcenter"
+    margin = "margin"
+
+
 def doctor(
     dataset: Annotated[
         str | None, typer.Argument(help="A data set to check: your own file or folder, or the name of one.")
@@ -16,14 +25,17 @@ def doctor(
     mirror: Annotated[bool, typer.Option("--mirror", help="Check the files of the mirror; needs no network.")] = False,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
+    labels: Annotated[
+        bool | None,
+        typer.Option(help="Look for wrong labels with a model. Default: where there are at most 1,000 examples."),
+    ] = None,
 ) -> None:
     """Show what this machine has and where each data set and model comes from; or check your own data set."""
     from lrtl_utils.cli import doctor as machine
     from lrtl_utils.data import hub
-    from lrtl_utils.study import checkup
 
     if dataset:
-        show(checkup.page(checkup.read(dataset, text_column=text_column, label_column=label_column)))
+        show(machine.check(dataset, labels, text_column=text_column, label_column=label_column))
     elif mirror:
         lines, whole = machine.mirror_report(hub.mirror())
         show(lines)
@@ -31,6 +43,35 @@ def doctor(
             raise typer.Exit(1)
     else:
         show(machine.report())
+
+
+def suggest(
+    dataset: Annotated[str, typer.Argument(help="Your labelled examples: a file or a folder.")],
+    unlabelled: Annotated[Path, typer.Option(help="The examples without labels: a table, or a folder of images.")],
+    count: Annotated[int, typer.Option("-n", min=1, help="Number of examples to suggest.")] = 50,
+    by: Annotated[
+        Way,
+        typer.Option(help="At random, far from all others (kcenter), or where a linear head is least sure (margin)."),
+    ] = Way.random,
+    model: Annotated[str | None, typer.Option(help="The model that kcenter and margin read the examples with.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The CSV file to write. Default: NAME.suggested.csv beside the unlabelled ones.")
+    ] = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+) -> None:
+    """Suggest which examples to label next, as a CSV file to fill in. The last line printed is its path."""
+    from lrtl_utils.study import suggest as suggestions
+
+    pool = absolute_path(unlabelled)
+    columns = {"text_column": text_column, "label_column": label_column}
+    found = suggestions.suggest(dataset, pool, count, by.value, model, **columns)
+    path = found.write(output or pool.with_name(f"{pool.stem}.suggested.csv"))
+    how = "drawn at random" if by == Way.random else f"chosen by {by}"
+    show_line(f"Rows of {pool.name} that are left out: {suggestions.in_words(found.left_out)}.")
+    show_line(f"{len(found.rows)} rows are suggested, {how}. Fill in their column {found.header[-1]!r}.")
+    show_line(suggestions.finding(by.value))
+    print(path)
 
 
 def fetch(

@@ -28,6 +28,25 @@ def report() -> Iterator[str]:
             yield f"{what} {name}: {_origin(name, find)}"
 
 
+def check(dataset: str, labels: bool | None, **reading: str | None) -> Iterator[str]:
+    """The page of a data set; then the labels that may be wrong, if asked for, or by default where there are few."""
+    from lrtl_utils.study import checkup
+
+    data = checkup.read(dataset, **reading)
+    yield from checkup.page(data)
+    if labels is False or (labels is None and data.kind == "tokens"):
+        return
+    from lrtl_utils.study.labels import FEW, page
+
+    if labels is None and len(data.train) + len(data.test) > FEW:
+        yield "--labels also looks for wrong labels, for which a model reads the examples."
+        return
+    try:
+        yield from page(dataset, **reading)
+    except InputError as error:  # the page above has been worth its while
+        yield f"The labels cannot be checked: {error}"
+
+
 def repositories(
     datasets: Iterable[str] = catalog.TASKS, model_names: Iterable[str] = models.MODELS
 ) -> dict[str, hub.Repository | None]:

@@ -106,7 +106,7 @@ def _load_own(dataset: str, source: Source, text_column: str | None, label_colum
     for sentence in found.notes.warned:
         warnings.warn(f"{source.id}: {sentence}.", stacklevel=4)
     train, test = (
-        _examples(part.inputs, part.targets, found.kind) if (part := found.splits.get(split)) else None
+        _examples(part.inputs, part.targets, found.kind, part.places) if (part := found.splits.get(split)) else None
         for split in ("train", "test")
     )
     notes = tuple(found.notes.noted), tuple(found.notes.warned)
@@ -208,10 +208,10 @@ def _read_digits(task: Task, source: Source) -> tuple[dict[str, Examples], tuple
 _READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".gz": _read_digits}
 
 
-def _examples(inputs: Sequence[Any], targets: Sequence[Any], kind: str) -> Examples:
+def _examples(inputs: Sequence[Any], targets: Sequence[Any], kind: str, places: Sequence[str] = ()) -> Examples:
     if kind != "tokens":
         targets = np.asarray([NO_LABEL if target is None else target for target in targets], dtype=np.int64)
-    return Examples(inputs, targets, np.arange(len(inputs)))
+    return Examples(inputs, targets, np.arange(len(inputs)), places)
 
 
 def _hold_out(data: Data) -> Data:

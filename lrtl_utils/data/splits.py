@@ -18,12 +18,14 @@ from lrtl_utils.errors import InputError
 class Examples:
     """Inputs with their targets: texts, encoded images or pixel arrays, or lists of words.
 
-    `targets` are class indices, int64 [n], or for `tokens` lists of tag indices. `index` holds the rows of the split.
+    `targets` are class indices, int64 [n], or for `tokens` lists of tag indices. `index` holds the rows of the split,
+    and `places` say where each example is in a user's own files; empty for other data.
     """
 
     inputs: Sequence[Any]
     targets: Sequence[Any]
     index: np.ndarray
+    places: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -33,7 +35,8 @@ class Examples:
         targets = [self.targets[i] for i in positions]
         if isinstance(self.targets, np.ndarray):
             targets = np.asarray(targets, dtype=self.targets.dtype)
-        return replace(self, inputs=[self.inputs[i] for i in positions], targets=targets, index=self.index[positions])
+        inputs, places = ([each[i] for i in positions] if len(each) else each for each in (self.inputs, self.places))
+        return replace(self, inputs=inputs, targets=targets, index=self.index[positions], places=places)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Which examples are worth a label: chosen on frozen features of the unlabelled train inputs."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -47,13 +49,36 @@ def k_center(
     if chunks[0]["features"].is_meta:
         return np.arange(total)
     features = _in_order(chunks)
-    chosen = [int(rng.integers(len(features)))]
-    nearest = torch.full((len(features),), torch.inf, device=features.device)
-    while len(chosen) < total:
-        nearest = torch.minimum(nearest, 1 - features @ features[chosen[-1]])
-        nearest[chosen[-1]] = -torch.inf  # its double may be asked for, itself not again
-        chosen.append(int(nearest.argmax()))
-    return np.array(chosen)
+    first = int(rng.integers(len(features)))
+    return np.array([first, *_farthest_first(features, [first], total - 1)])
+
+
+def _farthest_first(features: torch.Tensor, start: Sequence[int], count: int) -> list[int]:
+    """Positions of `count` rows of unit length, [rows, width]: each is farthest from `start` and those before it."""
+    chosen, nearest = [*start], torch.full((len(features),), torch.inf, device=features.device)
+    for at in range(len(start) + count - 1):
+        nearest = torch.minimum(nearest, 1 - features @ features[chosen[at]])
+        nearest[chosen[at]] = -torch.inf  # its double may be asked for, itself not again
+        if at + 1 >= len(start):
+            chosen.append(int(nearest.argmax()))
+    return chosen[len(start) :]
+
+
+def next_to_label(
+    model: Model, chunks: list[Batch], known: int, count: int, selection: str, meter: CostMeter
+) -> np.ndarray:
+    """Positions of the `count` rows to label next, in order; the first `known` rows have labels, the others none.
+
+    For `kcenter` a row is far from all labelled ones too. For `margin` the head, which is solved on the labelled rows,
+    is least sure of it; there are no rounds, because nobody answers in between.
+    """
+    if selection == "kcenter":
+        return np.array(_farthest_first(_in_order(chunks), range(known), count))
+    parts = [_only(chunk, np.arange(known)) for chunk in chunks]
+    solver.solve_head(model, [part for part in parts if len(part["targets"])], meter)
+    sure = _margins(model, chunks)
+    sure[:known] = np.inf
+    return np.argsort(sure, kind="stable")[:count]
 
 
 def margin(

@@ -68,8 +68,7 @@ def solve_head(
     if rows.is_meta:
         meter.tally("solve", (total, min(total - 1, width)), EVALUATIONS)
         return Solution()
-    shift, deviation = rows.mean(0), rows.std(0, correction=0)
-    deviation = deviation.where(deviation > 1e-6, torch.inf)  # a column that never varies gets no weight
+    shift, deviation = _standards(rows)
     rows, named_rows = ((each - shift) / deviation for each in (rows, named[0]))
     ridge = _Ridge(rows, targets, classes)
     solution, scale = ridge.chosen(tried, model.layers)
@@ -88,6 +87,25 @@ def solve_head(
         linear.bias.copy_(bias - linear.weight @ shift)
     loss = float(cross_entropy(scores, targets)) if getattr(model, "crf", None) is None else _solve_crf(model, chunks)
     return replace(solution, loss=loss, sureness=_sureness(scores, targets, solution.left_out_loss))
+
+
+def left_out(chunks: list[Batch], classes: int, layers: int) -> torch.Tensor:
+    """Probabilities of the classes, [rows, classes], by a ridge regression on all other rows, in the chunks' order.
+
+    Its penalty has the least leave-one-out error, and its scores are logits at the scale with the least loss. There may
+    be at most `MOST_ROWS` rows.
+    """
+    rows, targets = _visible(chunks)
+    shift, deviation = _standards(rows)
+    ridge = _Ridge((rows - shift) / deviation, targets, classes)
+    solution, scale = ridge.chosen(PENALTIES, layers)
+    return (scale * ridge.left_out(solution.penalty * layers)).softmax(1)
+
+
+def _standards(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of each column; a column that never varies is to get no weight."""
+    deviation = rows.std(0, correction=0)
+    return rows.mean(0), deviation.where(deviation > 1e-6, torch.inf)
 
 
 class _Ridge:

@@ -17,10 +17,11 @@ def at_a_glance(frame: pd.DataFrame) -> pd.DataFrame:
     These are the best configuration and its score, the labels that give 95 % of the best score, the configuration with
     the fewest FLOPs that is not shown to be worse, and the points of the best over the baseline.
     """
-    best = tables.at_most_labels(tables.best(frame))
-    needs = tables.needs(frame)
+    best, needs = tables.at_most_labels(tables.best(frame)), tables.needs(frame)
+    if best.empty:
+        return best
     needs = needs[needs["first"]].set_index("dataset_model")
-    costs = answers.cost(frame).table.set_index("dataset_model") if len(best) else best
+    costs = answers.cost(frame).table.set_index("dataset_model")
     keys = ["dataset_model", "configuration", "n_labels"]
     over = tables.differences(frame).set_index(keys)
     rows = []
@@ -48,9 +49,8 @@ def spent(frame: pd.DataFrame) -> str:
 
 
 def _enough(need: pd.Series) -> str:
-    if need["doubts"]:
-        return UNKNOWN
-    return "never" if np.isinf(need["n_labels"]) else f"{need['n_labels']:.0f}"
+    labels = "never" if np.isinf(need["n_labels"]) else f"{need['n_labels']:.0f}"
+    return f"{labels}, not to be relied on" if need["doubts"] else labels
 
 
 def _cheapest(cost: pd.Series) -> str:

@@ -6,7 +6,6 @@ import shlex
 
 import pytest
 import typer
-import yaml
 
 from lrtl_utils import cli
 from lrtl_utils.cli.sweep import slurm_parameters
@@ -60,9 +59,10 @@ def test_the_python_page_runs(monkeypatch, tmp_path, capsys):
     assert len(list((tmp_path / ".cache/lrtl/tables").rglob("*.parquet"))) == 1
 
 
-def test_every_page_is_in_the_index():
-    index = (ROOT / "docs/README.md").read_text()
+def test_every_page_is_in_the_index_and_in_the_navigation_of_the_site():
+    index, site = (ROOT / "docs/README.md").read_text(), (ROOT / "docs/mkdocs.yml").read_text()
     assert [page.name for page in PAGES[1:] if page.name != "README.md" and f"({page.name})" not in index] == []
+    assert [page.name for page in PAGES[1:] if f": docs/{page.name}\n" not in site] == []
 
 
 def test_the_records_page_reads_a_record(monkeypatch, capsys):
@@ -104,19 +104,3 @@ def test_the_clusters_page_asks_slurm_for_what_it_says():
     script = engines.job_script(slurm_parameters(pairs))
     for line in ("#SBATCH -p gpu", "#SBATCH --gres=gpu:1", "export LRTL_MIRROR=/data/mirror HF_HUB_OFFLINE=1"):
         assert line in script.splitlines()
-
-
-def test_citation_has_what_its_format_requires():
-    """Of the Citation File Format 1.2.0, as far as the file uses it."""
-    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert set(cited) >= {"cff-version", "message", "title", "authors"}
-    assert set(cited) <= {"cff-version", "message", "title", "authors", "type", "version", "date-released", "license"}
-    assert cited["cff-version"] == "1.2.0"
-    assert cited["type"] in {"software", "dataset"}
-    assert cited["license"] == "MIT"
-    assert "date-released" not in cited, "nothing is released yet, says CHANGELOG.md"
-    assert "(unreleased)" in (ROOT / "CHANGELOG.md").read_text()
-    assert f'version = "{cited["version"]}"' in (ROOT / "pyproject.toml").read_text()
-    for author in cited["authors"]:
-        assert author.keys() <= {"name"} or author.keys() <= {"family-names", "given-names", "orcid", "affiliation"}
-        assert all(isinstance(value, str) and value for value in author.values())

@@ -58,7 +58,9 @@ def test_commands_of_the_page_do_what_it_says(tmp_path):
     assert said["doctor"].startswith(
         "# reviews.csv: text, 2 classes\n67 examples to train on, 23 to test on (made: 25%"
     )
-    assert said["doctor"] in said["compare"]
+    page, _, about_labels = said["doctor"].partition("\n## Labels that may be wrong\n")
+    assert page in said["compare"]
+    assert "of 90 examples their label" in about_labels
     for stated in (
         "4 cells, about",
         "4 completed, 0 already done, 0 failed",

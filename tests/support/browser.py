@@ -31,10 +31,10 @@ class Browser:
         assert "error" not in answer, answer
         return answer["result"]
 
-    def open(self, path):
-        """Load a file, to its end."""
+    def open(self, page):
+        """Load a file, or an address, to its end."""
         self.requested.clear(), self.complaints.clear(), self.events.clear()
-        self.ask("Page.navigate", url=path.as_uri())
+        self.ask("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         self.wait_for_load()
 
     def wait_for_load(self):
@@ -101,10 +101,10 @@ class Browser:
 
 @contextmanager
 def chromium(folder):
-    """A `Browser` whose profile is in `folder`; no name resolves in it."""
+    """A `Browser` whose profile is in `folder`; no host but loopback resolves in it."""
     import websocket
 
-    options = [*OPTIONS, "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder}"]
+    options = [*OPTIONS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", f"--user-data-dir={folder}"]
     command = [CHROMIUM, *options, "--remote-debugging-port=0", "about:blank"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

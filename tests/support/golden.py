@@ -1,4 +1,4 @@
-"""What a run of tests/golden/grid.yaml said, in a line: the hash of its predictions, its loss to the last bit, its FLOPs."""
+"""What a run of tests/golden/grid.yaml gave: the hash of its predictions, its loss to the last bit, its FLOPs."""
 
 import hashlib
 import json

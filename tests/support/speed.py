@@ -67,7 +67,17 @@ def cell(grid):
 
 def price(checkout, folder):
     """What a grid will cost, on a machine that has counted nothing yet."""
-    return call(checkout, folder, "sweep", ROOT / "tests" / "golden" / "grid.yaml", "--dry-run", "--results", folder / "r", "--workers", 2)
+    return call(
+        checkout,
+        folder,
+        "sweep",
+        ROOT / "tests" / "golden" / "grid.yaml",
+        "--dry-run",
+        "--results",
+        folder / "r",
+        "--workers",
+        2,
+    )
 
 
 def compared(checkout, folder):

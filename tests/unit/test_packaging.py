@@ -1,4 +1,4 @@
-"""What is declared is what is imported, and `requirements.txt` is pyproject's."""
+"""What is declared is what is imported, what is locked is what is required, and the project can be cited."""
 
 import ast
 import re
@@ -6,6 +6,9 @@ import sys
 import tomllib
 
 import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from lrtl_utils import cli
 from lrtl_utils.cli.common import EXTRA_OF
@@ -49,10 +52,23 @@ def test_declared_is_what_is_imported():
     assert {name_of(one) for one in declared} == imported() | WEIGHTS | USED_BY_OTHERS
 
 
-def test_requirements_are_those_of_the_package_and_its_extras():
+def required():
+    """The requirements that `requirements.txt` lists."""
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    required = [line for line in lines if line and not line.startswith("#")]
-    assert required == [*PROJECT["dependencies"], *(one for extra in EXTRAS.values() for one in extra)]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_requirements_are_those_of_the_package_and_its_extras():
+    assert required() == [*PROJECT["dependencies"], *(one for extra in EXTRAS.values() for one in extra)]
+
+
+def test_every_requirement_is_locked_at_a_version_in_its_range():
+    """`make lock` writes the file anew. A build tag, as in `2.13.0+cpu`, would exclude other builds of a version."""
+    locked = dict(line.split("==") for line in (ROOT / ".ci/constraints.txt").read_text().splitlines())
+    assert not any("+" in version for version in locked.values())
+    versions = {canonicalize_name(name): version for name, version in locked.items()}
+    for one in map(Requirement, required()):
+        assert versions[canonicalize_name(one.name)] in one.specifier, one
 
 
 def test_console_script_is_the_command_line():
@@ -62,3 +78,16 @@ def test_console_script_is_the_command_line():
 @pytest.mark.parametrize(("package", "extra"), EXTRA_OF.items())
 def test_the_extra_that_is_named_has_the_package(package, extra):
     assert package.replace("_", "-") in {name_of(one) for one in EXTRAS[extra]}
+
+
+def test_citation_has_what_its_format_requires():
+    """Of the Citation File Format 1.2.0, as far as the file uses it."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    names = {"cff-version", "message", "title", "authors", "abstract", "keywords", "type", "version", "license"}
+    assert cited.keys() == names | ({"date-released"} if "(unreleased)" not in changes else set())
+    assert (cited["cff-version"], cited["type"]) == ("1.2.0", "software")
+    assert (cited["version"], cited["license"]) == (PROJECT["version"], PROJECT["license"])
+    assert len(set(cited["keywords"])) == len(cited["keywords"]) > 0
+    texts = [cited["message"], cited["title"], cited["abstract"], *cited["keywords"]]
+    assert all(isinstance(text, str) and text for text in [*texts, *(author["name"] for author in cited["authors"])])

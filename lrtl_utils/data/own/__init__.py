@@ -13,23 +13,30 @@ from typing import Any
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.own import conll, tables
 from lrtl_utils.data.own.files import Layout, look
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import InputError, shown
 from lrtl_utils.files import absolute_path, data_name, write_atomically
 
 LEAST_ROWS = 8  # labelled rows without which there is nothing to learn
+MOST_CLASSES = 1000  # a record's confusion matrix has the square of it
+FEW_NUMBERS = 20  # so many different numbers may be classes, whatever they are
+SEVERAL = re.compile(r"\[['\"].*\]|[^;|]+([;|][^;|]+)+")  # a cell that looks like a list of labels
 
 
 @dataclass
 class Rows:
-    """Inputs and the names of their classes (None: no label); for tagged sentences, lists of words and of tags."""
+    """Inputs and the names of their classes (None: no label); for tagged sentences, lists of words and of tags.
+
+    `places` say where each row is: its file, and its number there, counted from 1.
+    """
 
     inputs: list[Any] = field(default_factory=list)
     targets: list[Any] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
 
     def take(self, positions: Iterable[int]) -> "Rows":
         """The rows at `positions`, in that order."""
         positions = list(positions)
-        return Rows([self.inputs[i] for i in positions], [self.targets[i] for i in positions])
+        return Rows(*([column[i] for i in positions] for column in (self.inputs, self.targets, self.places)))
 
 
 @dataclass
@@ -120,6 +127,7 @@ def read(dataset: str, text_column: str | None, label_column: str | None) -> Own
             found = _READERS[layout.form](file, layout, split, (text_column, label_column), notes)
             parts[split].inputs += found.inputs
             parts[split].targets += found.targets
+            parts[split].places += found.places
         parts[split] = _whole(split, parts[split], notes)
     splits, taken = _choose(parts, layout, notes)
     for name, least in {"train": LEAST_ROWS, "test": 1}.items():
@@ -127,6 +135,8 @@ def read(dataset: str, text_column: str | None, label_column: str | None) -> Own
             count = len(splits[name].inputs)
             raise InputError(f"{dataset}: {count} labelled rows to {name} on; at least {least} are needed.")
     kind = _kind(splits["train"].inputs)
+    if kind != "tokens":
+        _require_single(splits["train"].targets, dataset)
     for split, rows in splits.items():
         _require_alike(kind, split, rows, dataset)
     if kind == "tokens":
@@ -154,17 +164,20 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
             raise
         # A test split without labels, as competitions publish it.
         text, label = tables.choose([*table.columns, columns[1] or tables.TARGETS[0]], *columns, where)
-        return Rows(table.columns[text], [None] * len(table.columns[text]))
+        unknown = [None] * len(table.columns[text])
+        return Rows(table.columns[text], unknown, unknown)
     notes.noted.append(f"inputs from column {text!r}, labels from column {label!r}")
     inputs = [_input(value, where) for value in table.columns[text]]
-    return Rows(inputs, [_target(value, table.names.get(label)) for value in table.columns[label]])
+    targets = [_target(value, table.names.get(label)) for value in table.columns[label]]
+    return Rows(inputs, targets, _numbered(where, len(inputs)))
 
 
 def _read_conll(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> Rows:
     where = file.relative_to(layout.folder)
     text, odd_lines = tables.decode(file.read_bytes(), where)
     _warn_of(odd_lines, where, notes)
-    return Rows(*conll.read_conll(text, where, *columns))
+    words, marks = conll.read_conll(text, where, *columns)
+    return Rows(words, marks, _numbered(where, len(words), "sentence"))
 
 
 def _read_image(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> Rows:
@@ -173,7 +186,7 @@ def _read_image(file: Path, layout: Layout, split: str, columns: Columns, notes:
     inside = file.relative_to(layout.folder).parts[0 if split == "all" else 1 :]
     if len(inside) < 2:
         raise InputError(f"{file} is not in a folder of a class; the folder of an image names its class.")
-    return Rows([file.read_bytes()], [inside[0]])
+    return Rows([file.read_bytes()], [inside[0]], [str(file.relative_to(layout.folder))])
 
 
 _READERS: dict[str, Callable[[Path, Layout, str, Columns, Notes], Rows]] = {
@@ -182,6 +195,10 @@ _READERS: dict[str, Callable[[Path, Layout, str, Columns, Notes], Rows]] = {
     "conll": _read_conll,
     "images": _read_image,
 }
+
+
+def _numbered(where: Path, count: int, what: str = "row") -> list[str]:
+    return [f"{where}, {what} {i}" for i in range(1, count + 1)]
 
 
 def _warn_of(odd_lines: int, where: Path, notes: Notes) -> None:
@@ -225,6 +242,16 @@ def _require_alike(kind: str, split: str, rows: Rows, dataset: str) -> None:
             raise InputError(f"{dataset}: row {row} of the {split} split does not have {what}, as the first row does.")
 
 
+def _require_single(targets: Sequence[Any], dataset: str) -> None:
+    """`InputError` if most rows have several labels: in a list, or separated by semicolons or bars."""
+    several = [y for y in targets if isinstance(y, list) or SEVERAL.fullmatch(y)]
+    if len(several) > len(targets) / 2:
+        raise InputError(
+            f"{dataset}: most rows have several labels, such as {shown(several[0])}, and a row may have one; train a "
+            "model for each label on a column that says yes or no, or replace the separator if this is one name."
+        )
+
+
 def _whole(split: str, rows: Rows, notes: Notes) -> Rows:
     """The rows that have an input and a label."""
     labelled = [y not in (None, []) for y in rows.targets]
@@ -264,7 +291,22 @@ def _classes(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]
     counts = Counter(targets)
     if len(counts) < 2:
         raise InputError(f"{dataset}: every row has the label {next(iter(counts))!r}; at least two are needed.")
-    if len(counts) > max(20, len(targets) / 2):
-        raise InputError(f"{dataset}: {len(counts)} different labels on {len(targets)} rows are too many for classes.")
     numbers = all(re.fullmatch(r"[+-]?\d+(\.\d+)?", label) for label in counts)
+    if numbers and _are_amounts([*map(float, counts)]):
+        raise InputError(
+            f"{dataset}: the labels are {len(counts)} different numbers, such as {next(iter(counts))}, so this looks "
+            "like regression, which is not done here; use scikit-learn or AutoGluon, or write words if they are names "
+            f"of classes, such as 'class {next(iter(counts))}'."
+        )
+    if len(counts) > min(MOST_CLASSES, max(20, len(targets) / 2)):
+        raise InputError(
+            f"{dataset}: {len(counts)} different labels on {len(targets)} rows are too many for classes; there may be "
+            f"at most {MOST_CLASSES}, and at most half as many as rows."
+        )
     return tuple(sorted(counts, key=(lambda label: (float(label), label)) if numbers else None))
+
+
+def _are_amounts(numbers: Sequence[float]) -> bool:
+    """Whether different numbers are amounts and not running numbers of classes from 0 or 1, of which few are absent."""
+    running = all(map(float.is_integer, numbers)) and min(numbers) in (0, 1) and max(numbers) <= 2 * len(numbers)
+    return len(numbers) > FEW_NUMBERS and not running

@@ -4,6 +4,7 @@ import csv
 import subprocess
 import sys
 
+from lrtl_utils.cli import doctor
 from lrtl_utils.files import ROOT
 
 
@@ -26,6 +27,20 @@ def test_doctor_prints_the_page_and_neutralises_what_would_steer_a_terminal(tmp_
     assert "\\x1b[31mbad" in done.stdout
     assert "\x1b" not in done.stdout
     assert done.stderr == ""
+    assert done.stdout.splitlines()[-1].startswith("No label looks wrong")
     wrong = subprocess.run([*command, "--text-column", "txt"], cwd=ROOT, capture_output=True, text=True)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "no column of r.csv 'txt'; did you mean 'text'" in wrong.stderr
+
+
+def test_labels_are_checked_as_asked_and_what_cannot_be_read_is_said(tmp_path):
+    path = write_csv(tmp_path / "r.csv", [*rows(520, "good"), *rows(520, "bad")])
+    assert [*doctor.check(path, None)][-1].startswith("--labels also looks for wrong labels")
+    assert not [line for line in doctor.check(path, False) if "labels" in line][-1].startswith("--labels")
+    said = [*doctor.check("entities_sample", True)][-1]
+    assert said.startswith("The labels cannot be checked: entities_sample has tagged sentences")
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(6):
+            (tmp_path / "pets" / name / f"{i}.png").write_bytes(b"no image")
+    assert [*doctor.check(str(tmp_path / "pets"), None)][-1].startswith("The labels cannot be checked: ")

@@ -1,4 +1,4 @@
-"""Runs of tests/golden/grid.yaml give the predictions they gave before; `tests/nightly/test_golden.py` compares all of them."""
+"""Runs of tests/golden/grid.yaml predict what they did before; `tests/nightly/test_golden.py` compares all of them."""
 
 import json
 

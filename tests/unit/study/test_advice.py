@@ -61,3 +61,26 @@ def test_a_curve_that_cannot_be_relied_on_promises_nothing(tmp_path):
     write(tmp_path, "progressive", [0.2, 0.8, 0.3, 0.9])
     write(tmp_path, "full", [0.1, 0.1, 0.1, 0.1])
     assert "by its curve" not in " ".join(advised(tmp_path))
+
+
+def test_the_table_has_the_four_answers_in_words(tmp_path):
+    write(tmp_path, "progressive", [0.5, 0.7, 0.8, 0.85])
+    write(tmp_path, "conventional", [0.1, 0.2, 0.3, 0.4])
+    frame = tables.read(tmp_path)
+    (row,) = advice.at_a_glance(frame).to_dict("records")
+    best = tables.best(frame).iloc[-1]
+    assert row["data set · model"] == "sst2 · minilm"
+    assert (row["labels"], row["best"], row["cheapest not worse"]) == (1000, "progressive", "the best itself")
+    assert row["score"] == f"{best['score']:.3f} ({best['low']:.3f} to {best['high']:.3f})"
+    (need,) = tables.needs(frame).query("first").itertuples()
+    assert row["enough labels"] == f"{need.n_labels:.0f}"
+    assert row["over conventional"].endswith("], better")
+    assert advice.spent(frame) == "24 runs took 1 device minutes (cpu: invented)."
+
+
+def test_the_table_says_what_it_does_not_know(tmp_path):
+    write(tmp_path, "progressive", [0.9, 0.2, 0.5], seeds=[0])
+    (row,) = advice.at_a_glance(tables.read(tmp_path)).to_dict("records")
+    assert row["enough labels"].endswith(", not to be relied on")
+    assert row["over conventional"] == "not known"
+    assert advice.at_a_glance(tables.read(tmp_path / "none")).empty

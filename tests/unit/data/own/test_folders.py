@@ -166,6 +166,14 @@ def test_lone_quotes_in_a_tsv_are_text(tmp_path):
         (b"text,label\nonly one,good\n", "1 labelled rows to train on; at least 8 are needed"),
         (b"text,label\n" + b"".join(b"t %d,same\n" % i for i in range(9)), "every row has the label 'same'"),
         (b"text,label\n" + b"".join(b"t %d,%d\n" % (i, i) for i in range(30)), "too many for classes"),
+        (b"text,price\n" + b"".join(b"t %d,%d.5\n" % (i, i % 30) for i in range(300)), "looks like regression"),
+        (b"text,year\n" + b"".join(b"t %d,%d\n" % (i, 1900 + i % 30) for i in range(300)), "looks like regression"),
+        (
+            b"text,label\n" + b"".join(b"t %d,c%d\n" % (i, i // 3) for i in range(3003)),
+            "there may be at most 1000, and",
+        ),
+        (b"text,label\n" + b"".join(b"t %d,a;b\nu %d,c\nv %d,b|c\n" % (i, i, i) for i in range(9)), "such as 'a;b'"),
+        (b"text,label\n" + b"".join(b"t %d,\"['a', 'b']\"\n" % i for i in range(9)), "most rows have several labels"),
         (b"text,text\na,b\n", "must name each column once"),
         (b"te\0xt,label\n", "not a text file: it has zero bytes"),
     ],
@@ -175,6 +183,34 @@ def test_a_table_that_cannot_be_used_is_one_sentence(content, said, tmp_path):
     with pytest.raises(InputError, match=said) as error:
         load(str(tmp_path / "r.csv"))
     assert "\n" not in str(error.value)
+
+
+def test_running_numbers_and_a_few_amounts_are_classes(tmp_path):
+    for labels in (range(64), range(1, 65), [i / 2 for i in range(11)]):
+        path = write_csv(tmp_path / "r.csv", [(f"text {i} {label}", label) for i in range(9) for label in labels])
+        assert len(load(str(path)).classes) == len(labels)
+
+
+def test_a_list_of_labels_in_most_rows_is_refused_and_a_bar_in_a_few_is_part_of_a_name(tmp_path):
+    path = write_jsonl(tmp_path / "r.jsonl", {"text": [x for x, _ in rows(20)], "label": [["good", "long"]] * 20})
+    with pytest.raises(InputError, match=r"such as \['good', 'long'\], and a row may have one"):
+        load(str(path))
+    path = write_csv(
+        tmp_path / "r.csv", [(text, "tar|zip" if i % 3 == 0 else y) for i, (text, y) in enumerate(rows(20))]
+    )
+    assert "tar|zip" in load(str(path)).classes
+
+
+def test_an_example_knows_its_place(tmp_path):
+    path = write_csv(tmp_path / "mine" / "r.csv", [("", "good"), *rows(20)])
+    with pytest.warns(UserWarning, match="left out"):
+        data = load(str(path))
+    written = dict(zip([f"r.csv, row {i}" for i in range(2, 22)], rows(20), strict=True))
+    for part in (data.train, data.test, data.train.take(np.array([3, 1]))):
+        assert [*zip(part.inputs, names(data, part), strict=True)] == [written[place] for place in part.places]
+    write_images(tmp_path / "pets")
+    images = load(str(tmp_path / "pets"))
+    assert {*images.train.places, *images.test.places} == {f"{n}/{i}.png" for n in ("cat", "dog") for i in range(6)}
 
 
 @pytest.mark.parametrize(

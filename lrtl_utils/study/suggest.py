@@ -1,0 +1,171 @@
+"""Which examples of a pool to label next, and what this project's benchmark found about ways of choosing them."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrtl_utils.config import derived_seed
+from lrtl_utils.data import load
+from lrtl_utils.data.catalog import TASKS
+from lrtl_utils.data.own import files, tables
+from lrtl_utils.data.splits import Data, Examples
+from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.files import ROOT, absolute_path, write_text
+from lrtl_utils.runs.run import Run
+from lrtl_utils.study import checkup, labels, stats
+from lrtl_utils.study import tables as runs
+
+BENCHMARK = ROOT / "results/bench-cpu"  # absent from an installed package
+METHOD = "progressive"  # it ran there with each of the ways
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A user's unlabelled rows: the columns of a CSV file that has them, and the input of each."""
+
+    name: str
+    columns: dict[str, list[Any]]
+    inputs: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Rows to label next, in order, below the names of their columns; `left_out` counts rows of the pool by reason."""
+
+    header: list[str]
+    rows: list[list[Any]]
+    left_out: Counter[str]
+
+    def write(self, path: str | Path) -> Path:
+        """Write a CSV file to fill in; `InputError` where a file is, because it may have been filled in."""
+        path, stream = absolute_path(path), io.StringIO()
+        if path.exists():
+            raise InputError(f"{path} is there, and may have labels that you filled in; --output names another file.")
+        csv.writer(stream).writerows([self.header, *self.rows])
+        try:
+            write_text(path, stream.getvalue())
+        except OSError as error:
+            raise InputError(f"{path} cannot be written: {error.strerror}.") from None
+        return path
+
+
+def suggest(
+    dataset: str, pool: str | Path, count: int, by: str = "random", model: str | None = None, **reading: str | None
+) -> Suggestion:
+    """The `count` rows of a pool to label next, or all that can be suggested if they are fewer.
+
+    Left out are rows without an input, rows that have a label in the pool or in `dataset`, rows that are in the test
+    split, and repeated rows. `by` is `random`, or `kcenter` or `margin` (see `methods.active`), for which `model` reads
+    all train examples and the pool once. `InputError` for tagged sentences, and if no row is left.
+    """
+    labels.require_one_label(dataset)
+    data = checkup.read(dataset, **reading)
+    text, label = _columns(dataset, **reading)
+    unlabelled = _read(pool, data.kind, text)
+    kept, left_out = _sort(unlabelled, data, label)
+    if not kept:
+        raise InputError(f"{unlabelled.name} has no row to suggest: {in_words(left_out)}.")
+    if by == "random":
+        order = np.random.default_rng(derived_seed(0, "suggestion")).permutation(len(kept))
+    else:
+        run, inputs = labels.probe(dataset, model, **reading), [unlabelled.inputs[i] for i in kept]
+        order = _chosen(run, inputs, min(count, len(kept)), by)
+    header = [name for name in unlabelled.columns if name != label]
+    rows = [[*(unlabelled.columns[name][kept[i]] for name in header), ""] for i in order[:count]]
+    return Suggestion([*header, label], rows, left_out)
+
+
+def in_words(left_out: Counter[str]) -> str:
+    """How many rows were left out, and why."""
+    return ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none"
+
+
+def finding(by: str, results: Path = BENCHMARK) -> str:
+    """What the records of the benchmark say of a way of choosing, or for `random` of all others, against `random`."""
+    frame = runs.records(results, "completed")
+    whole = frame[(frame["method"] == METHOD) & frame["config.without"].isna()]
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for (dataset, n_labels), part in whole.groupby(["dataset", "n_labels"]):
+        records = {way: runs.records_by_seed(each) for way, each in part.groupby("config.selection")}
+        for way in records.keys() - {"random"}:
+            at = f"{dataset} with {n_labels} labels"
+            found.setdefault(way, {})[at] = runs.paired(records[way], records["random"])
+    if not found:
+        return "The records of the benchmark are not installed here; docs/progressive.md says what they show."
+    shown = [f"{way} is {_verdicts(found[way])}" for way in sorted(found) if by in (way, "random")]
+    points = ", ".join(
+        "{} {:+.1f} [{:+.1f}, {:+.1f}]".format(at, *(100 * each[name] for name in ("mean", "low", "high")))
+        for at, each in found.get(by, {}).items()
+    )
+    return f"In this project's benchmark, beside labels drawn at random, {'; '.join(shown)}{points and ': '}{points}."
+
+
+def _verdicts(differences: dict[str, dict[str, Any]]) -> str:
+    p_values = stats.corrected([each["p"] for each in differences.values()])
+    counts = Counter(stats.verdict(each["mean"], p) for each, p in zip(differences.values(), p_values, strict=True))
+    return f"better on {counts['better']} and worse on {counts['worse']} of {len(differences)} data sets"
+
+
+def _columns(dataset: str, text_column: str | None = None, label_column: str | None = None) -> tuple[str, str]:
+    """The names of the columns of input and label."""
+    if dataset in TASKS:
+        return TASKS[dataset].input, TASKS[dataset].target
+    layout = files.look(dataset)
+    if layout.form == "images":
+        return "file", "label"
+    file = next(iter(layout.splits.get("train") or layout.splits["all"]))
+    return tables.choose(tables.read(file).columns, text_column, label_column, file.name)
+
+
+def _read(pool: str | Path, kind: str, text: str) -> Pool:
+    """A table that has the column `text`, or another that is recognised; for images, a folder of them."""
+    layout = files.look(str(pool))
+    name, paths = absolute_path(pool).name, layout.files
+    if kind == "image":
+        if layout.form != "images":
+            raise InputError(f"{pool} is no folder of images, as it must be to go with labelled images.")
+        names = [str(path.relative_to(layout.folder)) for path in paths]
+        return Pool(name, {"file": names}, [path.read_bytes() for path in paths])
+    if layout.form != "table" or len(paths) > 1:
+        raise InputError(f"{pool} is not one table of texts ({', '.join(tables.SUFFIXES)}), as it must be here.")
+    columns = tables.read(paths[0]).columns
+    usual = text if text in columns else tables.usual(columns, tables.INPUTS)
+    if usual is None:
+        require_name(f"column of {name}", text, columns)
+    cells = {each: ["" if value is None else value for value in column] for each, column in columns.items()}
+    return Pool(name, cells, [str(value) for value in cells[usual]])
+
+
+def _sort(pool: Pool, data: Data, label: str) -> tuple[list[int], Counter[str]]:
+    """Positions of the rows that can be suggested, and how many others there are by reason."""
+    train, test = ({*map(load.same, part.inputs)} for part in (data.train, data.test))
+    marks = pool.columns.get(label, [""] * len(pool.inputs))
+    kept, left_out, seen = [], Counter(), set()
+    for i, (value, mark) in enumerate(zip(pool.inputs, marks, strict=True)):
+        key = load.same(value)
+        reasons = {"without an input": not key, "in the test split": key in test}
+        reasons |= {"labelled already": key in train or tables.label_name(mark), "repeated": key in seen}
+        reason = next((each for each, holds in reasons.items() if holds), None)
+        seen.add(key)
+        if reason:
+            left_out[reason] += 1
+        else:
+            kept.append(i)
+    return kept, left_out
+
+
+def _chosen(run: Run, inputs: Sequence[Any], count: int, by: str) -> np.ndarray:
+    """Positions of the inputs to label next, in order."""
+    from lrtl_utils.methods import active
+
+    known = run.data.train
+    targets = np.concatenate([known.targets, np.zeros(len(inputs), dtype=np.int64)])  # nobody knows those of the pool
+    rows = Examples([*known.inputs, *inputs], targets, np.arange(len(targets)))
+    chunks = labels.features(run, rows)
+    return active.next_to_label(run.model, chunks, len(known), count, by, run.meter) - len(known)

@@ -1,0 +1,44 @@
+"""Labels that may be wrong: changed ones are found, and clean data raise no alarm."""
+
+import flipped_labels
+import pytest
+from own_files import rows, write_csv
+
+from lrtl_utils.errors import InputError
+from lrtl_utils.study import labels
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1])
+def test_most_labels_that_were_changed_are_found_and_few_others(share, tmp_path):
+    path, changed = flipped_labels.write("news_sample", share, tmp_path)
+    found, agreement, checked = labels.suspects(labels.probe(str(path)))
+    right = changed & {*found["place"]}
+    assert checked == 524
+    assert agreement == pytest.approx(0.96 - share, abs=0.03)
+    assert len(right) >= 0.9 * len(found)
+    assert len(right) >= 0.65 * len(changed)
+    assert found["probability"].between(labels.LIKELY, 1).all()
+
+
+def test_clean_data_raise_no_alarm():
+    found, agreement, _ = labels.suspects(labels.probe("news_sample"))
+    assert agreement > 0.95
+    assert len(found) <= 3
+    said = [*labels.page("reviews_sample")]
+    assert said[2].endswith("of 524 examples their label.")
+    assert int(said[3].split(" labels look wrong")[0]) < 0.03 * 524
+
+
+def test_a_wrong_label_is_shown_with_its_row_and_the_likelier_one(tmp_path):
+    lines = rows(60)
+    lines[17] = (lines[17][0], "good" if lines[17][1] == "bad" else "bad")
+    shown = [*labels.page(str(write_csv(tmp_path / "r.csv", lines)))]
+    text, label = rows(60)[17]
+    assert shown[-1].startswith(f"- r.csv, row 18: {lines[17][1]!r}, perhaps {label!r} (")
+    assert shown[-1].endswith(text)
+
+
+def test_many_classes_of_few_examples_and_images_are_checked_and_tags_are_not(mirror):
+    assert labels.suspects(labels.probe("cifar10", "efficientnet_b0"))[2] > 0
+    with pytest.raises(InputError, match="has tagged sentences"):
+        labels.probe("entities_sample")

@@ -1,0 +1,101 @@
+"""What to label next: which rows of a pool can be suggested, the file to fill in, and what the benchmark says."""
+
+import csv
+from collections import Counter
+
+import numpy as np
+import pytest
+from own_files import rows, write_csv
+from PIL import Image
+from synthetic import outcomes, write_run
+
+from lrtl_utils.data.load import load
+from lrtl_utils.errors import InputError
+from lrtl_utils.study import suggest as suggestions
+from lrtl_utils.study.suggest import finding, suggest
+
+
+@pytest.fixture
+def mine(tmp_path):
+    return str(write_csv(tmp_path / "mine.csv", rows(40), ("review", "verdict")))
+
+
+def pool_of(folder, texts, header=("id", "review"), name="pool.csv"):
+    return write_csv(folder / name, [(i, text) for i, text in enumerate(texts)], header)
+
+
+def test_rows_that_are_known_or_repeated_are_left_out(mine, tmp_path):
+    data = load(mine)
+    fresh = [f"a new film number {i}" for i in range(30)]
+    texts = [*data.train.inputs[:3], *data.test.inputs[:2], *fresh, "A new  FILM number 4", ""]
+    found = suggest(mine, pool_of(tmp_path, texts), 50)
+    assert found.left_out == {"labelled already": 3, "in the test split": 2, "repeated": 1, "without an input": 1}
+    assert sorted(text for _, text, _ in found.rows) == sorted(fresh)
+    assert suggestions.in_words(found.left_out).startswith("3 labelled already, 2 in the test split, 1 repeated")
+    with pytest.raises(InputError, match=r"pool.csv has no row to suggest: 3 labelled already, 2 in the test split\."):
+        suggest(mine, pool_of(tmp_path, texts[:5]), 50)
+
+
+def test_the_file_has_the_columns_of_the_pool_and_an_empty_one_for_the_label(mine, tmp_path):
+    pool = pool_of(tmp_path, [f'new "film", {i}\nagain' for i in range(30)])
+    found = suggest(mine, pool, 7)
+    path = found.write(tmp_path / "next.csv")
+    with path.open(newline="") as stream:
+        header, *lines = csv.reader(stream)
+    assert header == ["id", "review", "verdict"]
+    assert lines == [[i, f'new "film", {i}\nagain', ""] for i, *_ in lines]
+    assert len({i for i, *_ in lines}) == 7
+    assert [i for i, *_ in lines] != [str(i) for i in range(7)]
+    assert suggest(mine, pool, 7) == found
+    with pytest.raises(InputError, match=r"next.csv is there, and may have labels that you filled in"):
+        found.write(path)
+
+
+def test_a_pool_may_have_labels_in_some_rows_and_another_name_for_the_texts(mine, tmp_path):
+    lines = [(f"new film {i}", "good" if i < 4 else "", i) for i in range(10)]
+    found = suggest(mine, write_csv(tmp_path / "pool.csv", lines, ("text", "verdict", "id")), 50)
+    assert (found.header, found.left_out) == (["text", "id", "verdict"], {"labelled already": 4})
+    assert Counter(label for *_, label in found.rows) == {"": 6}
+    with pytest.raises(InputError, match=r"no column of pool.csv 'review'"):
+        suggest(mine, write_csv(tmp_path / "pool.csv", lines, ("a", "b", "c")), 50)
+
+
+def test_a_folder_of_images_is_a_pool_of_images(tmp_path):
+    for place, start in (("mine/cat", 0), ("mine/dog", 20), ("pool", 40)):
+        (tmp_path / place).mkdir(parents=True)
+        for i in range(start, start + 8):
+            Image.fromarray(np.full((8, 8, 3), i, dtype=np.uint8)).save(tmp_path / place / f"{i}.png")
+    (tmp_path / "pool" / "known.png").write_bytes((tmp_path / "mine" / "cat" / "3.png").read_bytes())
+    found = suggest(str(tmp_path / "mine"), tmp_path / "pool", 50)
+    assert found.header == ["file", "label"]
+    assert {file for file, _ in found.rows} == {f"{i}.png" for i in range(40, 48)}
+    assert sum(found.left_out.values()) == 1
+    with pytest.raises(InputError, match="is no folder of images"):
+        suggest(str(tmp_path / "mine"), pool_of(tmp_path, ["a text"]), 50)
+
+
+def test_what_cannot_be_suggested_is_one_sentence(mine, tmp_path):
+    with pytest.raises(InputError, match="has tagged sentences; this is for texts and images"):
+        suggest("entities_sample", mine, 5)
+    with pytest.raises(InputError, match="There is no file or folder"):
+        suggest(mine, tmp_path / "absent.csv", 5)
+    (tmp_path / "two").mkdir()
+    for name in ("a.csv", "b.csv"):
+        pool_of(tmp_path / "two", ["x"], name=name)
+    with pytest.raises(InputError, match="is not one table of texts"):
+        suggest(mine, tmp_path / "two", 5)
+
+
+def test_the_finding_is_computed_from_records(tmp_path):
+    assert finding("margin", tmp_path).startswith("The records of the benchmark are not installed here")
+    knobs = {"model": "minilm", "method": "progressive", "train_size": 100}
+    for dataset in ("sst2", "ag_news"):
+        for seed in range(3):
+            for way, skill in (("random", 0.8), ("kcenter", 0.1), ("margin", 0.8)):
+                right = outcomes(skill, 100, seed)
+                write_run(tmp_path, right, dataset=dataset, selection=way, seed=seed, **knobs)
+    shown = finding("random", tmp_path)
+    assert "kcenter is better on 0 and worse on 2 of 2 data sets; margin is better on 0 and worse on 0 of 2" in shown
+    assert "margin is better on 0 and worse on 0 of 2 data sets: ag_news with 100 labels +0.0 [" in finding(
+        "margin", tmp_path
+    )
