@@ -75,14 +75,13 @@ class Comparison:
         kept = ("display.max_rows", "display.max_columns")
         with plt.rc_context(), pd.option_context(*itertools.chain(*((name, pd.get_option(name)) for name in kept))):
             figures.style()
-            needs, differences = tables.needs(self.runs), tables.differences(self.runs)
+            needs, best, baseline = tables.needs(self.runs), tables.best(self.runs), tables.tuned(self.runs)
+            front = tables.front(self.runs, tables.at_most_labels(best), "device_seconds")
             drawn = {
-                "accuracy_vs_data": figures.panels(self.table, figures.score_vs_data, needs=needs),
-                "labels_needed": figures.panels(needs, figures.labels_needed),
-                "accuracy_vs_flops": figures.panels(
-                    tables.front(self.runs, "flops"), figures.score_vs_cost, cost="flops"
-                ),
-                "differences": figures.panels(differences, figures.differences, baseline=tables.BASELINE),
+                "accuracy_vs_data": figures.score_vs_data(self.table, needs, best),
+                "labels_needed": figures.labels_needed(needs),
+                "accuracy_vs_seconds": figures.score_vs_cost(front, tables.at_most_labels(best), "device_seconds"),
+                "differences": figures.differences(tables.differences(self.runs, baseline), baseline),
             }
         for figure in filter(None, drawn.values()):
             plt.close(figure)  # so that a notebook shows it only where it is asked for

@@ -30,6 +30,7 @@ class Task:
     classes: tuple[str, ...] | None = None  # names of the classes, if the files do not have them
     test: str | None = "test"  # None: part of the train split is held out
     published: Published | None = None  # None: the data is installed with the package
+    title: str | None = None  # as pictures and tables name it, where that is not the name
 
     @property
     def splits(self) -> dict[str, str]:
@@ -44,19 +45,24 @@ _OWN = {"package": ("lrtl_utils", "samples/{}.jsonl"), "test": None}
 # Tokens are counted with the shipped tokenizer on the first 3,000 train rows of the mirror's copy. For SST-2 these are
 # whole sentences, but the published split has phrases too, so its price is too high.
 TASKS = {
-    "ag_news": Task("text", "text", "label", "fancyzhx/ag_news", "eb185aade064a813bc0b7f42de02595523103ca4", published=Published(120_000, 7_600, 4, (52.8, 18.8))),  # noqa: E501
-    "imdb": Task("text", "text", "label", "stanfordnlp/imdb", "e6281661ce1c48d982bc483cf8a173c1bbeb5d31", published=Published(25_000, 25_000, 2, (314.7, 234.6))),  # noqa: E501
+    "ag_news": Task("text", "text", "label", "fancyzhx/ag_news", "eb185aade064a813bc0b7f42de02595523103ca4", published=Published(120_000, 7_600, 4, (52.8, 18.8)), title="AG News"),  # noqa: E501
+    "imdb": Task("text", "text", "label", "stanfordnlp/imdb", "e6281661ce1c48d982bc483cf8a173c1bbeb5d31", published=Published(25_000, 25_000, 2, (314.7, 234.6)), title="IMDB"),  # noqa: E501
     # The test labels of SST-2 are hidden (−1), so its validation split is the test split here.
-    "sst2": Task("text", "sentence", "label", "stanfordnlp/sst2", "8d51e7e4887a4caaa95b3fbebbf53c0490b58bbb", test="validation", published=Published(67_349, 872, 2, (23.6, 10.9))),  # noqa: E501
-    "cifar10": Task("image", "img", "label", "uoft-cs/cifar10", "0b2714987fa478483af9968de7c934580d0bb9a2", published=Published(50_000, 10_000, 10)),  # noqa: E501
-    "fashion_mnist": Task("image", "image", "label", "zalando-datasets/fashion_mnist", "531be5e2ccc9dba0c201ad3ae567a4f3d16ecdd2", published=Published(60_000, 10_000, 10)),  # noqa: E501
-    "conll2003": Task("tokens", "tokens", "ner_tags", "lhoestq/conll2003", "19edcb426bfd625c275c17b9a99b2239243f4377", published=Published(14_041, 3_453, 9, (20.2, 12.7))),  # noqa: E501
+    "sst2": Task("text", "sentence", "label", "stanfordnlp/sst2", "8d51e7e4887a4caaa95b3fbebbf53c0490b58bbb", test="validation", published=Published(67_349, 872, 2, (23.6, 10.9)), title="SST-2"),  # noqa: E501
+    "cifar10": Task("image", "img", "label", "uoft-cs/cifar10", "0b2714987fa478483af9968de7c934580d0bb9a2", published=Published(50_000, 10_000, 10), title="CIFAR-10"),  # noqa: E501
+    "fashion_mnist": Task("image", "image", "label", "zalando-datasets/fashion_mnist", "531be5e2ccc9dba0c201ad3ae567a4f3d16ecdd2", published=Published(60_000, 10_000, 10), title="Fashion-MNIST"),  # noqa: E501
+    "conll2003": Task("tokens", "tokens", "ner_tags", "lhoestq/conll2003", "19edcb426bfd625c275c17b9a99b2239243f4377", published=Published(14_041, 3_453, 9, (20.2, 12.7)), title="CoNLL-2003"),  # noqa: E501
     "news_sample": Task("text", "text", "label", classes=("World", "Sports", "Business", "Sci/Tech"), **_OWN),
     "reviews_sample": Task("text", "text", "label", classes=("neg", "pos"), **_OWN),
     "entities_sample": Task("tokens", "tokens", "ner_tags", classes=_TAGS, **_OWN),
     "digits": Task("image", "image", "label", package=("sklearn", "datasets/data/digits.csv.gz"), classes=tuple("0123456789"), test=None),  # noqa: E501
 }
 # fmt: on
+
+
+def title(name: str) -> str:
+    """The name of a data set in pictures: its title in the catalog, or the name itself, as for one's own files."""
+    return (name in TASKS and TASKS[name].title) or name
 
 
 def repository(name: str) -> Repository | None:

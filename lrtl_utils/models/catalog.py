@@ -22,6 +22,7 @@ class Backbone:
     architecture: tuple[str, dict[str, int]] | None = None  # transformers' name of it, and what is not its default
     crf: bool = False
     fixed_size: bool = False  # built for images of one size
+    title: str | None = None  # as pictures and tables name it, where that is not the name
 
 
 _TEXT = ("text", "tokens")
@@ -51,19 +52,19 @@ _ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_siz
 
 # fmt: off
 MODELS = {
-    "bert_base": Backbone("transformers", _TEXT, "google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594", width=768, architecture=("bert", {})),  # noqa: E501
-    "roberta_base": Backbone("transformers", _TEXT, "FacebookAI/roberta-base", "e2da8e2f811d1448a5b465c236feacd80ffbac7b", width=768, architecture=("roberta", _ROBERTA)),  # noqa: E501
-    "distilbert": Backbone("transformers", _TEXT, "distilbert/distilbert-base-uncased", "12040accade4e8a0f71eabdb258fecc2e7e948be", width=768, architecture=("distilbert", {})),  # noqa: E501
-    "bert_crf": Backbone("transformers", ("tokens",), "google-bert/bert-base-cased", "cd5ef92a9fb2f889e972770a36d4ed042daf221e", width=768, architecture=("bert", {"vocab_size": 28996}), crf=True),  # noqa: E501
-    "resnet50": Backbone("timm", ("image",), "timm/resnet50.a1_in1k", "767268603ca0cb0bfe326fa87277f19c419566ef", width=2048, timm_name="resnet50"),  # noqa: E501
-    "efficientnet_b0": Backbone("timm", ("image",), "timm/efficientnet_b0.ra_in1k", width=1280, timm_name="efficientnet_b0"),  # noqa: E501
-    "minilm": Backbone("transformers", _TEXT, **_MINILM),
-    "minilm_crf": Backbone("transformers", ("tokens",), crf=True, **_MINILM),
-    "minilm_l3": Backbone("transformers", _TEXT, **_MINILM_L3),
-    "minilm_l3_crf": Backbone("transformers", ("tokens",), crf=True, **_MINILM_L3),
-    "efficientnet_lite0": Backbone("timm", ("image",), package=_LITE0, width=1280, timm_name="tf_efficientnet_lite0"),
-    "efficientnet_lite1": Backbone("timm", ("image",), package=_LITE1, width=1280, timm_name="tf_efficientnet_lite1"),
-    "efficientnet_lite2": Backbone("timm", ("image",), package=_LITE2, width=1280, timm_name="tf_efficientnet_lite2"),
+    "bert_base": Backbone("transformers", _TEXT, "google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594", width=768, architecture=("bert", {}), title="BERT-base"),  # noqa: E501
+    "roberta_base": Backbone("transformers", _TEXT, "FacebookAI/roberta-base", "e2da8e2f811d1448a5b465c236feacd80ffbac7b", width=768, architecture=("roberta", _ROBERTA), title="RoBERTa-base"),  # noqa: E501
+    "distilbert": Backbone("transformers", _TEXT, "distilbert/distilbert-base-uncased", "12040accade4e8a0f71eabdb258fecc2e7e948be", width=768, architecture=("distilbert", {}), title="DistilBERT"),  # noqa: E501
+    "bert_crf": Backbone("transformers", ("tokens",), "google-bert/bert-base-cased", "cd5ef92a9fb2f889e972770a36d4ed042daf221e", width=768, architecture=("bert", {"vocab_size": 28996}), crf=True, title="BERT-base with CRF"),  # noqa: E501
+    "resnet50": Backbone("timm", ("image",), "timm/resnet50.a1_in1k", "767268603ca0cb0bfe326fa87277f19c419566ef", width=2048, timm_name="resnet50", title="ResNet-50"),  # noqa: E501
+    "efficientnet_b0": Backbone("timm", ("image",), "timm/efficientnet_b0.ra_in1k", width=1280, timm_name="efficientnet_b0", title="EfficientNet-B0"),  # noqa: E501
+    "minilm": Backbone("transformers", _TEXT, title="all-MiniLM-L6-v2", **_MINILM),
+    "minilm_crf": Backbone("transformers", ("tokens",), crf=True, title="all-MiniLM-L6-v2 with CRF", **_MINILM),
+    "minilm_l3": Backbone("transformers", _TEXT, title="paraphrase-MiniLM-L3-v2", **_MINILM_L3),
+    "minilm_l3_crf": Backbone("transformers", ("tokens",), crf=True, title="paraphrase-MiniLM-L3-v2 with CRF", **_MINILM_L3),  # noqa: E501
+    "efficientnet_lite0": Backbone("timm", ("image",), package=_LITE0, width=1280, timm_name="tf_efficientnet_lite0", title="EfficientNet-Lite0"),  # noqa: E501
+    "efficientnet_lite1": Backbone("timm", ("image",), package=_LITE1, width=1280, timm_name="tf_efficientnet_lite1", title="EfficientNet-Lite1"),  # noqa: E501
+    "efficientnet_lite2": Backbone("timm", ("image",), package=_LITE2, width=1280, timm_name="tf_efficientnet_lite2", title="EfficientNet-Lite2"),  # noqa: E501
     "simple_nn": Backbone("ours", ("text", "image"), width=128),
 }
 # fmt: on
@@ -123,6 +124,11 @@ def _with_what_is_loaded(source: Source, tokenizer: Source | None = None) -> Sou
     if (folder / ADAPTER).is_file():
         raise InputError(f"{folder / ADAPTER} is of an adapter: merge it into the weights, or move it away from them.")
     return replace(source, beside=tuple(folder / name for name in LOADED if (folder / name).is_file()))
+
+
+def title(name: str) -> str:
+    """The name of a model in pictures: its title in the catalog, or the name itself, as for one's own folder."""
+    return (name in MODELS and MODELS[name].title) or name
 
 
 def repository(name: str) -> Repository | None:

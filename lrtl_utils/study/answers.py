@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from lrtl_utils.study import curves, stats, tables
-from lrtl_utils.study.tables import BASELINE, COSTS
+from lrtl_utils.study.tables import BASELINE, COSTS, OURS, TUNED
 
 NOTHING = "There is no completed run for this figure here yet; `make demo` shows how they are made."
 NOTHING_TUNED = "There are no runs here that differ in a hyperparameter and were scored on a validation split."
+DECIDED = ("better", "worse")
 VERDICTS = {
     "better": "better",
     "worse": "worse",
@@ -185,6 +186,98 @@ def _cheaper(row: Any) -> str:
     return f"{row.cheapest} at {share:.2%} of the FLOPs of {row.best} ({spent})"
 
 
+# The claim above every figure, in a line or two
+
+NEEDS_LESS = {
+    "device_seconds": "takes less time",
+    "flops": "needs fewer FLOPs",
+    "peak_memory_mib": "needs less memory",
+    "energy_wh": "needs less energy",
+}
+
+
+def _pairs(table: pd.DataFrame) -> str:
+    """`data sets`, or where one has several models, what its rows are."""
+    names = table["dataset_model"].drop_duplicates().str.split(" · ").str[0]
+    return "pairs of data set and model" if names.duplicated().any() else "data sets"
+
+
+def claim_gains(gains: pd.DataFrame) -> str:
+    """From `tables.gains`: on how many data sets `progressive` is better than the tuned baseline, or worse."""
+    counts = gains["verdict"].value_counts()
+    better, worse = (int(counts.get(verdict, 0)) for verdict in ("better", "worse"))
+    ahead = f"is better than {TUNED} on {better}" if better else f"is not shown to be better than {TUNED} on any"
+    behind = f" and worse on {worse}" if worse else ""
+    low, high = (f"{100 * bound:.2g}" for bound in (gains["flops_ratio"].min(), gains["flops_ratio"].max()))
+    cost = f"with {low if low == high else f'{low} to {high}'} % of its FLOPs"
+    return f"With {_span(gains['n_labels'])} labels, {OURS} {ahead} of {len(gains)} {_pairs(gains)}{behind}, {cost}"
+
+
+def claim_best(best: pd.DataFrame) -> str:
+    """From `tables.best`: the configuration that is most often best or not shown to be worse, and how many others."""
+    table = tables.at_most_labels(best[best["compared"] > 0])
+    if table.empty:
+        return "There are too few seeds here to say which configuration is best"
+    counts = table["variants"].explode().value_counts()
+    leading = [name for name in counts.index if counts[name] == counts.iloc[0]]
+    first = table["variants"].str[0].value_counts().reindex(leading).fillna(0).idxmax()
+    others = f" and {counted(len(leading) - 1, 'other')} are" if len(leading) > 1 else " is"
+    on = f"on {counts.iloc[0]} of {len(table)} {_pairs(table)}"
+    return f"With {_span(table['n_labels'])} labels, {first}{others} best, or not shown to be worse than the best, {on}"
+
+
+def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
+    """On how many data sets something with less of that cost than the best is not shown to be worse."""
+    if not (best["compared"] > 0).any():
+        return f"There are too few seeds here to say whether a method that {NEEDS_LESS[cost]} is as good as the best"
+    found = [_is_beaten(part.set_index("configuration")[cost], row) for part, row in _beside_best(front, best)]
+    on = f"On {sum(found)} of {len(found)} {_pairs(front)}"
+    return f"{on}, a method that {NEEDS_LESS[cost]} than the best is not shown to be worse"
+
+
+def _is_beaten(costs: pd.Series, best: pd.Series) -> bool:
+    alike = costs[costs.index.isin(best["undecided"])]
+    return bool((alike < costs.get(best["configuration"], np.inf)).any())
+
+
+def claim_differences(table: pd.DataFrame, baseline: str) -> str:
+    """How many differences to the baseline are better, worse and undecided."""
+    counts = table["verdict"].value_counts()
+    known = sum(counts.get(verdict, 0) for verdict in ("better", "worse", "undecided"))
+    better, worse, undecided = (counts.get(verdict, 0) for verdict in ("better", "worse", "undecided"))
+    return f"Of {known} differences to {baseline}, {better} are better, {worse} worse and {undecided} undecided"
+
+
+def claim_needs(needs: pd.DataFrame) -> str:
+    """Which configuration most often needs the fewest labels, among those whose curves can be relied on."""
+    sure = needs[np.isfinite(needs["n_labels"])].sort_values("n_labels", kind="stable")
+    fewest = sure.drop_duplicates("dataset_model")
+    if fewest.empty:
+        return f"No curve that can be relied on reaches {curves.SHARE:.0%} of the best score"
+    counts = fewest["variant"].value_counts()
+    return f"{counts.index[0]} needs the fewest labels on {counts.iloc[0]} of {len(fewest)} {_pairs(fewest)}"
+
+
+def claim_aggregate(table: pd.DataFrame) -> str:
+    """Which variant is highest over the data sets at the most sizes."""
+    widest = table[table["dataset_models"] == table.groupby("n_labels")["dataset_models"].transform("max")]
+    tops = widest.loc[widest.groupby("n_labels")["iqm"].idxmax(), "variant"].value_counts()
+    return f"Over the data sets, {tops.index[0]} is highest at {tops.iloc[0]} of {counted(tops.sum(), 'size')}"
+
+
+def claim_effects(table: pd.DataFrame) -> str:
+    """The knob that explains most, and those whose best value is at the grid's edge."""
+    first, edges = table.iloc[0], list(table[table["at_edge"]]["knob"])
+    said = f"{first['knob']} explains most, {first['share']:.0%} of the variance"
+    return f"{said}; the best of {', '.join(edges)} is at the grid's edge" if edges else said
+
+
+def claim_searches(table: pd.DataFrame) -> str:
+    """The sampler that spent the smallest share of the whole grid's device seconds."""
+    shares = table.groupby("sampler", sort=False)["seconds_share"].mean()
+    return f"{shares.idxmin()} spends least: {shares.min():.0%} of the whole grid's device seconds on average"
+
+
 # A sentence for every figure
 
 
@@ -258,7 +351,7 @@ def _beside_best(front: pd.DataFrame, best: pd.DataFrame) -> Iterator[tuple[pd.D
 
 
 def _score_vs_cost(part: pd.DataFrame, best: pd.Series, cost: str, name: str) -> str:
-    sized = part[part["n_labels"] == best["n_labels"]].set_index("configuration")
+    sized = part.set_index("configuration")
     if best["configuration"] not in sized.index:
         return f"{best['dataset_model']}: {best['configuration']} has no {name} on record."
     top, cheap = sized.loc[best["configuration"]], sized.loc[sized[cost].idxmin()]
@@ -272,13 +365,14 @@ def _score_vs_cost(part: pd.DataFrame, best: pd.Series, cost: str, name: str) ->
 
 def money(front: pd.DataFrame, best: pd.DataFrame) -> list[str]:
     """For each dataset × model: what its best configuration costs in `money`, and the cheapest at that size."""
-    found = [_money(part[part["n_labels"] == row["n_labels"]], row) for part, row in _beside_best(front, best)]
-    return found or ["No record here has device hours."]
+    return [_money(part, row) for part, row in _beside_best(front, best)] or ["No record here has device hours."]
 
 
-def _money(sized: pd.DataFrame, best: pd.Series) -> str:
-    money = sized.set_index("configuration")["money"]
+def _money(part: pd.DataFrame, best: pd.Series) -> str:
+    money = part.set_index("configuration")["money"]
     top, cheapest = best["configuration"], money.idxmin()
+    if top not in money:
+        return f"{best['dataset_model']}: {top} has no device hours on record."
     spent = f"{best['dataset_model']}: a run of {top} with {best['n_labels']} labels costs {money[top]:.2g}"
     return f"{spent}." if cheapest == top else f"{spent}, one of {cheapest} {money.min():.2g}."
 
@@ -294,7 +388,7 @@ def _front(part: pd.DataFrame) -> str:
     sure = f"{(drawn >= 0.95).sum()} of them in 95 % of draws or more"
     sure = sure if len(drawn) else "with too few seeds to say how surely"
     be = "is" if len(part) == 1 else "are"
-    return f"{len(on_front)} of {counted(len(part), 'point')} {be} on the Pareto front, {sure}"
+    return f"{len(on_front)} of {counted(len(part), 'method')} {be} on the Pareto front, {sure}"
 
 
 def times(ours: float, theirs: float) -> str:
@@ -302,6 +396,20 @@ def times(ours: float, theirs: float) -> str:
     if not theirs:
         return "any multiple of"
     return f"{ours / theirs:.1f} times" if ours < 100 * theirs else f"{float(f'{ours / theirs:.2g}'):,.0f} times"
+
+
+def gains(table: pd.DataFrame) -> list[str]:
+    """For each dataset × model of `tables.gains`: the difference to the tuned baseline, and its costs over those."""
+    return [f"{row.dataset_model}: {_gained(row)}." for row in table.itertuples()] or [
+        f"{OURS} and {TUNED} did not run together at the size of the first answer."
+    ]
+
+
+def _gained(row: Any) -> str:
+    sure = "" if pd.isna(row.low) else f" [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+    time = "" if pd.isna(row.seconds_ratio) else f" and {row.seconds_ratio:.2g} times the device seconds"
+    points = f"{100 * row.mean:+.1f}{sure} points over {TUNED} with {row.n_labels} labels, {VERDICTS[row.verdict]}"
+    return f"{OURS} is {points}, at {row.flops_ratio:.2g} times the FLOPs{time}"
 
 
 def differences(table: pd.DataFrame, baseline: str) -> list[str]:
@@ -361,18 +469,24 @@ def _aggregate(n_labels: int, part: pd.DataFrame) -> str:
 
 
 def main_effects(table: pd.DataFrame, whole: bool) -> list[str]:
-    """The knob that explains most, between which values, and the one that explains least."""
+    """The knob that explains most, between which values, the one that explains least, and the best at an edge."""
     if table.empty:
         return [NOTHING_TUNED]
-    shares = table.drop_duplicates("knob").sort_values("share", ascending=False, kind="stable")
+    shares = table.drop_duplicates("knob")
     rows = table[table["knob"] == shares["knob"].iloc[0]].sort_values("score")
     low, high = rows.iloc[0], rows.iloc[-1]
     caution = "" if whole else " Not every combination was tried, so effects of knobs overlap."
     return [
         f"{high['knob']} explains most, {high['share']:.0%} of the variance of validation {high['score_name']}: from "
         f"{low['score']:.3f} at {low['value']} to {high['score']:.3f} at {high['value']}; {shares['knob'].iloc[-1]} "
-        f"explains {shares['share'].iloc[-1]:.1%}.{caution}"
+        f"explains {shares['share'].iloc[-1]:.1%}.{at_edge(table)}{caution}"
     ]
+
+
+def at_edge(table: pd.DataFrame) -> str:
+    """A sentence on the knobs of `effects.main_effects` whose best value is the lowest or highest that was tried."""
+    found = [f"{row.knob}={row.value}" for row in table[table["at_edge"]].itertuples()]
+    return f" At the edge of the grid is the best of {', '.join(found)}: a better one may lie beyond." if found else ""
 
 
 def interaction(settings: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
@@ -392,12 +506,12 @@ def expected_best(budget: pd.DataFrame, within: float = 0.005) -> list[str]:
     """How many settings, drawn at random, come within half a point of the best of all."""
     if budget.empty:
         return [NOTHING_TUNED]
-    final = budget["once"].iloc[-1]
-    enough = budget[budget["once"] >= final - within].iloc[0]
+    final = budget["expected"].iloc[-1]
+    enough = budget[budget["expected"] >= final - within].iloc[0]
     spent = f" ({enough['device_seconds']:.0f} device seconds)" if pd.notna(enough["device_seconds"]) else ""
     tried = f"{enough['trials']:.0f} of {len(budget)}{spent}"
     return [
-        f"One setting at random is expected to reach {budget['once'].iloc[0]:.3f} validation "
+        f"One setting at random is expected to reach {budget['expected'].iloc[0]:.3f} validation "
         f"{tables.metrics_of(budget)}; the best of {tried} is expected "
         f"within half a point of the best of all, {final:.3f}."
     ]
@@ -417,20 +531,6 @@ def _search(name: str, rows: pd.DataFrame) -> str:
     return (
         f"{name}: {rows['trials'].mean():.1f} trials, {share.mean():.0%} of the whole grid's device seconds{between}."
     )
-
-
-def warmups(table: pd.DataFrame) -> list[str]:
-    """How many runs were shorter than the warm-up that was asked for, and what they used instead."""
-    if table.empty:
-        return ["No run here has a warm-up."]
-    trapped = table[table["asked"] > table["steps"]]
-    if trapped.empty:
-        return ["No warm-up asked for is longer than its run."]
-    return [
-        f"{trapped['runs'].sum()} of {table['runs'].sum()} runs have fewer steps ({_span(trapped['steps'])}) than the "
-        f"warm-up asked for ({_span(trapped['asked'])}), under which the rate would never have reached its value; "
-        f"they used {_span(trapped['used'])} steps, a tenth of the run."
-    ]
 
 
 def _span(values: Sequence[int]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from lrtl_utils.study.stats import middle
 
 LEAST_SIZES = 4  # a law has three numbers, so it fits any three sizes
-MOST_MISSED = 0.02  # of score, by the curve of all sizes but the largest: more is a doubt
+MOST_MISSED = 0.02  # of score, by the curve of all sizes but the largest: more is a doubt, and no curve is drawn
 WIDEST = 10  # times the lower end of the interval: more is a doubt
 SHARE = 0.95  # of the best score at the largest size: the target
 EXPONENTS = np.geomspace(0.02, 3, 300)
@@ -71,6 +71,11 @@ def fit(sizes: Sequence[float], scores: np.ndarray) -> PowerLaw:
     best = errors.argmin(-1)[..., None]
     chosen = (np.take_along_axis(values, best, -1)[..., 0] for values in (a, b))
     return PowerLaw(*chosen, EXPONENTS[best[..., 0]])
+
+
+def passes(law: PowerLaw, sizes: Sequence[int], scores: Sequence[float]) -> bool:
+    """Whether the law comes as near to every score as it must come to the largest one."""
+    return bool(np.abs(law.score(np.asarray(sizes, dtype=float)) - np.asarray(scores)).max() <= MOST_MISSED)
 
 
 def need(

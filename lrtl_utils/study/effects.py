@@ -1,4 +1,4 @@
-"""What the hyperparameters of a recorded grid do: effects, interactions, what a budget finds, shortened warm-ups."""
+"""What the hyperparameters of a recorded grid do: effects, interactions, and what a budget finds."""
 
 import json
 import math
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from lrtl_utils.files import absolute_path
 from lrtl_utils.study import stats, tables
@@ -46,15 +47,31 @@ def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
 
 
 def main_effects(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
-    """A row for each knob and value: mean score, its standard error over settings, and the knob's share of variance."""
+    """A row for each knob and value, those of the knob that explains most first.
+
+    `score` is the mean over the settings with that value, with a 95 % t-interval over them from `low` to `high`, NaN
+    for one setting. `share` is that of the variance which the knob explains. `best` marks the highest mean of a knob,
+    and `at_edge` a best one that is the lowest or highest number that was tried: a better one may lie beyond.
+    """
     rows = []
-    for knob in knobs:
-        for value, group in settings.groupby(knob, dropna=False):
-            error = group["score"].sem() if len(group) > 1 else np.nan
-            row = {"knob": knob, "value": value, "score_name": group["score_name"].iloc[0]}
-            row |= {"score": group["score"].mean(), "error": error}
-            rows.append(row | {"settings": len(group), "share": explained(settings, [knob])})
-    return pd.DataFrame(rows, columns=["knob", "value", "score_name", "score", "error", "settings", "share"])
+    for knob in sorted(knobs, key=lambda knob: -explained(settings, [knob])):
+        means = settings.groupby(knob, dropna=False)["score"].agg(["mean", "sem", "size"])
+        top, ends = int(means["mean"].argmax()), (0, len(means) - 1) if means.index.dtype.kind in "if" else ()
+        share = explained(settings, [knob])
+        for at, (value, mean, error, count) in enumerate(means.itertuples()):
+            half = t.ppf(0.975, count - 1) * error if count > 1 else np.nan
+            row = {
+                "knob": knob,
+                "value": value,
+                "score_name": settings["score_name"].iloc[0],
+                "score": mean,
+                "low": mean - half,
+                "high": mean + half,
+            }
+            row |= {"best": at == top, "at_edge": at == top and at in ends}
+            rows.append(row | {"settings": count, "share": share})
+    columns = ["knob", "value", "score_name", "score", "low", "high", "best", "at_edge", "settings", "share"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def interactions(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
@@ -83,32 +100,16 @@ def is_whole(settings: pd.DataFrame, knobs: Sequence[str]) -> bool:
 
 
 def budget(settings: pd.DataFrame) -> pd.DataFrame:
-    """The expected best validation score of 1, 2, … settings drawn at random: each `once`, or with `replacement`."""
+    """The `expected` best validation score of 1, 2, … settings drawn at random, each at most once."""
     tries = np.arange(1, len(settings) + 1)
     return pd.DataFrame(
         {
             "trials": tries,
             "score_name": settings["score_name"],
             "device_seconds": tries * settings["device_seconds"].mean(),
-            "once": stats.expected_best(settings["score"]),
-            "replacement": stats.expected_best(settings["score"], replacement=True),
+            "expected": stats.expected_best(settings["score"]),
         }
     )
-
-
-def warmups(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row for each length of run: its steps, the warm-up asked for, the one used, and the number of such runs."""
-    rows = [_warmup(record) for record in frame["record"] if record["config"].get("warmup_steps") is not None]
-    columns = ["steps", "asked", "used"]
-    return pd.DataFrame(rows, columns=columns).groupby(columns).size().rename("runs").reset_index()
-
-
-def _warmup(record: dict[str, Any]) -> dict[str, int]:
-    """A step is a batch, or several that are accumulated."""
-    config = record["config"]
-    batches = math.ceil(record["data"]["train_size"] / config["batch_size"])
-    steps = config["epochs"] * math.ceil(batches / (config["accumulate"] or 1))
-    return {"steps": steps, "asked": _asked_warmup(config), "used": config["warmup_steps"]}
 
 
 def _asked_warmup(config: dict[str, Any]) -> int | None:

@@ -1,9 +1,11 @@
-"""Figures: data and an `ax` in, the `ax` out. First those of one run, then those of many runs.
+"""Figures: first those of one run, data and an `ax` in and the `ax` out; then those of many runs, from their tables.
 
-Colour and mark show the method, dashes its settings, so that a figure can be read without colour.
+Those of many runs are as wide as a README shows them, so that their text has nine points or more there. Their title is
+a claim from `answers`. Marks and names say which method is meant, so that they can be read without colour.
 """
 
 import itertools
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,20 +15,35 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from lrtl_utils.files import absolute_path
 from lrtl_utils.methods import METHODS
-from lrtl_utils.study import curves, stats
-from lrtl_utils.study.tables import COSTS, by_dataset_and_model, folders, metrics_of
+from lrtl_utils.study import answers, curves, stats
+from lrtl_utils.study.tables import (
+    BASELINE,
+    COSTS,
+    OURS,
+    TUNED,
+    by_dataset_and_model,
+    folders,
+    metrics_of,
+    one_a_method,
+    titled,
+)
 
 _SAFE = sns.color_palette("colorblind")
-_PALETTE = [*_SAFE[:6], _SAFE[9], _SAFE[7], (0.0, 0.0, 0.0)]  # without two that are faint on white and in grey
+# Without two that are faint on white and in grey; those of `NAMED` differ in grey too.
+_PALETTE = [*(_SAFE[at] for at in (2, 1, 0, 3, 4, 5, 9, 7)), (0.0, 0.0, 0.0)]
 _MARKS = "XvosD^P*<h"  # one more than colours, so that pairs of the two differ for many methods
 COLOURS = dict(zip(METHODS, itertools.cycle(_PALETTE), strict=False))
 MARKS = dict(zip(METHODS, itertools.cycle(_MARKS), strict=False))
-DASHES = ("--", ":", "-.")  # of settings other than a method's default
-CERTAIN = 0.95  # of the bootstrap draws
-LAYOUT = "constrained"  # of figures that compare runs; a run draws several, and it would double their time
+NAMED = (OURS, "full", BASELINE, "linear_probe")  # methods that have colours and names where there are many others
+GREY = "0.7"  # of other methods
+LEADER = {"arrowstyle": "-", "color": "0.55", "linewidth": 0.6}  # from a name to what it names
+LONGEST = 30  # letters of a name beside which there is room for two panels
+STRENGTHS = (0.1, 0.4)  # of a difference: from here to there its colour grows, so that a decided one is never grey
+WIDTH = 8.6  # inches: 830 pixels of a screen with 96 to the inch
 
 
 def style() -> None:
@@ -55,7 +72,7 @@ def save(figure: Figure | None, results: str | Sequence[str], name: str) -> Figu
 def class_balance(targets: Sequence[int], classes: Sequence[str], ax: Axes) -> Axes:
     """How many examples each class has."""
     counts = np.bincount(np.asarray(targets), minlength=len(classes))
-    ax.barh(list(classes), counts, color=_PALETTE[0])
+    ax.barh(list(classes), counts, color=_SAFE[0])
     ax.invert_yaxis()
     ax.set(xlabel="labelled examples", title="Class balance")
     return ax
@@ -63,7 +80,7 @@ def class_balance(targets: Sequence[int], classes: Sequence[str], ax: Axes) -> A
 
 def text_lengths(lengths: Sequence[int], ax: Axes) -> Axes:
     """How many words the texts have, with the median."""
-    ax.hist(lengths, bins="auto", color=_PALETTE[0])
+    ax.hist(lengths, bins="auto", color=_SAFE[0])
     ax.axvline(np.median(lengths), color="black", linestyle="--", label=f"median {np.median(lengths):.0f}")
     ax.set(xlabel="words", ylabel="texts", title="Lengths")
     ax.legend()
@@ -111,241 +128,360 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], ax: Axes)
 # Many runs
 
 
-def single(table: pd.DataFrame, draw: Callable[..., Axes], **options: Any) -> Figure | None:
-    """`draw(table, ax, **options)` in a figure of its own; None if the table is empty."""
+def headline(gains: pd.DataFrame) -> Figure | None:
+    """A row for each dataset × model of `tables.gains`: the gain over the tuned baseline, and the share of its cost."""
+    if gains.empty:
+        return None
+    rows, at = gains.iloc[::-1], np.arange(len(gains))
+    figure, (left, right) = _subplots(1.7 + 0.3 * len(gains), 1, 2, sharey=True, width_ratios=(3, 2))
+    left.hlines(at, 100 * rows["low"].astype(float), 100 * rows["high"].astype(float), color="black")
+    fill = np.where(rows["verdict"].isin(answers.DECIDED), "black", "white")
+    left.scatter(100 * rows["mean"], at, color=fill, edgecolors="black", s=50, zorder=3)
+    left.axvline(0, color="black", linewidth=1)
+    left.set_yticks(at, [titled(name) for name in rows["dataset_model"]])
+    left.set(xlabel=f"points over {TUNED}", ylim=(-0.6, len(gains) - 0.4))
+    for column, name, colour in (("seconds_ratio", "time", "black"), ("flops_ratio", "FLOPs", "white")):
+        if rows[column].notna().any():
+            right.scatter(rows[column], at, marker="D", color=colour, edgecolors="black", s=50, zorder=3, label=name)
+    right.axvline(1, color="black", linewidth=1)
+    right.set(xscale="log", xlabel=f"cost of {OURS}, as a share\nof that of {TUNED}")
+    right.xaxis.set_major_formatter("{x:g}")
+    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
+    note = "Left: differences with 95 % intervals; a hollow mark is undecided. Right: time is shown only where the "
+    note += "runs of three pairs had one machine and began within an hour of each other."
+    return _finished(figure, answers.claim_gains(gains), note)
+
+
+def score_vs_data(summary: pd.DataFrame, needs: pd.DataFrame, best: pd.DataFrame) -> Figure | None:
+    """Test score against the number of labelled examples, for each dataset × model; the tables are from `tables`.
+
+    A curve goes on to the whole train split, with the interval that `needs` has there, if it passes through its marks.
+    """
+    figure = _panels(summary, _score_vs_data, 2.7, needs=needs)
+    note = "Bands are 95 % intervals, where there are three seeds. A dotted curve is a power law that passes through "
+    note += "its marks, with an interval at the whole train split; beyond the last mark it is a guess."
+    return figure and _finished(figure, answers.claim_best(best), f"{_others(summary)}{note}")
+
+
+def _score_vs_data(summary: pd.DataFrame, ax: Axes, needs: pd.DataFrame) -> None:
+    ends = needs[needs["dataset_model"] == summary["dataset_model"].iloc[0]].set_index("variant")
+    names, marks = [], set(summary["n_labels"])
+    for variant, points in _lines(summary, ax):
+        colour, sizes, scores = _look(variant)["color"], points["n_labels"].tolist(), points["score"].tolist()
+        end = sizes[-1], scores[-1]
+        law = curves.fit(sizes, scores) if len(sizes) >= curves.LEAST_SIZES else None
+        if law and curves.passes(law, sizes, scores):
+            drawn = np.geomspace(sizes[0], points["full"].iloc[0])
+            ax.plot(drawn, law.score(drawn), color=colour, linestyle=":", linewidth=1.2)
+            if pd.notna(ends.loc[variant, "full_low"]):
+                ax.vlines(drawn[-1], *ends.loc[variant, ["full_low", "full_high"]], color=colour)
+            end = drawn[-1], law.score(drawn[-1])
+            marks.add(points["full"].iloc[0])
+        names.append((variant, *end))
+    _of_labels(ax, marks)
+    ax.set_ylabel(f"test {summary['score_name'].iloc[0]}")
+    _name_ends(ax, names)
+
+
+def labels_needed(needs: pd.DataFrame) -> Figure | None:
+    """The labels that reach the target of each dataset × model, by the curves of `tables.needs` without a doubt."""
+    sure = needs[needs["doubts"].map(len) == 0]
+    figure = _panels(sure, _labels_needed, 1.0 + 0.22 * _most_rows(sure))
+    note = f"The target is {curves.SHARE:.0%} of the best {metrics_of(needs)} at the largest size. Bars are 95 % "
+    note += "intervals. An arrow means that all labels do not reach it. Left out: "
+    note += f"{answers.counted(len(needs) - len(sure), 'curve')} that cannot be relied on."
+    return figure and _finished(figure, answers.claim_needs(sure), note)
+
+
+def _labels_needed(needs: pd.DataFrame, ax: Axes) -> None:
+    rows, full = needs.sort_values("n_labels", ascending=False, kind="stable"), needs["full"].iloc[0]
+    for at, row in enumerate(rows.itertuples()):
+        look = _look(row.variant)
+        if np.isinf(row.n_labels):
+            look["marker"] = "$→$"
+        else:
+            ax.hlines(at, row.low, row.high, color=look["color"])
+        ax.scatter(min(row.n_labels, full), at, s=60, zorder=3, **look)
+    ax.set_yticks(range(len(rows)), rows["variant"])
+    ax.set(ylim=(-0.6, len(rows) - 0.4))
+    ax.set_title(f"{titled(needs['dataset_model'].iloc[0])}: target {needs['target'].iloc[0]:.3f}", loc="left")
+    _of_labels(ax, {*(10**power for power in range(1, 7) if 2 * 10**power < full), full})
+    ax.set_xlim(min(10, *rows["n_labels"]), 1.3 * full)
+
+
+def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure | None:
+    """Test score against a cost, a named point for each method, at one size; `front` and `best` are from `tables`."""
+    figure = _panels(front, _score_vs_cost, 2.7, cost=cost)
+    note = (
+        "Bars are 95 % intervals. The steps are the Pareto front: nothing is both cheaper and better. Of each method "
+    )
+    note += "there is one setting, the tuned one where there is one."
+    if cost == "device_seconds":  # of several machines and hours, so that nothing is claimed of them
+        note += " Seconds are those of the machine that a run had; a device hour has 3,600. The title is about FLOPs."
+        cost = "flops"
+    return figure and _finished(figure, answers.claim_cost(front, best, cost), note)
+
+
+def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
+    far = front["method"] == "tfidf"  # it may cost a thousandth of the others, which would then share a corner
+    shown = front if far.all() else front[~far]
+    aside = [f"{row['method']}: {row['score']:.3f} at {row[cost]:.2g}" for row in front[far].to_dict("records")]
+    aside = ["not drawn: " + aside[0]] if aside and not far.all() else []
+    aside += [f"not measured: {names}" for names in front["unmeasured"].unique() if names]
+    steps = shown[shown["on_front"]].sort_values(cost)
+    places = [*steps[cost], shown[cost].max()], [*steps["score"], steps["score"].max()]
+    ax.step(*places, where="post", color="0.5", linewidth=1, zorder=1)
+    for row in shown.to_dict("records"):
+        look = _look(row["variant"])
+        ax.vlines(row[cost], row["low"], row["high"], color=look["color"], linewidth=1)
+        ax.scatter(row[cost], row["score"], s=45, zorder=3, **look)
+        ax.text(row[cost], row["score"], row["method"], gid=_NAME, in_layout=False)
+    ax.margins(0.15)
+    ax.set(xscale="log", xlabel="\n".join([_with_labels(front, cost), *aside]))
+    ax.set_ylabel(f"test {front['score_name'].iloc[0]}")
+    if cost == "device_seconds":
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.minorticks_off()
+
+
+def memory(front: pd.DataFrame, best: pd.DataFrame) -> Figure | None:
+    """The peak memory of one configuration of each method, at one size; `front` and `best` are from `tables`."""
+    figure = _panels(front, _memory, 1.0 + 0.22 * _most_rows(front))
+    note = "On a CPU, it is the memory beyond what the process used when the clock started."
+    return figure and _finished(figure, answers.claim_cost(front, best, "peak_memory_mib"), note)
+
+
+def _memory(front: pd.DataFrame, ax: Axes) -> None:
+    rows = front.sort_values("peak_memory_mib", ascending=False)
+    ax.bar_label(ax.barh(rows["variant"], rows["peak_memory_mib"], color=_SAFE[0]), fmt="{:,.0f}", padding=2)
+    ax.margins(x=0.2)
+    ax.yaxis.grid(visible=False)
+    ax.set_xlabel(_with_labels(front, "peak_memory_mib"))
+
+
+def differences(table: pd.DataFrame, baseline: str) -> Figure | None:
+    """Paired differences of `tables.differences` in points: a cell for each configuration and number of labels."""
+    known = table[table["verdict"] != stats.TOO_FEW_SEEDS]
+    figure = _panels(known, _differences, 0.9 + 0.24 * _most_rows(known))
+    note = (
+        f"Points over {baseline}, paired by seed and test example: blue is better, red is worse, grey and in brackets "
+    )
+    note += "is undecided. Where a cell is blank, there are too few seeds."
+    return figure and _finished(figure, answers.claim_differences(table, baseline), note)
+
+
+def _differences(known: pd.DataFrame, ax: Axes) -> None:
+    decided = known["verdict"].isin(answers.DECIDED)
+    strength = known["mean"].abs().clip(*STRENGTHS) * np.sign(known["mean"])
+    points = (100 * known["mean"]).map("{:+.1f}".format)
+    known = known.assign(colour=strength.where(decided, 0), points=points.where(decided, "(" + points + ")"))
+    order = sorted(set(known["variant"]), key=lambda variant: (list(METHODS).index(_method(variant)), variant))
+    cells = known.pivot(index="variant", columns="n_labels").loc[order]
+    look = {"cmap": "coolwarm_r", "vmin": -STRENGTHS[1], "vmax": STRENGTHS[1], "linewidths": 1, "cbar": False}
+    sns.heatmap(cells["colour"], annot=cells["points"], fmt="", ax=ax, **look)
+    ax.grid(visible=False)
+    ax.set(xlabel="labelled examples", ylabel="")
+    ax.tick_params(axis="y", rotation=0)
+
+
+def aggregate(table: pd.DataFrame) -> Figure | None:
+    """Interquartile mean over data sets of normalised scores against labels: 0 is `from_scratch`, 1 the best."""
     if table.empty:
         return None
-    figure, ax = plt.subplots(figsize=(7.2, 3.6), layout=LAYOUT)
-    draw(table, ax, **options)
-    return figure
-
-
-def panels(table: pd.DataFrame, draw: Callable[..., Axes], **options: Any) -> Figure | None:
-    """`draw(part, ax, **options)` for each dataset × model, in one figure with one legend; None if there is none."""
-    named = "dataset_model" in table
-    parts = list(table.groupby("dataset_model", sort=False) if named else by_dataset_and_model(table))
-    if not parts:
-        return None
-    columns = min(2, len(parts))
-    rows = -(-len(parts) // columns)
-    height = max(HEIGHTS[draw](part) for _, part in parts) if draw in HEIGHTS else 3.9
-    figure, axes = plt.subplots(rows, columns, figsize=(5.4 * columns, height * rows), squeeze=False, layout=LAYOUT)
-    for ax in axes.flat[len(parts) :]:
-        ax.set_axis_off()
-    handles: dict[str, Any] = {}
-    for (title, part), ax in zip(parts, axes.flat, strict=False):
-        draw(part.assign(dataset_model=title), ax, **options).set_title(title)
-        handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    if handles:
-        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(5, len(handles)))
-    return figure
-
-
-def score_vs_data(summary: pd.DataFrame, ax: Axes, needs: pd.DataFrame) -> Axes:
-    """Test score against the number of labelled examples, a line for each configuration, with 95 % intervals.
-
-    A configuration with four sizes or more has a power law fitted to it, drawn as a thin line up to the whole train
-    split, where `needs` (from `tables.needs`) has its interval.
-    """
-    ends = needs.set_index(["dataset_model", "configuration"])
-    extended = False
-    for points, look in _configurations(summary):
-        ax.plot(points["n_labels"], points["score"], **look)
-        ax.fill_between(points["n_labels"], points["low"], points["high"], color=look["color"], alpha=0.15)
-        if len(points) >= curves.LEAST_SIZES:
-            extended = True
-            sizes = np.geomspace(points["n_labels"].max(), points["full"].iloc[0])
-            law = curves.fit(points["n_labels"], points["score"])
-            ax.plot(sizes, law.score(sizes), color=look["color"], linewidth=0.8)
-            end = ends.loc[summary["dataset_model"].iloc[0], points["configuration"].iloc[0]]
-            if pd.notna(end["full_low"]):
-                ax.vlines(end["full"], end["full_low"], end["full_high"], color=look["color"], linewidth=0.8)
-    full = summary["full"].iloc[0]
-    sizes = sorted({*summary["n_labels"], full} if extended else set(summary["n_labels"]))
-    near = [False, *(size < 2 * before for before, size in itertools.pairwise(sizes))]  # their shares would overlap
-    shares = ["" if left_out else _percent(size / full) for left_out, size in zip(near, sizes, strict=True)]
-    ax.set_xscale("log")
-    ax.set_xticks(sizes, [f"{size}\n{share}" for size, share in zip(sizes, shares, strict=True)], fontsize="small")
-    ax.minorticks_off()
-    ax.set(xlabel="labelled examples (below: share of the train split)", ylabel=f"test {summary['score_name'].iloc[0]}")
-    return ax
-
-
-def labels_needed(needs: pd.DataFrame, ax: Axes) -> Axes:
-    """Labels needed for the target score, with intervals; marks are hollow if there are doubts.
-
-    An arrow stands where the target is never reached.
-    """
-    for at, row in enumerate(needs.itertuples()):
-        look = _look(row.configuration)
-        if pd.notna(row.low) and np.isfinite(row.low):
-            ax.hlines(at, row.low, min(row.high, row.full), color=look["color"])
-        fill = "white" if row.doubts else look["color"]
-        never = np.isinf(row.n_labels)
-        mark = {"marker": "$→$" if never else look["marker"], "facecolors": look["color"] if never else fill}
-        ax.scatter(min(row.n_labels, row.full), at, edgecolors=look["color"], s=75, zorder=3, **mark)
-    ax.axvline(needs["full"].iloc[0], color="black", linestyle=":", linewidth=1)
-    ax.set_yticks(range(len(needs)), needs["variant"])
-    ax.set_ylim(len(needs) - 0.5, -0.5)
-    ax.set_xscale("log")
-    ax.set_xlim(10 ** np.floor(np.log10(ax.get_xlim()[0])), None)  # a tick at least
-    ax.xaxis.set_major_formatter("{x:.0f}")
-    ax.minorticks_off()
-    doubtful = "(hollow: unreliable; arrow: never; dotted: full data)"
-    ax.set(xlabel=f"labels needed for {curves.SHARE:.0%} of the best {metrics_of(needs)}\n{doubtful}")
-    return ax
-
-
-def score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str = "device_seconds", name: str | None = None) -> Axes:
-    """Test score against cost, a line for each configuration; rings mark the Pareto front.
-
-    A ring is dotted if fewer than 95 % of the bootstrap draws have the point on the front, or if seeds are too few.
-    """
-    for points, look in _configurations(front):
-        ax.plot(points[cost], points["score"], **look | {"linewidth": 1})
-        ax.vlines(points[cost], points["low"], points["high"], color=look["color"])
-    certain = front["front_share"] >= CERTAIN
-    for among, linestyle, label in ((certain, "-", "Pareto front"), (~certain, ":", "Pareto front, not sure")):
-        ringed = front[front["on_front"] & among]
-        at = ringed[cost], ringed["score"]
-        ax.scatter(*at, s=110, facecolors="none", edgecolors="black", linestyle=linestyle, label=label)
-    ax.set_xscale("log")
-    ax.set(xlabel=name or COSTS[cost], ylabel=f"test {front['score_name'].iloc[0]}")
-    return ax
-
-
-def differences(table: pd.DataFrame, ax: Axes, baseline: str) -> Axes:
-    """Paired differences in points with 95 % intervals, a row for each configuration and number of labels.
-
-    Marks are hollow where nothing is decided. An empty row separates configurations; few labels are on top.
-    """
-    table = table.sort_values(["configuration", "n_labels"], ignore_index=True)
-    rows = np.arange(len(table)) + table["configuration"].ne(table["configuration"].shift()).cumsum()
-    for at, row in zip(rows, table.to_dict("records"), strict=True):
-        look = _look(row["configuration"])
-        if row["verdict"] != stats.TOO_FEW_SEEDS:
-            ax.hlines(at, 100 * row["low"], 100 * row["high"], color=look["color"])
-        fill = look["color"] if row["verdict"] in ("better", "worse") else "white"
-        look = {"marker": look["marker"], "facecolors": fill, "edgecolors": look["color"]}
-        ax.scatter(100 * row["mean"], at, s=22, zorder=3, **look)
-    ax.axvline(0, color="black", linewidth=1)
-    parts = table.assign(at=rows, sizes=table["n_labels"].astype(str)).groupby("configuration", sort=False)
-    named = [f"{part['variant'].iloc[0]}: {', '.join(part['sizes'])}" for _, part in parts]
-    ax.set_yticks(parts["at"].mean(), named, fontsize="x-small")
-    ax.yaxis.grid(False)
-    ax.set_ylim(rows.max() + 1, 0)
-    ax.set(
-        xlabel=f"points of {metrics_of(table)} over {baseline}\n(hollow: undecided)",
-        ylabel="configuration: its numbers of labels, downwards",
-    )
-    return ax
-
-
-def aggregate(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Interquartile mean over data sets of normalised scores against labels: 0 is `from_scratch`, 1 the best."""
-    most = table["dataset_models"].max()
-    for variant, points in table.groupby("variant"):
-        look, count = _look(variant), points["dataset_models"].min()
-        name = f"{variant} ({count} of {most} pairs)" if count < most else variant
-        dashes = "-" if variant in COLOURS else DASHES[0]
-        ax.plot(points["n_labels"], points["iqm"], label=name, linestyle=dashes, **look)
-        ax.fill_between(points["n_labels"], points["low"], points["high"], color=look["color"], alpha=0.15)
-    ax.set_xscale("log")
-    sizes = sorted(table["n_labels"].unique())
-    ax.set_xticks(sizes, [str(size) for size in sizes])
-    ax.minorticks_off()
-    ax.set(xlabel="labelled examples", ylabel=f"normalised {metrics_of(table)}\n(interquartile mean)")
-    ax.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
-    return ax
+    table = table.assign(method=table["variant"].map(_method), configuration=table["variant"], score=table["iqm"])
+    figure, (ax,) = _subplots(3.8)
+    names = [(variant, *points[["n_labels", "score"]].iloc[-1]) for variant, points in _lines(table, ax)]
+    _of_labels(ax, set(table["n_labels"]))
+    ax.set_ylabel(f"normalised {metrics_of(table)}\n(interquartile mean)")
+    _name_ends(ax, names)
+    pairs = table.groupby("n_labels")["dataset_models"].max()
+    over = ", ".join(f"{count} with {n_labels} labels" for n_labels, count in pairs.items())
+    note = f"0 is from_scratch and 1 the best of each data set. Bands are 95 % intervals. Data sets: {over}."
+    return _finished(figure, answers.claim_aggregate(table), f"{_others(table)}{note}")
 
 
 def main_effects(effects: pd.DataFrame) -> Figure | None:
-    """Mean validation score at each value of each knob, with standard errors over settings; an ax for each knob."""
+    """From `effects.main_effects`, the mean validation score at each value of each knob, the strongest knob first."""
     if effects.empty:
         return None
     knobs = list(effects.groupby("knob", sort=False))
-    size = (2.4 * len(knobs), 3.2)
-    figure, axes = plt.subplots(1, len(knobs), figsize=size, sharey=True, squeeze=False, layout=LAYOUT)
-    for ax, (knob, rows) in zip(axes.flat, knobs, strict=True):
-        at = range(len(rows))
-        ax.errorbar(at, rows["score"], yerr=rows["error"], marker="o", capsize=3, color="black")
-        ax.set_xticks(at, [str(value) for value in rows["value"]])
-        ax.set(xlabel=knob, title=f"{rows['share'].iloc[0]:.0%} of variance")
-    axes.flat[0].set(ylabel=f"mean validation {metrics_of(effects)}")
-    return figure
+    columns = min(5, len(knobs))
+    rows = -(-len(knobs) // columns)
+    figure, axes = _subplots(1.2 + 2.4 * rows, rows, columns, sharey=True)
+    for ax in axes[len(knobs) :]:
+        ax.set_axis_off()
+    for ax, (knob, values) in zip(axes, knobs, strict=False):
+        at = np.arange(len(values))
+        ax.errorbar(at, values["score"], yerr=values["high"] - values["score"], color="black", capsize=3, linewidth=1)
+        ax.scatter(at, values["score"], color=np.where(values["best"], "black", "white"), edgecolors="black", zorder=3)
+        ax.set_xticks(at, [str(value) for value in values["value"]])
+        ax.margins(x=0.2)
+        edge = "\nbest at the edge" if values["at_edge"].any() else ""
+        ax.set_title(f"{knob}\n{values['share'].iloc[0]:.0%} of variance{edge}")
+    figure.supylabel(f"mean validation {metrics_of(effects)}", fontsize="medium")
+    note = "Bars are 95 % intervals over settings; the best value is filled. Where it is at the edge of the grid, a "
+    note += "better one may lie beyond."
+    return _finished(figure, answers.claim_effects(effects), note)
 
 
-def interaction(pairs: pd.DataFrame, ax: Axes, settings: pd.DataFrame) -> Axes:
+def interaction(pairs: pd.DataFrame, settings: pd.DataFrame) -> Figure | None:
     """Mean validation score of the settings at every pair of values of the first two knobs in `pairs`."""
+    if pairs.empty:
+        return None
     first, second = pairs.iloc[0][["first", "second"]]
     means = settings.pivot_table(index=first, columns=second, values="score", observed=True)
-    sns.heatmap(
-        means,
-        annot=True,
-        fmt=".3f",
-        cmap="cividis",
-        cbar_kws={"label": f"mean validation {metrics_of(settings)}"},
-        ax=ax,
-    )
-    return ax
+    figure, (ax,) = _subplots(1.4 + 0.4 * len(means))
+    sns.heatmap(means, annot=True, fmt=".3f", cmap="cividis", cbar=False, ax=ax)
+    ax.tick_params(axis="y", rotation=0)
+    note = f"A cell is the mean validation {metrics_of(settings)} of all settings with these two values."
+    return _finished(figure, answers.interaction(settings, pairs)[0], note)
 
 
-def expected_best(budget: pd.DataFrame, ax: Axes) -> Axes:
+def expected_best(budget: pd.DataFrame) -> Figure | None:
     """Expected best validation score against the number of settings that are tried at random."""
-    ax.plot(budget["trials"], budget["once"], color="black", label="each setting once")
-    ax.plot(budget["trials"], budget["replacement"], color="grey", linestyle="--", label="with replacement")
+    if budget.empty:
+        return None
+    figure, (ax,) = _subplots(3.4)
+    ax.plot(budget["trials"], budget["expected"], color="black")
     ax.set(xlabel="settings tried at random", ylabel=f"expected best validation {metrics_of(budget)}")
     seconds = budget["device_seconds"].iloc[0]
     if np.isfinite(seconds):
         above = ax.secondary_xaxis("top", functions=(lambda n: n * seconds, lambda s: s / seconds))
         above.set_xlabel("device seconds")
-    ax.legend()
-    return ax
+    return _finished(figure, answers.expected_best(budget)[0])
 
 
-def searches(table: pd.DataFrame, ax: Axes) -> Axes:
+def searches(table: pd.DataFrame) -> Figure | None:
     """Share of the whole grid's device seconds that each search spent; a row for each sampler, a mark for each seed."""
-    for at, (_, rows) in enumerate(table.groupby("sampler", sort=False)):
-        ax.scatter(100 * rows["seconds_share"], [at] * len(rows), marker="o", facecolors="none", edgecolors="black")
+    known = table.dropna(subset="seconds_share")
+    if known.empty:
+        return None
+    names = list(known["sampler"].unique())
+    figure, (ax,) = _subplots(1.6 + 0.35 * len(names))
+    for at, (_, rows) in enumerate(known.groupby("sampler", sort=False)):
+        ax.scatter(100 * rows["seconds_share"], [at] * len(rows), facecolors="none", edgecolors="black")
         ax.scatter(100 * rows["seconds_share"].mean(), at, marker="D", color="black")
-    names = list(table["sampler"].unique())
     ax.set_yticks(range(len(names)), names)
-    ax.set(xlabel="% of the whole grid's device seconds (diamond: mean)", xlim=(0, None), ylim=(len(names) - 0.5, -0.5))
-    return ax
+    ax.set(xlabel="% of the whole grid's device seconds", xlim=(0, None), ylim=(len(names) - 0.5, -0.5))
+    note = "A ring is a seed of the search, a diamond the mean of them."
+    return _finished(figure, answers.claim_searches(known), note)
 
 
-def warmups(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Warm-up asked for and used against the steps of the run; above the dashed line it is longer than the run."""
-    ax.scatter(table["steps"], table["asked"], marker="x", color="black", label="asked")
-    ax.scatter(table["steps"], table["used"], marker="o", facecolors="none", edgecolors="black", label="used")
-    longest = max(table["steps"].max(), 1)
-    ax.plot([0, longest], [0, longest], color="grey", linestyle="--", label="as long as the run")
-    ax.set(xlabel="steps of the run", ylabel="warm-up steps")
-    ax.legend()
-    return ax
+# What these share
+
+_NAME = "name"  # marks the texts that find their places when the layout is known
 
 
-HEIGHTS: dict[Callable[..., Axes], Callable[[pd.DataFrame], float]] = {  # inches, if it has a line for each row
-    labels_needed: lambda table: 1.2 + 0.19 * len(table),
-    differences: lambda table: 1.2 + 0.1 * (len(table) + table["configuration"].nunique()),
-}
+def _subplots(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+    """A figure of that height in inches, and its axes in one row."""
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, **options)
+    return figure, axes.flatten()
 
 
-def _configurations(summary: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
-    """The points of each configuration with their look: colour and mark show the method, dashes the settings."""
-    for method, part in summary.groupby("method", sort=False):
-        dashes = itertools.cycle(DASHES)
-        for configuration, points in part.groupby("configuration"):
-            look = _look(configuration) | {"label": points["variant"].iloc[0]}
-            look |= {"linestyle": "-" if configuration == method else next(dashes)}
-            yield points.sort_values("n_labels"), look
+def _panels(table: pd.DataFrame, draw: Callable[..., None], height: float, **options: Any) -> Figure | None:
+    """`draw(part, ax, **options)` for each dataset × model, in rows of that height; None if there is none."""
+    named = "dataset_model" in table
+    parts = list(table.groupby("dataset_model", sort=False) if named else by_dataset_and_model(table))
+    if not parts:
+        return None
+    longest = table["variant"].map(len).max()
+    columns = 1 if len(parts) == 1 or longest > LONGEST else 2
+    rows = -(-len(parts) // columns)
+    figure, axes = _subplots(0.8 + height * rows, rows, columns)
+    for ax in axes[len(parts) :]:
+        ax.set_axis_off()
+    for (name, part), ax in zip(parts, axes, strict=False):
+        ax.set_title(titled(name), loc="left")
+        draw(part.assign(dataset_model=name), ax, **options)
+    return figure
 
 
-def _percent(share: float) -> str:
-    return f"{float(f'{100 * share:.2g}'):g} %"
+def _finished(figure: Figure, claim: str, note: str = "") -> Figure:
+    """The figure with its claim above and its note below; names that would overlap are moved apart."""
+    figure.suptitle(textwrap.fill(claim.rstrip("."), 88), x=0.01, ha="left", weight="bold")
+    figure.supxlabel(textwrap.fill(note, 112), x=0.01, ha="left", size=9)
+    figure.set_layout_engine("constrained")
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # places are looked for in the layout as it stays
+    for ax in figure.axes:
+        if names := [text for text in ax.texts if text.get_gid() == _NAME]:
+            from adjustText import adjust_text  # of no use to pictures of one run
+
+            adjust_text(names, ax=ax, iter_lim=200, expand=(1.15, 1.5), arrowprops=LEADER)
+    return figure
 
 
-def _look(configuration: str) -> dict[str, Any]:
-    """Colour and mark of a configuration, which begins with the method's name."""
-    method = configuration.split(" ")[0]
-    return {"color": COLOURS[method], "marker": MARKS[method]}
+def _named(table: pd.DataFrame) -> list[str]:
+    """The variants that have colours and names: of `NAMED` methods one each; all, if there are no more than these."""
+    variants = table.drop_duplicates("variant")
+    if len(variants) > len(NAMED):
+        variants = one_a_method(variants)
+        named = variants[variants["method"].isin(NAMED)]
+        variants = named if len(named) else variants[: len(NAMED)]
+    return list(variants["variant"])
+
+
+def _lines(table: pd.DataFrame, ax: Axes) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Draw a line for each variant, with bands for the named ones, which are returned with their points."""
+    named = _named(table)
+    for variant, points in table.sort_values("n_labels").groupby("variant"):
+        sizes, look = points["n_labels"], _look(variant)
+        if variant in named:
+            ax.plot(sizes, points["score"], **look)
+            ax.fill_between(sizes, points["low"], points["high"], color=look["color"], alpha=0.15)
+            yield variant, points
+        else:
+            ax.plot(sizes, points["score"], color=GREY, marker=".", linewidth=1, zorder=1)
+    spread = np.ptp(table["score"]) + 0.02
+    ax.set_ylim(table["score"].min() - 0.1 * spread, table["score"].max() + 0.2 * spread)
+
+
+def _others(table: pd.DataFrame) -> str:
+    """A sentence on what is drawn in grey, if anything is."""
+    own = table[table["method"].isin(NAMED)]
+    others = sorted({*table["method"]} - {*NAMED})
+    others += ["other settings"] if own["variant"].nunique() > own["method"].nunique() else []
+    return f"Drawn in grey: {', '.join(others)}. " if table["variant"].nunique() > len(NAMED) else ""
+
+
+def _name_ends(ax: Axes, names: Sequence[tuple[str, float, float]]) -> None:
+    """The name of each line beside the axes, as high as its end (name, x, y) or near it, in its colour."""
+    names = sorted(names, key=lambda each: each[2])
+    ends, places = np.array([y for *_, y in names]), []
+    apart = 0.09 * np.ptp(ax.get_ylim())
+    for end in ends:
+        places.append(max([end, *(place + apart for place in places[-1:])]))
+    places = np.array(places) - np.mean(places - ends)
+    for (name, x, y), place in zip(names, places, strict=True):
+        where = {"xytext": (1.04, place), "textcoords": ax.get_yaxis_transform(), "annotation_clip": False}
+        named = textwrap.fill(name, LONGEST)
+        ax.annotate(named, (x, y), color=_look(name)["color"], va="center", arrowprops=LEADER, **where)
+
+
+def _of_labels(ax: Axes, sizes: set[int]) -> None:
+    """A logarithmic axis of labelled examples, with ticks at those of these sizes that do not come too close."""
+    kept: list[int] = []
+    for size in sorted(sizes, reverse=True):
+        kept += [size] if not kept or size <= kept[-1] * (min(sizes) / max(sizes)) ** 0.205 else []  # five fit
+    ax.set_xscale("log")
+    ax.set_xticks(kept, [f"{size:,}" for size in kept])
+    ax.minorticks_off()
+    ax.set_xlabel("labelled examples")
+
+
+def _with_labels(front: pd.DataFrame, cost: str) -> str:
+    return f"{COSTS[cost]} with {front['n_labels'].iloc[0]} labels"
+
+
+def _most_rows(table: pd.DataFrame) -> int:
+    return table.groupby("dataset_model")["variant"].nunique().max() if len(table) else 0
+
+
+def _look(variant: str) -> dict[str, Any]:
+    """Colour and mark of a variant, by its method."""
+    return {"color": COLOURS[_method(variant)], "marker": MARKS[_method(variant)]}
+
+
+def _method(variant: str) -> str:
+    return variant.split(" ")[0]

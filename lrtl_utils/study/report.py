@@ -37,14 +37,14 @@ SECTIONS = (
     (
         answers.how_much,
         "labels_needed",
-        "Labels needed for 95 % of the best {score} at the largest size; hollow: not to be relied on",
+        "Labels needed for 95 % of the best {score} at the largest size",
         "20_accuracy_vs_data",
     ),
-    (answers.cost, "accuracy_vs_flops", "Test {score} against FLOPs; rings: Pareto front", "21_accuracy_vs_cost"),
+    (answers.cost, "accuracy_vs_seconds", "Test {score} against device seconds", "21_accuracy_vs_cost"),
     (
         answers.real,
         "differences",
-        "Paired differences in {score} to conventional, with 95 % intervals, from few labels at the top to many",
+        "Paired differences in {score} to conventional, tuned where it was, in points",
         "23_method_comparison",
     ),
 )
@@ -163,8 +163,11 @@ def _index(
 ) -> str:
     names = ("dataset", "model", "method", "status")
     named = dict(zip(frame["run_id"], frame["configuration"], strict=True)) if len(frame) else {}
+    means = _means(frame) if len(frame) else {}
     rows = [
-        _row(record, metric) | {"method": named.get(record["run_id"], record["config"]["method"])} for record in records
+        _row(record, metric)
+        | {"method": named.get(record["run_id"], record["config"]["method"]), "mean": means.get(record["run_id"], "")}
+        for record in records
     ]
     rows.sort(key=lambda row: [row[name] for name in names])
     return render(
@@ -180,6 +183,18 @@ def _index(
         columns=COLUMNS,
         rows=rows,
     )
+
+
+def _means(frame: pd.DataFrame) -> dict[str, str]:
+    """By run, the mean score of its configuration at its number of labels, with its interval."""
+    means = frame[["run_id", *tables.KEYS]].merge(tables.summarise(frame), on=tables.KEYS)
+    between = [
+        f" ({low:.3f} to {high:.3f})" if pd.notna(low) else ""
+        for low, high in zip(means["low"], means["high"], strict=True)
+    ]
+    counted = [answers.counted(seeds, "seed") for seeds in means["seeds"]]
+    each = zip(means["run_id"], means["score"], between, counted, strict=True)
+    return {run: f"mean {score:.3f}{interval} of {seeds}" for run, score, interval, seeds in each}
 
 
 def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -212,18 +212,14 @@ def interquartile_mean(scores: np.ndarray) -> tuple[float, tuple[float, float]]:
     return float(trim_mean(scores, 0.25, axis=None)), middle(trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1))
 
 
-def expected_best(scores: Sequence[float], *, replacement: bool = False) -> np.ndarray:
-    """Expected highest of n of the scores drawn at random, for n = 1 … N: shape [N] (Dodge et al. 2019).
+def expected_best(scores: Sequence[float]) -> np.ndarray:
+    """Expected highest of n of the scores drawn at random, for n = 1 … N: shape [N].
 
-    With `replacement` as in that paper; without it, for a search that tries no setting twice.
+    As Dodge et al. 2019 have it, but without replacement, because a search tries no setting twice.
     """
     ordered = np.sort(scores)
     size = len(ordered)
-    tries, ranks = range(1, size + 1), range(size + 1)
-    if replacement:
-        below = [(rank / size) ** n for n in tries for rank in ranks]
-    else:
-        below = [comb(rank, n) / comb(size, n) for n in tries for rank in ranks]
+    below = [comb(rank, n) / comb(size, n) for n in range(1, size + 1) for rank in range(size + 1)]
     chance = np.diff(np.reshape(below, (size, size + 1)), axis=1)  # that the highest of n is the one of that rank
     return chance @ ordered
 

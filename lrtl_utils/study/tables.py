@@ -1,6 +1,7 @@
 """Tables of runs: a row for each run, and what many runs show together. Scores and differences are fractions."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,11 +9,14 @@ import numpy as np
 import pandas as pd
 
 from lrtl_utils.config import RunConfig
+from lrtl_utils.data import catalog as datasets
 from lrtl_utils.files import data_name
 from lrtl_utils.measure.metrics import METRICS, Outcome, outcome
+from lrtl_utils.models import catalog as models
 from lrtl_utils.study import curves, kept, stats
 
-BASELINE = "conventional"
+OURS, BASELINE = "progressive", "conventional"
+TUNED = f"{BASELINE} (tuned)"
 KEYS = ["dataset", "model", "method", "configuration", "n_labels"]
 COMPARED = [
     *KEYS,
@@ -23,6 +27,7 @@ COMPARED = [
     "outcome",
     "record",
 ]  # what a comparison reads; few columns make it quick
+NEAR_SECONDS = 3600  # between two runs whose seconds are compared
 COSTS = {
     "device_seconds": "device seconds",
     "gpu_hours": "device hours",
@@ -260,6 +265,13 @@ def timed(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def titled(dataset_model: str) -> str:
+    """`AG News, all-MiniLM-L6-v2` for `ag_news · minilm`: how pictures name a data set and its model."""
+    parts = [part.split(" ", 1) for part in dataset_model.split(" · ")]  # a name may have a checksum behind it
+    named = zip((datasets.title, models.title), parts, strict=False)
+    return ", ".join(" ".join([title(name), *rest]) for title, (name, *rest) in named)
+
+
 def by_dataset_and_model(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The runs of each data set with each model; a method that needs no model joins every model of its data set."""
     without = frame["model"] == "none"
@@ -387,6 +399,70 @@ def outcomes_by_seed(runs: pd.DataFrame) -> dict[int, Outcome]:
     return dict(zip(runs["seed"], runs["outcome"], strict=True))
 
 
+def tuned(frame: pd.DataFrame, baseline: str = BASELINE) -> str:
+    """The variant that others are compared with: the tuned one of the baseline, or where none ran the baseline."""
+    name = f"{baseline} (tuned)"
+    return name if name in set(compared(frame)["variant"]) else baseline
+
+
+def gains(frame: pd.DataFrame) -> pd.DataFrame:
+    """`progressive` over tuned `conventional`: a row for each dataset × model, at the size of `at_most_labels`.
+
+    `mean`, `low`, `high` and `verdict` are those of `differences`. `score`, `score_low`, `score_high` and
+    `device_seconds` are of `progressive`. `flops_ratio` and `seconds_ratio` are its costs over those of the baseline;
+    the latter is NaN unless three pairs of runs or more can be compared in seconds.
+    """
+    at = at_most_labels(best(frame)).set_index("dataset_model")["n_labels"]
+    found = differences(frame, TUNED)
+    found = found[(found["variant"] == OURS) & (found["n_labels"] == found["dataset_model"].map(at))]
+    means, runs = (dict(by_dataset_and_model(each)) for each in (summarise(frame), compared(frame)))
+    rows = []
+    for row in found.to_dict("records"):
+        of, size = row["dataset_model"], row["n_labels"]
+        ours, theirs = (_only(means[of], name, size).iloc[0] for name in (OURS, TUNED))
+        pair = [records_by_seed(_only(runs[of], name, size)) for name in (OURS, TUNED)]
+        own = {"score": ours["score"], "score_low": ours["low"], "score_high": ours["high"]}
+        own |= {"device_seconds": ours["device_seconds"], "flops_ratio": ours["flops"] / theirs["flops"]}
+        rows.append(row | own | {"seconds_ratio": _seconds_ratio(*pair)})
+    own = ["score", "score_low", "score_high", "device_seconds", "flops_ratio", "seconds_ratio"]
+    return pd.DataFrame(rows, columns=[*found, *own])
+
+
+def _only(frame: pd.DataFrame, variant: str, n_labels: int) -> pd.DataFrame:
+    return frame[(frame["variant"] == variant) & (frame["n_labels"] == n_labels)]
+
+
+def _seconds_ratio(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]]) -> float:
+    """The geometric mean of the ratios of seconds, over the seeds of which both runs can be compared in seconds."""
+    pairs = [(ours[seed], theirs[seed]) for seed in ours.keys() & theirs.keys()]
+    logs = [np.log(np.divide(*(run["cost"]["device_seconds"] for run in pair))) for pair in pairs if _together(*pair)]
+    return float(np.exp(np.mean(logs))) if len(logs) >= stats.LEAST_SEEDS else np.nan
+
+
+def _together(*runs: Mapping[str, Any]) -> bool:
+    """Whether the seconds of two runs can be compared: one machine, threads and precision, within an hour, no cache."""
+    alike = {tuple(run["environment"][name] for name in ("device", "cores", "threads", "precision")) for run in runs}
+    first, second = (datetime.fromisoformat(run["started_at"]) for run in runs)
+    cached = any(run["cost"].get("cached_seconds") for run in runs)
+    return len(alike) == 1 and abs(first - second).total_seconds() <= NEAR_SECONDS and not cached
+
+
+def one_a_method(rows: pd.DataFrame, first: str = "") -> pd.DataFrame:
+    """Of rows of one dataset × model and size, one for each method.
+
+    It is the configuration `first` where that is its own, else its tuned variant, its default, or its highest score.
+    """
+    tuned, default = (rows["variant"] == rows["method"] + end for end in (" (tuned)", ""))
+    rank = 4 * (rows["configuration"] == first) + 2 * tuned + default
+    ranked = rows.assign(rank=rank).sort_values(["rank", "score"], ascending=False, kind="stable")
+    return ranked.drop_duplicates("method").drop(columns="rank").sort_index()
+
+
+def records_by_seed(runs: pd.DataFrame) -> dict[int, dict[str, Any]]:
+    """The records of one configuration at one size."""
+    return dict(zip(runs["seed"], runs["record"], strict=True))
+
+
 def paired(ours: Mapping[int, Outcome], theirs: Mapping[int, Outcome]) -> dict[str, Any]:
     """Of `outcomes_by_seed`: the `seeds` that both have, and what a `stats.Difference` says over them.
 
@@ -503,25 +579,31 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["n_labels", "variant", "score_name", "iqm", "low", "high", "dataset_models"])
 
 
-def front(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
-    """The rows of `summarise` that have that cost, with `on_front`, and the `front_share` of bootstrap draws.
+def front(frame: pd.DataFrame, best: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """What one of each method costs, with `on_front`, and the `front_share` of bootstrap draws.
 
-    The Pareto front is that of one dataset × model. Seeds and test examples are drawn, the same for configurations with
-    as many seeds; costs are the means. A point with fewer than three seeds stays where it is, and has no share.
+    A row of `summarise` for each dataset × model and method, as `one_a_method` chooses, at the size that `best` (from
+    `at_most_labels`) has for it, without methods that lack this cost, which are named in `unmeasured`. Seeds and test
+    examples are drawn, the same for configurations with as many seeds; costs are the means. A point with fewer than
+    three seeds stays where it is, and has no share.
     """
-    frame = comparable(frame)
+    tops = {row.dataset_model: row for row in best.itertuples()}
     rows = []
-    for dataset_model, part in by_dataset_and_model(frame):
-        part = comparable(part)
-        summary, outcomes = summarise(part).dropna(subset=cost), part["outcome"].to_numpy()
-        groups = dict(_positions(part))
+    for dataset_model, part in by_dataset_and_model(comparable(frame)):
+        if dataset_model not in tops:
+            continue
+        part = comparable(part[part["n_labels"] == tops[dataset_model].n_labels])
+        outcomes, groups = part["outcome"].to_numpy(), dict(_positions(part))
+        chosen = one_a_method(summarise(part), tops[dataset_model].configuration)
+        unmeasured = ", ".join(chosen["method"][chosen[cost].isna()])
+        summary = chosen.dropna(subset=cost).assign(dataset_model=dataset_model, unmeasured=unmeasured)
         draws = [_draws(outcomes[groups[key]]) for key in summary[KEYS].itertuples(index=False, name=None)]
         if draws:
             share = stats.front_share(summary[cost].to_numpy(), np.stack(draws))
             share = np.where(summary["seeds"] >= stats.LEAST_SEEDS, share, np.nan)
             on_front = stats.pareto_front(summary[cost], summary["score"])
-            rows.append(summary.assign(dataset_model=dataset_model, on_front=on_front, front_share=share))
-    nothing = {"dataset_model": "", "on_front": False, "front_share": np.nan}
+            rows.append(summary.assign(on_front=on_front, front_share=share))
+    nothing = {"dataset_model": "", "unmeasured": "", "on_front": False, "front_share": np.nan}
     return pd.concat(rows, ignore_index=True) if rows else summarise(frame[:0]).assign(**nothing)
 
 
@@ -555,7 +637,7 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
                 rows.append(about | {"first": (dataset_model, configuration) in leading} | found._asdict())
     columns = ["dataset_model", "configuration", "variant", "sizes", "score_name", "score", "full", "first"]
     columns += curves.Need._fields
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).astype({"first": bool})  # also without rows, which it then selects
 
 
 def _draws(outcomes: Sequence[Outcome]) -> np.ndarray:

@@ -173,7 +173,7 @@ def test_compare_from_python_runs_what_fits_and_shows_it_in_a_notebook(reviews, 
     assert "## What is run" in shown
     assert len(compared.answers) == 4
     assert set(compared.table["configuration"]) == {"tfidf", "linear_probe"}
-    assert {"accuracy_vs_data", "accuracy_vs_flops"} <= set(compared.figures)
+    assert {"accuracy_vs_data", "accuracy_vs_seconds"} <= set(compared.figures)
     page = compared._repr_html_()
     assert page.count("data:image/png;base64,") == len(compared.figures)
     assert "Which model and which method is best?" in page

@@ -92,6 +92,75 @@ def test_runs_are_filtered_by_words_and_by_choice(browser, site):
     assert "0123456789ab" in rows[0]
 
 
+def chosen(browser):
+    """What the chart says of the run that is pointed at, and where its link leads."""
+    return browser.evaluate("[document.getElementById('pointed').innerText, document.getElementById('open').href]")
+
+
+def choose(browser, selector, value):
+    place = f"document.querySelector({selector!r})"
+    browser.evaluate(f"{place}.value = {value!r}, {place}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+
+
+def marks(browser):
+    return browser.evaluate(
+        "[...document.querySelectorAll('#chart circle')].map((c) => [+c.getAttribute('cx'), +c.getAttribute('cy')])"
+    )
+
+
+def test_the_chart_shows_the_runs_of_the_table_and_opens_the_one_pointed_at(browser, site):
+    browser.look()
+    browser.open(site / "index.html")
+    scores = [score for score in column(browser, 7) if score != "–"]
+    before = marks(browser)
+    assert len(before) == len(scores)
+    assert min(y for _, y in before) < max(y for _, y in before)  # the highest score is on top
+    browser.point("#chart circle")
+    said, link = chosen(browser)
+    assert "tfidf: mean " in said or "from_scratch: mean " in said
+    assert all(f"{name} " in said for name in ("score", "labels", "device seconds", "FLOPs", "peak MiB"))
+    assert browser.evaluate("document.querySelectorAll('#chart .same').length") >= 1
+    choose(browser, "#axis", browser.evaluate("document.querySelector('#axis').options[1].value"))
+    assert len(marks(browser)) == len(scores)
+    assert "device seconds" in browser.evaluate("document.querySelector('#chart svg').textContent")
+    browser.type("#text", "tfidf")
+    assert 0 < len(marks(browser)) < len(scores)
+    clean(browser)
+    browser.click("#chart circle")
+    browser.wait_for_load()
+    assert browser.evaluate("location.href").startswith(link.rpartition("/")[0])
+
+
+def test_the_chart_goes_from_run_to_run_by_keyboard(browser, site):
+    browser.look()
+    browser.open(site / "index.html")
+    browser.evaluate("document.querySelector('#chart svg').focus()")
+    assert browser.evaluate("document.querySelector('#chart svg').tabIndex") == 0
+    links = []
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+        browser.press(key)
+        links.append(chosen(browser)[1])
+    assert links[0] == links[2] != links[1]
+    clean(browser)
+    browser.events.clear()
+    browser.press("Enter")
+    browser.wait_for_load()
+    assert browser.evaluate("location.href") == links[0]
+
+
+def test_the_chart_draws_ten_thousand_runs(browser, site, tmp_path):
+    page = (site / "index.html").read_text()
+    start, end = page.index("<tr", page.index('id="runs"')), page.rindex("</tbody>")
+    rows = page[page.index("<tr", page.index("<tbody>", start)) : end]
+    (tmp_path / "index.html").write_text(page[:end] + rows * 1999 + page[end:])
+    browser.look()
+    browser.open(tmp_path / "index.html")
+    assert browser.evaluate("document.getElementById('shown').innerText") == "12000 of 12000 runs"
+    assert len(marks(browser)) == 10000
+    browser.point("#chart circle")
+    assert "this run: " in chosen(browser)[0]
+
+
 def test_a_run_is_one_click_away(browser, site):
     browser.look()
     browser.open(site / "index.html")

@@ -55,12 +55,18 @@ class Browser:
             assert time.monotonic() < until, shown
             time.sleep(0.2)
 
-    def click(self, selector):
-        """A press of the mouse in the middle of an element."""
-        self.events.clear()
+    def point(self, selector):
+        """Move the mouse to the middle of an element; its place."""
         place = f"document.querySelector({json.dumps(selector)})"
         self.evaluate(f"{place}.scrollIntoView({{block: 'center', inline: 'center'}})")
         x, y = self.evaluate(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({place}.getBoundingClientRect())")
+        self.ask("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        return x, y
+
+    def click(self, selector):
+        """A press of the mouse in the middle of an element."""
+        self.events.clear()
+        x, y = self.point(selector)
         for kind in ("mousePressed", "mouseReleased"):
             self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
@@ -68,7 +74,7 @@ class Browser:
         """A key, on what has the focus."""
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
-            code = 13 if key == "Enter" else 0
+            code = {"Enter": 13, "ArrowLeft": 37, "ArrowRight": 39}.get(key, 0)
             self.ask("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **text)
 
     def type(self, selector, text):

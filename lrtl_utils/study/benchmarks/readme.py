@@ -16,7 +16,6 @@ from lrtl_utils.study.report import SECTIONS, committed_sources
 BEGIN = "<!-- the four answers: `make figures` writes them -->"
 END = "<!-- end of the four answers -->"
 MOST_BYTES = 1_000_000
-OURS, TUNED = "progressive", f"{tables.BASELINE} (tuned)"
 
 
 def refresh(path: Path, folder: Path) -> Path:
@@ -47,25 +46,19 @@ def in_short(found: Sequence[Answer], frame: pd.DataFrame, results: Path, root: 
 
 def against_tuned(frame: pd.DataFrame) -> pd.DataFrame:
     """`progressive` beside tuned `conventional`, at the size that the first answer is about."""
-    at = tables.at_most_labels(tables.best(frame)).set_index("dataset_model")["n_labels"]
-    known = tables.differences(frame, TUNED)
-    known = known[known["configuration"] == OURS].set_index(["dataset_model", "n_labels"])
     rows = []
-    for dataset_model, part in tables.by_dataset_and_model(tables.summarise(frame)):
-        own = part[part["n_labels"] == at.get(dataset_model)].set_index("variant")
-        if (dataset_model, at.get(dataset_model)) in known.index and {OURS, TUNED} <= {*own.index}:
-            row, ours, theirs = known.loc[dataset_model, at[dataset_model]], own.loc[OURS], own.loc[TUNED]
-            points = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * row[["mean", "low", "high"]]))
-            rows.append(
-                {
-                    "data set · model": dataset_model,
-                    "labels": at[dataset_model],
-                    f"`{OURS}`": f"{ours['score']:.3f} ({ours['low']:.3f} to {ours['high']:.3f})",
-                    "seconds": f"{ours['device_seconds']:.1f}",
-                    f"points over tuned `{tables.BASELINE}`": f"{points}, {row['verdict']}",
-                    "share of its FLOPs": f"{ours['flops'] / theirs['flops']:.0%}",
-                }
-            )
+    for row in tables.gains(frame).itertuples():
+        points = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * each for each in (row.mean, row.low, row.high)))
+        rows.append(
+            {
+                "data set, model": tables.titled(row.dataset_model),
+                "labels": row.n_labels,
+                f"`{tables.OURS}`": f"{row.score:.3f} ({row.score_low:.3f} to {row.score_high:.3f})",
+                "seconds": f"{row.device_seconds:.1f}",
+                f"points over tuned `{tables.BASELINE}`": f"{points}, {row.verdict}",
+                "share of its FLOPs": f"{row.flops_ratio:.0%}",
+            }
+        )
     return pd.DataFrame(rows)
 
 

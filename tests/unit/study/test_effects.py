@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from matplotlib.figure import Figure
+from scipy.stats import t
 from synthetic import outcomes, write_run
 
 from lrtl_utils.study import answers, effects, figures, tables
@@ -55,6 +55,17 @@ def test_main_effects_and_interactions_by_hand(frame):
     rates = settings.groupby("learning_rate")["score"].mean()
     assert shares["learning_rate"] == pytest.approx(rates.var(ddof=0) / settings["score"].var(ddof=0))
     assert shares["scheduler"] == pytest.approx(0)
+    assert list(shares.sort_values(ascending=False).index) == list(dict.fromkeys(knob for knob, _ in main.index))
+    assert main.index[main["best"]].tolist() == [("learning_rate", 5e-5), ("epochs", 10), ("scheduler", "cosine")]
+    assert main.index[main["at_edge"]].tolist() == [("learning_rate", 5e-5), ("epochs", 10)]  # words have no edge
+    scores = settings["score"][settings["epochs"] == 3]
+    low, high = t.interval(0.95, len(scores) - 1, scores.mean(), scores.sem())
+    assert main.loc[("epochs", 3), ["low", "high"]].tolist() == pytest.approx([low, high])
+    (said,) = answers.main_effects(main.reset_index(), whole=True)
+    assert said.endswith(
+        "At the edge of the grid is the best of learning_rate=5e-05, epochs=10: a better one may lie beyond."
+    )
+    assert figures.main_effects(main.reset_index()).axes[0].get_title().startswith("learning_rate\n")
     pairs = effects.interactions(settings, knobs)
     assert list(pairs.iloc[0][["first", "second"]]) == ["learning_rate", "epochs"]
     assert shares.sum() + pairs["share"].sum() == pytest.approx(1)  # the scheduler does nothing, so this is all
@@ -63,17 +74,9 @@ def test_main_effects_and_interactions_by_hand(frame):
 def test_a_budget_ends_at_the_best(frame):
     settings, _, _ = effects.trials(frame)
     budget = effects.budget(settings)
-    assert budget["once"].iloc[0] == pytest.approx(settings["score"].mean())
-    assert budget["once"].iloc[-1] == settings["score"].max() > budget["replacement"].iloc[-1]
+    assert budget["expected"].iloc[0] == pytest.approx(settings["score"].mean())
+    assert budget["expected"].iloc[-1] == settings["score"].max()
     assert budget["device_seconds"].iloc[-1] == settings["device_seconds"].sum() == 6 * (3 + 10)
-
-
-def test_warm_ups_longer_than_the_run(frame):
-    table = effects.warmups(frame[frame["config.validation_share"] > 0])
-    steps = {3: 3 * 5, 10: 10 * 5}  # 80 examples in batches of 16
-    assert table.to_dict("records") == [
-        {"steps": n, "asked": 500, "used": n // 10, "runs": 6} for n in sorted(steps.values())
-    ]
 
 
 def test_searches_are_read_from_replays_and_accounts(tmp_path):
@@ -127,7 +130,7 @@ def test_a_grid_with_seconds_from_a_cache_has_none(tmp_path):
     assert settings["flops"].tolist() == [100] * 3
     (said,) = answers.expected_best(effects.budget(settings))
     assert "seconds" not in said
-    figures.expected_best(effects.budget(settings), Figure().subplots())
+    assert figures.expected_best(effects.budget(settings))
 
 
 def test_a_search_of_a_grid_with_seconds_from_a_cache_has_no_share(tmp_path):

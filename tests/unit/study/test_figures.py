@@ -1,14 +1,17 @@
 """Figures and the sentences beside them, from records whose outcomes were chosen."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
-from synthetic import outcomes, write_run
+from matplotlib.text import Text
+from synthetic import outcomes, write_run, write_study
 
-from lrtl_utils.study import answers, effects, figures, tables
+from lrtl_utils.study import answers, effects, figures, stats, tables
 
 
 @pytest.fixture(autouse=True)
@@ -23,111 +26,182 @@ def frame(study):
 
 
 def score_vs_data(frame):
-    return figures.panels(tables.summarise(frame), figures.score_vs_data, needs=tables.needs(frame))
+    return figures.score_vs_data(tables.summarise(frame), tables.needs(frame), tables.best(frame))
 
 
 def axes(figure):
-    return {ax.get_title(): ax for ax in figure.axes if ax.has_data()}
+    return {ax.get_title(loc="left"): ax for ax in figure.axes if ax.has_data()}
 
 
-def test_a_plot_for_each_data_set_and_the_same_look_for_a_method_in_each(frame):
+def names(ax):
+    return {text.get_text(): text for text in ax.texts}
+
+
+def of_every_kind(frame):
+    """Every figure of a study, by name; tables as notebooks make them."""
+    best, needs, against = tables.best(frame), tables.needs(frame), tables.tuned(frame)
+    best = tables.at_most_labels(best)
+    fronts = {cost: tables.front(frame, best, cost) for cost in ("device_seconds", "peak_memory_mib")}
+    return {
+        "accuracy_vs_data": score_vs_data(frame),
+        "labels_needed": figures.labels_needed(needs),
+        "accuracy_vs_seconds": figures.score_vs_cost(fronts["device_seconds"], best, "device_seconds"),
+        "memory": figures.memory(fronts["peak_memory_mib"], best),
+        "differences": figures.differences(tables.differences(frame, against), against),
+        "aggregate": figures.aggregate(tables.aggregate(frame)),
+    }
+
+
+def test_a_plot_for_each_data_set_names_four_methods_at_their_ends_and_greys_the_rest(frame):
     drawn = axes(score_vs_data(frame))
-    assert list(drawn) == ["conll2003 · minilm_crf", "sst2 · minilm"]
+    assert list(drawn) == ["CoNLL-2003, all-MiniLM-L6-v2 with CRF", "SST-2, all-MiniLM-L6-v2"]
     for ax in drawn.values():
-        lines = {line.get_label(): line for line in ax.get_lines() if line.get_label() in figures.COLOURS}
-        assert lines["full"].get_color() == figures.COLOURS["full"]
-        assert lines["full"].get_marker() == figures.MARKS["full"]
-        assert ax.get_xlabel().startswith("labelled examples")
-    assert drawn["conll2003 · minilm_crf"].get_ylabel() == "test entity F1"
+        assert set(names(ax)) == {"progressive", "full", "conventional", "linear_probe"}
+        assert names(ax)["full"].get_color() == figures.COLOURS["full"]
+        marked = {line.get_marker(): to_hex(line.get_color()) for line in ax.get_lines()}
+        assert marked[figures.MARKS["full"]] == to_hex(figures.COLOURS["full"])
+        assert marked["."] == to_hex(figures.GREY)
+    assert drawn["CoNLL-2003, all-MiniLM-L6-v2 with CRF"].get_ylabel() == "test entity F1"
 
 
-def test_the_legend_names_a_tuned_line_once_whatever_its_settings(tmp_path):
-    for dataset, rate in (("sst2", 5e-4), ("imdb", 1e-4)):
-        for knobs in ({}, {"learning_rate": rate}):
-            write_run(tmp_path, outcomes(0.5, 32, 0), method="full", dataset=dataset, train_size=32, **knobs)
-    figure = score_vs_data(tables.read(tmp_path))
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["full", "full (tuned)"]
-    frame = tables.read(tmp_path)
-    (line,) = axes(score_vs_data(frame[frame["variant"] == "full (tuned)"]))["imdb · minilm"].get_lines()
-    assert line.get_linestyle() == "--"  # as where its method's own setting is beside it
+def test_names_at_the_ends_do_not_overlap_where_the_ends_do(frame):
+    alike = tables.summarise(frame)
+    alike = alike.assign(score=0.5 + 1e-5 * np.arange(len(alike)))
+    figure = figures.score_vs_data(alike, tables.needs(frame), tables.best(frame))
+    for ax in axes(figure).values():
+        boxes = sorted((Text.get_window_extent(text) for text in ax.texts), key=lambda box: box.y0)
+        assert all(below.y1 <= above.y0 for below, above in itertools.pairwise(boxes))
 
 
-def test_a_curve_of_four_sizes_goes_on_to_full_data_and_one_of_three_does_not(frame):
-    for rows, farthest in ((frame, 67349), (frame[frame["n_labels"] < 1000], 316)):
-        ax = axes(score_vs_data(rows))["sst2 · minilm"]
-        assert max(max(line.get_xdata()) for line in ax.get_lines()) == pytest.approx(farthest)
-        ends = [part[0, 0] for c in ax.collections if isinstance(c, LineCollection) for part in c.get_segments()]
-        assert set(ends) == ({farthest} if farthest > 1000 else set())  # where the law has its interval
-    assert score_vs_data(frame[frame["seed"] == 0])  # where it has none
+def test_a_tuned_setting_stands_for_its_method_where_there_are_many(frame, tmp_path):
+    write_study(tmp_path, datasets=("sst2",), sizes=(32, 100))
+    for seed, labels in itertools.product(range(3), (32, 100)):
+        knobs = {"dataset": "sst2", "model": "minilm", "method": "full", "train_size": labels, "seed": seed}
+        write_run(tmp_path, outcomes(0.9, labels, seed), learning_rate=1e-3, **knobs)
+    (ax,) = axes(score_vs_data(tables.read(tmp_path))).values()
+    assert set(names(ax)) == {"progressive", "full (tuned)", "conventional", "linear_probe"}
 
 
-def test_rings_are_the_front_and_unsure_ones_are_dotted(frame):
-    front = tables.front(frame, "flops")
-    part = front[front["dataset_model"] == "sst2 · minilm"]
-    part.loc[part["on_front"].idxmax(), "front_share"] = float("nan")  # too few seeds to say
-    ax = axes(figures.panels(part, figures.score_vs_cost, cost="flops"))["sst2 · minilm"]
-    rings = {c.get_label(): c for c in ax.collections if c.get_label().startswith("Pareto front")}
-    sure = part["on_front"] & (part["front_share"] >= 0.95)
-    assert len(rings["Pareto front"].get_offsets()) == sure.sum() > 0
-    assert len(rings["Pareto front, not sure"].get_offsets()) == part["on_front"].sum() - sure.sum() > 0
-    assert len({str(ring.get_linestyle()) for ring in rings.values()}) == 2
+def test_a_curve_goes_on_to_full_data_only_if_it_passes_through_its_marks(frame):
+    ends = {}
+    for kind, rows in (("four", frame), ("three", frame[frame["n_labels"] < 1000])):
+        ax = axes(score_vs_data(rows))["SST-2, all-MiniLM-L6-v2"]
+        ends[kind] = max(max(line.get_xdata()) for line in ax.get_lines())
+    off = tables.summarise(frame)
+    off.loc[off["n_labels"] == 316, "score"] -= 0.2
+    ax = axes(figures.score_vs_data(off, tables.needs(frame), tables.best(frame)))["SST-2, all-MiniLM-L6-v2"]
+    ends["off"] = max(max(line.get_xdata()) for line in ax.get_lines())
+    assert ends == pytest.approx({"four": 67349, "three": 316, "off": 1000})
+    assert score_vs_data(frame[frame["seed"] == 0])  # where it has no interval
 
 
-def test_sizes_close_together_share_one_share(frame):
-    rows = pd.concat([frame, frame[frame["n_labels"] == 316].assign(n_labels=500)], ignore_index=True)
-    ax = axes(score_vs_data(rows))["sst2 · minilm"]
-    ticks = dict(text.get_text().split("\n") for text in ax.get_xticklabels())
-    assert ticks["500"] == ""
-    assert ticks["316"].endswith("%")
+def test_a_cost_has_one_named_point_a_method_and_the_front_as_steps(frame):
+    best = tables.at_most_labels(tables.best(frame))
+    front = tables.front(frame, best, "flops")
+    ax = axes(figures.score_vs_cost(front, best, "flops"))["SST-2, all-MiniLM-L6-v2"]
+    part = front[(front["dataset_model"] == "sst2 · minilm") & (front["method"] != "tfidf")]
+    assert set(names(ax)) >= set(part["method"])
+    assert "tfidf" not in names(ax)
+    assert "not drawn: tfidf: 0." in ax.get_xlabel()
+    (steps,) = [line for line in ax.get_lines() if line.get_drawstyle() == "steps-post"]
+    assert list(steps.get_xdata())[:-1] == sorted(part[part["on_front"]]["flops"])
+    (ax, *_) = axes(figures.score_vs_cost(front.assign(unmeasured="lora"), best, "flops")).values()
+    assert "not measured: lora" in ax.get_xlabel()
+    alone = front[front["method"] == "tfidf"]
+    (ax,) = axes(figures.score_vs_cost(alone, best, "flops")).values()
+    assert set(names(ax)) == {"tfidf"}
 
 
-def test_what_is_undecided_is_hollow(frame):
+def test_cells_have_numbers_grey_where_undecided_and_none_with_too_few_seeds(frame):
     table = tables.differences(frame)
-    table.loc[0, "verdict"] = "undecided"
-    marks = figures.differences(table[:2], plt.subplots()[1], baseline="conventional").collections
-    filled = [to_hex(mark.get_facecolor()[0]) != "#ffffff" for mark in marks if isinstance(mark, PathCollection)]
-    assert sorted(filled) == [False, True]
+    table = table[table["dataset_model"] == "sst2 · minilm"].reset_index(drop=True)
+    table.loc[0, "verdict"], table.loc[1, "verdict"] = "undecided", stats.TOO_FEW_SEEDS
+    (ax,) = axes(figures.differences(table, "conventional")).values()
+    assert len(names(ax)) == len(table) - 1
+    (mesh,) = ax.collections
+    colours = {to_hex(colour) for colour in mesh.get_facecolors()}
+    assert "#dcdddd" in colours  # the middle of the colour map
+    assert f"({100 * table.loc[0, 'mean']:+.1f})" in names(ax)
+    assert f"{100 * table.loc[2, 'mean']:+.1f}" in names(ax)
 
 
-def test_needs_that_the_data_do_not_determine_are_hollow(frame):
+def test_labels_needed_are_those_of_reliable_curves_and_an_arrow_is_never(frame):
     needs = tables.needs(frame)
-    needs["doubts"] = [[], *([["few"]] * (len(needs) - 1))]
-    marks = figures.labels_needed(needs, plt.subplots()[1]).collections
-    filled = [to_hex(mark.get_facecolor()[0]) != "#ffffff" for mark in marks if isinstance(mark, PathCollection)]
-    assert filled == [True] + [False] * (len(needs) - 1)
+    needs["doubts"] = [[], [], *([["few"]] * (len(needs) - 2))]
+    needs.loc[0, "n_labels"] = np.inf
+    figure = figures.labels_needed(needs)
+    (ax,) = axes(figure).values()
+    assert [text.get_text() for text in ax.get_yticklabels()] == list(needs["variant"][:2])
+    assert f"{len(needs) - 2} curves that cannot be relied on" in figure.get_supxlabel().replace("\n", " ")
+    assert figures.labels_needed(needs.assign(doubts=[["few"]] * len(needs))) is None
+
+
+def test_the_headline_has_filled_marks_where_a_difference_is_shown():
+    rows = {"n_labels": 100, "low": -0.02, "high": 0.06, "flops_ratio": 0.1, "seconds_ratio": [0.2, np.nan]}
+    named = {"dataset_model": ["sst2 · minilm", "imdb · minilm"], "verdict": ["better", "undecided"]}
+    gains = pd.DataFrame(rows | named | {"mean": [0.05, 0.02]})
+    left, right = figures.headline(gains).axes
+    (marks,) = [drawn for drawn in left.collections if isinstance(drawn, PathCollection)]
+    assert [to_hex(colour) for colour in marks.get_facecolors()] == ["#ffffff", "#000000"]  # from the bottom
+    assert [text.get_text() for text in left.get_yticklabels()] == ["IMDB, all-MiniLM-L6-v2", "SST-2, all-MiniLM-L6-v2"]
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["time", "FLOPs"]
+    claim = (
+        "With 100 labels, progressive is better than conventional (tuned) on 1 of 2 data sets, with 10 % of its FLOPs"
+    )
+    assert answers.claim_gains(gains) == claim
+    assert "is not shown to be better than conventional (tuned) on any of 2" in answers.claim_gains(
+        gains.assign(verdict="undecided")
+    )
+    assert figures.headline(gains[:0]) is None
+
+
+def test_text_has_nine_points_or_more_and_a_claim_stands_above(frame):
+    with plt.rc_context():
+        figures.style()
+        for name, figure in of_every_kind(frame).items():
+            assert figure.get_figwidth() == figures.WIDTH
+            assert figure.get_suptitle(), name
+            texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+            assert min(text.get_fontsize() for text in texts) >= 9, name
 
 
 def test_every_figure_of_a_study_is_drawn_the_same_twice(frame, tmp_path):
-    drawings = {
-        "needs": lambda: figures.panels(tables.needs(frame), figures.labels_needed),
-        "differences": lambda: figures.panels(tables.differences(frame), figures.differences, baseline="conventional"),
-        "aggregate": lambda: figures.single(tables.aggregate(frame), figures.aggregate),
-    }
-    for name, draw in drawings.items():
-        for folder in ("a", "b"):
-            figures.save(draw(), tmp_path / folder, name)
-        a, b = ((tmp_path / folder / "figures" / f"{name}.png").read_bytes() for folder in ("a", "b"))
-        assert a == b, name
+    for folder in ("a", "b"):
+        for name, figure in of_every_kind(frame).items():
+            assert figures.save(figure, tmp_path / folder, name)
+    first, second = (sorted((tmp_path / folder / "figures").iterdir()) for folder in ("a", "b"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_one_data_set_size_and_seed_is_drawn_and_claims_nothing(frame):
+    alone = frame[(frame["dataset"] == "sst2") & (frame["n_labels"] == 100) & (frame["seed"] == 0)]
+    alone = alone[alone["method"].isin(["full", "tfidf"])]
+    drawn = {name: figure for name, figure in of_every_kind(alone).items() if figure}
+    assert set(drawn) == {"accuracy_vs_data", "accuracy_vs_seconds", "memory"}
+    assert all(figure.get_suptitle().startswith("There are too few seeds here") for figure in drawn.values())
 
 
 def test_without_records_there_is_no_figure_and_every_sentence_says_so(tmp_path):
     frame = tables.read(tmp_path)
     settings, knobs, _ = effects.trials(frame)
-    assert score_vs_data(frame) is None
-    assert figures.single(tables.aggregate(frame), figures.aggregate) is None
+    assert set(of_every_kind(frame).values()) == {None}
+    assert figures.headline(tables.gains(frame)) is None
     assert figures.main_effects(effects.main_effects(settings, knobs)) is None
+    assert figures.interaction(effects.interactions(settings, knobs), settings) is None
+    assert figures.expected_best(effects.budget(settings)) is None
+    assert figures.searches(effects.searches(tmp_path)) is None
     stated = [
         answers.score_vs_data(tables.best(frame)),
         answers.labels_needed(tables.needs(frame)),
-        answers.score_vs_cost(tables.front(frame, "flops"), tables.best(frame), "flops"),
-        answers.money(tables.front(frame, "gpu_hours"), tables.best(frame)),
+        answers.score_vs_cost(tables.front(frame, tables.best(frame), "flops"), tables.best(frame), "flops"),
+        answers.money(tables.front(frame, tables.best(frame), "flops"), tables.best(frame)),
+        answers.gains(tables.gains(frame)),
         answers.differences(tables.differences(frame), "conventional"),
         answers.aggregate(tables.aggregate(frame)),
         answers.main_effects(effects.main_effects(settings, knobs), whole=False),
         answers.interaction(settings, effects.interactions(settings, knobs)),
         answers.expected_best(effects.budget(settings)),
         answers.searches(effects.searches(tmp_path)),
-        answers.warmups(effects.warmups(frame)),
     ]
     assert all(len(lines) == 1 and lines[0].endswith(".") for lines in stated)
     for ask in answers.ANSWERS:
@@ -149,9 +223,9 @@ def test_sentences_come_from_the_numbers(frame):
     assert ("(not shown to be worse: " in data.split(". ")[1]) == bool(tied)
 
     best = tables.at_most_labels(best)
-    (_, cost) = answers.score_vs_cost(tables.front(frame, "flops"), best, "flops")
+    (_, cost) = answers.score_vs_cost(tables.front(frame, best, "flops"), best, "flops")
     assert "costs 4.5 times the FLOPs of from_scratch" in cost  # 1 + 10 · 0.8 against 1 + 10 · 0.1
-    front = tables.front(frame, "gpu_hours")
+    front = tables.front(frame, best, "device_seconds")
     (_, spent) = answers.money(front.assign(money=3600 * front["gpu_hours"]), best)  # a second costs one
     assert spent == "sst2 · minilm: a run of progressive with 1000 labels costs 1.8e+02, one of from_scratch 40."
 
@@ -169,6 +243,33 @@ def test_sentences_come_from_the_numbers(frame):
     assert "worse with 32, 100, 316, 1000 labels: from_scratch, tfidf" in against
 
     assert answers.aggregate(tables.aggregate(frame))[0].startswith("32 labels, 2 pairs: progressive is highest")
+
+
+def test_claims_come_from_the_numbers(frame):
+    best, table = tables.best(frame), tables.differences(frame)
+    counts = table["verdict"].value_counts()
+    known = f"Of {counts.sum()} differences to conventional, {counts['better']} are better, {counts['worse']} worse"
+    assert answers.claim_differences(table, "conventional").startswith(known)
+    claim = "With 1000 labels, progressive"
+    assert answers.claim_best(best).startswith(claim)
+    assert answers.claim_best(best).endswith("best, or not shown to be worse than the best, on 2 of 2 data sets")
+    at = tables.at_most_labels(best)
+    front = tables.front(frame, at, "flops")
+    cheaper = sum(
+        front[(front["dataset_model"] == row.dataset_model) & front["configuration"].isin(row.undecided)]["flops"].min()
+        < front.set_index(["dataset_model", "configuration"]).loc[(row.dataset_model, row.configuration), "flops"]
+        for row in at.itertuples()
+    )
+    assert answers.claim_cost(front, at, "flops").startswith(f"On {cheaper} of 2 data sets, a method that needs fewer")
+    needs = tables.needs(frame)
+    fewest = needs.loc[needs.groupby("dataset_model")["n_labels"].idxmin(), "variant"].value_counts()
+    assert answers.claim_needs(needs) == f"{fewest.index[0]} needs the fewest labels on {fewest.iloc[0]} of 2 data sets"
+    assert answers.claim_needs(needs.assign(n_labels=np.inf)).startswith("No curve that can be relied on reaches 95%")
+    assert answers.claim_aggregate(tables.aggregate(frame)) == (
+        "Over the data sets, progressive is highest at 4 of 4 sizes"
+    )
+    models = front.assign(dataset_model=["sst2 · a", "sst2 · b"] * (len(front) // 2) + ["sst2 · a"] * (len(front) % 2))
+    assert answers._pairs(models) == "pairs of data set and model"
 
 
 def test_the_four_answers(frame):
@@ -290,29 +391,25 @@ def test_a_cheaper_method_that_ties_is_found(tmp_path):
 def test_too_few_seeds_are_reported_and_so_are_several_machines(frame):
     few = frame[frame["seed"] == 0]
     best = tables.at_most_labels(tables.best(few))
-    front = tables.front(few, "gpu_hours")
-    stated = answers.score_vs_cost(front, best, "gpu_hours")
+    front = tables.front(few, best, "device_seconds")
+    stated = answers.score_vs_cost(front, best, "device_seconds")
     assert all("too few seeds to say how surely" in one and "(1 seed)" in one for one in stated)
     assert "too few seeds to compare: " in answers.which(few).each[0]
     moved = few.assign(device=few["device"].where(few["method"] != "progressive", "another"))
-    for cost, said in (("gpu_hours", True), ("flops", False)):
-        stated = answers.score_vs_cost(tables.front(moved, cost), best, cost)
+    for cost, said in (("device_seconds", True), ("flops", False)):
+        stated = answers.score_vs_cost(tables.front(moved, best, cost), best, cost)
         assert ("the points are of several machines" in stated[0]) == said
     for device, said in (("one", " MiB)."), ("one + another", "on several machines")):
         (_, sst2) = answers.cost(frame.assign(device=device)).each
         assert said in sst2
 
 
-def test_the_warm_up_trap_and_the_search_in_words():
-    table = pd.DataFrame({"steps": [15, 50], "asked": [500, 500], "used": [1, 5], "runs": [6, 6]})
-    (stated,) = answers.warmups(table)
-    assert stated.startswith("12 of 12 runs have fewer steps (15 to 50) than the warm-up asked for (500)")
-    assert answers.warmups(table.assign(asked=5)) == ["No warm-up asked for is longer than its run."]
+def test_the_search_in_words():
     searches = pd.DataFrame(
         {"sampler": ["TPE"] * 2, "seed": [0, 1], "trials": [8, 10], "device_seconds": 1, "seconds_share": [0.1, 0.2]}
     )
     assert answers.searches(searches) == [
         "TPE: 9.0 trials, 15% of the whole grid's device seconds (10% to 20% over 2 seeds)."
     ]
-    ax = figures.searches(searches, plt.subplots()[1])
+    (ax,) = figures.searches(searches).axes
     assert np.allclose(ax.collections[0].get_offsets()[:, 0], [10, 20])

@@ -325,16 +325,65 @@ def test_every_data_set_weighs_the_same_in_the_aggregate_and_one_seed_sets_no_sc
 
 
 def test_front_has_the_share_of_draws_and_only_runs_with_that_cost(frame, tmp_path):
-    table = tables.front(frame, "flops")
+    best = tables.at_most_labels(tables.best(frame))
+    table = tables.front(frame, best, "flops")
+    assert set(table["n_labels"]) == {1000}
+    assert not table.duplicated(["dataset_model", "method"]).any()
     assert table["front_share"].between(0, 1).all()
     cheapest = table.loc[table.groupby("dataset_model")["flops"].idxmin()]
     assert (cheapest["front_share"] == 1).all()
     assert table.groupby("on_front")["front_share"].mean().is_monotonic_increasing
-    assert tables.front(frame, "energy_wh").empty
+    assert tables.front(frame, best, "energy_wh").empty
     write_run(tmp_path, outcomes(0.5, 32, 0), energy=0.2, method="full", **SST2)
-    (row,) = tables.front(tables.read(tmp_path), "energy_wh").to_dict("records")
+    alone = tables.read(tmp_path)
+    (row,) = tables.front(alone, tables.best(alone), "energy_wh").to_dict("records")
     assert row["on_front"]
     assert np.isnan(row["front_share"])  # one seed: nothing to draw from
+
+
+def test_a_method_is_one_point_the_best_then_the_tuned_then_the_default():
+    rows = pd.DataFrame(
+        [("full", "full", 0.9), ("full [epochs=6]", "full (tuned)", 0.5), ("lora [epochs=6]", "lora [epochs=6]", 0.2),
+         ("lora [epochs=9]", "lora [epochs=9]", 0.3)], columns=["configuration", "variant", "score"],
+    ).assign(method=["full", "full", "lora", "lora"])  # fmt: skip
+    assert list(tables.one_a_method(rows)["variant"]) == ["full (tuned)", "lora [epochs=9]"]
+    assert list(tables.one_a_method(rows, first="full")["variant"]) == ["full", "lora [epochs=9]"]
+    assert list(tables.one_a_method(rows[rows["variant"] != "full (tuned)"])["variant"]) == ["full", "lora [epochs=9]"]
+
+
+def write_gains(folder):
+    for seed in range(3):
+        write_run(folder, outcomes(0.9, 32, seed), method="progressive", seed=seed, seconds=2, flops=20, **SST2)
+        for knobs in ({}, {"epochs": 20, "seconds": 8, "flops": 100}):
+            write_run(folder, outcomes(0.1, 32, seed), method="conventional", seed=seed, **SST2, **knobs)
+
+
+def test_gains_are_over_the_tuned_baseline_with_shares_of_its_cost(tmp_path):
+    write_gains(tmp_path)
+    frame = tables.read(tmp_path)
+    (row,) = tables.gains(frame).to_dict("records")
+    assert (row["dataset_model"], row["n_labels"], row["verdict"]) == ("sst2 · minilm", 32, "better")
+    assert row["low"] <= row["mean"] <= row["high"]
+    assert (row["flops_ratio"], row["seconds_ratio"]) == pytest.approx((0.2, 0.25))
+    assert tables.gains(frame[frame["variant"] != "conventional (tuned)"]).empty
+    assert tables.tuned(frame) == "conventional (tuned)"
+    assert tables.tuned(frame[frame["variant"] != "conventional (tuned)"]) == "conventional"
+
+
+@pytest.mark.parametrize("part", ["device", "precision", "started_at", "cached_seconds"])
+def test_seconds_of_other_machines_hours_or_caches_give_no_ratio(tmp_path, part):
+    write_gains(tmp_path)
+    frame = tables.read(tmp_path)
+    record = frame[frame["method"] == "progressive"]["record"].iloc[0]
+    changed = {"started_at": record, "cached_seconds": record["cost"]}.get(part, record["environment"])
+    changed[part] = {"started_at": "2026-01-01T01:00:01+00:00", "cached_seconds": 1.0}.get(part, "another")
+    assert np.isnan(tables.gains(frame)["seconds_ratio"].iloc[0])
+
+
+def test_pictures_name_data_sets_and_models_as_people_do():
+    assert tables.titled("ag_news · minilm") == "AG News, all-MiniLM-L6-v2"
+    assert tables.titled("sst2 1a2b3c · my-model 9f8e7d") == "SST-2 1a2b3c, my-model 9f8e7d"
+    assert tables.titled("reviews.csv") == "reviews.csv"
 
 
 def test_needs_have_labels_with_interval_and_doubts(frame):
@@ -396,9 +445,9 @@ def test_a_metric_that_runs_do_not_have_is_refused_in_one_sentence(tmp_path):
 
 def test_nothing_gives_tables_without_rows(tmp_path):
     frame = tables.read(tmp_path)
-    found = [tables.front(frame, "flops")[["dataset_model", "on_front", "front_share"]]]
+    found = [tables.front(frame, tables.best(frame), "flops")[["dataset_model", "on_front", "front_share"]]]
     found += [make(frame) for make in (tables.summarise, tables.differences, tables.best)]
-    found += [make(frame) for make in (tables.aggregate, tables.needs)]
+    found += [make(frame) for make in (tables.aggregate, tables.needs, tables.gains)]
     assert all(table.empty and len(table.columns) for table in found)
 
 
@@ -453,7 +502,7 @@ def test_the_bootstrap_of_a_run_is_drawn_once_whatever_it_is_compared_with(tmp_p
         ask(frame)
     for make in (tables.summarise, tables.best, tables.needs, tables.differences, tables.aggregate):
         make(frame)
-    tables.front(frame, "flops")
+    tables.front(frame, tables.at_most_labels(tables.best(frame)), "flops")
     different = {record["metrics"].get("counts", record["metrics"]["hits"]) for record in frame["record"]}
     assert len(drawn) == len(set(drawn)) == len(different)
 
@@ -469,8 +518,10 @@ def test_seconds_from_a_cache_enter_no_mean_and_no_front_and_the_answer_says_how
     assert summary.loc["full", ["seeds", "flops"]].tolist() == [3, 300]
     unknown = ["device_seconds", "gpu_hours", "energy_wh", "train_samples_per_second"]
     assert summary.loc["lora", unknown].isna().all()
-    assert set(tables.front(frame, "gpu_hours")["configuration"]) == {"full", "conventional"}
-    assert set(tables.front(frame, "flops")["configuration"]) == {"full", "lora", "conventional"}
+    best = tables.best(frame)
+    front = tables.front(frame, best, "device_seconds")
+    assert (set(front["configuration"]), set(front["unmeasured"])) == ({"full", "conventional"}, {"lora"})
+    assert set(tables.front(frame, best, "flops")["configuration"]) == {"full", "lora", "conventional"}
     said = answers.cost(frame)
     assert "The seconds of 5 of 9 runs are left out, because an earlier run of a sweep had done a part" in said.headline
     assert "nan" not in " ".join(said.lines)
