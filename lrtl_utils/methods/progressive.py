@@ -148,7 +148,7 @@ class Ladder:
         names = self._extract(self.names, [*named.values()]) if self.names else []
         options = self.config.penalty, names * loop.NAME_COPIES, self.config.class_weights
         solved = solver.solve_head(self.model, chunks, self.meter, *options)
-        self.sureness = solved.sureness
+        self.sureness, self.left_out_loss = solved.sureness, solved.left_out_loss
         if self.names and (solved.names_fit or loop.on_meta(self.model)):
             self.rows = kept
             for depth, (rows, below) in caches.items():
@@ -180,7 +180,11 @@ class Ladder:
         self.cache_mib = {depth: mib for depth, mib in self.cache_mib.items() if depth in depths}
 
     def train(self, rung: int, seen: int) -> Point:
-        """Train the rung's blocks and the head from where they are; `seen` passes over the rows came before."""
+        """Train the rung's blocks and the head from where they are; `seen` passes over the rows came before.
+
+        A rung of few images that ends with a higher loss on its own rows than rung 0 has on rows that are left out has
+        lost more than it learned: its weights go back to where they were.
+        """
         depth = self.depths[rung]
         kept = 1.0 if "average" in self.without else KEPT[self.kind]
         start = self.weights(rung) if kept < 1 else {}
@@ -189,6 +193,8 @@ class Ladder:
         rates = self.model.rates(self.config.learning_rate, 1.0 if "decay" in self.without else full.DECAY)
         options = {"buckets": "buckets" not in self.without, "cache": cache, "stage": f"-{rung}"}
         curve = loop.fit(self.work, self.rows, rates, **options)
+        if start and self.left_out_loss is not None and curve[-1]["loss"] > self.left_out_loss:
+            kept = 0.0
         with torch.no_grad():
             trained = dict(self.model.named_parameters())
             for name, weight in start.items():

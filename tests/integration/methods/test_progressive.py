@@ -11,6 +11,7 @@ import torch
 from adapting import prepare, run
 from checkpoints import LAYERS
 
+from lrtl_utils import Run
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import splits
 from lrtl_utils.errors import InputError
@@ -251,6 +252,19 @@ def test_a_rung_of_an_image_model_is_left_halfway(everywhere):
         torch.testing.assert_close(between, (before + after) / 2)
         moved += not torch.equal(before, after)
     assert moved
+
+
+def test_a_rung_that_forgets_its_own_images_is_undone(tmp_path):
+    """Digits at 64 pixels, where a rung once ended 35 points below its rung 0, with 30 times its loss."""
+    knobs = {"dataset": "digits", "model": "efficientnet_lite0", "train_size": 64, "seed": 1, "image_size": 64}
+    right = {}
+    for method in ("linear_probe", "progressive"):
+        run = Run(method=method, test_limit=64, device="cpu", results=tmp_path, **knobs)
+        run.fit(*run.label())
+        right[method] = run.test().metrics["hits"]
+    ground, rung = run.curve
+    assert rung["loss"] > 10 * ground["left_out_loss"]
+    assert right["progressive"] == right["linear_probe"]
 
 
 def test_every_piece_can_be_left_out_and_does_something(everywhere):
