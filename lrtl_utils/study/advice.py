@@ -30,7 +30,7 @@ def at_a_glance(frame: pd.DataFrame) -> pd.DataFrame:
         key = (row.dataset_model, row.configuration, row.n_labels)
         rows.append(
             {
-                "data set · model": row.dataset_model,
+                "data set, model": tables.titled(row.dataset_model),
                 "labels": row.n_labels,
                 "best": row.configuration,
                 "score": f"{row.score:.3f}{_between(row)} {row.score_name}",

@@ -69,7 +69,7 @@ def test_the_table_has_the_four_answers_in_words(tmp_path):
     frame = tables.read(tmp_path)
     (row,) = advice.at_a_glance(frame).to_dict("records")
     best = tables.best(frame).iloc[-1]
-    assert row["data set · model"] == "sst2 · minilm"
+    assert row["data set, model"] == "SST-2, all-MiniLM-L6-v2"
     assert (row["labels"], row["best"], row["cheapest not worse"]) == (1000, "progressive", "the best itself")
     assert row["score"] == f"{best['score']:.3f} ({best['low']:.3f} to {best['high']:.3f}) accuracy"
     (need,) = tables.needs(frame).query("first").itertuples()
