@@ -120,7 +120,7 @@ def _columns(dataset: str, text_column: str | None = None, label_column: str | N
     if layout.form == "images":
         return "file", "label"
     file = next(iter(layout.splits.get("train") or layout.splits["all"]))
-    return tables.choose(tables.read(file).columns, text_column, label_column, file.name)
+    return tables.choose(tables.read(file).columns, text_column or layout.listing, label_column, file.name)
 
 
 def _read(pool: str | Path, kind: str, text: str) -> Pool:

@@ -103,8 +103,8 @@ def kind_of(dataset: str) -> str:
     """`text`, `image` or `tokens`."""
     layout = look(dataset)
     file = next(iter(layout.splits.values()))[0]
-    if layout.form in {"conll", "images"}:
-        return {"conll": "tokens", "images": "image"}[layout.form]
+    if layout.form in {"conll", "images", "listed"}:
+        return "tokens" if layout.form == "conll" else "image"
     return "text" if file.suffix.lower() in {".csv", ".tsv"} else _kind_of_table(file, file.stat().st_mtime_ns)
 
 
@@ -189,11 +189,18 @@ def _read_image(file: Path, layout: Layout, split: str, columns: Columns, notes:
     return Rows([file.read_bytes()], [inside[0]], [str(file.relative_to(layout.folder))])
 
 
+def _read_listed(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> Rows:
+    rows = _read_table(file, layout, split, (columns[0] or layout.listing, columns[1]), notes)
+    rows.inputs = [name and layout.listed(name).read_bytes() for name in rows.inputs]
+    return rows
+
+
 _READERS: dict[str, Callable[[Path, Layout, str, Columns, Notes], Rows]] = {
     "table": _read_table,
     "saved": _read_table,
     "conll": _read_conll,
     "images": _read_image,
+    "listed": _read_listed,
 }
 
 

@@ -26,12 +26,16 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of each split, and their `form`: table, conll, images or saved. `noted` says what is not read."""
+    """The files of each split, and their `form`: table, conll, images, listed or saved. `noted` says what is not read.
+
+    A table that is `listed` has the paths of images in its column `listing`, relative to its folder.
+    """
 
     folder: Path
     form: str
     splits: dict[str, tuple[Path, ...]]
     noted: tuple[str, ...] = ()
+    listing: str | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -39,7 +43,18 @@ class Layout:
         files = {file for part in self.splits.values() for file in part}
         if self.form == "saved":  # it has the features
             files |= {file.parent / "dataset_info.json" for file in files}
+        if self.listing:
+            files |= {self.listed(row) for file in files for row in tables.read(file).columns[self.listing] if row}
         return tuple(sorted(files))
+
+    def listed(self, image: str) -> Path:
+        """The file of an image that a table lists. `InputError` if it is missing or outside of the table's folder."""
+        path = self.folder / str(image)
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise InputError(f"{path} is not in {self.folder}, where the table is that lists it; copy it there.")
+        if not path.is_file():
+            raise InputError(f"There is no file {path}, which the table lists as an image.")
+        return path
 
 
 def is_path(dataset: str) -> bool:
@@ -63,7 +78,8 @@ def look(dataset: str) -> Layout:
         form = _form(path)
         if form is None:
             raise InputError(f"{path} is not a file that can be read: {_known()}.")
-        return Layout(path.parent, form, {"all": (path,)})
+        listing = _listing(path) if form == "table" else None
+        return Layout(path.parent, "listed" if listing else form, {"all": (path,)}, listing=listing)
     if not path.is_dir():
         raise InputError(f"{path} is neither a file nor a folder.")
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
@@ -124,6 +140,22 @@ def _form(file: Path) -> str | None:
             head = stream.read(4096).replace(b"\0", b"")
         return "conll" if conll.looks_tagged(tables.decode(head, file)[0].rpartition("\n")[0]) else None
     return None
+
+
+def _listing(table: Path) -> str | None:
+    """The column of a table of text that has nothing but paths of images, if there is one."""
+    if table.suffix.lower() not in (".csv", ".tsv"):
+        return None
+    with table.open("rb") as stream:
+        head = stream.read(4096).lower()
+    if not any(suffix.encode() in head for suffix in IMAGES):  # as in most tables, which need not be read here
+        return None
+    columns = tables.read(table).columns
+    return next((name for name, rows in columns.items() if all(map(_is_image, filter(None, rows))) and any(rows)), None)
+
+
+def _is_image(cell: Any) -> bool:
+    return str(cell).lower().endswith(IMAGES)
 
 
 def _split_of(names: Sequence[str]) -> str | None:

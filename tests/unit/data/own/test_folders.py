@@ -228,6 +228,41 @@ def test_a_row_of_another_kind_is_named(text, label, said, tmp_path):
         load(str(path))
 
 
+def test_a_table_can_list_images_by_their_paths(tmp_path):
+    write_images(tmp_path / "pictures")
+    listed = [(f"pictures/{name}/{i}.png", f"a {name}") for name in ("cat", "dog") for i in range(6)]
+    write_csv(tmp_path / "list.csv", [*listed, ("", "a cat")], header=("path", "animal"))
+    with pytest.warns(UserWarning, match="1 without input"):
+        data = load(str(tmp_path / "list.csv"), label_column="animal")
+    assert (data.kind, data.classes) == ("image", ("a cat", "a dog"))
+    files = {(tmp_path / path).read_bytes(): label for path, label in listed}
+    assert dict(every(data)) == files
+    before = tasks.find(str(tmp_path / "list.csv")).sha256
+    write_images(tmp_path / "others", shade=1)
+    (tmp_path / "others/cat/0.png").replace(tmp_path / "pictures/cat/0.png")
+    assert tasks.find(str(tmp_path / "list.csv")).sha256 != before  # an image counts as the table does
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [("cat/9.png", "There is no file .*cat/9.png, which the table lists"), ("../9.png", "9.png is not in ")],
+)
+def test_a_listed_image_that_is_missing_or_elsewhere_is_one_sentence(image, said, tmp_path):
+    folder = tmp_path / "mine"
+    write_images(folder)
+    Image.new("RGB", (8, 8)).save(tmp_path / "9.png")
+    listed = [(f"{name}/{i}.png", name) for name in ("cat", "dog") for i in range(6)]
+    write_csv(folder / "list.csv", [*listed, (image, "cat")], header=("image", "label"))
+    with pytest.raises(InputError, match=said):
+        load(str(folder / "list.csv"))
+
+
+def test_texts_that_mention_an_image_are_texts(tmp_path):
+    texts = [(f"see {i}.png, it is {word}.", word) for i in range(8) for word in ("good", "bad")]
+    write_csv(tmp_path / "texts.csv", texts)
+    assert load(str(tmp_path / "texts.csv")).kind == "text"
+
+
 def test_images_are_of_the_class_of_their_folder(tmp_path):
     write_images(tmp_path / "pets")
     data = load(str(tmp_path / "pets"))
