@@ -24,7 +24,10 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # Type checkers see a default only where `Field` gets it by name.
-    dataset: str = Field(default="news_sample", description="name of a data set, or path of your own file or folder")
+    dataset: str = Field(
+        default="news_sample",
+        description="name of a data set, path of your own file or folder, or org/name@revision on the hub",
+    )
     model: str = Field(
         default="minilm", description="name of a model, path of a folder, or org/name@revision on the hub"
     )

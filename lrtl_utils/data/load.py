@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import NormalDist
 from typing import Any
 
@@ -38,13 +39,13 @@ def kind_of(dataset: str) -> str:
 
 def absolute(dataset: str) -> str:
     """The absolute path of a user's own data; another name as it is."""
-    return str(files.place(dataset)) if _is_own(dataset) else dataset
+    return str(files.place(dataset)) if _is_own(dataset) and not files.on_hub(dataset) else dataset
 
 
 def find(dataset: str, *, fetch: bool = True) -> Source:
     """The files of a data set, downloaded if necessary and `fetch` is true; `InputError` if they cannot be found."""
     if _is_own(dataset):
-        return _of_path(own.find, dataset)
+        return _of_path(partial(own.find, fetch=fetch), dataset)
     task = TASKS[dataset]
     if task.package:
         module, file = task.package

@@ -12,7 +12,7 @@ from typing import Any
 
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.own import conll, tables
-from lrtl_utils.data.own.files import Layout, look
+from lrtl_utils.data.own.files import Layout, find_own_on_hub, look
 from lrtl_utils.errors import InputError, shown
 from lrtl_utils.files import absolute_path, data_name, write_atomically
 
@@ -93,8 +93,13 @@ def keep(table: Any, name: str | None = None) -> Path:
     return path
 
 
-def find(dataset: str) -> Source:
-    """The files at a path, as a source without revision. `InputError` if there is nothing that can be read."""
+def find(dataset: str, *, fetch: bool = True) -> Source:
+    """The files at a path, as a source without revision, or those of a repository of the hub.
+
+    `InputError` if there is nothing that can be read.
+    """
+    if source := find_own_on_hub(dataset, fetch=fetch):
+        return source
     layout = look(dataset)
     return Source("folder", data_name(dataset), None, layout.folder, layout.files)
 

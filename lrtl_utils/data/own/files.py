@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lrtl_utils.data.hub import Repository, Source, find_on_hub
 from lrtl_utils.data.own import conll, tables
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path
@@ -15,6 +16,7 @@ from lrtl_utils.files import absolute_path
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 CONLL = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes")
 PERHAPS_CONLL = (".txt", ".train", ".dev", ".test", ".testa", ".testb")  # their first lines decide
+HUB_ID = re.compile(r"([\w.-]+/[\w.-]+?)(?:@([0-9a-f]{40}))?")
 DEPTH = 4  # levels of folders that are searched
 MOST_FILES = 200_000
 SPLITS = {
@@ -69,9 +71,30 @@ def place(dataset: str) -> Path:
     return absolute_path(dataset)
 
 
+def on_hub(dataset: str) -> Repository | None:
+    """What `org/name` or `org/name@revision` means on the hub; None for a path that exists or ends like a data file."""
+    named = HUB_ID.fullmatch(dataset)
+    if not named or place(dataset).exists() or Path(dataset).suffix.lower() in (*tables.SUFFIXES, *CONLL, *IMAGES):
+        return None
+    return Repository("datasets", *named.groups(), ("*.parquet",))
+
+
+def find_own_on_hub(dataset: str, *, fetch: bool = True) -> Source | None:
+    """The files of the repository that is meant; None where none is. `InputError` if they cannot be had."""
+    repository = on_hub(dataset)
+    return repository and find_on_hub(f"{dataset}, which is no file or folder here,", repository, fetch=fetch)
+
+
 def look(dataset: str) -> Layout:
-    """The files at a path and what they are. `InputError` if they cannot be read."""
+    """The files at a path, or of a repository of the hub, and what they are. `InputError` if they cannot be read."""
     path = place(dataset)
+    if source := find_own_on_hub(dataset):
+        if len(configurations := sorted({file.parent.name for file in source.files})) > 1:
+            raise InputError(
+                f"{dataset} has the configurations {', '.join(configurations)}; load one with `datasets`, save it with "
+                "`save_to_disk`, and give the path of that folder."
+            )
+        return _file_layout(source.folder, "table", source.files)
     if not path.exists():
         raise InputError(f"There is no file or folder {path}.")
     if path.is_file():

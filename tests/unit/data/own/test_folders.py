@@ -263,6 +263,28 @@ def test_texts_that_mention_an_image_are_texts(tmp_path):
     assert load(str(tmp_path / "texts.csv")).kind == "text"
 
 
+def test_a_data_set_of_the_hub_is_named_by_its_id(tmp_path, monkeypatch):
+    monkeypatch.setenv("LRTL_MIRROR", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    folder = tmp_path / "datasets/acme/films/data"
+    folder.mkdir(parents=True)
+    for split, start in (("train", 0), ("test", 20)):
+        films = [f"film {i}" for i in range(start, start + 20)]
+        pq.write_table(pa.table({"text": films, "label": ["good", "bad"] * 10}), folder / f"{split}-0.parquet")
+    data = load("acme/films")
+    assert (data.kind, data.classes, len(data.train), len(data.test)) == ("text", ("bad", "good"), 20, 20)
+    assert (data.source.kind, data.source.id, tasks.absolute("acme/films")) == ("mirror", "acme/films", "acme/films")
+    assert tasks.kind_of("acme/films") == "text"
+    (tmp_path / "datasets/acme/films/other").mkdir()
+    (folder / "test-0.parquet").rename(tmp_path / "datasets/acme/films/other/test-0.parquet")
+    with pytest.raises(InputError, match="has the configurations data, other; load one with"):
+        load("acme/films")
+    with pytest.raises(InputError, match="acme/none, which is no file or folder here, is not on this machine"):
+        load("acme/none")
+    with pytest.raises(InputError, match="There is no file or folder .*acme/none.csv"):
+        load("acme/none.csv")
+
+
 def test_images_are_of_the_class_of_their_folder(tmp_path):
     write_images(tmp_path / "pets")
     data = load(str(tmp_path / "pets"))
