@@ -281,7 +281,7 @@ def test_a_data_set_of_the_hub_is_named_by_its_id(tmp_path, monkeypatch):
         load("acme/films")
     with pytest.raises(InputError, match="acme/none, which is no file or folder here, is not on this machine"):
         load("acme/none")
-    with pytest.raises(InputError, match="There is no file or folder .*acme/none.csv"):
+    with pytest.raises(InputError, match=r"There is no file or folder .*acme/none.csv"):
         load("acme/none.csv")
 
 
