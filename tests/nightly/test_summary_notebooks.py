@@ -37,7 +37,7 @@ def anew(tmp_path_factory):
         notebook = nbformat.read(path, as_version=4)
         (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
         cell.source = re.sub(
-            r"results = (\[.*?\]|.*?$)", f"results = {str(folder / 'results')!r}", cell.source, flags=re.DOTALL
+            r'results = (\[.*?\]|"[^"]*")', f"results = {str(folder / 'results')!r}", cell.source, flags=re.DOTALL
         )
         nbformat.write(notebook, folder / "notebooks" / path.name)
     (folder / "README.md").write_text(f"# Ours\n{readme.BEGIN}\nwhat stood here\n{readme.END}\nThe rest.\n")
