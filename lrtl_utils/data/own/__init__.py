@@ -257,11 +257,23 @@ def _require_alike(kind: str, split: str, rows: Rows, dataset: str) -> None:
 def _require_single(targets: Sequence[Any], dataset: str) -> None:
     """`InputError` if most rows have several labels: in a list, or separated by semicolons or bars."""
     several = [y for y in targets if isinstance(y, list) or SEVERAL.fullmatch(y)]
-    if len(several) > len(targets) / 2:
+    if len(several) > len(targets) / 2 and (isinstance(several[0], list) or _are_lists({*targets})):
         raise InputError(
             f"{dataset}: most rows have several labels, such as {shown(several[0])}, and a row may have one; train a "
             "model for each label on a column that says yes or no, or replace the separator if this is one name."
         )
+
+
+def _are_lists(cells: set[str]) -> bool:
+    """Whether these cells are lists of labels: in brackets, or with a label that stands in several places or alone.
+
+    In names that have separators, such as `News; World`, each part keeps its place.
+    """
+    found: dict[str, set[tuple[int, bool]]] = {}
+    for parts in (re.split("[;|]", cell) for cell in cells):
+        for at, part in enumerate(parts):
+            found.setdefault(part.strip(), set()).add((at, len(parts) == 1))
+    return any(len(places) > 1 for places in found.values()) or all(cell.startswith("[") for cell in cells)
 
 
 def _whole(split: str, rows: Rows, notes: Notes) -> Rows:

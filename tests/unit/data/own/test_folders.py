@@ -199,6 +199,8 @@ def test_a_list_of_labels_in_most_rows_is_refused_and_a_bar_in_a_few_is_part_of_
         tmp_path / "r.csv", [(text, "tar|zip" if i % 3 == 0 else y) for i, (text, y) in enumerate(rows(20))]
     )
     assert "tar|zip" in load(str(path)).classes
+    path = write_csv(tmp_path / "r.csv", [(text, f"News; {y}") for text, y in rows(20)])
+    assert {name[:6] for name in load(str(path)).classes} == {"News; "}
 
 
 def test_an_example_knows_its_place(tmp_path):
