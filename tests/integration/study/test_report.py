@@ -74,7 +74,7 @@ def test_the_answers_come_first_from_the_same_numbers(site):
     assert places == sorted(places)
     assert places[-1] < words.index("Every run")
     images = [attributes for tag, attributes in Elements(site / "index.html").found if tag == "img"]
-    assert {image["alt"] for image in images} >= {"Test score against labelled examples"}
+    assert {image["alt"] for image in images} >= {"Test accuracy against labelled examples"}
 
 
 @pytest.mark.slow
