@@ -96,8 +96,8 @@ class Comparison:
     def advice(self) -> Iterator[str]:
         """What to do now: the method to use, the labels to collect, the time it takes, and the command for it."""
         frame = advice.together(self.runs)
-        yield from advice.advice(frame)
         row = advice.leading(frame)
+        yield from advice.advice(frame, row)
         ids = set() if row is None else set(frame[frame["configuration"] == row["configuration"]]["run_id"])
         if cell := next((cell for cell in self.cells if cell.id in ids), None):
             yield "This trains it on all labels and saves the model:"
@@ -152,7 +152,8 @@ def compare(
     name = f"table-{dataset.parent.name[:8]}" if in_memory else examples.name  # the folder is named by a checksum
     cells = grid.plan(every_run(examples, fixed, models or models_at_hand(examples.kind)))
     folder = writable_folder(results or f"results/compare-{name}")
-    tables.records(folder, "completed", metric)  # refused before anything is run, where its records lack the metric
+    if metric:
+        tables.records(folder, "completed", metric)  # refused before anything is run, where its records lack the metric
     priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
     left = max(0.0, 60 * budget_minutes - ANSWERING_SECONDS - (time.monotonic() - started))
     kept, left_out = within_budget(priced, left, workers)

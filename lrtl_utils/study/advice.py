@@ -1,7 +1,6 @@
 """The four answers in one table, and what to do after a comparison: the method to use, and the labels to collect."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +32,7 @@ def at_a_glance(frame: pd.DataFrame) -> pd.DataFrame:
                 "data set, model": tables.titled(row.dataset_model),
                 "labels": row.n_labels,
                 "best": row.configuration,
-                "score": f"{row.score:.3f}{_between(row)} {row.score_name}",
+                "score": f"{row.score:.3f}{answers.between(row.low, row.high)} {row.score_name}",
                 "enough labels": _enough(needs.loc[row.dataset_model]) if row.dataset_model in needs.index else UNKNOWN,
                 "cheapest not worse": _cheapest(costs.loc[row.dataset_model]),
                 f"over {tables.BASELINE}": _over(over.loc[key]) if key in over.index else UNKNOWN,
@@ -49,10 +48,6 @@ def spent(frame: pd.DataFrame) -> str:
     return f"{answers.counted(len(frame), 'run')} took {60 * hours:.3g} device minutes ({machines})."
 
 
-def _between(row: Any) -> str:
-    return "" if pd.isna(row.low) else f" ({row.low:.3f} to {row.high:.3f})"
-
-
 def _enough(need: pd.Series) -> str:
     labels = "never" if np.isinf(need["n_labels"]) else f"{need['n_labels']:.0f}"
     return f"{labels}, not to be relied on" if need["doubts"] else labels
@@ -65,9 +60,7 @@ def _cheapest(cost: pd.Series) -> str:
 
 
 def _over(row: pd.Series) -> str:
-    points = f"{100 * row['mean']:+.1f}"
-    between = "" if pd.isna(row["low"]) else f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
-    return f"{points}{between}, {answers.VERDICTS[row['verdict']]}"
+    return f"{answers.points(row['mean'], row['low'], row['high'])}, {answers.VERDICTS[row['verdict']]}"
 
 
 def together(frame: pd.DataFrame) -> pd.DataFrame:
@@ -82,9 +75,8 @@ def leading(frame: pd.DataFrame) -> pd.Series | None:
     return None if best.empty else best.iloc[0]
 
 
-def advice(frame: pd.DataFrame) -> Iterator[str]:
-    """Sentences about the leading configuration: its score, the labels that it needs, and its cost."""
-    row = leading(frame)
+def advice(frame: pd.DataFrame, row: pd.Series | None) -> Iterator[str]:
+    """Sentences about the `leading` configuration: its score, the labels that it needs, and its cost."""
     if row is None:
         yield "No run has ended; the same command, or one with a larger budget, continues."
         return

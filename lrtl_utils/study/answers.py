@@ -154,8 +154,8 @@ def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
     keys = ["dataset_model", "n_labels", "configuration"]
     for row in best.drop(columns=["low", "high", "score_name"]).merge(known, "left", on=keys).itertuples():
         if not pd.isna(row.mean):
-            points = f"{100 * row.mean:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}] points of {row.score_name}"
-            ahead = f"{row.configuration}, the best with {row.n_labels} labels, is {points} over {baseline}"
+            gain = f"{points(row.mean, row.low, row.high)} points of {row.score_name}"
+            ahead = f"{row.configuration}, the best with {row.n_labels} labels, is {gain} over {baseline}"
         elif row.variants[0] == baseline:
             ahead = f"{baseline} is itself the best with {row.n_labels} labels"
     return f"{ahead}; {at_every_size(table)}"
@@ -243,9 +243,9 @@ def _is_beaten(costs: pd.Series, best: pd.Series) -> bool:
 def claim_differences(table: pd.DataFrame, baseline: str) -> str:
     """How many differences to the baseline are better, worse and undecided."""
     counts = table["verdict"].value_counts()
-    known = sum(counts.get(verdict, 0) for verdict in ("better", "worse", "undecided"))
     better, worse, undecided = (counts.get(verdict, 0) for verdict in ("better", "worse", "undecided"))
-    return f"Of {known} differences to {baseline}, {better} are better, {worse} worse and {undecided} undecided"
+    found = f"{better} are better, {worse} worse and {undecided} undecided"
+    return f"Of {better + worse + undecided} differences to {baseline}, {found}"
 
 
 def claim_needs(needs: pd.DataFrame) -> str:
@@ -279,6 +279,16 @@ def claim_searches(table: pd.DataFrame) -> str:
 
 
 # A sentence for every figure
+
+
+def between(low: float, high: float) -> str:
+    """The interval of a score, ` (0.717 to 0.846)`, or nothing where there is none."""
+    return "" if pd.isna(low) else f" ({low:.3f} to {high:.3f})"
+
+
+def points(mean: float, low: float, high: float) -> str:
+    """A difference of scores in points, with its interval where there is one: `+1.1 [-4.8, +7.0]`."""
+    return f"{100 * mean:+.1f}" + ("" if pd.isna(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]")
 
 
 def counted(number: int, what: str) -> str:
@@ -406,10 +416,9 @@ def gains(table: pd.DataFrame) -> list[str]:
 
 
 def _gained(row: Any) -> str:
-    sure = "" if pd.isna(row.low) else f" [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
     time = "" if pd.isna(row.seconds_ratio) else f" and {row.seconds_ratio:.2g} times the device seconds"
-    points = f"{100 * row.mean:+.1f}{sure} points over {TUNED} with {row.n_labels} labels, {VERDICTS[row.verdict]}"
-    return f"{OURS} is {points}, at {row.flops_ratio:.2g} times the FLOPs{time}"
+    gain = f"{points(row.mean, row.low, row.high)} points over {TUNED} with {row.n_labels} labels"
+    return f"{OURS} is {gain}, {VERDICTS[row.verdict]}, at {row.flops_ratio:.2g} times the FLOPs{time}"
 
 
 def differences(table: pd.DataFrame, baseline: str) -> list[str]:

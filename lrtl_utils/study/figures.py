@@ -41,7 +41,7 @@ MARKS = dict(zip(METHODS, itertools.cycle(_MARKS), strict=False))
 NAMED = (OURS, "full", BASELINE, "linear_probe")  # methods that have colours and names where there are many others
 GREY = "0.7"  # of other methods
 LEADER = {"arrowstyle": "-", "color": "0.55", "linewidth": 0.6}  # from a name to what it names
-LONGEST = 30  # letters of a name beside which there is room for two panels
+LONGEST = 30  # letters of a name beside which there is room for two data sets in a row
 STRENGTHS = (0.1, 0.4)  # of a difference: from here to there its colour grows, so that a decided one is never grey
 WIDTH = 8.6  # inches: 830 pixels of a screen with 96 to the inch
 
@@ -157,7 +157,7 @@ def score_vs_data(summary: pd.DataFrame, needs: pd.DataFrame, best: pd.DataFrame
 
     A curve goes on to the whole train split, with the interval that `needs` has there, if it passes through its marks.
     """
-    figure = _panels(summary, _score_vs_data, 2.7, needs=needs)
+    figure = _each_data_set(summary, _score_vs_data, 2.7, needs=needs)
     note = "Bands are 95 % intervals, where there are three seeds. A dotted curve is a power law that passes through "
     note += "its marks, with an interval at the whole train split; beyond the last mark it is a guess."
     return figure and _finished(figure, answers.claim_best(best), f"{_others(summary)}{note}")
@@ -186,7 +186,7 @@ def _score_vs_data(summary: pd.DataFrame, ax: Axes, needs: pd.DataFrame) -> None
 def labels_needed(needs: pd.DataFrame) -> Figure | None:
     """The labels that reach the target of each dataset × model, by the curves of `tables.needs` without a doubt."""
     sure = needs[needs["doubts"].map(len) == 0]
-    figure = _panels(sure, _labels_needed, 1.0 + 0.22 * _most_rows(sure))
+    figure = _each_data_set(sure, _labels_needed, 1.0 + 0.22 * _most_rows(sure))
     note = f"The target is {curves.SHARE:.0%} of the best {metrics_of(needs)} at the largest size. Bars are 95 % "
     note += "intervals. An arrow means that all labels do not reach it. Left out: "
     note += f"{answers.counted(len(needs) - len(sure), 'curve')} that cannot be relied on."
@@ -211,7 +211,7 @@ def _labels_needed(needs: pd.DataFrame, ax: Axes) -> None:
 
 def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure | None:
     """Test score against a cost, a named point for each method, at one size; `front` and `best` are from `tables`."""
-    figure = _panels(front, _score_vs_cost, 2.7, cost=cost)
+    figure = _each_data_set(front, _score_vs_cost, 2.7, cost=cost)
     note = (
         "Bars are 95 % intervals. The steps are the Pareto front: nothing is both cheaper and better. Of each method "
     )
@@ -247,7 +247,7 @@ def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
 
 def memory(front: pd.DataFrame, best: pd.DataFrame) -> Figure | None:
     """The peak memory of one configuration of each method, at one size; `front` and `best` are from `tables`."""
-    figure = _panels(front, _memory, 1.0 + 0.22 * _most_rows(front))
+    figure = _each_data_set(front, _memory, 1.0 + 0.22 * _most_rows(front))
     note = "On a CPU, it is the memory beyond what the process used when the clock started."
     return figure and _finished(figure, answers.claim_cost(front, best, "peak_memory_mib"), note)
 
@@ -263,7 +263,7 @@ def _memory(front: pd.DataFrame, ax: Axes) -> None:
 def differences(table: pd.DataFrame, baseline: str) -> Figure | None:
     """Paired differences of `tables.differences` in points: a cell for each configuration and number of labels."""
     known = table[table["verdict"] != stats.TOO_FEW_SEEDS]
-    figure = _panels(known, _differences, 0.9 + 0.24 * _most_rows(known))
+    figure = _each_data_set(known, _differences, 0.9 + 0.24 * _most_rows(known))
     note = (
         f"Points over {baseline}, paired by seed and test example: blue is better, red is worse, grey and in brackets "
     )
@@ -379,7 +379,7 @@ def _subplots(height: float, rows: int = 1, columns: int = 1, **options: Any) ->
     return figure, axes.flatten()
 
 
-def _panels(table: pd.DataFrame, draw: Callable[..., None], height: float, **options: Any) -> Figure | None:
+def _each_data_set(table: pd.DataFrame, draw: Callable[..., None], height: float, **options: Any) -> Figure | None:
     """`draw(part, ax, **options)` for each dataset × model, in rows of that height; None if there is none."""
     named = "dataset_model" in table
     parts = list(table.groupby("dataset_model", sort=False) if named else by_dataset_and_model(table))

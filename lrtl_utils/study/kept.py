@@ -26,7 +26,7 @@ COLUMNS = ("path", "size", "mtime_ns")  # of a record's file, as it was when it 
 
 Kept = dict[tuple[str, int, int], dict[str, Any]]  # by the `COLUMNS`
 
-_LAST: dict[Path, Kept] = {}  # of the last folder that was worth a cache, for this process and its forks
+_LAST: dict[Path, Kept] = {}  # of the last folder, for this process and its forks
 
 
 def records(results: str | Path) -> list[dict[str, Any]]:
@@ -40,11 +40,10 @@ def records(results: str | Path) -> list[dict[str, Any]]:
             if record := kept.get(file) or store.valid(path):
                 found[file] = record
     _LAST.clear()
-    if len(found) >= WORTH:
-        _LAST[folder] = found
-        if found.keys() != kept.keys():
-            with contextlib.suppress(OSError):  # a folder that cannot be written in is read without a cache
-                write_atomically(folder / NAME, lambda stream: _write(found, stream))
+    _LAST[folder] = found
+    if len(found) >= WORTH and found.keys() != kept.keys():
+        with contextlib.suppress(OSError):  # a folder that cannot be written in is read without a cache
+            write_atomically(folder / NAME, lambda stream: _write(found, stream))
     return list(found.values())
 
 

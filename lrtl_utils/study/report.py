@@ -188,10 +188,7 @@ def _index(
 def _means(frame: pd.DataFrame) -> dict[str, str]:
     """By run, the mean score of its configuration at its number of labels, with its interval."""
     means = frame[["run_id", *tables.KEYS]].merge(tables.summarise(frame), on=tables.KEYS)
-    between = [
-        f" ({low:.3f} to {high:.3f})" if pd.notna(low) else ""
-        for low, high in zip(means["low"], means["high"], strict=True)
-    ]
+    between = map(answers.between, means["low"], means["high"])
     counted = [answers.counted(seeds, "seed") for seeds in means["seeds"]]
     each = zip(means["run_id"], means["score"], between, counted, strict=True)
     return {run: f"mean {score:.3f}{interval} of {seeds}" for run, score, interval, seeds in each}

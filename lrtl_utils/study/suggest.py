@@ -18,7 +18,7 @@ from lrtl_utils.data.splits import Data, Examples
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import ROOT, absolute_path, write_text
 from lrtl_utils.runs.run import Run
-from lrtl_utils.study import checkup, labels, stats
+from lrtl_utils.study import answers, checkup, labels, stats
 from lrtl_utils.study import tables as runs
 
 BENCHMARK = ROOT / "results/bench-cpu"  # absent from an installed package
@@ -100,8 +100,7 @@ def finding(by: str, results: Path = BENCHMARK) -> str:
         return "The records of the benchmark are not installed here; docs/progressive.md says what they show."
     shown = [f"{way} is {_verdicts(found[way])}" for way in sorted(found) if by in (way, "random")]
     points = ", ".join(
-        "{} {:+.1f} [{:+.1f}, {:+.1f}]".format(at, *(100 * each[name] for name in ("mean", "low", "high")))
-        for at, each in found.get(by, {}).items()
+        f"{at} {answers.points(each['mean'], each['low'], each['high'])}" for at, each in found.get(by, {}).items()
     )
     return f"In this project's benchmark, beside labels drawn at random, {'; '.join(shown)}{points and ': '}{points}."
 

@@ -1,21 +1,12 @@
 """The static site: in real Chromium where that is installed, and as files everywhere."""
 
 import pytest
-from browser import CHROMIUM, chromium
 from hostile_site import IMAGE, SCRIPT, of
 
 pytest_plugins = ["hostile_site"]
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("there is no `chromium` on the path (apt-get install chromium)")
-    with chromium(tmp_path_factory.mktemp("profile")) as started:
-        yield started
 
 
 def clean(browser):

@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, chromium
 from synthetic import outcomes, write_run
 
 from lrtl_utils.files import ROOT
@@ -28,14 +27,6 @@ SST2 = {"dataset": "sst2", "model": "minilm", "train_size": 32}
 
 def needs(package):
     return pytest.mark.skipif(find_spec(package) is None, reason=f"{package} is not installed (make trackers)")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("there is no `chromium` on the path (apt-get install chromium)")
-    with chromium(tmp_path_factory.mktemp("profile")) as started:
-        yield started
 
 
 @pytest.fixture

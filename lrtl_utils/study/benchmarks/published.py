@@ -8,8 +8,7 @@ import yaml
 
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.measure.metrics import PREDICT_BATCH
-from lrtl_utils.study import tables
-from lrtl_utils.study.answers import NOTHING
+from lrtl_utils.study import answers, tables
 from lrtl_utils.study.tables import BASELINE
 
 PUBLISHED = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
@@ -41,7 +40,7 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
 
 def beside_in_words(table: pd.DataFrame) -> list[str]:
     """For each data set of `beside`, our best configuration and the lowest published figure, if one is listed."""
-    return [_beside_in_words(name, part) for name, part in table.groupby("dataset", sort=False)] or [NOTHING]
+    return [_beside_in_words(name, part) for name, part in table.groupby("dataset", sort=False)] or [answers.NOTHING]
 
 
 def _beside_in_words(dataset: str, part: pd.DataFrame) -> str:
@@ -105,7 +104,6 @@ def one_epoch_in_words(table: pd.DataFrame) -> list[str]:
 
 def _in_seconds_of(row: Any, base: Any) -> str:
     share = row.device_seconds / base.device_seconds
-    sure = "" if pd.isna(row.low) else f" [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
-    points = "" if pd.isna(row.points) else f", {100 * row.points:+.1f}{sure} points"
+    points = "" if pd.isna(row.points) else f", {answers.points(row.points, row.low, row.high)} points"
     spent = "" if pd.isna(share) else f"{points and ','} in {share:.2f} of its device seconds"
     return f"{row.configuration} reaches {row.accuracy:.3f}{points}{spent}"

@@ -9,8 +9,7 @@ import pandas as pd
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import read_text, write_text
 from lrtl_utils.runs import store
-from lrtl_utils.study import tables
-from lrtl_utils.study.answers import Answer
+from lrtl_utils.study import answers, tables
 from lrtl_utils.study.report import SECTIONS, committed_sources
 
 BEGIN = "<!-- the four answers: `make figures` writes them -->"
@@ -36,7 +35,7 @@ def refresh(path: Path, folder: Path) -> Path:
     return path
 
 
-def in_short(found: Sequence[Answer], frame: pd.DataFrame, results: Path, root: Path) -> Iterator[str]:
+def in_short(found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, root: Path) -> Iterator[str]:
     """Each question with the sentence that answers it, and a row for each data set and model."""
     yield from (f"- **{answer.question}** {answer.headline}" for answer in found)
     yield f"\n[Every answer, with its picture]({os.path.relpath(results / 'README.md', root)})\n"
@@ -46,23 +45,21 @@ def in_short(found: Sequence[Answer], frame: pd.DataFrame, results: Path, root: 
 
 def against_tuned(frame: pd.DataFrame) -> pd.DataFrame:
     """`progressive` beside tuned `conventional`, at the size that the first answer is about."""
-    rows = []
-    for row in tables.gains(frame).itertuples():
-        points = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * each for each in (row.mean, row.low, row.high)))
-        rows.append(
-            {
-                "data set, model": tables.titled(row.dataset_model),
-                "labels": row.n_labels,
-                f"`{tables.OURS}`": f"{row.score:.3f} ({row.score_low:.3f} to {row.score_high:.3f})",
-                "seconds": f"{row.device_seconds:.1f}",
-                f"points over tuned `{tables.BASELINE}`": f"{points}, {row.verdict}",
-                "share of its FLOPs": f"{row.flops_ratio:.0%}",
-            }
-        )
+    rows = [
+        {
+            "data set, model": tables.titled(row.dataset_model),
+            "labels": row.n_labels,
+            f"`{tables.OURS}`": f"{row.score:.3f}{answers.between(row.score_low, row.score_high)}",
+            "seconds": f"{row.device_seconds:.1f}",
+            f"points over tuned `{tables.BASELINE}`": f"{answers.points(row.mean, row.low, row.high)}, {row.verdict}",
+            "share of its FLOPs": f"{row.flops_ratio:.0%}",
+        }
+        for row in tables.gains(frame).itertuples()
+    ]
     return pd.DataFrame(rows)
 
 
-def in_full(found: Sequence[Answer], frame: pd.DataFrame, results: Path, folder: Path) -> Iterator[str]:
+def in_full(found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, folder: Path) -> Iterator[str]:
     """Each question with its answer, a sentence for each data set and model, and the figure with its notebook."""
     yield "# The four answers of this study\n"
     for answer, (_, picture, caption, notebook) in zip(found, SECTIONS, strict=True):

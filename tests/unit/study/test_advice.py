@@ -8,7 +8,8 @@ SIZES = (32, 100, 316, 1000)
 
 
 def advised(results):
-    return [*advice.advice(advice.together(tables.read(results)))]
+    frame = advice.together(tables.read(results))
+    return [*advice.advice(frame, advice.leading(frame))]
 
 
 def write(results, method, skills, seeds=(0, 1, 2), model="minilm"):
