@@ -1,9 +1,11 @@
 """Whether a folder of records is what it claims: schema, checksum, config hash and protocol, one by one and paired."""
 
+import json
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import Completed, faults, gaps, identity, labels_asked_for
 
+FROZEN = "frozen.json"  # beside the folder that it names as confirmation
 DRAWN_BY = ("data_fraction", "train_size", "shots", "seed", "validation_share", "test_limit")
 
 
@@ -65,6 +68,7 @@ def verify(results: Path) -> Report:
         report.notes.update(gaps(run))
         report.notes.update(store.outdated([content]))
     _paired(completed, report)
+    _frozen(results, completed, report)
     _drawn_again(results, completed, report)
     return report
 
@@ -95,6 +99,22 @@ def _agree(values: Mapping[Path, tuple[Hashable, Hashable]], fault: str, report:
         commonest, count = groups[group].most_common(1)[0]
         if value != commonest:
             report.faults[path].append(fault.format(_records(count)))
+
+
+def _frozen(results: Path, completed: Mapping[Path, Completed], report: Report) -> None:
+    """Runs of a confirmation are of the methods' frozen versions, and began after the freeze."""
+    file = results.absolute().parent / FROZEN
+    frozen = json.loads(file.read_text()) if file.is_file() else {"confirmation": None}
+    if frozen["confirmation"] != results.absolute().name:
+        return
+    since = datetime.fromisoformat(frozen["frozen_at"])
+    for path, run in completed.items():
+        method, version = run.config.method, run.environment.method_version
+        due = frozen["versions"].get(method, version)
+        if version != due:
+            report.faults[path].append(f"it is of version {version} of {method}, and version {due} was frozen")
+        if run.started_at < since:
+            report.faults[path].append(f"it began before the recipe was frozen, at {frozen['frozen_at']}")
 
 
 def _drawn_again(results: Path, completed: Mapping[Path, Completed], report: Report) -> None:

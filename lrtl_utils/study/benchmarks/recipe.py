@@ -1,18 +1,24 @@
 """`progressive` beside the other methods on the development sets: `python -m` this module with a folder.
 
 The folder has the records of the grid recipe_2.yaml, and its `version-1` those of the first version of `progressive`.
+With `freeze` as second argument, the versions of all methods are frozen for the confirmation that follows.
 """
 
+import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 
+from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, write_text
-from lrtl_utils.runs import store
+from lrtl_utils.methods import VERSIONS
+from lrtl_utils.runs import store, verify
 from lrtl_utils.study import tables
 
 OURS, FIRST = "progressive", "progressive, version 1"
+CONFIRMATION = "confirmation"  # the folder beside this one with its records
 AT = ["dataset_model", "n_labels"]
 ABOUT = """Scores are means of accuracy, or of entity F1, on the test split. Points are paired differences to
 `progressive` with 95 % intervals, and p is corrected over the table. FLOPs are multiples of those of `progressive`.
@@ -69,5 +75,20 @@ def _with_bounds(table: pd.DataFrame, *columns: str) -> list[str]:
     return ["" if pd.isna(row[0]) else (form if pd.isna(row[1]) else bounded).format(*row) for row in rows]
 
 
+def freeze(results: Path) -> Path:
+    """`frozen.json` beside the folder, once: the version of each method, which the records of a confirmation must have.
+
+    `InputError` if there is one, since what is frozen stays.
+    """
+    path = results.parent / verify.FROZEN
+    if path.exists():
+        raise InputError(f"{path} is there already, and what is frozen stays.")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    frozen = {"confirmation": CONFIRMATION, "frozen_at": now, "versions": dict(VERSIONS)}
+    write_text(path, json.dumps(frozen, indent=1))
+    return path
+
+
 if __name__ == "__main__":
-    print(write(absolute_path(sys.argv[1])))
+    folder, *then = sys.argv[1:]
+    print((freeze if then == ["freeze"] else write)(absolute_path(folder)))

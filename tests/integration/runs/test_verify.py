@@ -349,3 +349,18 @@ def test_a_missing_folder_is_an_error_and_an_empty_one_is_reported(tmp_path):
     assert (done.returncode, done.stdout) == (0, f"There are no records in {tmp_path / 'runs'}.\n")
     with pytest.raises(InputError):
         verify(tmp_path / "none")
+
+
+def test_records_of_a_confirmation_have_the_frozen_versions_and_are_younger(results):
+    def freeze(**changes):
+        frozen = {"confirmation": results.name, "frozen_at": "2020-01-01T00:00:00+00:00", "versions": {}}
+        (results.parent / "frozen.json").write_text(json.dumps(frozen | changes))
+        return verify(results).faults
+
+    ladder = find(results, "ladder")
+    version = json.loads(ladder.read_text())["environment"]["method_version"]
+    assert freeze(versions={"progressive": version}) == {}
+    faults = freeze(versions={"progressive": version + 1})
+    assert faults == {ladder: [f"it is of version {version} of progressive, and version {version + 1} was frozen"]}
+    assert len(freeze(frozen_at="2100-01-01T00:00:00+00:00")) == len(RUNS)
+    assert freeze(confirmation="another", frozen_at="2100-01-01T00:00:00+00:00") == {}

@@ -1,7 +1,12 @@
+import json
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 from synthetic import outcomes, write_run
 
+from lrtl_utils.errors import InputError
+from lrtl_utils.methods import VERSIONS
 from lrtl_utils.study.benchmarks import recipe
 
 SST2 = {"dataset": "sst2", "model": "minilm", "train_size": 100}
@@ -41,3 +46,11 @@ def test_the_page_has_a_row_for_each_that_ran(results):
     assert all("[" in row[4] for row in rows)
     assert [bool(row[5]) for row in rows] == [row[2] != "progressive" for row in rows]
     assert (results / "table.csv").is_file()
+
+
+def test_the_versions_of_all_methods_are_frozen_once(results):
+    frozen = json.loads(recipe.freeze(results).read_text())
+    assert frozen["versions"] == VERSIONS
+    assert datetime.fromisoformat(frozen["frozen_at"]) <= datetime.now(UTC)
+    with pytest.raises(InputError, match="is there already"):
+        recipe.freeze(results)
