@@ -47,13 +47,18 @@ faults: .venv/installed ## Kill, fill and cut short what runs, for LRTL_FAULT_MI
 gpu: .venv/installed ## The tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu tests
 
-TRACKERS := .venv/trackers/bin/python
+.venv/%/bin/python: .venv/installed # an environment over .venv, for packages that would change what is installed there
+	$(BIN)/python -m venv .venv/$*
+	echo $(abspath $(SITE)) > $$($@ -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/installed.pth
 
-trackers: .venv/installed ## The tests of MLflow and trackio, in an environment over .venv: they hold back its packages
-	test -x $(TRACKERS) || { $(BIN)/python -m venv .venv/trackers && echo $(abspath $(SITE)) \
-		> $$($(TRACKERS) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/installed.pth; }
-	$(TRACKERS) -m pip install --quiet 'mlflow>=3,<4' 'trackio>=0.40,<1'
-	OMP_NUM_THREADS=1 $(TRACKERS) -m pytest -q tests/nightly/test_trackers.py
+trackers: .venv/trackers/bin/python ## The tests of MLflow and trackio, which hold back packages of .venv
+	$< -m pip install --quiet 'mlflow>=3,<4' 'trackio>=0.40,<1'
+	OMP_NUM_THREADS=1 $< -m pytest -q tests/nightly/test_trackers.py
+
+peers: RESULTS ?= results/recipe-2
+peers: .venv/peers/bin/python ## SetFit and MTEB's probe beside the runs of linear_probe in RESULTS (hours; resumes)
+	$< -m pip install --quiet 'setfit>=1.2,<2'
+	OMP_NUM_THREADS=1 $< -m lrtl_utils.study.benchmarks.peers $(RESULTS)
 
 lint: .venv/installed ## Format and lint, checked
 	$(BIN)/ruff format --check --quiet .

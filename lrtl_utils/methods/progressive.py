@@ -22,7 +22,7 @@ from lrtl_utils.models.network import Batch, Model
 
 Point = dict[str, Any]
 
-# --- The rule. What each value earns, and what else was tried, stands in docs/progressive.md.
+# --- The rule. What each value earns, and what else was tried, stands in docs/tried.md.
 
 # What `without` may leave out, for ablations.
 PIECES = ("tail", "warm_start", "soften", "decay", "average", "cache", "buckets")

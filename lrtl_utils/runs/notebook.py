@@ -23,6 +23,7 @@ from lrtl_utils.runs.run import check
 
 FOLDER = notebooks_folder()
 TERMINATION_SECONDS = 20.0  # a kernel's to write its checkpoint
+WIDGET = "application/vnd.jupyter.widget-view+json"
 OUT_OF_MEMORY = "out of memory"  # how the reason of a run begins that would want a smaller batch
 _MEMORY_ERRORS = ("OutOfMemoryError", "MemoryError")  # of CUDA and of Python; torch on a CPU only words it
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "bad_alloc", "unable to mmap")
@@ -163,7 +164,7 @@ def summarise(results: Path, metric: str | None, path: Path) -> str | None:
 def refresh(path: Path) -> None:
     """Execute a notebook in place, in its folder; a summary of the same records gives the same bytes.
 
-    `InputError` if a cell fails.
+    Menus are not kept: they do nothing without their kernel. `InputError` if a cell fails.
     """
     import nbformat
     from nbclient import NotebookClient
@@ -178,6 +179,10 @@ def refresh(path: Path) -> None:
             NotebookClient(notebook, config=_connection(folder), **options).execute()
         except CellExecutionError as error:
             raise InputError(f"{path.name}: {explain(error.ename, error.evalue)}") from None
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [each for each in cell.outputs if WIDGET not in each.get("data", {})]
+    notebook.metadata.pop("widgets", None)
     write_text(path, nbformat.writes(notebook) + "\n")
 
 

@@ -191,6 +191,16 @@ def notebook(name: str) -> nbformat.NotebookNode:
         ),
         code("export.save(run.model, run.data.classes, run.path, save_model, record)"),
     ]
+    if name == "00_quickstart":
+        cells[4:4] = [
+            text(
+                "## Pick from menus\nYou can also choose data set, model and method here; then run the cells below. The "
+                "choice holds until the cell of\nparameters runs again."
+            ),
+            code("from lrtl_utils.runs.menus import menus\n\nmenus(globals())"),
+        ]
+        titles = [cell.source.splitlines()[0].removeprefix("## ") for cell in cells[1:] if "## " in cell.source[:3]]
+        cells[0].source += "\n\n" + " · ".join(f"[{title}](#{title.replace(' ', '-')})" for title in titles)
     for at, cell in enumerate(cells):
         cell["id"] = f"cell-{at:02}"
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
