@@ -17,7 +17,9 @@ def menus(parameters: dict[str, Any]) -> Any:
     try:
         import ipywidgets
     except ImportError:
-        return "The menus need ipywidgets (pip install ipywidgets). Everything can be set in the cell of parameters too."
+        return (
+            "The menus need ipywidgets (pip install ipywidgets). Everything can be set in the cell of parameters too."
+        )
     kind = kind_of(parameters["dataset"])
     fitting = {
         "dataset": [name for name, row in TASKS.items() if row.kind == kind],
@@ -27,9 +29,7 @@ def menus(parameters: dict[str, Any]) -> Any:
 
     def menu(name: str) -> Any:
         present = parameters[name]
-        made = ipywidgets.Dropdown(
-            description=name, options=[*dict.fromkeys([*fitting[name], present])], value=present
-        )
+        made = ipywidgets.Dropdown(description=name, options=[*dict.fromkeys([*fitting[name], present])], value=present)
         made.observe(lambda change: parameters.update({name: change["new"]}), names="value")
         return made
 

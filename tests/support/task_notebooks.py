@@ -194,8 +194,8 @@ def notebook(name: str) -> nbformat.NotebookNode:
     if name == "00_quickstart":
         cells[4:4] = [
             text(
-                "## Pick from menus\nYou can also choose data set, model and method here; then run the cells below. The "
-                "choice holds until the cell of\nparameters runs again."
+                "## Pick from menus\nYou can also choose data set, model and method here; then run the cells below. "
+                "The choice holds until the cell of\nparameters runs again."
             ),
             code("from lrtl_utils.runs.menus import menus\n\nmenus(globals())"),
         ]

@@ -57,7 +57,7 @@ def fit_setfit(work: Work, iterations: int | None) -> Curve:
 
 
 def fit_probe(work: Work) -> Curve:
-    """MTEB's classifier: logistic regression of scikit-learn on frozen sentence embeddings (Muennighoff et al. 2023)."""
+    """MTEB's classifier: scikit-learn's logistic regression on frozen embeddings (Muennighoff et al. 2023)."""
     body = _body(work)
     solver = LogisticRegression(random_state=work.config.seed, max_iter=100)
     solver.fit(body.encode(list(work.train.inputs), show_progress_bar=False), work.train.targets)
@@ -149,7 +149,9 @@ def main(results: Path) -> None:
         pretrained()
         run.fit(*run.label())
         record = run.record(run.test())
-        print(f"{run.path}: {record['metrics']['accuracy']:.3f} in {record['cost']['device_seconds']:.1f} s", flush=True)
+        print(
+            f"{run.path}: {record['metrics']['accuracy']:.3f} in {record['cost']['device_seconds']:.1f} s", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ With `freeze` as second argument, the versions of all methods are frozen for the
 
 import json
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -78,13 +79,20 @@ def _with_bounds(table: pd.DataFrame, *columns: str) -> list[str]:
 def freeze(results: Path) -> Path:
     """`frozen.json` beside the folder, once: the version of each method, which the records of a confirmation must have.
 
+    It also has how many runs had been tested on each data set before, by all records beside and below the folder.
     `InputError` if there is one, since what is frozen stays.
     """
     path = results.parent / verify.FROZEN
     if path.exists():
         raise InputError(f"{path} is there already, and what is frozen stays.")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    frozen = {"confirmation": CONFIRMATION, "frozen_at": now, "versions": dict(VERSIONS)}
+    seen = Counter(record.parent.name for record in results.parent.glob("**/runs/*/*.json"))
+    frozen = {
+        "confirmation": CONFIRMATION,
+        "frozen_at": now,
+        "versions": dict(VERSIONS),
+        "seen": dict(sorted(seen.items())),
+    }
     write_text(path, json.dumps(frozen, indent=1))
     return path
 

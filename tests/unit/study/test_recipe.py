@@ -14,15 +14,16 @@ SST2 = {"dataset": "sst2", "model": "minilm", "train_size": 100}
 
 @pytest.fixture
 def results(tmp_path):
+    folder = tmp_path / "recipe"
     for seed in range(3):
         right = outcomes(0.8, 100, seed)
         worse = right.copy()
         worse[np.flatnonzero(right)[:60]] = False
-        write_run(tmp_path, right, method="progressive", seed=seed, flops=10, **SST2)
-        write_run(tmp_path, worse, method="full", seed=seed, flops=40, **SST2)
-        write_run(tmp_path, worse, method="progressive", without="soften", seed=seed, flops=10, **SST2)
-        write_run(tmp_path / "version-1", worse, method="progressive", seed=seed, flops=20, **SST2)
-    return tmp_path
+        write_run(folder, right, method="progressive", seed=seed, flops=10, **SST2)
+        write_run(folder, worse, method="full", seed=seed, flops=40, **SST2)
+        write_run(folder, worse, method="progressive", without="soften", seed=seed, flops=10, **SST2)
+        write_run(folder / "version-1", worse, method="progressive", seed=seed, flops=20, **SST2)
+    return folder
 
 
 def test_every_method_and_piece_is_compared_with_progressive(results):
@@ -50,7 +51,7 @@ def test_the_page_has_a_row_for_each_that_ran(results):
 
 def test_the_versions_of_all_methods_are_frozen_once(results):
     frozen = json.loads(recipe.freeze(results).read_text())
-    assert frozen["versions"] == VERSIONS
+    assert (frozen["versions"], frozen["seen"]) == (VERSIONS, {"sst2": 12})
     assert datetime.fromisoformat(frozen["frozen_at"]) <= datetime.now(UTC)
     with pytest.raises(InputError, match="is there already"):
         recipe.freeze(results)
