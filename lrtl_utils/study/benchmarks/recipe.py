@@ -10,20 +10,24 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, write_text
 from lrtl_utils.methods import VERSIONS
 from lrtl_utils.runs import store, verify
-from lrtl_utils.study import tables
+from lrtl_utils.study import stats, tables
 
 OURS, FIRST = "progressive", "progressive, version 1"
 CONFIRMATION = "confirmation"  # the folder beside this one with its records
+WON = {"worse": "won", "better": "lost", "undecided": "undecided"}  # by what is said of the other configuration
 AT = ["dataset_model", "n_labels"]
 ABOUT = """Scores are means of accuracy, or of entity F1, on the test split. Points are paired differences to
 `progressive` with 95 % intervals, and p is corrected over the table. FLOPs are multiples of those of `progressive`.
 There are no seconds, because these runs shared the machine with other work."""
+SUMMED = f"""In how many settings (data set, model, labels) `progressive` won or lost against each configuration, after
+this correction. The column before the last counts where its interval stays above -{100 * stats.MARGIN:.1f} points."""
 
 
 def compared(results: Path) -> pd.DataFrame:
@@ -33,11 +37,27 @@ def compared(results: Path) -> pd.DataFrame:
     scores = tables.summarise(frame)
     scores[AT[0]] = scores["dataset"] + " · " + scores["model"]
     differences = tables.differences(frame, OURS).rename(columns={"low": "points_low", "high": "points_high"})
-    added = ["mean", "points_low", "points_high", "p_corrected", "verdict"]
+    differences["as_good"] = np.where(
+        differences["points_high"].isna(), None, differences["points_high"] <= stats.MARGIN
+    )
+    added = ["mean", "points_low", "points_high", "p_corrected", "verdict", "as_good"]
     table = scores.merge(differences[[*AT, "configuration", *added]], "left", [*AT, "configuration"])
     ours = scores[scores["configuration"] == OURS].set_index(AT)
     table["flops"] /= pd.MultiIndex.from_frame(table[AT]).map(ours["flops"])
     return table[[*AT, "configuration", "seeds", "score", "low", "high", *added, "flops"]]
+
+
+def counts(table: pd.DataFrame) -> pd.DataFrame:
+    """For each configuration of `compared`: in how many settings `progressive` won, lost, or neither was shown.
+
+    These verdicts are corrected over the table. `at_least_as_good` counts the settings in which the interval shows
+    `progressive` to be no more than `stats.MARGIN` below, and `settings` those with three seeds or more.
+    """
+    judged = table[table["verdict"].isin(WON)]
+    found = pd.crosstab(judged["configuration"], judged["verdict"].map(WON)).reindex(columns=WON.values(), fill_value=0)
+    found["at_least_as_good"] = judged.groupby("configuration")["as_good"].sum().astype(int)
+    found["settings"] = judged.groupby("configuration").size()
+    return found.reset_index()
 
 
 def write(results: Path) -> Path:
@@ -60,6 +80,10 @@ def write(results: Path) -> Path:
         *machines,
         "",
         ABOUT,
+        "",
+        SUMMED,
+        "",
+        tables.shown(counts(table)).to_markdown(index=False),
         "",
         shown.to_markdown(index=False, disable_numparse=True),
         "",

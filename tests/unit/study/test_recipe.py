@@ -40,6 +40,12 @@ def test_every_method_and_piece_is_compared_with_progressive(results):
     }
 
 
+def test_settings_won_and_lost_are_counted_for_each_configuration(results):
+    won = recipe.counts(recipe.compared(results)).set_index("configuration")
+    assert set(won.index) == {"full", "progressive [without=soften]", "progressive, version 1"}
+    assert won.loc["full"].to_dict() == {"won": 1, "lost": 0, "undecided": 0, "at_least_as_good": 1, "settings": 1}
+
+
 def test_the_page_has_a_row_for_each_that_ran(results):
     page = recipe.write(results).read_text()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if "sst2 · " in line]
