@@ -47,7 +47,7 @@ faults: .venv/installed ## Kill, fill and cut short what runs, for LRTL_FAULT_MI
 gpu: .venv/installed ## The tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu tests
 
-.venv/%/bin/python: .venv/installed # an environment over .venv, for packages that would change what is installed there
+.venv/%/bin/python: | .venv/installed # an environment over .venv, for packages that would change what is there
 	$(BIN)/python -m venv .venv/$*
 	echo $(abspath $(SITE)) > $$($@ -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/installed.pth
 
