@@ -22,6 +22,7 @@ from lrtl_utils.methods.walk import STATE_BYTES, kept_bytes
 from lrtl_utils.models.encoding import round_up
 from lrtl_utils.runs import store
 from lrtl_utils.runs.run import build, find_weights, resolve
+from lrtl_utils.study import tables
 from lrtl_utils.study.benchmarks.bench import PROGRESSIVE
 
 
@@ -60,6 +61,26 @@ def write_rung_zero(grid: Sequence[tuple[str, RunConfig]], results: Path) -> Non
     each = {config.dataset: config for config in configs if config.train_size == most}
     if each and not path.exists():
         pd.DataFrame([rung_zero(config) for config in each.values()]).to_csv(path, index=False)
+
+
+def memory(results: Path) -> pd.DataFrame:
+    """The peak memory of `progressive` as a share of what accounts for it: the mean over seeds, and the highest.
+
+    A row for each data set, model and number of labels at which `linear_probe` has the same seeds, in fp32. What
+    accounts for it is the peak of `linear_probe` and `accounted_mib`.
+    """
+    frame = tables.compared(tables.records(results, "completed"))
+    rows = []
+    for (dataset, model, n_labels), part in frame.groupby(["dataset", "model", "n_labels"]):
+        ours, theirs = (part[part["configuration"] == name].set_index("seed") for name in (PROGRESSIVE, "linear_probe"))
+        seeds = ours.index.intersection(theirs.index)
+        placed = [store.placed(results, record) for record in ours.loc[seeds, "record"]]
+        if placed and placed[0]["environment"]["precision"] == "fp32":
+            accounted = theirs.loc[seeds, "cost.peak_memory_mib"] + accounted_mib(placed)
+            shares = ours.loc[seeds, "cost.peak_memory_mib"] / accounted
+            about = {"data set": dataset, "model": model, "labels": n_labels, "seeds": len(seeds)}
+            rows.append(about | {"share": round(shares.mean(), 3), "highest": round(shares.max(), 3)})
+    return pd.DataFrame(rows)
 
 
 def accounted_mib(records: Sequence[dict[str, Any]]) -> list[float]:

@@ -1,7 +1,8 @@
 """`progressive` beside the other methods on the development sets: `python -m` this module with a folder.
 
 The folder has the records of the grid recipe_2.yaml, and its `version-1` those of the first version of `progressive`.
-With `freeze` as second argument, the versions of all methods are frozen for the confirmation that follows.
+With `measure` as second argument, the cost of rung 0 and the memory are measured anew, on a machine that is idle.
+With `freeze`, the versions of all methods are frozen for the confirmation that follows.
 """
 
 import json
@@ -13,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path, write_text
+from lrtl_utils.files import absolute_path, data_name, write_text
 from lrtl_utils.methods import VERSIONS
 from lrtl_utils.runs import store, verify
 from lrtl_utils.study import stats, tables
+from lrtl_utils.study.benchmarks.bench import SLACK, rung_zero_page
 
 OURS, FIRST = "progressive", "progressive, version 1"
 CONFIRMATION = "confirmation"  # the folder beside this one with its records
@@ -26,6 +29,8 @@ AT = ["dataset_model", "n_labels"]
 ABOUT = """Scores are means of accuracy, or of entity F1, on the test split. Points are paired differences to
 `progressive` with 95 % intervals, and p is corrected over the table. FLOPs are multiples of those of `progressive`.
 There are no seconds, because these runs shared the machine with other work."""
+MEMORY = """Peak memory of `progressive` as a share of what accounts for it: the peak of `linear_probe`, its own cache,
+and what its trained blocks and a batch hold."""
 SUMMED = f"""In how many settings (data set, model, labels) `progressive` won or lost against each configuration, after
 this correction. The column before the last counts where its interval stays above -{100 * stats.MARGIN:.1f} points."""
 
@@ -88,7 +93,7 @@ def write(results: Path) -> Path:
         shown.to_markdown(index=False, disable_numparse=True),
         "",
     ]
-    write_text(results / "table.md", "\n".join(page))
+    write_text(results / "table.md", "\n".join(page) + _measured(results))
     return results / "table.md"
 
 
@@ -98,6 +103,33 @@ def _with_bounds(table: pd.DataFrame, *columns: str) -> list[str]:
     rows = (100 * table[names].astype(float)).to_numpy()
     bounded = f"{form} [{form}, {form}]"
     return ["" if pd.isna(row[0]) else (form if pd.isna(row[1]) else bounded).format(*row) for row in rows]
+
+
+def measure(results: Path) -> Path:
+    """Rung 0 of each data set at its most labels, timed, and the memory of all; returns the page that has them.
+
+    They are kept as `rung_zero.csv` and `memory.csv` in the folder.
+    """
+    from lrtl_utils.study.benchmarks import measured
+
+    frame = tables.compared(tables.records(results, "completed"))
+    ours = frame[(frame["configuration"] == OURS) & (frame["seed"] == 0)].sort_values("n_labels")
+    most = ours.drop_duplicates(["dataset", "model"], keep="last")["record"]
+    timed = [measured.rung_zero(RunConfig.of(store.placed(results, record)["config"])) for record in most]
+    named = [row | {"data set": data_name(row["data set"])} for row in timed]
+    pd.DataFrame(named).to_csv(results / "rung_zero.csv", index=False)
+    measured.memory(results).to_csv(results / "memory.csv", index=False)
+    return write(results)
+
+
+def _measured(results: Path) -> str:
+    """What `measure` wrote, as the end of the page."""
+    if not (results / "memory.csv").is_file():
+        return ""
+    rows = pd.read_csv(results / "memory.csv")
+    within = f"It is within {SLACK:g} in {sum(rows['share'] <= SLACK)} of {len(rows)} settings."
+    about = ["", "## Memory", "", f"{MEMORY} {within}", "", rows.to_markdown(index=False), ""]
+    return rung_zero_page(pd.read_csv(results / "rung_zero.csv")) + "\n".join(about)
 
 
 def freeze(results: Path) -> Path:
@@ -123,4 +155,4 @@ def freeze(results: Path) -> Path:
 
 if __name__ == "__main__":
     folder, *then = sys.argv[1:]
-    print((freeze if then == ["freeze"] else write)(absolute_path(folder)))
+    print({"measure": measure, "freeze": freeze}.get("".join(then), write)(absolute_path(folder)))

@@ -1,0 +1,20 @@
+import pandas as pd
+from whole_run import run
+
+from lrtl_utils.study.benchmarks import recipe
+
+DIGITS = {"dataset": "digits", "model": "efficientnet_lite0", "image_size": 32, "train_size": 80}
+
+
+def test_rung_zero_and_memory_stand_on_the_page_beside_their_bars(tmp_path):
+    run(tmp_path, **DIGITS, method="linear_probe")
+    run(tmp_path, **DIGITS, method="progressive", epochs=1)
+    page = recipe.measure(tmp_path).read_text()
+    (rung,) = pd.read_csv(tmp_path / "rung_zero.csv").to_dict("records")
+    assert (rung["data set"], rung["model"], rung["labels"]) == ("digits", "efficientnet_lite0", 80)
+    assert 0 < rung["lowest"] <= rung["share"] <= rung["highest"]
+    (memory,) = pd.read_csv(tmp_path / "memory.csv").to_dict("records")
+    assert (memory["data set"], memory["labels"], memory["seeds"]) == ("digits", 80, 1)
+    assert 0 < memory["share"] <= memory["highest"]
+    assert page.index("## Rung 0") < page.index("## Memory") < page.index(str(memory["share"]))
+    assert recipe.write(tmp_path).read_text() == page
