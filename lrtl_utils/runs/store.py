@@ -260,7 +260,7 @@ def outdated(records: Iterable[Mapping[str, Any]]) -> list[str]:
         for method, version in sorted(found)
         if VERSIONS.get(method, version) != version
     ]
-    return [f"Methods that have changed since these runs: {', '.join(changed)}."] if changed else []
+    return [f"Some methods have changed since these runs were made: {', '.join(changed)}."] if changed else []
 
 
 def environment(config: RunConfig) -> dict[str, Any]:

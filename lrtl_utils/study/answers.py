@@ -202,15 +202,16 @@ def _pairs(table: pd.DataFrame) -> str:
     return "pairs of data set and model" if names.duplicated().any() else "data sets"
 
 
-def claim_gains(gains: pd.DataFrame) -> str:
-    """From `tables.gains`: on how many data sets `progressive` is better than the tuned baseline, or worse."""
+def claim_gains(gains: pd.DataFrame, baseline: str = TUNED) -> str:
+    """From `tables.gains`: in how many of its rows `progressive` is better than the tuned baseline, or worse."""
     counts = gains["verdict"].value_counts()
     better, worse = (int(counts.get(verdict, 0)) for verdict in ("better", "worse"))
-    ahead = f"is better than {TUNED} on {better}" if better else f"is not shown to be better than {TUNED} on any"
+    ahead = f"is better than {baseline} on {better}" if better else f"is not shown to be better than {baseline} on any"
     behind = f" and worse on {worse}" if worse else ""
     low, high = (f"{100 * bound:.2g}" for bound in (gains["flops_ratio"].min(), gains["flops_ratio"].max()))
     cost = f"with {low if low == high else f'{low} to {high}'} % of its FLOPs"
-    return f"With {_span(gains['n_labels'])} labels, {OURS} {ahead} of {len(gains)} {_pairs(gains)}{behind}, {cost}"
+    rows = "settings" if gains["dataset_model"].duplicated().any() else _pairs(gains)
+    return f"With {_span(gains['n_labels'])} labels, {OURS} {ahead} of {len(gains)} {rows}{behind}, {cost}"
 
 
 def claim_best(best: pd.DataFrame) -> str:

@@ -128,8 +128,8 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], ax: Axes)
 # Many runs
 
 
-def headline(gains: pd.DataFrame) -> Figure | None:
-    """A row for each dataset × model of `tables.gains`: the gain over the tuned baseline, and the share of its cost."""
+def headline(gains: pd.DataFrame, baseline: str = TUNED) -> Figure | None:
+    """A row for each row of `tables.gains`: the gain over the tuned baseline, and the share of its cost."""
     if gains.empty:
         return None
     rows, at = gains.iloc[::-1], np.arange(len(gains))
@@ -138,18 +138,19 @@ def headline(gains: pd.DataFrame) -> Figure | None:
     fill = np.where(rows["verdict"].isin(answers.DECIDED), "black", "white")
     left.scatter(100 * rows["mean"], at, color=fill, edgecolors="black", s=50, zorder=3)
     left.axvline(0, color="black", linewidth=1)
-    left.set_yticks(at, [titled(name) for name in rows["dataset_model"]])
-    left.set(xlabel=f"points over {TUNED}", ylim=(-0.6, len(gains) - 0.4))
+    sizes = [f", {n} labels" if gains["n_labels"].nunique() > 1 else "" for n in rows["n_labels"]]
+    left.set_yticks(at, [titled(name) + size for name, size in zip(rows["dataset_model"], sizes, strict=True)])
+    left.set(xlabel=f"points over {baseline}", ylim=(-0.6, len(gains) - 0.4))
     for column, name, colour in (("seconds_ratio", "time", "black"), ("flops_ratio", "FLOPs", "white")):
         if rows[column].notna().any():
             right.scatter(rows[column], at, marker="D", color=colour, edgecolors="black", s=50, zorder=3, label=name)
     right.axvline(1, color="black", linewidth=1)
-    right.set(xscale="log", xlabel=f"cost of {OURS}, as a share\nof that of {TUNED}")
+    right.set(xscale="log", xlabel=f"cost of {OURS}, as a share\nof that of {baseline}")
     right.xaxis.set_major_formatter("{x:g}")
     right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     note = "Left: differences with 95 % intervals; a hollow mark is undecided. Right: time is shown only where the "
     note += "runs of three pairs had one machine and began within an hour of each other."
-    return _finished(figure, answers.claim_gains(gains), note)
+    return _finished(figure, answers.claim_gains(gains, baseline), note)
 
 
 def score_vs_data(summary: pd.DataFrame, needs: pd.DataFrame, best: pd.DataFrame) -> Figure | None:

@@ -9,54 +9,70 @@ import pandas as pd
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import read_text, write_text
 from lrtl_utils.runs import store
-from lrtl_utils.study import answers, tables
+from lrtl_utils.study import answers, figures, tables
+from lrtl_utils.study.benchmarks import bench
 from lrtl_utils.study.report import SECTIONS, committed_sources
 
 BEGIN = "<!-- the four answers: `make figures` writes them -->"
 END = "<!-- end of the four answers -->"
+WIDE = "wide"  # the tuning of `conventional` that the picture is about
 MOST_BYTES = 1_000_000
 
 
 def refresh(path: Path, folder: Path) -> Path:
     """Write the answers in short between the marks of the file at `path`, and in full beside the records.
 
-    `folder` holds the notebooks, which name the records. Returns `path`; `InputError` if it lacks the marks.
+    `folder` holds the notebooks, which name the records: those of the study, then those of the benchmark, whose picture
+    is drawn too. Returns `path`; `InputError` if it lacks the marks.
     """
     before, begin, rest = read_text(path, MOST_BYTES).partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
         raise InputError(f"{path} must have a line {BEGIN} and, below it, a line {END}; the answers go between them.")
-    sources = committed_sources(folder)
-    frame = tables.read(sources)
+    study, *others = committed_sources(folder)
+    frame = tables.read([study, *others])
     found = [ask(frame) for ask, *_ in SECTIONS]
-    short = "\n".join(in_short(found, frame, sources[0], path.parent))
+    settings = bench.by_setting(others[0]) if others else []
+    short = "\n".join(in_short(found, frame, study, path.parent, settings))
     write_text(path, f"{before}{begin}\n\n{short}\n{end}{after}")
-    write_text(sources[0] / "README.md", "\n".join(in_full(found, frame, sources[0], folder)))
+    write_text(study / "README.md", "\n".join(in_full(found, frame, study, folder)))
+    if others:
+        figures.style()
+        figures.save(figures.headline(bench.gains(settings, WIDE), bench.AGAINST[WIDE]), others[0], "headline")
     return path
 
 
-def in_short(found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, root: Path) -> Iterator[str]:
-    """Each question with the sentence that answers it, and a row for each data set and model."""
+def in_short(
+    found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, root: Path, settings: Sequence[bench.Setting]
+) -> Iterator[str]:
+    """The table of the benchmark's settings, and each question with the sentence that answers it."""
+    yield from (f"{sentence}\n" for sentence in store.outdated(frame["record"]))
+    if settings:
+        yield against_tuned(settings).to_markdown(index=False, disable_numparse=True) + "\n"
     yield from (f"- **{answer.question}** {answer.headline}" for answer in found)
     yield f"\n[Every answer, with its picture]({os.path.relpath(results / 'README.md', root)})\n"
-    yield from ([against_tuned(frame).to_markdown(index=False, disable_numparse=True), ""] if len(frame) else [])
-    yield from (f"{sentence}\n" for sentence in store.outdated(frame["record"]))
 
 
-def against_tuned(frame: pd.DataFrame) -> pd.DataFrame:
-    """`progressive` beside tuned `conventional`, at the size that the first answer is about."""
-    rows = [
-        {
-            "data set, model": tables.titled(row.dataset_model),
-            "labels": row.n_labels,
-            f"`{tables.OURS}`": f"{row.score:.3f}{answers.between(row.score_low, row.score_high)}",
-            "seconds": f"{row.device_seconds:.1f}",
-            f"points over tuned `{tables.BASELINE}`": f"{answers.points(row.mean, row.low, row.high)}, {row.verdict}",
-            "share of its FLOPs": f"{row.flops_ratio:.0%}",
-        }
-        for row in tables.gains(frame).itertuples()
-    ]
-    return pd.DataFrame(rows)
+def against_tuned(settings: Sequence[bench.Setting]) -> pd.DataFrame:
+    """`progressive` beside its two tuned baselines, in each setting of the benchmark."""
+    table = None
+    for tuning in (WIDE, "full"):
+        found, name = bench.gains(settings, tuning), bench.AGAINST[tuning]
+        shown = pd.DataFrame(
+            {
+                "data set, model": found["dataset_model"].map(tables.titled),
+                "labels": found["n_labels"],
+                f"`{tables.OURS}`": [
+                    f"{row.score:.3f}{answers.between(row.score_low, row.score_high)}" for row in found.itertuples()
+                ],
+                f"points over {name}": [
+                    f"{answers.points(row.mean, row.low, row.high)}, {row.verdict}" for row in found.itertuples()
+                ],
+                f"FLOPs / {name}": found["flops_ratio"].map("{:.0%}".format),
+            }
+        )
+        table = shown if table is None else table.merge(shown, on=list(table.columns[:3]))
+    return table
 
 
 def in_full(found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, folder: Path) -> Iterator[str]:
