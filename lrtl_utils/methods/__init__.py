@@ -16,7 +16,7 @@ VERSIONS = {
     "lp_ft": 2,
     "bitfit": 1,
     "lora": 1,
-    "progressive": 3,
+    "progressive": 4,
 }
 
 

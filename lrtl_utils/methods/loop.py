@@ -82,11 +82,11 @@ def encode(model: Model, examples: Examples) -> Encoded:
     return model.reader.encode(examples.inputs, examples.targets)
 
 
-def encode_training(model: Model, examples: Examples, max_length: int | None) -> Encoded:
-    """The training examples as rows; fixes the model's `max_length`, by `length_rule` where none is given."""
+def encode_training(model: Model, examples: Examples, max_length: int | None, most: int = 256) -> Encoded:
+    """The training examples as rows; fixes the model's `max_length`, by `length_rule` up to `most` if none is given."""
     data, reader = encode(model, examples), model.reader
     if reader.kind in {"text", "tokens"}:
-        reader.max_length = min(max_length or length_rule(data.lengths), reader.limit)
+        reader.max_length = min(max_length or min(length_rule(data.lengths), most), reader.limit)
         data = reader.cut(data)
     return data
 

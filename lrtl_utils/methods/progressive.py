@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from lrtl_utils.measure.meter import CostMeter
@@ -27,47 +28,44 @@ Point = dict[str, Any]
 # What `without` may leave out, for ablations.
 PIECES = ("tail", "warm_start", "soften", "decay", "average", "cache", "buckets")
 
-# By kind: (labels below which a row holds, rate as a multiple of `full`'s, batch size, epochs, most tokens of a text).
-# Few texts need more passes to make as many steps, at a lower rate than a fresh head wants, and both ends of a long
-# text say nearly as much as twice the tokens. Entities, with their many tags, need the most steps, and a lower rate
-# where there are many labels. For images the solved head is a good start that small batches throw away; so does a high
-# rate while they are few.
-STEPS_BY_SIZE = {
-    "text": ((64, 0.6, 8, 5, 128), (250, 0.6, 8, 3, 128), (math.inf, 0.6, 8, 2, None)),
-    "tokens": ((250, 1.0, 8, 6, None), (math.inf, 0.6, 8, 4, None)),
-    "image": ((400, 0.3, 16, 2, None), (math.inf, 0.6, 16, 2, None)),
-}
-# A validation split takes its labels from training: a fifth of 100 cost 3.7 points on SST-2. Under 200 examples it can
-# hardly separate two rungs. So there is none before 200 examples are a fifth of the labels, and 200 from there on.
-VALIDATION = (200, 1000)  # examples, from so many labels on
-# The shares of the blocks above the embeddings or the stem that each rung trains. What a new task needs lies near the
-# top (Yosinski et al. 2014), and frozen blocks run only once, so half of them come first. Shares are rounded up: of six
-# blocks 0.84 are all, 0.83 five.
-SHARES = {"text": (0.5, 0.84), "tokens": (0.5, 0.83), "image": (0.5, 1.0)}
-# Labels from which a rung is worth climbing without a validation split. The features of sub-words say little of
-# entities, so blocks are trained for those at any size, and more of them where there is enough to learn from. The
-# features of photographs are good, and a few photographs easily hurt a network.
-LEAST_LABELS = {"text": (32, 250), "tokens": (1, 250), "image": (64, 1000)}
+# Each value is given at a few numbers of labels, and in between it follows the logarithm of the number (`at`). It was
+# chosen at about 32, 100 and 500 labels. By kind:
+# Rates are multiples of `full`'s: a solved head wants less than a fresh one. Entities, with their many tags, need the
+# most steps, and a lower rate where there are many labels; a high rate harms a network while images are few.
+RATES = {"text": ((100, 0.6),), "tokens": ((100, 1.0), (500, 0.6)), "image": ((100, 0.3), (500, 0.6))}
+# Few examples need more passes to make as many steps.
+EPOCHS = {"text": ((32, 5), (100, 3), (500, 2)), "tokens": ((100, 6), (500, 4)), "image": ((100, 2),)}
+# For images the solved head is a good start that small batches throw away.
+BATCHES = {"text": 8, "tokens": 8, "image": 16}
+# Both ends of a long text say nearly as much as twice the tokens, of which more are read where there are more labels.
+TOKENS = ((100, 128), (500, 256))
+# The share of the blocks above the embeddings or the stem that are trained, rounded up: of six blocks 0.84 are all,
+# 0.83 five. What a new task needs lies near the top (Yosinski et al. 2014), and frozen blocks run only once. Where a
+# validation split judges, the lowest share is the first rung and the highest the second.
+SHARES = {"text": ((100, 0.5), (500, 0.84)), "tokens": ((100, 0.5), (500, 0.83)), "image": ((500, 0.5), (2500, 1.0))}
+# Where a rung's weights end, on the way from its start to its last step. A few examples teach a network as much by
+# chance as by the task, and what is between undoes half of it, at no cost (Wortsman et al. 2022).
+KEPT = {"text": ((16, 0.0), (32, 1.0)), "tokens": ((16, 1.0),), "image": ((50, 0.0), (100, 0.5))}
 # Where rung 0 has come two thirds of the way from chance to no error, by its leave-one-out score, its features are near
 # enough to the task: the rungs beyond the first have little to add.
 NEAR = 2 / 3
-# Where a rung's weights end, on the way from its start to its last step: halfway, half of what a few images taught them
-# by chance is undone, at no cost (Wortsman et al. 2022). Texts and tags gain nothing by it.
-KEPT = {"text": 1.0, "tokens": 1.0, "image": 0.5}
 TAIL = 0.75  # of the tokens of a text that is cut, the share that its end has: it often holds the verdict (Sun 2019)
 PRICE = 0.01  # of score that a doubling of the FLOPs must earn
+
+
+def at(points: Sequence[tuple[int, float]], n_labels: int) -> float:
+    """The value at so many labels, linear in their logarithm between the points and constant beyond them."""
+    labels, values = zip(*points, strict=True)
+    return float(np.interp(math.log(max(n_labels, 1)), np.log(labels), values))
 
 
 def defaults(kind: str, backbone: Backbone, n_labels: int) -> dict[str, Any]:
     """As `full`, but for the rule above: a solved head and frozen lower blocks leave less to learn."""
     rule = full.defaults(kind, backbone, n_labels)
-    rate, batch_size, epochs, tokens = next(row for below, *row in STEPS_BY_SIZE[kind] if n_labels < below)
-    rule |= {"learning_rate": rate * rule["learning_rate"], "batch_size": batch_size, "epochs": epochs}
-    climbs = kind == "text" and n_labels >= LEAST_LABELS[kind][0]
-    rule |= what_is_read(kind, solved=not climbs, label_names=True) | ({"max_length": tokens} if kind == "text" else {})
-    examples, least = VALIDATION
-    share = round(examples / n_labels, 4) if n_labels >= least else 0.0
-    return rule | {"penalty": None, "validation_share": share, "budget_seconds": None, "without": None}
+    rule |= {"learning_rate": at(RATES[kind], n_labels) * rule["learning_rate"], "batch_size": BATCHES[kind]}
+    rule |= {"epochs": round(at(EPOCHS[kind], n_labels)), "penalty": None, "budget_seconds": None, "without": None}
+    climbs = kind == "text" and at(KEPT[kind], n_labels) > 0
+    return rule | what_is_read(kind, solved=not climbs, label_names=True) | {"validation_share": 0.0}
 
 
 # --- The climb.
@@ -118,7 +116,8 @@ class Ladder:
         self.kind, self.n_labels = work.data.kind, len(work.train)
         self.without = set((work.config.without or "").split(","))
         self.model.reader.tail = TAIL if self.kind == "text" and "tail" not in self.without else 0.0
-        self.rows = loop.encode_training(self.model, work.train, work.config.max_length)
+        most = 8 * round(at(TOKENS, self.n_labels) / 8)
+        self.rows = loop.encode_training(self.model, work.train, work.config.max_length, most)
         self.names = loop.label_names(work)
         self.validation = work.validation and loop.encode(self.model, work.validation)
         judged = work.validation is not None
@@ -182,11 +181,11 @@ class Ladder:
     def train(self, rung: int, seen: int) -> Point:
         """Train the rung's blocks and the head from where they are; `seen` passes over the rows came before.
 
-        A rung of few images that ends with a higher loss on its own rows than rung 0 has on rows that are left out has
-        lost more than it learned: its weights go back to where they were.
+        Where weights are averaged, a rung that ends with a higher loss on its own rows than rung 0 has on rows that are
+        left out has lost more than it learned: its weights go back to where they were.
         """
         depth = self.depths[rung]
-        kept = 1.0 if "average" in self.without else KEPT[self.kind]
+        kept = 1.0 if "average" in self.without else at(KEPT[self.kind], self.n_labels)
         start = self.weights(rung) if kept < 1 else {}
         self.model.freeze(depth)
         cache, below = self.caches.get(depth, (None, None))
@@ -241,14 +240,18 @@ class Ladder:
 
 
 def depths_in_reach(kind: str, blocks: int, n_labels: int, judged: bool) -> dict[int, int]:
-    """How many of the lowest blocks each rung leaves frozen, by rung, where a validation split or the rule allows it.
+    """How many of the lowest blocks each rung leaves frozen, by rung.
 
-    A rung that would train no more blocks than the one below is left out.
+    Where no validation split judges, the rule gives the share of the second rung, and there is none where so few labels
+    would leave the weights as they are. A rung that would train no more blocks than the one below is left out.
     """
+    (_, first), *_, (_, most) = SHARES[kind]
+    if not judged and at(KEPT[kind], n_labels) == 0:
+        return {}
     depths: dict[int, int] = {}
-    for rung, (share, least) in enumerate(zip(SHARES[kind], LEAST_LABELS[kind], strict=True), 1):
+    for rung, share in enumerate((first, most if judged else at(SHARES[kind], n_labels)), 1):
         depth = rung_depth(blocks, share)
-        if (judged or n_labels >= least) and depth not in depths.values():
+        if depth not in depths.values():
             depths[rung] = depth
     return depths
 

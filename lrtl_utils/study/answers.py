@@ -206,11 +206,11 @@ def claim_gains(gains: pd.DataFrame, baseline: str = TUNED) -> str:
     """From `tables.gains`: in how many of its rows `progressive` is better than the tuned baseline, or worse."""
     counts = gains["verdict"].value_counts()
     better, worse = (int(counts.get(verdict, 0)) for verdict in ("better", "worse"))
-    ahead = f"is better than {baseline} on {better}" if better else f"is not shown to be better than {baseline} on any"
-    behind = f" and worse on {worse}" if worse else ""
+    rows, at = ("settings", "in") if gains["dataset_model"].duplicated().any() else (_pairs(gains), "on")
+    ahead = f"is {'' if better else 'not shown to be '}better than {baseline} {at} {better or 'any'}"
+    behind = f" and worse {at} {worse}" if worse else ""
     low, high = (f"{100 * bound:.2g}" for bound in (gains["flops_ratio"].min(), gains["flops_ratio"].max()))
     cost = f"with {low if low == high else f'{low} to {high}'} % of its FLOPs"
-    rows = "settings" if gains["dataset_model"].duplicated().any() else _pairs(gains)
     return f"With {_span(gains['n_labels'])} labels, {OURS} {ahead} of {len(gains)} {rows}{behind}, {cost}"
 
 

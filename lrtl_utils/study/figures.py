@@ -145,7 +145,7 @@ def headline(gains: pd.DataFrame, baseline: str = TUNED) -> Figure | None:
         if rows[column].notna().any():
             right.scatter(rows[column], at, marker="D", color=colour, edgecolors="black", s=50, zorder=3, label=name)
     right.axvline(1, color="black", linewidth=1)
-    right.set(xscale="log", xlabel=f"cost of {OURS}, as a share\nof that of {baseline}")
+    right.set(xscale="log", xlabel=f"cost of {OURS},\nas a share of that of\n{baseline}")
     right.xaxis.set_major_formatter("{x:g}")
     right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     note = "Left: differences with 95 % intervals; a hollow mark is undecided. Right: time is shown only where the "

@@ -40,7 +40,7 @@ def test_each_peer_runs_once_on_the_same_labels(records):
     assert passes["mteb_probe"] == {"features"}
 
 
-def test_answers_are_those_of_setfit_itself(records):
+def test_answers_are_those_of_setfit_itself(records, tmp_path):
     import setfit
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer
@@ -52,7 +52,7 @@ def test_answers_are_those_of_setfit_itself(records):
     train, test = splits.labelled(run.data, run.config)[0], splits.test_examples(run.data, run.config)
     body = SentenceTransformer(str(find("minilm").reading_folder), device="cpu")
     model = setfit.SetFitModel(model_body=body, model_head=LogisticRegression())
-    options = setfit.TrainingArguments(seed=3, save_strategy="no", report_to="none")
+    options = setfit.TrainingArguments(output_dir=str(tmp_path), seed=3, save_strategy="no", report_to="none")
     examples = Dataset.from_dict({"text": list(train.inputs), "label": list(train.targets)})
     setfit.Trainer(model=model, args=options, train_dataset=examples).train()
     theirs = np.array(model.predict(list(test.inputs), as_numpy=True))

@@ -78,7 +78,7 @@ def prepare(model, kind, method, rung):
     """Freeze and extend the model as the method does, or as that rung of `progressive` does."""
     if rung:
         model.fixed_statistics = True
-        model.freeze(progressive.rung_depth(len(model.blocks), progressive.SHARES[kind][rung - 1]))
+        model.freeze(progressive.rung_depth(len(model.blocks), progressive.SHARES[kind][rung - 1][1]))
     elif METHODS[method].prepare:
         METHODS[method].prepare(model)
     model.train()

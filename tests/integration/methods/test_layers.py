@@ -135,7 +135,7 @@ def test_a_given_boundary_changes_no_bit_where_nothing_below_it_is_read(knobs):
 
 
 def climbed(monkeypatch, **knobs):
-    monkeypatch.setattr(progressive, "LEAST_LABELS", dict.fromkeys(progressive.LEAST_LABELS, (1, 10**9)))
+    monkeypatch.setattr(progressive, "KEPT", dict.fromkeys(progressive.KEPT, ((1, 1.0),)))
     model, data, config = built(**knobs, method="progressive")
     train, validation = splits.labelled(data, config)
     meter = CostMeter("cpu")

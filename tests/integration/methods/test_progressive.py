@@ -32,8 +32,8 @@ JUDGED = {"validation_share": 0.25}
 
 @pytest.fixture
 def everywhere(monkeypatch):
-    """A ladder that the rule lets climb at any size, so that tiny data shows the rungs."""
-    monkeypatch.setattr(ladder, "LEAST_LABELS", dict.fromkeys(ladder.LEAST_LABELS, (1, 10**9)))
+    """A ladder whose rungs move the weights all the way at any size, so that tiny data shows them."""
+    monkeypatch.setattr(ladder, "KEPT", dict.fromkeys(ladder.KEPT, ((1, 1.0),)))
 
 
 def built(**knobs):
@@ -116,7 +116,7 @@ def test_images_that_change_are_not_cached(everywhere):
 
 
 def test_what_no_rung_ahead_will_read_is_let_go(monkeypatch):
-    monkeypatch.setattr(ladder, "LEAST_LABELS", dict.fromkeys(ladder.LEAST_LABELS, (1, 1)))
+    monkeypatch.setattr(ladder, "SHARES", dict.fromkeys(ladder.SHARES, ((1, 0.5), (20, 1.0))))
     _, (ground, rung), *_ = climbed(**TOKENS)
     data, config, model = built(**TOKENS)
     rows = training.encode_training(model, splits.labelled(data, config)[0], config.max_length)
@@ -131,6 +131,19 @@ def test_two_rungs_that_train_the_same_blocks_are_one():
     assert ladder.depths_in_reach("text", 2, 500, judged=False) == {1: 1}
     assert ladder.depths_in_reach("text", 6, 100, judged=True) == {1: 3, 2: 1}
     assert ladder.depths_in_reach("text", 6, 100, judged=False) == {1: 3}
+
+
+@pytest.mark.parametrize("kind", ladder.SHARES)
+def test_the_rule_changes_smoothly_with_the_number_of_labels(kind):
+    sizes = [round(8 * 1.1**step) for step in range(60)]  # each a tenth more than the last, up to 2,400
+    for points in (ladder.RATES[kind], ladder.EPOCHS[kind], ladder.SHARES[kind], ladder.KEPT[kind], ladder.TOKENS):
+        values = [ladder.at(points, n_labels) for n_labels in sizes]
+        reach = max(value for _, value in points) - min(value for _, value in points)
+        assert np.abs(np.diff(values)).max() <= 0.15 * reach + 1e-9
+        assert [ladder.at(points, n_labels) for n_labels, _ in points] == pytest.approx([value for _, value in points])
+    depths = [[*ladder.depths_in_reach(kind, 7, n_labels, judged=False).values()] for n_labels in sizes]
+    lowest = [depth[-1] for depth in depths if depth]
+    assert set(np.diff(lowest)) <= {0, -1}  # a block more at a time
 
 
 def test_the_cache_of_the_validation_split_is_bounded_and_recorded_too(everywhere, monkeypatch):
@@ -198,8 +211,8 @@ def test_validation_decides_how_far(monkeypatch):
 
 
 def test_the_rule_decides_without_a_validation_split(monkeypatch):
-    monkeypatch.setattr(ladder, "LEAST_LABELS", {"text": (20, 30)})
-    for near, size, rungs in ((-9, 40, [0, 1]), (9, 40, [0, 2]), (9, 25, [0, 1]), (-9, 10, [0])):
+    monkeypatch.setattr(ladder, "SHARES", {"text": ((25, 0.5), (40, 1.0))})
+    for near, size, rungs in ((-9, 40, [0, 1]), (9, 40, [0, 2]), (9, 25, [0, 1]), (-9, 8, [0])):
         monkeypatch.setattr(ladder, "NEAR", near)
         _, curve, *_ = climbed(**TEXT | {"train_size": size})
         assert [point["rung"] for point in curve] == rungs

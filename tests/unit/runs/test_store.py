@@ -208,5 +208,7 @@ def test_records_of_another_version_of_their_method_are_named(path):
     assert store.outdated([record]) == []
     record["environment"]["method_version"] = 0
     (sentence,) = store.outdated([record, record])
-    assert sentence.startswith(f"Some methods have changed since these runs were made: {record['config']['method']} (version 0, ")
+    assert sentence.startswith(
+        f"Some methods have changed since these runs were made: {record['config']['method']} (version 0, "
+    )
     assert store.machines([record])[-1] == sentence
