@@ -155,11 +155,6 @@ def paired(ours: Sample, theirs: Sample) -> Sample:
     return Sample(ours.scores - theirs.scores, ours.drawn - theirs.drawn, ours.seed)
 
 
-def paired_interval(ours: Sample, theirs: Sample) -> tuple[float, float] | None:
-    """`interval` of the difference of two scores, ours minus theirs."""
-    return interval(paired(ours, theirs))
-
-
 def difference(ours: Sample, theirs: Sample) -> Difference:
     """Ours minus theirs, seed by seed on the same test examples, with its interval and the p of no difference."""
     differ = paired(ours, theirs)

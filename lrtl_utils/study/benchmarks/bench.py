@@ -256,8 +256,8 @@ def _paired(group: pd.DataFrame, baseline: pd.DataFrame) -> tuple[pd.DataFrame, 
 
 def _points(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[float, list[float] | None]:
     """Mean difference of the scores in points, and its interval."""
-    bounds = stats.paired_interval(stats.sample_of(ours["outcome"]), stats.sample_of(theirs["outcome"]))
-    return 100 * (ours["score"] - theirs["score"]).mean(), bounds and [100 * bound for bound in bounds]
+    found = stats.difference(*(stats.sample_of(each["outcome"]) for each in (ours, theirs)))
+    return 100 * found.mean, None if found.low is None else [100 * found.low, 100 * found.high]
 
 
 def _shares(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, float]:

@@ -55,7 +55,7 @@ def test_paired_difference_is_surer_than_its_parts():
     rng = np.random.default_rng(0)
     ours = rng.random((8, 300)) < 0.8
     theirs = ours & (rng.random((8, 300)) < 0.97)  # wrong wherever ours is, and a little more
-    low, high = stats.paired_interval(sample(ours), sample(theirs))
+    _, low, high, _ = stats.difference(sample(ours), sample(theirs))
     assert 0 < low < (ours.mean() - theirs.mean()) < high
     assert high - low < width(ours) / 2
 
