@@ -139,7 +139,7 @@ def test_the_rule_changes_smoothly_with_the_number_of_labels(kind):
     for points in (ladder.RATES[kind], ladder.EPOCHS[kind], ladder.SHARES[kind], ladder.KEPT[kind], ladder.TOKENS):
         values = [ladder.at(points, n_labels) for n_labels in sizes]
         reach = max(value for _, value in points) - min(value for _, value in points)
-        assert np.abs(np.diff(values)).max() <= 0.15 * reach + 1e-9
+        assert np.abs(np.diff(values)).max() <= 0.2 * reach + 1e-9
         assert [ladder.at(points, n_labels) for n_labels, _ in points] == pytest.approx([value for _, value in points])
     depths = [[*ladder.depths_in_reach(kind, 7, n_labels, judged=False).values()] for n_labels in sizes]
     lowest = [depth[-1] for depth in depths if depth]
