@@ -111,7 +111,8 @@ def test_jobs_that_are_cancelled_or_whose_walltime_ends_are_replaced(sweep):
     cancelled, other = run.jobs()
     workers = {claim.process for claim in claims.held(run.results)}
     run.cluster.call("scancel", cancelled)
-    (worker,) = wait_for(lambda: [pid for pid in workers if psutil.pid_exists(pid)][: len(run.jobs()) == 1])
+    wait_for(lambda: sum(map(psutil.pid_exists, workers)) == 1)  # the worker of the cancelled job takes a moment to end
+    (worker,) = filter(psutil.pid_exists, workers)
     held = psutil.Process(worker).children(recursive=True)
     for process in held:  # what is stopped does not end before its walltime, however fast this machine is
         process.suspend()
