@@ -108,7 +108,7 @@ def test_selection_is_walked(selection):
 @pytest.mark.slow
 def test_on_shipped_weights_all_that_scores_decide_is_within_two_percent():
     knobs = {"dataset": "reviews_sample", "model": "minilm", "max_length": 40, "device": "cpu", "train_size": 40}
-    one = run(method="progressive", **knobs)
+    one = run(method="progressive", label_names=False, **knobs)  # names are priced as if they fitted
     assert walked(one).flops == pytest.approx(one.meter.flops(), rel=0.02)
 
 
