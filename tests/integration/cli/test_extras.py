@@ -1,4 +1,4 @@
-"""Without the extras, every module but those of `lrtl search` and `lrtl export --onnx` can be imported."""
+"""Without the extras, every module but those of `lrtl search`, `lrtl export --onnx` and the peers can be imported."""
 
 import subprocess
 import sys
@@ -12,6 +12,7 @@ import importlib, pathlib, sys
 
 absent = {"dask", "distributed", "dask_jobqueue", "optuna", "jupyterlab", "ipywidgets", "pytest"}
 needing = {"lrtl_utils/__main__.py", "lrtl_utils/sweep/search.py", "lrtl_utils/deploy/to_onnx.py"}
+needing |= {"lrtl_utils/study/benchmarks/peers.py"}
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
