@@ -200,8 +200,8 @@ def bench(
     folder = absolute_path(results)
     if not table_only:
         sweep(plan(read_grid(tuning)), folder, shared=False, report=show_line)  # a benchmark times every run
-        cells = read_grid(grid)
         chosen = tuned(tables.records(folder, "completed"))
-        sweep(plan(tuned_grid(cells, chosen)), folder, shared=False, report=show_line)
-        measured.write_rung_zero(cells, folder)
+        sweep(plan(tuned_grid(read_grid(grid), chosen)), folder, shared=False, report=show_line)
+        if not (folder / "rung_zero.csv").exists():
+            measured.write_rung_zero(folder)
     print(write_table(folder, measured.accounted_mib))

@@ -9,6 +9,7 @@ from lrtl_utils.measure.flops import linear_solver_flops, tfidf_flops
 from lrtl_utils.methods import loop
 from lrtl_utils.methods.method import Curve, Method, Work
 from lrtl_utils.models.encoding import check_texts
+from lrtl_utils.models.heads import take_over
 
 C = 10.0  # inverse strength of the L2 penalty, as scikit-learn has it
 
@@ -25,15 +26,8 @@ def fit(work: Work) -> Curve:
     matrix = model.reader.tokenizer.fit_transform(work.train.inputs)
     weights = work.config.class_weights
     solver = LogisticRegression(C=C, max_iter=1000, class_weight=weights).fit(matrix, work.train.targets)
-    weights, bias = torch.from_numpy(solver.coef_), torch.from_numpy(solver.intercept_)
-    if len(solver.classes_) == 2:  # scikit-learn keeps the difference of the two classes' scores
-        weights, bias = torch.cat([-weights, weights]) / 2, torch.cat([-bias, bias]) / 2
     model.head = torch.nn.Linear(matrix.shape[1], classes)
-    with torch.no_grad():
-        model.head.weight.zero_()
-        model.head.bias.fill_(float("-1e4"))  # a class without an example is never predicted
-        model.head.weight[solver.classes_] = weights.float()
-        model.head.bias[solver.classes_] = bias.float()
+    take_over(model.head, solver)
     iterations = int(max(solver.n_iter_))
     work.meter.tally_closed_form(tfidf_flops(matrix.nnz) + linear_solver_flops(matrix.nnz, classes, iterations))
     return [loop.only_point(work, None)]

@@ -1,5 +1,7 @@
 """The models that stand on a backbone: text and image classifiers, taggers, and two without a pre-trained backbone."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -137,6 +139,18 @@ class LinearBag(Model):
 
     def top(self, batch: Batch) -> torch.Tensor:
         return batch["bag"]
+
+
+def take_over(head: nn.Linear, solved: Any) -> None:
+    """Give a head the weights of scikit-learn's `LogisticRegression`; a class without an example is never predicted."""
+    weights, bias = torch.from_numpy(solved.coef_), torch.from_numpy(solved.intercept_)
+    if len(solved.classes_) == 2:  # scikit-learn keeps the difference of the two classes' scores
+        weights, bias = torch.cat([-weights, weights]) / 2, torch.cat([-bias, bias]) / 2
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.fill_(-1e4)
+        head.weight[solved.classes_] = weights.to(head.weight.dtype)
+        head.bias[solved.classes_] = bias.to(head.bias.dtype)
 
 
 def _attention_mask(batch: Batch) -> torch.Tensor | None:

@@ -405,25 +405,30 @@ def tuned(frame: pd.DataFrame, baseline: str = BASELINE) -> str:
     return name if name in set(compared(frame)["variant"]) else baseline
 
 
-def gains(frame: pd.DataFrame) -> pd.DataFrame:
-    """`progressive` over tuned `conventional`: a row for each dataset × model, at the size of `at_most_labels`.
+def gains(frame: pd.DataFrame, baseline: str = TUNED, everywhere: bool = False) -> pd.DataFrame:
+    """`progressive` over a baseline's variant: a row for each dataset × model, at the size of `at_most_labels`.
 
+    With `everywhere`, there is a row for each size, and the verdicts are corrected over these rows alone.
     `mean`, `low`, `high` and `verdict` are those of `differences`. `score`, `score_low`, `score_high` and
     `device_seconds` are of `progressive`. `flops_ratio` and `seconds_ratio` are its costs over those of the baseline;
     the latter is NaN unless three pairs of runs or more can be compared in seconds.
     """
-    at = at_most_labels(best(frame)).set_index("dataset_model")["n_labels"]
-    found = differences(frame, TUNED)
-    found = found[(found["variant"] == OURS) & (found["n_labels"] == found["dataset_model"].map(at))]
+    frame = compared(frame)
+    if everywhere:
+        found = differences(frame[frame["variant"].isin([OURS, baseline])], baseline)
+    else:
+        found = differences(frame, baseline)
+        at = at_most_labels(best(frame)).set_index("dataset_model")["n_labels"]
+        found = found[(found["variant"] == OURS) & (found["n_labels"] == found["dataset_model"].map(at))]
     means, runs = (dict(by_dataset_and_model(each)) for each in (summarise(frame), compared(frame)))
     rows = []
     for row in found.to_dict("records"):
         of, size = row["dataset_model"], row["n_labels"]
-        ours, theirs = (_only(means[of], name, size).iloc[0] for name in (OURS, TUNED))
-        pair = [records_by_seed(_only(runs[of], name, size)) for name in (OURS, TUNED)]
+        ours, theirs = (_only(means[of], name, size).iloc[0] for name in (OURS, baseline))
+        pair = [records_by_seed(_only(runs[of], name, size)) for name in (OURS, baseline)]
         own = {"score": ours["score"], "score_low": ours["low"], "score_high": ours["high"]}
         own |= {"device_seconds": ours["device_seconds"], "flops_ratio": ours["flops"] / theirs["flops"]}
-        rows.append(row | own | {"seconds_ratio": seconds_ratio(*pair)})
+        rows.append(row | own | {"seconds_ratio": _seconds_ratio(*pair)})
     own = ["score", "score_low", "score_high", "device_seconds", "flops_ratio", "seconds_ratio"]
     return pd.DataFrame(rows, columns=[*found, *own])
 
@@ -432,7 +437,7 @@ def _only(frame: pd.DataFrame, variant: str, n_labels: int) -> pd.DataFrame:
     return frame[(frame["variant"] == variant) & (frame["n_labels"] == n_labels)]
 
 
-def seconds_ratio(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]]) -> float:
+def _seconds_ratio(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]]) -> float:
     """The geometric mean of the ratios of seconds, over the seeds of which both runs can be compared in seconds."""
     pairs = [(ours[seed], theirs[seed]) for seed in ours.keys() & theirs.keys()]
     logs = [np.log(np.divide(*(run["cost"]["device_seconds"] for run in pair))) for pair in pairs if _together(*pair)]

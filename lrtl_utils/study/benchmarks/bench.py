@@ -135,24 +135,15 @@ def standing(settings: Sequence[Setting], accounted_mib: Accounted | None = None
 
 
 def gains(settings: Sequence[Setting], tuning: str) -> pd.DataFrame:
-    """`progressive` over a tuned baseline of `AGAINST` in each setting, in the form of `tables.gains`.
-
-    The verdicts are corrected over these rows.
-    """
-    rows = []
-    for about, runs in settings:
-        if {PROGRESSIVE, AGAINST[tuning]} <= runs.keys():
-            ours, theirs = (each.reset_index() for each in _paired(runs[PROGRESSIVE], runs[AGAINST[tuning]]))
-            row = {"dataset_model": " · ".join(ours.loc[0, ["dataset", "model"]]), "n_labels": about["labels"]}
-            row |= tables.paired(tables.outcomes_by_seed(ours), tables.outcomes_by_seed(theirs))
-            row["score"], row["device_seconds"] = ours["score"].mean(), ours["cost.device_seconds"].mean()
-            row["score_low"], row["score_high"] = stats.interval(stats.sample_of(ours["outcome"]))
-            row["flops_ratio"] = (ours["cost.flops"] / theirs["cost.flops"]).mean()
-            row["seconds_ratio"] = tables.seconds_ratio(*(tables.records_by_seed(each) for each in (ours, theirs)))
-            rows.append(row)
-    table = pd.DataFrame(rows)
-    corrected = stats.corrected(table["p"].astype(float))
-    return table.assign(verdict=[stats.verdict(*each) for each in zip(table["mean"], corrected, strict=True)])
+    """`tables.gains` of `progressive` over a tuned baseline of `AGAINST`, in every setting."""
+    both = (PROGRESSIVE, AGAINST[tuning])
+    parts = [
+        runs[name].reset_index().assign(configuration=name, variant=name)
+        for _, runs in settings
+        for name in both
+        if runs.keys() >= set(both)
+    ]
+    return tables.gains(pd.concat(parts, ignore_index=True), AGAINST[tuning], everywhere=True)
 
 
 def write_table(results: Path, accounted_mib: Accounted | None = None) -> Path:

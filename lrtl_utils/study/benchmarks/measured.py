@@ -13,6 +13,7 @@ import torch
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load
 from lrtl_utils.data.splits import Facts, labelled
+from lrtl_utils.files import data_name
 from lrtl_utils.measure.meter import MIB, CostMeter
 from lrtl_utils.measure.metrics import PREDICT_BATCH
 from lrtl_utils.methods import loop
@@ -52,15 +53,15 @@ def rung_zero(config: RunConfig, turns: int = 5) -> dict[str, Any]:
     return about | {"share": middle, "lowest": low, "highest": high, "device": store.device_name(config.device)}
 
 
-def write_rung_zero(grid: Sequence[tuple[str, RunConfig]], results: Path) -> None:
-    """`<results>/rung_zero.csv`, once: `rung_zero` for each data set of the grid, at its most labels."""
-    path = results / "rung_zero.csv"
-    whole = {"method": PROGRESSIVE, "without": None, "selection": "random"}
-    configs = [config for _, config in grid if whole.items() <= config.model_dump().items() and config.train_size]
-    most = max((config.train_size for config in configs), default=0)
-    each = {config.dataset: config for config in configs if config.train_size == most}
-    if each and not path.exists():
-        pd.DataFrame([rung_zero(config) for config in each.values()]).to_csv(path, index=False)
+def write_rung_zero(results: Path) -> None:
+    """`<results>/rung_zero.csv`: `rung_zero` for each data set and model of the records, at its most labels."""
+    frame = tables.compared(tables.records(results, "completed"))
+    ours = frame[frame["configuration"] == PROGRESSIVE].sort_values(["n_labels", "seed"], ascending=[False, True])
+    most = ours.drop_duplicates(["dataset", "model"]).sort_values(["dataset", "model"])["record"]
+    timed = [rung_zero(RunConfig.of(store.placed(results, record)["config"])) for record in most]
+    rows = [row | {"data set": data_name(row["data set"])} for row in timed]
+    if rows:
+        pd.DataFrame(rows).to_csv(results / "rung_zero.csv", index=False)
 
 
 def memory(results: Path) -> pd.DataFrame:

@@ -8,7 +8,7 @@ Each peer counts as a method here. The command line does not know it, and a swee
 import copy
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,14 @@ from lrtl_utils.files import absolute_path
 from lrtl_utils.methods import METHODS, VERSIONS, loop
 from lrtl_utils.methods.method import Curve, Method, Work
 from lrtl_utils.models.catalog import find
+from lrtl_utils.models.heads import take_over
 from lrtl_utils.runs import store
 from lrtl_utils.runs.run import Run
 
 MODEL, BESIDE = "minilm", "linear_probe"
-MOST_PAIRS = 2000  # a run of SetFit on more is left out: a laptop needs more than four minutes for it
+MOST_PAIRS = 2000  # a run of SetFit on more is left out, because it takes minutes on a laptop
 ITERATIONS = 20  # of SetFit's paper: so many pairs of one class, and of two, for each example
-STEPS = {"epochs": 1, "learning_rate": 2e-5, "precision": "fp32"}  # SetFit's own defaults
+STEPS = {"epochs": 1, "learning_rate": 2e-5}  # SetFit's own defaults
 
 
 class Normalised(torch.nn.Linear):
@@ -45,9 +46,10 @@ class Normalised(torch.nn.Linear):
 
 def fit_setfit(work: Work, iterations: int | None) -> Curve:
     """SetFit with its defaults (Tunstall et al. 2022, arXiv 2209.11055), or with so many pairs for each example."""
-    body = _body(work)
+    body = _body(work, frozen=0)
     model = setfit.SetFitModel(model_body=body, model_head=LogisticRegression())  # what `from_pretrained` makes
-    given = {"num_iterations": iterations, "seed": work.config.seed}
+    given = {"num_iterations": iterations, "seed": work.config.seed, "num_epochs": work.config.epochs}
+    given |= {"body_learning_rate": work.config.learning_rate}
     silent = {"save_strategy": "no", "report_to": "none", "show_progress_bar": False}
     examples = Dataset.from_dict({"text": list(work.train.inputs), "label": list(work.train.targets)})
     with tempfile.TemporaryDirectory() as folder:
@@ -58,21 +60,25 @@ def fit_setfit(work: Work, iterations: int | None) -> Curve:
 
 def fit_probe(work: Work) -> Curve:
     """MTEB's classifier: scikit-learn's logistic regression on frozen embeddings (Muennighoff et al. 2023)."""
-    body = _body(work)
+    body = _body(work, frozen=len(work.model.blocks))
     solver = LogisticRegression(random_state=work.config.seed, max_iter=100)
     solver.fit(body.encode(list(work.train.inputs), show_progress_bar=False), work.train.targets)
     return _taken_over(work, body, solver)
 
 
-def defaults(kind: str, backbone: Any, n_labels: int, steps: dict[str, Any]) -> dict[str, Any]:
-    """Nothing is tuned, and nothing can be set."""
-    return {"validation_share": 0.0, **steps}
+def peer(fit: Callable[[Work], Curve], **settings: Any) -> Method:
+    """A method for texts with these settings, of which nothing is tuned."""
+
+    def defaults(kind: str, backbone: Any, n_labels: int) -> dict[str, Any]:
+        return {"validation_share": 0.0, "precision": "fp32", **settings}
+
+    return Method(fit, defaults, kinds=("text",))
 
 
 PEERS = {
-    "setfit": Method(partial(fit_setfit, iterations=None), partial(defaults, steps=STEPS), kinds=("text",)),
-    "setfit_20": Method(partial(fit_setfit, iterations=ITERATIONS), partial(defaults, steps=STEPS), kinds=("text",)),
-    "mteb_probe": Method(fit_probe, partial(defaults, steps={"precision": "fp32"}), kinds=("text",)),
+    "setfit": peer(partial(fit_setfit, iterations=None), **STEPS),
+    "setfit_20": peer(partial(fit_setfit, iterations=ITERATIONS), **STEPS),
+    "mteb_probe": peer(fit_probe),
 }
 METHODS.update(PEERS)
 VERSIONS.update(dict.fromkeys(PEERS, 1))
@@ -96,10 +102,10 @@ def pretrained() -> SentenceTransformer:
     return SentenceTransformer(str(find(MODEL).reading_folder), device="cpu")
 
 
-def _body(work: Work) -> SentenceTransformer:
-    """A fresh copy, whose passes are tallied from now on by the shapes of their batches."""
+def _body(work: Work, frozen: int) -> SentenceTransformer:
+    """A fresh copy, whose passes are tallied from now on by the shapes of their batches; so many blocks are frozen."""
     body = copy.deepcopy(pretrained())
-    work.model.freeze(0)
+    work.model.freeze(frozen)
     work.meter.register("step", loop.step_counter(work.model, cached=False))
     work.meter.register("features", loop.pass_counter(work.model, head=False))
 
@@ -113,16 +119,9 @@ def _body(work: Work) -> SentenceTransformer:
 
 def _taken_over(work: Work, body: SentenceTransformer, solver: LogisticRegression) -> Curve:
     """Give the adapted weights and the solved head to this package's model, which then predicts the test split."""
-    weights, bias = torch.from_numpy(solver.coef_), torch.from_numpy(solver.intercept_)
-    if len(solver.classes_) == 2:  # scikit-learn keeps the difference of the two classes' scores
-        weights, bias = torch.cat([-weights, weights]) / 2, torch.cat([-bias, bias]) / 2
     work.model.backbone.load_state_dict(body[0].auto_model.state_dict())
-    work.model.head = Normalised(weights.shape[1], len(work.data.classes))
-    with torch.no_grad():
-        work.model.head.weight.zero_()
-        work.model.head.bias.fill_(-1e4)  # a class without an example is never predicted
-        work.model.head.weight[solver.classes_] = weights.float()
-        work.model.head.bias[solver.classes_] = bias.float()
+    work.model.head = Normalised(solver.coef_.shape[1], len(work.data.classes))
+    take_over(work.model.head, solver)
     work.model.reader.max_length = body.max_seq_length
     return [loop.only_point(work, None)]
 

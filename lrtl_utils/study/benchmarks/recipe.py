@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path, data_name, write_text
+from lrtl_utils.files import absolute_path, write_text
 from lrtl_utils.methods import VERSIONS
 from lrtl_utils.runs import store, verify
 from lrtl_utils.study import stats, tables
@@ -106,18 +105,10 @@ def _with_bounds(table: pd.DataFrame, *columns: str) -> list[str]:
 
 
 def measure(results: Path) -> Path:
-    """Rung 0 of each data set at its most labels, timed, and the memory of all; returns the page that has them.
-
-    They are kept as `rung_zero.csv` and `memory.csv` in the folder.
-    """
+    """`rung_zero.csv` and `memory.csv` in the folder, made anew; returns the page that shows them."""
     from lrtl_utils.study.benchmarks import measured
 
-    frame = tables.compared(tables.records(results, "completed"))
-    ours = frame[(frame["configuration"] == OURS) & (frame["seed"] == 0)].sort_values("n_labels")
-    most = ours.drop_duplicates(["dataset", "model"], keep="last")["record"]
-    timed = [measured.rung_zero(RunConfig.of(store.placed(results, record)["config"])) for record in most]
-    named = [row | {"data set": data_name(row["data set"])} for row in timed]
-    pd.DataFrame(named).to_csv(results / "rung_zero.csv", index=False)
+    measured.write_rung_zero(results)
     measured.memory(results).to_csv(results / "memory.csv", index=False)
     return write(results)
 

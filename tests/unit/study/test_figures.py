@@ -64,6 +64,16 @@ def test_a_plot_for_each_data_set_names_four_methods_at_their_ends_and_greys_the
     assert drawn["CoNLL-2003, all-MiniLM-L6-v2 with CRF"].get_ylabel() == "test entity F1"
 
 
+def test_records_of_another_tool_are_drawn_too(frame):
+    names = ["configuration", "variant", "method"]
+    peers = frame.assign(**{name: frame[name].str.replace("full", "setfit") for name in names})
+    assert "setfit" in set(peers["method"])
+    drawn = of_every_kind(peers)
+    rows = [text.get_text() for ax in drawn["differences"].axes for text in ax.get_yticklabels()]
+    assert "setfit" in rows
+    assert all(drawn[name] for name in ("accuracy_vs_data", "accuracy_vs_seconds", "memory"))
+
+
 def test_names_at_the_ends_do_not_overlap_where_the_ends_do(frame):
     alike = tables.summarise(frame)
     alike = alike.assign(score=0.5 + 1e-5 * np.arange(len(alike)))
