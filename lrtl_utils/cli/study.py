@@ -205,3 +205,30 @@ def bench(
         if not (folder / "rung_zero.csv").exists():
             measured.write_rung_zero(folder)
     print(write_table(folder, measured.accounted_mib))
+
+
+def confirm(
+    grid: Grid = Path("confirmation"),
+    tuning: Annotated[
+        Path, typer.Option(help="The space in which the baselines are tuned; it is searched first.", callback=shipped)
+    ] = Path("tuning"),
+    tuned: Annotated[Path, typer.Option(help="The folder of these searches.")] = Path("results/tuning"),
+    results: Results = Path("results/confirmation"),
+    workers: Workers = 1,
+) -> None:
+    """Run the frozen recipe against tuned baselines on data that chose nothing, as one table; can be continued."""
+    from lrtl_utils.study.benchmarks import recipe
+    from lrtl_utils.study.benchmarks import tuning as baselines
+    from lrtl_utils.sweep.grid import plan, read_grid
+    from lrtl_utils.sweep.search import search, space_of
+    from lrtl_utils.sweep.sweep import sweep
+
+    searches, folder = absolute_path(tuned), absolute_path(results)
+    with interruptible("with the remaining runs"):
+        for name, cells in baselines.spaces(read_grid(tuning)).items():
+            search(space_of(name, cells), searches, workers=workers, report=show_line)
+        show_line(str(baselines.write(searches)))
+        recipe.require_frozen(folder)
+        cells = baselines.tuned(read_grid(grid), baselines.chosen(searches))
+        sweep(plan(cells), folder, workers=workers, shared=False, report=show_line)  # every run is timed
+    print(recipe.write(folder))

@@ -428,7 +428,7 @@ def gains(frame: pd.DataFrame, baseline: str = TUNED, everywhere: bool = False) 
         pair = [records_by_seed(_only(runs[of], name, size)) for name in (OURS, baseline)]
         own = {"score": ours["score"], "score_low": ours["low"], "score_high": ours["high"]}
         own |= {"device_seconds": ours["device_seconds"], "flops_ratio": ours["flops"] / theirs["flops"]}
-        rows.append(row | own | {"seconds_ratio": _seconds_ratio(*pair)})
+        rows.append(row | own | {"seconds_ratio": seconds_ratio(*pair)})
     own = ["score", "score_low", "score_high", "device_seconds", "flops_ratio", "seconds_ratio"]
     return pd.DataFrame(rows, columns=[*found, *own])
 
@@ -437,7 +437,7 @@ def _only(frame: pd.DataFrame, variant: str, n_labels: int) -> pd.DataFrame:
     return frame[(frame["variant"] == variant) & (frame["n_labels"] == n_labels)]
 
 
-def _seconds_ratio(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]]) -> float:
+def seconds_ratio(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]]) -> float:
     """The geometric mean of the ratios of seconds, over the seeds of which both runs can be compared in seconds."""
     pairs = [(ours[seed], theirs[seed]) for seed in ours.keys() & theirs.keys()]
     logs = [np.log(np.divide(*(run["cost"]["device_seconds"] for run in pair))) for pair in pairs if _together(*pair)]

@@ -35,7 +35,7 @@ Climb = tuple[int, ...]  # positions of the settings that differ in the fidelity
 
 @dataclass(frozen=True)
 class Setting:
-    """One combination of values, with a cell for each seed."""
+    """One combination of values, with a cell for each seed and data set."""
 
     values: dict[str, Any]
     cells: tuple[Cell, ...]
@@ -57,7 +57,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Result:
-    """The mean validation score of a setting over its seeds, or why it has none, and what its runs cost."""
+    """The mean validation score of a setting over its cells, or why it has none, and what its runs cost."""
 
     score: float | None
     error: str | None
@@ -70,19 +70,26 @@ Measure = Callable[[list[int]], list[Result]]  # runs the settings at these posi
 
 
 def read_space(path: str | Path) -> Space:
-    """The space that a grid file describes. A setting's score is its mean over the seeds in the file.
+    """The space that a grid file describes, as `space_of`."""
+    return space_of(Path(path).stem, read_grid(path))
 
-    `InputError` if a cell has no validation split, or if the cells use several data sets.
+
+def space_of(name: str, grid: Sequence[tuple[str, RunConfig]]) -> Space:
+    """The space that the cells of a grid make. A setting's score is its mean over the seeds and the data sets in it.
+
+    `InputError` if a cell has no validation split, or if a setting lacks a data set or a seed that another has.
     """
-    path = Path(path)
     groups: dict[tuple[Any, ...], dict[str, Cell]] = {}
-    for notebook, asked in read_grid(path):
+    for notebook, asked in grid:
         cell = Cell.of(notebook, Run(asked))
         if not cell.config.validation_share:
-            raise InputError(f"{path}: {cell} has no validation split; give a validation_share, such as 0.2.")
-        groups.setdefault((notebook, asked.model_copy(update={"seed": 0})), {})[cell.id] = cell
-    if len({cell.config.dataset for cells in groups.values() for cell in cells.values()}) > 1:
-        raise InputError(f"{path}: a search is for one data set; give each data set a file of its own.")
+            raise InputError(f"{name}: {cell} has no validation split; give a validation_share, such as 0.2.")
+        groups.setdefault((notebook, asked.model_copy(update={"seed": 0, "dataset": ""})), {})[cell.id] = cell
+    if (
+        len({frozenset((cell.config.dataset, cell.config.seed) for cell in each.values()) for each in groups.values()})
+        > 1
+    ):
+        raise InputError(f"{name}: settings that differ in data sets or seeds cannot be compared; give all the same.")
     distinct: dict[tuple[str, ...], RunConfig] = {}
     for (_, asked), cells in groups.items():
         distinct.setdefault(tuple(cells), asked)
@@ -95,7 +102,7 @@ def read_space(path: str | Path) -> Space:
         values = {name: getattr(asked, name) for name in knobs}
         settings.setdefault(tuple(cells), Setting(values, tuple(cells.values())))
         places.setdefault(tuple(values.values()), list(settings).index(tuple(cells)))
-    return Space(path.stem, knobs, list(settings.values()), places)
+    return Space(name, knobs, list(settings.values()), places)
 
 
 def comparable(space: Space, fidelity: str | None) -> set[int]:

@@ -38,6 +38,19 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).fillna("")
 
 
+def few_shot(scores: pd.DataFrame) -> pd.DataFrame:
+    """Published accuracies with few examples of each class, and below them ours on the same split.
+
+    `scores` is from `tables.summarise`; of ours, the runs on a whole train split. `parameters` are in millions.
+    """
+    theirs = pd.DataFrame(PUBLISHED["few_shot"])
+    ours = scores[scores["dataset"].isin(theirs["dataset"]) & (scores["n_labels"] == scores["full"])]
+    ours = ours.assign(model=ours["configuration"] + " of " + ours["model"], source="here")
+    both = pd.concat([theirs[theirs["dataset"].isin(ours["dataset"])], ours]).sort_values("dataset", kind="stable")
+    columns = ["dataset", "model", "parameters", "score", "low", "high", "device_seconds", "flops", "source"]
+    return both.reindex(columns=columns)
+
+
 def beside_in_words(table: pd.DataFrame) -> list[str]:
     """For each data set of `beside`, our best configuration and the lowest published figure, if one is listed."""
     return [_beside_in_words(name, part) for name, part in table.groupby("dataset", sort=False)] or [answers.NOTHING]

@@ -1,8 +1,8 @@
-"""`progressive` beside the other methods on the development sets: `python -m` this module with a folder.
+"""`progressive` beside the other methods, in one table: `python -m` this module with a folder of records.
 
-The folder has the records of the grid recipe_2.yaml, and its `version-1` those of the first version of `progressive`.
-With `measure` as second argument, the cost of rung 0 and the memory are measured anew, on a machine that is idle.
-With `freeze`, the versions of all methods are frozen for the confirmation that follows.
+That is the folder of the grid recipe_2.yaml, whose `version-1` has the records of the first version of `progressive`,
+or that of a confirmation. With `measure` as second argument, the cost of rung 0 and the memory are measured anew, on a
+machine that is idle. With `freeze`, the versions of all methods are frozen for the confirmation that follows.
 """
 
 import json
@@ -19,17 +19,21 @@ from lrtl_utils.files import absolute_path, write_text
 from lrtl_utils.methods import VERSIONS
 from lrtl_utils.runs import store, verify
 from lrtl_utils.study import stats, tables
+from lrtl_utils.study.benchmarks import published
 from lrtl_utils.study.benchmarks.bench import SLACK, rung_zero_page
 
 OURS, FIRST = "progressive", "progressive, version 1"
+TUNED = ("conventional", "full")
 CONFIRMATION = "confirmation"  # the folder beside this one with its records
 WON = {"worse": "won", "better": "lost", "undecided": "undecided"}  # by what is said of the other configuration
 AT = ["dataset_model", "n_labels"]
 ABOUT = """Scores are means of accuracy, or of entity F1, on the test split. Points are paired differences to
-`progressive` with 95 % intervals, and p is corrected over the table. FLOPs are multiples of those of `progressive`.
-There are no seconds, because these runs shared the machine with other work."""
+`progressive` with 95 % intervals, and p is corrected over the table. FLOPs and seconds are multiples of those of
+`progressive`; seconds are of at least three pairs of runs of one machine, within an hour of each other."""
 MEMORY = """Peak memory of `progressive` as a share of what accounts for it: the peak of `linear_probe`, its own cache,
 and what its trained blocks and a batch hold."""
+PUBLISHED = """Accuracy in per cent on the same fixed splits: five or ten examples of each class, and the whole test
+split. Parameters are in millions. What others reached was not measured here."""
 SUMMED = f"""In how many settings (data set, model, labels) `progressive` won or lost against each configuration, after
 this correction. The column before the last counts where its interval stays above -{100 * stats.MARGIN:.1f} points."""
 
@@ -37,7 +41,7 @@ this correction. The column before the last counts where its interval stays abov
 def compared(results: Path) -> pd.DataFrame:
     """A row for each configuration at each size: its mean score and FLOPs, and its difference to `progressive`."""
     first = tables.records(results / "version-1", "completed").assign(method=FIRST)
-    frame = tables.compared(pd.concat([tables.records(results, "completed"), first]))
+    frame = _named(tables.compared(pd.concat([tables.records(results, "completed"), first])))
     scores = tables.summarise(frame)
     scores[AT[0]] = scores["dataset"] + " · " + scores["model"]
     differences = tables.differences(frame, OURS).rename(columns={"low": "points_low", "high": "points_high"})
@@ -48,7 +52,22 @@ def compared(results: Path) -> pd.DataFrame:
     table = scores.merge(differences[[*AT, "configuration", *added]], "left", [*AT, "configuration"])
     ours = scores[scores["configuration"] == OURS].set_index(AT)
     table["flops"] /= pd.MultiIndex.from_frame(table[AT]).map(ours["flops"])
-    return table[[*AT, "configuration", "seeds", "score", "low", "high", *added, "flops"]]
+    runs = {
+        key: tables.records_by_seed(each) for key, each in frame.groupby(["dataset", "model", "n_labels", "variant"])
+    }
+    table["seconds"] = [
+        tables.seconds_ratio(runs[*place, each], runs[*place, OURS]) if (*place, OURS) in runs else np.nan
+        for *place, each in scores[["dataset", "model", "n_labels", "variant"]].itertuples(index=False)
+    ]
+    return table[[*AT, "configuration", "seeds", "score", "low", "high", *added, "flops", "seconds"]]
+
+
+def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs, of which `conventional` and `full` are named as tuned where their learning rate was chosen."""
+    chosen = ["learning_rate" not in record["config"]["asked"] for record in frame["record"]]
+    tuned = frame["method"].isin(TUNED) & np.array(chosen, dtype=bool)
+    names = {each: frame[each].mask(tuned, frame["method"] + " (tuned)") for each in ("configuration", "variant")}
+    return frame.assign(**names)
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
@@ -68,18 +87,19 @@ def write(results: Path) -> Path:
     """`<results>/table.md` and `table.csv`; returns the former."""
     table = compared(results)
     named = {"configuration": "configuration", "seeds": "seeds", "score": "score", "mean": "points"}
-    named |= {"p_corrected": "p", "verdict": "verdict", "flops": "FLOPs"}
+    named |= {"p_corrected": "p", "verdict": "verdict", "flops": "FLOPs", "seconds": "seconds"}
     shown = table.assign(
         score=_with_bounds(table, "score", "low", "high", "{:.1f}"),
         mean=_with_bounds(table, "mean", "points_low", "points_high", "{:+.1f}"),
         p_corrected=table["p_corrected"].map("{:.3f}".format, na_action="ignore"),
         flops=table["flops"].map("{:.3f}".format),
+        seconds=table["seconds"].map("{:.2f}".format, na_action="ignore"),
     )[[*AT, *named]]
     shown = tables.shown(shown.rename(columns=named)).fillna("")
     table.to_csv(results / "table.csv", index=False)
     machines = [f"- {each}" for each in store.machines(store.records(results))]
     page = [
-        "# `progressive` on the development sets",
+        f"# `progressive` beside the other methods: {results.name}",
         "",
         *machines,
         "",
@@ -92,8 +112,28 @@ def write(results: Path) -> Path:
         shown.to_markdown(index=False, disable_numparse=True),
         "",
     ]
-    write_text(results / "table.md", "\n".join(page) + _measured(results))
+    write_text(results / "table.md", "\n".join(page) + _beside_published(results) + _measured(results))
     return results / "table.md"
+
+
+def _beside_published(results: Path) -> str:
+    """What others reached on the same splits, as a part of the page, where there is such a split."""
+    frame = _named(tables.compared(tables.records(results, "completed")))
+    table = published.few_shot(tables.summarise(frame))
+    if table.empty:
+        return ""
+    table["score"] = _with_bounds(table, "score", "low", "high", "{:.1f}")
+    table["flops"] = table["flops"].map("{:.2e}".format, na_action="ignore")
+    shown = tables.shown(table.drop(columns=["low", "high"])).fillna("")
+    about = [
+        "",
+        "## Beside published figures",
+        "",
+        PUBLISHED,
+        "",
+        shown.to_markdown(index=False, disable_numparse=True),
+    ]
+    return "\n".join([*about, ""])
 
 
 def _with_bounds(table: pd.DataFrame, *columns: str) -> list[str]:
@@ -142,6 +182,21 @@ def freeze(results: Path) -> Path:
     }
     write_text(path, json.dumps(frozen, indent=1))
     return path
+
+
+def require_frozen(results: Path) -> None:
+    """`InputError` unless the folder is the confirmation of methods that are frozen, and those here are the same."""
+    path = results.parent / verify.FROZEN
+    if not path.is_file():
+        raise InputError(f"There is no {path}; the recipe is frozen before a confirmation begins.")
+    frozen = json.loads(path.read_text(encoding="utf-8"))
+    if frozen["confirmation"] != results.name:
+        raise InputError(
+            f"{path} names the folder {frozen['confirmation']!r} as confirmation, and not {results.name!r}."
+        )
+    changed = [name for name, version in frozen["versions"].items() if VERSIONS.get(name) != version]
+    if changed:
+        raise InputError(f"{', '.join(changed)} changed after {path} was written; a confirmation runs what was frozen.")
 
 
 if __name__ == "__main__":

@@ -158,6 +158,10 @@ def test_a_space_has_every_distinct_setting_once_and_only_knobs_that_matter(tmp_
     assert all([cell.config.seed for cell in one.cells] == [7, 8, 9] for one in space.settings)
     assert len({cell.id for one in space.settings for cell in one.cells}) == 12
     assert space.settings[space.places[1e-5, "cosine"]].values == {"learning_rate": 1e-5, "scheduler": "cosine"}
+    several = read_space(space_file(tmp_path, TEXTS | lists | {"dataset": ["news_sample", "reviews_sample"]}))
+    assert several.knobs == space.knobs
+    read = [[cell.config.dataset for cell in one.cells] for one in several.settings]
+    assert read == [["news_sample", "reviews_sample"]] * 4
     clamped = read_space(space_file(tmp_path, TEXTS | {"warmup_steps": [5, 1000], "epochs": [1, 4]}))
     assert len(clamped.settings) == 3
     assert clamped.places[1, 1000] == clamped.places[1, 5]  # an epoch has three steps
@@ -167,7 +171,11 @@ def test_a_space_has_every_distinct_setting_once_and_only_knobs_that_matter(tmp_
     ("content", "options", "said"),
     [
         ({"validation_share": 0}, [], "give a validation_share, such as 0.2"),
-        (TEXTS | {"dataset": ["news_sample", "reviews_sample"]}, [], "one data set"),
+        (
+            {"blocks": {"a": {"seed": 7, "epochs": 1}, "b": {"seed": 8, "epochs": 2}}},
+            [],
+            "differ in data sets or seeds",
+        ),
         ({"epochs": [1, -2]}, [], "epochs=-2"),
         ({"epochs": [1, 2]}, ["--replay", "5"], "no record of 2 of the 2 settings"),
     ],

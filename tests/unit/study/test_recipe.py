@@ -2,12 +2,13 @@ import json
 from datetime import UTC, datetime
 
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic import outcomes, write_run
 
 from lrtl_utils.errors import InputError
 from lrtl_utils.methods import VERSIONS
-from lrtl_utils.study.benchmarks import recipe
+from lrtl_utils.study.benchmarks import published, recipe
 
 SST2 = {"dataset": "sst2", "model": "minilm", "train_size": 100}
 
@@ -61,3 +62,41 @@ def test_the_versions_of_all_methods_are_frozen_once(results):
     assert datetime.fromisoformat(frozen["frozen_at"]) <= datetime.now(UTC)
     with pytest.raises(InputError, match="is there already"):
         recipe.freeze(results)
+
+
+def test_a_confirmation_runs_only_the_frozen_methods_in_the_folder_that_was_named(results):
+    confirmation = results.parent / recipe.CONFIRMATION
+    with pytest.raises(InputError, match="is frozen before a confirmation begins"):
+        recipe.require_frozen(confirmation)
+    path = recipe.freeze(results)
+    recipe.require_frozen(confirmation)
+    with pytest.raises(InputError, match="and not 'recipe'"):
+        recipe.require_frozen(results)
+    frozen = json.loads(path.read_text())
+    path.write_text(json.dumps(frozen | {"versions": VERSIONS | {"full": 0}}))
+    with pytest.raises(InputError, match="full changed after"):
+        recipe.require_frozen(confirmation)
+
+
+def test_a_baseline_whose_rate_was_chosen_is_named_as_tuned_at_every_size(tmp_path):
+    for seed in range(3):
+        for size, rate in ((100, 3e-4), (500, 1e-3)):
+            asked = SST2 | {"train_size": size, "seed": seed}
+            write_run(tmp_path, outcomes(0.8, 100, seed), method="progressive", **asked)
+            write_run(tmp_path, outcomes(0.7, 100, seed), method="full", learning_rate=rate, epochs=10, **asked)
+    table = recipe.compared(tmp_path)
+    named = table.groupby("n_labels")["configuration"].agg(list)
+    assert named.tolist() == [["full (tuned)", "progressive"]] * 2
+    assert table["seconds"].tolist() == [1, 1, 1, 1]
+
+
+def test_published_figures_stand_above_ours_on_the_same_split():
+    ours = {"dataset": ["hwu64_10", "hwu64_10", "sst2"], "n_labels": [640, 100, 100], "full": [640, 640, 100]}
+    ours |= {"model": "minilm", "configuration": "progressive", "score": 0.8, "device_seconds": 3.0, "flops": 1e12}
+    found = published.few_shot(pd.DataFrame(ours))
+    assert set(found["dataset"]) == {"hwu64_10"}
+    assert found["source"].tolist()[-1] == "here"
+    assert found["model"].tolist()[-1] == "progressive of minilm"
+    theirs = found[found["source"] != "here"]
+    assert len(theirs) == 3
+    assert theirs["score"].between(0.8, 0.9).all()

@@ -1,0 +1,83 @@
+"""How `conventional` and `full` were tuned on the development sets, from the records of the searches that did it.
+
+notebooks/grids/tuning.yaml is the space. Each method, kind of task and number of labels has a search of its own, whose
+score is the mean over the data sets on held-out train rows.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lrtl_utils.config import RunConfig
+from lrtl_utils.data import load
+from lrtl_utils.data.splits import count_labelled, share_of
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import write_text
+
+Grid = list[tuple[str, RunConfig]]  # notebook and configuration of each cell
+ENDS = ("learning_rate", "epochs")  # whose best value should lie between others
+ABOUT = """Each row is the best setting that a search found for one method, kind of task and number of labels: by the
+mean score over the development sets, on held-out train rows. A warm-up of 100,000 steps becomes a tenth of the steps of
+the run. "Tried" counts the settings, and "at the end" names what could not be raised or lowered further."""
+
+
+def spaces(grid: Sequence[tuple[str, RunConfig]]) -> dict[str, Grid]:
+    """The cells of each search, by its name: `full-text-100` has 100 labels to train on."""
+    found: dict[str, Grid] = {}
+    for notebook, config in grid:
+        labels = config.train_size - share_of(config.train_size, config.validation_share)
+        name = f"{config.method}-{load.kind_of(config.dataset)}-{labels}"
+        found.setdefault(name, []).append((notebook, config))
+    return found
+
+
+def chosen(results: Path) -> pd.DataFrame:
+    """A row for each search in the folder: method, kind, labels, the best setting, its score, and how many it tried."""
+    rows = []
+    for path in sorted((results / "search").glob("*.json")):
+        search = json.loads(path.read_text(encoding="utf-8"))
+        if best := search["best"]:
+            method, kind, labels = search["space"]["name"].split("-")
+            values, knobs = best["config"], search["space"]["knobs"]
+            tried = [trial["config"] for trial in [*search["trials"], *search["known"]]]
+            ends = [name for name in ENDS if name in knobs and values[name] in (min(knobs[name]), max(knobs[name]))]
+            about = {"method": method, "kind": kind, "labels": int(labels)}
+            rows.append(about | {"setting": values, "score": best["score"], "tried": len(tried), "at the end": ends})
+    if not rows:
+        raise InputError(f"{results} has no search; the baselines are to be tuned first.")
+    return pd.DataFrame(rows).sort_values(["kind", "method", "labels"], ignore_index=True)
+
+
+def tuned(grid: Sequence[tuple[str, RunConfig]], settings: pd.DataFrame) -> Grid:
+    """The grid, in which a method that was tuned has its setting for the nearest number of labels, by the logarithm."""
+    sizes = cache(lambda **reading: load.load(**reading).sizes)
+
+    def setting(config: RunConfig) -> dict[str, Any]:
+        of_method, of_kind = settings["method"] == config.method, settings["kind"] == load.kind_of(config.dataset)
+        if not any(of_method & of_kind):
+            return {}
+        n_labels = count_labelled(sizes(**load.reading(config)), config.data_fraction, config.train_size, config.shots)
+        far = (np.log(settings["labels"]) - math.log(n_labels)).abs()
+        return settings.loc[far[of_method & of_kind].idxmin(), "setting"]
+
+    return [(notebook, config.model_copy(update=setting(config))) for notebook, config in grid]
+
+
+def write(results: Path) -> Path:
+    """`<results>/tuning.md`: what was tuned, and to what."""
+    settings = chosen(results)
+    values = pd.DataFrame(list(settings.pop("setting")))
+    shown = pd.concat(
+        [settings[["kind", "method", "labels"]], values, settings[["score", "tried", "at the end"]]], axis=1
+    )
+    shown["at the end"] = shown["at the end"].map(", ".join)
+    table = shown.fillna("").to_markdown(index=False)
+    path = results / "tuning.md"
+    write_text(path, f"# How the baselines were tuned\n\n{ABOUT}\n\n{table}\n")
+    return path

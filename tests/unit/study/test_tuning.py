@@ -1,0 +1,71 @@
+"""What the searches for tuned baselines say, and how a grid takes their settings."""
+
+import json
+
+import pytest
+import yaml
+
+from lrtl_utils.config import RunConfig
+from lrtl_utils.data.splits import share_of
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import notebooks_folder
+from lrtl_utils.study.benchmarks import tuning
+
+RATES, EPOCHS = [1e-4, 3e-4, 1e-3], [3, 10, 30]
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Three searches, of which each found a rate of its own."""
+    (tmp_path / "search").mkdir()
+    found = {"full-text-100": (3e-4, 10), "full-text-500": (1e-3, 3), "conventional-text-100": (1e-4, 10)}
+    for name, (rate, epochs) in found.items():
+        setting = {"learning_rate": rate, "epochs": epochs}
+        record = {"space": {"name": name, "knobs": {"learning_rate": RATES, "epochs": EPOCHS}}, "known": []}
+        record |= {"trials": [{"config": setting}], "best": {"config": setting, "score": 0.7, "trial": 1}}
+        (tmp_path / "search" / f"{name}-tpe-seed0.json").write_text(json.dumps(record))
+    return tmp_path
+
+
+def test_each_method_kind_and_size_is_a_search_of_its_own():
+    asked = [("news_sample", 400), ("reviews_sample", 400), ("news_sample", 128), ("digits", 128)]
+    grid = [
+        ("", RunConfig(dataset=dataset, train_size=size, validation_share=0.75, method=method))
+        for method in ("full", "conventional")
+        for dataset, size in asked
+    ]
+    found = {name: len(cells) for name, cells in tuning.spaces(grid).items()}
+    sizes = {"text-100": 2, "text-32": 1, "image-32": 1}
+    assert found == {f"{method}-{name}": n for name, n in sizes.items() for method in ("full", "conventional")}
+
+
+def test_the_committed_space_trains_on_three_numbers_of_labels_of_each_kind():
+    space = yaml.safe_load((notebooks_folder() / "grids" / "tuning.yaml").read_text())
+    sizes = {}
+    for name, block in space["blocks"].items():
+        sizes[name] = block["train_size"] - share_of(block["train_size"], block["validation_share"])
+    assert sizes == {f"{kind}_{n}": n for kind in ("texts", "tags", "images") for n in (100, 500, 32)}
+
+
+def test_a_tuned_method_takes_the_setting_of_the_nearest_number_of_labels(results):
+    settings = tuning.chosen(results)
+    methods = ("full", "conventional", "progressive")
+    grid = [
+        ("", RunConfig(dataset="news_sample", method=method, train_size=size))
+        for method in methods
+        for size in (16, 220, 230, 390)
+    ]
+    rates = [config.learning_rate for _, config in tuning.tuned(grid, settings)]
+    assert rates == [3e-4, 3e-4, 1e-3, 1e-3, *[1e-4] * 4, *[None] * 4]
+
+
+def test_the_page_says_what_was_found_and_where_the_space_ended(results):
+    page = tuning.write(results).read_text()
+    rows = {}
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        rows |= {(cells[1], cells[2]): cells[3:]} if cells[0] == "text" else {}
+    assert rows["full", "100"] == ["0.0003", "10", "0.7", "1", ""]
+    assert rows["full", "500"] == ["0.001", "3", "0.7", "1", "learning_rate, epochs"]
+    with pytest.raises(InputError, match="tuned first"):
+        tuning.chosen(results / "search")
