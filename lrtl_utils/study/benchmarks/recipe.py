@@ -5,9 +5,11 @@ or that of a confirmation. With `measure` as second argument, the cost of rung 0
 machine that is idle. With `freeze`, the versions of all methods are frozen for the confirmation that follows.
 """
 
+import hashlib
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path, write_text
+from lrtl_utils.files import absolute_path, notebooks_folder, write_text
 from lrtl_utils.methods import VERSIONS
 from lrtl_utils.runs import store, verify
 from lrtl_utils.study import stats, tables
@@ -28,14 +30,17 @@ CONFIRMATION = "confirmation"  # the folder beside this one with its records
 WON = {"worse": "won", "better": "lost", "undecided": "undecided"}  # by what is said of the other configuration
 AT = ["dataset_model", "n_labels"]
 ABOUT = """Scores are means of accuracy, or of entity F1, on the test split. Points are paired differences to
-`progressive` with 95 % intervals, and p is corrected over the table. FLOPs and seconds are multiples of those of
-`progressive`; seconds are of at least three pairs of runs of one machine, within an hour of each other."""
+`progressive` with 95 % intervals, and p is corrected over the settings of each configuration. FLOPs and seconds are
+multiples of those of `progressive`; seconds are of at least three pairs of runs of one machine, within an hour of each
+other."""
 MEMORY = """Peak memory of `progressive` as a share of what accounts for it: the peak of `linear_probe`, its own cache,
 and what its trained blocks and a batch hold."""
 PUBLISHED = """Accuracy in per cent on the same fixed splits: five or ten examples of each class, and the whole test
 split. Parameters are in millions. What others reached was not measured here."""
 SUMMED = f"""In how many settings (data set, model, labels) `progressive` won or lost against each configuration, after
-this correction. The column before the last counts where its interval stays above -{100 * stats.MARGIN:.1f} points."""
+this correction. The column before the last counts, uncorrected, where its interval stays above
+-{100 * stats.MARGIN:.1f} points. Settings that differ only in the number of labels share a test split, so they are not
+independent."""
 
 
 def compared(results: Path) -> pd.DataFrame:
@@ -45,6 +50,9 @@ def compared(results: Path) -> pd.DataFrame:
     scores = tables.summarise(frame)
     scores[AT[0]] = scores["dataset"] + " · " + scores["model"]
     differences = tables.differences(frame, OURS).rename(columns={"low": "points_low", "high": "points_high"})
+    of_each = differences.dropna(subset="p").groupby("configuration")["p"]
+    differences["p_corrected"] = of_each.transform(lambda values: stats.corrected(values.astype(float)))
+    differences["verdict"] = list(map(stats.verdict, differences["mean"], differences["p_corrected"]))
     differences["as_good"] = np.where(
         differences["points_high"].isna(), None, differences["points_high"] <= stats.MARGIN
     )
@@ -73,8 +81,8 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
 def counts(table: pd.DataFrame) -> pd.DataFrame:
     """For each configuration of `compared`: in how many settings `progressive` won, lost, or neither was shown.
 
-    These verdicts are corrected over the table. `at_least_as_good` counts the settings in which the interval shows
-    `progressive` to be no more than `stats.MARGIN` below, and `settings` those with three seeds or more.
+    These verdicts are corrected for their number. `at_least_as_good`, which is not, counts the settings in which the
+    interval shows `progressive` to be no more than `stats.MARGIN` below, and `settings` those with three seeds or more.
     """
     judged = table[table["verdict"].isin(WON)]
     found = pd.crosstab(judged["configuration"], judged["verdict"].map(WON)).reindex(columns=WON.values(), fill_value=0)
@@ -87,17 +95,19 @@ def write(results: Path) -> Path:
     """`<results>/table.md` and `table.csv`; returns the former."""
     table = compared(results)
     named = {"configuration": "configuration", "seeds": "seeds", "score": "score", "mean": "points"}
-    named |= {"p_corrected": "p", "verdict": "verdict", "flops": "FLOPs", "seconds": "seconds"}
+    named |= {"p_corrected": "p", "verdict": "beside progressive", "flops": "FLOPs", "seconds": "seconds"}
     shown = table.assign(
         score=_with_bounds(table, "score", "low", "high", "{:.1f}"),
         mean=_with_bounds(table, "mean", "points_low", "points_high", "{:+.1f}"),
-        p_corrected=table["p_corrected"].map("{:.3f}".format, na_action="ignore"),
+        p_corrected=table["p_corrected"].map(lambda p: f"{p:.3f}" if p >= 0.001 else "< 0.001", na_action="ignore"),
         flops=table["flops"].map("{:.3f}".format),
         seconds=table["seconds"].map("{:.2f}".format, na_action="ignore"),
     )[[*AT, *named]]
     shown = tables.shown(shown.rename(columns=named)).fillna("")
     table.to_csv(results / "table.csv", index=False)
     machines = [f"- {each}" for each in store.machines(store.records(results))]
+    failed = tables.records(results, "failed")
+    machines += [f"- Runs that failed, and are in no row: {len(failed)}."] if len(failed) else []
     page = [
         f"# `progressive` beside the other methods: {results.name}",
         "",
@@ -166,26 +176,35 @@ def _measured(results: Path) -> str:
 def freeze(results: Path) -> Path:
     """`frozen.json` beside the folder, once: the version of each method, which the records of a confirmation must have.
 
-    It also has how many runs had been tested on each data set before, by all records beside and below the folder.
-    `InputError` if there is one, since what is frozen stays.
+    It also has the checksums of the plan, and how many completed runs beside and below the folder had been tested on
+    the whole test split of each data set. `InputError` if there is one, since what is frozen stays.
     """
     path = results.parent / verify.FROZEN
     if path.exists():
         raise InputError(f"{path} is there already, and what is frozen stays.")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    seen = Counter(record.parent.name for record in results.parent.glob("**/runs/*/*.json"))
+    seen: Counter[str] = Counter()
+    for folder in {path.parents[2] for path in results.parent.glob("**/runs/*/*.json")}:
+        whole = tables.records(folder, "completed")
+        seen.update(whole[whole["config.test_limit"].isna()]["dataset"])
+    planned = [notebooks_folder() / "grids" / f"{name}.yaml" for name in ("tuning", "confirmation")]
     frozen = {
         "confirmation": CONFIRMATION,
         "frozen_at": now,
         "versions": dict(VERSIONS),
+        "grids": {path.name: _sha256(path) for path in planned},
         "seen": dict(sorted(seen.items())),
     }
     write_text(path, json.dumps(frozen, indent=1))
     return path
 
 
-def require_frozen(results: Path) -> None:
-    """`InputError` unless the folder is the confirmation of methods that are frozen, and those here are the same."""
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def require_frozen(results: Path, grids: Sequence[Path] = ()) -> None:
+    """`InputError` unless the folder is the confirmation of what is frozen, and methods and grids are the same here."""
     path = results.parent / verify.FROZEN
     if not path.is_file():
         raise InputError(f"There is no {path}; the recipe is frozen before a confirmation begins.")
@@ -195,10 +214,11 @@ def require_frozen(results: Path) -> None:
             f"{path} names the folder {frozen['confirmation']!r} as confirmation, and not {results.name!r}."
         )
     changed = [name for name, version in frozen["versions"].items() if VERSIONS.get(name) != version]
+    changed += [path.name for path in grids if frozen["grids"].get(path.name, _sha256(path)) != _sha256(path)]
     if changed:
         raise InputError(f"{', '.join(changed)} changed after {path} was written; a confirmation runs what was frozen.")
 
 
 if __name__ == "__main__":
     folder, *then = sys.argv[1:]
-    print({"measure": measure, "freeze": freeze}.get("".join(then), write)(absolute_path(folder)))
+    print({"": write, "measure": measure, "freeze": freeze}["".join(then)](absolute_path(folder)))

@@ -22,9 +22,12 @@ from lrtl_utils.files import write_text
 
 Grid = list[tuple[str, RunConfig]]  # notebook and configuration of each cell
 ENDS = ("learning_rate", "epochs")  # whose best value should lie between others
-ABOUT = """Each row is the best setting that a search found for one method, kind of task and number of labels: by the
-mean score over the development sets, on held-out train rows. A warm-up of 100,000 steps becomes a tenth of the steps of
-the run. "Tried" counts the settings, and "at the end" names what could not be raised or lowered further."""
+TRIALS = 20  # settings that each search tries
+NEAR = 0.005  # of score: of the settings so close to the best one, the one with the fewest FLOPs is taken
+ABOUT = f"""Each row is what a search chose for one method, kind of task and number of labels: of the settings within
+{100 * NEAR:g} points of the best, the one with the fewest FLOPs. Scores are means over the development sets, on
+held-out train rows. A warm-up of 100,000 steps becomes a tenth of the steps of the run. "Tried" counts the settings,
+and "at the end" names what could not be raised or lowered further."""
 
 
 def spaces(grid: Sequence[tuple[str, RunConfig]]) -> dict[str, Grid]:
@@ -38,17 +41,18 @@ def spaces(grid: Sequence[tuple[str, RunConfig]]) -> dict[str, Grid]:
 
 
 def chosen(results: Path) -> pd.DataFrame:
-    """A row for each search in the folder: method, kind, labels, the best setting, its score, and how many it tried."""
+    """A row for each search in the folder: method, kind, labels, the setting that `ABOUT` explains, and its score."""
     rows = []
     for path in sorted((results / "search").glob("*.json")):
         search = json.loads(path.read_text(encoding="utf-8"))
-        if best := search["best"]:
-            method, kind, labels = search["space"]["name"].split("-")
-            values, knobs = best["config"], search["space"]["knobs"]
-            tried = [trial["config"] for trial in [*search["trials"], *search["known"]]]
-            ends = [name for name in ENDS if name in knobs and values[name] in (min(knobs[name]), max(knobs[name]))]
-            about = {"method": method, "kind": kind, "labels": int(labels)}
-            rows.append(about | {"setting": values, "score": best["score"], "tried": len(tried), "at the end": ends})
+        tried = [trial for trial in search["trials"] if trial["score"] is not None]
+        near = [trial for trial in tried if trial["score"] >= search["best"]["score"] - NEAR]
+        taken = min(near, key=lambda trial: trial["flops"])
+        values, knobs = taken["config"], search["space"]["knobs"]
+        ends = [name for name in ENDS if name in knobs and values[name] in (min(knobs[name]), max(knobs[name]))]
+        about = dict(zip(("method", "kind", "labels"), search["space"]["name"].split("-"), strict=True))
+        about |= {"labels": int(about["labels"]), "setting": values, "score": taken["score"]}
+        rows.append(about | {"tried": len(search["trials"]), "at the end": ends})
     if not rows:
         raise InputError(f"{results} has no search; the baselines are to be tuned first.")
     return pd.DataFrame(rows).sort_values(["kind", "method", "labels"], ignore_index=True)

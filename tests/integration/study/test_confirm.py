@@ -1,4 +1,4 @@
-"""The confirmation, end to end, once, on shipped data: tuned, refused until all is frozen, run, and checked."""
+"""The confirmation, end to end, once, on shipped data: refused until all is frozen, tuned, run, and checked."""
 
 import subprocess
 import sys
@@ -26,12 +26,12 @@ def test_the_frozen_recipe_runs_beside_a_baseline_that_was_tuned_first(tmp_path)
     refused = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert refused.returncode != 0
     assert "frozen before a confirmation begins" in refused.stderr
-    assert not (tmp_path / "confirmation").exists()
-    (chosen,) = tuning.chosen(tmp_path / "tuned").to_dict("records")
-    assert (chosen["kind"], chosen["labels"], chosen["tried"]) == ("image", 60, 2)
+    assert not (tmp_path / "tuned").exists()
     recipe.freeze(tmp_path / "tuned")
     done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == str(tmp_path / "confirmation" / "table.md")
+    (chosen,) = tuning.chosen(tmp_path / "tuned").to_dict("records")
+    assert (chosen["kind"], chosen["labels"], chosen["tried"]) == ("image", 60, 2)
     runs = tables.records(tmp_path / "confirmation").set_index("method")
     assert runs.loc["full", "config.learning_rate"] == chosen["setting"]["learning_rate"]
     assert verify(tmp_path / "confirmation").faults == {}

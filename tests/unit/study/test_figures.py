@@ -315,7 +315,7 @@ def test_the_tuned_baseline_is_compared_beside_its_default(tmp_path):
         found = answers.real(frame)
         (stated,) = found.each
         assert found.headline.startswith(
-            f"Of {len(frame) // 9 * 2} differences in accuracy to conventional, corrected for their number: "
+            f"Of {len(frame) // 9 * 2} differences in accuracy to conventional (tuned), corrected for their number: "
         )
         assert (
             f"to conventional (tuned), corrected for their number: {'' if len(frame) < 27 else '1 better, '}"

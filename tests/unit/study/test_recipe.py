@@ -59,6 +59,7 @@ def test_the_page_has_a_row_for_each_that_ran(results):
 def test_the_versions_of_all_methods_are_frozen_once(results):
     frozen = json.loads(recipe.freeze(results).read_text())
     assert (frozen["versions"], frozen["seen"]) == (VERSIONS, {"sst2": 12})
+    assert set(frozen["grids"]) == {"tuning.yaml", "confirmation.yaml"}
     assert datetime.fromisoformat(frozen["frozen_at"]) <= datetime.now(UTC)
     with pytest.raises(InputError, match="is there already"):
         recipe.freeze(results)
@@ -73,6 +74,10 @@ def test_a_confirmation_runs_only_the_frozen_methods_in_the_folder_that_was_name
     with pytest.raises(InputError, match="and not 'recipe'"):
         recipe.require_frozen(results)
     frozen = json.loads(path.read_text())
+    grid = results.parent / "confirmation.yaml"
+    grid.write_text("seed: 1\n")
+    with pytest.raises(InputError, match=r"confirmation\.yaml changed after"):
+        recipe.require_frozen(confirmation, [grid])
     path.write_text(json.dumps(frozen | {"versions": VERSIONS | {"full": 0}}))
     with pytest.raises(InputError, match="full changed after"):
         recipe.require_frozen(confirmation)

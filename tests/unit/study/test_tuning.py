@@ -16,13 +16,19 @@ RATES, EPOCHS = [1e-4, 3e-4, 1e-3], [3, 10, 30]
 
 @pytest.fixture
 def results(tmp_path):
-    """Three searches, of which each found a rate of its own."""
+    """Three searches, of which each found a rate of its own; the best score takes three times the FLOPs of the next."""
     (tmp_path / "search").mkdir()
     found = {"full-text-100": (3e-4, 10), "full-text-500": (1e-3, 3), "conventional-text-100": (1e-4, 10)}
     for name, (rate, epochs) in found.items():
         setting = {"learning_rate": rate, "epochs": epochs}
         record = {"space": {"name": name, "knobs": {"learning_rate": RATES, "epochs": EPOCHS}}, "known": []}
-        record |= {"trials": [{"config": setting}], "best": {"config": setting, "score": 0.7, "trial": 1}}
+        trials = [
+            {"config": setting, "score": 0.697, "flops": 10},
+            {"config": setting | {"epochs": 30}, "score": 0.7, "flops": 30},
+            {"config": setting | {"epochs": 3}, "score": 0.69, "flops": 3},
+            {"config": setting | {"epochs": 1}, "score": None, "flops": 1},
+        ]
+        record |= {"trials": trials, "best": {"config": setting, "score": 0.7, "trial": 2}}
         (tmp_path / "search" / f"{name}-tpe-seed0.json").write_text(json.dumps(record))
     return tmp_path
 
@@ -65,7 +71,7 @@ def test_the_page_says_what_was_found_and_where_the_space_ended(results):
     for line in page.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         rows |= {(cells[1], cells[2]): cells[3:]} if cells[0] == "text" else {}
-    assert rows["full", "100"] == ["0.0003", "10", "0.7", "1", ""]
-    assert rows["full", "500"] == ["0.001", "3", "0.7", "1", "learning_rate, epochs"]
+    assert rows["full", "100"] == ["0.0003", "10", "0.697", "4", ""]
+    assert rows["full", "500"] == ["0.001", "3", "0.697", "4", "learning_rate, epochs"]
     with pytest.raises(InputError, match="tuned first"):
         tuning.chosen(results / "search")
