@@ -41,7 +41,7 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
 def few_shot(scores: pd.DataFrame) -> pd.DataFrame:
     """Published accuracies with few examples of each class, and below them ours on the same split.
 
-    `scores` is from `tables.summarise`; of ours, the runs on a whole train split. `parameters` are in millions.
+    `scores` is from `tables.summarise`, with `parameters` in millions; of ours, the runs on a whole train split.
     """
     theirs = pd.DataFrame(PUBLISHED["few_shot"])
     ours = scores[scores["dataset"].isin(theirs["dataset"]) & (scores["n_labels"] == scores["full"])]

@@ -129,12 +129,15 @@ def write(results: Path) -> Path:
 def _beside_published(results: Path) -> str:
     """What others reached on the same splits, as a part of the page, where there is such a split."""
     frame = _named(tables.compared(tables.records(results, "completed")))
-    table = published.few_shot(tables.summarise(frame))
+    millions = frame.groupby("model")["record"].first().map(lambda record: record["model"]["parameters"] / 1e6)
+    scores = tables.summarise(frame)
+    table = published.few_shot(scores.assign(parameters=scores["model"].map(millions).round(1)))
     if table.empty:
         return ""
     table["score"] = _with_bounds(table, "score", "low", "high", "{:.1f}")
-    table["flops"] = table["flops"].map("{:.2e}".format, na_action="ignore")
-    shown = tables.shown(table.drop(columns=["low", "high"])).fillna("")
+    for name, form in (("device_seconds", "{:.1f}"), ("flops", "{:.2e}")):
+        table[name] = table[name].map(form.format, na_action="ignore")
+    shown = tables.shown(table.drop(columns=["low", "high"])).astype(object).fillna("")
     about = [
         "",
         "## Beside published figures",
