@@ -47,8 +47,9 @@ def compared(results: Path) -> pd.DataFrame:
     """A row for each configuration at each size: its mean score and FLOPs, and its difference to `progressive`."""
     first = tables.records(results / "version-1", "completed").assign(method=FIRST)
     frame = _named(tables.compared(pd.concat([tables.records(results, "completed"), first])))
-    scores = tables.summarise(frame)
-    scores[AT[0]] = scores["dataset"] + " · " + scores["model"]
+    parts = tables.by_dataset_and_model(tables.summarise(frame))
+    scores = pd.concat([part.assign(dataset_model=name) for name, part in parts], ignore_index=True)
+    scores = scores.sort_values([AT[0], "configuration", AT[1]], ignore_index=True)
     differences = tables.differences(frame, OURS).rename(columns={"low": "points_low", "high": "points_high"})
     of_each = differences.dropna(subset="p").groupby("configuration")["p"]
     differences["p_corrected"] = of_each.transform(lambda values: stats.corrected(values.astype(float)))

@@ -95,6 +95,15 @@ def test_a_baseline_whose_rate_was_chosen_is_named_as_tuned_at_every_size(tmp_pa
     assert table["seconds"].tolist() == [1, 1, 1, 1]
 
 
+def test_a_method_without_a_model_is_compared_in_the_setting_of_each_model(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, outcomes(0.8, 100, seed), method="progressive", seed=seed, **SST2)
+        write_run(tmp_path, outcomes(0.2, 100, seed), method="tfidf", seed=seed, **SST2)
+    rows = recipe.compared(tmp_path).set_index("configuration")
+    assert set(rows["dataset_model"]) == {"sst2 · minilm"}
+    assert rows.loc["tfidf", "mean"] < 0
+
+
 def test_published_figures_stand_above_ours_on_the_same_split():
     ours = {"dataset": ["hwu64_10", "hwu64_10", "sst2"], "n_labels": [640, 100, 100], "full": [640, 640, 100]}
     ours |= {"model": "minilm", "configuration": "progressive", "score": 0.8, "device_seconds": 3.0, "flops": 1e12}
