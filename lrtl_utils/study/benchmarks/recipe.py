@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import ttest_1samp
 
+from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, notebooks_folder, write_text
 from lrtl_utils.methods import VERSIONS
@@ -38,22 +40,35 @@ and what its trained blocks and a batch hold."""
 PUBLISHED = """Accuracy in per cent on the same fixed splits: five or ten examples of each class, and the whole test
 split. Parameters are in millions. What others reached was not measured here."""
 SUMMED = f"""In how many settings (data set, model, labels) `progressive` won or lost against each configuration, after
-this correction. The column before the last counts, uncorrected, where its interval stays above
--{100 * stats.MARGIN:.1f} points. Settings that differ only in the number of labels share a test split, so they are not
-independent."""
+this correction. "At least as good" counts, uncorrected, where its interval stays above -{100 * stats.MARGIN:.1f}
+points, and the gain is its mean over the settings, with a 95 % interval. Settings that differ only in the number of
+labels share a test split, so they are not independent."""
 
 
-def compared(results: Path) -> pd.DataFrame:
-    """A row for each configuration at each size: its mean score and FLOPs, and its difference to `progressive`."""
+def runs(results: Path) -> pd.DataFrame:
+    """The runs that are compared, those of version 1 among them as a method of its own.
+
+    `conventional` and `full` are named as tuned where their learning rate was chosen, whatever it is at each size.
+    """
     first = tables.records(results / "version-1", "completed").assign(method=FIRST)
-    frame = _named(tables.compared(pd.concat([tables.records(results, "completed"), first])))
+    frame = tables.compared(pd.concat([tables.records(results, "completed"), first]))
+    chosen = ["learning_rate" not in record["config"]["asked"] for record in frame["record"]]
+    tuned = frame["method"].isin(TUNED) & np.array(chosen, dtype=bool)
+    names = {each: frame[each].mask(tuned, frame["method"] + " (tuned)") for each in ("configuration", "variant")}
+    return frame.assign(**names)
+
+
+def compared(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row for each configuration at each size: its mean score and costs, and its difference to `progressive`.
+
+    `frame` is from `runs`. P-values and verdicts are corrected over the settings of each configuration.
+    """
     parts = tables.by_dataset_and_model(tables.summarise(frame))
     scores = pd.concat([part.assign(dataset_model=name) for name, part in parts], ignore_index=True)
     scores = scores.sort_values([AT[0], "configuration", AT[1]], ignore_index=True)
-    differences = tables.differences(frame, OURS).rename(columns={"low": "points_low", "high": "points_high"})
-    of_each = differences.dropna(subset="p").groupby("configuration")["p"]
-    differences["p_corrected"] = of_each.transform(lambda values: stats.corrected(values.astype(float)))
-    differences["verdict"] = list(map(stats.verdict, differences["mean"], differences["p_corrected"]))
+    pairs = [frame[frame["variant"].isin([OURS, each])] for each in sorted({*frame["variant"]} - {OURS})]
+    differences = pd.concat([tables.differences(pair, OURS) for pair in pairs], ignore_index=True)
+    differences = differences.rename(columns={"low": "points_low", "high": "points_high"})
     differences["as_good"] = np.where(
         differences["points_high"].isna(), None, differences["points_high"] <= stats.MARGIN
     )
@@ -61,22 +76,13 @@ def compared(results: Path) -> pd.DataFrame:
     table = scores.merge(differences[[*AT, "configuration", *added]], "left", [*AT, "configuration"])
     ours = scores[scores["configuration"] == OURS].set_index(AT)
     table["flops"] /= pd.MultiIndex.from_frame(table[AT]).map(ours["flops"])
-    runs = {
-        key: tables.records_by_seed(each) for key, each in frame.groupby(["dataset", "model", "n_labels", "variant"])
-    }
+    place = ["dataset", "model", "n_labels"]
+    by_seed = {key: tables.records_by_seed(each) for key, each in frame.groupby([*place, "variant"])}
     table["seconds"] = [
-        tables.seconds_ratio(runs[*place, each], runs[*place, OURS]) if (*place, OURS) in runs else np.nan
-        for *place, each in scores[["dataset", "model", "n_labels", "variant"]].itertuples(index=False)
+        tables.seconds_ratio(by_seed[*at, each], by_seed.get((*at, OURS), {}))
+        for *at, each in scores[[*place, "variant"]].itertuples(index=False)
     ]
     return table[[*AT, "configuration", "seeds", "score", "low", "high", *added, "flops", "seconds"]]
-
-
-def _named(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs, of which `conventional` and `full` are named as tuned where their learning rate was chosen."""
-    chosen = ["learning_rate" not in record["config"]["asked"] for record in frame["record"]]
-    tuned = frame["method"].isin(TUNED) & np.array(chosen, dtype=bool)
-    names = {each: frame[each].mask(tuned, frame["method"] + " (tuned)") for each in ("configuration", "variant")}
-    return frame.assign(**names)
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
@@ -84,17 +90,23 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
 
     These verdicts are corrected for their number. `at_least_as_good`, which is not, counts the settings in which the
     interval shows `progressive` to be no more than `stats.MARGIN` below, and `settings` those with three seeds or more.
+    `gain` is the mean difference of `progressive` over these settings, with a t-interval for three settings or more.
     """
     judged = table[table["verdict"].isin(WON)]
     found = pd.crosstab(judged["configuration"], judged["verdict"].map(WON)).reindex(columns=WON.values(), fill_value=0)
     found["at_least_as_good"] = judged.groupby("configuration")["as_good"].sum().astype(int)
     found["settings"] = judged.groupby("configuration").size()
+    for name, differences in judged.groupby("configuration")["mean"]:
+        gains = -differences.astype(float)
+        bounds = ttest_1samp(gains, 0).confidence_interval() if len(gains) >= stats.LEAST_SEEDS else (np.nan, np.nan)
+        found.loc[name, ["gain", "low", "high"]] = gains.mean(), *bounds
     return found.reset_index()
 
 
 def write(results: Path) -> Path:
     """`<results>/table.md` and `table.csv`; returns the former."""
-    table = compared(results)
+    frame = runs(results)
+    table = compared(frame)
     named = {"configuration": "configuration", "seeds": "seeds", "score": "score", "mean": "points"}
     named |= {"p_corrected": "p", "verdict": "beside progressive", "flops": "FLOPs", "seconds": "seconds"}
     shown = table.assign(
@@ -109,6 +121,8 @@ def write(results: Path) -> Path:
     machines = [f"- {each}" for each in store.machines(store.records(results))]
     failed = tables.records(results, "failed")
     machines += [f"- Runs that failed, and are in no row: {len(failed)}."] if len(failed) else []
+    planned = table[AT[0]].str.split().str[0].isin(TASKS)
+    counted = {"The data sets of the plan": table[planned], "The other data sets": table[~planned]}
     page = [
         f"# `progressive` beside the other methods: {results.name}",
         "",
@@ -118,18 +132,22 @@ def write(results: Path) -> Path:
         "",
         SUMMED,
         "",
-        tables.shown(counts(table)).to_markdown(index=False),
-        "",
+        *(f"{title}:\n\n{_counted(rows)}\n" for title, rows in counted.items() if len(rows)),
         shown.to_markdown(index=False, disable_numparse=True),
         "",
     ]
-    write_text(results / "table.md", "\n".join(page) + _beside_published(results) + _measured(results))
+    write_text(results / "table.md", "\n".join(page) + _beside_published(frame) + _measured(results))
     return results / "table.md"
 
 
-def _beside_published(results: Path) -> str:
+def _counted(table: pd.DataFrame) -> str:
+    found = counts(table)
+    found["gain"] = _with_bounds(found, "gain", "low", "high", "{:+.1f}")
+    return tables.shown(found.drop(columns=["low", "high"])).to_markdown(index=False)
+
+
+def _beside_published(frame: pd.DataFrame) -> str:
     """What others reached on the same splits, as a part of the page, where there is such a split."""
-    frame = _named(tables.compared(tables.records(results, "completed")))
     millions = frame.groupby("model")["record"].first().map(lambda record: record["model"]["parameters"] / 1e6)
     scores = tables.summarise(frame)
     table = published.few_shot(scores.assign(parameters=scores["model"].map(millions).round(1)))
@@ -139,15 +157,7 @@ def _beside_published(results: Path) -> str:
     for name, form in (("device_seconds", "{:.1f}"), ("flops", "{:.2e}")):
         table[name] = table[name].map(form.format, na_action="ignore")
     shown = tables.shown(table.drop(columns=["low", "high"])).astype(object).fillna("")
-    about = [
-        "",
-        "## Beside published figures",
-        "",
-        PUBLISHED,
-        "",
-        shown.to_markdown(index=False, disable_numparse=True),
-    ]
-    return "\n".join([*about, ""])
+    return f"\n## Beside published figures\n\n{PUBLISHED}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
 
 
 def _with_bounds(table: pd.DataFrame, *columns: str) -> list[str]:
