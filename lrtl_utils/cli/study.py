@@ -226,9 +226,12 @@ def confirm(
     searches, folder = absolute_path(tuned), absolute_path(results)
     with interruptible("with the remaining runs"):
         recipe.require_frozen(folder, [grid, tuning])
+        done = baselines.finished(searches)
         for name, cells in baselines.spaces(read_grid(tuning)).items():
-            search(space_of(name, cells), searches, trials=baselines.TRIALS, workers=workers, report=show_line)
-        show_line(str(baselines.write(searches)))
-        cells = baselines.tuned(read_grid(grid), baselines.chosen(searches))
-        sweep(plan(cells), folder, workers=workers, shared=False, report=show_line)  # every run is timed
+            if name not in done:
+                search(space_of(name, cells), searches, trials=baselines.TRIALS, workers=workers, report=show_line)
+        chosen = baselines.chosen(searches)
+        show_line(str(baselines.write(searches, chosen)))
+        cells = plan(baselines.tuned(read_grid(grid), chosen))
+        sweep(cells, folder, workers=workers, shared=False, report=show_line)  # every run is timed
     print(recipe.write(folder))

@@ -144,8 +144,9 @@ def _counts(table: pd.DataFrame, baseline: str) -> str:
     verdicts = [f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items() if verdict in counts]
     good = int(table["at_least_as_good"].sum())
     said = f"Of {len(table)} differences in {tables.metrics_of(table)} to {baseline}, corrected for their number: "
-    good = f"At least as good, within {100 * stats.MARGIN:g} point, are {good} before a correction."
-    return f"{said}{', '.join(verdicts)}. {good}"
+    return (
+        f"{said}{', '.join(verdicts)}. {good} are at least as good (within {100 * stats.MARGIN:g} point, uncorrected)."
+    )
 
 
 def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:

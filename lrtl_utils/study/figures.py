@@ -277,9 +277,8 @@ def _differences(known: pd.DataFrame, ax: Axes) -> None:
     strength = known["mean"].abs().clip(*STRENGTHS) * np.sign(known["mean"])
     points = (100 * known["mean"]).map("{:+.1f}".format)
     known = known.assign(colour=strength.where(decided, 0), points=points.where(decided, "(" + points + ")"))
-    order = sorted(
-        set(known["variant"]), key=lambda variant: ([*METHODS, _method(variant)].index(_method(variant)), variant)
-    )
+    places = {method: place for place, method in enumerate(METHODS)}
+    order = sorted(set(known["variant"]), key=lambda variant: (places.get(_method(variant), len(places)), variant))
     cells = known.pivot(index="variant", columns="n_labels").loc[order]
     look = {"cmap": "coolwarm_r", "vmin": -STRENGTHS[1], "vmax": STRENGTHS[1], "linewidths": 1, "cbar": False}
     sns.heatmap(cells["colour"], annot=cells["points"], fmt="", ax=ax, **look)
@@ -484,8 +483,7 @@ def _most_rows(table: pd.DataFrame) -> int:
 def _look(variant: str) -> dict[str, Any]:
     """Colour and mark of a variant, by its method; another tool, whose records lie beside these, is grey."""
     method = _method(variant)
-    other = _MARKS[sum(method.encode()) % len(_MARKS)]
-    return {"color": COLOURS.get(method, GREY), "marker": MARKS.get(method, other)}
+    return {"color": COLOURS.get(method, GREY), "marker": MARKS.get(method, ".")}
 
 
 def _method(variant: str) -> str:

@@ -85,10 +85,8 @@ def space_of(name: str, grid: Sequence[tuple[str, RunConfig]]) -> Space:
         if not cell.config.validation_share:
             raise InputError(f"{name}: {cell} has no validation split; give a validation_share, such as 0.2.")
         groups.setdefault((notebook, asked.model_copy(update={"seed": 0, "dataset": ""})), {})[cell.id] = cell
-    if (
-        len({frozenset((cell.config.dataset, cell.config.seed) for cell in each.values()) for each in groups.values()})
-        > 1
-    ):
+    drawn = {frozenset((cell.config.dataset, cell.config.seed) for cell in each.values()) for each in groups.values()}
+    if len(drawn) > 1:
         raise InputError(f"{name}: settings that differ in data sets or seeds cannot be compared; give all the same.")
     distinct: dict[tuple[str, ...], RunConfig] = {}
     for (_, asked), cells in groups.items():

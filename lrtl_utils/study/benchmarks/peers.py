@@ -32,7 +32,7 @@ from lrtl_utils.runs import store
 from lrtl_utils.runs.run import Run
 
 MODEL, BESIDE = "minilm", "linear_probe"
-MOST_PAIRS = 16_000  # a run of SetFit on more is left out, because it takes minutes on a laptop
+MOST_PAIRS = 16_000  # a run of SetFit on more is left out, because it takes many minutes on a laptop
 ITERATIONS = 20  # of SetFit's paper: so many pairs of one class, and of two, for each example
 STEPS = {"epochs": 1, "learning_rate": 2e-5}  # SetFit's own defaults
 

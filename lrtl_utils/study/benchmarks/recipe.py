@@ -96,6 +96,7 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     found = pd.crosstab(judged["configuration"], judged["verdict"].map(WON)).reindex(columns=WON.values(), fill_value=0)
     found["at_least_as_good"] = judged.groupby("configuration")["as_good"].sum().astype(int)
     found["settings"] = judged.groupby("configuration").size()
+    found = found.assign(gain=np.nan, low=np.nan, high=np.nan)
     for name, differences in judged.groupby("configuration")["mean"]:
         gains = -differences.astype(float)
         bounds = ttest_1samp(gains, 0).confidence_interval() if len(gains) >= stats.LEAST_SEEDS else (np.nan, np.nan)
@@ -132,7 +133,7 @@ def write(results: Path) -> Path:
         "",
         SUMMED,
         "",
-        *(f"{title}:\n\n{_counted(rows)}\n" for title, rows in counted.items() if len(rows)),
+        *(f"{title}:\n\n{_counted(rows)}\n" for title, rows in counted.items() if rows["verdict"].isin(WON).any()),
         shown.to_markdown(index=False, disable_numparse=True),
         "",
     ]

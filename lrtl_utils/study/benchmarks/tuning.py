@@ -40,11 +40,26 @@ def spaces(grid: Sequence[tuple[str, RunConfig]]) -> dict[str, Grid]:
     return found
 
 
+def finished(results: Path) -> set[str]:
+    """The names of the searches in the folder that have tried all that they were to try."""
+    done = [each for each in _searches(results) if len(each["trials"]) >= min(TRIALS, each["space"]["settings"])]
+    return {each["space"]["name"] for each in done}
+
+
+def _searches(results: Path) -> list[dict[str, Any]]:
+    paths = sorted((results / "search").glob("*.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
 def chosen(results: Path) -> pd.DataFrame:
-    """A row for each search in the folder: method, kind, labels, the setting that `ABOUT` explains, and its score."""
+    """A row for each search in the folder: method, kind, labels, the setting that `ABOUT` explains, and its score.
+
+    `InputError` if there is no search, or one of which every run failed.
+    """
     rows = []
-    for path in sorted((results / "search").glob("*.json")):
-        search = json.loads(path.read_text(encoding="utf-8"))
+    for search in _searches(results):
+        if search["best"] is None:
+            raise InputError(f"No setting of the search {search['space']['name']} in {results} has a score.")
         tried = [trial for trial in search["trials"] if trial["score"] is not None]
         near = [trial for trial in tried if trial["score"] >= search["best"]["score"] - NEAR]
         taken = min(near, key=lambda trial: trial["flops"])
@@ -73,15 +88,11 @@ def tuned(grid: Sequence[tuple[str, RunConfig]], settings: pd.DataFrame) -> Grid
     return [(notebook, config.model_copy(update=setting(config))) for notebook, config in grid]
 
 
-def write(results: Path) -> Path:
-    """`<results>/tuning.md`: what was tuned, and to what."""
-    settings = chosen(results)
-    values = pd.DataFrame(list(settings.pop("setting")))
-    shown = pd.concat(
-        [settings[["kind", "method", "labels"]], values, settings[["score", "tried", "at the end"]]], axis=1
-    )
-    shown["at the end"] = shown["at the end"].map(", ".join)
-    table = shown.fillna("").to_markdown(index=False)
+def write(results: Path, settings: pd.DataFrame) -> Path:
+    """`<results>/tuning.md`: what was tuned, and to what, from `chosen`."""
+    about, values = ["kind", "method", "labels", "score", "tried"], pd.DataFrame(list(settings["setting"]))
+    ends = settings["at the end"].map(", ".join)
+    table = pd.concat([settings[about], values, ends], axis=1).astype(object).fillna("").to_markdown(index=False)
     path = results / "tuning.md"
     write_text(path, f"# How the baselines were tuned\n\n{ABOUT}\n\n{table}\n")
     return path

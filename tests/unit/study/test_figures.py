@@ -314,13 +314,9 @@ def test_the_tuned_baseline_is_compared_beside_its_default(tmp_path):
     ):
         found = answers.real(frame)
         (stated,) = found.each
-        assert found.headline.startswith(
-            f"Of {len(frame) // 9 * 2} differences in accuracy to conventional (tuned), corrected for their number: "
-        )
-        assert (
-            f"to conventional (tuned), corrected for their number: {'' if len(frame) < 27 else '1 better, '}"
-            in found.headline
-        )
+        better = "" if len(frame) < 27 else "1 better, "
+        said = f"Of {len(frame) // 9 * 2} differences in accuracy to conventional (tuned), corrected for their number: "
+        assert found.headline.startswith(said + better)
         assert ahead in stated.split(" points of accuracy over conventional; ")[1]
         assert "worse at every size: conventional" in stated
         assert ("differs by size: full" in stated) == (len(frame) == 27)

@@ -50,6 +50,13 @@ def test_settings_won_and_lost_are_counted_for_each_configuration(results):
     assert np.isnan(won.loc["full", "low"])  # of one setting
 
 
+def test_with_too_few_seeds_for_a_verdict_the_page_has_its_rows_and_counts_nothing(tmp_path):
+    for method in ("progressive", "full"):
+        write_run(tmp_path, outcomes(0.8, 100, 0), method=method, **SST2)
+    assert recipe.counts(recipe.compared(recipe.runs(tmp_path))).empty
+    assert "| full " in recipe.write(tmp_path).read_text()
+
+
 def test_the_mean_over_the_settings_has_an_interval():
     rows = {"configuration": "full", "verdict": "undecided", "as_good": True, "mean": [-0.01, -0.02, -0.03]}
     (found,) = recipe.counts(pd.DataFrame(rows)).to_dict("records")

@@ -16,12 +16,13 @@ RATES, EPOCHS = [1e-4, 3e-4, 1e-3], [3, 10, 30]
 
 @pytest.fixture
 def results(tmp_path):
-    """Three searches, of which each found a rate of its own; the best score takes three times the FLOPs of the next."""
+    """Each of three searches found another rate, and its best score takes three times the FLOPs of the next."""
     (tmp_path / "search").mkdir()
     found = {"full-text-100": (3e-4, 10), "full-text-500": (1e-3, 3), "conventional-text-100": (1e-4, 10)}
     for name, (rate, epochs) in found.items():
         setting = {"learning_rate": rate, "epochs": epochs}
-        record = {"space": {"name": name, "knobs": {"learning_rate": RATES, "epochs": EPOCHS}}, "known": []}
+        knobs = {"learning_rate": RATES, "epochs": EPOCHS}
+        record = {"space": {"name": name, "knobs": knobs, "settings": 4 if epochs == 10 else 9}}
         trials = [
             {"config": setting, "score": 0.697, "flops": 10},
             {"config": setting | {"epochs": 30}, "score": 0.7, "flops": 30},
@@ -65,13 +66,24 @@ def test_a_tuned_method_takes_the_setting_of_the_nearest_number_of_labels(result
     assert rates == [3e-4, 3e-4, 1e-3, 1e-3, *[1e-4] * 4, *[None] * 4]
 
 
+def test_a_search_is_finished_when_it_has_tried_enough_or_all(results):
+    assert tuning.finished(results) == {"full-text-100", "conventional-text-100"}
+
+
+def test_a_search_of_which_nothing_has_a_score_is_an_error(results):
+    path = next((results / "search").iterdir())
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"best": None}))
+    with pytest.raises(InputError, match="has a score"):
+        tuning.chosen(results)
+
+
 def test_the_page_says_what_was_found_and_where_the_space_ended(results):
-    page = tuning.write(results).read_text()
+    page = tuning.write(results, tuning.chosen(results)).read_text()
     rows = {}
     for line in page.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         rows |= {(cells[1], cells[2]): cells[3:]} if cells[0] == "text" else {}
-    assert rows["full", "100"] == ["0.0003", "10", "0.697", "4", ""]
-    assert rows["full", "500"] == ["0.001", "3", "0.697", "4", "learning_rate, epochs"]
+    assert rows["full", "100"] == ["0.697", "4", "0.0003", "10", ""]
+    assert rows["full", "500"] == ["0.697", "4", "0.001", "3", "learning_rate, epochs"]
     with pytest.raises(InputError, match="tuned first"):
         tuning.chosen(results / "search")
