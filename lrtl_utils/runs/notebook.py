@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import lru_cache
 from pathlib import Path
@@ -58,15 +58,18 @@ def parameters_of(path: Path) -> dict[str, Any]:
     return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
 
 
-def read_parameters(name: str, given: Mapping[str, Any]) -> RunConfig:
-    """The config of one run of the notebook `name`, checked whole before anything heavy is imported."""
+def read_parameters(name: str, given: Mapping[str, Any], kind_of: Callable[[str], str] = kind_of) -> RunConfig:
+    """The config of one run of the notebook `name`, checked whole before anything heavy is imported.
+
+    Whoever reads many at once gives a `kind_of` that remembers, so that a folder is looked through once.
+    """
     defaults = parameters_of(notebook_path(name))
     if "dataset" not in defaults:
         raise InputError(f"Notebook {name!r} reads records and makes none; `summary` executes it.")
     for key in given:
         require_name("parameter", key, RunConfig.model_fields)
     asked = read_config({key: value for key, value in defaults.items() if key in RunConfig.model_fields} | {**given})
-    check(asked)
+    check(asked, kind_of)
     own, kind = kind_of(defaults["dataset"]), kind_of(asked.dataset)
     if own != kind:
         raise InputError(f"Notebook {name!r} is for {own}; {asked.dataset!r} is {kind}.")

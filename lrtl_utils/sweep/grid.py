@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,10 @@ def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
     blocks = grid.get("blocks", {"all": {}})
     if not isinstance(blocks, Mapping) or not all(isinstance(block, Mapping) for block in blocks.values()):
         raise InputError(f"{path}: `blocks` names groups of parameters, each a mapping.")
-    cells = [cell for name, block in blocks.items() for cell in _cells(f"{path.name}, {name}", shared | dict(block))]
+    once = cache(kind_of)  # for this reading alone: the user's folders may change
+    cells = [
+        cell for name, block in blocks.items() for cell in _cells(f"{path.name}, {name}", shared | dict(block), once)
+    ]
     if not cells:
         raise InputError(f"{path} has no cell: a list in it is empty.")
     return cells
@@ -94,7 +98,7 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(grid)
 
 
-def _cells(place: str, values: Mapping[str, Any]) -> list[tuple[str, RunConfig]]:
+def _cells(place: str, values: Mapping[str, Any], kind_of: Callable[[str], str]) -> list[tuple[str, RunConfig]]:
     for name in values:
         require_name(f"parameter ({place})", name, {*RunConfig.model_fields, "notebook"})
     lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
@@ -111,7 +115,7 @@ def _cells(place: str, values: Mapping[str, Any]) -> list[tuple[str, RunConfig]]
         try:
             config = read_config(cell)
             notebook = notebook or NOTEBOOK_OF[kind_of(config.dataset)]
-            cells.append((notebook, read_parameters(notebook, config.model_dump())))
+            cells.append((notebook, read_parameters(notebook, config.model_dump(), kind_of)))
         except InputError as error:
             raise InputError(f"{place}: {error}") from None
     return cells
