@@ -66,6 +66,10 @@ class RunConfig(BaseModel):
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="where the model runs")
     max_length: int | None = Field(default=None, ge=8, le=8192, description="tokens of a text that are kept")
+    padding: Literal["longest"] | None = Field(
+        default=None,
+        description="length of the training texts of conventional: the longest of their batch; None is max_length",
+    )
     image_size: int | None = Field(
         default=None, ge=8, le=1024, description="width and height of the model's images, in pixels"
     )

@@ -210,7 +210,10 @@ def bench(
 def confirm(
     grid: Grid = Path("confirmation"),
     tuning: Annotated[
-        Path, typer.Option(help="The space in which the baselines are tuned; it is searched first.", callback=shipped)
+        Path,
+        typer.Option(
+            help="The space in which the baselines are tuned; a block's searches come before it.", callback=shipped
+        ),
     ] = Path("tuning"),
     tuned: Annotated[Path, typer.Option(help="The folder of these searches.")] = Path("results/tuning"),
     results: Results = Path("results/confirmation"),
@@ -219,19 +222,20 @@ def confirm(
     """Run the frozen recipe against tuned baselines on data that chose nothing, as one table; can be continued."""
     from lrtl_utils.study.benchmarks import recipe
     from lrtl_utils.study.benchmarks import tuning as baselines
-    from lrtl_utils.sweep.grid import plan, read_grid
+    from lrtl_utils.sweep.grid import plan, read_blocks, read_grid
     from lrtl_utils.sweep.search import search, space_of
     from lrtl_utils.sweep.sweep import sweep
 
     searches, folder = absolute_path(tuned), absolute_path(results)
     with interruptible("with the remaining runs"):
         recipe.require_frozen(folder, [grid, tuning])
-        done = baselines.finished(searches)
-        for name, cells in baselines.spaces(read_grid(tuning)).items():
-            if name not in done:
-                search(space_of(name, cells), searches, trials=baselines.TRIALS, workers=workers, report=show_line)
-        chosen = baselines.chosen(searches)
-        show_line(str(baselines.write(searches, chosen)))
-        cells = plan(baselines.tuned(read_grid(grid), chosen))
-        sweep(cells, folder, workers=workers, shared=False, report=show_line)  # every run is timed
+        spaces, options = baselines.spaces(read_grid(tuning)), {"workers": workers, "report": show_line}
+        for block, cells in read_blocks(grid).items():
+            needed = baselines.needed(cells, spaces)
+            for name in sorted({*filter(None, needed)} - baselines.finished(searches)):
+                show_line(f"{block} needs the search {name}.")
+                search(space_of(name, spaces[name]), searches, trials=baselines.TRIALS, **options)
+                show_line(str(baselines.write(searches)))
+            show_line(f"{block}:")
+            sweep(plan(baselines.tuned(cells, needed, searches)), folder, shared=False, **options)  # every run is timed
     print(recipe.write(folder))

@@ -18,7 +18,7 @@ from lrtl_utils.measure import metrics
 
 SCHEMA = 2
 # Knobs that were added after this schema, so that its early records lack them.
-LATER = frozenset({"layers", "penalty", "word_shape", "label_names", "class_weights"})
+LATER = frozenset({"layers", "penalty", "word_shape", "label_names", "class_weights", "padding"})
 
 Score = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]

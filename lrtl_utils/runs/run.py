@@ -346,7 +346,8 @@ def build(config: RunConfig, data: Data | Facts, weights: Source | None, *, pret
     method = METHODS[config.method]
     if not method.needs_model:
         return build_tfidf(len(data.classes))
-    options = {"pooling": method.pooling, "plain": method.plain, "pretrained": pretrained and method.pretrained}
+    plain = method.plain and config.padding != "longest"
+    options = {"pooling": method.pooling, "plain": plain, "pretrained": pretrained and method.pretrained}
     model = build_model(config, data.kind, len(data.classes), weights, **options)
     if len(model.blocks) == 1:
         if method.needs_blocks:

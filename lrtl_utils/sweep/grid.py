@@ -47,7 +47,12 @@ class Cell:
 
 
 def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
-    """The cells of a grid file, as (notebook, config): fixed values, lists that multiply, `blocks` that share the rest.
+    """The cells of a grid file, as (notebook, config), of one block after the other."""
+    return list(itertools.chain.from_iterable(read_blocks(path).values()))
+
+
+def read_blocks(path: str | Path) -> dict[str, list[tuple[str, RunConfig]]]:
+    """The cells of each block of a grid file: fixed values, lists that multiply, `blocks` that share the rest.
 
     `extends` names a grid beside it, which extends no other; its values stand wherever the file has none of its own.
     `InputError` names the first thing that is wrong anywhere in it.
@@ -64,10 +69,8 @@ def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
     if not isinstance(blocks, Mapping) or not all(isinstance(block, Mapping) for block in blocks.values()):
         raise InputError(f"{path}: `blocks` names groups of parameters, each a mapping.")
     once = cache(kind_of)  # for this reading alone: the user's folders may change
-    cells = [
-        cell for name, block in blocks.items() for cell in _cells(f"{path.name}, {name}", shared | dict(block), once)
-    ]
-    if not cells:
+    cells = {name: _cells(f"{path.name}, {name}", shared | dict(block), once) for name, block in blocks.items()}
+    if not any(cells.values()):
         raise InputError(f"{path} has no cell: a list in it is empty.")
     return cells
 

@@ -73,7 +73,7 @@ GROUPS = {
         "word_shape",
         "label_names",
     ),
-    "Limits": ("max_length", "image_size", "budget_seconds", "test_limit", "precision", "device"),
+    "Limits": ("max_length", "padding", "image_size", "budget_seconds", "test_limit", "precision", "device"),
 }
 PLACES = {
     "results": ("../results/local", "folder of the records"),

@@ -6,12 +6,11 @@ score is the mean over the data sets on held-out train rows.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from lrtl_utils.config import RunConfig
@@ -22,7 +21,7 @@ from lrtl_utils.files import write_text
 
 Grid = list[tuple[str, RunConfig]]  # notebook and configuration of each cell
 ENDS = ("learning_rate", "epochs")  # whose best value should lie between others
-TRIALS = 20  # settings that each search tries
+TRIALS = 12  # settings that each search tries
 NEAR = 0.005  # of score: of the settings so close to the best one, the one with the fewest FLOPs is taken
 ABOUT = f"""Each row is what a search chose for one method, kind of task and number of labels: of the settings within
 {100 * NEAR:g} points of the best, the one with the fewest FLOPs. Scores are means over the development sets, on
@@ -67,29 +66,43 @@ def chosen(results: Path) -> pd.DataFrame:
         ends = [name for name in ENDS if name in knobs and values[name] in (min(knobs[name]), max(knobs[name]))]
         about = dict(zip(("method", "kind", "labels"), search["space"]["name"].split("-"), strict=True))
         about |= {"labels": int(about["labels"]), "setting": values, "score": taken["score"]}
+        about["search"] = search["space"]["name"]
         rows.append(about | {"tried": len(search["trials"]), "at the end": ends})
     if not rows:
         raise InputError(f"{results} has no search; the baselines are to be tuned first.")
     return pd.DataFrame(rows).sort_values(["kind", "method", "labels"], ignore_index=True)
 
 
-def tuned(grid: Sequence[tuple[str, RunConfig]], settings: pd.DataFrame) -> Grid:
-    """The grid, in which a method that was tuned has its setting for the nearest number of labels, by the logarithm."""
+def needed(grid: Sequence[tuple[str, RunConfig]], searches: Collection[str]) -> list[str | None]:
+    """For each cell the search whose setting it takes: that of the nearest number of labels, by the logarithm.
+
+    None for a method that is not tuned. `searches` are names, as `spaces` gives them.
+    """
     sizes = cache(lambda **reading: load.load(**reading).sizes)
 
-    def setting(config: RunConfig) -> dict[str, Any]:
-        of_method, of_kind = settings["method"] == config.method, settings["kind"] == load.kind_of(config.dataset)
-        if not any(of_method & of_kind):
-            return {}
+    def of(config: RunConfig) -> str | None:
+        name = f"{config.method}-{load.kind_of(config.dataset)}-"
+        labels = [int(each.removeprefix(name)) for each in searches if each.startswith(name)]
+        if not labels:
+            return None
         n_labels = count_labelled(sizes(**load.reading(config)), config.data_fraction, config.train_size, config.shots)
-        far = (np.log(settings["labels"]) - math.log(n_labels)).abs()
-        return settings.loc[far[of_method & of_kind].idxmin(), "setting"]
+        return name + str(min(labels, key=lambda each: abs(math.log(each / n_labels))))
 
-    return [(notebook, config.model_copy(update=setting(config))) for notebook, config in grid]
+    return [of(config) for _, config in grid]
 
 
-def write(results: Path, settings: pd.DataFrame) -> Path:
+def tuned(grid: Sequence[tuple[str, RunConfig]], needed: Sequence[str | None], results: Path) -> Grid:
+    """The grid, in which each cell has what the search in `results` chose that it needs, if it needs one."""
+    found = chosen(results).set_index("search")["setting"] if any(needed) else {}
+    return [
+        (notebook, config.model_copy(update=found[name]) if name else config)
+        for (notebook, config), name in zip(grid, needed, strict=True)
+    ]
+
+
+def write(results: Path) -> Path:
     """`<results>/tuning.md`: what was tuned, and to what, from `chosen`."""
+    settings = chosen(results)
     about, values = ["kind", "method", "labels", "score", "tried"], pd.DataFrame(list(settings["setting"]))
     ends = settings["at the end"].map(", ".join)
     table = pd.concat([settings[about], values, ends], axis=1).astype(object).fillna("").to_markdown(index=False)

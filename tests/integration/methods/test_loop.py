@@ -457,6 +457,14 @@ def test_conventional_costs_its_steps_padding_included():
     assert count_flops(lambda: run.model.loss(run.model(batch), batch).backward()) == step
 
 
+def test_padding_to_the_longest_of_a_batch_costs_less_and_changes_no_answer():
+    runs = [prepare(train_size=24, max_length=64, dropout=0.0, padding=padding) for padding in (None, "longest")]
+    (as_examples, dear), (longest, cheap) = map(adapt, runs)
+    assert cheap.flops() < dear.flops()
+    losses = [[point["loss"] for point in curve] for curve in (as_examples, longest)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
 def test_frozen_blocks_keep_their_weights_and_cost_no_backward_pass():
     small = {"train_size": 24, "max_length": 8}  # no text is shorter: all batches are full
     full, scratch = prepare(method="full", layers=1, **small), prepare(method="from_scratch", epochs=1, **small)

@@ -55,15 +55,18 @@ def test_the_committed_space_trains_on_three_numbers_of_labels_of_each_kind():
 
 
 def test_a_tuned_method_takes_the_setting_of_the_nearest_number_of_labels(results):
-    settings = tuning.chosen(results)
+    searches = ["full-text-100", "full-text-500", "conventional-text-100", "full-image-32"]
     methods = ("full", "conventional", "progressive")
     grid = [
         ("", RunConfig(dataset="news_sample", method=method, train_size=size))
         for method in methods
         for size in (16, 220, 230, 390)
     ]
-    rates = [config.learning_rate for _, config in tuning.tuned(grid, settings)]
+    needed = tuning.needed(grid, searches)
+    assert needed == [*["full-text-100"] * 2, *["full-text-500"] * 2, *["conventional-text-100"] * 4, *[None] * 4]
+    rates = [config.learning_rate for _, config in tuning.tuned(grid, needed, results)]
     assert rates == [3e-4, 3e-4, 1e-3, 1e-3, *[1e-4] * 4, *[None] * 4]
+    assert tuning.tuned(grid[-1:], [None], results / "empty") == grid[-1:]
 
 
 def test_a_search_is_finished_when_it_has_tried_enough_or_all(results):
@@ -78,7 +81,7 @@ def test_a_search_of_which_nothing_has_a_score_is_an_error(results):
 
 
 def test_the_page_says_what_was_found_and_where_the_space_ended(results):
-    page = tuning.write(results, tuning.chosen(results)).read_text()
+    page = tuning.write(results).read_text()
     rows = {}
     for line in page.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
