@@ -65,12 +65,22 @@ def test_the_mean_over_the_settings_has_an_interval():
 
 
 def test_the_page_has_a_row_for_each_that_ran(results):
-    page = recipe.write(results).read_text()
+    page = recipe.write(results).read_text().split("## Every setting")[1]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if "sst2 · " in line]
     assert [row[2] for row in rows] == sorted(recipe.compared(recipe.runs(results))["configuration"])
     assert all("[" in row[4] for row in rows)
     assert [bool(row[5]) for row in rows] == [row[2] != "progressive" for row in rows]
     assert (results / "table.csv").is_file()
+
+
+def test_a_piece_left_out_is_a_column_of_its_own_and_no_opponent(results):
+    counted, pieces, _ = recipe.write(results).read_text().split("\n## ")
+    assert "| full " in counted
+    assert "soften" not in counted
+    assert [line.split("|")[3].strip() for line in pieces.splitlines() if "labels" in line] == ["without=soften"]
+    (points,) = [line.split("|")[3].strip() for line in pieces.splitlines() if "sst2 · " in line]
+    assert points.startswith("-")
+    assert points.endswith("] *")
 
 
 def test_the_versions_of_all_methods_are_frozen_once(results):
