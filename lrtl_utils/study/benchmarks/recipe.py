@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from lrtl_utils.study.benchmarks.bench import SLACK, rung_zero_page
 
 OURS, FIRST = "progressive", "progressive, version 1"
 TUNED = ("conventional", "full")
+READ = {"label_names": True, "layers": 0.5, "word_shape": True}  # by `progressive`, where nothing else is asked for
 CONFIRMATION = "confirmation"  # the folder beside this one with its records
 WON = {"worse": "won", "better": "lost", "undecided": "undecided"}  # by what is said of the other configuration
 AT = ["dataset_model", "n_labels"]
@@ -51,14 +53,25 @@ labels share a test split, so they are not independent."""
 def runs(results: Path) -> pd.DataFrame:
     """The runs that are compared, those of version 1 among them as a method of its own.
 
-    `conventional` and `full` are named as tuned where their learning rate was chosen, whatever it is at each size.
+    `conventional` and `full` are named as tuned where their learning rate was chosen, whatever it is at each size, and
+    `progressive` is named by what was left out or changed.
     """
     first = tables.records(results / "version-1", "completed").assign(method=FIRST)
     frame = tables.compared(pd.concat([tables.records(results, "completed"), first]))
     chosen = ["learning_rate" not in record["config"]["asked"] for record in frame["record"]]
     tuned = frame["method"].isin(TUNED) & np.array(chosen, dtype=bool)
-    names = {each: frame[each].mask(tuned, frame["method"] + " (tuned)") for each in ("configuration", "variant")}
-    return frame.assign(**names)
+    names = frame["method"].mask(tuned, frame["method"] + " (tuned)")
+    names = names.mask(frame["method"] == OURS, OURS + frame["record"].map(_changed))
+    renamed = tuned | (frame["method"] == OURS)
+    return frame.assign(**{each: frame[each].mask(renamed, names) for each in ("configuration", "variant")})
+
+
+def _changed(record: dict[str, Any]) -> str:
+    """What this run leaves out or reads otherwise than `progressive` usually does, in brackets."""
+    config = record["config"]
+    changes = [f"{name}={config[name]}" for name, usual in READ.items() if config.get(name) not in (None, usual)]
+    changes += [f"without={config['without']}"] if config["without"] else []
+    return f" [{', '.join(changes)}]" if changes else ""
 
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:
