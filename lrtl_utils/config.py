@@ -68,7 +68,7 @@ class RunConfig(BaseModel):
     max_length: int | None = Field(default=None, ge=8, le=8192, description="tokens of a text that are kept")
     padding: Literal["longest"] | None = Field(
         default=None,
-        description="length of the training texts of conventional: the longest of their batch; None is max_length",
+        description="padding of the training texts of conventional: to the longest of a batch; None is to max_length",
     )
     image_size: int | None = Field(
         default=None, ge=8, le=1024, description="width and height of the model's images, in pixels"

@@ -1,7 +1,7 @@
 """`conventional`: fine-tuning as an example script does it, the frozen baseline of every comparison.
 
-All weights at one rate, texts padded to full length, in fp32 (Devlin et al. 2019). With `padding="longest"` a batch's
-texts are padded to its longest, which costs less and changes no answer.
+All weights at one rate, texts padded to full length, in fp32 (Devlin et al. 2019). With `padding="longest"` the texts
+of a batch are padded to its longest. That costs less, and but for the draws of dropout it changes no answer.
 """
 
 from typing import Any

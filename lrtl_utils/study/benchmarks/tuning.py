@@ -31,10 +31,10 @@ and "at the end" names what could not be raised or lowered further."""
 
 def spaces(grid: Sequence[tuple[str, RunConfig]]) -> dict[str, Grid]:
     """The cells of each search, by its name: `full-text-100` has 100 labels to train on."""
-    found: dict[str, Grid] = {}
+    found, kind_of = dict[str, Grid](), cache(load.kind_of)
     for notebook, config in grid:
         labels = config.train_size - share_of(config.train_size, config.validation_share)
-        name = f"{config.method}-{load.kind_of(config.dataset)}-{labels}"
+        name = f"{config.method}-{kind_of(config.dataset)}-{labels}"
         found.setdefault(name, []).append((notebook, config))
     return found
 
@@ -78,10 +78,10 @@ def needed(grid: Sequence[tuple[str, RunConfig]], searches: Collection[str]) -> 
 
     None for a method that is not tuned. `searches` are names, as `spaces` gives them.
     """
-    sizes = cache(lambda **reading: load.load(**reading).sizes)
+    kind_of, sizes = cache(load.kind_of), cache(lambda **reading: load.load(**reading).sizes)
 
     def of(config: RunConfig) -> str | None:
-        name = f"{config.method}-{load.kind_of(config.dataset)}-"
+        name = f"{config.method}-{kind_of(config.dataset)}-"
         labels = [int(each.removeprefix(name)) for each in searches if each.startswith(name)]
         if not labels:
             return None
@@ -91,12 +91,12 @@ def needed(grid: Sequence[tuple[str, RunConfig]], searches: Collection[str]) -> 
     return [of(config) for _, config in grid]
 
 
-def tuned(grid: Sequence[tuple[str, RunConfig]], needed: Sequence[str | None], results: Path) -> Grid:
-    """The grid, in which each cell has what the search in `results` chose that it needs, if it needs one."""
-    found = chosen(results).set_index("search")["setting"] if any(needed) else {}
+def tuned(grid: Sequence[tuple[str, RunConfig]], searches: Sequence[str | None], results: Path) -> Grid:
+    """The grid, with the setting that the search of each cell chose; `searches`, from `needed`, are in `results`."""
+    found = chosen(results).set_index("search")["setting"] if any(searches) else {}
     return [
         (notebook, config.model_copy(update=found[name]) if name else config)
-        for (notebook, config), name in zip(grid, needed, strict=True)
+        for (notebook, config), name in zip(grid, searches, strict=True)
     ]
 
 
