@@ -34,11 +34,11 @@ def page(dataset: str, **reading: Any) -> Iterator[str]:
     )
     rule = f"a probability below {UNLIKELY:.0%} where another label has more than {LIKELY:.0%}"
     if found.empty:
-        yield f"No label looks wrong: none has {rule}. The more often the head errs, the fewer wrong labels it finds."
+        yield f"No label looks wrong: none has {rule}. The more often the head is wrong, the fewer wrong labels it finds."
         return
     yield (
         f"{len(found)} labels look wrong: they have {rule}. A person should look at them: the more often the head "
-        "errs, the more of them are right."
+        "is wrong, the more of these labels are in fact right."
     )
     for row in found.head(SHOWN).itertuples():
         yield f"- {row.place}: {row.label!r}, perhaps {row.likelier!r} ({row.probability:.0%}). {row.input}".rstrip()
