@@ -2,7 +2,6 @@
 
 import io
 import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +24,7 @@ from lrtl_utils.cli.common import (
     fail,
     interruptible,
     pair,
+    require_package,
     show,
     show_line,
 )
@@ -120,7 +120,7 @@ def _in_forks(modules: Sequence[str] = ()) -> Iterator[Callable[..., Iterable[An
     else:
         kernels.import_all(modules)
         context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(os.cpu_count(), context) as forks:
+    with ProcessPoolExecutor(engines.cores(), context) as forks:
         yield forks.map
 
 
@@ -220,22 +220,28 @@ def confirm(
     workers: Workers = 1,
 ) -> None:
     """Run the frozen recipe against tuned baselines on data that chose nothing, as one table; can be continued."""
+    require_package("optuna")
     from lrtl_utils.study.benchmarks import recipe
     from lrtl_utils.study.benchmarks import tuning as baselines
     from lrtl_utils.sweep.grid import plan, read_blocks, read_grid
     from lrtl_utils.sweep.search import search, space_of
     from lrtl_utils.sweep.sweep import sweep
 
-    searches, folder = absolute_path(tuned), absolute_path(results)
+    searches, folder, incomplete = absolute_path(tuned), absolute_path(results), False
     with interruptible("with the remaining runs"):
         recipe.require_frozen(folder, [grid, tuning])
         spaces, options = baselines.spaces(read_grid(tuning)), {"workers": workers, "report": show_line}
         for block, cells in read_blocks(grid).items():
             needed = baselines.needed(cells, spaces)
-            for name in sorted({*filter(None, needed)} - baselines.finished(searches)):
+            for name in sorted({*filter(None, needed)} - baselines.finished(searches, spaces)):
                 show_line(f"{block} needs the search {name}.")
                 search(space_of(name, spaces[name]), searches, trials=baselines.TRIALS, **options)
                 show_line(str(baselines.write(searches)))
             show_line(f"{block}:")
-            sweep(plan(baselines.tuned(cells, needed, searches)), folder, shared=False, **options)  # every run is timed
+            planned = plan(baselines.tuned(cells, needed, searches))
+            outcome = sweep(planned, folder, shared=False, **options)  # every run is timed
+            show_outcome(outcome, planned, folder)
+            incomplete |= bool(outcome.failed or outcome.left)
     print(recipe.write(folder))
+    if incomplete:
+        raise typer.Exit(1)

@@ -128,7 +128,7 @@ def _concerns(data: Data) -> Iterator[str]:
         yield f"Only in the test split, so they cannot be learned: {', '.join(unseen)}."
     if repeats["train"] or repeats["test"]:
         yield f"Repeated examples: {repeats['train']} in the train split, {repeats['test']} in the test split."
-    least, most = min(train.values()), max(train.values())
+    least, most = min(train.values(), default=0), max(train.values(), default=0)
     if most >= UNEVEN * least and data.kind != "tokens":
         yield (
             f"The largest class has {most / least:.0f} times the smallest: `lrtl compare --metric macro_f1` ranks by a "

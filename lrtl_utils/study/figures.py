@@ -56,13 +56,14 @@ def style() -> None:
 def save(figure: Figure | None, results: str | Sequence[str], name: str) -> Figure | None:
     """Write the figure to `<results>/figures/<name>.png` and return it; the same numbers give the same bytes.
 
-    Of several folders of results the first is used. Without a figure nothing is written.
+    Of several folders of results the first is used. Without a figure nothing is written, and an earlier one is deleted.
     """
+    path = absolute_path(folders(results)[0]) / "figures" / f"{name}.png"
     if figure is None:
+        path.unlink(missing_ok=True)
         return None
-    folder = absolute_path(folders(results)[0]) / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Software": None})
     return figure
 
 

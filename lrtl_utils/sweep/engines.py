@@ -104,6 +104,8 @@ def require_resources(parameters: Mapping[str, Any]) -> None:
         raise InputError(
             f"A SLURM job needs --slurm {missing[0]}=…; cores and memory are of one job, which is one slot."
         )
+    if not str(parameters["cores"]).isdigit() or int(parameters["cores"]) < 1:
+        raise InputError(f"--slurm cores={parameters['cores']} is to be a whole number, at least 1.")
 
 
 def job_script(parameters: Mapping[str, Any]) -> str:

@@ -85,9 +85,19 @@ def plan(grid: list[tuple[str, RunConfig]], planned: Callable[[RunConfig], Run] 
 
 
 def not_in(cells: list[Cell], results: str | Path) -> list[Cell]:
-    """The cells that have no completed record in that folder of results."""
+    """The cells that have no completed record in that folder of results, which is only read.
+
+    `InputError` if there is no such folder.
+    """
     folder = absolute_path(results)
-    return [cell for cell in cells if not store.is_completed(cell.path(folder))]
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}, whose records would not be run again.")
+    return [cell for cell in cells if not _is_completed(cell.path(folder))]
+
+
+def _is_completed(path: Path) -> bool:
+    record = store.valid(path) if path.is_file() else None
+    return record is not None and record["status"] == "completed"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -385,7 +385,7 @@ def _begin(path: Path, space: Space, sampler: dict[str, Any], at_once: int, resu
         "run_ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
     }
     found = [] if sampler["keep"] else [(setting, recorded(setting, results)) for setting in space.settings]
-    known = [{"config": setting.values, "score": result.score} for setting, result in found if result]
+    known = [{"config": each.values, "score": r.score, "flops": r.flops} for each, r in found if r]
     own_seconds = 0.0
     with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # unreadable is as good as none
         earlier = json.loads(read_text(path, store.MOST_BYTES))
@@ -400,7 +400,7 @@ def _begin(path: Path, space: Space, sampler: dict[str, Any], at_once: int, resu
         "versions": {"python": platform.python_version(), "optuna": version("optuna")},
         "known": known,
         "trials": [],
-        "best": best and best | {"trial": None},
+        "best": best and {"config": best["config"], "score": best["score"], "trial": None},
         "cost": {"device_seconds": 0.0, "flops": 0, "own_seconds": own_seconds},
         "grid": None,
     }

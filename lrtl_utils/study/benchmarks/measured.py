@@ -64,8 +64,8 @@ def write_rung_zero(results: Path) -> None:
         pd.DataFrame(rows).to_csv(results / "rung_zero.csv", index=False)
 
 
-def memory(results: Path) -> pd.DataFrame:
-    """The peak memory of `progressive` as a share of what accounts for it: the mean over seeds, and the highest.
+def write_memory(results: Path) -> None:
+    """`<results>/memory.csv`: the peak of `progressive` over what accounts for it, the mean over seeds and the highest.
 
     A row for each data set, model and number of labels at which `linear_probe` has the same seeds, in fp32. What
     accounts for it is the peak of `linear_probe` and `accounted_mib`.
@@ -81,7 +81,8 @@ def memory(results: Path) -> pd.DataFrame:
             shares = ours.loc[seeds, "cost.peak_memory_mib"] / accounted
             about = {"data set": dataset, "model": model, "labels": n_labels, "seeds": len(seeds)}
             rows.append(about | {"share": round(shares.mean(), 3), "highest": round(shares.max(), 3)})
-    return pd.DataFrame(rows)
+    if rows:
+        pd.DataFrame(rows).to_csv(results / "memory.csv", index=False)
 
 
 def accounted_mib(records: Sequence[dict[str, Any]]) -> list[float]:

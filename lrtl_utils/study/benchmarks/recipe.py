@@ -19,6 +19,7 @@ import pandas as pd
 from scipy.stats import ttest_1samp
 
 from lrtl_utils.data.catalog import TASKS
+from lrtl_utils.data.load import READING
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, notebooks_folder, write_text
 from lrtl_utils.methods import VERSIONS
@@ -67,23 +68,27 @@ def runs(results: Path) -> pd.DataFrame:
 
 
 def _changed(record: dict[str, Any]) -> str:
-    """What this run leaves out or reads otherwise than `progressive` usually does, in brackets."""
-    config = record["config"]
-    changes = [f"{name}={config[name]}" for name, usual in READ.items() if config.get(name) not in (None, usual)]
-    changes += [f"without={config['without']}"] if config["without"] else []
+    """What was asked of this run of `progressive` that it does not usually do, in brackets."""
+    config = tables.DEFAULTS | record["config"]
+    chosen = tables.DEFAULTS.keys() - {*config["asked"], *READING, *tables.NOT_CHOSEN}
+    changes = [
+        f"{name}={config[name]}"
+        for name, usual in tables.DEFAULTS.items()
+        if name in chosen and config[name] not in (usual, READ.get(name))
+    ]
     return f" [{', '.join(changes)}]" if changes else ""
 
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:
     """A row for each configuration at each size: its mean score and costs, and its difference to `progressive`.
 
-    `frame` is from `runs`. P-values and verdicts are corrected over the settings of each configuration.
+    `frame` is from `runs` and not empty. P-values and verdicts are corrected over the settings of each configuration.
     """
     parts = tables.by_dataset_and_model(tables.summarise(frame))
     scores = pd.concat([part.assign(dataset_model=name) for name, part in parts], ignore_index=True)
     scores = scores.sort_values([AT[0], "configuration", AT[1]], ignore_index=True)
     pairs = [frame[frame["variant"].isin([OURS, each])] for each in sorted({*frame["variant"]} - {OURS})]
-    differences = pd.concat([tables.differences(pair, OURS) for pair in pairs], ignore_index=True)
+    differences = pd.concat([tables.differences(pair, OURS) for pair in pairs or [frame]], ignore_index=True)
     differences = differences.rename(columns={"low": "points_low", "high": "points_high"})
     differences["as_good"] = np.where(
         differences["points_high"].isna(), None, differences["points_high"] <= stats.MARGIN
@@ -121,8 +126,10 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(results: Path) -> Path:
-    """`<results>/table.md` and `table.csv`; returns the former."""
+    """`<results>/table.md` and `table.csv`; returns the former. `InputError` if no run is completed there."""
     frame = runs(results)
+    if frame.empty:
+        raise InputError(f"{results} has no completed run, so there is no table to write.")
     table = compared(frame)
     named = {"configuration": "configuration", "seeds": "seeds", "score": "score", "mean": "points"}
     named |= {"p_corrected": "p", "verdict": "beside progressive", "flops": "FLOPs", "seconds": "seconds"}
@@ -135,7 +142,7 @@ def write(results: Path) -> Path:
     )[[*AT, *named]]
     shown = tables.shown(shown.rename(columns=named)).fillna("")
     table.to_csv(results / "table.csv", index=False)
-    machines = [f"- {each}" for each in store.machines(store.records(results))]
+    machines = [f"- {each}" for each in store.machines(frame["record"][frame["method"] != FIRST])]
     failed = tables.records(results, "failed")
     machines += [f"- Runs that failed, and are in no row: {len(failed)}."] if len(failed) else []
     others = table[~_is_piece(table)]
@@ -210,18 +217,20 @@ def measure(results: Path) -> Path:
     from lrtl_utils.study.benchmarks import measured
 
     measured.write_rung_zero(results)
-    measured.memory(results).to_csv(results / "memory.csv", index=False)
+    measured.write_memory(results)
     return write(results)
 
 
 def _measured(results: Path) -> str:
     """What `measure` wrote, as the end of the page."""
-    if not (results / "memory.csv").is_file():
-        return ""
-    rows = pd.read_csv(results / "memory.csv")
-    within = f"It is within {SLACK:g} in {sum(rows['share'] <= SLACK)} of {len(rows)} settings."
-    about = ["", "## Memory", "", f"{MEMORY} {within}", "", rows.to_markdown(index=False), ""]
-    return rung_zero_page(pd.read_csv(results / "rung_zero.csv")) + "\n".join(about)
+    page, timed, held = "", results / "rung_zero.csv", results / "memory.csv"
+    if timed.is_file():
+        page += rung_zero_page(pd.read_csv(timed))
+    if held.is_file():
+        rows = pd.read_csv(held)
+        within = f"It is within {SLACK:g} in {sum(rows['share'] <= SLACK)} of {len(rows)} settings."
+        page += "\n".join(["", "## Memory", "", f"{MEMORY} {within}", "", rows.to_markdown(index=False), ""])
+    return page
 
 
 def freeze(results: Path) -> Path:

@@ -6,7 +6,7 @@ score is the mean over the data sets on held-out train rows.
 
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,19 +30,36 @@ and "at the end" names what could not be raised or lowered further."""
 
 
 def spaces(grid: Sequence[tuple[str, RunConfig]]) -> dict[str, Grid]:
-    """The cells of each search, by its name: `full-text-100` has 100 labels to train on."""
+    """The cells of each search, by its name: `full-text-100` has 100 labels to train on.
+
+    `InputError` for a cell without a `train_size` and a `validation_share`, which the name follows from.
+    """
     found, kind_of = dict[str, Grid](), cache(load.kind_of)
     for notebook, config in grid:
+        if not config.train_size or not config.validation_share:
+            raise InputError("Baselines are tuned on a validation split: give a train_size and a validation_share.")
         labels = config.train_size - share_of(config.train_size, config.validation_share)
         name = f"{config.method}-{kind_of(config.dataset)}-{labels}"
         found.setdefault(name, []).append((notebook, config))
     return found
 
 
-def finished(results: Path) -> set[str]:
-    """The names of the searches in the folder that have tried all that they were to try."""
-    done = [each for each in _searches(results) if len(each["trials"]) >= min(TRIALS, each["space"]["settings"])]
+def finished(results: Path, spaces: Mapping[str, Grid]) -> set[str]:
+    """The names of the searches in the folder that have tried all that they were to try.
+
+    `InputError` if one of them searched another space than `spaces` has under its name.
+    """
+    done = [each for each in _searches(results) if len(_tried(each)) >= min(TRIALS, each["space"]["settings"])]
+    for name, knobs in ((each["space"]["name"], each["space"]["knobs"]) for each in done):
+        asked = {knob: {getattr(config, knob) for _, config in spaces.get(name, [])} for knob in knobs}
+        if name in spaces and asked != {knob: set(choices) for knob, choices in knobs.items()}:
+            raise InputError(f"{results} has a search {name} of another space; name another folder for the new one.")
     return {each["space"]["name"] for each in done}
+
+
+def _tried(search: dict[str, Any]) -> list[dict[str, Any]]:
+    """The settings whose score a search knows, those that were recorded before it began among them."""
+    return search["known"] + search["trials"]
 
 
 def _searches(results: Path) -> list[dict[str, Any]]:
@@ -53,13 +70,11 @@ def _searches(results: Path) -> list[dict[str, Any]]:
 def chosen(results: Path) -> pd.DataFrame:
     """A row for each search in the folder: method, kind, labels, the setting that `ABOUT` explains, and its score.
 
-    `InputError` if there is no search, or one of which every run failed.
+    A search of which nothing has a score yet is left out. `InputError` if none is left.
     """
     rows = []
-    for search in _searches(results):
-        if search["best"] is None:
-            raise InputError(f"No setting of the search {search['space']['name']} in {results} has a score.")
-        tried = [trial for trial in search["trials"] if trial["score"] is not None]
+    for search in (each for each in _searches(results) if each["best"]):
+        tried = [trial for trial in _tried(search) if trial["score"] is not None]
         near = [trial for trial in tried if trial["score"] >= search["best"]["score"] - NEAR]
         taken = min(near, key=lambda trial: trial["flops"])
         values, knobs = taken["config"], search["space"]["knobs"]
@@ -67,9 +82,9 @@ def chosen(results: Path) -> pd.DataFrame:
         about = dict(zip(("method", "kind", "labels"), search["space"]["name"].split("-"), strict=True))
         about |= {"labels": int(about["labels"]), "setting": values, "score": taken["score"]}
         about["search"] = search["space"]["name"]
-        rows.append(about | {"tried": len(search["trials"]), "at the end": ends})
+        rows.append(about | {"tried": len(_tried(search)), "at the end": ends})
     if not rows:
-        raise InputError(f"{results} has no search; the baselines are to be tuned first.")
+        raise InputError(f"{results} has no search with a score; the baselines are to be tuned first.")
     return pd.DataFrame(rows).sort_values(["kind", "method", "labels"], ignore_index=True)
 
 
@@ -92,8 +107,13 @@ def needed(grid: Sequence[tuple[str, RunConfig]], searches: Collection[str]) -> 
 
 
 def tuned(grid: Sequence[tuple[str, RunConfig]], searches: Sequence[str | None], results: Path) -> Grid:
-    """The grid, with the setting that the search of each cell chose; `searches`, from `needed`, are in `results`."""
+    """The grid, with the setting that the search of each cell chose; `searches`, from `needed`, are in `results`.
+
+    `InputError` if nothing that one of them tried has a score.
+    """
     found = chosen(results).set_index("search")["setting"] if any(searches) else {}
+    if failed := sorted({*filter(None, searches)} - {*found.keys()}):
+        raise InputError(f"No setting of the search {failed[0]} in {results} has a score.")
     return [
         (notebook, config.model_copy(update=found[name]) if name else config)
         for (notebook, config), name in zip(grid, searches, strict=True)

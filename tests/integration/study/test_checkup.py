@@ -107,6 +107,13 @@ def test_tagged_sentences_are_counted_by_entities(tmp_path):
     assert "accuracy" not in page.partition("## Inputs")[0]
 
 
+def test_a_train_split_without_an_entity_is_said_and_no_error(tmp_path):
+    for split, tag in (("train", "O"), ("test", "B-PER")):
+        (tmp_path / f"{split}.conll").write_text("\n\n".join(f"Ada{i} {tag}\nmet O" for i in range(30)))
+    page = "\n".join(checkup.page(checkup.read(str(tmp_path))))
+    assert "Only in the test split, so they cannot be learned: PER." in page
+
+
 def test_the_smallest_difference_is_its_formula_and_what_the_paired_interval_finds():
     scatter = 0.84 * np.sqrt(0.2 * (0.5 + 0.5 / 4) / 100 + 0.02**2 / 4)
     drawn = 1.96 * np.sqrt(0.2 * (0.5 + 1.5 / 4) / 100 + 0.02**2 / 4)

@@ -106,6 +106,7 @@ def test_the_job_script_asks_slurm_for_what_was_given_and_dask_for_one_slot():
     [
         (["--engine", "slurm", "--slurm", "cores=2", "--dry-run"], "needs --slurm memory="),
         (["--engine", "slurm", "--slurm", "cores", "--dry-run"], "has no '='"),
+        (["--engine", "slurm", "--slurm", "cores=four", "--slurm", "memory=1GB", "--dry-run"], "a whole number"),
         (["--slurm", "cores=2"], "goes with --engine slurm"),
         pytest.param(
             ["--engine", "dask", "--scheduler", "tcp://127.0.0.1:9"],

@@ -31,9 +31,12 @@ def test_a_picture_has_the_same_bytes_for_the_same_numbers_and_names_no_software
     assert not (tmp_path / "other").exists()
 
 
-def test_without_a_figure_nothing_is_written(tmp_path):
+def test_without_a_figure_nothing_is_written_and_no_earlier_one_stays(tmp_path):
     assert figures.save(None, tmp_path, "nothing") is None
     assert not list(tmp_path.iterdir())
+    figures.save(plt.figure(), tmp_path, "something")
+    assert figures.save(None, tmp_path, "something") is None
+    assert not list(tmp_path.rglob("*.png"))
 
 
 @pytest.fixture(autouse=True)

@@ -57,6 +57,13 @@ def test_with_too_few_seeds_for_a_verdict_the_page_has_its_rows_and_counts_nothi
     assert "| full " in recipe.write(tmp_path).read_text()
 
 
+def test_a_page_of_no_other_method_has_a_row_and_one_of_nothing_is_refused(tmp_path):
+    with pytest.raises(InputError, match="has no completed run, so there is no table to write"):
+        recipe.write(tmp_path)
+    write_run(tmp_path, outcomes(0.8, 100, 0), method="progressive", **SST2)
+    assert "| progressive " in recipe.write(tmp_path).read_text()
+
+
 def test_the_mean_over_the_settings_has_an_interval():
     rows = {"configuration": "full", "verdict": "undecided", "as_good": True, "mean": [-0.01, -0.02, -0.03]}
     (found,) = recipe.counts(pd.DataFrame(rows)).to_dict("records")
@@ -81,6 +88,17 @@ def test_a_piece_left_out_is_a_column_of_its_own_and_no_opponent(results):
     (points,) = [line.split("|")[3].strip() for line in pieces.splitlines() if "sst2 · " in line]
     assert points.startswith("-")
     assert points.endswith("] *")
+
+
+def test_what_was_asked_of_progressive_names_it_and_what_it_chose_does_not(tmp_path):
+    asked = {"selection": "margin", "penalty": 3.0, "label_names": True, "drop_leaks": True}
+    for knobs in ({}, asked, {"without": "soften"}):
+        write_run(tmp_path, outcomes(0.8, 100, 0), method="progressive", **SST2 | knobs)
+    assert set(recipe.runs(tmp_path)["configuration"]) == {
+        "progressive",
+        "progressive [selection=margin, penalty=3.0]",
+        "progressive [without=soften]",
+    }
 
 
 def test_the_versions_of_all_methods_are_frozen_once(results):

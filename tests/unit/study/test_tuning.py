@@ -22,7 +22,7 @@ def results(tmp_path):
     for name, (rate, epochs) in found.items():
         setting = {"learning_rate": rate, "epochs": epochs}
         knobs = {"learning_rate": RATES, "epochs": EPOCHS}
-        record = {"space": {"name": name, "knobs": knobs, "settings": 4 if epochs == 10 else 9}}
+        record = {"space": {"name": name, "knobs": knobs, "settings": 4 if epochs == 10 else 9}, "known": []}
         trials = [
             {"config": setting, "score": 0.697, "flops": 10},
             {"config": setting | {"epochs": 30}, "score": 0.7, "flops": 30},
@@ -69,15 +69,35 @@ def test_a_tuned_method_takes_the_setting_of_the_nearest_number_of_labels(result
     assert tuning.tuned(grid[-1:], [None], results / "empty") == grid[-1:]
 
 
-def test_a_search_is_finished_when_it_has_tried_enough_or_all(results):
-    assert tuning.finished(results) == {"full-text-100", "conventional-text-100"}
+def test_a_search_is_finished_when_it_has_tried_enough_or_all_of_the_space_that_is_asked_for(results):
+    asked = [("", RunConfig(method="full", learning_rate=rate, epochs=epochs)) for rate in RATES for epochs in EPOCHS]
+    assert tuning.finished(results, {"full-text-100": asked}) == {"full-text-100", "conventional-text-100"}
+    with pytest.raises(InputError, match="has a search full-text-100 of another space"):
+        tuning.finished(results, {"full-text-100": asked[:-3]})
 
 
-def test_a_search_of_which_nothing_has_a_score_is_an_error(results):
-    path = next((results / "search").iterdir())
+def test_what_was_recorded_before_a_search_began_counts_as_tried(results):
+    path = results / "search" / "full-text-100-tpe-seed0.json"
+    search = json.loads(path.read_text())
+    path.write_text(json.dumps(search | {"known": search["trials"][:2], "trials": search["trials"][2:]}))
+    assert "full-text-100" in tuning.finished(results, {})
+    (row,) = tuning.chosen(results).query("search == 'full-text-100'").to_dict("records")
+    assert (row["score"], row["tried"]) == (0.697, 4)
+
+
+def test_a_search_of_which_nothing_has_a_score_is_an_error_where_it_is_needed(results):
+    path = results / "search" / "full-text-100-tpe-seed0.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"best": None}))
-    with pytest.raises(InputError, match="has a score"):
-        tuning.chosen(results)
+    assert set(tuning.chosen(results)["search"]) == {"full-text-500", "conventional-text-100"}
+    grid = [("", RunConfig(method="full"))]
+    assert tuning.tuned(grid, ["full-text-500"], results)[0][1].learning_rate == 1e-3
+    with pytest.raises(InputError, match=r"No setting of the search full-text-100 in .* has a score"):
+        tuning.tuned(grid, ["full-text-100"], results)
+
+
+def test_a_space_without_a_validation_split_is_refused():
+    with pytest.raises(InputError, match="give a train_size and a validation_share"):
+        tuning.spaces([("", RunConfig(dataset="news_sample", train_size=100, method="full"))])
 
 
 def test_the_page_says_what_was_found_and_where_the_space_ended(results):
