@@ -272,13 +272,13 @@ def plan_in_words(
 ) -> Iterator[str]:
     """What is run and what is left out; `available` counts the examples of the whole train split."""
     due = seconds(kept, workers)
-    fits = "" if due <= budget_seconds else ", more than that, but the least that can be compared"
+    fits = "" if due <= budget_seconds else ", which is over the budget, but fewer runs could not be compared"
     yield f"{len(kept)} cells, about {due / 60:.3g} of {budget_seconds / 60:.3g} minutes{fits}:"
     yield from _listed(kept, available)
     if left_out:
         never = sorted({*map(_configuration, left_out)} - {*map(_configuration, kept)})
         without = f", among them all of {', '.join(never)}" if never else ""
-        yield f"{len(left_out)} cells are left out{without}; a larger --budget goes on with them."
+        yield f"{len(left_out)} cells are left out{without}; run again with a larger --budget to include them."
 
 
 def _png(figure: Figure) -> str:

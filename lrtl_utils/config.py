@@ -126,7 +126,7 @@ class RunConfig(BaseModel):
     @classmethod
     def _layers_are_whole(cls, value: float | None) -> float | None:
         if value is not None and value > 1 and value != int(value):
-            raise ValueError("from 1 on it is a whole number")
+            raise ValueError("a value above 1 must be a whole number")
         return value
 
     @classmethod

@@ -37,8 +37,8 @@ def require_name(what: str, name: str, known: Iterable[str]) -> None:
         return
     text = shown(name)
     near = difflib.get_close_matches(text.strip("'"), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-    raise InputError(f"There is no {what} {text}; {hint}")
+    hint = f"did you mean {near[0]!r}?" if near else f"the known ones are {', '.join(known)}."
+    raise InputError(f"There is no {what} named {text}; {hint}")
 
 
 def shown(value: Any, most: int = 200) -> str:

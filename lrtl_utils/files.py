@@ -56,7 +56,7 @@ def read_text(path: Path, most: int) -> str:
             size = os.fstat(stream.fileno()).st_size
             if size <= most:
                 return TextIOWrapper(stream, encoding="utf-8").read(most)
-        reason = f"it has {size} bytes, and {most} are the most"
+        reason = f"it has {size} bytes, more than the {most} allowed"
     except OSError as error:
         absent = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
         raise Unreadable(f"{path} cannot be read: {error.strerror or error}.", absent=absent) from None
@@ -75,7 +75,7 @@ def open_regular(path: Path) -> IO[bytes]:
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
-    raise IsADirectoryError(errno.EISDIR, "it is no file", str(path))
+    raise IsADirectoryError(errno.EISDIR, "it is not a regular file", str(path))
 
 
 def lines_of(path: Path) -> list[str]:

@@ -43,7 +43,7 @@ Metric = Annotated[
 ]
 NoCache = Annotated[
     bool,
-    typer.Option("--no-cache", help="Let no run take what an earlier run has computed, so that all seconds are real."),
+    typer.Option("--no-cache", help="Do not reuse what earlier runs computed, so that every run is timed in full."),
 ]
 EXTRA_OF = {"distributed": "cluster", "dask_jobqueue": "cluster", "cryptography": "cluster", "optuna": "search"}
 EXTRA_OF |= {"onnxruntime": "onnx", "mlflow": "mlflow", "trackio": "trackio"}

@@ -69,7 +69,7 @@ def push(
     model: Annotated[Path, typer.Argument(help="A folder that `run --save-model` wrote.")],
     repository: Annotated[str, typer.Argument(help="The repository on the hub, as org/name; it is made if need be.")],
     licence: Annotated[
-        str, typer.Option("--license", help="Terms on which others may use the model, in the hub's words: apache-2.0.")
+        str, typer.Option("--license", help="License of the model, as the hub names it, for example apache-2.0.")
     ],
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
 ) -> None:

@@ -52,7 +52,7 @@ def predict(
         Path,
         typer.Argument(help="A table, a text file with one text in each line, a CoNLL file, or a folder of images."),
     ],
-    output: Annotated[Path | None, typer.Option(help="The CSV file to write. Default: FILE.predictions.csv.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The CSV file to write. Default: NAME.predictions.csv.")] = None,
     text_column: TextColumn = None,
 ) -> None:
     """Predict the labels of a file with a saved model. The last line printed is the path of the CSV file."""

@@ -80,7 +80,7 @@ def sweep(
     every_cell: Annotated[bool, typer.Option("--cells", help="With --dry-run, list every run.")] = False,
     beside: Annotated[
         list[Path] | None,
-        typer.Option(help="Another folder of records; what is recorded there is not run again. May be repeated."),
+        typer.Option(help="Another folder of records. Runs that are recorded there are skipped. May be repeated."),
     ] = None,
     no_cache: NoCache = False,
 ) -> None:
@@ -144,13 +144,13 @@ def search(
         int | None, typer.Option(min=1, help="Number of settings to try; with --halving, to start with.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, help="Seed of the search; the grid's own seeds are averaged over.")
+        int, typer.Option(min=0, max=2**31 - 1, help="Seed of the search. Scores are averaged over the grid's seeds.")
     ] = 0,
     halving: Annotated[
-        int | None, typer.Option(min=2, help="Successive halving: keep one in this many. Default: TPE.")
+        int | None, typer.Option(min=2, help="Use successive halving: keep one setting in this many. Default: TPE.")
     ] = None,
     fidelity: Annotated[
-        str | None, typer.Option(help="What successive halving increases: epochs (default) or train_size.")
+        str | None, typer.Option(help="What successive halving increases: epochs, shots, train_size or data_fraction.")
     ] = None,
     workers: Workers = 1,
     deadline: Deadline = None,
@@ -214,7 +214,7 @@ def show_outcome(outcome: Any, cells: list[Any], results: Path) -> None:
 
     overhead = watch.Watch(absolute_path(results), [cell.id for cell in cells]).look().overhead_seconds
     if outcome.completed and overhead is not None:
-        show_line(f"overhead: {overhead:.1f} s a cell beyond its clocked work (median)")
+        show_line(f"overhead: {overhead:.1f} s per cell beyond its timed work (median)")
     show(estimates.against(results, cells))
     left = f", {outcome.left} left undone" if outcome.left else ""
     show_line(f"{outcome.completed} completed, {outcome.found} already done, {len(outcome.failed)} failed{left}")

@@ -162,13 +162,13 @@ def require_weights(path: Path) -> None:
                 return
         with zipfile.ZipFile(path) as archive:
             if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
-                raise ValueError("it is compressed, as torch writes none, and may be larger than any memory")
+                raise ValueError("it is compressed, which torch never does, and may unpack to more than fits in memory")
         from torch.serialization import get_unsafe_globals_in_checkpoint
 
         unsafe = get_unsafe_globals_in_checkpoint(path)
     except (SafetensorError, zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{path} holds no weights in a form that is read here: {reason}") from None
+        raise InputError(f"{path} has no weights in a supported format: {reason}") from None
     if unsafe:
         raise InputError(f"{path} is a pickle that would call {', '.join(unsafe)} when it is read, and is refused.")
 
@@ -259,13 +259,13 @@ def _revision_in_mirror(folder: Path, repository: Repository, files: tuple[Path,
         return None
     if repository.revision not in (None, locked.revision):
         raise InputError(
-            f"{folder} holds revision {locked.revision} and not {repository.revision}, which is wanted: replace it "
-            f"(`fetch --to {mirror()}` does so for what has a name here), or give the path of a folder that holds it."
+            f"{folder} holds revision {locked.revision}, but revision {repository.revision} is needed: replace it "
+            f"(`lrtl fetch --to {mirror()}` does so for named ones), or give the path of a folder that holds it."
         )
     unknown = [file for file in files if file.relative_to(folder).as_posix() not in locked.files]
     fault = next(faults(folder, locked), f"{unknown[0]} is not in the manifest" if unknown else None)
     if fault:
-        raise InputError(f"{fault}; `fetch --to {mirror()}` restores it.")
+        raise InputError(f"{fault}; `lrtl fetch --to {mirror()}` restores it.")
     return locked.revision
 
 
@@ -303,7 +303,7 @@ def read_manifest(mirror: Path) -> Manifest:
         return Manifest.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         reason = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else error.strerror
-        raise InputError(f"{path} is no manifest ({reason}); `fetch` writes one.") from None
+        raise InputError(f"{path} is not a valid manifest ({reason}); `lrtl fetch` writes one.") from None
 
 
 def sums(folder: Path, revision: str) -> Locked:
@@ -367,7 +367,7 @@ def _bring(repository: Repository, mirror: Path) -> str:
     folder, partial = mirror / repository.place, mirror / PARTIAL
     held = read_manifest(mirror).repositories.get(repository.place)
     if folder.exists() and held is None:
-        raise InputError(f"{folder} is there, and in no manifest: move it away, or fetch to another folder.")
+        raise InputError(f"{folder} exists but is not in the manifest: move it away, or fetch to another folder.")
     revision = repository.revision or (held and held.revision) or _patiently(lambda: _newest(repository))
     if held and held.revision == revision and not any(faults(folder, held)):
         return f"there, at {revision}"
@@ -423,4 +423,4 @@ def _download(repository: Repository, revision: str, folder: Path) -> None:
     for wrong in found.mismatches:
         (folder / wrong["path"]).unlink()
     if found.mismatches:
-        raise InputError(f"{repository.id}: {found.mismatches[0]['path']} came with another sum than the hub lists.")
+        raise InputError(f"{repository.id}: {found.mismatches[0]['path']} does not match the hub's checksum.")

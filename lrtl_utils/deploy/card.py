@@ -53,13 +53,13 @@ A classifier of {{ inputs }} with the labels {{ labels }}.
 ## Data
 
 {{ dataset }}: {{ data_origin }}. {{ size }} labelled examples of {{ data.available }} were used \
-({{ data.validation_size }} of them as the validation split); {{ data.test_size }} examples were tested.
+({{ data.validation_size }} of them as the validation split); {{ data.test_size }} test examples were predicted.
 
 ## Training
 
 Pre-trained weights: {{ weights_origin }}. {{ "{:,}".format(record.model.parameters) }} parameters, \
 {{ "{:,}".format(record.model.trainable_parameters) }} of them trained.
-The labelled examples depend on the data and the seed alone; the test split was predicted once, last. Configuration:
+The test split was predicted once, after training. Configuration:
 
 ```json
 {{ knobs }}

@@ -73,7 +73,7 @@ def check(folder: str | Path) -> Path:
     if target.is_dir() and (not any(target.iterdir()) or (target / KEPT_FILE).is_file()):
         return target
     if target.exists():
-        raise InputError(f"{target} is not a model that was kept by this project, so nothing is written over it.")
+        raise InputError(f"{target} exists and is not a model that this project saved, so it is not overwritten.")
     return target
 
 
@@ -155,7 +155,7 @@ def _noted(folder: Path) -> Noted:
         return Noted.model_validate_json((folder / KEPT_FILE).read_bytes())
     except (OSError, ValueError):
         raise InputError(
-            f"{folder} holds no model that was kept by this project: no {KEPT_FILE} with its facts is there."
+            f"{folder} is not a folder that `lrtl run --save-model` wrote: it has no valid {KEPT_FILE}."
         ) from None
 
 

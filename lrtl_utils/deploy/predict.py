@@ -35,12 +35,14 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     if not (file.is_file() or file.is_dir()):  # a pipe would keep its reader waiting
         raise InputError(f"There is no file or folder {file}.")
     if target == file or target.is_dir():
-        raise InputError(f"The answers cannot be written to {target}, which is there; --output names another file.")
+        raise InputError(
+            f"The answers cannot be written to {target}: it is the input or a folder; set another --output."
+        )
     kept = export.load(model)
     kind = kept.kind
     shown, inputs = READERS[kind](file, column)
     if not inputs:
-        raise InputError(f"{file} holds nothing to score.")
+        raise InputError(f"{file} has no inputs to predict.")
     targets = [[0] * len(words) for words in inputs] if kind == "tokens" else [0] * len(inputs)  # nobody knows them
     prediction = loop.predict(kept.model, Examples(inputs, targets, np.arange(len(inputs))), kept.config)
     rows = (_tagged if kind == "tokens" else _classified)(shown, inputs, prediction, kept)
@@ -99,7 +101,7 @@ def _as_text(cell: str) -> str:
 def _texts(file: Path, column: str | None) -> tuple[list[str], list[Any]]:
     """A table's column of texts, else the lines of a text file."""
     if file.is_dir():
-        raise InputError(f"{file} is a folder, and this model reads texts: a table, or a text file of a line each.")
+        raise InputError(f"{file} is a folder, but this model needs a table, or a text file with one text per line.")
     if file.suffix.lower() not in tables.SUFFIXES:
         texts = [line.removesuffix("\r") for line in _text(file).split("\n")]
         texts = texts if texts[-1] else texts[:-1]
@@ -123,7 +125,7 @@ def _sentences(file: Path, column: str | None) -> tuple[list[str], list[Any]]:
 def _pictures(file: Path, column: str | None) -> tuple[list[str], list[bytes]]:
     """An image, or all below a folder, in the order of their paths."""
     if column:
-        raise InputError("A column is named for tables, and this model reads images.")
+        raise InputError("--text-column is for tables, but this model reads images.")
     found = [file] if file.is_file() else file.rglob("*")
     files = sorted(path for path in found if path.suffix.lower() in IMAGES and path.is_file())
     base = file.parent if file.is_file() else file

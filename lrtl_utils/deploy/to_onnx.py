@@ -98,7 +98,7 @@ def write(
             "that reads tokens or images."
         )
     if int8 and reader.kind == "image":
-        raise InputError(f"Convolutions lose too much in int8; export the model of images in {folder} without --int8.")
+        raise InputError(f"Image models lose too much accuracy in int8; export the model in {folder} without --int8.")
     source, inputs = _inputs(kept.kind, rows)
     data = reader.encode(inputs, [[0] * len(each) for each in inputs] if kept.kind == "tokens" else [0] * len(inputs))
     batches = [reader.batch(data, positions) for positions in by_length(data.lengths, PREDICT_BATCH)]
@@ -113,7 +113,7 @@ def write(
         if not int8 and written.difference > TOLERANCE:
             raise InputError(
                 f"{target} was not written: on {source}, a score of onnxruntime differs from the model's by "
-                f"{written.difference:.2g}, and {TOLERANCE:g} is the most."
+                f"{written.difference:.2g}, more than the {TOLERANCE:g} allowed."
             )
         os.replace(path, target)
     return written
@@ -144,7 +144,7 @@ def _export(model: Model, batch: Batch, names: Sequence[str], path: Path) -> Non
                 dynamo=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        raise InputError(f"The model has no form in ONNX: {' '.join(str(error).split())[:300]}") from error
+        raise InputError(f"The model cannot be exported to ONNX: {' '.join(str(error).split())[:300]}") from error
 
 
 def _quantized(path: Path) -> Path:

@@ -94,7 +94,7 @@ HASHED_WORDS = 2**12
 def find(name: str, *, fetch: bool = True) -> Source | None:
     """Where the weights of `name` lie; None for a model without any.
 
-    `InputError` if they cannot be had, unfetched without `fetch`.
+    `InputError` if they cannot be found, or would have to be downloaded and `fetch` is false.
     """
     if own.is_own(name):
         return _checked(own.find(name, fetch=fetch))

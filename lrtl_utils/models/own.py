@@ -173,7 +173,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as a model's config: {error}") from None
     if not isinstance(config, dict):
-        raise InputError(f"{path} cannot be read as a model's config: it holds no names with values.")
+        raise InputError(f"{path} cannot be read as a model's config: it is not a JSON object.")
     return config
 
 

@@ -65,7 +65,7 @@ def read_parameters(name: str, given: Mapping[str, Any], kind_of: Callable[[str]
     """
     defaults = parameters_of(notebook_path(name))
     if "dataset" not in defaults:
-        raise InputError(f"Notebook {name!r} reads records and makes none; `summary` executes it.")
+        raise InputError(f"Notebook {name!r} only reads records; run it with `lrtl summary`.")
     for key in given:
         require_name("parameter", key, RunConfig.model_fields)
     asked = read_config({key: value for key, value in defaults.items() if key in RunConfig.model_fields} | {**given})

@@ -297,14 +297,14 @@ def faults(run: Completed | Failed) -> Iterator[str]:
 def gaps(run: Completed | Failed) -> Iterator[str]:
     """What cannot be checked on the record, and why."""
     if isinstance(run, Failed):
-        yield "failed, so no checksums of data and weights stand on it from which to recompute its id"
+        yield "failed, so it has no checksums of data and weights, and its id cannot be recomputed"
         return
     if any(point.flops is None for point in run.curve):
         yield "of an earlier version, without FLOPs on its curve"
     if run.cost.flops_by_phase is None:
         yield "of an earlier version, without FLOPs by phase"
     if run.cost.resumed_seconds is None and run.cost.overhead_seconds < 0:
-        yield "of an earlier version and resumed: its overhead_seconds are less than nothing, by what was done before"
+        yield "of an earlier version and resumed: its overhead_seconds are negative, because earlier work is left out"
 
 
 def labels_asked_for(run: Completed) -> int:
@@ -408,7 +408,7 @@ def _costs(run: Completed) -> Iterator[str]:
     if cost.flops_by_phase is not None and sum(cost.flops_by_phase.values()) != cost.flops:
         yield f"cost: the phases' FLOPs sum to {sum(cost.flops_by_phase.values())}, not to {cost.flops}"
     if cost.resumed_seconds is not None and cost.overhead_seconds < 0:
-        yield "cost: overhead_seconds are less than nothing"
+        yield "cost: overhead_seconds is negative"
     if cost.cached_seconds > cost.device_seconds or cost.cached_predict_seconds > cost.predict_seconds:
         yield "cost: more seconds are from the cache than there are"
     predicted = cost.predict_samples_per_second * cost.predict_seconds

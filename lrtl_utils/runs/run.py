@@ -272,10 +272,10 @@ def check(asked: RunConfig, kind_of: Callable[[str], str] = load.kind_of) -> Non
         raise InputError(f"text_column and label_column are for your own files; {asked.dataset!r} has its own.")
     if kind not in method.kinds:
         fitting = ", ".join(name for name, row in METHODS.items() if kind in row.kinds)
-        raise InputError(f"Method {asked.method!r} is not for {kind}, as {asked.dataset!r} is; {fitting} are.")
+        raise InputError(f"Method {asked.method!r} does not fit {kind} data, such as {asked.dataset!r}; use {fitting}.")
     if asked.class_weights and kind == "tokens":
         raise InputError(
-            f"class_weights={asked.class_weights} weighs the classes of whole inputs, and {asked.dataset!r} has tags."
+            f"class_weights={asked.class_weights} needs one label for each input, but {asked.dataset!r} has tags."
         )
     if asked.selection != "random" and not method.features:
         fitting = ", ".join(name for name, row in METHODS.items() if row.features)
@@ -291,7 +291,7 @@ def check(asked: RunConfig, kind_of: Callable[[str], str] = load.kind_of) -> Non
         return
     if kind not in row.kinds:
         fitting = ", ".join(name for name, row in MODELS.items() if kind in row.kinds)
-        raise InputError(f"Model {asked.model!r} does not read {kind}, as {asked.dataset!r} is; {fitting} do.")
+        raise InputError(f"Model {asked.model!r} does not read {kind} data, such as {asked.dataset!r}; use {fitting}.")
     if method.pretrained and row.library == "ours":
         raise InputError(f"Model {asked.model!r} has no pre-trained weights; its method is 'from_scratch'.")
 

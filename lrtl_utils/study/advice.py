@@ -8,7 +8,7 @@ import pandas as pd
 from lrtl_utils.study import answers, curves, tables
 
 UNKNOWN = "not known"
-NOTHING = "Too few runs have ended to recommend it; the same command, or one with a larger budget, continues."
+NOTHING = "Too few runs have finished to recommend it; to continue, run the same command again or raise its budget."
 
 
 def at_a_glance(frame: pd.DataFrame) -> pd.DataFrame:
@@ -78,7 +78,7 @@ def leading(frame: pd.DataFrame) -> pd.Series | None:
 def advice(frame: pd.DataFrame, row: pd.Series | None) -> Iterator[str]:
     """Sentences about the `leading` configuration: its score, the labels that it needs, and its cost."""
     if row is None:
-        yield "No run has ended; the same command, or one with a larger budget, continues."
+        yield "No run has finished; to continue, run the same command again or raise its budget."
         return
     summary, needs = tables.summarise(frame), tables.needs(frame)
     own = summary[summary["configuration"] == row["configuration"]].sort_values("n_labels")
@@ -103,4 +103,4 @@ def _growth(own: pd.DataFrame, sure: bool) -> str:
         return f"{said}."
     law, more = curves.fit(own["n_labels"], own["score"]), 2 * last["n_labels"]
     expected = 100 * float(law.score(more) - law.score(last["n_labels"]))
-    return f"{said}; by its curve, {more} labels would change it by about {expected:+.1f} more."
+    return f"{said}; according to its curve, going to {more} labels would change it by about {expected:+.1f} points."

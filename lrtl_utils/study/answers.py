@@ -12,7 +12,7 @@ import pandas as pd
 from lrtl_utils.study import curves, stats, tables
 from lrtl_utils.study.tables import BASELINE, COSTS, OURS, TUNED
 
-NOTHING = "There is no completed run for this figure here yet; `make demo` shows how they are made."
+NOTHING = "There is no completed run here yet; `make demo` makes some."
 NOTHING_TUNED = "There are no runs here that differ in a hyperparameter and were scored on a validation split."
 DECIDED = ("better", "worse")
 VERDICTS = {
@@ -343,7 +343,7 @@ def needed(row: Any) -> str:
     target = f"{row.target:.3f}, {curves.SHARE:.0%} of the best {row.score_name} at the largest size"
     doubts = f"; not to be relied on: {', '.join(row.doubts)}" if row.doubts else ""
     if np.isinf(row.n_labels):
-        return f"{row.configuration} never reaches {target}, with all {row.full} labels{doubts}"
+        return f"{row.configuration} does not reach {target}, even with all {row.full} labels{doubts}"
     fewest = "at most " if row.n_labels <= row.sizes[0] else "about "
     between = f" ({row.low:.0f} to {row.high:.0f})" if pd.notna(row.low) and np.isfinite(row.high) else ""
     return f"{row.configuration} needs {fewest}{row.n_labels:.0f}{between} of {row.full} labels for {target}{doubts}"
@@ -463,9 +463,7 @@ def at_every_size(part: pd.DataFrame) -> str:
 def aggregate(table: pd.DataFrame) -> list[str]:
     """For each number of labels: the variant that is highest over the data sets, and others that reach its interval."""
     if table.empty:
-        return [
-            "Nowhere here did `from_scratch` and others run with three seeds, so there is nothing to normalise with."
-        ]
+        return ["`from_scratch` and another method never ran with three seeds here, so no score can be normalised."]
     return [_aggregate(n_labels, part) for n_labels, part in table.groupby("n_labels")]
 
 

@@ -135,7 +135,7 @@ def _concerns(data: Data) -> Iterator[str]:
             "score in which every class counts the same, and -p class_weights=balanced trains for it."
         )
     if few := sorted(label for label in train if test[label] < FEW):
-        yield f"Fewer than {FEW} test examples, so that their own scores say little: {', '.join(few)}."
+        yield f"These classes have fewer than {FEW} test examples, so their scores say little: {', '.join(few)}."
     if data.kind == "image" and (broken := sum(_size(x) is None for x in [*data.train.inputs, *data.test.inputs])):
         yield f"{broken} images cannot be decoded; a run would fail at the first one."
 

@@ -209,7 +209,7 @@ def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield f"{only}{', '.join(named)}."
     absent = [name for name, row in MODELS.items() if row.library != "ours" and not row.package and name not in sizes]
     if absent:
-        yield f"Not measured here: {', '.join(absent)}. No figure on these pages may be read as one of theirs."
+        yield f"Not measured here: {', '.join(absent)}. No number on these pages is about these models."
 
 
 def _answer(

@@ -46,7 +46,7 @@ class Suggestion:
         """Write a CSV file to fill in; `InputError` where a file is, because it may have been filled in."""
         path, stream = absolute_path(path), io.StringIO()
         if path.exists():
-            raise InputError(f"{path} is there, and may have labels that you filled in; --output names another file.")
+            raise InputError(f"{path} exists, and may hold labels that you filled in; --output names another file.")
         csv.writer(stream).writerows([self.header, *self.rows])
         try:
             write_text(path, stream.getvalue())
@@ -128,7 +128,7 @@ def _read(pool: str | Path, kind: str, text: str) -> Pool:
     name, paths = absolute_path(pool).name, layout.files
     if kind == "image":
         if layout.form != "images":
-            raise InputError(f"{pool} is no folder of images, as it must be to go with labelled images.")
+            raise InputError(f"{pool} must be a folder of images, because the labelled examples are images.")
         names = [str(path.relative_to(layout.folder)) for path in paths]
         return Pool(name, {"file": names}, [path.read_bytes() for path in paths])
     if layout.form != "table" or len(paths) > 1:

@@ -101,11 +101,9 @@ def require_resources(parameters: Mapping[str, Any]) -> None:
     """Raise an `InputError` unless the parameters of a SLURM job say how many cores and how much memory it has."""
     missing = [name for name in ("cores", "memory") if name not in parameters]
     if missing:
-        raise InputError(
-            f"A SLURM job needs --slurm {missing[0]}=…; cores and memory are of one job, which is one slot."
-        )
+        raise InputError(f"A SLURM job needs --slurm {missing[0]}=…; give the cores and the memory of one job.")
     if not str(parameters["cores"]).isdigit() or int(parameters["cores"]) < 1:
-        raise InputError(f"--slurm cores={parameters['cores']} is to be a whole number, at least 1.")
+        raise InputError(f"--slurm cores={parameters['cores']} must be a whole number of at least 1.")
 
 
 def job_script(parameters: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ def against(results: str | Path, cells: Iterable[Cell]) -> list[str]:
     try:
         expected = json.loads((results / ESTIMATE).read_text(encoding="utf-8"))["cells"]
     except (OSError, ValueError, KeyError, TypeError):
-        return [f"{results / ESTIMATE} cannot be read; `sweep --dry-run` writes it anew."]
+        return [f"{results / ESTIMATE} cannot be read; `lrtl sweep --dry-run` writes it again."]
     found = [
         (name, record["cost"])
         for record in completed(results)

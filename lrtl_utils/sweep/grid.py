@@ -91,7 +91,7 @@ def not_in(cells: list[Cell], results: str | Path) -> list[Cell]:
     """
     folder = absolute_path(results)
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}, whose records would not be run again.")
+        raise InputError(f"There is no folder {folder}, so it has no records to skip.")
     return [cell for cell in cells if not _is_completed(cell.path(folder))]
 
 
@@ -118,9 +118,9 @@ def _cells(place: str, values: Mapping[str, Any], kind_of: Callable[[str], str])
     for name, choices in lists.items():
         # Not shown: by references to itself a small file can hold a list that takes ages to write out.
         if any(isinstance(choice, list | dict | set) for choice in choices):
-            raise InputError(f"{place}: {name} is to be one value, or a list of such.")
+            raise InputError(f"{place}: {name} must be one value or a list of values.")
     if (size := math.prod(map(len, lists.values()))) > MOST_CELLS:
-        raise InputError(f"{place}: its lists make {size} cells, and {MOST_CELLS} are the most.")
+        raise InputError(f"{place}: its lists make {size} cells, more than the {MOST_CELLS} allowed.")
     cells = []
     for combination in itertools.product(*lists.values()):
         cell = dict(zip(lists, combination, strict=True))

@@ -74,7 +74,7 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
     how += f"; seconds are not those of {', '.join(other)}, which is not here" if other else ""
     absent = sorted({job.config.dataset for job in jobs if isinstance(job.data, Facts)})
     published = f" The files of {', '.join(absent)} are not here; row counts are as published." if absent else ""
-    return priced, f"FLOPs are counted by walking each method without weights; {how}.{published}"
+    return priced, f"FLOPs are counted by a dry run of each method on a model without weights; {how}.{published}"
 
 
 def lines(priced: Sequence[Priced], workers: int, price_per_hour: float | None) -> Iterator[str]:
@@ -93,7 +93,8 @@ def lines(priced: Sequence[Priced], workers: int, price_per_hour: float | None) 
     yield f"estimated disk: {kept:,.1f} MiB of records and notebooks, and up to {sum(checkpoints):,.0f} of checkpoints"
     if price_per_hour is not None:
         cost, beside = price_per_hour * hours, price_per_hour * predicting
-        yield f"estimated money: {cost:,.2f} at {price_per_hour:g} a device hour, and {beside:,.2f} for the predictions"
+        at = f"{cost:,.2f} at {price_per_hour:g} per device hour"
+        yield f"estimated price: {at}, and {beside:,.2f} for the predictions"
     if any(one.load.at_most for one in left):
         yield "A method that decides by scores how far it goes is priced at the most that it may do."
     yield from _table(left)

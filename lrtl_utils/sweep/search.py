@@ -324,7 +324,7 @@ def replays(
     if missing := grid.count(None):
         raise InputError(
             f"{results} has no record of {missing} of the {len(grid)} settings of {space.name}; "
-            "`sweep` the same file there first."
+            "run `lrtl sweep` on the same file there first."
         )
     if fidelity or any(_are_numbers(space.knobs.get(name, [None])) for name in FIDELITIES):
         fidelity = find_fidelity(space, fidelity)

@@ -19,7 +19,7 @@ from lrtl_utils.sweep import claims
 
 PLAIN_SECONDS = 5.0  # at least, between two plain lines
 SHOWN = 10  # failures and files that are named
-HEADERS = ("running", "host", "elapsed", "device time", "behind it")
+HEADERS = ("running", "host", "elapsed", "device time", "progress")
 
 
 class Progress(BaseModel):
@@ -111,9 +111,9 @@ class Snapshot:
         """Lines of words; names from elsewhere are made printable."""
         lines = [self.counts(), self.hours()]
         if self.overhead_seconds is not None:
-            lines.append(f"{self.overhead_seconds:.2f} s a cell beyond its clocked work (median)")
+            lines.append(f"{self.overhead_seconds:.2f} s per cell beyond its timed work (median)")
         lines += [f"best by validation: {score:.4f}, {cell}" for _, (score, cell) in sorted(self.best.items())]
-        for what, names in {"without a sign of life": self.silent, "not readable as records": self.unreadable}.items():
+        for what, names in {"that stopped responding": self.silent, "not readable as records": self.unreadable}.items():
             if names:
                 more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
                 lines.append(f"{len(names)} {what}: {', '.join(names[:SHOWN])}{more}")

@@ -105,7 +105,7 @@ def test_the_same_budget_again_goes_on_with_what_was_left_out(priced):
 def test_the_plan_is_shown_in_words(priced):
     kept, left_out = comparison.within_budget(priced, 0, 1)
     lines = [*comparison.plan_in_words(kept, left_out, 67, 0, 1)]
-    assert lines[0].endswith("of 0 minutes, more than that, but the least that can be compared:")
+    assert lines[0].endswith("of 0 minutes, which is over the budget, but fewer runs could not be compared:")
     assert lines[1] == "- tfidf: 32, 67 labels with seeds 0"
     assert lines[3].startswith("46 cells are left out, among them all of minilm conventional, minilm full, ")
     assert len(lines) == 4

@@ -91,7 +91,7 @@ def test_a_pickle_of_before_torch_had_an_archive_is_refused_unread(elsewhere, pw
     folder = elsewhere / "models/distilbert/distilbert-base-uncased"
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Marks(pwned)))
-    refused(lambda: models.find(str(folder)), f"{folder}/pytorch_model.bin holds no weights")
+    refused(lambda: models.find(str(folder)), f"{folder}/pytorch_model.bin has no weights in a supported format")
 
 
 def test_an_archive_of_weights_that_unpacks_to_more_than_it_is_is_refused_unread(elsewhere):
@@ -99,7 +99,11 @@ def test_an_archive_of_weights_that_unpacks_to_more_than_it_is_is_refused_unread
     (folder / "model.safetensors").unlink()
     with zipfile.ZipFile(folder / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(2**24))
-    refused(lambda: models.find(str(folder)), f"{folder}/pytorch_model.bin holds no weights", "compressed")
+    refused(
+        lambda: models.find(str(folder)),
+        f"{folder}/pytorch_model.bin has no weights in a supported format",
+        "compressed",
+    )
 
 
 def test_a_pickle_of_weights_alone_is_read(elsewhere):
@@ -185,10 +189,10 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path):
     pipe = tmp_path / "runs/digits/0123456789ab.json"
     pipe.parent.mkdir(parents=True)
     os.mkfifo(pipe)
-    refused(lambda: runs.read(pipe), "it is no file")
+    refused(lambda: runs.read(pipe), "it is not a regular file")
     assert runs.readable(pipe) is None
     for path in (pipe, Path("/dev/zero"), Path("/dev/stdin"), tmp_path):
-        refused(lambda p=path: grids.read_grid(p), f"{path} cannot be read: it is no file")
+        refused(lambda p=path: grids.read_grid(p), f"{path} cannot be read: it is not a regular file")
     (tmp_path / "claims").mkdir()
     os.mkfifo(tmp_path / "claims/0123456789ab.1.json")
     assert claims.take(tmp_path, "0123456789ab", "a cell") is None  # its owner is unknown, and lives by its stamp
@@ -198,8 +202,8 @@ def test_a_file_larger_than_its_kind_is_refused_unread(tmp_path):
     path = tmp_path / "grid.yaml"
     with path.open("wb") as stream:
         stream.truncate(2**40)  # takes no room
-    refused(lambda: grids.read_grid(path), "bytes, and 100000 are the most")
-    refused(lambda: runs.read(path), "bytes, and 33554432 are the most")
+    refused(lambda: grids.read_grid(path), "bytes, more than the 100000 allowed")
+    refused(lambda: runs.read(path), "bytes, more than the 33554432 allowed")
     refused(lambda: read_text(tmp_path / ("n" * 300), 1), "File name too long")
 
 
@@ -273,10 +277,10 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("seed: !!python/name:os.system ''", "is not plain YAML"),
         ("!!python/object/new:os.mkdir [pwned]", "is not plain YAML"),
         (LAUGHS.replace("a: &a", "seed: &a", 1), "There is no parameter"),
-        ("seed: &a [*a]", "seed is to be one value"),
+        ("seed: &a [*a]", "seed must be one value"),
         ("{" + LAUGHS.replace("\n", ", ").replace("i: &i", "seed: &i") + "}", "There is no parameter"),
-        ("seed: {a: 1}", "seed is to be one value"),
-        ("\n".join(f"{name}: [{', '.join(['1'] * 99)}]" for name in RunConfig.model_fields), "cells, and 100000"),
+        ("seed: {a: 1}", "seed must be one value"),
+        ("\n".join(f"{name}: [{', '.join(['1'] * 99)}]" for name in RunConfig.model_fields), "cells, more than"),
         ("seed: " + "[" * 5000, "is not plain YAML"),
         ("seed: 2001-99-99", "is not plain YAML"),
         ("seed: " + "1" * 5000, "is not plain YAML"),
@@ -284,7 +288,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("? [a, b]\n: 1", "is not plain YAML"),
         ("__import__('os').system('touch pwned'): 1", "There is no parameter"),
         ("notebook: ../../evil\nseed: 0", "There is no notebook"),
-        ("extends: /dev/zero", "it is no file"),
+        ("extends: /dev/zero", "it is not a regular file"),
         ("extends: [1]", "cannot be read"),
     ],
 )  # fmt: skip

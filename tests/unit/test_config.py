@@ -108,7 +108,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(what, known, wrong, right)
 
 
 def test_a_name_like_no_other_is_answered_with_all():
-    with pytest.raises(InputError, match="known are tfidf, from_scratch, conventional"):
+    with pytest.raises(InputError, match="the known ones are tfidf, from_scratch, conventional"):
         require_name("method", "zzz", METHODS)
 
 

@@ -319,7 +319,7 @@ def _classes(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]
     if numbers and _are_amounts([*map(float, counts)]):
         raise InputError(
             f"{dataset}: the labels are {len(counts)} different numbers, such as {next(iter(counts))}, so this looks "
-            "like regression, which is not done here; use scikit-learn or AutoGluon, or write words if they are names "
+            "like regression, which is not supported; use scikit-learn or AutoGluon, or write words if they are names "
             f"of classes, such as 'class {next(iter(counts))}'."
         )
     if len(counts) > min(MOST_CLASSES, max(20, len(targets) / 2)):

@@ -100,7 +100,7 @@ def look(dataset: str) -> Layout:
     if path.is_file():
         form = _form(path)
         if form is None:
-            raise InputError(f"{path} is not a file that can be read: {_known()}.")
+            raise InputError(f"{path} is not of a type that can be read; use {_known()}.")
         listing = _listing(path) if form == "table" else None
         return Layout(path.parent, "listed" if listing else form, {"all": (path,)}, listing=listing)
     if not path.is_dir():
@@ -117,7 +117,7 @@ def look(dataset: str) -> Layout:
             form: others if form == "table" else files for form, files in found.items() if form != "table" or others
         }
     if not found:
-        raise InputError(f"{path} has no file that can be read: {_known()}.")
+        raise InputError(f"{path} has no file that can be read; use {_known()}.")
     if len(found) > 1:
         examples = " and ".join(str(files[0].relative_to(path)) for files in found.values())
         raise InputError(f"{path} has data of several kinds ({examples}); give the path of one file or sub-folder.")

@@ -40,7 +40,7 @@ def decode(data: bytes, file: Path) -> tuple[str, int]:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace"), 0
     if b"\0" in data:
-        raise InputError(f"{file} is not a text file: it has zero bytes.")
+        raise InputError(f"{file} is not a text file: it contains NUL bytes.")
     data = data.removeprefix(codecs.BOM_UTF8)
     lines, odd = [], 0
     for line in data.split(b"\n"):

@@ -30,7 +30,7 @@ def test_doctor_prints_the_page_and_neutralises_what_would_steer_a_terminal(tmp_
     assert done.stdout.splitlines()[-1].startswith("No label looks wrong")
     wrong = subprocess.run([*command, "--text-column", "txt"], cwd=ROOT, capture_output=True, text=True)
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "no column of r.csv 'txt'; did you mean 'text'" in wrong.stderr
+    assert "no column of r.csv named 'txt'; did you mean 'text'" in wrong.stderr
 
 
 def test_labels_are_checked_as_asked_and_what_cannot_be_read_is_said(tmp_path):

@@ -114,7 +114,7 @@ def test_a_mirror_without_manifest_is_used_and_left_alone(hub, tmp_path):
     assert origin(tmp_path, "ag_news").startswith("dataset ag_news: mirror, ")
     done = fetch(hub, tmp_path)
     assert done.returncode == 1
-    assert "in no manifest: move it away" in done.stderr
+    assert "exists but is not in the manifest: move it away" in done.stderr
     assert path.read_bytes() == b"a cut-down copy"
 
 
@@ -169,7 +169,7 @@ def test_what_is_not_as_the_hub_lists_it_never_reaches_the_mirror(hub, tmp_path,
     hub.faults["GET", TEST] = [fault] * 99
     done = fetch(hub, tmp_path)
     assert done.returncode == 1
-    said = {"short": "file should be of size 9 but has size 8", "flip": "another sum than the hub lists"}
+    said = {"short": "file should be of size 9 but has size 8", "flip": "does not match the hub's checksum"}
     assert said[fault] in done.stderr
     assert files_of(tmp_path / "mirror" / "datasets") == []
 
@@ -196,7 +196,7 @@ def test_a_manifest_that_is_none_is_one_sentence(monkeypatch, tmp_path, content)
     (tmp_path / "mirror" / AG_NEWS / TRAIN).write_bytes(b"rows")
     (tmp_path / "mirror" / "manifest.json").write_bytes(content)
     monkeypatch.setenv("LRTL_MIRROR", str(tmp_path / "mirror"))
-    with pytest.raises(InputError, match="is no manifest") as error:
+    with pytest.raises(InputError, match="is not a valid manifest") as error:
         tasks.find("ag_news")
     assert "\n" not in str(error.value)
 

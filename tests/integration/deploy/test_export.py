@@ -165,9 +165,9 @@ def test_what_is_not_ours_is_never_written_over(tmp_path, kept):
     (tmp_path / "thesis/chapter.tex").write_text("years of work")
     (tmp_path / "file").write_text("a file")
     for place in ("thesis", "file"):
-        with pytest.raises(InputError, match="not a model that was kept"):
+        with pytest.raises(InputError, match="is not a model that this project saved"):
             export.check(tmp_path / place)
-    with pytest.raises(InputError, match="no model that was kept"):
+    with pytest.raises(InputError, match=r"it has no valid lrtl\.json"):
         export.load(tmp_path / "thesis")
     assert export.check(folder / "probe") == folder / "probe"
     assert export.check(tmp_path / "new/er") == tmp_path / "new/er"

@@ -139,7 +139,7 @@ def test_a_folder_without_the_facts_of_a_kept_model_is_refused_in_one_sentence(n
     (tmp_path / "in.csv").write_text("text\na\n")
     shutil.copytree(news, tmp_path / "kept")
     (tmp_path / "kept/lrtl.json").write_text(facts)
-    with pytest.raises(InputError, match=r"holds no model .* no lrtl\.json with its facts is there") as refused:
+    with pytest.raises(InputError, match=r"is not a folder that .* wrote: it has no valid lrtl\.json") as refused:
         scoring.predict(tmp_path / "kept", tmp_path / "in.csv")
     assert "\n" not in str(refused.value)
 
@@ -155,11 +155,11 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
         (news, "pipe.txt", None, "There is no file"),
         (news, "two.csv", None, "--text-column says which"),
         (news, "two.csv", "frist", "did you mean 'first'"),
-        (news, "none.txt", None, "holds nothing to score"),
+        (news, "none.txt", None, "has no inputs to predict"),
         (news, "null.jsonl", None, "Example 0 is None"),
         (news, ".", None, "is a folder"),
         (seer, "text.png", None, "Image 0 cannot be decoded"),
-        (tmp_path, "two.csv", None, "holds no model that was kept"),
+        (tmp_path, "two.csv", None, "it has no valid lrtl.json"),
     ):
         with pytest.raises(InputError, match=said):
             scoring.predict(model, tmp_path / file, tmp_path / "out.csv", column)

@@ -178,7 +178,7 @@ def test_a_revision_that_the_mirror_does_not_hold_is_refused(own, tmp_path, monk
     locked = sums(tmp_path / "models/acme/bert", held)
     (tmp_path / MANIFEST).write_text(Manifest(repositories={"models/acme/bert": locked}).model_dump_json())
     assert find(f"acme/bert@{held}").revision == find("acme/bert").revision == held
-    with pytest.raises(InputError, match=f"holds revision {held} and not {other}, which is wanted") as refused:
+    with pytest.raises(InputError, match=f"holds revision {held}, but revision {other} is needed") as refused:
         find(f"acme/bert@{other}")
     assert "\n" not in str(refused.value)
 

@@ -55,7 +55,7 @@ def test_the_page_lists_all_that_is_wrong_and_what_to_do(spoilt):
         "Only in the test split, so they cannot be learned: mixed.",
         "Repeated examples: 2 in the train split, 0 in the test split.",
         "The largest class has 92 times the smallest",
-        "Fewer than 10 test examples, so that their own scores say little: Negative, negative, positve.",
+        "These classes have fewer than 10 test examples, so their scores say little: Negative, negative, positve.",
     ):
         assert stated in page, f"{stated}\n\n{page}"
 

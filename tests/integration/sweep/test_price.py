@@ -58,7 +58,7 @@ def test_a_dry_run_prints_the_price_with_nothing_at_hand(tmp_path, nothing_here)
     hours = printed["estimated device hours"]
     assert 1e15 < printed["estimated FLOPs"] < 1e18
     assert hours > 0
-    assert printed["estimated money"] == pytest.approx(3 * hours, rel=0.01)
+    assert printed["estimated price"] == pytest.approx(3 * hours, rel=0.01)
     assert 100 < printed["estimated peak memory"] < 10_000
     assert "row counts are as published" in lines[-1]
     kept = json.loads((tmp_path / "results/estimate.json").read_text())["cells"]
@@ -100,7 +100,7 @@ def test_cells_for_a_device_that_is_not_here_are_priced_on_what_is(tmp_path):
 def test_without_an_estimate_there_is_nothing_to_compare(tmp_path):
     assert estimates.against(tmp_path, []) == []
     (tmp_path / "estimate.json").write_text("{")
-    assert "writes it anew" in estimates.against(tmp_path, [])[0]
+    assert "writes it again" in estimates.against(tmp_path, [])[0]
 
 
 def test_a_timing_keeps_its_time_and_takes_the_dearest_first():

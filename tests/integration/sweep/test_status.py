@@ -93,7 +93,7 @@ def test_status_beside_a_real_sweep(grid, tmp_path):
     assert (counts[0], counts[-1]) == (0, 2)
     last = said[-1].stdout
     assert re.search(r"^[\d.e-]+ device hours spent$", last, re.M)
-    assert re.search(r"^\d+\.\d\d s a cell beyond its clocked work \(median\)$", last, re.M)
+    assert re.search(r"^\d+\.\d\d s per cell beyond its timed work \(median\)$", last, re.M)
     assert re.search(
         r"^best by validation: [01]\.\d{4}, digits efficientnet_lite0 linear_probe train_size=40 seed=[01]$", last, re.M
     )
@@ -152,7 +152,7 @@ def test_claims_alone_are_shown_as_running_or_without_a_sign_of_life(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0] == "0 cells done, 2 running, 0 failed"
     assert lines[1] == f"{61.5 / 3600:.3g} device hours spent"
-    assert lines[2] == "1 without a sign of life: a cell of the dead"
+    assert lines[2] == "1 that stopped responding: a cell of the dead"
     (row,) = [line for line in lines if line.startswith(CELL)]
     assert re.split(r"\s{2,}", row)[1::2] == ["node7", "0:01:01"]
     assert re.search(r" 1:01:4\d +0:01:01 +2 epochs, 12 batches$", row)

@@ -28,12 +28,12 @@ def write(results, method, skills, seeds=(0, 1, 2), model="minilm"):
 
 
 def test_without_runs_or_with_one_seed_nothing_is_recommended(tmp_path):
-    assert advised(tmp_path) == ["No run has ended; the same command, or one with a larger budget, continues."]
+    assert advised(tmp_path) == ["No run has finished; to continue, run the same command again or raise its budget."]
     write(tmp_path, "progressive", [0.9], seeds=[0])
     write(tmp_path, "full", [0.2], seeds=[0])
     first = advised(tmp_path)[0]
     assert first.startswith("Highest so far is progressive, accuracy ")
-    assert first.endswith("the same command, or one with a larger budget, continues.")
+    assert first.endswith("to continue, run the same command again or raise its budget.")
 
 
 def test_the_best_is_named_with_its_score_its_labels_and_its_time(tmp_path):
@@ -47,7 +47,7 @@ def test_the_best_is_named_with_its_score_its_labels_and_its_time(tmp_path):
     assert needed.startswith("progressive needs about ")
     scores = tables.summarise(tables.read(tmp_path)).query("configuration == 'progressive'")["score"].tolist()
     assert f"From 316 to 1000 labels its score changed by {100 * (scores[-1] - scores[-2]):+.1f} points" in growth
-    assert "; by its curve, 2000 labels would change it by about " in growth
+    assert "; according to its curve, going to 2000 labels would change it by about " in growth
     assert "not to be relied on" not in needed
     assert spent == "Training it with 1000 labels takes 2.5 device seconds (cpu: invented)."
 

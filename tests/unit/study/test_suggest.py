@@ -47,7 +47,7 @@ def test_the_file_has_the_columns_of_the_pool_and_an_empty_one_for_the_label(min
     assert len({i for i, *_ in lines}) == 7
     assert [i for i, *_ in lines] != [str(i) for i in range(7)]
     assert suggest(mine, pool, 7) == found
-    with pytest.raises(InputError, match=r"next.csv is there, and may have labels that you filled in"):
+    with pytest.raises(InputError, match=r"next.csv exists, and may hold labels that you filled in"):
         found.write(path)
 
 
@@ -56,7 +56,7 @@ def test_a_pool_may_have_labels_in_some_rows_and_another_name_for_the_texts(mine
     found = suggest(mine, write_csv(tmp_path / "pool.csv", lines, ("text", "verdict", "id")), 50)
     assert (found.header, found.left_out) == (["text", "id", "verdict"], {"labelled already": 4})
     assert Counter(label for *_, label in found.rows) == {"": 6}
-    with pytest.raises(InputError, match=r"no column of pool.csv 'review'"):
+    with pytest.raises(InputError, match=r"no column of pool.csv named 'review'"):
         suggest(mine, write_csv(tmp_path / "pool.csv", lines, ("a", "b", "c")), 50)
 
 
@@ -70,7 +70,7 @@ def test_a_folder_of_images_is_a_pool_of_images(tmp_path):
     assert found.header == ["file", "label"]
     assert {file for file, _ in found.rows} == {f"{i}.png" for i in range(40, 48)}
     assert sum(found.left_out.values()) == 1
-    with pytest.raises(InputError, match="is no folder of images"):
+    with pytest.raises(InputError, match="must be a folder of images"):
         suggest(str(tmp_path / "mine"), pool_of(tmp_path, ["a text"]), 50)
 
 

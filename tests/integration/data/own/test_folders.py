@@ -71,4 +71,4 @@ def test_run_warns_of_leaks_in_one_line_and_names_the_record(tmp_path):
     assert runs.read(Path(done.stdout.splitlines()[-1]))["data"]["repeats"]["across"] == 4
     wrong = subprocess.run([*command, "-p", "label_column=verdict"], cwd=ROOT, capture_output=True, text=True)
     assert wrong.returncode == 2
-    assert "no column of train.csv 'verdict'" in wrong.stderr
+    assert "no column of train.csv named 'verdict'" in wrong.stderr

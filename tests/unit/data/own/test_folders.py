@@ -120,7 +120,7 @@ def test_columns_are_guessed_or_given(tmp_path):
     path = str(write_csv(tmp_path / "r.csv", lines, ("how", "what", "more")))
     with pytest.raises(InputError, match="has the columns 'how', 'what', 'more'; say which"):
         load(path)
-    with pytest.raises(InputError, match=r"no column of r.csv 'wat'; did you mean 'what'"):
+    with pytest.raises(InputError, match=r"no column of r.csv named 'wat'; did you mean 'what'"):
         load(path, text_column="wat", label_column="how")
     assert every(load(path, text_column="what", label_column="how")) == sorted(rows(12))
     two = str(write_csv(tmp_path / "two.csv", [(label, text) for text, label in rows(12)], ("category", "answer")))
@@ -175,7 +175,7 @@ def test_lone_quotes_in_a_tsv_are_text(tmp_path):
         (b"text,label\n" + b"".join(b"t %d,a;b\nu %d,c\nv %d,b|c\n" % (i, i, i) for i in range(9)), "such as 'a;b'"),
         (b"text,label\n" + b"".join(b"t %d,\"['a', 'b']\"\n" % i for i in range(9)), "most rows have several labels"),
         (b"text,text\na,b\n", "must name each column once"),
-        (b"te\0xt,label\n", "not a text file: it has zero bytes"),
+        (b"te\0xt,label\n", "not a text file: it contains NUL bytes"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_one_sentence(content, said, tmp_path):
@@ -403,7 +403,7 @@ def test_what_leaves_the_folder_or_is_no_file_is_refused(tmp_path):
 
 
 def test_a_folder_of_several_kinds_or_of_none_says_what_is_read(tmp_path):
-    with pytest.raises(InputError, match=r"has no file that can be read: tables \(.csv"):
+    with pytest.raises(InputError, match=r"has no file that can be read; use tables \(.csv"):
         load(str(tmp_path))
     write_images(tmp_path)
     write_csv(tmp_path / "labels.csv", rows(10))
@@ -415,7 +415,7 @@ def test_names_of_the_table_come_first_and_paths_need_a_sign():
     assert load("digits").source.kind == "package"
     with pytest.raises(InputError, match="no dataset 'digitz'; did you mean 'digits'"):
         load("digitz")
-    with pytest.raises(InputError, match="There is no dataset ''"):
+    with pytest.raises(InputError, match="There is no dataset named ''"):
         load("")
 
 
