@@ -103,7 +103,7 @@ def test_a_value_out_of_range_is_one_sentence_with_its_name(name, value):
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(what, known, wrong, right):
-    with pytest.raises(InputError, match=f"no {what} '{wrong}'; did you mean '{right}'"):
+    with pytest.raises(InputError, match=f"no {what} named '{wrong}'; did you mean '{right}'"):
         require_name(what, wrong, known)
 
 

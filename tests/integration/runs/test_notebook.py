@@ -90,7 +90,7 @@ def test_the_quickstart_and_the_summaries_carry_their_outputs_and_no_place(path)
         ("text_classification", {"learning_rate": "fast"}, "learning_rate='fast'"),
         ("text_classification", {"data_fraction": "0"}, "share of the train split"),
         ("text_classification", {"__import__('os')": "1"}, "There is no parameter"),
-        ("accuracy_vs_data", {}, "makes none"),
+        ("accuracy_vs_data", {}, "only reads records"),
     ],
 )
 def test_a_wrong_call_is_one_sentence(name, given, said):

@@ -168,7 +168,7 @@ def test_a_damaged_file_is_named(copied):
 
 
 def test_an_unknown_data_set_is_answered_with_the_nearest():
-    with pytest.raises(InputError, match="no dataset 'agnews'; did you mean 'ag_news'"):
+    with pytest.raises(InputError, match="no dataset named 'agnews'; did you mean 'ag_news'"):
         load("agnews")
 
 

@@ -413,7 +413,7 @@ def test_a_folder_of_several_kinds_or_of_none_says_what_is_read(tmp_path):
 
 def test_names_of_the_table_come_first_and_paths_need_a_sign():
     assert load("digits").source.kind == "package"
-    with pytest.raises(InputError, match="no dataset 'digitz'; did you mean 'digits'"):
+    with pytest.raises(InputError, match="no dataset named 'digitz'; did you mean 'digits'"):
         load("digitz")
     with pytest.raises(InputError, match="There is no dataset named ''"):
         load("")
