@@ -94,7 +94,7 @@ def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path):
     assert f"3 of them are recorded in {tmp_path / 'results'}\n0 cells, 0 already done" in done.stdout
     assert not list((tmp_path / "elsewhere").glob("runs/*"))
     done = CliRunner().invoke(app, [*elsewhere[:-1], str(tmp_path / "mistyped")])
-    assert "There is no folder" in done.output
+    assert "There is no folder" in str(done.exception)
 
 
 def test_a_sweep_whose_time_is_over_ends_its_cells_and_goes_on_later(tmp_path):
