@@ -83,7 +83,7 @@ def test_weights_that_would_run_code_are_refused_by_name(elsewhere, pwned, name)
     (folder / "model.safetensors").unlink()
     torch.save({"weight": Marks(pwned)}, folder / name)
     refused(lambda: models.find("distilbert"), str(folder / name))
-    said = "would call posix.mkdir" if name.endswith(".bin") else "in a form that is read here"
+    said = "would call posix.mkdir" if name.endswith(".bin") else "in a supported format"
     refused(lambda: models.find(str(folder)), str(folder / name), said)
 
 
