@@ -200,7 +200,7 @@ def test_run_keeps_its_model_and_a_done_run_keeps_its_record(tmp_path):
     (tmp_path / "other/file").write_text("")
     refused = call(*words, "--save-model", tmp_path / "other")
     assert refused.returncode == 2
-    assert "nothing is written over it" in refused.stderr
+    assert "so it is not overwritten" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
 
 

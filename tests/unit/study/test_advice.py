@@ -61,7 +61,7 @@ def test_two_models_are_compared_with_each_other(tmp_path):
 def test_a_curve_that_cannot_be_relied_on_promises_nothing(tmp_path):
     write(tmp_path, "progressive", [0.2, 0.8, 0.3, 0.9])
     write(tmp_path, "full", [0.1, 0.1, 0.1, 0.1])
-    assert "by its curve" not in " ".join(advised(tmp_path))
+    assert "according to its curve" not in " ".join(advised(tmp_path))
 
 
 def test_the_table_has_the_four_answers_in_words(tmp_path):
