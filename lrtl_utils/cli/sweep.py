@@ -150,7 +150,7 @@ def search(
         int | None, typer.Option(min=2, help="Use successive halving: keep one setting in this many. Default: TPE.")
     ] = None,
     fidelity: Annotated[
-        str | None, typer.Option(help="What successive halving increases: epochs, shots, train_size or data_fraction.")
+        str | None, typer.Option(help="What successive halving increases. Default: epochs, else a number of examples.")
     ] = None,
     workers: Workers = 1,
     deadline: Deadline = None,

@@ -260,7 +260,8 @@ def _revision_in_mirror(folder: Path, repository: Repository, files: tuple[Path,
     if repository.revision not in (None, locked.revision):
         raise InputError(
             f"{folder} holds revision {locked.revision}, but revision {repository.revision} is needed: replace it "
-            f"(`lrtl fetch --to {mirror()}` does so for named ones), or give the path of a folder that holds it."
+            f"(`lrtl fetch --to {mirror()}` does so for what has a name in the catalog), or give the path of a "
+            "folder that holds it."
         )
     unknown = [file for file in files if file.relative_to(folder).as_posix() not in locked.files]
     fault = next(faults(folder, locked), f"{unknown[0]} is not in the manifest" if unknown else None)

@@ -296,7 +296,7 @@ def decode_image(image: Any) -> Image.Image:
     """A PIL image in RGB from bytes or an array; grey, CMYK, palette, 16-bit and transparent ones are converted."""
     picture = Image.open(io.BytesIO(image), formats=FORMATS) if isinstance(image, bytes) else Image.fromarray(image)
     if picture.width * picture.height > MOST_PIXELS:  # told by its first bytes; nothing is decoded yet
-        raise ValueError(f"it has {picture.width} × {picture.height} pixels, and {MOST_PIXELS:,} are the most")
+        raise ValueError(f"it has {picture.width} × {picture.height} pixels, more than the {MOST_PIXELS:,} allowed")
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I"):
         picture = Image.fromarray((np.asarray(picture, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8))
@@ -311,8 +311,8 @@ def _decode(image: Any, row: int, size: int) -> torch.Tensor:
         width, height = (round(side * size / min(picture.size)) for side in picture.size)
         if width * height > MOST_PIXELS:
             raise ValueError(
-                f"resized to a short side of {size} it would have {width} × {height} pixels, and {MOST_PIXELS:,} are "
-                "the most"
+                f"resized to a short side of {size} it would have {width} × {height} pixels, more than the "
+                f"{MOST_PIXELS:,} allowed"
             )
     except UnidentifiedImageError:
         raise InputError(f"Image {row} cannot be decoded: it is none of {', '.join(FORMATS)}.") from None

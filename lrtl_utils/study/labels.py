@@ -34,7 +34,7 @@ def page(dataset: str, **reading: Any) -> Iterator[str]:
     )
     rule = f"a probability below {UNLIKELY:.0%} where another label has more than {LIKELY:.0%}"
     if found.empty:
-        yield f"No label looks wrong: none has {rule}. The more often the head is wrong, the fewer of them it finds."
+        yield f"No label looks wrong: none has {rule}. A head that is often wrong finds few of the wrong labels."
         return
     yield (
         f"{len(found)} labels look wrong: they have {rule}. A person should look at them: the more often the head "

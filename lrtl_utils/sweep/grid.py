@@ -85,19 +85,12 @@ def plan(grid: list[tuple[str, RunConfig]], planned: Callable[[RunConfig], Run] 
 
 
 def not_in(cells: list[Cell], results: str | Path) -> list[Cell]:
-    """The cells that have no completed record in that folder of results, which is only read.
-
-    `InputError` if there is no such folder.
-    """
+    """The cells that have no completed record in that folder of results. `InputError` if there is no such folder."""
     folder = absolute_path(results)
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}, so it has no records to skip.")
-    return [cell for cell in cells if not _is_completed(cell.path(folder))]
-
-
-def _is_completed(path: Path) -> bool:
-    record = store.valid(path) if path.is_file() else None
-    return record is not None and record["status"] == "completed"
+    done = {record["run_id"] for record in store.records(folder) if record["status"] == "completed"}
+    return [cell for cell in cells if cell.id not in done]
 
 
 def _read(path: Path) -> dict[str, Any]:

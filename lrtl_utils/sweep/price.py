@@ -96,7 +96,7 @@ def lines(priced: Sequence[Priced], workers: int, price_per_hour: float | None) 
         at = f"{cost:,.2f} at {price_per_hour:g} per device hour"
         yield f"estimated price: {at}, and {beside:,.2f} for the predictions"
     if any(one.load.at_most for one in left):
-        yield "A method that decides by scores how far it goes is priced at the most that it may do."
+        yield "A method that uses scores to decide how far to go is priced at its maximum."
     yield from _table(left)
 
 

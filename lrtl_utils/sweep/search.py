@@ -385,7 +385,7 @@ def _begin(path: Path, space: Space, sampler: dict[str, Any], at_once: int, resu
         "run_ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
     }
     found = [] if sampler["keep"] else [(setting, recorded(setting, results)) for setting in space.settings]
-    known = [{"config": each.values, "score": r.score, "flops": r.flops} for each, r in found if r]
+    known = [{"config": setting.values} | asdict(result) for setting, result in found if result]
     own_seconds = 0.0
     with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # unreadable is as good as none
         earlier = json.loads(read_text(path, store.MOST_BYTES))

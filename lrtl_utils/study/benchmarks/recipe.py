@@ -70,11 +70,11 @@ def runs(results: Path) -> pd.DataFrame:
 def _changed(record: dict[str, Any]) -> str:
     """What was asked of this run of `progressive` that it does not usually do, in brackets."""
     config = tables.DEFAULTS | record["config"]
-    chosen = tables.DEFAULTS.keys() - {*config["asked"], *READING, *tables.NOT_CHOSEN}
+    passed_over = {*config["asked"], *READING, *tables.NOT_CHOSEN}
     changes = [
         f"{name}={config[name]}"
         for name, usual in tables.DEFAULTS.items()
-        if name in chosen and config[name] not in (usual, READ.get(name))
+        if name not in passed_over and config[name] not in (usual, READ.get(name))
     ]
     return f" [{', '.join(changes)}]" if changes else ""
 
@@ -158,6 +158,8 @@ def write(results: Path) -> Path:
         SUMMED,
         "",
         *(f"{title}:\n\n{_counted(rows)}\n" for title, rows in counted.items() if rows["verdict"].isin(WON).any()),
+        _behind(others),
+        "",
         *_pieces(table),
         "## Every setting",
         "",
@@ -188,6 +190,13 @@ def _counted(table: pd.DataFrame) -> str:
     found = counts(table)
     found["gain"] = _with_bounds(found, "gain", "low", "high", "{:+.1f}")
     return tables.shown(found.drop(columns=["low", "high"])).to_markdown(index=False)
+
+
+def _behind(table: pd.DataFrame) -> str:
+    """In how many settings the mean of another configuration with enough seeds is higher by more than the margin."""
+    ahead = table[table["points_low"].notna()].groupby(AT)["mean"].max() > stats.MARGIN
+    points = f"{100 * stats.MARGIN:.1f} points"
+    return f"In {ahead.sum()} of {len(ahead)} settings the mean of another configuration is more than {points} higher."
 
 
 def _beside_published(frame: pd.DataFrame) -> str:

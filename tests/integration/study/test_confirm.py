@@ -19,7 +19,12 @@ GRID = SMALL | {"dataset": "digits", "method": ["progressive", "full"], "train_s
 @pytest.mark.slow
 def test_the_frozen_recipe_runs_beside_a_baseline_that_was_tuned_first(tmp_path):
     space = TUNING | {"train_size": 80, "validation_share": 0.25}
-    for name, content in (("space", space), ("grid", GRID)):
+    for label in "ab":  # a run on images that cannot be decoded fails
+        (tmp_path / "broken" / label).mkdir(parents=True)
+        for i in range(8):
+            (tmp_path / "broken" / label / f"{i}.png").write_bytes(f"{label}{i}".encode())
+    broken = {"dataset": "broken", "method": "linear_probe", "train_size": None, "data_fraction": 1.0}
+    for name, content in (("space", space), ("grid", GRID | {"blocks": {"digits": {}, "broken": broken}})):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     words = ["confirm", "grid.yaml", "--tuning", "space.yaml", "--tuned", "tuned", "--results", "confirmation"]
     command = [sys.executable, "-m", "lrtl_utils", *words]
@@ -30,9 +35,12 @@ def test_the_frozen_recipe_runs_beside_a_baseline_that_was_tuned_first(tmp_path)
     recipe.freeze(tmp_path / "tuned")
     done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == str(tmp_path / "confirmation" / "table.md")
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
+    assert "broken" in said
+    assert done.returncode == 1
     (chosen,) = tuning.chosen(tmp_path / "tuned").to_dict("records")
     assert (chosen["kind"], chosen["labels"], chosen["tried"]) == ("image", 60, 2)
-    runs = tables.records(tmp_path / "confirmation").set_index("method")
+    runs = tables.records(tmp_path / "confirmation", "completed").set_index("method")
     assert runs.loc["full", "config.learning_rate"] == chosen["setting"]["learning_rate"]
     assert verify(tmp_path / "confirmation").faults == {}
     assert "full (tuned)" in (tmp_path / "confirmation" / "table.md").read_text()

@@ -46,6 +46,9 @@ def test_settings_won_and_lost_are_counted_for_each_configuration(results):
     assert set(won.index) == {"full", "progressive [without=soften]", "progressive, version 1"}
     counted = {"won": 1, "lost": 0, "undecided": 0, "at_least_as_good": 1, "settings": 1}
     assert counted.items() <= won.loc["full"].to_dict().items()
+    assert "In 0 of 1 settings the mean of another configuration is more than 1.0 points higher." in (
+        recipe.write(results).read_text()
+    )
     assert won.loc["full", "gain"] > 0.1
     assert np.isnan(won.loc["full", "low"])  # of one setting
 
@@ -137,6 +140,7 @@ def test_a_baseline_whose_rate_was_chosen_is_named_as_tuned_at_every_size(tmp_pa
     table = recipe.compared(recipe.runs(tmp_path))
     named = table.groupby("n_labels")["configuration"].agg(list)
     assert named.tolist() == [["full (tuned)", "progressive"]] * 2
+    assert recipe._behind(table.assign(mean=[0.011, None, 0.009, None])).startswith("In 1 of 2 settings")
     assert table["seconds"].tolist() == [1, 1, 1, 1]
 
 
