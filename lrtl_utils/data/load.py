@@ -223,7 +223,7 @@ def _hold_out(data: Data) -> Data:
 
 
 def _check_targets(name: str, split: str, examples: Examples, classes: tuple[str, ...]) -> None:
-    for row, (value, target) in enumerate(zip(examples.inputs, examples.targets, strict=True)):
+    for row, (value, target) in enumerate(zip(examples.inputs, examples.targets, strict=True), start=1):
         if value is None:
             raise InputError(f"{name}: row {row} of the {split} split is empty.")
         tags = target if isinstance(target, list) else [target]

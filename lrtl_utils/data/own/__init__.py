@@ -142,8 +142,8 @@ def read(dataset: str, text_column: str | None, label_column: str | None) -> Own
     kind = _kind(splits["train"].inputs)
     if kind != "tokens":
         _require_single(splits["train"].targets, dataset)
-    for split, rows in splits.items():
-        _require_alike(kind, split, rows, dataset)
+    for rows in splits.values():
+        _require_alike(kind, rows)
     if kind == "tokens":
         for rows in splits.values():
             rows.targets, scheme = conll.to_iob2(rows.targets)
@@ -242,16 +242,16 @@ def _kind(inputs: Sequence[Any]) -> str:
     return {list: "tokens", bytes: "image", dict: "image"}.get(type(first), "text")
 
 
-def _require_alike(kind: str, split: str, rows: Rows, dataset: str) -> None:
+def _require_alike(kind: str, rows: Rows) -> None:
     """`InputError` if a row is of another kind than the first, which JSON allows."""
     form = {"text": str, "image": bytes, "tokens": list}[kind]
-    for row, (value, target) in enumerate(zip(rows.inputs, rows.targets, strict=True)):
+    for value, target, place in zip(rows.inputs, rows.targets, rows.places, strict=True):
         tagged = isinstance(target, list) and all(isinstance(tag, str) for tag in target)
         if not isinstance(value, form) or not (tagged if kind == "tokens" else isinstance(target, str)):
             what = {"text": "a text and a label", "image": "an image and a label", "tokens": "words and their tags"}[
                 kind
             ]
-            raise InputError(f"{dataset}: row {row} of the {split} split does not have {what}, as the first row does.")
+            raise InputError(f"{place} does not have {what}, as the first row does.")
 
 
 def _require_single(targets: Sequence[Any], dataset: str) -> None:

@@ -138,13 +138,13 @@ def test_a_column_with_another_name_is_answered_with_the_nearest(copied):
 @pytest.mark.parametrize("label", [-1, 4, None])
 def test_a_label_out_of_range_is_named_with_its_row(copied, label):
     rewrite(copied / "fancyzhx/ag_news", lambda columns: columns["label"].__setitem__(7, label))
-    with pytest.raises(InputError, match=r"ag_news: row 7 of the train split .* 0 to 3 \(World, Sports"):
+    with pytest.raises(InputError, match=r"ag_news: row 8 of the train split .* 0 to 3 \(World, Sports"):
         load("ag_news")
 
 
 def test_a_tag_out_of_range_is_named_with_its_row(copied):
     rewrite(copied / "lhoestq/conll2003", lambda columns: columns["ner_tags"][3].__setitem__(0, 9), split="test")
-    with pytest.raises(InputError, match="conll2003: row 3 of the test split has label 9"):
+    with pytest.raises(InputError, match="conll2003: row 4 of the test split has label 9"):
         load("conll2003")
 
 

@@ -218,13 +218,14 @@ def test_an_example_knows_its_place(tmp_path):
 @pytest.mark.parametrize(
     ("text", "label", "said"),
     [
-        (["a", "list"], "good", "row 20 of the train split does not have a text and a label"),
-        ("a text", ["good"], "row 20 of the train split does not have a text and a label"),
+        (["a", "list"], "good", r"^r\.jsonl, row 22 does not have a text and a label, as the first row does"),
+        ("a text", ["good"], r"^r\.jsonl, row 22 does not have a text and a label, as the first row does"),
         ({"path": "/etc/passwd"}, "good", "has paths of images"),
     ],
 )
 def test_a_row_of_another_kind_is_named(text, label, said, tmp_path):
-    columns = {"text": [x for x, _ in rows(20)] + [text], "label": [y for _, y in rows(20)] + [label]}
+    whole = [*rows(20), ("", "good")]  # the empty row is left out, and still counts
+    columns = {"text": [x for x, _ in whole] + [text], "label": [y for _, y in whole] + [label]}
     path = write_jsonl(tmp_path / "r.jsonl", columns)
     with pytest.raises(InputError, match=said):
         load(str(path))
