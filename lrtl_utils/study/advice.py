@@ -42,7 +42,7 @@ def at_a_glance(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def spent(frame: pd.DataFrame) -> str:
-    """In one sentence, what the runs cost that did all of their work themselves, and on which machines."""
+    """In one sentence, the device time of the runs, and the machines that they ran on."""
     hours = frame["cost.gpu_hours"].sum()
     machines = " + ".join(sorted(set(frame["device"])))
     return f"{answers.counted(len(frame), 'run')} took {60 * hours:.3g} device minutes ({machines})."

@@ -6,6 +6,7 @@ score is the mean over the data sets on held-out train rows.
 
 import json
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from lrtl_utils.files import write_text
 Grid = list[tuple[str, RunConfig]]  # notebook and configuration of each cell
 ENDS = ("learning_rate", "epochs")  # whose best value should lie between others
 TRIALS = 12  # settings that each search tries
+NAME = re.compile(r"(?P<method>\w+)-(?P<kind>\w+)-(?P<labels>\d+)")  # of a search; others are not for tuning
 NEAR = 0.005  # of score: of the settings so close to the best one, the one with the fewest FLOPs is taken
 ABOUT = f"""Each row is what a search chose for one method, kind of task and number of labels: of the settings within
 {100 * NEAR:g} points of the best, the one with the fewest FLOPs. Scores are means over the development sets, on
@@ -64,7 +66,8 @@ def _tried(search: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _searches(results: Path) -> list[dict[str, Any]]:
     paths = sorted((results / "search").glob("*.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return [search for search in found if NAME.fullmatch(search["space"]["name"])]
 
 
 def chosen(results: Path) -> pd.DataFrame:
@@ -79,7 +82,7 @@ def chosen(results: Path) -> pd.DataFrame:
         taken = min(near, key=lambda trial: trial["flops"])
         values, knobs = taken["config"], search["space"]["knobs"]
         ends = [name for name in ENDS if name in knobs and values[name] in (min(knobs[name]), max(knobs[name]))]
-        about = dict(zip(("method", "kind", "labels"), search["space"]["name"].split("-"), strict=True))
+        about = NAME.fullmatch(search["space"]["name"]).groupdict()
         about |= {"labels": int(about["labels"]), "setting": values, "score": taken["score"]}
         about["search"] = search["space"]["name"]
         rows.append(about | {"tried": len(_tried(search)), "at the end": ends})

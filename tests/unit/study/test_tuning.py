@@ -16,9 +16,17 @@ RATES, EPOCHS = [1e-4, 3e-4, 1e-3], [3, 10, 30]
 
 @pytest.fixture
 def results(tmp_path):
-    """Each of three searches found another rate, and its best score takes three times the FLOPs of the next."""
+    """Each of three searches found another rate, and its best score takes three times the FLOPs of the next.
+
+    A fourth one in the folder is not for tuning.
+    """
     (tmp_path / "search").mkdir()
-    found = {"full-text-100": (3e-4, 10), "full-text-500": (1e-3, 3), "conventional-text-100": (1e-4, 10)}
+    found = {
+        "full-text-100": (3e-4, 10),
+        "full-text-500": (1e-3, 3),
+        "conventional-text-100": (1e-4, 10),
+        "mine": (1e-4, 3),
+    }
     for name, (rate, epochs) in found.items():
         setting = {"learning_rate": rate, "epochs": epochs}
         knobs = {"learning_rate": RATES, "epochs": EPOCHS}
