@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,26 +67,30 @@ def write_rung_zero(results: Path) -> None:
 def write_memory(results: Path) -> None:
     """`<results>/memory.csv`: the peak of `progressive` over what accounts for it, the mean over seeds and the highest.
 
-    A row for each data set, model and number of labels at which `linear_probe` has the same seeds, in fp32. What
-    accounts for it is the peak of `linear_probe` and `accounted_mib`.
+    A row for each data set, model and number of labels at which `linear_probe` has the same seeds, of the runs of the
+    folder and of its `bf16`. What accounts for it is the peak of `linear_probe` and `accounted_mib`.
     """
-    frame = tables.compared(tables.records(results, "completed"))
-    rows = []
-    for (dataset, model, n_labels), part in frame.groupby(["dataset", "model", "n_labels"]):
-        ours, theirs = (part[part["configuration"] == name].set_index("seed") for name in (PROGRESSIVE, "linear_probe"))
-        seeds = ours.index.intersection(theirs.index)
-        placed = [store.placed(results, record) for record in ours.loc[seeds, "record"]]
-        if placed and placed[0]["environment"]["precision"] == "fp32":
-            accounted = theirs.loc[seeds, "cost.peak_memory_mib"] + accounted_mib(placed)
-            shares = ours.loc[seeds, "cost.peak_memory_mib"] / accounted
-            about = {"data set": dataset, "model": model, "labels": n_labels, "seeds": len(seeds)}
-            rows.append(about | {"share": round(shares.mean(), 3), "highest": round(shares.max(), 3)})
+    rows = [*_memory(results), *_memory(results / "bf16")]
     if rows:
         pd.DataFrame(rows).to_csv(results / "memory.csv", index=False)
 
 
+def _memory(results: Path) -> Iterator[dict[str, Any]]:
+    """The rows of `write_memory` of one folder."""
+    frame = tables.compared(tables.records(results, "completed"))
+    for (dataset, model, n_labels), part in frame.groupby(["dataset", "model", "n_labels"]):
+        ours, theirs = (part[part["configuration"] == name].set_index("seed") for name in (PROGRESSIVE, "linear_probe"))
+        seeds = ours.index.intersection(theirs.index)
+        if placed := [store.placed(results, record) for record in ours.loc[seeds, "record"]]:
+            accounted = theirs.loc[seeds, "cost.peak_memory_mib"] + accounted_mib(placed)
+            shares = ours.loc[seeds, "cost.peak_memory_mib"] / accounted
+            about = {"data set": dataset, "model": model, "precision": placed[0]["environment"]["precision"]}
+            about |= {"labels": n_labels, "seeds": len(seeds)}
+            yield about | {"share": round(shares.mean(), 3), "highest": round(shares.max(), 3)}
+
+
 def accounted_mib(records: Sequence[dict[str, Any]]) -> list[float]:
-    """The memory that each run of `progressive` on a data set needs beyond the frozen model, in fp32.
+    """The memory that each run of `progressive` on a data set needs beyond the frozen model, counted as in fp32.
 
     That is its cache, the gradients and optimizer states of its trained blocks, and the activations that a batch keeps.
     `InputError` without the data, on which the lengths of a batch depend.

@@ -39,7 +39,7 @@ ABOUT = """Scores are means of accuracy, or of entity F1, on the test split. Poi
 multiples of those of `progressive`; seconds are of at least three pairs of runs of one machine, within an hour of each
 other."""
 MEMORY = """Peak memory of `progressive` as a share of what accounts for it: the peak of `linear_probe`, its own cache,
-and what its trained blocks and a batch hold."""
+and what its trained blocks and a batch hold, counted as in fp32."""
 PUBLISHED = """Accuracy in per cent on the same fixed splits: five or ten examples of each class, and the whole test
 split. Parameters are in millions. What others reached was not measured here."""
 PIECES = """How far `progressive` with something left out or changed is from `progressive`, in points with a 95 %
@@ -237,8 +237,12 @@ def _measured(results: Path) -> str:
         page += rung_zero_page(pd.read_csv(timed))
     if held.is_file():
         rows = pd.read_csv(held)
-        within = f"It is within {SLACK:g} in {sum(rows['share'] <= SLACK)} of {len(rows)} settings."
-        page += "\n".join(["", "## Memory", "", f"{MEMORY} {within}", "", rows.to_markdown(index=False), ""])
+        within = [
+            f"In {precision} it is within {SLACK:g} in {sum(part['share'] <= SLACK)} of {len(part)} settings."
+            for precision, part in rows.groupby("precision", sort=False)
+        ]
+        about = " ".join([MEMORY, *within])
+        page += "\n".join(["", "## Memory", "", about, "", rows.to_markdown(index=False), ""])
     return page
 
 

@@ -7,14 +7,18 @@ DIGITS = {"dataset": "digits", "model": "efficientnet_lite0", "image_size": 32, 
 
 
 def test_rung_zero_and_memory_stand_on_the_page_beside_their_bars(tmp_path):
-    run(tmp_path, **DIGITS, method="linear_probe")
-    run(tmp_path, **DIGITS, method="progressive", epochs=1)
+    for folder, precision in ((tmp_path, "fp32"), (tmp_path / "bf16", "bf16")):
+        run(folder, **DIGITS, method="linear_probe", precision=precision)
+        run(folder, **DIGITS, method="progressive", epochs=1, precision=precision)
     page = recipe.measure(tmp_path).read_text()
     (rung,) = pd.read_csv(tmp_path / "rung_zero.csv").to_dict("records")
     assert (rung["data set"], rung["model"], rung["labels"]) == ("digits", "efficientnet_lite0", 80)
     assert 0 < rung["lowest"] <= rung["share"] <= rung["highest"]
-    (memory,) = pd.read_csv(tmp_path / "memory.csv").to_dict("records")
-    assert (memory["data set"], memory["labels"], memory["seeds"]) == ("digits", 80, 1)
-    assert 0 < memory["share"] <= memory["highest"]
-    assert page.index("## Rung 0") < page.index("## Memory") < page.index(str(memory["share"]))
+    held = pd.read_csv(tmp_path / "memory.csv").to_dict("records")
+    assert [row["precision"] for row in held] == ["fp32", "bf16"]
+    for memory in held:
+        assert (memory["data set"], memory["labels"], memory["seeds"]) == ("digits", 80, 1)
+        assert 0 < memory["share"] <= memory["highest"]
+        assert page.index("## Rung 0") < page.index("## Memory") < page.index(str(memory["share"]))
+        assert f"In {memory['precision']} it is within 1.1 in " in page
     assert recipe.write(tmp_path).read_text() == page

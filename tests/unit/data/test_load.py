@@ -150,13 +150,13 @@ def test_a_tag_out_of_range_is_named_with_its_row(copied):
 
 def test_a_sentence_with_fewer_tags_than_words_is_refused(copied):
     rewrite(copied / "lhoestq/conll2003", lambda columns: columns["ner_tags"][3].pop())
-    with pytest.raises(InputError, match="row 3"):
+    with pytest.raises(InputError, match="row 4"):
         load("conll2003")
 
 
 def test_a_row_without_an_image_is_refused(copied):
     rewrite(copied / "uoft-cs/cifar10", lambda columns: columns["img"].__setitem__(5, None))
-    with pytest.raises(InputError, match="5"):
+    with pytest.raises(InputError, match="row 6 of"):
         load("cifar10")
 
 
