@@ -1,8 +1,9 @@
 """`progressive` beside the other methods, in one table: `python -m` this module with a folder of records.
 
-That is the folder of the grid recipe_2.yaml, whose `version-1` has the records of the first version of `progressive`,
-or that of a confirmation. With `measure` as second argument, the cost of rung 0 and the memory are measured anew, on a
-machine that is idle. With `freeze`, the versions of all methods are frozen for the confirmation that follows.
+That is the folder of the grid recipe_2.yaml, whose `version-1` has records of the first version of `progressive` and
+whose `bf16` has runs in that precision, or that of a confirmation. With `measure` as second argument, the cost of rung
+0 and the memory are measured anew, on a machine that is idle. With `freeze`, the versions of all methods are frozen for
+the confirmation that follows.
 """
 
 import hashlib
