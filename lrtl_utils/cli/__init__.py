@@ -1,6 +1,8 @@
 """The command line: `lrtl VERB`, the same as `python -m lrtl_utils VERB`."""
 
+import sys
 import warnings
+from functools import cache, partial
 
 import typer
 
@@ -29,7 +31,8 @@ app.command(hidden=True)(sweep.work)
 
 def main() -> None:
     """Run the command line; a mistake of the user's is one sentence on stderr and exit status 2."""
-    warnings.formatwarning = lambda message, *_args, **_options: printable(f"warning: {message}") + "\n"
+    warn = cache(partial(print, file=sys.stderr))  # many runs read the same data
+    warnings.showwarning = lambda message, *_args, **_options: warn(printable(f"warning: {message}"))
     try:
         app(prog_name="lrtl")
     except InputError as error:

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ def rates(
     found = _recorded(records, work.keys(), test_flops, threads)
     known, waiting = len(found), sorted(work.keys() - found.keys(), key=work.get, reverse=True)
     timed, disturbed, began = 0, False, time.monotonic()
-    with _threads(threads):
+    with _threads(threads), warnings.catch_warnings(action="ignore"):  # of what is degenerate in so few rows
         for i, key in enumerate(waiting):
             left = end - time.monotonic()
             if left > 0 or not found:

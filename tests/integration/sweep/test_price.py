@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 import yaml
+from own_files import leaky
 from typer.testing import CliRunner
 
 from lrtl_utils.cli import app
@@ -64,6 +65,16 @@ def test_a_dry_run_prints_the_price_with_nothing_at_hand(tmp_path, nothing_here)
     kept = json.loads((tmp_path / "results/estimate.json").read_text())["cells"]
     assert len(kept) == 132
     assert sum(cell["device_seconds"] for cell in kept.values()) == pytest.approx(3600 * hours, rel=0.01)
+
+
+def test_trials_of_few_rows_do_not_warn(tmp_path, recwarn):
+    path = tmp_path / "few.yaml"
+    knobs = {"dataset": leaky(tmp_path / "data"), "model": "minilm", "method": "linear_probe", "train_size": 6}
+    path.write_text(yaml.safe_dump(knobs))
+    done = CliRunner().invoke(app, ["sweep", str(path), "--dry-run", "--results", str(tmp_path / "results")])
+    assert done.exit_code == 0, done.output
+    (warned,) = [str(warning.message) for warning in recwarn if warning.category is UserWarning]
+    assert "are also in the test split" in warned
 
 
 def test_a_recorded_cell_is_done_and_its_seconds_price_the_others(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """The command line within this process: help, wrong calls, missing extras."""
 
+import warnings
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -25,6 +27,18 @@ def call(monkeypatch, capsys):
         return exit_.value.code, *capsys.readouterr()
 
     return run
+
+
+def test_a_warning_is_shown_once_however_often_it_comes(call, monkeypatch):
+    def warn(**_options):
+        for said in ("first", "second", "first"):
+            with warnings.catch_warnings():  # after this, Python has forgotten which warnings it has shown
+                pass
+            warnings.warn(said, stacklevel=1)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(cli, "app", warn)
+    assert call() == (0, "", "warning: first\nwarning: second\n")
 
 
 def test_help_names_every_verb_but_the_hidden_one():
