@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from functools import cache, partial
+from functools import cache
 
 import typer
 
@@ -31,7 +31,7 @@ app.command(hidden=True)(sweep.work)
 
 def main() -> None:
     """Run the command line; a mistake of the user's is one sentence on stderr and exit status 2."""
-    warn = cache(partial(print, file=sys.stderr))  # many runs read the same data
+    warn = cache(lambda said: print(said, file=sys.stderr))  # many runs read the same data; a kernel has its own stderr
     warnings.showwarning = lambda message, *_args, **_options: warn(printable(f"warning: {message}"))
     try:
         app(prog_name="lrtl")
