@@ -2,10 +2,10 @@
 
 import contextlib
 import copy
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -182,8 +182,13 @@ class Model(nn.Module):
 
 
 def _unwritten_zeros(like: torch.Tensor) -> torch.Tensor:
-    """Zeros that the system holds as one page for as long as nobody writes to them; torch's own are written."""
-    return torch.from_numpy(np.zeros(like.nbytes, np.uint8)).view(like.dtype).reshape(like.shape)
+    """Zeros that the system holds as one page for as long as nobody writes to them.
+
+    They are mapped, because an allocator that has freed memory at hand would write them.
+    """
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    pages = mmap.mmap(-1, max(like.nbytes, 1), **private)
+    return torch.frombuffer(pages, dtype=torch.uint8)[: like.nbytes].view(like.dtype).reshape(like.shape)
 
 
 def _forget_gradient(weight: torch.Tensor) -> None:

@@ -5,8 +5,10 @@ import sys
 import numpy as np
 import pytest
 
+from lrtl_utils.config import RunConfig
 from lrtl_utils.measure import memory
 from lrtl_utils.measure.meter import CostMeter
+from lrtl_utils.models.build import build
 
 SIZE = 48 * 2**20  # more than glibc would ever keep by itself
 pytestmark = pytest.mark.skipif(not memory._glibc(), reason="of another C library nothing is known")
@@ -41,8 +43,23 @@ def check_that_memory_that_is_used_again_is_measured():
         assert meter.peak() == pytest.approx(block.nbytes / 2**20, abs=8)
 
 
-@pytest.mark.parametrize(
-    "check", [check_that_freed_memory_is_used_again, check_that_memory_that_is_used_again_is_measured]
-)
+def check_that_a_model_for_counting_takes_no_memory():
+    memory.keep_freed()
+    model, meter = build(RunConfig(model="efficientnet_lite0"), "image", 2, None), CostMeter()
+    with meter.measure():
+        faults_of_a_block()
+        held = meter.peak()
+        twin = model.for_counting()
+        assert meter.peak() - held < 4 < sum(weight.nbytes for weight in twin.parameters()) / 2**20
+
+
+CHECKS = [
+    check_that_freed_memory_is_used_again,
+    check_that_memory_that_is_used_again_is_measured,
+    check_that_a_model_for_counting_takes_no_memory,
+]
+
+
+@pytest.mark.parametrize("check", CHECKS)
 def test_in_another_process(check):
     in_another_process(check)
