@@ -37,9 +37,7 @@ class RunConfig(BaseModel):
     )
     train_size: int | None = Field(default=None, ge=1, description="number of labelled examples")
     shots: int | None = Field(default=None, ge=1, description="number of labelled examples of each class")
-    selection: Literal["random", "kcenter", "margin"] = Field(
-        default="random", description="how the labelled examples are chosen"
-    )
+    selection: Literal["random", "margin"] = Field(default="random", description="how the labelled examples are chosen")
     seed: int = Field(
         default=0, ge=0, lt=2**31, description="seed of the subset, the new head, the batches and the dropout"
     )

@@ -14,7 +14,6 @@ class Way(StrEnum):
     """How the examples to label next are chosen."""
 
     random = "random"
-    kcenter = "kcenter"
     margin = "margin"
 
 
@@ -51,9 +50,9 @@ def suggest(
     count: Annotated[int, typer.Option("-n", min=1, help="Number of examples to suggest.")] = 50,
     by: Annotated[
         Way,
-        typer.Option(help="At random, far from all others (kcenter), or where a linear head is least sure (margin)."),
+        typer.Option(help="At random, or where a linear head is least sure (margin)."),
     ] = Way.random,
-    model: Annotated[str | None, typer.Option(help="The model that kcenter and margin read the examples with.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model that margin reads the examples with.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="The CSV file to write. Default: NAME.suggested.csv beside the unlabelled ones.")
     ] = None,
@@ -70,7 +69,7 @@ def suggest(
     how = "drawn at random" if by == Way.random else f"chosen by {by}"
     show_line(f"Rows of {pool.name} that are left out: {suggestions.in_words(found.left_out)}.")
     show_line(f"{len(found.rows)} rows are suggested, {how}. Fill in their column {found.header[-1]!r}.")
-    show_line(suggestions.finding(by.value))
+    show_line(suggestions.finding())
     print(path)
 
 

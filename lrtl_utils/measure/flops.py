@@ -142,8 +142,3 @@ def left_out_flops(rows: int, looked: int, width: int, classes: int, penalties: 
     """
     used = min(looked, width)
     return 2 * looked * width * used + 9 * used**3 + 4 * rows * width * used + penalties * 4 * looked * used * classes
-
-
-def distance_flops(rows: int, width: int, centres: int) -> int:
-    """Distances of every row to every centre, as products of vectors: a multiply-add as two."""
-    return 2 * rows * width * centres

@@ -1,13 +1,10 @@
 """Which examples are worth a label: chosen on frozen features of the unlabelled train inputs."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
 from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data.splits import Data, count_labelled
-from lrtl_utils.measure.flops import distance_flops
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop, solver
 from lrtl_utils.methods.shared import Shared
@@ -18,7 +15,7 @@ ROUNDS = 4  # in which `margin` asks for labels
 
 
 def choose(model: Model, data: Data, config: RunConfig, meter: CostMeter, shared: Shared | None = None) -> np.ndarray:
-    """Indices of the train examples to label, in the order in which they are asked for, by `config.selection`.
+    """Indices of the train examples to label, in the order in which they are asked for, by their margins.
 
     It sees every train input and no label but those that it has already asked for.
     """
@@ -29,51 +26,17 @@ def choose(model: Model, data: Data, config: RunConfig, meter: CostMeter, shared
     passes = config.model_copy(update={"batch_size": loop.PREDICT_BATCH})
     chunks = loop.extract(model, rows, passes, meter, shared=shared)
     rng = np.random.default_rng(derived_seed(config.seed, "selection"))
-    if config.selection == "kcenter":
-        chosen = k_center(model, rows, chunks, total, rng, meter)
-    else:
-        chosen = margin(model, rows, chunks, total, rng, config, meter)
+    chosen = margin(model, rows, chunks, total, rng, config, meter)
     model.freeze(blocks)
     return chosen
 
 
-def k_center(
-    model: Model, rows: Encoded, chunks: list[Batch], total: int, rng: np.random.Generator, meter: CostMeter
-) -> np.ndarray:
-    """Farthest first: each next example is the one farthest from all chosen so far (Sener & Savarese 2018).
-
-    Distances are between features of unit length; a sentence's are the mean of its words'.
-    """
-    n, width = sum(len(chunk["positions"]) for chunk in chunks), chunks[0]["features"].shape[-1]
-    meter.tally_closed_form(distance_flops(n, width, total - 1))
-    if chunks[0]["features"].is_meta:
-        return np.arange(total)
-    features = _in_order(chunks)
-    first = int(rng.integers(len(features)))
-    return np.array([first, *_farthest_first(features, [first], total - 1)])
-
-
-def _farthest_first(features: torch.Tensor, start: Sequence[int], count: int) -> list[int]:
-    """Positions of `count` rows of unit length, [rows, width]: each is farthest from `start` and those before it."""
-    chosen, nearest = [*start], torch.full((len(features),), torch.inf, device=features.device)
-    for at in range(len(start) + count - 1):
-        nearest = torch.minimum(nearest, 1 - features @ features[chosen[at]])
-        nearest[chosen[at]] = -torch.inf  # its double may be asked for, itself not again
-        if at + 1 >= len(start):
-            chosen.append(int(nearest.argmax()))
-    return chosen[len(start) :]
-
-
-def next_to_label(
-    model: Model, chunks: list[Batch], known: int, count: int, selection: str, meter: CostMeter
-) -> np.ndarray:
+def next_to_label(model: Model, chunks: list[Batch], known: int, count: int, meter: CostMeter) -> np.ndarray:
     """Positions of the `count` rows to label next, in order; the first `known` rows have labels, the others none.
 
-    For `kcenter` a row is far from all labelled ones too. For `margin` the head, which is solved on the labelled rows,
-    is least sure of it; there are no rounds, because nobody answers in between.
+    They are those on which the head, solved on the labelled rows, is least sure. There are no rounds, because nobody
+    answers in between.
     """
-    if selection == "kcenter":
-        return np.array(_farthest_first(_in_order(chunks), range(known), count))
     parts = [_only(chunk, np.arange(known)) for chunk in chunks]
     solver.solve_head(model, [part for part in parts if len(part["targets"])], meter)
     sure = _margins(model, chunks)
@@ -120,19 +83,6 @@ def _walk_rounds(model: Model, chunks: list[Batch], share: float, total: int, me
         solver.solve_head(model, [{"features": rows, "targets": rows[:, 0]}], meter)
         known += -(-(total - known) // left)
     return np.arange(total)
-
-
-def _in_order(chunks: list[Batch]) -> torch.Tensor:
-    """Features of unit length, [rows, width], in the order of the rows."""
-    first = chunks[0]["features"]
-    table = first.new_empty(sum(len(chunk["features"]) for chunk in chunks), first.shape[-1])
-    for chunk in chunks:
-        features = chunk["features"]
-        if "word_mask" in chunk:
-            mask = chunk["word_mask"].unsqueeze(-1)
-            features = (features * mask).sum(1) / mask.sum(1)
-        table[chunk["positions"]] = torch.nn.functional.normalize(features, dim=-1)
-    return table
 
 
 def _only(chunk: Batch, chosen: np.ndarray) -> Batch:

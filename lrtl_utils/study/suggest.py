@@ -1,4 +1,4 @@
-"""Which examples of a pool to label next, and what this project's benchmark found about ways of choosing them."""
+"""Which examples of a pool to label next, and what this project's study found about choosing them."""
 
 import csv
 import io
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from lrtl_utils.config import derived_seed
 from lrtl_utils.data import load
@@ -18,11 +19,11 @@ from lrtl_utils.data.splits import Data, Examples
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import ROOT, absolute_path, write_text
 from lrtl_utils.runs.run import Run
-from lrtl_utils.study import answers, checkup, labels, stats
-from lrtl_utils.study import tables as runs
+from lrtl_utils.study import answers, checkup, labels
+from lrtl_utils.study.tables import OURS
 
-BENCHMARK = ROOT / "results/bench-cpu"  # absent from an installed package
-METHOD = "progressive"  # it ran there with each of the ways
+WAYS = ("random", "margin")  # of choosing examples
+FOUND = ROOT / "results/recipe-2/table.csv"  # absent from an installed package
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,10 @@ def suggest(
     """The `count` rows of a pool to label next, or all that can be suggested if they are fewer.
 
     Left out are rows without an input, rows that have a label in the pool or in `dataset`, rows that are in the test
-    split, and repeated rows. `by` is `random`, or `kcenter` or `margin` (see `methods.active`), for which `model` reads
-    all train examples and the pool once. `InputError` for tagged sentences, and if no row is left.
+    split, and repeated rows. `by` is `random`, or `margin` (see `methods.active`), for which `model` reads all train
+    examples and the pool once. `InputError` for tagged sentences, and if no row is left.
     """
+    require_name("way of choosing examples", by, WAYS)
     labels.require_one_label(dataset)
     data = checkup.read(dataset, **reading)
     text, label = _columns(dataset, **reading)
@@ -75,7 +77,7 @@ def suggest(
         order = np.random.default_rng(derived_seed(0, "suggestion")).permutation(len(kept))
     else:
         run, inputs = labels.probe(dataset, model, **reading), [unlabelled.inputs[i] for i in kept]
-        order = _chosen(run, inputs, min(count, len(kept)), by)
+        order = _least_sure(run, inputs, min(count, len(kept)))
     header = [name for name in unlabelled.columns if name != label]
     rows = [[*(unlabelled.columns[name][kept[i]] for name in header), ""] for i in order[:count]]
     return Suggestion([*header, label], rows, left_out)
@@ -86,29 +88,18 @@ def in_words(left_out: Counter[str]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none"
 
 
-def finding(by: str, results: Path = BENCHMARK) -> str:
-    """What the records of the benchmark say of a way of choosing, or for `random` of all others, against `random`."""
-    frame = runs.records(results, "completed")
-    whole = frame[(frame["method"] == METHOD) & frame["config.without"].isna()]
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for (dataset, n_labels), part in whole.groupby(["dataset", "n_labels"]):
-        drawn = {way: runs.outcomes_by_seed(each) for way, each in part.groupby("config.selection")}
-        for way in drawn.keys() - {"random"}:
-            at = f"{dataset} with {n_labels} labels"
-            found.setdefault(way, {})[at] = runs.paired(drawn[way], drawn["random"])
-    if not found:
-        return "The records of the benchmark are not installed here; docs/progressive.md says what they show."
-    shown = [f"{way} is {_verdicts(found[way])}" for way in sorted(found) if by in (way, "random")]
-    points = ", ".join(
-        f"{at} {answers.points(each['mean'], each['low'], each['high'])}" for at, each in found.get(by, {}).items()
-    )
-    return f"In this project's benchmark, beside labels drawn at random, {'; '.join(shown)}{points and ': '}{points}."
-
-
-def _verdicts(differences: dict[str, dict[str, Any]]) -> str:
-    p_values = stats.corrected([each["p"] for each in differences.values()])
-    counts = Counter(stats.verdict(each["mean"], p) for each, p in zip(differences.values(), p_values, strict=True))
-    return f"better on {counts['better']} and worse on {counts['worse']} of {len(differences)} data sets"
+def finding(table: Path = FOUND) -> str:
+    """What the committed table of development runs says of `margin`, against labels drawn at random."""
+    if not table.is_file():
+        return "The records of this project are not installed here; docs/progressive.md says what they show."
+    rows = pd.read_csv(table).query(f"configuration == '{OURS} [selection=margin]'")
+    points = [
+        f"{row.dataset_model} with {row.n_labels} labels {answers.points(row.mean, row.points_low, row.points_high)}"
+        for row in rows.itertuples()
+    ]
+    counts = [f"{verdict} in {sum(rows['verdict'] == verdict)}" for verdict in ("better", "worse", "undecided")]
+    said = f"In this project's records, margin beside labels drawn at random is {', '.join(counts)}"
+    return f"{said} of {answers.counted(len(rows), 'comparison')}: {'; '.join(points)}."
 
 
 def _columns(dataset: str, text_column: str | None = None, label_column: str | None = None) -> tuple[str, str]:
@@ -159,7 +150,7 @@ def _sort(pool: Pool, data: Data, label: str) -> tuple[list[int], Counter[str]]:
     return kept, left_out
 
 
-def _chosen(run: Run, inputs: Sequence[Any], count: int, by: str) -> np.ndarray:
+def _least_sure(run: Run, inputs: Sequence[Any], count: int) -> np.ndarray:
     """Positions of the inputs to label next, in order."""
     from lrtl_utils.methods import active
 
@@ -167,4 +158,4 @@ def _chosen(run: Run, inputs: Sequence[Any], count: int, by: str) -> np.ndarray:
     targets = np.concatenate([known.targets, np.zeros(len(inputs), dtype=np.int64)])  # nobody knows those of the pool
     rows = Examples([*known.inputs, *inputs], targets, np.arange(len(targets)))
     chunks = labels.features(run, rows)
-    return active.next_to_label(run.model, chunks, len(known), count, by, run.meter) - len(known)
+    return active.next_to_label(run.model, chunks, len(known), count, run.meter) - len(known)

@@ -1,4 +1,4 @@
-"""What to label next: which rows of a pool can be suggested, the file to fill in, and what the benchmark says."""
+"""What to label next: which rows of a pool can be suggested, the file to fill in, and what this project found."""
 
 import csv
 from collections import Counter
@@ -11,7 +11,9 @@ from synthetic import outcomes, write_run
 
 from lrtl_utils.data.load import load
 from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT
 from lrtl_utils.study import suggest as suggestions
+from lrtl_utils.study.benchmarks import recipe
 from lrtl_utils.study.suggest import finding, suggest
 
 
@@ -77,6 +79,8 @@ def test_a_folder_of_images_is_a_pool_of_images(tmp_path):
 def test_what_cannot_be_suggested_is_one_sentence(mine, tmp_path):
     with pytest.raises(InputError, match="has tagged sentences; this is for texts and images"):
         suggest("entities_sample", mine, 5)
+    with pytest.raises(InputError, match="There is no way of choosing examples named 'kcenter'"):
+        suggest(mine, mine, 5, by="kcenter")
     with pytest.raises(InputError, match="There is no file or folder"):
         suggest(mine, tmp_path / "absent.csv", 5)
     (tmp_path / "two").mkdir()
@@ -86,16 +90,18 @@ def test_what_cannot_be_suggested_is_one_sentence(mine, tmp_path):
         suggest(mine, tmp_path / "two", 5)
 
 
-def test_the_finding_is_computed_from_records(tmp_path):
-    assert finding("margin", tmp_path).startswith("The records of the benchmark are not installed here")
-    knobs = {"model": "minilm", "method": "progressive", "train_size": 100}
-    for dataset in ("sst2", "ag_news"):
-        for seed in range(3):
-            for way, skill in (("random", 0.8), ("kcenter", 0.1), ("margin", 0.8)):
-                right = outcomes(skill, 100, seed)
-                write_run(tmp_path, right, dataset=dataset, selection=way, seed=seed, **knobs)
-    shown = finding("random", tmp_path)
-    assert "kcenter is better on 0 and worse on 2 of 2 data sets; margin is better on 0 and worse on 0 of 2" in shown
-    assert "margin is better on 0 and worse on 0 of 2 data sets: ag_news with 100 labels +0.0 [" in finding(
-        "margin", tmp_path
-    )
+def test_the_finding_is_that_of_the_table(tmp_path):
+    assert finding(tmp_path / "table.csv").startswith("The records of this project are not installed here")
+    for seed in range(3):
+        for dataset in ("sst2", "ag_news"):
+            for way, skill in (("random", 0.8), ("margin", 0.1)):
+                knobs = {"dataset": dataset, "model": "minilm", "train_size": 100, "selection": way, "seed": seed}
+                write_run(tmp_path, outcomes(skill, 100, seed), method="progressive", **knobs)
+    shown = finding(recipe.write(tmp_path).with_suffix(".csv"))
+    counts = "better in 0, worse in 2, undecided in 0 of 2 comparisons"
+    assert f"{counts}: ag_news · minilm with 100 labels -" in shown
+
+
+@pytest.mark.parametrize("page", ["own_data", "example"])
+def test_the_documents_quote_the_finding(page):
+    assert finding() in (ROOT / "docs" / f"{page}.md").read_text()
