@@ -37,6 +37,10 @@ def test_baselines_are_tuned_and_everything_runs_beside_them_once(tmp_path):
     (row,) = pd.read_csv(tmp_path / "out" / "rung_zero.csv").to_dict("records")
     assert (row["data set"], row["labels"], row["turns"]) == ("digits", 20, 4)
     assert 0 < row["lowest"] <= row["share"] <= row["highest"]
+    measured.write_memory(tmp_path / "out")
+    (row,) = pd.read_csv(tmp_path / "out" / "memory.csv").to_dict("records")
+    assert (row["data set"], row["labels"], row["seeds"]) == ("digits", 20, 1)
+    assert 0 < row["share"] <= row["highest"]
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*.json")}
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert again.stdout.count(" 0 to run") == 2
