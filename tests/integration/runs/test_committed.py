@@ -1,9 +1,13 @@
-"""Every committed record verifies: its checksum, its schema, and the id that its configuration gives."""
+"""The committed records verify (checksum, schema, and the id that a configuration gives), and give the committed table."""
 
+import io
+
+import pandas as pd
 import pytest
 
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs.verify import verify
+from lrtl_utils.study.benchmarks import recipe
 
 FOLDERS = sorted(path.parent.name for path in (ROOT / "results").glob("*/runs"))
 
@@ -17,3 +21,9 @@ def test_no_committed_record_has_a_fault(name):
     report = verify(ROOT / "results" / name)
     assert report.records
     assert list(report.faults.items()) == []
+
+
+def test_the_table_of_recipe_2_is_what_its_records_give():
+    folder = ROOT / "results/recipe-2"
+    again = recipe.compared(recipe.runs(folder)).to_csv(index=False)
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(again)), pd.read_csv(folder / "table.csv"))
