@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 def compare(
     dataset: Annotated[str, typer.Argument(help="Your own file or folder, or the name of a data set.")],
-    budget: Annotated[float, typer.Option(min=0, help="Minutes that the runs may take.")] = 30.0,
+    budget: Annotated[float, typer.Option(min=0, help="Minutes of wall-clock time, plan and report included.")] = 30.0,
     results: Annotated[Path | None, typer.Option(help="Folder of the records. Default: results/compare-NAME.")] = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,

@@ -6,7 +6,7 @@ from importlib import import_module
 from lrtl_utils.methods.method import Method
 
 # In the order in which tables and pictures show them. A version is part of a run's identity: raise it whenever a change
-# of the method's rule or code may change results. Records of earlier versions then enter no summary.
+# of the method's rule or code may change results. A summary leaves out runs of an earlier version than others in it.
 VERSIONS = {
     "tfidf": 1,
     "from_scratch": 1,

@@ -1,4 +1,4 @@
-"""The committed records verify (checksum, schema, and the id that a configuration gives), and give the committed table."""
+"""Committed records verify (checksum, schema, and the id of a configuration), and give the committed table."""
 
 import io
 
