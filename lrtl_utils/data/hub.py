@@ -1,6 +1,7 @@
 """Where files come from: an installed package, a mirror, the hub's local cache, or the hub at a pinned revision."""
 
 import hashlib
+import http.client
 import importlib.util
 import os
 import shutil
@@ -125,7 +126,7 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
         )
     if folder:
         raise InputError(f"{name}: {repository.id} holds no {' or '.join(repository.patterns)}.")
-    unreached = " and the hub cannot be reached" if fetch else ""
+    unreached = f" and the hub at {endpoint()} cannot be reached" if fetch else ""
     raise InputError(
         f"{name} is not on this machine{unreached}: copy {repository.id} as the hub lays it out to "
         f"{mirror() / repository.place} (or set LRTL_MIRROR to a folder that holds {repository.place}), "
@@ -217,11 +218,11 @@ def download(
 def asking_the_hub(repository: Repository, revision: str | None) -> Iterator[None]:
     """Turn an error of the hub's client into an `InputError` of one sentence, with the error as its cause."""
     import httpx
-    from huggingface_hub.errors import XetDownloadError
+    from huggingface_hub.errors import HFValidationError, XetDownloadError
 
     try:
         yield
-    except (httpx.HTTPError, XetDownloadError, OSError) as error:
+    except (httpx.HTTPError, XetDownloadError, HFValidationError, OSError) as error:
         cause = error.__cause__ or error  # the outer error is long and says less
         reason = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
         raise InputError(
@@ -244,7 +245,7 @@ def _answers(url: str) -> bool:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS)
     except urllib.error.HTTPError:
         return True  # an error code is an answer too
-    except OSError:
+    except (OSError, ValueError, http.client.HTTPException):  # such as an endpoint without https://
         return False
     return True
 
@@ -304,7 +305,9 @@ def read_manifest(mirror: Path) -> Manifest:
         return Manifest.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         reason = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else error.strerror
-        raise InputError(f"{path} is not a valid manifest ({reason}); `lrtl fetch` writes one.") from None
+        raise InputError(
+            f"{path} is not a valid manifest ({reason}); delete it and its folders, and `lrtl fetch` writes them again."
+        ) from None
 
 
 def sums(folder: Path, revision: str) -> Locked:

@@ -32,9 +32,11 @@ def reading(config: RunConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in READING}
 
 
-def kind_of(dataset: str) -> str:
+def kind_of(dataset: str, text_column: str | None = None, label_column: str | None = None) -> str:
     """`text`, `image` or `tokens`; `InputError` if there is no such data set."""
-    return _of_path(own.kind_of, dataset) if _is_own(dataset) else TASKS[dataset].kind
+    if _is_own(dataset):
+        return _of_path(own.kind_of, dataset, text_column, label_column)
+    return TASKS[dataset].kind
 
 
 def absolute(dataset: str) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -105,7 +106,14 @@ def labelled(data: Data, config: RunConfig, chosen: np.ndarray | None = None) ->
     if not config.validation_share:
         return chosen, None
     rng = np.random.default_rng(derived_seed(config.seed, "carve"))
-    kept, held = hold_out(data.strata(chosen), config.validation_share, rng)
+    strata = data.strata(chosen)
+    kept, held = hold_out(strata, config.validation_share, rng)
+    if gone := set(strata.tolist()) - set(strata[kept].tolist()):
+        warnings.warn(
+            f"{data.name}: all labelled examples of {len(gone)} of {len(set(strata.tolist()))} classes are in the "
+            "validation split; give more labels, or a smaller validation_share.",
+            stacklevel=2,
+        )
     return chosen.take(kept), chosen.take(held)
 
 

@@ -51,7 +51,7 @@ def find(name: str, *, fetch: bool = True) -> Source:
             raise InputError(f"{folder} has no weights that can be read here: none of {kinds}.")
         return Source("folder", folder.name, None, folder, files)
     named = _HUB_ID.fullmatch(name)
-    if named is None:
+    if named is None or name.startswith("."):
         raise InputError(f"There is no folder {name!r}, and a hub id is written org/name or org/name@revision.")
     repositories = [Repository("models", *named.groups(), patterns) for patterns in (_SAFE, _PICKLED)]
     try:

@@ -24,6 +24,7 @@ from lrtl_utils.runs.run import check
 FOLDER = notebooks_folder()
 TERMINATION_SECONDS = 20.0  # a kernel's to write its checkpoint
 WIDGET = "application/vnd.jupyter.widget-view+json"
+KERNEL_ENDED = "the kernel ended before the notebook did"
 OUT_OF_MEMORY = "out of memory"  # how the reason of a run begins that would want a smaller batch
 _MEMORY_ERRORS = ("OutOfMemoryError", "MemoryError")  # of CUDA and of Python; torch on a CPU only words it
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "bad_alloc", "unable to mmap")
@@ -58,7 +59,7 @@ def parameters_of(path: Path) -> dict[str, Any]:
     return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
 
 
-def read_parameters(name: str, given: Mapping[str, Any], kind_of: Callable[[str], str] = kind_of) -> RunConfig:
+def read_parameters(name: str, given: Mapping[str, Any], kind_of: Callable[..., str] = kind_of) -> RunConfig:
     """The config of one run of the notebook `name`, checked whole before anything heavy is imported.
 
     Whoever reads many at once gives a `kind_of` that remembers, so that a folder is looked through once.
@@ -70,7 +71,7 @@ def read_parameters(name: str, given: Mapping[str, Any], kind_of: Callable[[str]
         require_name("parameter", key, RunConfig.model_fields)
     asked = read_config({key: value for key, value in defaults.items() if key in RunConfig.model_fields} | {**given})
     check(asked, kind_of)
-    own, kind = kind_of(defaults["dataset"]), kind_of(asked.dataset)
+    own, kind = kind_of(defaults["dataset"]), kind_of(asked.dataset, asked.text_column, asked.label_column)
     if own != kind:
         raise InputError(f"Notebook {name!r} is for {own}; {asked.dataset!r} is {kind}.")
     return asked
@@ -153,7 +154,7 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
         except papermill.PapermillExecutionError as error:
             return explain(error.ename, error.evalue)
         except RuntimeError as error:  # the kernel did not start, or died: killed, or out of memory
-            return f"the kernel ended before the notebook did: {error}"
+            return f"{KERNEL_ENDED}: {error}"
     return None
 
 

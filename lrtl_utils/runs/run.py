@@ -264,10 +264,10 @@ def _absolute(asked: RunConfig) -> RunConfig:
     return asked.model_copy(update=paths)
 
 
-def check(asked: RunConfig, kind_of: Callable[[str], str] = load.kind_of) -> None:
+def check(asked: RunConfig, kind_of: Callable[..., str] = load.kind_of) -> None:
     """`InputError` unless the names exist and fit together; reads only enough of the data to know its kind."""
     require_name("method", asked.method, METHODS)
-    kind, method = kind_of(asked.dataset), METHODS[asked.method]
+    kind, method = kind_of(asked.dataset, asked.text_column, asked.label_column), METHODS[asked.method]
     if asked.dataset in TASKS and (asked.text_column or asked.label_column):
         raise InputError(f"text_column and label_column are for your own files; {asked.dataset!r} has its own.")
     if kind not in method.kinds:

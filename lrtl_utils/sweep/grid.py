@@ -104,7 +104,7 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(grid)
 
 
-def _cells(place: str, values: Mapping[str, Any], kind_of: Callable[[str], str]) -> list[tuple[str, RunConfig]]:
+def _cells(place: str, values: Mapping[str, Any], kind_of: Callable[..., str]) -> list[tuple[str, RunConfig]]:
     for name in values:
         require_name(f"parameter ({place})", name, {*RunConfig.model_fields, "notebook"})
     lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
@@ -120,8 +120,9 @@ def _cells(place: str, values: Mapping[str, Any], kind_of: Callable[[str], str])
         notebook = cell.pop("notebook", None)
         try:
             config = read_config(cell)
-            notebook = notebook or NOTEBOOK_OF[kind_of(config.dataset)]
-            cells.append((notebook, read_parameters(notebook, config.model_dump(), kind_of)))
+            notebook = notebook or NOTEBOOK_OF[kind_of(config.dataset, config.text_column, config.label_column)]
+            given = {name: getattr(config, name) for name in cell}
+            cells.append((notebook, read_parameters(notebook, given, kind_of)))
         except InputError as error:
             raise InputError(f"{place}: {error}") from None
     return cells

@@ -92,8 +92,9 @@ def space_of(name: str, grid: Sequence[tuple[str, RunConfig]]) -> Space:
     for (_, asked), cells in groups.items():
         distinct.setdefault(tuple(cells), asked)
     fields = [name for name in RunConfig.model_fields if name != "seed"]
-    choices = {name: list(dict.fromkeys(getattr(asked, name) for asked in distinct.values())) for name in fields}
-    knobs = {name: sorted(c) if _are_numbers(c) else c for name, c in choices.items() if len(c) > 1}
+    varied = [name for name in fields if len({getattr(asked, name) for asked in distinct.values()}) > 1]
+    choices = {name: list(dict.fromkeys(getattr(asked, name) for _, asked in groups)) for name in varied}
+    knobs = {name: sorted(c) if _are_numbers(c) else c for name, c in choices.items()}
     settings: dict[tuple[str, ...], Setting] = {}
     places: dict[tuple[Any, ...], int] = {}
     for (_, asked), cells in groups.items():

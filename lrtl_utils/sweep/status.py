@@ -123,11 +123,12 @@ class Snapshot:
 class Watch:
     """A results folder, looked at again and again: a record is read once, and again only if its file has changed.
 
-    `identities` are the planned cells; without them, all records of the folder count.
+    `identities` are the planned cells; without them, all records of the folder count. Those that failed before `since`,
+    in seconds of the file system's clock, do not: a sweep runs them again.
     """
 
-    def __init__(self, results: Path, identities: Collection[str] | None = None):
-        self.results = results
+    def __init__(self, results: Path, identities: Collection[str] | None = None, since: float = 0.0):
+        self.results, self.since = results, since
         self.identities = None if identities is None else set(identities)
         self._read: dict[Path, tuple[tuple[int, int], Brief]] = {}
 
@@ -168,7 +169,7 @@ class Watch:
             run = self._parts(path)
             if run is None:
                 unreadable.append(str(path.relative_to(self.results / "runs")))
-            else:
+            elif run.status != "failed" or self._read[path][0][0] >= self.since * 1e9:
                 found[path.stem] = run
         return found, tuple(unreadable)
 
@@ -186,16 +187,21 @@ class Watch:
 
 @contextmanager
 def live(
-    results: Path, identities: Collection[str], *, say: Callable[[str], Any] = print, every: float = PLAIN_SECONDS
+    results: Path,
+    identities: Collection[str],
+    *,
+    since: float = 0.0,
+    say: Callable[[str], Any] = print,
+    every: float = PLAIN_SECONDS,
 ) -> Iterator[Callable[[], None]]:
-    """Gives a function that shows the state of the sweep; call it about once a second. It is called again at the end.
+    """Gives a function that shows the sweep that began at `since`; call it about once a second. The end calls it too.
 
     On a terminal a table that stays in place; elsewhere `say` gets a line when cells have ended, not more often than
     `every` seconds.
     """
     from rich.console import Console
 
-    watch, console = Watch(results, identities), Console()
+    watch, console = Watch(results, identities, since), Console()
     in_place = sys.stdout.isatty() and not console.is_dumb_terminal  # whatever FORCE_COLOR says of a file
     with _table(watch, console) if in_place else _lines(watch, say, every) as update:
         yield update

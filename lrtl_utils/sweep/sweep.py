@@ -81,7 +81,7 @@ def sweep(
         _plan_file(plan) as file,
         _signals() as received,
         engine(file, slots) as running,
-        status.live(results, planned, say=report) as show,
+        status.live(results, planned, since=started, say=report) as show,
     ):
 
         def look() -> None:

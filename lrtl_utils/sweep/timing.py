@@ -1,5 +1,6 @@
 """How fast this machine is: by what it has recorded, and where it has recorded nothing, by a short timing."""
 
+import itertools
 import math
 import time
 import warnings
@@ -146,9 +147,10 @@ def _recorded(
     found = {}
     for key, alike in groups.items():
         flops, times = (np.array([r["cost"][name] for r in alike], float) for name in ("flops", "device_seconds"))
-        few = alike[:PREDICTIONS]
-        predicting = sum(record["cost"]["predict_seconds"] for record in few)
-        found[key] = Rate(*_line(flops, times), predicting / max(1, sum(map(test_flops, few))))
+        counted = ((record["cost"]["predict_seconds"], test_flops(record)) for record in alike)
+        few = list(itertools.islice((each for each in counted if each[1]), PREDICTIONS))
+        predicting = sum(seconds for seconds, _ in few) / max(1, sum(flops for _, flops in few))
+        found[key] = Rate(*_line(flops, times), predicting)
     return found
 
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -203,9 +204,12 @@ class _Worker:
             reason = self._watch(process, claim)
         if reason is None:
             return
-        if oom_kills() > kills:
+        own = store.readable(path) if _written_since(path, stamp) else None
+        # The count is that of all workers, so this cell or its kernel must have been killed too.
+        killed = str(own["error"]).startswith(notebook.KERNEL_ENDED) if own else process.exitcode == -signal.SIGKILL
+        if killed and oom_kills() > kills:
             reason = f"{notebook.OUT_OF_MEMORY}: the system ended the cell"
-        elif _written_since(path, stamp):
+        elif own:
             return
         # By a process of its own: it asks the device for its name, and who has done so cannot be forked safely.
         writer = FORK.Process(target=_write_failed, args=(results, cell, reason, started, mark))

@@ -5,7 +5,9 @@ The loop of random faults is short here; `make faults` gives it LRTL_FAULT_MINUT
 
 import collections
 import contextlib
+import itertools
 import json
+import multiprocessing
 import os
 import random
 import shlex
@@ -20,13 +22,14 @@ import nbformat
 import psutil
 import pytest
 import yaml
+from own_files import leaky
 
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
 from lrtl_utils.runs.run import Run
 from lrtl_utils.study.tables import records
-from lrtl_utils.sweep import claims
+from lrtl_utils.sweep import claims, workers
 from lrtl_utils.sweep.grid import plan, read_grid
 from lrtl_utils.sweep.sweep import sweep
 
@@ -214,6 +217,19 @@ def test_a_cell_out_of_memory_is_halved_until_it_fits_and_the_record_says_so(tmp
     assert config["batch_size"] < config["asked"]["batch_size"] == 64
     again = sweep([cell], tmp_path, memory_limit_mib=1500, on_oom="halve")
     assert (again.found, again.completed) == (1, 0)
+
+
+def test_a_cell_is_not_blamed_for_the_memory_of_another(tmp_path, monkeypatch):
+    kills = itertools.count()
+    monkeypatch.setattr(workers, "oom_kills", lambda: next(kills))  # of the cells of other workers
+    path = tmp_path / "gone.yaml"
+    path.write_text(yaml.safe_dump({"dataset": leaky(tmp_path / "data"), "method": "tfidf", "train_size": 6}))
+    (cell,) = plan(read_grid(path))
+    shutil.rmtree(tmp_path / "data")
+    planned = workers.Plan(tmp_path, (cell,), claims.file_system_now(tmp_path))
+    owner, _other_end = multiprocessing.Pipe()
+    assert workers._Worker(tmp_path / "plan.json", planned, workers.Slot(1), owner).claim_and_run(cell, cell)
+    assert runs.read(cell.path(tmp_path))["error"].startswith("There is no file or folder")
 
 
 def test_errors_of_allocation_are_reported_as_out_of_memory():

@@ -104,19 +104,21 @@ def find(dataset: str, *, fetch: bool = True) -> Source:
     return Source("folder", data_name(dataset), None, layout.folder, layout.files)
 
 
-def kind_of(dataset: str) -> str:
+def kind_of(dataset: str, text_column: str | None = None, label_column: str | None = None) -> str:
     """`text`, `image` or `tokens`."""
     layout = look(dataset)
-    file = next(iter(layout.splits.values()))[0]
     if layout.form in {"conll", "images", "listed"}:
         return "tokens" if layout.form == "conll" else "image"
-    return "text" if file.suffix.lower() in {".csv", ".tsv"} else _kind_of_table(file, file.stat().st_mtime_ns)
+    file = layout.splits["train" if "train" in layout.splits else "all"][0]
+    if file.suffix.lower() in {".csv", ".tsv"}:
+        return "text"
+    return _kind_of_table(file, file.stat().st_mtime_ns, text_column, label_column)
 
 
 @lru_cache(maxsize=4)
-def _kind_of_table(file: Path, _modified: int) -> str:
-    columns = tables.read(file).columns
-    return _kind([value for name in columns if name.lower() in tables.INPUTS for value in columns[name]])
+def _kind_of_table(file: Path, _modified: int, *columns: str | None) -> str:
+    table = tables.read(file)
+    return _kind(table.columns[tables.choose(table.columns, *columns, file.name)[0]])
 
 
 def read(dataset: str, text_column: str | None, label_column: str | None) -> Own:
@@ -162,6 +164,9 @@ Columns = tuple[str | None, str | None]
 def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> Rows:
     where, table = file.relative_to(layout.folder), tables.read(file)
     _warn_of(table.odd_lines, where, notes)
+    if split not in {"train", "all"} and tables.usual(table.columns, tables.TARGETS) is None:
+        # Else a column of ids beside the texts would be taken for the labels.
+        columns = tables.choose(tables.read(layout.splits["train"][0]).columns, *columns, where)
     try:
         text, label = tables.choose(table.columns, *columns, where)
     except InputError:

@@ -74,7 +74,8 @@ def place(dataset: str) -> Path:
 def on_hub(dataset: str) -> Repository | None:
     """What `org/name` or `org/name@revision` means on the hub; None for a path that exists or ends like a data file."""
     named = HUB_ID.fullmatch(dataset)
-    if not named or place(dataset).exists() or Path(dataset).suffix.lower() in (*tables.SUFFIXES, *CONLL, *IMAGES):
+    ends_as_file = Path(dataset).suffix.lower() in (*tables.SUFFIXES, *CONLL, *IMAGES)
+    if not named or ends_as_file or dataset.startswith(".") or place(dataset).exists():
         return None
     return Repository("datasets", *named.groups(), ("*.parquet",))
 
@@ -174,6 +175,9 @@ def _listing(table: Path) -> str | None:
     if not any(suffix.encode() in head for suffix in IMAGES):  # as in most tables, which need not be read here
         return None
     columns = tables.read(table).columns
+    usual = tables.usual(columns, tables.INPUTS)
+    if usual and not all(map(_is_image, filter(None, columns[usual]))):  # texts, each with its picture
+        return None
     return next((name for name, rows in columns.items() if all(map(_is_image, filter(None, rows))) and any(rows)), None)
 
 
@@ -205,12 +209,20 @@ def _file_layout(folder: Path, form: str, files: Sequence[Path]) -> Layout:
 
 
 def _image_layout(folder: Path, files: Sequence[Path]) -> Layout:
-    tops = {file.relative_to(folder).parts[0]: _split_of(file.relative_to(folder).parts[:1]) for file in files}
-    splits: dict[str, list[Path]] = {}
+    by_top: dict[str, list[Path]] = {}
     for file in files:
-        split = tops[file.relative_to(folder).parts[0]] if "train" in tops.values() and all(tops.values()) else "all"
-        splits.setdefault(split, []).append(file)
-    return Layout(folder, "images", {split: tuple(paths) for split, paths in splits.items()})
+        by_top.setdefault(file.relative_to(folder).parts[0], []).append(file)
+    found = {top: _split_of([top]) for top in by_top}
+    named = [file for top, split in found.items() if split for file in by_top[top]]
+    # A class may be called `train`, but holds images and not folders of them.
+    if "train" not in found.values() or any(len(file.relative_to(folder).parts) < 3 for file in named):
+        return Layout(folder, "images", {"all": tuple(files)})
+    splits: dict[str, list[Path]] = {}
+    for top, split in found.items():
+        if split:
+            splits.setdefault(split, []).extend(by_top[top])
+    aside = tuple(f"{top} is not read: its name has no split in it" for top, split in found.items() if not split)
+    return Layout(folder, "images", {split: tuple(paths) for split, paths in splits.items()}, aside)
 
 
 def _saved_layout(folder: Path) -> Layout:

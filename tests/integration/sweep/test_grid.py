@@ -1,5 +1,7 @@
 """A grid is refused whole, skips what is done, goes on after failures, keeps deadlines, and resumes."""
 
+import json
+
 import pytest
 import yaml
 
@@ -35,10 +37,25 @@ def test_a_grid_looks_once_at_a_folder(tmp_path, monkeypatch):
     """One of 2,500 images took a tenth of a second for each of its cells, three times over."""
     (tmp_path / "mine.csv").write_text("text,label\n" + "good,a\nbad,b\n" * 20)
     looks, look = [], own.kind_of
-    monkeypatch.setattr(own, "kind_of", lambda dataset: looks.append(dataset) or look(dataset))
+    monkeypatch.setattr(own, "kind_of", lambda *asked: looks.append(asked) or look(*asked))
     content = {"dataset": str(tmp_path / "mine.csv"), "model": "minilm", "seed": [0, 1, 2]}
     assert len(read_grid(grid(tmp_path, content | {"method": ["full", "linear_probe"]}))) == 6
     assert len(looks) == 1
+
+
+def test_what_a_grid_does_not_name_has_the_default_of_its_notebook(tmp_path):
+    cells = read_grid(grid(tmp_path, {"notebook": "image_classification"}))
+    cells += read_grid(grid(tmp_path, {"dataset": "entities_sample"}))
+    found = [(config.dataset, config.model, config.method) for _, config in cells]
+    assert found == [("digits", "efficientnet_lite0", "linear_probe"), ("entities_sample", "minilm_crf", "full")]
+
+
+def test_the_column_that_is_read_names_the_notebook(tmp_path):
+    row = {"text": "Ada left", "tokens": ["Ada", "left"], "topic": "news", "ner_tags": ["B-PER", "O"]}
+    (tmp_path / "both.jsonl").write_text("\n".join(json.dumps(row) for _ in range(20)))
+    content = {"dataset": str(tmp_path / "both.jsonl"), "text_column": "tokens", "label_column": "ner_tags"}
+    ((notebook, config),) = read_grid(grid(tmp_path, content))
+    assert (notebook, config.model) == ("named_entity_recognition", "minilm_crf")
 
 
 def test_numbers_with_exponents_are_numbers(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 
 import pytest
 import torch
@@ -75,6 +76,22 @@ def test_trials_of_few_rows_do_not_warn(tmp_path, recwarn):
     assert done.exit_code == 0, done.output
     (warned,) = [str(warning.message) for warning in recwarn if warning.category is UserWarning]
     assert "are also in the test split" in warned
+
+
+def test_a_record_whose_data_is_gone_prices_no_predictions(tmp_path, nothing_here):
+    knobs = {"dataset": leaky(tmp_path / "data"), "method": "tfidf", "train_size": 6, "device": "cpu"}
+    cells = []
+    for name in ("data", "moved"):
+        with warnings.catch_warnings(action="ignore"):
+            run = Run(RunConfig(**knobs | {"dataset": str(tmp_path / name)}), results=tmp_path / "results")
+            if name == "data":
+                run.fit(*run.label())
+                run.record(run.test())
+                (tmp_path / "data").rename(tmp_path / "moved")
+            cells.append(grid.Cell.of("text_classification", run))
+    (priced,), how = price.estimate(cells[1:], tmp_path / "results", 1)
+    assert priced.seconds > 0 == priced.predict_seconds
+    assert "has recorded the seconds of 1" in how
 
 
 def test_a_recorded_cell_is_done_and_its_seconds_price_the_others(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.study.tables import records
 from lrtl_utils.sweep.grid import plan, read_grid
-from lrtl_utils.sweep.search import read_space, search, summary
+from lrtl_utils.sweep.search import Result, explore, read_space, search, summary
 
 TINY = {
     "dataset": "digits",
@@ -40,6 +40,14 @@ def space_file(tmp_path, content):
 
 def words(path, results, *options):
     return [sys.executable, "-m", "lrtl_utils", "search", str(path), "--results", str(results), *options]
+
+
+def test_a_value_that_clamping_makes_another_is_no_value_of_the_space(tmp_path):
+    space = read_space(space_file(tmp_path, {"batch_size": [8, 32, 64]}))
+    assert (space.knobs, len(space.settings)) == ({"batch_size": [8, 32, 64]}, 2)
+    assert sorted(space.places.values()) == [0, 1, 1]
+    tried = [at for at, _ in explore(space, lambda positions: [Result(0.5, None, 1.0, 1) for _ in positions], 9)]
+    assert sorted(tried) == [0, 1]
 
 
 def record_files(results):

@@ -167,6 +167,8 @@ def test_a_failed_cell_is_shown_with_its_reason_until_it_runs_again(tmp_path):
     assert done.stdout.startswith("0 cells done, 0 running, 1 failed\n")
     assert r"failed: digits efficientnet_lite0 full train_size=40 seed=0: out of \x1b[31mmemory\nin two" in done.stdout
     assert watch.Watch(tmp_path, [IDENTITY, "a" * 12]).look().left == 1
+    later = watch.Watch(tmp_path, [IDENTITY, "a" * 12], since=time.time() + 1).look()  # of a sweep that runs it again
+    assert (later.failed, later.left) == ((), 2)
     claim(tmp_path)
     again = watch.Watch(tmp_path, [IDENTITY, "a" * 12]).look()
     assert (len(again.running), again.failed, again.left) == (1, (), 2)

@@ -4,7 +4,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lrtl_utils.data.splits import count_labelled, hold_out, labelled_subset, stratified_order
+from lrtl_utils.config import RunConfig
+from lrtl_utils.data.load import load
+from lrtl_utils.data.splits import count_labelled, hold_out, labelled, labelled_subset, stratified_order
 from lrtl_utils.errors import InputError
 
 NAMES = ("world", "sports", "business")
@@ -101,6 +103,13 @@ def test_hold_out_never_takes_the_only_example_of_a_class():
     kept, held = hold_out(np.array([0] * 9 + [1]), 0.5, rng())
     assert 9 in kept
     assert len(held) == 5
+
+
+def test_a_validation_split_that_takes_all_examples_of_a_class_is_reported():
+    data = load("news_sample")
+    with pytest.warns(UserWarning, match="all labelled examples of 2 of 4 classes are in the validation split"):
+        train, held = labelled(data, RunConfig(train_size=4, validation_share=0.3))
+    assert not set(train.targets) & set(held.targets)
 
 
 def test_hold_out_of_nothing_and_of_everything():

@@ -18,6 +18,7 @@ from lrtl_utils.data import splits
 from lrtl_utils.data.load import load
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import data_name
+from lrtl_utils.models import own
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +101,14 @@ def test_validation_stands_in_for_a_test_split_without_labels(tmp_path):
     write_csv(tmp_path / "test.csv", [(text,) for text, _ in rows(4, 200)], ("text",))
     data = load(str(tmp_path))
     assert (len(data.train), len(data.test), data.split) == (10, 6, "taken: dev.csv")
+    assert "the test split has no labels and is not used" in data.notes
+
+
+def test_ids_beside_the_texts_of_a_test_split_are_no_labels(tmp_path):
+    write_csv(tmp_path / "train.csv", [(i, *row) for i, row in enumerate(rows(20))], ("id", "text", "label"))
+    write_csv(tmp_path / "test.csv", [(1000 + i, text) for i, (text, _) in enumerate(rows(6, 100))], ("id", "text"))
+    data = load(str(tmp_path))
+    assert (data.classes, len(data.train), len(data.test)) == (("bad", "good"), 15, 5)
     assert "the test split has no labels and is not used" in data.notes
 
 
@@ -260,10 +269,20 @@ def test_a_listed_image_that_is_missing_or_elsewhere_is_one_sentence(image, said
         load(str(folder / "list.csv"))
 
 
-def test_texts_that_mention_an_image_are_texts(tmp_path):
+def test_texts_that_mention_or_come_with_an_image_are_texts(tmp_path):
     texts = [(f"see {i}.png, it is {word}.", word) for i in range(8) for word in ("good", "bad")]
     write_csv(tmp_path / "texts.csv", texts)
     assert load(str(tmp_path / "texts.csv")).kind == "text"
+    pictured = [(text, label, f"https://pictures.example/{i}.jpg") for i, (text, label) in enumerate(rows(12))]
+    write_csv(tmp_path / "pictured.csv", pictured, ("text", "label", "picture"))
+    assert every(load(str(tmp_path / "pictured.csv"))) == sorted(rows(12))
+
+
+def test_the_column_that_is_read_says_the_kind(tmp_path):
+    words = [text.split() for text, _ in rows(12)]
+    columns = {"text": [" ".join(each) for each in words], "tokens": words, "label": [y for _, y in rows(12)]}
+    path = str(write_jsonl(tmp_path / "both.jsonl", columns | {"ner_tags": [["O"] * len(each) for each in words]}))
+    assert (tasks.kind_of(path), tasks.kind_of(path, "tokens", "ner_tags")) == ("text", "tokens")
 
 
 def test_a_data_set_of_the_hub_is_named_by_its_id(tmp_path, monkeypatch):
@@ -297,6 +316,10 @@ def test_images_are_of_the_class_of_their_folder(tmp_path):
         write_images(tmp_path / "split" / split, shade=100 * start)
     data = load(str(tmp_path / "split"))
     assert (len(data.train), len(data.test), data.split) == (12, 12, "taken: test")
+    write_images(tmp_path / "split" / "extra", shade=200)
+    data = load(str(tmp_path / "split"))
+    assert (len(data.train), len(data.test), data.classes) == (12, 12, ("cat", "dog"))
+    assert data.notes[0] == "extra is not read: its name has no split in it"
     write_images(tmp_path / "vehicles", ("train", "bus"))
     assert load(str(tmp_path / "vehicles")).classes == ("bus", "train")
     Image.new("RGB", (8, 8)).save(tmp_path / "pets" / "loose.png")
@@ -418,6 +441,10 @@ def test_names_of_the_table_come_first_and_paths_need_a_sign():
         load("digitz")
     with pytest.raises(InputError, match="There is no dataset named ''"):
         load("")
+    with pytest.raises(InputError, match=r"There is no file or folder .*/missing"):
+        load("./missing")
+    with pytest.raises(InputError, match=r"There is no folder '\./missing', and a hub id is written org/name"):
+        own.find("./missing")
 
 
 @pytest.mark.parametrize(
