@@ -34,6 +34,8 @@ from lrtl_utils.sweep.price import Priced
 if TYPE_CHECKING:
     import datasets
 
+# What a comparison varies, or takes by an option of its own.
+COMPARED = {"dataset", "model", "method", "seed", "data_fraction", "train_size", "shots"}
 METHODS_TO_TRY = ("tfidf", "linear_probe", "progressive", "full", "conventional")
 OVERHEAD_SECONDS = 3.0  # of a run beside its measured work: the medians of the committed folders are 2.5 to 3.6
 ANSWERING_SECONDS = 15.0  # of the budget, for answers, pictures and the report
@@ -46,18 +48,20 @@ class Comparison:
     """The four answers from the records below `results`; a notebook shows them with their figures.
 
     `cells` are the runs that were planned, and `outcome` says what became of them (None if nothing was run).
-    `metric` ranks the configurations; None is accuracy, or for tagged sentences entity F1.
+    `metric` ranks the configurations; None is accuracy, or for tagged sentences entity F1. Only runs on data with the
+    checksum `sha256` count, or all (None).
     """
 
     results: Path
     cells: Sequence[grid.Cell] = ()
     outcome: sweeps.Outcome | None = None
     metric: str | None = None
+    sha256: str | None = None
 
     @cached_property
     def runs(self) -> pd.DataFrame:
         """The runs that are compared, as in `tables.read`."""
-        return tables.read(self.results, self.metric)
+        return of_data(tables.read(self.results, self.metric), self.sha256)
 
     @cached_property
     def answers(self) -> list[answers.Answer]:
@@ -138,6 +142,8 @@ def compare(
     the data are checked, the plan is shown, and nothing runs.
     """
     started = time.monotonic()
+    if fixed_here := COMPARED & parameters.keys():
+        raise InputError(f"{min(fixed_here)} cannot be given here: it is compared, or has an option of its own.")
     in_memory = not isinstance(data, str | Path)
     dataset = own.keep(data, "table") if in_memory else data
     columns = {name: column for name, column in (("label_column", label), ("text_column", text)) if column is not None}
@@ -169,13 +175,18 @@ def compare(
             shared=shared,
             stop_after_seconds=stop,
             report=show,
-            meanwhile=answer_so_far(folder, started + 60 * budget_minutes, show, metric),
+            meanwhile=answer_so_far(folder, examples.source.sha256, started + 60 * budget_minutes, show, metric),
         )
-    return Comparison(folder, chosen, outcome, metric)
+    return Comparison(folder, chosen, outcome, metric, examples.source.sha256)
+
+
+def of_data(frame: pd.DataFrame, sha256: str | None) -> pd.DataFrame:
+    """The runs on data with this checksum. A folder may hold others, such as those on a file before it was changed."""
+    return frame[[sha256 in {None, record["data"]["source"]["sha256"]} for record in frame["record"]]]
 
 
 def answer_so_far(
-    results: Path, end: float, show: Callable[[str], None], metric: str | None = None
+    results: Path, sha256: str, end: float, show: Callable[[str], None], metric: str | None = None
 ) -> Callable[[], None]:
     """A function to be called again and again: each minute it shows what is best so far, and the time until `end`."""
     shown = time.monotonic()
@@ -184,7 +195,7 @@ def answer_so_far(
         nonlocal shown
         if time.monotonic() - shown < ANSWER_EVERY_SECONDS:
             return
-        row = advice.leading(advice.together(tables.read(results, metric)))
+        row = advice.leading(advice.together(of_data(tables.read(results, metric), sha256)))
         best = "no run has ended yet" if row is None else answers.scored(row)
         show(f"So far: {best}. {max(0.0, end - time.monotonic()) / 60:.1f} minutes are left.")
         shown = time.monotonic()

@@ -1,11 +1,12 @@
 """Files: bounded reads, atomic writes, and where things are."""
 
+import contextlib
 import errno
 import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from io import TextIOWrapper
 from pathlib import Path, PurePath
@@ -86,6 +87,15 @@ def lines_of(path: Path) -> list[str]:
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write a text file with `write_atomically`."""
     write_atomically(path, lambda stream: stream.write(text.encode()), durable=durable)
+
+
+@contextlib.contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn an error of the system into an `InputError` that says that the user's `path` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}.") from None
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any], *, durable: bool = True) -> None:

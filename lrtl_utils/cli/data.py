@@ -64,8 +64,10 @@ def suggest(
 
     pool = absolute_path(unlabelled)
     columns = {"text_column": text_column, "label_column": label_column}
+    output = absolute_path(output or pool.with_name(f"{pool.stem}.suggested.csv"))
+    suggestions.require_absent(output)  # before the model reads everything
     found = suggestions.suggest(dataset, pool, count, by.value, model, **columns)
-    path = found.write(output or pool.with_name(f"{pool.stem}.suggested.csv"))
+    path = found.write(output)
     how = "drawn at random" if by == Way.random else f"chosen by {by}"
     show_line(f"Rows of {pool.name} that are left out: {suggestions.in_words(found.left_out)}.")
     show_line(f"{len(found.rows)} rows are suggested, {how}. Fill in their column {found.header[-1]!r}.")

@@ -14,7 +14,7 @@ from lrtl_utils.data.own.files import CONLL, IMAGES
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.deploy import export
 from lrtl_utils.errors import InputError, require_name
-from lrtl_utils.files import absolute_path, write_text
+from lrtl_utils.files import absolute_path, write_text, writing_to
 from lrtl_utils.methods import loop
 
 if TYPE_CHECKING:
@@ -49,10 +49,8 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     header = {"text": ["text"], "image": ["file"], "tokens": ["tokens", "tags", "confidence"]}[kind]
     if kind != "tokens":
         header += ["label", *(f"p_{label}" for label in kept.classes)]
-    try:
+    with writing_to(target):
         write_text(target, "".join(map(_line, [header, *rows])))
-    except OSError as error:
-        raise InputError(f"{target} cannot be written: {error.strerror}.") from None
     return target
 
 
@@ -108,6 +106,7 @@ def _texts(file: Path, column: str | None) -> tuple[list[str], list[Any]]:
         return texts, texts
     columns = tables.read(file).columns
     texts = columns[_column(columns, column, file)]
+    texts = [text if isinstance(text, list) else "" if text is None else str(text) for text in texts]
     return [str(text) for text in texts], texts
 
 

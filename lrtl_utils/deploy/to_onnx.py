@@ -19,7 +19,7 @@ from lrtl_utils.data.load import load
 from lrtl_utils.deploy import export
 from lrtl_utils.deploy.predict import READERS
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path, writable_folder
+from lrtl_utils.files import absolute_path, writable_folder, writing_to
 from lrtl_utils.measure.metrics import PREDICT_BATCH
 from lrtl_utils.models.encoding import by_length
 from lrtl_utils.models.network import Batch, Model
@@ -115,7 +115,8 @@ def write(
                 f"{target} was not written: on {source}, a score of onnxruntime differs from the model's by "
                 f"{written.difference:.2g}, more than the {TOLERANCE:g} allowed."
             )
-        os.replace(path, target)
+        with writing_to(target):
+            os.replace(path, target)
     return written
 
 

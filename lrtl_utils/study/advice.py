@@ -43,9 +43,10 @@ def at_a_glance(frame: pd.DataFrame) -> pd.DataFrame:
 
 def spent(frame: pd.DataFrame) -> str:
     """In one sentence, the device time of the runs, and the machines that they ran on."""
-    hours = frame["cost.gpu_hours"].sum()
+    costs = [record["cost"] for record in frame["record"]]
+    seconds = sum(cost["device_seconds"] - (cost.get("cached_seconds") or 0.0) for cost in costs)
     machines = " + ".join(sorted(set(frame["device"])))
-    return f"{answers.counted(len(frame), 'run')} took {60 * hours:.3g} device minutes ({machines})."
+    return f"{answers.counted(len(frame), 'run')} took {seconds / 60:.3g} device minutes ({machines})."
 
 
 def _enough(need: pd.Series) -> str:

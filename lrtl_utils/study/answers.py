@@ -45,12 +45,13 @@ def which(frame: pd.DataFrame) -> Answer:
     best = pd.concat([tables.best(frame), tables.best(tables.across_models(frame))], ignore_index=True)
     best = best[best["configurations"] > 1]
     table = tables.at_most_labels(best)
-    headline = _nothing(frame)
+    headline, together = _nothing(frame), best["dataset_model"].str.endswith(tables.ALL_MODELS)
     if len(table):
+        pairs = best if together.all() else best[~together]  # a row for all models is no further pair
+        most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
         headline = f"By {tables.metrics_of(table)}, at the largest size where the most methods ran with the same three "
-        headline += f"seeds or more {_leading(table)}"
-        few = tables.at_most_labels(best, fewest=True)
-        headline += "." if few.equals(table) else f". At the smallest such size {_leading(few)}."
+        headline += f"seeds or more {_leading(most)}"
+        headline += "." if few.equals(most) else f". At the smallest such size {_leading(few)}."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
 
@@ -143,10 +144,11 @@ def _counts(table: pd.DataFrame, baseline: str) -> str:
     counts = table["verdict"].value_counts()
     verdicts = [f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items() if verdict in counts]
     good = int(table["at_least_as_good"].sum())
-    said = f"Of {len(table)} differences in {tables.metrics_of(table)} to {baseline}, corrected for their number: "
-    return (
-        f"{said}{', '.join(verdicts)}. {good} are at least as good (within {100 * stats.MARGIN:g} point, uncorrected)."
+    differences = f"{counted(len(table), 'difference')} in {tables.metrics_of(table)} to {baseline}"
+    as_good = (
+        f"{good} {'is' if good == 1 else 'are'} at least as good (within {100 * stats.MARGIN:g} point, uncorrected)"
     )
+    return f"Of {differences}, corrected for their number: {', '.join(verdicts)}. {as_good}."
 
 
 def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
@@ -212,7 +214,8 @@ def claim_gains(gains: pd.DataFrame, baseline: str = TUNED) -> str:
     rows, at = ("settings", "in") if gains["dataset_model"].duplicated().any() else (_pairs(gains), "on")
     ahead = f"is {'' if better else 'not shown to be '}better than {baseline} {at} {better or 'any'}"
     behind = f" and worse {at} {worse}" if worse else ""
-    low, high = (f"{100 * bound:.2g}" for bound in (gains["flops_ratio"].min(), gains["flops_ratio"].max()))
+    ratios = gains["flops_ratio"]
+    low, high = (f"{float(f'{100 * bound:.2g}'):g}" for bound in (ratios.min(), ratios.max()))  # no power of ten
     cost = f"with {low if low == high else f'{low} to {high}'} % of its FLOPs"
     return f"With {_span(gains['n_labels'])} labels, {OURS} {ahead} of {len(gains)} {rows}{behind}, {cost}"
 
@@ -234,14 +237,15 @@ def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
     """On how many data sets something with less of that cost than the best is not shown to be worse."""
     if not (best["compared"] > 0).any():
         return f"There are too few seeds here to say whether a method that {NEEDS_LESS[cost]} is as good as the best"
-    found = [_is_beaten(part.set_index("configuration")[cost], row) for part, row in _beside_best(front, best)]
+    pairs = [(part.set_index("configuration")[cost], row) for part, row in _beside_best(front, best)]
+    found = [_is_beaten(costs, row) for costs, row in pairs if row["configuration"] in costs]
     on = f"On {sum(found)} of {len(found)} {_pairs(front)}"
     return f"{on}, a method that {NEEDS_LESS[cost]} than the best is not shown to be worse"
 
 
 def _is_beaten(costs: pd.Series, best: pd.Series) -> bool:
     alike = costs[costs.index.isin(best["undecided"])]
-    return bool((alike < costs.get(best["configuration"], np.inf)).any())
+    return bool((alike < costs[best["configuration"]]).any())
 
 
 def claim_differences(table: pd.DataFrame, baseline: str) -> str:
@@ -505,8 +509,8 @@ def interaction(settings: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     if pairs.empty:
         return [NOTHING_TUNED]
     first, second, share = pairs.iloc[0][["first", "second", "share"]]
-    means = settings.groupby([first, second])["score"].mean()
-    at = means.idxmax()
+    means = settings.groupby([first, second], dropna=False)["score"].mean()
+    at = [None if pd.isna(value) else value for value in means.index[means.argmax()]]
     return [
         f"{first} and {second} together explain {share:.1%} of the variance beyond what each does alone; the highest "
         f"mean {tables.metrics_of(settings)}, {means.max():.3f}, is at {first}={at[0]} and {second}={at[1]}."

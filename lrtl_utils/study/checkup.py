@@ -85,6 +85,10 @@ def _inputs(data: Data) -> Iterator[str]:
     if data.kind == "image":
         sizes = Counter(map(_size, inputs))
         sizes.pop(None, None)  # mentioned among the concerns
+        if len(sizes) == 1:
+            ((width, height),) = sizes
+            yield f"All images have {width} × {height} pixels."
+            return
         shown = ", ".join(f"{w} × {h} ({count})" for (w, h), count in sizes.most_common(3))
         yield f"{len(sizes)} sizes in pixels; the commonest: {shown}."
         return

@@ -93,8 +93,9 @@ def need(
     missed = None
     if len(sizes) >= LEAST_SIZES:
         missed = float(fit(sizes[:-1], scores[:-1]).score(sizes[-1]) - scores[-1])
-    doubts = _doubts(law, sizes, full, missed, *bounds)
-    return Need(float(_needed(law, sizes, full, target)), *bounds, target, missed, *at_full, doubts)
+    needed = float(_needed(law, sizes, full, target))
+    doubts = _doubts(law, sizes, missed, needed, *bounds)
+    return Need(needed, *bounds, target, missed, *at_full, doubts)
 
 
 def _needed(law: PowerLaw, sizes: Sequence[int], full: int, target: float) -> np.ndarray:
@@ -109,7 +110,7 @@ def _quantiles(needed: np.ndarray) -> tuple[float, float]:
 
 
 def _doubts(
-    law: PowerLaw, sizes: Sequence[int], full: int, missed: float | None, low: float | None, high: float | None
+    law: PowerLaw, sizes: Sequence[int], missed: float | None, needed: float, low: float | None, high: float | None
 ) -> list[str]:
     """Reasons why the data may not support the answer."""
     doubts = []
@@ -122,7 +123,7 @@ def _doubts(
     if low is None:
         doubts.append("too few seeds for an interval")
     elif np.isfinite(low) and not np.isfinite(high):
-        doubts.append("in some draws the target is never reached")
+        doubts.append(f"in some draws the target is {'' if np.isinf(needed) else 'never '}reached")
     elif np.isfinite(low) and high > WIDEST * low:
         doubts.append(f"the interval spans a factor of {high / low:.0f}")
     return doubts

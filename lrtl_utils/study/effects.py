@@ -56,13 +56,14 @@ def main_effects(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
     rows = []
     for knob in sorted(knobs, key=lambda knob: -explained(settings, [knob])):
         means = settings.groupby(knob, dropna=False)["score"].agg(["mean", "sem", "size"])
-        top, ends = int(means["mean"].argmax()), (0, len(means) - 1) if means.index.dtype.kind in "if" else ()
+        top, numbers = int(means["mean"].argmax()), int(means.index.notna().sum())  # None, which is none, comes last
+        ends = (0, numbers - 1) if means.index.dtype.kind in "if" else ()
         share = explained(settings, [knob])
         for at, (value, mean, error, count) in enumerate(means.itertuples()):
             half = t.ppf(0.975, count - 1) * error if count > 1 else np.nan
             row = {
                 "knob": knob,
-                "value": value,
+                "value": "None" if pd.isna(value) else value,
                 "score_name": settings["score_name"].iloc[0],
                 "score": mean,
                 "low": mean - half,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import read_text, write_atomically
+from lrtl_utils.files import read_text, write_atomically, writing_to
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import in_words
 from lrtl_utils.study import kept, tables
@@ -35,7 +35,8 @@ def parquet(results: Path, file: Path | None = None) -> list[str]:
 
 def _table(results: Path, file: Path, write: Callable[..., Any]) -> list[str]:
     frame = tables.frame_of(_records(results)).drop(columns=["record", "outcome"])
-    write_atomically(file, lambda stream: write(frame, stream))
+    with writing_to(file):
+        write_atomically(file, lambda stream: write(frame, stream))
     return [f"rows: {len(frame)}, columns: {len(frame.columns)}", str(file)]
 
 
@@ -122,7 +123,12 @@ def optuna(results: Path, file: Path | None = None) -> list[str]:
     if not searches:
         raise InputError(f"There are no searches in {results / 'search'}; `lrtl search` makes them.")
     library.logging.set_verbosity(library.logging.WARNING)
-    url = f"sqlite:///{file or results / 'optuna.db'}"
+    file = file or results / "optuna.db"
+    with writing_to(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.exists() and not file.read_bytes()[:16].startswith(b"SQLite format 3"):
+            raise InputError(f"{file} is there already, and is no database of SQLite; name another file.")
+    url = f"sqlite:///{file}"
     storage = library.storages.RDBStorage(url)
     for search in searches:
         space, sampler = search["space"], search["sampler"]

@@ -36,8 +36,9 @@ def page(dataset: str, **reading: Any) -> Iterator[str]:
     if found.empty:
         yield f"No label looks wrong: none has {rule}. A head that is often wrong finds few of the wrong labels."
         return
+    look = "1 label looks wrong: it has" if len(found) == 1 else f"{len(found)} labels look wrong: they have"
     yield (
-        f"{len(found)} labels look wrong: they have {rule}. A person should look at them: the more often the head "
+        f"{look} {rule}. A person should look at them: the more often the head "
         "is wrong, the more of these labels are in fact right."
     )
     for row in found.head(SHOWN).itertuples():

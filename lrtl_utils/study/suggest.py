@@ -17,7 +17,7 @@ from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.own import files, tables
 from lrtl_utils.data.splits import Data, Examples
 from lrtl_utils.errors import InputError, require_name
-from lrtl_utils.files import ROOT, absolute_path, write_text
+from lrtl_utils.files import ROOT, absolute_path, write_text, writing_to
 from lrtl_utils.runs.run import Run
 from lrtl_utils.study import answers, checkup, labels
 from lrtl_utils.study.tables import OURS
@@ -46,14 +46,17 @@ class Suggestion:
     def write(self, path: str | Path) -> Path:
         """Write a CSV file to fill in; `InputError` where a file is, because it may have been filled in."""
         path, stream = absolute_path(path), io.StringIO()
-        if path.exists():
-            raise InputError(f"{path} exists, and may hold labels that you filled in; --output names another file.")
+        require_absent(path)
         csv.writer(stream).writerows([self.header, *self.rows])
-        try:
+        with writing_to(path):
             write_text(path, stream.getvalue())
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror}.") from None
         return path
+
+
+def require_absent(path: Path) -> None:
+    """`InputError` where a file is that may have been filled in."""
+    if path.exists():
+        raise InputError(f"{path} exists, and may hold labels that you filled in; --output names another file.")
 
 
 def suggest(

@@ -16,6 +16,7 @@ from lrtl_utils.models import catalog as models
 from lrtl_utils.study import curves, kept, stats
 
 OURS, BASELINE = "progressive", "conventional"
+ALL_MODELS = "all models"  # in the place of a model
 TUNED = f"{BASELINE} (tuned)"
 KEYS = ["dataset", "model", "method", "configuration", "n_labels"]
 COMPARED = [
@@ -446,7 +447,8 @@ def seconds_ratio(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Ma
 
 def _together(*runs: Mapping[str, Any]) -> bool:
     """Whether the seconds of two runs can be compared: one machine, threads and precision, within an hour, no cache."""
-    alike = {tuple(run["environment"][name] for name in ("device", "cores", "threads", "precision")) for run in runs}
+    machine = ("host", "device", "cores", "threads", "precision")
+    alike = {tuple(run["environment"].get(name) for name in machine) for run in runs}
     first, second = (datetime.fromisoformat(run["started_at"]) for run in runs)
     cached = any(run["cost"].get("cached_seconds") for run in runs)
     return len(alike) == 1 and abs(first - second).total_seconds() <= NEAR_SECONDS and not cached
@@ -552,7 +554,7 @@ def across_models(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame[frame["dataset"].isin(several.index[several])]
     needs_none = frame["model"] == "none"
     named = frame["configuration"].where(needs_none, frame["model"] + " " + frame["configuration"])
-    return frame.assign(configuration=named, variant=named, model=frame["model"].where(needs_none, "all models"))
+    return frame.assign(configuration=named, variant=named, model=frame["model"].where(needs_none, ALL_MODELS))
 
 
 def aggregate(frame: pd.DataFrame) -> pd.DataFrame:

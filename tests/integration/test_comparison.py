@@ -121,19 +121,23 @@ def test_the_command_says_what_differs_from_the_notebook_and_quotes_it(priced, t
     assert said[-2:] == ["--save-model", str(tmp_path / "a b" / "model")]
 
 
-def test_an_answer_so_far_is_shown_each_minute(tmp_path, monkeypatch):
+def test_an_answer_so_far_is_shown_each_minute_and_only_of_the_data_as_it_is(tmp_path, monkeypatch):
+    knobs = {"dataset": "sst2", "model": "minilm", "train_size": 32}
     for seed in range(3):
         for method, skill in (("full", 0.2), ("progressive", 0.9)):
-            right = outcomes(skill, 32, seed)
-            write_run(tmp_path, right, method=method, seed=seed, dataset="sst2", model="minilm", train_size=32)
+            write_run(tmp_path, outcomes(skill, 32, seed), method=method, seed=seed, data="1", **knobs)
+            write_run(tmp_path, outcomes(1 - skill, 32, seed), method=method, seed=seed, **knobs)  # before a change
     shown, clock = [], [1000.0]
     monkeypatch.setattr(comparison.time, "monotonic", lambda: clock[-1])
-    answer = comparison.answer_so_far(tmp_path, 1200.0, shown.append)
+    answer = comparison.answer_so_far(tmp_path, 64 * "1", 1200.0, shown.append)
     for now in (1059.0, 1060.0, 1061.0, 1120.0):
         clock.append(now)
         answer()
     assert [line.split(". ")[-1] for line in shown] == ["2.3 minutes are left.", "1.3 minutes are left."]
     assert shown[0].startswith("So far: progressive, accuracy 0.")
+    told = str(comparison.Comparison(tmp_path, sha256=64 * "1"))
+    assert "Use progressive, accuracy" in told
+    assert "Use full" not in told
 
 
 def call(*words):
@@ -147,6 +151,7 @@ def test_a_wrong_folder_or_model_is_one_sentence_and_nothing_is_run(reviews, tmp
         ([tmp_path / "none.csv"], "There is no file or folder"),
         ([reviews, "--model", "minilmm"], "did you mean 'minilm'"),
         ([reviews, "--model", "resnet50"], "does not read text"),
+        ([reviews, "-p", "train_size=50"], "train_size cannot be given here: it is compared"),
     ):
         done = call("compare", *words, "--results", tmp_path / "results")
         assert done.returncode == 2

@@ -67,6 +67,14 @@ def test_tables_and_text_files_give_the_same_answers(news, tmp_path):
     assert answers[0][0]["label"] == "Business"
 
 
+def test_a_row_without_a_text_or_with_a_number_has_an_answer_too(news, tmp_path):
+    (tmp_path / "in.jsonl").write_text(
+        "".join(json.dumps({"text": each}) + "\n" for each in ("prices rise", None, 2024))
+    )
+    found = rows_of(scoring.predict(news, tmp_path / "in.jsonl", tmp_path / "out.csv"))
+    assert [row["text"] for row in found] == ["prices rise", "", "2024"]
+
+
 def test_tagged_files_sentences_and_lists_of_words_give_the_same_tags(tagger, tmp_path):
     sentences = [["Ada", "Lovelace", "moved", "to", "Oslo"], ["nothing", "here", *["on"] * 20]]
     blocks = ["".join(f"{word}\tO\n" for word in words) for words in sentences]
@@ -147,7 +155,6 @@ def test_a_folder_without_the_facts_of_a_kept_model_is_refused_in_one_sentence(n
 def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
     (tmp_path / "two.csv").write_text("first,second\na,b\n")
     (tmp_path / "none.txt").write_text("")
-    (tmp_path / "null.jsonl").write_text('{"text": null}\n')
     (tmp_path / "text.png").write_text("no picture")
     os.mkfifo(tmp_path / "pipe.txt")
     for model, file, column, said in (
@@ -156,7 +163,6 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
         (news, "two.csv", None, "--text-column says which"),
         (news, "two.csv", "frist", "did you mean 'first'"),
         (news, "none.txt", None, "has no inputs to predict"),
-        (news, "null.jsonl", None, "Example 0 is None"),
         (news, ".", None, "is a folder"),
         (seer, "text.png", None, "Image 0 cannot be decoded"),
         (tmp_path, "two.csv", None, "it has no valid lrtl.json"),

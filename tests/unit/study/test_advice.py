@@ -2,7 +2,7 @@
 
 from synthetic import outcomes, write_run
 
-from lrtl_utils.study import advice, tables
+from lrtl_utils.study import advice, answers, tables
 
 SIZES = (32, 100, 316, 1000)
 
@@ -56,6 +56,20 @@ def test_two_models_are_compared_with_each_other(tmp_path):
     write(tmp_path, "linear_probe", [0.9, 0.9], model="minilm_l3")
     write(tmp_path, "linear_probe", [0.1, 0.1], model="minilm")
     assert advised(tmp_path)[0].startswith("Use minilm_l3 linear_probe, accuracy ")
+    write(tmp_path, "full", [0.05, 0.05], model="minilm_l3")
+    write(tmp_path, "full", [0.05, 0.05], model="minilm")
+    headline = answers.which(tables.read(tmp_path)).headline
+    assert (
+        "2 configurations compared), linear_probe is best, or not shown to be worse than the best, on 2 of 2"
+        in headline
+    )
+
+
+def test_time_that_an_earlier_run_spent_counts_once(tmp_path):
+    for seed, cached in ((0, 0.0), (1, 50.0)):
+        knobs = {"dataset": "sst2", "model": "minilm", "method": "linear_probe", "train_size": 32, "seed": seed}
+        write_run(tmp_path, outcomes(0.5, 32, seed), seconds=60.0, cached=cached, **knobs)
+    assert advice.spent(tables.read(tmp_path)) == "2 runs took 1.17 device minutes (cpu: invented)."
 
 
 def test_a_curve_that_cannot_be_relied_on_promises_nothing(tmp_path):

@@ -72,6 +72,9 @@ def test_a_target_that_the_curve_never_reaches_needs_infinitely_many():
     assert np.isfinite(near.n_labels)
     assert near.high == np.inf
     assert "in some draws the target is never reached" in near.doubts
+    beyond = curves.need(SIZES, exact, noisy(500, 0.02), 900, 0.825)
+    assert np.isinf(beyond.n_labels)
+    assert "in some draws the target is reached" in beyond.doubts
 
 
 def test_what_the_data_cannot_say_is_said():

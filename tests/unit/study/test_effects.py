@@ -111,6 +111,22 @@ def test_every_knob_distinguishes_settings_and_a_warm_up_as_it_was_asked_for(tmp
     assert effects.is_whole(settings, knobs)
 
 
+def test_a_knob_that_is_none_in_some_settings_counts(tmp_path):
+    base = {"dataset": "sst2", "model": "minilm", "method": "full", "train_size": 100, "validation_share": 0.2}
+    for epochs in (3, 10):
+        for norm, judged in ((None, 0.9), (1.0, 0.5), (2.0, 0.6)):
+            knobs = base | {"epochs": epochs, "max_grad_norm": norm}
+            write_run(tmp_path, outcomes(0.5, 100, 0), validation=judged + epochs / 1000, **knobs)
+    settings, knobs, _ = effects.trials(tables.records(tmp_path, "completed"))
+    main = effects.main_effects(settings, knobs)
+    (best,) = main[main["best"] & (main["knob"] == "max_grad_norm")].to_dict("records")
+    assert (best["value"], best["at_edge"]) == ("None", False)
+    pairs = effects.interactions(settings, knobs)
+    assert "0.910, is at epochs=10 and max_grad_norm=None." in answers.interaction(settings, pairs)[0]
+    figure = figures.interaction(pairs, settings)
+    assert {"None", "1.0", "2.0"} <= {text.get_text() for text in figure.axes[0].get_xticklabels()}
+
+
 def test_without_a_grid_there_is_nothing(frame):
     settings, knobs, _ = effects.trials(frame[:1])
     assert settings.empty

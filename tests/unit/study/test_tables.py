@@ -370,7 +370,7 @@ def test_gains_are_over_the_tuned_baseline_with_shares_of_its_cost(tmp_path):
     assert tables.tuned(frame[frame["variant"] != "conventional (tuned)"]) == "conventional"
 
 
-@pytest.mark.parametrize("part", ["device", "precision", "started_at", "cached_seconds"])
+@pytest.mark.parametrize("part", ["host", "device", "precision", "started_at", "cached_seconds"])
 def test_seconds_of_other_machines_hours_or_caches_give_no_ratio(tmp_path, part):
     write_gains(tmp_path)
     frame = tables.read(tmp_path)
