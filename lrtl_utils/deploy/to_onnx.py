@@ -162,6 +162,7 @@ def _describe(path: Path, kept: export.Kept) -> None:
     """Put into the file what its user needs and no graph says: the classes, and how inputs are read."""
     graph, reader = onnx.load(path), kept.model.reader
     facts = {"kind": kept.kind, "labels": "\n".join(kept.classes), "max_length": reader.max_length}
+    facts |= {"temperature": kept.temperature}
     if reader.kind == "image":
         facts = {name: list(getattr(reader.collate, name)) for name in ("mean", "std")} | facts
         facts |= {"image_size": reader.collate.image_size}

@@ -220,7 +220,7 @@ def _numbered(where: Path, count: int, what: str = "row") -> list[str]:
 
 def _warn_of(odd_lines: int, where: Path, notes: Notes) -> None:
     if odd_lines:
-        notes.warned.append(f"{where}: lines that are not UTF-8 and were read as Windows-1252: {odd_lines}")
+        notes.warned.append(f"lines of {where} that are not UTF-8 and were read as Windows-1252: {odd_lines}")
 
 
 def _input(value: Any, where: Path) -> Any:

@@ -48,7 +48,7 @@ def test_the_page_lists_all_that_is_wrong_and_what_to_do(spoilt):
         "1. 5 train examples are also in the test split",
         "-p drop_leaks=true leaves them out",
         "1 inputs occur with two different labels",
-        "Train.csv: lines that are not UTF-8 and were read as Windows-1252: 1.",
+        "Lines of train.csv that are not UTF-8 and were read as Windows-1252: 1.",
         "Rows of the train split that are left out: 1 without input, 1 without label.",
         "Label 'positve' (1) looks like 'positive' (122); is it a typo?",
         "Label 'Negative' (1) looks like 'negative' (30)",
