@@ -119,7 +119,7 @@ def optuna(results: Path, file: Path | None = None) -> list[str]:
     """
     import optuna as library
 
-    searches = [json.loads(read_text(path, store.MOST_BYTES)) for path in sorted(results.glob("search/*.json"))]
+    searches = [_search(path) for path in sorted(results.glob("search/*.json"))]
     if not searches:
         raise InputError(f"There are no searches in {results / 'search'}; `lrtl search` makes them.")
     library.logging.set_verbosity(library.logging.WARNING)
@@ -138,6 +138,15 @@ def optuna(results: Path, file: Path | None = None) -> list[str]:
         study = library.create_study(storage=storage, study_name=name, direction="maximize")
         study.add_trials([_trial(row, space["knobs"]) for row in (*search["known"], *search["trials"])])
     return [f"studies written: {len(searches)}; `optuna-dashboard {url}` opens them", url]
+
+
+def _search(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(read_text(path, store.MOST_BYTES))
+    except ValueError:
+        raise InputError(
+            f"{path} is not the record of a search; delete it, and `lrtl search` makes it again."
+        ) from None
 
 
 def _trial(row: Mapping[str, Any], knobs: Mapping[str, list[Any]]) -> Any:
