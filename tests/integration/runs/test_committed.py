@@ -23,7 +23,8 @@ def test_no_committed_record_has_a_fault(name):
     assert list(report.faults.items()) == []
 
 
-def test_the_table_of_recipe_2_is_what_its_records_give():
-    folder = ROOT / "results/recipe-2"
+@pytest.mark.parametrize("name", ["recipe-2", "confirmation"])
+def test_a_committed_table_is_what_its_records_give(name):
+    folder = ROOT / "results" / name
     again = recipe.compared(recipe.runs(folder)).to_csv(index=False)
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(again)), pd.read_csv(folder / "table.csv"))
