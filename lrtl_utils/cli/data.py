@@ -1,20 +1,13 @@
 """What this machine has, the check of a data set, what to label next, and downloads."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lrtl_utils.cli.common import LabelColumn, TextColumn, fail, interruptible, show, show_line
+from lrtl_utils.config import Selection
 from lrtl_utils.files import absolute_path
-
-
-class Way(StrEnum):
-    """How the examples to label next are chosen."""
-
-    random = "random"
-    margin = "margin"
 
 
 def doctor(
@@ -49,9 +42,9 @@ def suggest(
     unlabelled: Annotated[Path, typer.Option(help="The examples without labels: a table, or a folder of images.")],
     count: Annotated[int, typer.Option("-n", min=1, help="Number of examples to suggest.")] = 50,
     by: Annotated[
-        Way,
+        Selection,
         typer.Option(help="At random, or where a linear head is least sure (margin)."),
-    ] = Way.random,
+    ] = "random",
     model: Annotated[str | None, typer.Option(help="The model that margin reads the examples with.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="The CSV file to write. Default: NAME.suggested.csv beside the unlabelled ones.")
@@ -66,9 +59,9 @@ def suggest(
     columns = {"text_column": text_column, "label_column": label_column}
     output = absolute_path(output or pool.with_name(f"{pool.stem}.suggested.csv"))
     suggestions.require_absent(output)  # before the model reads everything
-    found = suggestions.suggest(dataset, pool, count, by.value, model, **columns)
+    found = suggestions.suggest(dataset, pool, count, by, model, **columns)
     path = found.write(output)
-    how = "drawn at random" if by == Way.random else f"chosen by {by}"
+    how = "drawn at random" if by == "random" else f"chosen by {by}"
     show_line(f"Rows of {pool.name} that are left out: {suggestions.in_words(found.left_out)}.")
     show_line(f"{len(found.rows)} rows are suggested, {how}. Fill in their column {found.header[-1]!r}.")
     show_line(suggestions.finding())

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
-from lrtl_utils.config import derived_seed
+from lrtl_utils.config import Selection, derived_seed
 from lrtl_utils.data import load
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.own import files, tables
@@ -22,7 +22,6 @@ from lrtl_utils.runs.run import Run
 from lrtl_utils.study import answers, checkup, labels
 from lrtl_utils.study.tables import OURS
 
-WAYS = ("random", "margin")  # of choosing examples
 FOUND = ROOT / "results/recipe-2/table.csv"  # absent from an installed package
 
 
@@ -68,7 +67,7 @@ def suggest(
     split, and repeated rows. `by` is `random`, or `margin` (see `methods.active`), for which `model` reads all train
     examples and the pool once. `InputError` for tagged sentences, and if no row is left.
     """
-    require_name("way of choosing examples", by, WAYS)
+    require_name("way of choosing examples", by, get_args(Selection))
     labels.require_one_label(dataset)
     data = checkup.read(dataset, **reading)
     text, label = _columns(dataset, **reading)
