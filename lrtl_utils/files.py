@@ -24,6 +24,14 @@ def absolute_path(path: str | Path) -> Path:
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
+def existing_folder(path: str | Path) -> Path:
+    """The absolute path of a folder; `InputError` if there is none."""
+    folder = absolute_path(path)
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}.")
+    return folder
+
+
 def writable_folder(path: str | Path) -> Path:
     """The absolute path of a folder, made if it is not there; `InputError` where no file can be written in it."""
     folder = absolute_path(path)

@@ -30,8 +30,7 @@ from lrtl_utils.cli.common import (
 )
 from lrtl_utils.cli.sweep import Grid, shipped, show_outcome
 from lrtl_utils.config import read_config
-from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path, notebooks_folder
+from lrtl_utils.files import absolute_path, existing_folder, notebooks_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +91,7 @@ def summary(results: Results = LOCAL, metric: Metric = None) -> None:
     from lrtl_utils.study import tables
     from lrtl_utils.sweep import kernels
 
-    folder = _folder(results)
+    folder = existing_folder(results)
     tables.records(folder, "completed", metric)  # so that the forks need not read them, and the metric is one of theirs
     paths, call = notebook.summary_notebooks(), partial(notebook.summarise, folder, metric)
     with _in_forks([*kernels.IN_SUMMARIES, "papermill"]) as each:
@@ -103,13 +102,6 @@ def summary(results: Results = LOCAL, metric: Metric = None) -> None:
     if not pictures:
         fail(f"{folder} has no completed record to draw; `lrtl sweep demo` makes some.", code=1)
     print(*pictures, sep="\n")
-
-
-def _folder(results: Path) -> Path:
-    folder = absolute_path(results)
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}.")
-    return folder
 
 
 @contextmanager
@@ -143,7 +135,7 @@ def report(results: Results = LOCAL, metric: Metric = None) -> None:
     """Print the answers in a table and write a static web site. The last line printed is the path of its index.html."""
     from lrtl_utils.study import advice, tables
 
-    frame = tables.read(_folder(results), metric)
+    frame = tables.read(existing_folder(results), metric)
     if len(frame):
         show([*_table(advice.at_a_glance(frame)), advice.spent(frame), ""])
     _site(results, metric)

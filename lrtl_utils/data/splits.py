@@ -108,9 +108,10 @@ def labelled(data: Data, config: RunConfig, chosen: np.ndarray | None = None) ->
     rng = np.random.default_rng(derived_seed(config.seed, "carve"))
     strata = data.strata(chosen)
     kept, held = hold_out(strata, config.validation_share, rng)
-    if gone := set(strata.tolist()) - set(strata[kept].tolist()):
+    labelled_classes, trained_classes = (len(np.unique(each)) for each in (strata, strata[kept]))
+    if gone := labelled_classes - trained_classes:
         warnings.warn(
-            f"{data.name}: all labelled examples of {len(gone)} of {len(set(strata.tolist()))} classes are in the "
+            f"{data.name}: all labelled examples of {gone} of {labelled_classes} classes are in the "
             "validation split; give more labels, or a smaller validation_share.",
             stacklevel=2,
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lrtl_utils.models.network import Batch, Model
 
 KEPT_FILE = "lrtl.json"  # in a folder that `export` wrote: what no library's config says
-_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+_HUB_ID = re.compile(r"(?!\.)([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 _SAFE = ("model.safetensors", "model-*-of-*.safetensors")
 _PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 TOLERANCE = 1e-4  # of the scores, when the recorded output of a block replaces the block
@@ -51,7 +51,7 @@ def find(name: str, *, fetch: bool = True) -> Source:
             raise InputError(f"{folder} has no weights that can be read here: none of {kinds}.")
         return Source("folder", folder.name, None, folder, files)
     named = _HUB_ID.fullmatch(name)
-    if named is None or name.startswith("."):
+    if named is None:
         raise InputError(f"There is no folder {name!r}, and a hub id is written org/name or org/name@revision.")
     repositories = [Repository("models", *named.groups(), patterns) for patterns in (_SAFE, _PICKLED)]
     try:

@@ -12,6 +12,7 @@ from typing import Any
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load, splits
 from lrtl_utils.errors import InputError
+from lrtl_utils.files import existing_folder
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import Completed, faults, gaps, identity, labels_asked_for
 
@@ -41,9 +42,7 @@ def verify(results: Path) -> Report:
 
     Where the data of a record is on this machine, its subset is drawn again. `InputError` if there is no such folder.
     """
-    if not results.is_dir():
-        raise InputError(f"There is no folder {results}.")
-    paths = sorted((results / "runs").rglob("*.json"))
+    paths = sorted((existing_folder(results) / "runs").rglob("*.json"))
     report = Report(len(paths))
     completed: dict[Path, Completed] = {}
     first: dict[str, Path] = {}

@@ -13,7 +13,7 @@ import yaml
 from lrtl_utils.config import RunConfig, read_config
 from lrtl_utils.data.load import kind_of
 from lrtl_utils.errors import InputError, require_name
-from lrtl_utils.files import absolute_path, read_text
+from lrtl_utils.files import absolute_path, existing_folder, read_text
 from lrtl_utils.runs import store
 from lrtl_utils.runs.notebook import read_parameters
 from lrtl_utils.runs.record import in_words
@@ -86,10 +86,7 @@ def plan(grid: list[tuple[str, RunConfig]], planned: Callable[[RunConfig], Run] 
 
 def not_in(cells: list[Cell], results: str | Path) -> list[Cell]:
     """The cells that have no completed record in that folder of results. `InputError` if there is no such folder."""
-    folder = absolute_path(results)
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}, so it has no records to skip.")
-    done = {record["run_id"] for record in store.records(folder) if record["status"] == "completed"}
+    done = {record["run_id"] for record in store.records(existing_folder(results)) if record["status"] == "completed"}
     return [cell for cell in cells if cell.id not in done]
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from lrtl_utils.errors import InputError, printable
-from lrtl_utils.files import read_text
+from lrtl_utils.files import existing_folder, read_text
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import in_words
 from lrtl_utils.sweep import claims
@@ -258,9 +258,7 @@ def status(results: Path) -> Iterator[str]:
     """The state of the folder in lines; `InputError` if there is no such folder."""
     from tabulate import tabulate
 
-    if not results.is_dir():
-        raise InputError(f"There is no folder {results}.")
-    snapshot = Watch(results).look()
+    snapshot = Watch(existing_folder(results)).look()
     yield from snapshot.summary()
     yield from (f"failed: {printable(cell)}" for cell in snapshot.failed[:SHOWN])
     if len(snapshot.failed) > SHOWN:

@@ -16,7 +16,7 @@ from lrtl_utils.files import absolute_path
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 CONLL = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes")
 PERHAPS_CONLL = (".txt", ".train", ".dev", ".test", ".testa", ".testb")  # their first lines decide
-HUB_ID = re.compile(r"([\w.-]+/[\w.-]+?)(?:@([0-9a-f]{40}))?")
+HUB_ID = re.compile(r"(?!\.)([\w.-]+/[\w.-]+?)(?:@([0-9a-f]{40}))?")
 DEPTH = 4  # levels of folders that are searched
 MOST_FILES = 200_000
 SPLITS = {
@@ -75,7 +75,7 @@ def on_hub(dataset: str) -> Repository | None:
     """What `org/name` or `org/name@revision` means on the hub; None for a path that exists or ends like a data file."""
     named = HUB_ID.fullmatch(dataset)
     ends_as_file = Path(dataset).suffix.lower() in (*tables.SUFFIXES, *CONLL, *IMAGES)
-    if not named or ends_as_file or dataset.startswith(".") or place(dataset).exists():
+    if not named or ends_as_file or place(dataset).exists():
         return None
     return Repository("datasets", *named.groups(), ("*.parquet",))
 
