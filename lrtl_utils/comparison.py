@@ -182,7 +182,9 @@ def compare(
 
 def of_data(frame: pd.DataFrame, sha256: str | None) -> pd.DataFrame:
     """The runs on data with this checksum. A folder may hold others, such as those on a file before it was changed."""
-    return frame[[sha256 in {None, record["data"]["source"]["sha256"]} for record in frame["record"]]]
+    if sha256 is None:
+        return frame
+    return frame[[record["data"]["source"]["sha256"] == sha256 for record in frame["record"]]]
 
 
 def answer_so_far(

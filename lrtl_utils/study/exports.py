@@ -126,8 +126,10 @@ def optuna(results: Path, file: Path | None = None) -> list[str]:
     file = file or results / "optuna.db"
     with writing_to(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        if file.exists() and not file.read_bytes()[:16].startswith(b"SQLite format 3"):
-            raise InputError(f"{file} is there already, and is no database of SQLite; name another file.")
+        with file.open("ab+") as stream:
+            stream.seek(0)
+            if stream.read(15) not in {b"", b"SQLite format 3"}:
+                raise InputError(f"{file} is there already, and is no database of SQLite; name another file.")
     url = f"sqlite:///{file}"
     storage = library.storages.RDBStorage(url)
     for search in searches:

@@ -334,8 +334,8 @@ def interaction(pairs: pd.DataFrame, settings: pd.DataFrame) -> Figure | None:
         return None
     first, second = pairs.iloc[0][["first", "second"]]
     means = settings.groupby([first, second], dropna=False, observed=True)["score"].mean().unstack()
-    means = means.rename(index=lambda value: "None" if pd.isna(value) else value)
-    means = means.rename(columns=lambda value: "None" if pd.isna(value) else value)
+    for axis in (0, 1):
+        means = means.rename(lambda value: "None" if pd.isna(value) else value, axis=axis)
     figure, (ax,) = _subplots(1.4 + 0.4 * len(means))
     sns.heatmap(means, annot=True, fmt=".3f", cmap="cividis", cbar=False, ax=ax)
     ax.tick_params(axis="y", rotation=0)

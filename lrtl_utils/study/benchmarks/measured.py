@@ -28,7 +28,7 @@ from lrtl_utils.runs.run import Run, build, find_weights, resolve
 from lrtl_utils.study import tables
 from lrtl_utils.study.benchmarks.bench import PROGRESSIVE
 
-MEMORY_SEEDS = 3
+MEMORY_SEEDS = 3  # of a setting, whose runs are done again; its peaks differ little
 
 
 def rung_zero(config: RunConfig, turns: int = 5) -> dict[str, Any]:
