@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AliasPath, BaseModel, Field, ValidationError
 
 from lrtl_utils.errors import InputError, printable
 from lrtl_utils.files import existing_folder, read_text
@@ -28,25 +28,6 @@ class Progress(BaseModel):
     device_seconds: float = Field(ge=0, allow_inf_nan=False)
     epoch: int = Field(ge=0)  # completed
     batch: int = Field(ge=0)
-
-
-class Spent(BaseModel):
-    """Of what a run cost, that which is summed here; a failed run has no overhead."""
-
-    gpu_hours: float
-    cached_seconds: float = 0.0
-    overhead_seconds: float | None = None
-
-    @property
-    def hours(self) -> float:
-        """Those that the run itself spent, and took from no cache."""
-        return self.gpu_hours - self.cached_seconds / 3600
-
-
-class Scored(BaseModel):
-    """The validation score of a completed run."""
-
-    score: float
 
 
 class Named(BaseModel):
@@ -68,8 +49,18 @@ class Brief(BaseModel):
     status: Literal["completed", "failed"]
     error: str | None
     config: Named
-    cost: Spent
-    validation: Scored | None
+    gpu_hours: float = Field(validation_alias=AliasPath("cost", "gpu_hours"))
+    cached_seconds: float = Field(0.0, validation_alias=AliasPath("cost", "cached_seconds"))
+    overhead_seconds: float | None = Field(None, validation_alias=AliasPath("cost", "overhead_seconds"))
+    score: float | None = Field(None, validation_alias=AliasPath("validation", "score"))
+
+    @property
+    def hours(self) -> float:
+        """Those that the run itself spent, and took from no cache."""
+        return self.gpu_hours - self.cached_seconds / 3600
+
+    def __str__(self) -> str:
+        return in_words(self.config.model_dump())
 
 
 @dataclass(frozen=True)
@@ -141,19 +132,19 @@ class Watch:
         done = {name: run for name, run in records.items() if run.status == "completed"}
         failed = {name: run for name, run in records.items() if run.status == "failed" and name not in alive}
         running = [_running(self.results, claim, now) for name, claim in alive.items() if name not in done]
-        spent = sum(run.cost.hours for run in (*done.values(), *failed.values()))
+        spent = sum(run.hours for run in (*done.values(), *failed.values()))
         left = None if self.identities is None else len(self.identities) - len(done) - len(failed)
-        each = [run.cost.hours for run in done.values()]
+        each = [run.hours for run in done.values()]
         return Snapshot(
             done=len(done),
             running=tuple(running),
-            failed=tuple(f"{_words(run)}: {run.error}" for run in failed.values()),
+            failed=tuple(f"{run}: {run.error}" for run in failed.values()),
             silent=tuple(_claimed(claim) for claim in held if claim.identity not in alive),
             left=left,
             best=_best(done.values()),
             hours_spent=spent + sum(cell.progress.device_seconds for cell in running if cell.progress) / 3600,
             hours_left=statistics.mean(each) * left if each and left is not None else None,
-            overhead_seconds=statistics.median(run.cost.overhead_seconds for run in done.values()) if done else None,
+            overhead_seconds=statistics.median(run.overhead_seconds for run in done.values()) if done else None,
             unreadable=unreadable,
         )
 
@@ -187,49 +178,27 @@ class Watch:
 
 @contextmanager
 def live(
-    results: Path,
-    identities: Collection[str],
-    *,
-    since: float = 0.0,
-    say: Callable[[str], Any] = print,
-    every: float = PLAIN_SECONDS,
+    results: Path, identities: Collection[str], *, since: float = 0.0, say: Callable[[str], Any] = print
 ) -> Iterator[Callable[[], None]]:
     """Gives a function that shows the sweep that began at `since`; call it about once a second. The end calls it too.
 
     On a terminal a table that stays in place; elsewhere `say` gets a line when cells have ended, not more often than
-    `every` seconds.
+    every `PLAIN_SECONDS`.
     """
     from rich.console import Console
-
-    watch, console = Watch(results, identities, since), Console()
-    in_place = sys.stdout.isatty() and not console.is_dumb_terminal  # whatever FORCE_COLOR says of a file
-    with _table(watch, console) if in_place else _lines(watch, say, every) as update:
-        yield update
-
-
-@contextmanager
-def _table(watch: Watch, console: Any) -> Iterator[Callable[[], None]]:
     from rich.live import Live
 
-    with Live(_picture(watch.look()), console=console, auto_refresh=False) as display:
-
-        def update() -> None:
-            display.update(_picture(watch.look()), refresh=True)
-
-        try:
-            yield update
-        finally:
-            update()
-
-
-@contextmanager
-def _lines(watch: Watch, say: Callable[[str], Any], every: float) -> Iterator[Callable[[], None]]:
+    watch, console = Watch(results, identities, since), Console()
+    if sys.stdout.isatty() and not console.is_dumb_terminal:  # whatever FORCE_COLOR says of a file
+        with Live(get_renderable=lambda: _picture(watch.look()), console=console, auto_refresh=False) as display:
+            yield display.refresh
+        return
     first = watch.look()
     shown, ended = time.monotonic(), first.done + len(first.failed)
 
-    def update(pause: float = every) -> None:
+    def update(at_once: bool = False) -> None:
         nonlocal shown, ended
-        if time.monotonic() - shown < pause:
+        if not at_once and time.monotonic() - shown < PLAIN_SECONDS:
             return
         snapshot = watch.look()
         if snapshot.done + len(snapshot.failed) != ended:
@@ -239,7 +208,7 @@ def _lines(watch: Watch, say: Callable[[str], Any], every: float) -> Iterator[Ca
     try:
         yield update
     finally:
-        update(0.0)
+        update(at_once=True)
 
 
 def _picture(snapshot: Snapshot) -> Any:
@@ -305,11 +274,6 @@ def _best(completed: Collection[Brief]) -> dict[str, tuple[float, str]]:
     """Of each data set the run with the highest validation score; no test score chooses."""
     best: dict[str, tuple[float, str]] = {}
     for run in completed:
-        score = run.validation and run.validation.score
-        if score is not None and score > best.get(run.config.dataset, (-1.0,))[0]:
-            best[run.config.dataset] = score, _words(run)
+        if run.score is not None and run.score > best.get(run.config.dataset, (-1.0,))[0]:
+            best[run.config.dataset] = run.score, str(run)
     return best
-
-
-def _words(run: Brief) -> str:
-    return in_words(run.config.model_dump())

@@ -206,7 +206,8 @@ import sys, time
 from pathlib import Path
 from lrtl_utils.sweep import status as watch
 results, go_on = Path(sys.argv[1]), Path(sys.argv[2])
-with watch.live(results, sys.argv[3:], every=0.0) as update:
+watch.PLAIN_SECONDS = 0.0
+with watch.live(results, sys.argv[3:]) as update:
     print("watching", flush=True)
     while not go_on.exists():
         update()
@@ -236,17 +237,19 @@ def test_plain_lines_one_when_cells_end_and_never_wrapped(made, tmp_path):
     assert rest.splitlines()[1:] == ["after it"]
 
 
-def test_plain_lines_keep_their_distance_and_the_last_is_said(made, tmp_path):
+def test_plain_lines_keep_their_distance_and_the_last_is_said(made, tmp_path, monkeypatch):
     said = []
     (tmp_path / "runs" / "digits").mkdir(parents=True)
     records = sorted(made.glob("runs/*/*.json"))
-    with watch.live(tmp_path, [path.stem for path in records], say=said.append, every=3600) as update:
+    monkeypatch.setattr(watch, "PLAIN_SECONDS", 3600)
+    with watch.live(tmp_path, [path.stem for path in records], say=said.append) as update:
         for record in records:
             (tmp_path / "runs" / "digits" / record.name).write_bytes(record.read_bytes())
             update()
         assert said == []
     assert [line.split(";")[0] for line in said] == ["2 cells done, 0 running, 0 failed, 0 left"]
-    with watch.live(tmp_path, [path.stem for path in records], say=said.append, every=0.0) as update:
+    monkeypatch.setattr(watch, "PLAIN_SECONDS", 0)
+    with watch.live(tmp_path, [path.stem for path in records], say=said.append) as update:
         update()
     assert len(said) == 1
 
