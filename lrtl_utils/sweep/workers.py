@@ -4,7 +4,6 @@ The plan is a file in the results folder, so a worker may run on another machine
 """
 
 import contextlib
-import json
 import multiprocessing
 import os
 import signal
@@ -19,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from pydantic import TypeAdapter
 
-from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import ClaimLost, InputError, printable
 from lrtl_utils.files import lines_of, still_claimed, write_text
 from lrtl_utils.runs import notebook, store
@@ -64,26 +63,12 @@ class Slot:
 
 def write_plan(plan: Plan, file: Path) -> None:
     """Write a plan to the file from which workers read it."""
-    cells = [
-        {
-            "notebook": cell.notebook,
-            "asked": cell.asked.model_dump(),
-            "config": cell.config.model_dump(),
-            "id": cell.id,
-        }
-        for cell in plan.cells
-    ]
-    write_text(file, json.dumps(vars(plan) | {"results": str(plan.results), "cells": cells}))
+    write_text(file, TypeAdapter(Plan).dump_json(plan).decode())
 
 
 def read_plan(file: Path) -> Plan:
     """The plan that `write_plan` wrote."""
-    content = json.loads(file.read_text(encoding="utf-8"))
-    cells = [
-        Cell(row["notebook"], RunConfig(**row["asked"]), RunConfig(**row["config"]), row["id"])
-        for row in content.pop("cells")
-    ]
-    return Plan(Path(content.pop("results")), tuple(cells), **content)
+    return TypeAdapter(Plan).validate_json(file.read_bytes())
 
 
 def ask_to_stop(file: Path, how: str) -> None:
@@ -94,7 +79,8 @@ def ask_to_stop(file: Path, how: str) -> None:
 def work(file: Path, slot: Slot, owner: Connection) -> None:
     """Claim and run cells of the plan in `file` until all are done, the owner is gone, or the plan is stopped.
 
-    `owner` is the reading end of a pipe whose other end closes when the process that started this worker ends.
+    `owner` is the reading end of a pipe whose other end closes when the process that started this worker ends; nothing
+    is ever sent through it, so it can be read only then.
     Where a record can be neither read nor written it stops with a sentence: it would run the same cell for ever.
     """
     os.setsid()  # Ctrl-C in the terminal is for the sweep, which then asks its workers to stop
@@ -113,7 +99,8 @@ def latest(planned: Cell, plan: Plan) -> tuple[Cell, dict[str, Any] | None]:
     while True:
         record = store.readable(cell.path(plan.results))
         failed = record is not None and record["status"] == "failed"
-        smaller = halved(cell) if failed and plan.on_oom == "halve" and out_of_memory(record["error"]) else None
+        too_large = failed and record["error"].startswith(notebook.OUT_OF_MEMORY)
+        smaller = halved(cell) if too_large and plan.on_oom == "halve" else None
         if smaller is None:
             return cell, record
         cell = smaller
@@ -130,11 +117,6 @@ def is_left(cell: Cell, record: dict[str, Any] | None, plan: Plan) -> bool:
     if record is None:
         return True
     return record["status"] == "failed" and not _written_since(cell.path(plan.results), plan.started)
-
-
-def out_of_memory(error: str) -> bool:
-    """Whether a run that failed with this error may fit with a smaller batch."""
-    return error.startswith(notebook.OUT_OF_MEMORY)
 
 
 def halved(cell: Cell) -> Cell | None:
@@ -178,7 +160,7 @@ class _Worker:
 
     def stopped(self) -> bool:
         """Whether to claim no more cells: the plan is stopped, the owner is gone, or the disk lacks room."""
-        return self._stop_asked() is not None or _is_gone(self.owner) or bool(shortage(self.plan.results))
+        return self._stop_asked() is not None or self.owner.poll() or bool(shortage(self.plan.results))
 
     def claim_and_run(self, planned: Cell, cell: Cell) -> bool:
         """Run a cell in the place of the planned one, unless another worker has it or was faster."""
@@ -224,7 +206,7 @@ class _Worker:
         started = beaten = time.monotonic()
         while process.is_alive():
             wait([process.sentinel, self.owner], timeout=POLL_SECONDS)
-            if self._stop_asked() == END or _is_gone(self.owner):
+            if self._stop_asked() == END or self.owner.poll():
                 end_softly(process)
                 return None
             if time.monotonic() - beaten > claims.BEAT_SECONDS:
@@ -310,11 +292,6 @@ def _write_failed(results: Path, cell: Cell, reason: str, started: float, claim:
         raise SystemExit(str(error)) from None
 
 
-def _is_gone(owner: Connection) -> bool:
-    """Nothing is ever sent, so what can be read is the end of the pipe."""
-    return owner.poll(0)
-
-
 def _stop_file(file: Path) -> Path:
     return file.with_suffix(".stop")
 
@@ -336,10 +313,8 @@ def kill_tree(pid: int) -> None:
     """End a process and all its descendants; a kernel has its own session, so ending the group is not enough."""
     family = _family(pid)
     for member in family:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
-        except psutil.NoSuchProcess:
-            continue
     psutil.wait_procs(family, timeout=5)
 
 
@@ -347,11 +322,9 @@ def resident_mib(pid: int) -> float:
     """Memory of a process and all its descendants; on Linux, shared pages are counted once, elsewhere not at all."""
     total = 0
     for member in _family(pid):
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             held = member.memory_full_info()
-        except psutil.NoSuchProcess:
-            continue
-        total += getattr(held, "pss", held.uss)
+            total += getattr(held, "pss", held.uss)
     return total / 2**20
 
 
