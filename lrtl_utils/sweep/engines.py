@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, NamedTuple
@@ -37,22 +38,35 @@ Running = Callable[[], Crew]  # dead workers are replaced meanwhile
 @contextlib.contextmanager
 def local(file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
     """A process a slot on this machine, which ends when this one does. One that dies is replaced."""
-    crew = [_Hand(file, slot) for slot in slots]
-    spare = [REPLACEMENTS * len(slots)]
+
+    def start(slot: Slot) -> tuple[Any, Connection]:
+        """A worker process, and the pipe whose end tells it that this process is gone."""
+        theirs, ours = multiprocessing.Pipe(duplex=False)
+        process = clean_forks().Process(target=work, args=(file, slot, theirs))
+        process.start()
+        theirs.close()
+        return process, ours
+
+    crew, spare = [start(slot) for slot in slots], REPLACEMENTS * len(slots)
 
     def running() -> Crew:
-        for i, hand in enumerate(crew):
-            if hand.process.exitcode not in {None, 0} and spare[0]:
-                spare[0] -= 1
-                crew[i] = _Hand(file, hand.slot)
-        alive = sum(hand.process.is_alive() for hand in crew)
+        nonlocal spare
+        for i, slot in enumerate(slots):
+            if crew[i][0].exitcode not in {None, 0} and spare:
+                spare -= 1
+                crew[i] = start(slot)
+        alive = sum(process.is_alive() for process, _ in crew)
         return Crew(alive, alive)
 
     try:
         yield running
     finally:
-        for hand in crew:
-            hand.end()
+        for _, pipe in crew:
+            pipe.close()  # a worker that is still there then ends its cell at its checkpoint
+        for process, _ in crew:
+            process.join(TERMINATION_SECONDS + 5)
+            if process.is_alive():
+                kill_tree(process.pid)
 
 
 @contextlib.contextmanager
@@ -70,7 +84,11 @@ def dask(file: Path, slots: Sequence[Slot], address: str | None = None) -> Itera
             cluster = LocalCluster(n_workers=len(slots), threads_per_worker=1, scheduler_kwargs=NO_DASHBOARD, **options)
             client = stack.enter_context(Client(stack.enter_context(cluster)))
         else:
-            client = stack.enter_context(_client(address))
+            try:
+                client = stack.enter_context(Client(address, timeout=5))
+            except (OSError, ValueError) as error:
+                said = " ".join(str(error).split())
+                raise InputError(f"No Dask scheduler answers at {address}: {said}.") from None
         if not _offered(client):
             raise InputError(
                 f"No worker of the Dask scheduler at {address} offers a slot: start one with "
@@ -142,15 +160,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _client(address: str) -> Any:
-    from distributed import Client
-
-    try:
-        return Client(address, timeout=5)
-    except (OSError, ValueError) as error:
-        raise InputError(f"No Dask scheduler answers at {address}: {' '.join(str(error).split())}.") from None
-
-
 def _offered(client: Any) -> int:
     """How many slots the workers of the cluster offer; 0 where the scheduler is lost."""
     workers = client.scheduler_info(-1).get("workers", {})
@@ -201,24 +210,6 @@ def clean_forks() -> Any:
     context.set_forkserver_preload(kernels.IMPORTED)
     forkserver.ensure_running()
     return context
-
-
-class _Hand:
-    """A worker process on this machine, and the pipe whose end tells it that this process is gone."""
-
-    def __init__(self, file: Path, slot: Slot):
-        self.slot = slot
-        theirs, self.pipe = multiprocessing.Pipe(duplex=False)
-        self.process = clean_forks().Process(target=work, args=(file, slot, theirs))
-        self.process.start()
-        theirs.close()
-
-    def end(self) -> None:
-        """Close the pipe: a worker that is still there then ends its cell at its checkpoint."""
-        self.pipe.close()
-        self.process.join(TERMINATION_SECONDS + 5)
-        if self.process.is_alive():
-            kill_tree(self.process.pid)
 
 
 @contextlib.contextmanager
