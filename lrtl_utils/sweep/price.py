@@ -80,7 +80,7 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
 def _test_flops(record: Mapping[str, Any]) -> int:
     """The FLOPs of a record's prediction of its test split; 0 where its data are not here any more."""
     try:
-        return load(config_of(record)).test_flops
+        return load(RunConfig.of(identifying(record))).test_flops  # a `max_length` left to a rule is left to it again
     except InputError:
         return 0
 
@@ -129,11 +129,6 @@ def data_of(config: RunConfig) -> Data | Facts:
     """`data_at_hand`, without the warnings that planning has shown."""
     with warnings.catch_warnings(action="ignore"):
         return data_at_hand(config)
-
-
-def config_of(record: Mapping[str, Any]) -> RunConfig:
-    """The configuration of a record, with a `max_length` that was left to a rule left to it again."""
-    return RunConfig.of(identifying(record))
 
 
 @lru_cache(maxsize=4096)

@@ -5,8 +5,8 @@ import math
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,7 +72,10 @@ def rates(
     found = _recorded(records, work.keys(), test_flops, threads)
     known, waiting = len(found), sorted(work.keys() - found.keys(), key=work.get, reverse=True)
     timed, disturbed, began = 0, False, time.monotonic()
-    with _threads(threads), warnings.catch_warnings(action="ignore"):  # of what is degenerate in so few rows
+    with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(threads)
+        stack.enter_context(warnings.catch_warnings(action="ignore"))  # of what is degenerate in so few rows
         for i, key in enumerate(waiting):
             left = end - time.monotonic()
             if left > 0 or not found:
@@ -220,13 +223,3 @@ class _Bench:
     def _examples(self, rows: int) -> Examples:
         examples = invented(self.data, rows)
         return as_texts(examples) if self.config.model == NO_MODEL else examples
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
