@@ -4,7 +4,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -64,21 +64,11 @@ class Brief(BaseModel):
 
 
 @dataclass(frozen=True)
-class Running:
-    """A cell claimed by a living worker, and for how many seconds; `progress` is None until it has written any."""
-
-    cell: str
-    host: str
-    elapsed: float
-    progress: Progress | None
-
-
-@dataclass(frozen=True)
 class Snapshot:
     """A results folder at one moment. `left` and `hours_left` are None where the plan or a finished cell is missing."""
 
     done: int
-    running: tuple[Running, ...]
+    running: tuple[tuple[str, ...], ...]  # cells claimed by living workers, each a row below `HEADERS`
     failed: tuple[str, ...]  # the cell and why
     silent: tuple[str, ...]  # cells whose owner has stopped renewing its claim
     left: int | None  # planned, and neither done nor failed; the running ones are among them
@@ -131,18 +121,18 @@ class Watch:
         records, unreadable = self._records()
         done = {name: run for name, run in records.items() if run.status == "completed"}
         failed = {name: run for name, run in records.items() if run.status == "failed" and name not in alive}
-        running = [_running(self.results, claim, now) for name, claim in alive.items() if name not in done]
+        progress = {name: _progress(self.results, name) for name in alive if name not in done}
         spent = sum(run.hours for run in (*done.values(), *failed.values()))
         left = None if self.identities is None else len(self.identities) - len(done) - len(failed)
         each = [run.hours for run in done.values()]
         return Snapshot(
             done=len(done),
-            running=tuple(running),
+            running=tuple(_row(alive[name], now, written) for name, written in progress.items()),
             failed=tuple(f"{run}: {run.error}" for run in failed.values()),
             silent=tuple(_claimed(claim) for claim in held if claim.identity not in alive),
             left=left,
             best=_best(done.values()),
-            hours_spent=spent + sum(cell.progress.device_seconds for cell in running if cell.progress) / 3600,
+            hours_spent=spent + sum(written.device_seconds for written in progress.values() if written) / 3600,
             hours_left=statistics.mean(each) * left if each and left is not None else None,
             overhead_seconds=statistics.median(run.overhead_seconds for run in done.values()) if done else None,
             unreadable=unreadable,
@@ -217,7 +207,7 @@ def _picture(snapshot: Snapshot) -> Any:
     from rich.text import Text
 
     table = Table(*HEADERS, box=None, pad_edge=False)
-    for row in _rows(snapshot):
+    for row in snapshot.running:
         table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
     summary = Text("\n".join(snapshot.summary()))
     return Group(summary, table) if snapshot.running else summary
@@ -234,20 +224,15 @@ def status(results: Path) -> Iterator[str]:
         yield f"failed: {len(snapshot.failed) - SHOWN} more"
     if snapshot.running:
         yield ""
-        yield from tabulate(_rows(snapshot), HEADERS, tablefmt="simple", disable_numparse=True).splitlines()
+        yield from tabulate(snapshot.running, HEADERS, tablefmt="simple", disable_numparse=True).splitlines()
 
 
-def _rows(snapshot: Snapshot) -> list[list[str]]:
-    rows = []
-    for cell in snapshot.running:
-        progress = cell.progress
-        behind = (
-            [_clock(progress.device_seconds), f"{progress.epoch} epochs, {progress.batch} batches"]
-            if progress
-            else ["–", "–"]
-        )
-        rows.append([printable(cell.cell), printable(cell.host), _clock(cell.elapsed), *behind])
-    return rows
+def _row(claim: claims.Claim, now: float, progress: Progress | None) -> tuple[str, ...]:
+    elapsed = max(0.0, min(now - claim.started, now))  # a clock elsewhere may be ahead, or the file may hold anything
+    row = printable(_claimed(claim)), printable(claim.host.split(" ")[0]), _clock(elapsed)
+    if progress is None:
+        return *row, "–", "–"
+    return *row, _clock(progress.device_seconds), f"{progress.epoch} epochs, {progress.batch} batches"
 
 
 def _clock(seconds: float) -> str:
@@ -255,14 +240,11 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
-def _running(results: Path, claim: claims.Claim, now: float) -> Running:
-    try:
-        content = (store.work_folder(results, claim.identity) / "progress.json").read_bytes()
-        progress = Progress.model_validate_json(content)
-    except (OSError, ValidationError):
-        progress = None
-    # A clock elsewhere may be ahead, or the file may hold anything.
-    return Running(_claimed(claim), claim.host.split(" ")[0], max(0.0, min(now - claim.started, now)), progress)
+def _progress(results: Path, identity: str) -> Progress | None:
+    """What a running cell has written; None until then."""
+    with suppress(OSError, ValidationError):
+        return Progress.model_validate_json((store.work_folder(results, identity) / "progress.json").read_bytes())
+    return None
 
 
 def _claimed(claim: claims.Claim) -> str:
