@@ -83,14 +83,11 @@ def sweep(
         engine(file, slots) as running,
         status.live(results, planned, since=started, say=report) as show,
     ):
-
-        def look() -> None:
+        for _ in _watch(file, running, received, report, stop_after_seconds):
             show()
             meanwhile()
-
-        interrupted = _watch(file, running, received, look, report, stop_after_seconds)
     _settle(pending, plan, outcome)
-    if interrupted:
+    if received:
         raise KeyboardInterrupt
     if outcome.left:
         _require_room(results)
@@ -98,14 +95,9 @@ def sweep(
 
 
 def _watch(
-    file: Path,
-    running: engines.Running,
-    received: list[int],
-    look: Callable[[], None],
-    report: Callable[[str], None],
-    seconds: float,
-) -> bool:
-    """Look at progress and pass signals on to the workers until all have ended; returns whether there were signals.
+    file: Path, running: engines.Running, received: list[int], report: Callable[[str], None], seconds: float
+) -> Iterator[None]:
+    """Pass signals on to the workers until all have ended; yields once a second meanwhile.
 
     After so many `seconds` the workers are asked to end too. Workers that are queued or lost are not waited for after a
     signal; `engine` cancels them when it is left.
@@ -121,24 +113,21 @@ def _watch(
         elif time.monotonic() - last_at_work > patience:
             report(f"No worker for {patience / 60:.0f} minutes: all are queued or lost. Ctrl-C ends the sweep.")
             patience *= 2
-        look()
+        yield
         if time.monotonic() > stop_at:
             stop_at, left_at = math.inf, time.monotonic() + END_SECONDS
             ask_to_stop(file, END)
             report("The time is over, so the running cells are ended at their checkpoints.")
         if len(received) > said:
             said = len(received)
-            how = END if said > 1 or signal.SIGTERM in received else FINISH
-            ask_to_stop(file, how)
-            if how == END:
+            if said > 1 or signal.SIGTERM in received:
                 left_at = min(left_at, time.monotonic() + END_SECONDS)
-            report(
-                "No new cell is started; the running ones finish (Ctrl-C again ends them)."
-                if how == FINISH
-                else "The running cells are ended at their checkpoints."
-            )
+                ask_to_stop(file, END)
+                report("The running cells are ended at their checkpoints.")
+            else:
+                ask_to_stop(file, FINISH)
+                report("No new cell is started; the running ones finish (Ctrl-C again ends them).")
         time.sleep(engines.LOOK_SECONDS)
-    return bool(received)
 
 
 def _settle(pending: list[Cell], plan: Plan, outcome: Outcome) -> None:
