@@ -64,13 +64,12 @@ def rates(
     `test_flops(record)` counts a record's test prediction. The dearest kind of job without a record is timed first;
     what was begun is ended.
     """
-    work: defaultdict[Key, int] = defaultdict(int)
-    stands_for: dict[Key, Job] = {}
+    alike: defaultdict[Key, list[Job]] = defaultdict(list)
     for job in jobs:
-        work[_key(job.config, job.data.kind)] += job.load.flops
-        stands_for.setdefault(_key(job.config, job.data.kind), job)
-    found = _recorded(records, work.keys(), test_flops, threads)
-    known, waiting = len(found), sorted(work.keys() - found.keys(), key=work.get, reverse=True)
+        alike[_key(job.config, job.data.kind)].append(job)
+    found = _recorded(records, alike.keys(), test_flops, threads)
+    by_work = sorted(alike, key=lambda key: sum(job.load.flops for job in alike[key]), reverse=True)
+    known, waiting = len(found), [key for key in by_work if key not in found]
     timed, disturbed, began = 0, False, time.monotonic()
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
@@ -79,11 +78,11 @@ def rates(
         for i, key in enumerate(waiting):
             left = end - time.monotonic()
             if left > 0 or not found:
-                bench = _Bench(stands_for[key], threads)
+                bench = _Bench(alike[key][0], threads)
                 found[key], timed = bench.rate(left / (len(waiting) - i)), timed + 1
                 disturbed |= bench.disturbed
     device = store.device_name(jobs[0].config.device) if jobs else "no device"
-    how = f"of {len(work)} kinds of run, this machine has recorded the seconds of {known}, and {timed} were timed in"
+    how = f"of {len(alike)} kinds of run, this machine has recorded the seconds of {known}, and {timed} were timed in"
     how += f" {time.monotonic() - began:.0f} s ({device}, threads a run: {threads})"
     return found, how + (", which other work disturbed" if disturbed else "")
 
