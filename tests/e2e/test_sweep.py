@@ -1,10 +1,9 @@
-"""A grid is refused whole, skips what is done, goes on after failures, keeps deadlines, and resumes."""
+"""A sweep skips what is done, goes on after failures, keeps deadlines, and resumes."""
 
 import os
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 
 import matplotlib
@@ -12,6 +11,7 @@ import psutil
 import pytest
 import torch
 import yaml
+from complete import wait_for
 from typer.testing import CliRunner
 
 from lrtl_utils.cli import app
@@ -125,13 +125,6 @@ def writers_below(folder):
     """Processes that still have a cell's log open, as its kernel has."""
     found = ((process, process.info["open_files"] or []) for process in psutil.process_iter(["open_files"]))
     return [process for process, files in found if any(file.path.startswith(str(folder)) for file in files)]
-
-
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ import nbformat
 import psutil
 import pytest
 import yaml
+from complete import wait_for
 from own_files import leaky
 
 from lrtl_utils.files import ROOT
@@ -85,14 +86,6 @@ def parent(process):
         return process.ppid()
     except psutil.NoSuchProcess:
         return None
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return value
 
 
 def victims(role, runner, results):

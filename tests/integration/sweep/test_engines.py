@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
+from complete import wait_for
 
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
@@ -139,10 +139,7 @@ def test_ctrl_c_twice_ends_the_running_cells_at_their_checkpoints(tmp_path):
     endless = {"dataset": "news_sample", "method": "from_scratch", "epochs": 1000, "train_size": 16, "max_length": 16}
     grid, out = written(tmp_path, endless | {"seed": [0, 1]}), tmp_path / "out"
     process = subprocess.Popen([*SWEEP, grid, "--results", out], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    end = time.monotonic() + 120
-    while not list(out.glob("work/*/progress.json")):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+    wait_for(lambda: list(out.glob("work/*/progress.json")))
     process.send_signal(signal.SIGINT)
     lines = iter(process.stdout.readline, "")
     assert any("the running ones finish (Ctrl-C again ends them)" in line for line in lines)

@@ -1,4 +1,4 @@
-"""A grid is refused whole, skips what is done, goes on after failures, keeps deadlines, and resumes."""
+"""A grid is refused whole for one wrong value, and its lists multiply into distinct cells."""
 
 import json
 

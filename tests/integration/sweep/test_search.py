@@ -3,11 +3,11 @@
 import json
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 import yaml
+from complete import wait_for
 from typer.testing import CliRunner
 
 from lrtl_utils.cli import app
@@ -15,7 +15,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.study.tables import records
 from lrtl_utils.sweep.grid import plan, read_grid
-from lrtl_utils.sweep.search import Result, explore, read_space, search, summary
+from lrtl_utils.sweep.search import read_space, search, summary
 
 TINY = {
     "dataset": "digits",
@@ -42,14 +42,6 @@ def words(path, results, *options):
     return [sys.executable, "-m", "lrtl_utils", "search", str(path), "--results", str(results), *options]
 
 
-def test_a_value_that_clamping_makes_another_is_no_value_of_the_space(tmp_path):
-    space = read_space(space_file(tmp_path, {"batch_size": [8, 32, 64]}))
-    assert (space.knobs, len(space.settings)) == ({"batch_size": [8, 32, 64]}, 2)
-    assert sorted(space.places.values()) == [0, 1, 1]
-    tried = [at for at, _ in explore(space, lambda positions: [Result(0.5, None, 1.0, 1) for _ in positions], 9)]
-    assert sorted(tried) == [0, 1]
-
-
 def record_files(results):
     return {path.name: path.read_bytes() for path in results.glob("runs/*/*.json")}
 
@@ -69,7 +61,7 @@ def test_a_search_killed_and_called_again_goes_on_and_a_grid_shares_its_records(
 
     command = words(path, cut, "--seed", "4", "--trials", "2")
     process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    wait_for(lambda: len(record_files(cut)) >= 3)  # in the middle of the second trial
+    wait_for(lambda: len(record_files(cut)) >= 3, seconds=300)  # in the middle of the second trial
     family = [process, *process.children(recursive=True)]
     for member in family:
         member.kill()
@@ -90,13 +82,6 @@ def test_a_search_killed_and_called_again_goes_on_and_a_grid_shares_its_records(
     assert done.stdout.count("trial ") == 2
     assert f"best: learning_rate={again['best']['config']['learning_rate']}" in done.stdout
     assert record_files(cut) == after
-
-
-def wait_for(condition, seconds=300):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 @pytest.mark.slow
