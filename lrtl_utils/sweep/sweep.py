@@ -14,18 +14,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import writable_folder
 from lrtl_utils.sweep import claims, engines, status
 from lrtl_utils.sweep.grid import Cell
-from lrtl_utils.sweep.workers import (
-    END,
-    FINISH,
-    TERMINATION_SECONDS,
-    Plan,
-    ask_to_stop,
-    is_left,
-    latest,
-    left_of,
-    shortage,
-    write_plan,
-)
+from lrtl_utils.sweep.workers import END, FINISH, TERMINATION_SECONDS, Plan, ask_to_stop, latest, shortage, write_plan
 
 END_SECONDS = TERMINATION_SECONDS + 5  # after which workers that were asked to end are taken for lost
 ALONE_SECONDS = 120.0  # without a worker at work, after which a sweep says so; then after twice as long, and so on
@@ -69,7 +58,7 @@ def sweep(
     results = writable_folder(results)
     started = claims.file_system_now(results)
     plan = Plan(results, tuple(cells), started, deadline_seconds, memory_limit_mib, on_oom, shared)
-    pending = [cell for cell in cells if left_of(cell, plan)]
+    pending = [cell for cell in cells if latest(cell, plan)[1] is None]
     outcome = Outcome(found=len(cells) - len(pending))
     report(f"{len(cells)} cells, {outcome.found} already done, {len(pending)} to run, {workers} at a time")
     if not pending:
@@ -86,7 +75,14 @@ def sweep(
         for _ in _watch(file, running, received, report, stop_after_seconds):
             show()
             meanwhile()
-    _settle(pending, plan, outcome)
+    for cell in pending:
+        _, record = latest(cell, plan)
+        if record is None:
+            outcome.left += 1
+        elif record["status"] == "completed":
+            outcome.completed += 1
+        else:
+            outcome.failed.append((cell, record["error"]))
     if received:
         raise KeyboardInterrupt
     if outcome.left:
@@ -128,17 +124,6 @@ def _watch(
                 ask_to_stop(file, FINISH)
                 report("No new cell is started; the running ones finish (Ctrl-C again ends them).")
         time.sleep(engines.LOOK_SECONDS)
-
-
-def _settle(pending: list[Cell], plan: Plan, outcome: Outcome) -> None:
-    for cell in pending:
-        run, record = latest(cell, plan)
-        if is_left(run, record, plan):
-            outcome.left += 1
-        elif record["status"] == "completed":
-            outcome.completed += 1
-        else:
-            outcome.failed.append((cell, record["error"]))
 
 
 def _require_room(results: Path) -> None:

@@ -94,29 +94,20 @@ def work(file: Path, slot: Slot, owner: Connection) -> None:
 
 
 def latest(planned: Cell, plan: Plan) -> tuple[Cell, dict[str, Any] | None]:
-    """The planned cell, or the half that runs in its place after it ran out of memory; with its record, if any."""
+    """The planned cell, or the half that runs in its place after it ran out of memory; with its record.
+
+    None instead of a record if the cell is still to be run: it has none, or it failed before this sweep.
+    """
     cell = planned
     while True:
-        record = store.readable(cell.path(plan.results))
+        path = cell.path(plan.results)
+        record = store.readable(path)
         failed = record is not None and record["status"] == "failed"
         too_large = failed and record["error"].startswith(notebook.OUT_OF_MEMORY)
         smaller = halved(cell) if too_large and plan.on_oom == "halve" else None
         if smaller is None:
-            return cell, record
+            return cell, None if failed and not _written_since(path, plan.started) else record
         cell = smaller
-
-
-def left_of(planned: Cell, plan: Plan) -> Cell | None:
-    """What is still to be run for a planned cell; None if it completed, or failed in this sweep."""
-    cell, record = latest(planned, plan)
-    return cell if is_left(cell, record, plan) else None
-
-
-def is_left(cell: Cell, record: dict[str, Any] | None, plan: Plan) -> bool:
-    """Whether a cell with that record is still to be run: it has none, or it failed before this sweep."""
-    if record is None:
-        return True
-    return record["status"] == "failed" and not _written_since(cell.path(plan.results), plan.started)
 
 
 def halved(cell: Cell) -> Cell | None:
@@ -143,8 +134,8 @@ class _Worker:
         waiting, passed = deque(self.plan.cells), 0
         while waiting:
             planned = waiting.popleft()
-            cell = left_of(planned, self.plan)
-            if cell is None:
+            cell, record = latest(planned, self.plan)
+            if record:
                 continue
             if self.stopped():
                 return
@@ -168,7 +159,7 @@ class _Worker:
         if claim is None:
             return False
         try:
-            if left_of(cell, self.plan) == cell:
+            if latest(cell, self.plan) == (cell, None):
                 self._run(planned, cell, claim)
         finally:
             claims.release(self.plan.results, claim)
