@@ -125,17 +125,6 @@ def test_a_failed_trial_is_reported_and_not_tried_again(tmp_path):
 
 
 @pytest.mark.slow
-def test_halving_raises_the_epochs_of_the_better_settings(tmp_path):
-    path = space_file(tmp_path, {"learning_rate": [1e-4, 1e-3, 1e-2, 1e-1], "epochs": [1, 3]})
-    record = search(read_space(path), tmp_path, keep=2, trials=4)
-    low = {row["config"]["learning_rate"]: row["score"] for row in record["trials"] if row["config"]["epochs"] == 1}
-    high = [row["config"]["learning_rate"] for row in record["trials"] if row["config"]["epochs"] == 3]
-    assert len(low) == 4
-    assert max(low, key=low.get) in high
-    assert len(record_files(tmp_path)) == 4 + len(high) < 8
-
-
-@pytest.mark.slow
 def test_with_a_size_as_the_fidelity_only_the_largest_can_be_best(tmp_path):
     path = space_file(tmp_path, {"learning_rate": [1e-3, 1e-2], "train_size": [20, 60]})
     record = search(read_space(path), tmp_path, keep=2)
