@@ -10,8 +10,8 @@ import matplotlib
 import psutil
 import pytest
 import torch
-import yaml
 from complete import wait_for
+from grid_files import written
 from typer.testing import CliRunner
 
 from lrtl_utils.cli import app
@@ -26,16 +26,10 @@ from lrtl_utils.sweep.sweep import sweep
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
 
 
-def grid(tmp_path, content):
-    path = tmp_path / "grid.yaml"
-    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
-    return path
-
-
 @pytest.mark.slow
 def test_a_sweep_goes_on_after_failures_and_skips_what_is_done(tmp_path):
     content = {"seed": [0, 1], "blocks": {"good": SMALL, "bad": SMALL | {"train_size": 4, "seed": 0}}}
-    cells, said = plan(read_grid(grid(tmp_path, content))), []
+    cells, said = plan(read_grid(written(tmp_path, content))), []
     first = sweep(cells, tmp_path, workers=2, report=said.append)
     assert (first.completed, first.found, len(first.failed)) == (2, 0, 1)
     assert "leave class" in first.failed[0][1]
@@ -52,7 +46,7 @@ def test_a_sweep_goes_on_after_failures_and_skips_what_is_done(tmp_path):
 def test_cells_planned_for_a_gpu_that_a_worker_lacks_fail_once_untrained_and_the_next_sweep_tries_again(tmp_path):
     """As where a sweep is started on a SLURM cluster's login node and a job lands on a node without a GPU."""
     planned_for = {"dataset": "news_sample", "model": "simple_nn", "method": "from_scratch", "device": "cuda"}
-    cells = plan(read_grid(grid(tmp_path, planned_for)), partial(Run, elsewhere=True))
+    cells = plan(read_grid(written(tmp_path, planned_for)), partial(Run, elsewhere=True))
     for _ in range(2):
         outcome = sweep(cells, tmp_path, elsewhere=True, on_oom="halve", report=print)
         ((_, reason),) = outcome.failed
@@ -64,14 +58,14 @@ def test_cells_planned_for_a_gpu_that_a_worker_lacks_fail_once_untrained_and_the
 
 def test_a_cell_past_its_deadline_ends_with_all_that_it_started(tmp_path):
     content = {"dataset": "news_sample", "method": "from_scratch", "epochs": 1000}
-    outcome = sweep(plan(read_grid(grid(tmp_path, content))), tmp_path, deadline_seconds=3, report=print)
+    outcome = sweep(plan(read_grid(written(tmp_path, content))), tmp_path, deadline_seconds=3, report=print)
     assert "past its deadline of 3 s" in outcome.failed[0][1]
     assert not writers_below(tmp_path)
     assert records(tmp_path, "failed")["error"].str.contains("deadline").all()
 
 
 def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path):
-    path = grid(tmp_path, {"seed": [0, 1, 2]} | SMALL)
+    path = written(tmp_path, {"seed": [0, 1, 2]} | SMALL)
     words = [sys.executable, "-m", "lrtl_utils", "sweep", str(path), "--results", str(tmp_path / "results")]
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: list((tmp_path / "results").glob("runs/*/*.json")))
@@ -99,7 +93,7 @@ def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path):
 
 def test_a_sweep_whose_time_is_over_ends_its_cells_and_goes_on_later(tmp_path):
     """The outcome counts what is left, and nothing is raised: `compare` answers from what is there."""
-    cells, said = plan(read_grid(grid(tmp_path, SMALL | {"method": "full", "seed": [0, 1], "epochs": 400}))), []
+    cells, said = plan(read_grid(written(tmp_path, SMALL | {"method": "full", "seed": [0, 1], "epochs": 400}))), []
     outcome = sweep(cells, tmp_path, stop_after_seconds=15, report=said.append)
     assert (outcome.completed, outcome.failed, outcome.left) == (0, [], 2)
     assert said[-1] == "The time is over, so the running cells are ended at their checkpoints."
@@ -109,7 +103,7 @@ def test_a_sweep_whose_time_is_over_ends_its_cells_and_goes_on_later(tmp_path):
 
 @pytest.mark.slow
 def test_a_worker_whose_failed_record_cannot_be_written_stops_in_a_sentence(tmp_path):
-    path, out = grid(tmp_path, SMALL), tmp_path / "out"
+    path, out = written(tmp_path, SMALL), tmp_path / "out"
     (out / "runs").mkdir(parents=True)
     (out / "runs" / "digits").write_text("in the way of the folder")
     words = [sys.executable, "-m", "lrtl_utils", "sweep", str(path), "--results", str(out)]
@@ -129,7 +123,7 @@ def writers_below(folder):
 
 @pytest.mark.slow
 def test_a_forked_kernel_with_its_share_of_threads_gives_what_a_fresh_one_gives(tmp_path):
-    (cell,) = plan(read_grid(grid(tmp_path, SMALL)))
+    (cell,) = plan(read_grid(written(tmp_path, SMALL)))
     sweep([cell], tmp_path / "forked", workers=max(1, os.cpu_count() or 1), report=print)
     notebooks.run_notebook(cell.notebook, cell.asked, cell.config, cell.id, tmp_path / "fresh")
     forked, fresh = (runs.read(cell.path(tmp_path / name)) for name in ("forked", "fresh"))
@@ -142,7 +136,7 @@ def test_a_forked_kernel_with_its_share_of_threads_gives_what_a_fresh_one_gives(
 @pytest.mark.slow
 def test_cells_share_what_they_would_compute_alike_unless_asked_not_to_and_say_the_same(tmp_path):
     """A worker reads the folder of the user whose sweep it is, so that is one of the test's own."""
-    path = grid(tmp_path, SMALL | {"seed": [0, 1], "image_size": 64})
+    path = written(tmp_path, SMALL | {"seed": [0, 1], "image_size": 64})
     environment = os.environ | {"HOME": str(tmp_path), "MPLCONFIGDIR": matplotlib.get_configdir()}
     frames = []
     for options in ([], ["--no-cache"]):

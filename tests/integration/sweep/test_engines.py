@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 from complete import wait_for
+from grid_files import written
 
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
@@ -20,12 +20,6 @@ from lrtl_utils.sweep.workers import Plan, Slot, write_plan
 
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
 SWEEP = [sys.executable, "-m", "lrtl_utils", "sweep"]
-
-
-def written(tmp_path, content):
-    path = tmp_path / "grid.yaml"
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return path
 
 
 @pytest.mark.slow

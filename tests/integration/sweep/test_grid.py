@@ -3,19 +3,13 @@
 import json
 
 import pytest
-import yaml
+from grid_files import written
 
 from lrtl_utils.data import own
 from lrtl_utils.errors import InputError
 from lrtl_utils.sweep.grid import plan, read_grid
 
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
-
-
-def grid(tmp_path, content):
-    path = tmp_path / "grid.yaml"
-    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
-    return path
 
 
 def test_lists_multiply_and_blocks_share_the_rest(tmp_path):
@@ -27,7 +21,7 @@ def test_lists_multiply_and_blocks_share_the_rest(tmp_path):
             "news": {"dataset": "news_sample", "method": ["tfidf", "full"], "notebook": "quickstart"},
         },
     }
-    cells = read_grid(grid(tmp_path, content))
+    cells = read_grid(written(tmp_path, content))
     assert len(cells) == 2 + 4
     assert {notebook for notebook, _ in cells} == {"image_classification", "quickstart"}
     assert {config.data_fraction for _, config in cells} == {0.2}
@@ -39,13 +33,13 @@ def test_a_grid_looks_once_at_a_folder(tmp_path, monkeypatch):
     looks, look = [], own.kind_of
     monkeypatch.setattr(own, "kind_of", lambda *asked: looks.append(asked) or look(*asked))
     content = {"dataset": str(tmp_path / "mine.csv"), "model": "minilm", "seed": [0, 1, 2]}
-    assert len(read_grid(grid(tmp_path, content | {"method": ["full", "linear_probe"]}))) == 6
+    assert len(read_grid(written(tmp_path, content | {"method": ["full", "linear_probe"]}))) == 6
     assert len(looks) == 1
 
 
 def test_what_a_grid_does_not_name_has_the_default_of_its_notebook(tmp_path):
-    cells = read_grid(grid(tmp_path, {"notebook": "image_classification"}))
-    cells += read_grid(grid(tmp_path, {"dataset": "entities_sample"}))
+    cells = read_grid(written(tmp_path, {"notebook": "image_classification"}))
+    cells += read_grid(written(tmp_path, {"dataset": "entities_sample"}))
     found = [(config.dataset, config.model, config.method) for _, config in cells]
     assert found == [("digits", "efficientnet_lite0", "linear_probe"), ("entities_sample", "minilm_crf", "full")]
 
@@ -54,20 +48,20 @@ def test_the_column_that_is_read_names_the_notebook(tmp_path):
     row = {"text": "Ada left", "tokens": ["Ada", "left"], "topic": "news", "ner_tags": ["B-PER", "O"]}
     (tmp_path / "both.jsonl").write_text("\n".join(json.dumps(row) for _ in range(20)))
     content = {"dataset": str(tmp_path / "both.jsonl"), "text_column": "tokens", "label_column": "ner_tags"}
-    ((notebook, config),) = read_grid(grid(tmp_path, content))
+    ((notebook, config),) = read_grid(written(tmp_path, content))
     assert (notebook, config.model) == ("named_entity_recognition", "minilm_crf")
 
 
 def test_numbers_with_exponents_are_numbers(tmp_path):
-    (cell,) = read_grid(grid(tmp_path, "dataset: news_sample\nlearning_rate: 5e-5\n"))
+    (cell,) = read_grid(written(tmp_path, "dataset: news_sample\nlearning_rate: 5e-5\n"))
     assert cell[1].learning_rate == 5e-5
 
 
 def test_cells_that_clamping_makes_one_run_once(tmp_path):
     rates = {"dataset": "news_sample", "method": "linear_probe", "learning_rate": [0.1, 0.2]}
-    assert len(plan(read_grid(grid(tmp_path, rates)))) == 1
+    assert len(plan(read_grid(written(tmp_path, rates)))) == 1
     warmups = {"dataset": "news_sample", "method": "conventional", "warmup_steps": [500, 1000]}
-    assert len(plan(read_grid(grid(tmp_path, warmups)))) == 1
+    assert len(plan(read_grid(written(tmp_path, warmups)))) == 1
 
 
 @pytest.mark.parametrize(
@@ -86,5 +80,5 @@ def test_cells_that_clamping_makes_one_run_once(tmp_path):
 )
 def test_the_whole_grid_is_refused_for_one_wrong_value(tmp_path, content, said):
     with pytest.raises(InputError, match=said) as error:
-        read_grid(grid(tmp_path, content))
+        read_grid(written(tmp_path, content))
     assert "\n" not in str(error.value)

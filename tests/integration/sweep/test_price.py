@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-import yaml
+from grid_files import written
 from own_files import leaky
 from typer.testing import CliRunner
 
@@ -69,9 +69,8 @@ def test_a_dry_run_prints_the_price_with_nothing_at_hand(tmp_path, nothing_here)
 
 
 def test_trials_of_few_rows_do_not_warn(tmp_path, recwarn):
-    path = tmp_path / "few.yaml"
     knobs = {"dataset": leaky(tmp_path / "data"), "model": "minilm", "method": "linear_probe", "train_size": 6}
-    path.write_text(yaml.safe_dump(knobs))
+    path = written(tmp_path, knobs)
     done = CliRunner().invoke(app, ["sweep", str(path), "--dry-run", "--results", str(tmp_path / "results")])
     assert done.exit_code == 0, done.output
     (warned,) = [str(warning.message) for warning in recwarn if warning.category is UserWarning]
@@ -96,8 +95,7 @@ def test_a_record_whose_data_is_gone_prices_no_predictions(tmp_path, nothing_her
 
 def test_a_recorded_cell_is_done_and_its_seconds_price_the_others(tmp_path, monkeypatch):
     knobs = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
-    path = tmp_path / "grid.yaml"
-    path.write_text(yaml.safe_dump(knobs | {"train_size": 20, "seed": [0, 1], "device": "cpu"}))
+    path = written(tmp_path, knobs | {"train_size": 20, "seed": [0, 1], "device": "cpu"})
     recorded = Run(RunConfig(**knobs | {"train_size": 20, "device": "cpu", "seed": 0}), results=tmp_path)
     recorded.fit(*recorded.label())
     record = recorded.record(recorded.test())

@@ -6,8 +6,8 @@ import sys
 
 import psutil
 import pytest
-import yaml
 from complete import wait_for
+from grid_files import written
 from typer.testing import CliRunner
 
 from lrtl_utils.cli import app
@@ -33,9 +33,7 @@ TEXTS = {"dataset": "news_sample", "model": "minilm", "method": "full", "image_s
 
 
 def space_file(tmp_path, content):
-    path = tmp_path / "space.yaml"
-    path.write_text(yaml.safe_dump(TINY | content, sort_keys=False))
-    return path
+    return written(tmp_path, TINY | content)
 
 
 def words(path, results, *options):
@@ -68,7 +66,7 @@ def test_a_search_killed_and_called_again_goes_on_and_a_grid_shares_its_records(
     psutil.wait_procs(family)
     before = record_files(cut)
     search(space, cut, seed=4, trials=2)
-    again = json.loads((cut / "search" / "space-tpe-seed4.json").read_text())
+    again = json.loads((cut / "search" / "grid-tpe-seed4.json").read_text())
     assert essence(again) == essence(undisturbed)
     after = record_files(cut)
     assert len(before) == 3

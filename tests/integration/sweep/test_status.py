@@ -12,7 +12,7 @@ import termios
 import time
 
 import pytest
-import yaml
+from grid_files import written
 from whole_run import run
 
 from lrtl_utils.config import RunConfig
@@ -63,9 +63,7 @@ def everything(folder):
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
     """A grid of two tiny cells."""
-    path = tmp_path_factory.mktemp("grid") / "grid.yaml"
-    path.write_text(yaml.safe_dump(CELLS | {"train_size": 40, "validation_share": 0.25}))
-    return path
+    return written(tmp_path_factory.mktemp("grid"), CELLS | {"train_size": 40, "validation_share": 0.25})
 
 
 @pytest.fixture(scope="module")
