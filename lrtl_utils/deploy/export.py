@@ -128,7 +128,12 @@ def differs(folder: Path, record: Path) -> str | None:
 def load(folder: str | Path) -> Kept:
     """The model that `save` kept there, from that folder alone, in eval mode. `InputError` if it is no such folder."""
     folder = absolute_path(folder)
-    noted = _noted(folder)
+    try:
+        noted = Noted.model_validate_json((folder / KEPT_FILE).read_bytes())
+    except (OSError, ValueError):
+        raise InputError(
+            f"{folder} is not a folder that `lrtl run --save-model` wrote: it has no valid {KEPT_FILE}."
+        ) from None
     if noted.form == "LinearBag":
         model = _load_tfidf(folder, len(noted.labels))
     else:
@@ -145,17 +150,11 @@ def load(folder: str | Path) -> Kept:
     if noted.crf:
         model.crf.load_state_dict(load_file(folder / CRF_FILE))
     model.reader.max_length, model.reader.tail = noted.max_length, noted.tail
-    return Kept(model.eval(), noted.kind, tuple(noted.labels), _where(noted), noted.temperature or 1.0)
-
-
-def _noted(folder: Path) -> Noted:
-    """What `save` noted of a model beside its library's files; `InputError` if that is not there."""
     try:
-        return Noted.model_validate_json((folder / KEPT_FILE).read_bytes())
-    except (OSError, ValueError):
-        raise InputError(
-            f"{folder} is not a folder that `lrtl run --save-model` wrote: it has no valid {KEPT_FILE}."
-        ) from None
+        where = RunConfig(device=resolve_device(noted.device), precision=noted.precision)
+    except InputError:  # the device is absent here
+        where = RunConfig(device="cpu", precision="fp32")
+    return Kept(model.eval(), noted.kind, tuple(noted.labels), where, noted.temperature or 1.0)
 
 
 def merge(model: Model) -> None:
@@ -170,14 +169,6 @@ def merge(model: Model) -> None:
             model.set_submodule(name, layer.get_base_layer())
         elif isinstance(layer, ModulesToSaveWrapper):
             model.set_submodule(name, layer.modules_to_save[layer.active_adapter])
-
-
-def _where(noted: Noted) -> RunConfig:
-    try:
-        device, precision = resolve_device(noted.device), noted.precision
-    except InputError:
-        device, precision = "cpu", "fp32"
-    return RunConfig(device=device, precision=precision)
 
 
 def _facts(model: Model, classes: Sequence[str], record: dict[str, Any]) -> dict[str, Any]:
