@@ -2,9 +2,9 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +15,8 @@ from lrtl_utils.data.splits import Examples
 from lrtl_utils.deploy import export
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path, write_text, writing_to
+from lrtl_utils.measure.metrics import Prediction
 from lrtl_utils.methods import loop
-
-if TYPE_CHECKING:
-    from lrtl_utils.measure.metrics import Prediction
 
 
 def predict(model: str | Path, file: str | Path, output: str | Path | None = None, column: str | None = None) -> Path:
@@ -39,40 +37,40 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
             f"The answers cannot be written to {target}: it is the input or a folder; set another --output."
         )
     kept = export.load(model)
-    kind = kept.kind
-    shown, inputs = READERS[kind](file, column)
-    if not inputs:
-        raise InputError(f"{file} has no inputs to predict.")
-    targets = [[0] * len(words) for words in inputs] if kind == "tokens" else [0] * len(inputs)  # nobody knows them
-    prediction = loop.predict(kept.model, Examples(inputs, targets, np.arange(len(inputs))), kept.config)
-    rows = (_tagged if kind == "tokens" else _classified)(shown, inputs, prediction, kept)
-    header = {"text": ["text"], "image": ["file"], "tokens": ["tokens", "tags", "confidence"]}[kind]
-    if kind != "tokens":
-        header += ["label", *(f"p_{label}" for label in kept.classes)]
+    shown, examples = read(kept.kind, file, column)
+    prediction = loop.predict(kept.model, examples, kept.config)
+    if kept.kind == "tokens":
+        rows = [["tokens", "tags", "confidence"], *_tagged(shown, examples.inputs, prediction, kept)]
+    else:
+        header = ["file" if kept.kind == "image" else "text", "label", *(f"p_{label}" for label in kept.classes)]
+        rows = [header, *_classified(shown, prediction, kept)]
     with writing_to(target):
-        write_text(target, "".join(map(_line, [header, *rows])))
+        write_text(target, "".join(map(_line, rows)))
     return target
 
 
-def _classified(
-    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", kept: export.Kept
-) -> list[list[str]]:
-    rows = []
+def read(kind: str, file: Path, column: str | None = None) -> tuple[list[str], Examples]:
+    """What a file or folder has for a model of that kind, with targets that say nothing; and each as it is shown."""
+    shown, inputs = READERS[kind](file, column)
+    if not inputs:
+        raise InputError(f"{file} has no inputs to predict.")
+    targets = [[0] * len(words) for words in inputs] if kind == "tokens" else [0] * len(inputs)
+    return shown, Examples(inputs, targets, np.arange(len(inputs)))
+
+
+def _classified(shown: Sequence[str], prediction: Prediction, kept: export.Kept) -> Iterator[list[str]]:
     for name, answer, scores in zip(shown, prediction.predicted, prediction.scores, strict=True):
         odds = np.exp((scores.astype(float) - scores.max()) / kept.temperature)
-        rows.append([_as_text(name), _as_text(kept.classes[answer]), *(f"{share:.6f}" for share in odds / odds.sum())])
-    return rows
+        yield [_as_text(name), _as_text(kept.classes[answer]), *(f"{share:.6f}" for share in odds / odds.sum())]
 
 
 def _tagged(
-    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", kept: export.Kept
-) -> list[list[str]]:
+    shown: Sequence[str], sentences: Sequence[Any], prediction: Prediction, kept: export.Kept
+) -> Iterator[list[str]]:
     """Words past the model's longest sequence are tagged O."""
-    rows = []
-    for name, words, answer, sure in zip(shown, inputs, prediction.predicted, prediction.confidence, strict=True):
+    for name, words, answer, sure in zip(shown, sentences, prediction.predicted, prediction.confidence, strict=True):
         named = [kept.classes[tag] for tag in answer] + ["O"] * (len(words) - len(answer))
-        rows.append([_as_text(name), " ".join(named), f"{sure:.6f}"])
-    return rows
+        yield [_as_text(name), " ".join(named), f"{sure:.6f}"]
 
 
 def _line(cells: Sequence[str]) -> str:
