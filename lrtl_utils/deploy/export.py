@@ -233,27 +233,40 @@ def _write_own(model: Model, classes: Sequence[str], folder: Path) -> None:
 
 
 def _write_tagger(model: Tagger, classes: Sequence[str], folder: Path) -> dict[str, str]:
-    """As transformers' token classifier, where the architecture's is a linear layer as here; else the backbone alone.
+    """As transformers' token classifier, where that gives the same scores; else the backbone alone.
 
-    That is also done for a head that reads several layers or the shapes of words. With a CRF those are the scores that
-    it decodes; its transitions lie beside.
+    With a CRF those are the scores that it decodes; its transitions lie beside.
     """
     model.backbone.config.num_labels = len(classes)
+    net, name = _token_classifier(model) or (model.backbone, None)
+    _save_backbone(net, model, classes, folder)
+    if model.crf is not None:
+        _save(model.crf.state_dict(), folder / CRF_FILE)
+    if name:
+        return {"file": "model.safetensors", "weight": f"{name}.weight", "bias": f"{name}.bias"}
+    return _save_head(model.head[-1], folder, HEAD_FILE, "head")
+
+
+def _token_classifier(model: Tagger) -> tuple[Any, str] | None:
+    """The tagger as transformers' token classifier of its architecture, and the name of the head in it.
+
+    None where that has other parts, and for a head that reads several layers or the shapes of words.
+    """
+    if model.layers > 1 or model.reader.word_shape:
+        return None
     try:
         net = AutoModelForTokenClassification.from_config(model.backbone.config, dtype=torch.float32).eval()
     except ValueError:  # the architecture has no token classifier
-        net = None
-    plain = net and model.layers == 1 and not model.reader.word_shape
-    name = plain and _take_head(net, net.base_model, model.backbone, model.head[-1])
+        return None
+    linear = [(name, layer) for name, layer in net.named_children() if isinstance(layer, torch.nn.Linear)]
+    loaded = net.base_model.load_state_dict(model.backbone.state_dict(), strict=False)
+    if len(linear) != 1 or linear[0][1].bias is None or loaded.unexpected_keys:
+        return None
+    name, head = linear[0]
+    head.load_state_dict(model.head[-1].state_dict())
     ids = torch.arange(8)[None]
     batch = {"ids": ids, "mask": torch.ones_like(ids), "words": ids}
-    same = name and _agree(net(input_ids=ids).logits, model(batch))
-    _save_backbone(net if same else model.backbone, model, classes, folder)
-    if model.crf is not None:
-        _save(model.crf.state_dict(), folder / CRF_FILE)
-    if same:
-        return {"file": "model.safetensors", "weight": f"{name}.weight", "bias": f"{name}.bias"}
-    return _save_head(model.head[-1], folder, HEAD_FILE, "head")
+    return (net, name) if _agree(net(input_ids=ids).logits, model(batch)) else None
 
 
 def _write_image(model: Model, classes: Sequence[str], folder: Path) -> dict[str, str]:
@@ -320,18 +333,6 @@ def _save_backbone(net: Any, model: Model, classes: Sequence[str], folder: Path)
     net.config.label2id = {label: i for i, label in enumerate(classes)}
     net.save_pretrained(folder)
     model.reader.tokenizer.save_pretrained(folder)
-
-
-def _take_head(net: Any, base: Any, backbone: Any, linear: Any) -> str | None:
-    """Give `net` the backbone's weights and the head's; returns the head's name in it, None if it has other parts."""
-    heads = {name: layer for name, layer in net.named_children() if isinstance(layer, torch.nn.Linear)}
-    if len(heads) != 1:
-        return None
-    ((name, head),) = heads.items()
-    if base.load_state_dict(backbone.state_dict(), strict=False).unexpected_keys or head.bias is None:
-        return None
-    head.load_state_dict(linear.state_dict())
-    return name
 
 
 def _save_head(linear: Any, folder: Path, file: str, name: str) -> dict[str, str]:
