@@ -54,7 +54,7 @@ def read(kind: str, file: Path, column: str | None = None) -> tuple[list[str], E
     try:
         shown, inputs = READERS[kind](file, column)
     except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}.") from None
+        raise InputError(f"{file} cannot be read: {error.strerror or error}.") from None
     if not inputs:
         raise InputError(f"{file} has no inputs to predict.")
     targets = [[0] * len(words) for words in inputs] if kind == "tokens" else [0] * len(inputs)
