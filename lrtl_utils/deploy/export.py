@@ -307,6 +307,7 @@ def _write_tfidf(model: Model, classes: Sequence[str], folder: Path) -> None:
 
 
 def _load_tfidf(folder: Path, classes: int) -> Model:
+
     model, tensors = build_tfidf(classes), load_file(folder / WEIGHTS_FILE)
     vectorizer = model.reader.tokenizer
     vectorizer.vocabulary = json.loads((folder / VOCABULARY_FILE).read_text())
