@@ -6,7 +6,7 @@ from functools import cache
 
 import typer
 
-from lrtl_utils.cli import data, export, run, study, sweep, verify
+from lrtl_utils.cli import data, export, run, study, sweep
 from lrtl_utils.cli.common import fail
 from lrtl_utils.errors import InputError, printable
 
@@ -21,7 +21,7 @@ GROUPS = {
     "Many runs": (sweep.sweep, sweep.search, sweep.status),
     "What the runs say": (study.compare, study.summary, study.report, study.figures, study.bench, study.confirm),
     "To other programs": (export.export, export.push),
-    "Data, models and records": (data.doctor, data.suggest, data.fetch, verify.verify),
+    "Data, models and records": (data.doctor, data.suggest, data.fetch, data.verify),
 }
 for title, verbs in GROUPS.items():
     for verb in verbs:

@@ -1,11 +1,11 @@
-"""What this machine has, the check of a data set, what to label next, and downloads."""
+"""What this machine has, the check of a data set, what to label next, downloads, and the check of records."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lrtl_utils.cli.common import LabelColumn, TextColumn, fail, interruptible, show, show_line
+from lrtl_utils.cli.common import LOCAL, Folder, LabelColumn, TextColumn, fail, interruptible, show, show_line
 from lrtl_utils.config import Selection
 from lrtl_utils.files import absolute_path
 
@@ -85,3 +85,14 @@ def fetch(
     print(mirror)
     if failures:
         fail("; ".join(failures) + ". Run the same command again to continue.", code=1)
+
+
+def verify(results: Folder = LOCAL) -> None:
+    """Check every record of a folder: schema, checksum, identity and protocol. Each faulty one is one line."""
+    from lrtl_utils.runs import verify as verification
+
+    folder = absolute_path(results)
+    report = verification.verify(folder)
+    show(report.lines() if report.records else [f"There are no records in {folder / 'runs'}."])
+    if report.faults:
+        raise typer.Exit(1)

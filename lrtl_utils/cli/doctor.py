@@ -1,7 +1,7 @@
 """What this machine has, and where each data set and model comes from."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,7 +25,12 @@ def report() -> Iterator[str]:
     yield f"hub: {'reachable' if hub.reachable() else 'not reachable'} at {hub.endpoint()}"
     for what, table, find in (("dataset", catalog.TASKS, load.find), ("model", models.MODELS, models.find)):
         for name in table:
-            yield f"{what} {name}: {_origin(name, find)}"
+            try:
+                source = find(name)
+                origin = f"{source.kind}, {source.id}, {source.folder}" if source else "nothing to fetch"
+            except InputError as error:
+                origin = f"missing: {error}"
+            yield f"{what} {name}: {origin}"
 
 
 def check(dataset: str, labels: bool | None, **reading: str | None) -> Iterator[str]:
@@ -73,11 +78,3 @@ def mirror_report(mirror: Path) -> tuple[list[str], bool]:
     return lines or [
         f"{mirror} has no manifest: its files are used, and their checksums are recorded but not enforced."
     ], whole
-
-
-def _origin(name: str, find: Callable[[str], hub.Source | None]) -> str:
-    try:
-        source = find(name)
-    except InputError as error:
-        return f"missing: {error}"
-    return f"{source.kind}, {source.id}, {source.folder}" if source else "nothing to fetch"

@@ -1,24 +1,13 @@
 """Saved models and records for other programs, and saved models for the hub."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from lrtl_utils.cli.common import interruptible, require_package, show
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path
-
-
-class Form(StrEnum):
-    """What records are exported to."""
-
-    csv = "csv"
-    parquet = "parquet"
-    mlflow = "mlflow"
-    trackio = "trackio"
-    optuna = "optuna"
 
 
 def export(
@@ -34,7 +23,10 @@ def export(
     rows: Annotated[
         Path | None, typer.Option(help="With --onnx, inputs to check the file on. Default: rows of a shipped data set.")
     ] = None,
-    to: Annotated[Form | None, typer.Option(help="Export the records to this format or program.")] = None,
+    to: Annotated[
+        Literal["csv", "parquet", "mlflow", "trackio", "optuna"] | None,
+        typer.Option(help="Export the records to this format or program."),
+    ] = None,
     uri: Annotated[
         str | None, typer.Option(help="With --to mlflow, the tracking URI. Default: the file mlflow.db in FOLDER.")
     ] = None,
@@ -44,9 +36,9 @@ def export(
         raise InputError("Say what to export: a saved model with --onnx, or records with --to.")
     if (int8 or rows) and not onnx:
         raise InputError("--int8 and --rows go with --onnx.")
-    if uri and to != Form.mlflow:
+    if uri and to != "mlflow":
         raise InputError("--uri goes with --to mlflow.")
-    if file and to in (Form.mlflow, Form.trackio):
+    if file and to in ("mlflow", "trackio"):
         raise InputError(f"--to {to} writes no FILE.")
     folder, file = absolute_path(folder), file and absolute_path(file)
     if onnx:
@@ -56,11 +48,11 @@ def export(
         written = to_onnx.write(folder, file, int8=int8, rows=rows)
         show([*written.lines(), str(written.path)])
         return
-    if to in (Form.mlflow, Form.trackio, Form.optuna):
+    if to in ("mlflow", "trackio", "optuna"):
         require_package(to)
     from lrtl_utils.study import exports
 
-    places = {Form.mlflow: [uri], Form.trackio: []}.get(to, [file])
+    places = {"mlflow": [uri], "trackio": []}.get(to, [file])
     with interruptible("with the remaining runs"):
         show(getattr(exports, to)(folder, *places))
 

@@ -2,10 +2,9 @@
 
 import os
 import sys
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -24,21 +23,6 @@ from lrtl_utils.cli.common import (
 )
 from lrtl_utils.errors import InputError, printable
 from lrtl_utils.files import absolute_path, notebooks_folder, writable_folder
-
-
-class Engine(StrEnum):
-    """Who starts the workers of a sweep."""
-
-    local = "local"
-    dask = "dask"
-    slurm = "slurm"
-
-
-class OnOom(StrEnum):
-    """What happens to a run that ran out of memory."""
-
-    fail = "fail"
-    halve = "halve"
 
 
 def shipped(grid: Path) -> Path:
@@ -60,12 +44,12 @@ def sweep(
         float | None, typer.Option(min=1, help="Stop a run that uses more than this many MiB of memory.")
     ] = None,
     on_oom: Annotated[
-        OnOom,
+        Literal["fail", "halve"],
         typer.Option(
             help="When a run is out of memory: fail, or run it with half the batch and twice the accumulation."
         ),
-    ] = OnOom.fail,
-    engine: Annotated[Engine, typer.Option(help="What starts the workers.")] = Engine.local,
+    ] = "fail",
+    engine: Annotated[Literal["local", "dask", "slurm"], typer.Option(help="What starts the workers.")] = "local",
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler. Default: one is started on this machine.")
     ] = None,
@@ -91,15 +75,15 @@ def sweep(
     from lrtl_utils.sweep.sweep import sweep as run_cells
 
     job = slurm_parameters(slurm or [])
-    if (job and engine != Engine.slurm) or (scheduler and engine != Engine.dask):
+    if (job and engine != "slurm") or (scheduler and engine != "dask"):
         raise InputError("--slurm goes with --engine slurm, and --scheduler with --engine dask.")
-    if engine != Engine.local:
-        require_package("distributed" if engine == Engine.dask else "dask_jobqueue")
+    if engine != "local":
+        require_package("distributed" if engine == "dask" else "dask_jobqueue")
         require_package("cryptography")
-    if engine == Engine.slurm:
+    if engine == "slurm":
         engines.require_resources(job)
     configs, results = read_grid(grid), writable_folder(results)
-    elsewhere = engine == Engine.slurm or scheduler is not None
+    elsewhere = engine == "slurm" or scheduler is not None
     cells = plan(configs, Run.outline if dry_run else partial(Run, elsewhere=elsewhere))
     show([f"{len(configs)} cells", f"{len(cells)} cells after clamping"])
     for folder in beside or []:
@@ -107,15 +91,15 @@ def sweep(
         show_line(f"{planned - len(cells)} of them are recorded in {folder}")
     if dry_run:
         show_price(cells, results, workers, price_per_hour, every_cell)
-        if engine == Engine.slurm:
+        if engine == "slurm":
             print(engines.job_script(job))
         return
     start = {
-        Engine.local: engines.local,
-        Engine.dask: partial(engines.dask, address=scheduler),
-        Engine.slurm: partial(engines.slurm, parameters=job),
+        "local": engines.local,
+        "dask": partial(engines.dask, address=scheduler),
+        "slurm": partial(engines.slurm, parameters=job),
     }[engine]
-    options = {"deadline_seconds": deadline, "memory_limit_mib": memory_limit, "on_oom": on_oom.value}
+    options = {"deadline_seconds": deadline, "memory_limit_mib": memory_limit, "on_oom": on_oom}
     options |= {"elsewhere": elsewhere, "shared": not no_cache}
     with interruptible("with the remaining runs"):
         outcome = run_cells(cells, results, workers=workers, engine=start, report=show_line, **options)

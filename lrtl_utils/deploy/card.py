@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from lrtl_utils.files import data_name
 from lrtl_utils.measure.metrics import outcome
 from lrtl_utils.runs import store
-from lrtl_utils.runs.record import identifying
+from lrtl_utils.runs.record import identity
 from lrtl_utils.study import stats
 
 _LIBRARIES = {
@@ -57,8 +57,8 @@ A classifier of {{ inputs }} with the labels {{ labels }}.
 
 ## Training
 
-Pre-trained weights: {{ weights_origin }}. {{ "{:,}".format(record.model.parameters) }} parameters, \
-{{ "{:,}".format(record.model.trainable_parameters) }} of them trained.
+Pre-trained weights: {{ weights_origin }}. {{ "{:,}".format(model.parameters) }} parameters, \
+{{ "{:,}".format(model.trainable_parameters) }} of them trained.
 The test split was predicted once, after training. Configuration:
 
 ```json
@@ -72,8 +72,8 @@ The test split was predicted once, after training. Configuration:
 | {{ "%.4f | %.4f | %.4f | %.4f | %.4f"|format(
     metrics.accuracy, metrics.precision, metrics.recall, metrics.f1, metrics.loss) }} |
 
-{% if record.model.temperature -%}
-For calibrated probabilities, divide the logits by the temperature {{ "%.4f"|format(record.model.temperature) }} \
+{% if model.temperature -%}
+For calibrated probabilities, divide the logits by the temperature {{ "%.4f"|format(model.temperature) }} \
 before the softmax, as `lrtl predict` does.
 
 {% endif -%}
@@ -95,7 +95,8 @@ There is no interval, because fewer than {{ least_seeds }} seeds were run.
 {% endif %}), \
 {{ "%.3g"|format(cost.flops) }} FLOPs, {{ "%.0f"|format(cost.peak_memory_mib) }} MiB peak memory\
 {% if cost.energy_wh is not none %}, {{ "%.3g"|format(cost.energy_wh) }} Wh{% endif %}, \
-on {{ made.device }} in {{ made.precision }}, with torch {{ made.torch }} and transformers {{ made.transformers }}.
+on {{ environment.device }} in {{ environment.precision }}, with torch {{ environment.torch }} \
+and transformers {{ environment.transformers }}.
 
 ## Use
 
@@ -112,7 +113,7 @@ best sequence.
 {% endif -%}
 With the workbook: `lrtl predict FOLDER FILE`.
 
-Made by run `{{ record.run_id }}` of the low-resource transfer learning workbook; `record.json` is its record. \
+Made by run `{{ run_id }}` of the low-resource transfer learning workbook; `record.json` is its record. \
 The licences of the data and of the pre-trained weights are those of their authors.
 """
 
@@ -160,16 +161,10 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
         eval_results=results,
     )
     knobs = {name: value for name, value in config.items() if value is not None and name != "asked"}
-    comparable = len({other["data"]["test_size"] for other in alike}) == 1
     text = ModelCard.from_template(
         header,
         template_str=TEMPLATE,
-        record=record,
-        config=config,
-        data=data,
-        metrics=metrics,
-        cost=record["cost"],
-        made=record["environment"],
+        **record,
         dataset=dataset,
         inputs=_INPUTS[facts["kind"]],
         labels=", ".join(f"`{_plain(label)}`" for label in facts["labels"]),
@@ -177,7 +172,7 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
         weights_origin=_origin(source),
         size=data["train_size"] + data["validation_size"],
         knobs=json.dumps(knobs),
-        interval=stats.interval(stats.sample_of(map(outcome, alike))) if comparable else None,
+        interval=stats.interval(stats.sample_of(map(outcome, alike))),
         seeds=len(alike),
         least_seeds=stats.LEAST_SEEDS,
         headline=outcome(record).name,
@@ -198,7 +193,6 @@ def _plain(text: str) -> str:
     return " ".join(str(text).replace("`", "'").split())
 
 
-def _but_seed(record: Mapping[str, Any]) -> dict[str, Any]:
-    weights = record["model"]["source"]
-    config = {name: value for name, value in identifying(record).items() if value is not None and name != "seed"}
-    return {"config": config, "data": record["data"]["source"], "weights": weights}
+def _but_seed(record: Mapping[str, Any]) -> str:
+    """The id that the record would have with another seed: of its configuration, data, weights and method's version."""
+    return identity({**record, "config": record["config"] | {"seed": 0}})

@@ -77,6 +77,7 @@ def check(folder: str | Path) -> Path:
     return target
 
 
+@torch.no_grad()
 def save(
     model: Model,
     classes: Sequence[str],
@@ -127,7 +128,12 @@ def differs(folder: Path, record: Path) -> str | None:
 def load(folder: str | Path) -> Kept:
     """The model that `save` kept there, from that folder alone, in eval mode. `InputError` if it is no such folder."""
     folder = absolute_path(folder)
-    noted = _noted(folder)
+    try:
+        noted = Noted.model_validate_json((folder / KEPT_FILE).read_bytes())
+    except (OSError, ValueError):
+        raise InputError(
+            f"{folder} is not a folder that `lrtl run --save-model` wrote: it has no valid {KEPT_FILE}."
+        ) from None
     if noted.form == "LinearBag":
         model = _load_tfidf(folder, len(noted.labels))
     else:
@@ -140,23 +146,15 @@ def load(folder: str | Path) -> Kept:
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
     if noted.head:
         tensors = load_file(folder / noted.head["file"])
-        with torch.no_grad():
-            model.head[-1].weight.copy_(tensors[noted.head["weight"]])
-            model.head[-1].bias.copy_(tensors[noted.head["bias"]])
+        model.head[-1].load_state_dict({part: tensors[noted.head[part]] for part in ("weight", "bias")})
     if noted.crf:
         model.crf.load_state_dict(load_file(folder / CRF_FILE))
     model.reader.max_length, model.reader.tail = noted.max_length, noted.tail
-    return Kept(model.eval(), noted.kind, tuple(noted.labels), _where(noted), noted.temperature or 1.0)
-
-
-def _noted(folder: Path) -> Noted:
-    """What `save` noted of a model beside its library's files; `InputError` if that is not there."""
     try:
-        return Noted.model_validate_json((folder / KEPT_FILE).read_bytes())
-    except (OSError, ValueError):
-        raise InputError(
-            f"{folder} is not a folder that `lrtl run --save-model` wrote: it has no valid {KEPT_FILE}."
-        ) from None
+        where = RunConfig(device=resolve_device(noted.device), precision=noted.precision)
+    except InputError:  # the device is absent here
+        where = RunConfig(device="cpu", precision="fp32")
+    return Kept(model.eval(), noted.kind, tuple(noted.labels), where, noted.temperature or 1.0)
 
 
 def merge(model: Model) -> None:
@@ -171,14 +169,6 @@ def merge(model: Model) -> None:
             model.set_submodule(name, layer.get_base_layer())
         elif isinstance(layer, ModulesToSaveWrapper):
             model.set_submodule(name, layer.modules_to_save[layer.active_adapter])
-
-
-def _where(noted: Noted) -> RunConfig:
-    try:
-        device, precision = resolve_device(noted.device), noted.precision
-    except InputError:
-        device, precision = "cpu", "fp32"
-    return RunConfig(device=device, precision=precision)
 
 
 def _facts(model: Model, classes: Sequence[str], record: dict[str, Any]) -> dict[str, Any]:
@@ -243,27 +233,40 @@ def _write_own(model: Model, classes: Sequence[str], folder: Path) -> None:
 
 
 def _write_tagger(model: Tagger, classes: Sequence[str], folder: Path) -> dict[str, str]:
-    """As transformers' token classifier, where the architecture's is a linear layer as here; else the backbone alone.
+    """As transformers' token classifier, where that gives the same scores; else the backbone alone.
 
-    That is also done for a head that reads several layers or the shapes of words. With a CRF those are the scores that
-    it decodes; its transitions lie beside.
+    With a CRF those are the scores that it decodes; its transitions lie beside.
     """
     model.backbone.config.num_labels = len(classes)
+    net, name = _token_classifier(model) or (model.backbone, None)
+    _save_backbone(net, model, classes, folder)
+    if model.crf is not None:
+        _save(model.crf.state_dict(), folder / CRF_FILE)
+    if name:
+        return {"file": "model.safetensors", "weight": f"{name}.weight", "bias": f"{name}.bias"}
+    return _save_head(model.head[-1], folder, HEAD_FILE, "head")
+
+
+def _token_classifier(model: Tagger) -> tuple[Any, str] | None:
+    """The tagger as transformers' token classifier of its architecture, and the name of the head in it.
+
+    None where that has other parts, and for a head that reads several layers or the shapes of words.
+    """
+    if model.layers > 1 or model.reader.word_shape:
+        return None
     try:
         net = AutoModelForTokenClassification.from_config(model.backbone.config, dtype=torch.float32).eval()
     except ValueError:  # the architecture has no token classifier
-        net = None
-    plain = net and model.layers == 1 and not model.reader.word_shape
-    name = plain and _take_head(net, net.base_model, model.backbone, model.head[-1])
+        return None
+    linear = [(name, layer) for name, layer in net.named_children() if isinstance(layer, torch.nn.Linear)]
+    loaded = net.base_model.load_state_dict(model.backbone.state_dict(), strict=False)
+    if len(linear) != 1 or linear[0][1].bias is None or loaded.unexpected_keys:
+        return None
+    name, head = linear[0]
+    head.load_state_dict(model.head[-1].state_dict())
     ids = torch.arange(8)[None]
     batch = {"ids": ids, "mask": torch.ones_like(ids), "words": ids}
-    same = name and _agree(lambda: net(input_ids=ids).logits, lambda: model(batch))
-    _save_backbone(net if same else model.backbone, model, classes, folder)
-    if model.crf is not None:
-        _save(model.crf.state_dict(), folder / CRF_FILE)
-    if same:
-        return {"file": "model.safetensors", "weight": f"{name}.weight", "bias": f"{name}.bias"}
-    return _save_head(model.head[-1], folder, HEAD_FILE, "head")
+    return (net, name) if _agree(net(input_ids=ids).logits, model(batch)) else None
 
 
 def _write_image(model: Model, classes: Sequence[str], folder: Path) -> dict[str, str]:
@@ -273,13 +276,13 @@ def _write_image(model: Model, classes: Sequence[str], folder: Path) -> dict[str
     reading = {"input_size": (3, size, size), "mean": collate.mean, "std": collate.std}
     reading |= {"interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "center"}
     pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    expected = _scores(lambda: model({"pixels": pixels}))
+    expected = model({"pixels": pixels})
     net.reset_classifier(len(classes))
     classifier = net.get_classifier()
     same = isinstance(classifier, torch.nn.Linear) and classifier.weight.shape == linear.weight.shape
     if same:
         classifier.load_state_dict(linear.state_dict())
-        same = _agree(lambda: net(pixels), lambda: expected)
+        same = _agree(net(pixels), expected)
     if not same:
         net.reset_classifier(0)
     from timm.models import save_for_hf  # its import takes seconds, and no text needs it
@@ -297,7 +300,6 @@ def _write_simple(model: Model, classes: Sequence[str], folder: Path) -> None:
 
 
 def _write_tfidf(model: Model, classes: Sequence[str], folder: Path) -> None:
-
     vectorizer = model.reader.tokenizer
     vocabulary = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.get)
     (folder / VOCABULARY_FILE).write_text(json.dumps(vocabulary))
@@ -334,34 +336,15 @@ def _save_backbone(net: Any, model: Model, classes: Sequence[str], folder: Path)
     model.reader.tokenizer.save_pretrained(folder)
 
 
-def _take_head(net: Any, base: Any, backbone: Any, linear: Any) -> str | None:
-    """Give `net` the backbone's weights and the head's; returns the head's name in it, None if it has other parts."""
-    heads = {name: layer for name, layer in net.named_children() if isinstance(layer, torch.nn.Linear)}
-    if len(heads) != 1:
-        return None
-    ((name, head),) = heads.items()
-    if base.load_state_dict(backbone.state_dict(), strict=False).unexpected_keys or head.bias is None:
-        return None
-    head.load_state_dict(linear.state_dict())
-    return name
-
-
 def _save_head(linear: Any, folder: Path, file: str, name: str) -> dict[str, str]:
-    _save({f"{name}.weight": linear.weight.detach(), f"{name}.bias": linear.bias.detach()}, folder / file)
+    _save(linear.state_dict(prefix=f"{name}."), folder / file)
     return {"file": file, "weight": f"{name}.weight", "bias": f"{name}.bias"}
 
 
 def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
-
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
 
 
-def _scores(run: Any) -> torch.Tensor:
-
-    with torch.inference_mode():
-        return run()
-
-
-def _agree(one: Any, other: Any) -> bool:
-    """Whether two ways of computing the same scores give the same."""
-    return bool((_scores(one) - _scores(other)).abs().max() < TOLERANCE)
+def _agree(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two ways of computing the same scores gave the same."""
+    return torch.allclose(one, other, rtol=0, atol=TOLERANCE)

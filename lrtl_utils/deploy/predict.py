@@ -2,9 +2,9 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +15,8 @@ from lrtl_utils.data.splits import Examples
 from lrtl_utils.deploy import export
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path, write_text, writing_to
+from lrtl_utils.measure.metrics import Prediction
 from lrtl_utils.methods import loop
-
-if TYPE_CHECKING:
-    from lrtl_utils.measure.metrics import Prediction
 
 
 def predict(model: str | Path, file: str | Path, output: str | Path | None = None, column: str | None = None) -> Path:
@@ -39,40 +37,43 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
             f"The answers cannot be written to {target}: it is the input or a folder; set another --output."
         )
     kept = export.load(model)
-    kind = kept.kind
-    shown, inputs = READERS[kind](file, column)
-    if not inputs:
-        raise InputError(f"{file} has no inputs to predict.")
-    targets = [[0] * len(words) for words in inputs] if kind == "tokens" else [0] * len(inputs)  # nobody knows them
-    prediction = loop.predict(kept.model, Examples(inputs, targets, np.arange(len(inputs))), kept.config)
-    rows = (_tagged if kind == "tokens" else _classified)(shown, inputs, prediction, kept)
-    header = {"text": ["text"], "image": ["file"], "tokens": ["tokens", "tags", "confidence"]}[kind]
-    if kind != "tokens":
-        header += ["label", *(f"p_{label}" for label in kept.classes)]
+    shown, examples = read(kept.kind, file, column)
+    prediction = loop.predict(kept.model, examples, kept.config)
+    if kept.kind == "tokens":
+        rows = [["tokens", "tags", "confidence"], *_tagged(shown, examples.inputs, prediction, kept)]
+    else:
+        header = ["file" if kept.kind == "image" else "text", "label", *(f"p_{label}" for label in kept.classes)]
+        rows = [header, *_classified(shown, prediction, kept)]
     with writing_to(target):
-        write_text(target, "".join(map(_line, [header, *rows])))
+        write_text(target, "".join(map(_line, rows)))
     return target
 
 
-def _classified(
-    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", kept: export.Kept
-) -> list[list[str]]:
-    rows = []
+def read(kind: str, file: Path, column: str | None = None) -> tuple[list[str], Examples]:
+    """What a file or folder has for a model of that kind, with targets that say nothing; and each as it is shown."""
+    try:
+        shown, inputs = READERS[kind](file, column)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}.") from None
+    if not inputs:
+        raise InputError(f"{file} has no inputs to predict.")
+    targets = [[0] * len(words) for words in inputs] if kind == "tokens" else [0] * len(inputs)
+    return shown, Examples(inputs, targets, np.arange(len(inputs)))
+
+
+def _classified(shown: Sequence[str], prediction: Prediction, kept: export.Kept) -> Iterator[list[str]]:
     for name, answer, scores in zip(shown, prediction.predicted, prediction.scores, strict=True):
         odds = np.exp((scores.astype(float) - scores.max()) / kept.temperature)
-        rows.append([_as_text(name), _as_text(kept.classes[answer]), *(f"{share:.6f}" for share in odds / odds.sum())])
-    return rows
+        yield [_as_text(name), _as_text(kept.classes[answer]), *(f"{share:.6f}" for share in odds / odds.sum())]
 
 
 def _tagged(
-    shown: Sequence[str], inputs: Sequence[Any], prediction: "Prediction", kept: export.Kept
-) -> list[list[str]]:
+    shown: Sequence[str], sentences: Sequence[Any], prediction: Prediction, kept: export.Kept
+) -> Iterator[list[str]]:
     """Words past the model's longest sequence are tagged O."""
-    rows = []
-    for name, words, answer, sure in zip(shown, inputs, prediction.predicted, prediction.confidence, strict=True):
+    for name, words, answer, sure in zip(shown, sentences, prediction.predicted, prediction.confidence, strict=True):
         named = [kept.classes[tag] for tag in answer] + ["O"] * (len(words) - len(answer))
-        rows.append([_as_text(name), " ".join(named), f"{sure:.6f}"])
-    return rows
+        yield [_as_text(name), " ".join(named), f"{sure:.6f}"]
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -96,28 +97,22 @@ def _as_text(cell: str) -> str:
     return cell
 
 
-def _texts(file: Path, column: str | None) -> tuple[list[str], list[Any]]:
-    """A table's column of texts, else the lines of a text file."""
-    if file.is_dir():
-        raise InputError(f"{file} is a folder, but this model needs a table, or a text file with one text per line.")
-    if file.suffix.lower() not in tables.SUFFIXES:
-        texts = [line.removesuffix("\r") for line in _text(file).split("\n")]
-        texts = texts if texts[-1] else texts[:-1]
-        return texts, texts
-    columns = tables.read(file).columns
-    texts = columns[_column(columns, column, file)]
-    texts = [text if isinstance(text, list) else "" if text is None else str(text) for text in texts]
-    return [str(text) for text in texts], texts
+def _texts(file: Path, column: str | None) -> tuple[list[Any], list[Any]]:
+    """Texts; a list of words stays one, and is refused by what reads texts."""
+    cells = ["" if cell is None else cell for cell in _cells(file, column)]
+    texts = [cell if isinstance(cell, list) else str(cell) for cell in cells]
+    return texts, texts
 
 
 def _sentences(file: Path, column: str | None) -> tuple[list[str], list[Any]]:
     """Words: the first field of each line of a CoNLL file, a table's column, else a text file's lines, at spaces."""
-    text = "" if file.is_dir() or file.suffix.lower() in tables.SUFFIXES else _text(file)
-    if text and (file.suffix.lower() in CONLL or tags.looks_tagged(text)):
+    suffix = file.suffix.lower()
+    text = "" if file.is_dir() or suffix in tables.SUFFIXES else tables.decode(file.read_bytes(), file)[0]
+    if text and (suffix in CONLL or tags.looks_tagged(text)):
         sentences = tags.read_words(text)
     else:
-        _, rows = _texts(file, column)
-        sentences = [words for row in rows if (words := row if isinstance(row, list) else str(row or "").split())]
+        cells = _cells(file, column)
+        sentences = [words for cell in cells if (words := cell if isinstance(cell, list) else str(cell or "").split())]
     return [" ".join(words) for words in sentences], sentences
 
 
@@ -134,19 +129,19 @@ def _pictures(file: Path, column: str | None) -> tuple[list[str], list[bytes]]:
 READERS = {"text": _texts, "tokens": _sentences, "image": _pictures}
 
 
-def _column(columns: Sequence[str], given: str | None, file: Path) -> str:
-    """The column of inputs: the one given, else one of a usual name, else the only one."""
-    if given:
-        require_name(f"column of {file.name}", given, columns)
-        return given
+def _cells(file: Path, column: str | None) -> list[Any]:
+    """A table's column of inputs, the one given, one of a usual name or the only one; else the lines of a text file."""
+    if file.is_dir():
+        raise InputError(f"{file} is a folder, but this model needs a table, or a text file with one text per line.")
+    if file.suffix.lower() not in tables.SUFFIXES:
+        text, _ = tables.decode(file.read_bytes(), file)
+        lines = [line.removesuffix("\r") for line in text.split("\n")]
+        return lines if lines[-1] else lines[:-1]
+    columns = tables.read(file).columns
+    if column:
+        require_name(f"column of {file.name}", column, columns)
+        return columns[column]
     found = tables.usual(columns, tables.INPUTS)
     if found is None and len(columns) != 1:
         raise InputError(f"{file} has the columns {', '.join(columns)}; --text-column says which one holds the inputs.")
-    return found or next(iter(columns))
-
-
-def _text(file: Path) -> str:
-    try:
-        return tables.decode(file.read_bytes(), file)[0]
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}.") from None
+    return columns[found or next(iter(columns))]

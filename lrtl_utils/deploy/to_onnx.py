@@ -3,12 +3,11 @@
 import logging
 import os
 import tempfile
-import time
+import timeit
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +16,7 @@ import torch
 
 from lrtl_utils.data.load import load
 from lrtl_utils.deploy import export
-from lrtl_utils.deploy.predict import READERS
+from lrtl_utils.deploy.predict import read
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, writable_folder, writing_to
 from lrtl_utils.measure.metrics import PREDICT_BATCH
@@ -99,8 +98,12 @@ def write(
         )
     if int8 and reader.kind == "image":
         raise InputError(f"Image models lose too much accuracy in int8; export the model in {folder} without --int8.")
-    source, inputs = _inputs(kept.kind, rows)
-    data = reader.encode(inputs, [[0] * len(each) for each in inputs] if kept.kind == "tokens" else [0] * len(inputs))
+    source = str(rows or SAMPLES[kept.kind])
+    if rows:
+        _, examples = read(kept.kind, absolute_path(rows))
+    else:
+        examples = load(source).test.take(np.arange(SAMPLE_ROWS))
+    data = reader.encode(examples.inputs, examples.targets)
     batches = [reader.batch(data, positions) for positions in by_length(data.lengths, PREDICT_BATCH)]
     names = [name for name in INPUTS if name in batches[0]]
     with tempfile.TemporaryDirectory(dir=writable_folder(target.parent), prefix=".onnx-") as temporary:
@@ -109,7 +112,7 @@ def write(
         if int8:
             path = _quantized(path)
         _describe(path, kept)
-        written = _compared(model, batches, names, path, (target, source, len(inputs)))
+        written = Written(target, source, len(examples), *_compared(model, batches, names, path))
         if not int8 and written.difference > TOLERANCE:
             raise InputError(
                 f"{target} was not written: on {source}, a score of onnxruntime differs from the model's by "
@@ -118,16 +121,6 @@ def write(
         with writing_to(target):
             os.replace(path, target)
     return written
-
-
-def _inputs(kind: str, rows: str | Path | None) -> tuple[str, Sequence[Any]]:
-    """The inputs to compare answers on, and where they come from."""
-    if rows is None:
-        return SAMPLES[kind], load(SAMPLES[kind]).test.inputs[:SAMPLE_ROWS]
-    _, inputs = READERS[kind](absolute_path(rows), None)
-    if not inputs:
-        raise InputError(f"{rows} holds nothing to compare answers on.")
-    return str(rows), inputs
 
 
 def _export(model: Model, batch: Batch, names: Sequence[str], path: Path) -> None:
@@ -164,39 +157,36 @@ def _describe(path: Path, kept: export.Kept) -> None:
     facts = {"kind": kept.kind, "labels": "\n".join(kept.classes), "max_length": reader.max_length}
     facts |= {"temperature": kept.temperature}
     if reader.kind == "image":
-        facts = {name: list(getattr(reader.collate, name)) for name in ("mean", "std")} | facts
-        facts |= {"image_size": reader.collate.image_size}
+        mean, std = list(reader.collate.mean), list(reader.collate.std)
+        facts |= {"mean": mean, "std": std, "image_size": reader.collate.image_size}
     onnx.helper.set_model_props(graph, {name: str(value) for name, value in facts.items() if value is not None})
     onnx.save(graph, path)
 
 
-def _compared(model: Model, batches: Sequence[Batch], names: Sequence[str], path: Path, about: tuple) -> Written:
+def _compared(
+    model: Model, batches: Sequence[Batch], names: Sequence[str], path: Path
+) -> tuple[float, float, float, int]:
+    """What `Written` says from `difference` on."""
     threads = torch.get_num_threads()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     given = [{INPUTS[name][0]: batch[name].contiguous().numpy() for name in names} for batch in batches]
+
+    def ours() -> list[torch.Tensor]:
+        return [model(batch) for batch in batches]
+
+    def theirs() -> list[torch.Tensor]:
+        return [torch.from_numpy(session.run([OUTPUT], each)[0]) for each in given]
+
+    def answers(scores: Sequence[torch.Tensor]) -> np.ndarray:
+        """The predicted classes, of all words one after the other for a tagger."""
+        decoded = [model.decode(*pair)[0] for pair in zip(scores, batches, strict=True)]
+        return np.concatenate([np.atleast_1d(answer) for batch in decoded for answer in batch])
+
     with torch.inference_mode():
-        torch_seconds, ours = _timed(lambda: [model(batch) for batch in batches])
-        onnx_seconds, theirs = _timed(lambda: [torch.from_numpy(session.run([OUTPUT], each)[0]) for each in given])
-        answers = [[_answers(model, *pair) for pair in zip(scores, batches, strict=True)] for scores in (ours, theirs)]
-    differences = [
-        float(((one - other).abs() / one.abs().clamp(min=1)).max()) for one, other in zip(ours, theirs, strict=True)
-    ]
-    equal = float(np.mean(np.concatenate(answers[0]) == np.concatenate(answers[1])))
-    return Written(*about, max(differences), equal, torch_seconds / onnx_seconds, threads)
-
-
-def _answers(model: Model, scores: torch.Tensor, batch: Batch) -> np.ndarray:
-    """The predicted classes, of all words one after the other for a tagger."""
-    return np.concatenate([np.atleast_1d(answer) for answer in model.decode(scores, batch)[0]])
-
-
-def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """The seconds of the fastest of a few calls, and what it returned."""
-    seconds = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        result = call()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds), result
+        scores = ours(), theirs()
+        equal = float(np.mean(answers(scores[0]) == answers(scores[1])))
+        torch_seconds, onnx_seconds = (min(timeit.repeat(run, repeat=REPEATS, number=1)) for run in (ours, theirs))
+    differences = [((one - other).abs() / one.abs().clamp(min=1)).max() for one, other in zip(*scores, strict=True)]
+    return float(max(differences)), equal, torch_seconds / onnx_seconds, threads

@@ -314,13 +314,6 @@ def test_escapes_in_labels_and_names_reach_no_terminal(elsewhere, monkeypatch):
     assert "\\x1b]0;pwned" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
 
-    table = elsewhere / "own.csv"
-    table.write_text("text,label\n" + "".join(f"{escape} {i},{escape}{i % 2}\n" for i in range(20)))
-    done = command("doctor", table)
-    assert done.returncode == 0
-    assert "\\x1b]0;pwned" in done.stdout
-    assert "\x1b" not in done.stdout + done.stderr
-
     monkeypatch.setenv("LRTL_MIRROR", str(elsewhere.rename(elsewhere.with_name(f"mirror{escape.replace('/', '')}"))))
     done = command("doctor")
     assert "\\x1b]0;pwned" in done.stdout

@@ -67,11 +67,3 @@ def test_what_stops_an_upload_is_one_sentence(hub, saved, tmp_path, variables, s
     assert sentence in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert hub.pushed == {}
-
-
-def test_a_folder_that_is_no_saved_model_is_refused(hub, tmp_path):
-    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
-    done = push(hub, tmp_path, tmp_path)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "is not a model that `lrtl run --save-model` saved, so it is not uploaded." in done.stderr
-    assert hub.asked == []

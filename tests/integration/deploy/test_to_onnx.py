@@ -92,14 +92,14 @@ def test_a_file_whose_answers_differ_is_not_written(saved, monkeypatch):
     assert not [path for path in folder.rglob("*") if "onnx" in path.name]
 
 
-def test_a_model_without_a_graph_and_a_folder_without_a_model_are_refused(saved, tmp_path):
+def test_what_has_no_graph_or_no_rows_is_refused(saved, tmp_path):
     folder, _ = saved("tfidf", {"method": "tfidf", "dataset": "reviews_sample", "train_size": 16, "test_limit": 4})
     with pytest.raises(InputError, match="reads counts of words"):
         to_onnx.write(folder)
     with pytest.raises(InputError, match="Image models lose too much"):
         to_onnx.write(saved("stages", CASES["stages"])[0], int8=True)
-    with pytest.raises(InputError, match=r"it has no valid lrtl\.json"):
-        to_onnx.write(tmp_path)
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        to_onnx.write(saved("own_head", CASES["own_head"])[0], rows=tmp_path / "absent.csv")
 
 
 @pytest.mark.parametrize(("block", "name"), enumerate(["layers", "crf_shapes_layers", "stages"]))
