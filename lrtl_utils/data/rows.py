@@ -36,18 +36,6 @@ def read(file: Path, columns: Mapping[str, str] | None = None) -> "Dataset":
         return _gather(found, options["batch_size"], file)
 
 
-def read_delimited(file: Path, text: str, header: list[str], **options: Any) -> "Dataset":
-    """The `text` of a CSV file with those columns, every value a string; the options are those of pandas."""
-    with _reading(file) as place:
-        from datasets import Features, IterableDataset, Value
-
-        place.unlink()
-        place.write_text(text, encoding="utf-8", newline="")
-        features = Features({name: Value("string") for name in header})
-        options |= {"names": header, "header": 0, "na_filter": False, "cache_dir": str(place.parent)}
-        return _gather(IterableDataset.from_csv(str(place), features=features, **options), MOST_ROWS_AT_ONCE, file)
-
-
 def values(dataset: "Dataset", column: str) -> list[Any]:
     """A column as Python values: an image as its bytes and path, a label as its number."""
     return dataset.data.table[column].to_pylist()

@@ -6,7 +6,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
 INPUTS = ("text", "sentence", "review", "content", "document", "comment", "message", "body", "tweet", "abstract")
 INPUTS += ("question", "query", "utterance", "tokens", "words", "image", "img")
 TARGETS = ("label", "labels", "category", "class", "sentiment", "target", "topic", "intent", "ner_tags", "tags", "y")
+
+csv.field_size_limit(2**31 - 1)  # else a text of more than 128 KiB is an error
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def usual(columns: Iterable[str], names: Sequence[str], taken: str | None = None
 
 
 def _read_delimited(file: Path) -> Table:
-    """A CSV or TSV file; `csv` checks it first, because pandas counts no lines and silently fills short rows."""
+    """A CSV or TSV file, read by `csv`, because pandas counts no lines and silently fills short rows."""
     text, odd = decode(file.read_bytes(), file)
     if file.suffix.lower() == ".tsv":
         separator = "\t"
@@ -100,47 +102,37 @@ def _read_delimited(file: Path) -> Table:
     else:
         quoted, first = True, io.StringIO(text, newline="").readline().rstrip("\r\n")
         separator = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    rows = _split(text, file, separator, quoted)
+    header = [name.strip() for name in next(rows, [])]
+    if not header:
+        raise InputError(f"{file} is empty; its first line names the columns.")
+    if len(set(header)) < len(header) or not all(header):
+        names = ", ".join(map(repr, header))
+        raise InputError(f"{file}: the first line must name each column once; it has {names}.")
+    rest = list(rows)
+    return Table({name: [row[i] for row in rest] for i, name in enumerate(header)}, odd_lines=odd)
+
+
+def _split(text: str, file: Path, separator: str, quoted: bool) -> Iterator[list[str]]:
+    """The rows of a delimited file without empty ones; `InputError` names the line that has other fields."""
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    header, count = _check_rows(text, file, separator, quoting)
-    found = rows.read_delimited(file, text, header, sep=separator, quoting=quoting)
-    if found.num_rows != count:
-        raise InputError(f"{file}: {count} rows follow the first line, and pandas finds {found.num_rows}.")
-    columns = {name: rows.values(found, name) for name in header}
-    if not quoted:
-        columns = {name: [_unquoted(value) for value in column] for name, column in columns.items()}
-    return Table(columns, odd_lines=odd)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True)
+    width = 0
+    try:
+        for row in filter(None, reader):
+            width = width or len(row)
+            if len(row) != width:
+                raise InputError(
+                    f"{file}, line {reader.line_num}: {len(row)} fields where the first line names {width} "
+                    "columns; a text that contains the separator must be in quotes."
+                )
+            yield row if quoted else [_unquoted(cell) for cell in row]
+    except csv.Error as error:
+        raise InputError(f"{file}, line {reader.line_num}: {error}.") from None
 
 
 def _unquoted(value: str) -> str:
     return value[1:-1].replace('""', '"') if re.fullmatch(r'"([^"]|"")*"', value) else value
-
-
-def _check_rows(text: str, file: Path, separator: str, quoting: int) -> tuple[list[str], int]:
-    """The names of the columns, and how many rows follow; `InputError` names the line that has other fields."""
-    before = csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True)
-    try:
-        header = [name.strip() for name in next(filter(None, reader), [])]
-        if quoting == csv.QUOTE_NONE:
-            header = [_unquoted(name) for name in header]
-        if not header:
-            raise InputError(f"{file} is empty; its first line names the columns.")
-        if len(set(header)) < len(header) or not all(header):
-            names = ", ".join(map(repr, header))
-            raise InputError(f"{file}: the first line must name each column once; it has {names}.")
-        count = 0
-        for row in filter(None, reader):
-            count += 1
-            if len(row) != len(header):
-                raise InputError(
-                    f"{file}, line {reader.line_num}: {len(row)} fields where the first line names {len(header)} "
-                    "columns; a text that contains the separator must be in quotes."
-                )
-    except csv.Error as error:
-        raise InputError(f"{file}, line {reader.line_num}: {error}.") from None
-    finally:
-        csv.field_size_limit(before)
-    return header, count
 
 
 def _read_json(file: Path) -> Table:
