@@ -21,7 +21,6 @@ from lrtl_utils.data.splits import Data, Examples, Facts, hold_out, stratified_o
 from lrtl_utils.errors import InputError, require_name
 
 NO_LABEL = -(2**31)  # stands for a missing label until the check refuses it
-_CONTENT = {"text": ("text", "label"), "image": ("image", "label"), "tokens": ("words", "tags")}  # of columns
 TEST_SHARE = 0.25  # held out for testing if a data set has no test split
 MADE = f"made: {TEST_SHARE:.0%} of the rows, stratified, the same for every run"
 READING = ("dataset", "text_column", "label_column", "drop_leaks")  # the parameters that decide what is read
@@ -172,19 +171,19 @@ def _log_normal(mean: float, deviation: float, n: int = 1000) -> tuple[int, ...]
 
 def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
     """Files `<split>-*.parquet`, as the hub has them; their metadata names the classes."""
-    content = dict(zip((task.input, task.target), _CONTENT[task.kind], strict=True))
     splits, classes = {}, task.classes
     for split, prefix in task.splits.items():
         files = [file for file in source.files if file.name.startswith(prefix)]
         if not files:
             raise InputError(f"{source.folder} has no file {prefix}*.parquet.")
-        parts = [rows.read(file, content) for file in files]
-        classes = classes or tuple(rows.class_names(parts[0], task.target) or ())
+        inputs, targets = [], []
+        for file in files:
+            columns, names = rows.read(file, (task.input, task.target))
+            classes = classes or tuple(names.get(task.target, ()))
+            inputs += [own.input_of(value, file) for value in columns[task.input]]
+            targets += columns[task.target]
         if not classes:
             raise InputError(f"{files[0]} does not name the classes of its column {task.target!r}.")
-        inputs, targets = ([v for part in parts for v in rows.values(part, name)] for name in content)
-        if task.kind == "image":
-            inputs = [image and image["bytes"] for image in inputs]
         splits[split] = _examples(inputs, targets, task.kind)
     return splits, classes
 
@@ -225,13 +224,14 @@ def _hold_out(data: Data) -> Data:
 
 
 def _check_targets(name: str, split: str, examples: Examples, classes: tuple[str, ...]) -> None:
+    numbers = {*range(len(classes))}
     for row, (value, target) in enumerate(zip(examples.inputs, examples.targets, strict=True), start=1):
         if value is None:
             raise InputError(f"{name}: row {row} of the {split} split is empty.")
         tags = target if isinstance(target, list) else [target]
         if isinstance(target, list) and len(tags) != len(value):
             raise InputError(f"{name}: row {row} of the {split} split has {len(value)} words and {len(tags)} tags.")
-        wrong = [tag for tag in tags if tag is None or not 0 <= tag < len(classes)]
+        wrong = [tag for tag in tags if tag not in numbers]
         if wrong:
             raise InputError(
                 f"{name}: row {row} of the {split} split has label {'none' if wrong[0] == NO_LABEL else wrong[0]}; "

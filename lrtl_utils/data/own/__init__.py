@@ -177,7 +177,7 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
         unknown = [None] * len(table.columns[text])
         return Rows(table.columns[text], unknown, unknown)
     notes.noted.append(f"inputs from column {text!r}, labels from column {label!r}")
-    inputs = [_input(value, where) for value in table.columns[text]]
+    inputs = [input_of(value, where) for value in table.columns[text]]
     targets = [_target(value, table.names.get(label)) for value in table.columns[label]]
     return Rows(inputs, targets, _numbered(where, len(inputs)))
 
@@ -223,7 +223,7 @@ def _warn_of(odd_lines: int, where: Path, notes: Notes) -> None:
         notes.warned.append(f"lines of {where} that are not UTF-8 and were read as Windows-1252: {odd_lines}")
 
 
-def _input(value: Any, where: Path) -> Any:
+def input_of(value: Any, where: Path) -> Any:
     """The value of a cell as a text, a list of words, or the bytes of an image."""
     if isinstance(value, dict):
         if value.get("bytes") is None and value.get("path"):

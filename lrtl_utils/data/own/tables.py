@@ -157,9 +157,7 @@ def _read_json(file: Path) -> Table:
 
 def _read_arrow(file: Path) -> Table:
     """A parquet file, or a data file of a folder that `datasets` saved."""
-    found = rows.read(file)
-    names = {name: known for name in found.column_names if (known := rows.class_names(found, name))}
-    return Table({name: rows.values(found, name) for name in found.column_names}, names)
+    return Table(*rows.read(file))
 
 
 READERS: dict[str, Callable[[Path], Table]] = {
