@@ -19,6 +19,7 @@ from lrtl_utils.data.hub import Source, find_in_package, find_on_hub
 from lrtl_utils.data.own import files
 from lrtl_utils.data.splits import Data, Examples, Facts, hold_out, stratified_order
 from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.files import absolute_path
 
 NO_LABEL = -(2**31)  # stands for a missing label until the check refuses it
 TEST_SHARE = 0.25  # held out for testing if a data set has no test split
@@ -40,7 +41,7 @@ def kind_of(dataset: str, text_column: str | None = None, label_column: str | No
 
 def absolute(dataset: str) -> str:
     """The absolute path of a user's own data; another name as it is."""
-    return str(files.place(dataset)) if _is_own(dataset) and not files.on_hub(dataset) else dataset
+    return str(absolute_path(dataset)) if _is_own(dataset) and not files.on_hub(dataset) else dataset
 
 
 def find(dataset: str, *, fetch: bool = True) -> Source:
