@@ -21,7 +21,6 @@ from lrtl_utils.data.splits import Data, Examples, Facts, hold_out, stratified_o
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path
 
-NO_LABEL = -(2**31)  # stands for a missing label until the check refuses it
 TEST_SHARE = 0.25  # held out for testing if a data set has no test split
 MADE = f"made: {TEST_SHARE:.0%} of the rows, stratified, the same for every run"
 READING = ("dataset", "text_column", "label_column", "drop_leaks")  # the parameters that decide what is read
@@ -65,10 +64,15 @@ def load(
     source = find(dataset)
     _ = source.sha256  # taken before anything is read
     if _is_own(dataset):
-        data = _of_path(_load_own, dataset, source, text_column, label_column)
+        data = _of_path(own.read, dataset, source, text_column, label_column)
     else:
-        data = _load_named(dataset, source)
+        data = _read_named(dataset, source)
     source.require_unchanged()
+    for sentence in data.warned:
+        warnings.warn(f"{data.name}: {sentence}.", stacklevel=2)
+    _check(data)
+    if not data.test:
+        data = _hold_out(data, _is_own(dataset))
     repeats, leaking = _repeats(data)
     data = replace(data, repeats=repeats)
     if not leaking.any():
@@ -104,33 +108,10 @@ def _of_path(function: Callable[..., Any], dataset: str, *others: Any) -> Any:
         raise InputError(f"{dataset} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
 
 
-def _load_own(dataset: str, source: Source, text_column: str | None, label_column: str | None) -> Data:
-    found = own.read(dataset, text_column, label_column)
-    for sentence in found.notes.warned:
-        warnings.warn(f"{source.id}: {sentence}.", stacklevel=4)
-    train, test = (
-        _examples(part.inputs, part.targets, found.kind, part.places) if (part := found.splits.get(split)) else None
-        for split in ("train", "test")
-    )
-    notes = tuple(found.notes.noted), tuple(found.notes.warned)
-    data = Data(source.id, found.kind, found.classes, train, test, source, f"taken: {found.taken}", *notes)
-    for split, examples in (("train", train), ("test", test)):
-        if examples:
-            _check_targets(source.id, split, examples, found.classes)
-    if test:
-        return data
-    # The end of the order is held out, so that the only example of a class stays in the train split.
-    kept, held = hold_out(data.strata(train), TEST_SHARE, np.random.default_rng(derived_seed(0, "test split")))
-    return replace(data, train=train.take(kept), test=train.take(held), split=MADE)
-
-
-def _load_named(name: str, source: Source) -> Data:
+def _read_named(name: str, source: Source) -> Data:
     task = TASKS[name]
     splits, classes = _READERS[source.files[0].suffix](task, source)
-    for split, examples in splits.items():
-        _check_targets(name, split, examples, classes)
-    data = Data(name, task.kind, classes, splits["train"], splits.get("test"), source, f"taken: {task.test}")
-    return data if data.test else _hold_out(data)
+    return Data(name, task.kind, classes, splits["train"], splits.get("test"), source, f"taken: {task.test}")
 
 
 def same(value: Any) -> Any:
@@ -211,30 +192,40 @@ def _read_digits(task: Task, source: Source) -> tuple[dict[str, Examples], tuple
 _READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".gz": _read_digits}
 
 
-def _examples(inputs: Sequence[Any], targets: Sequence[Any], kind: str, places: Sequence[str] = ()) -> Examples:
+def _examples(inputs: Sequence[Any], targets: Sequence[Any], kind: str) -> Examples:
     if kind != "tokens":
-        targets = np.asarray([NO_LABEL if target is None else target for target in targets], dtype=np.int64)
-    return Examples(inputs, targets, np.arange(len(inputs)), places)
+        targets = np.asarray([-1 if target is None else target for target in targets], dtype=np.int64)
+    return Examples(inputs, targets, np.arange(len(inputs)))
 
 
-def _hold_out(data: Data) -> Data:
-    order = stratified_order(data.strata(data.train), np.random.default_rng(derived_seed(0, "test split")))
-    size = round(TEST_SHARE * len(order))
-    train, test = data.train.take(np.sort(order[size:])), data.train.take(np.sort(order[:size]))
-    return replace(data, train=train, test=test, split=MADE)
+def _hold_out(data: Data, is_own: bool) -> Data:
+    """The data with a part of the train split as test split."""
+    strata, rng = data.strata(data.train), np.random.default_rng(derived_seed(0, "test split"))
+    if is_own:
+        # The end of the order is held out, so that the only example of a class stays in the train split.
+        kept, held = hold_out(strata, TEST_SHARE, rng)
+    else:
+        order = stratified_order(strata, rng)
+        size = round(TEST_SHARE * len(order))
+        kept, held = np.sort(order[size:]), np.sort(order[:size])
+    return replace(data, train=data.train.take(kept), test=data.train.take(held), split=MADE)
 
 
-def _check_targets(name: str, split: str, examples: Examples, classes: tuple[str, ...]) -> None:
-    numbers = {*range(len(classes))}
-    for row, (value, target) in enumerate(zip(examples.inputs, examples.targets, strict=True), start=1):
-        if value is None:
-            raise InputError(f"{name}: row {row} of the {split} split is empty.")
-        tags = target if isinstance(target, list) else [target]
-        if isinstance(target, list) and len(tags) != len(value):
-            raise InputError(f"{name}: row {row} of the {split} split has {len(value)} words and {len(tags)} tags.")
-        wrong = [tag for tag in tags if tag not in numbers]
-        if wrong:
-            raise InputError(
-                f"{name}: row {row} of the {split} split has label {'none' if wrong[0] == NO_LABEL else wrong[0]}; "
-                f"the {len(classes)} classes are 0 to {len(classes) - 1} ({', '.join(classes)})."
-            )
+def _check(data: Data) -> None:
+    """`InputError` if an example is empty, or a label is missing or none of the classes."""
+    numbers = {*range(len(data.classes))}
+    for split, examples in (("train", data.train), ("test", data.test)):
+        pairs = zip(examples.inputs, examples.targets, strict=True) if examples else ()
+        for row, (value, target) in enumerate(pairs, start=1):
+            what = f"{data.name}: row {row} of the {split} split"
+            if value is None:
+                raise InputError(f"{what} is empty.")
+            tags = target if isinstance(target, list) else [target]
+            if isinstance(target, list) and len(tags) != len(value):
+                raise InputError(f"{what} has {len(value)} words and {len(tags)} tags.")
+            wrong = [tag for tag in tags if tag not in numbers]
+            if wrong:
+                raise InputError(
+                    f"{what} has label {wrong[0]}; "
+                    f"the {len(data.classes)} classes are 0 to {len(data.classes) - 1} ({', '.join(data.classes)})."
+                )
