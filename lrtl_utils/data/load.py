@@ -1,7 +1,6 @@
 """Read a data set, named or a user's own, into examples with checked targets."""
 
 import gzip
-import json
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data import own, rows
 from lrtl_utils.data.catalog import TASKS, Task, repository
 from lrtl_utils.data.hub import Source, find_in_package, find_on_hub
-from lrtl_utils.data.own import files
+from lrtl_utils.data.own import files, tables
 from lrtl_utils.data.splits import Data, Examples, Facts, hold_out, stratified_order
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path
@@ -66,7 +65,7 @@ def load(
     if _is_own(dataset):
         data = _of_path(own.read, dataset, source, text_column, label_column)
     else:
-        data = _read_named(dataset, source)
+        data = _of_path(_read_named, dataset, source)
     source.require_unchanged()
     for sentence in data.warned:
         warnings.warn(f"{data.name}: {sentence}.", stacklevel=2)
@@ -102,9 +101,9 @@ def _is_own(dataset: str) -> bool:
 def _of_path(function: Callable[..., Any], dataset: str, *others: Any) -> Any:
     try:
         return function(dataset, *others)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{dataset} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
 
 
@@ -172,13 +171,13 @@ def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tupl
 
 def _read_jsonl(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
     """A shipped sample: one JSON object per line, with the names of the classes."""
-    lines = [json.loads(line) for line in source.files[0].read_text(encoding="utf-8").splitlines()]
+    columns = tables.read(source.files[0]).columns
     index = {label: i for i, label in enumerate(task.classes)}
     if task.kind == "tokens":
-        targets = [[index[tag] for tag in row[task.target]] for row in lines]
+        targets = [[index[tag] for tag in tags] for tags in columns[task.target]]
     else:
-        targets = [index[row[task.target]] for row in lines]
-    return {"train": _examples([row[task.input] for row in lines], targets, task.kind)}, task.classes
+        targets = [index[label] for label in columns[task.target]]
+    return {"train": _examples(columns[task.input], targets, task.kind)}, task.classes
 
 
 def _read_digits(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
