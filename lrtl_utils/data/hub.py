@@ -379,19 +379,14 @@ def _bring(repository: Repository, mirror: Path) -> str:
     shutil.rmtree(partial / revision / ".cache")  # the client's
     locked = sums(partial / revision, revision)
     # The manifest first: a folder without an entry would be taken for one that the user made.
-    _write(mirror, repository.place, locked)
+    entries = read_manifest(mirror).repositories | {repository.place: locked}
+    write_text(mirror / MANIFEST, Manifest(repositories=dict(sorted(entries.items()))).model_dump_json(indent=1))
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     (partial / revision).rename(folder)
     if not any(partial.iterdir()):
         partial.rmdir()
     return f"{len(locked.files)} files, {sum(one.size for one in locked.files.values()) / 1e6:.1f} MB, at {revision}"
-
-
-def _write(mirror: Path, place: str, locked: Locked) -> None:
-    entries = read_manifest(mirror).repositories | {place: locked}
-    text = Manifest(repositories=dict(sorted(entries.items()))).model_dump_json(indent=1)
-    write_text(mirror / MANIFEST, text)
 
 
 def _patiently(ask: Callable[[], Any]) -> Any:
