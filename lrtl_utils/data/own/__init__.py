@@ -54,19 +54,17 @@ def keep(table: Any, name: str | None = None) -> Path:
     import pyarrow as pa
     from datasets.table import embed_table_storage
 
+    if not isinstance(table, (pd.DataFrame, datasets.Dataset)):
+        raise InputError(f"A table is a pandas DataFrame or a datasets.Dataset, not {type(table).__name__}.")
     try:
         if isinstance(table, pd.DataFrame):
             groups = dict.fromkeys(table.select_dtypes("category").columns, object)
             table = datasets.Dataset.from_pandas(table.astype(groups).rename(columns=str), preserve_index=False)
-        if not isinstance(table, datasets.Dataset):
-            raise InputError(f"A table is a pandas DataFrame or a datasets.Dataset, not {type(table).__name__}.")
         # Images that are only named by their path are read here, because a parquet file holds their bytes.
         whole = embed_table_storage(table.with_format("arrow")[:])
         content = io.BytesIO()
         datasets.Dataset(whole, info=datasets.DatasetInfo(features=table.features)).to_parquet(content)
     except (pa.ArrowException, TypeError, ValueError, OSError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"The table cannot be kept: {next(iter(str(error).splitlines()), '')}") from None
     checksum = hashlib.sha256(content.getbuffer()).hexdigest()
     folder = absolute_path("~/.cache/lrtl/tables")
@@ -199,8 +197,7 @@ _READERS: dict[str, Callable[[Path, Layout, str, Columns, Notes], list[Row]]] = 
 
 
 def _rows(inputs: Sequence[Any], targets: Sequence[Any], where: Path, what: str = "row") -> list[Row]:
-    pairs = enumerate(zip(inputs, targets, strict=True), 1)
-    return [Row(*pair, f"{where}, {what} {i}") for i, pair in pairs]
+    return [Row(x, y, f"{where}, {what} {i}") for i, (x, y) in enumerate(zip(inputs, targets, strict=True), 1)]
 
 
 def _warn_of(odd_lines: int, where: Path, notes: Notes) -> None:
@@ -282,8 +279,7 @@ def _whole(split: str, rows: Sequence[Row], notes: Notes) -> list[Row]:
 
 def _choose(parts: dict[str, list[Row]], layout: Layout, notes: Notes) -> tuple[dict[str, list[Row]], str | None]:
     """The train split and the test split, if there is one with labels; and the file or folder of the test split."""
-    if "all" in parts:
-        return {"train": parts["all"]}, None
+    train = parts["train" if "train" in parts else "all"]
     for split in ("test", "validation"):
         if split in parts and not parts[split]:
             notes.noted.append(f"the {split} split has no labels and is not used")
@@ -293,8 +289,8 @@ def _choose(parts: dict[str, list[Row]], layout: Layout, notes: Notes) -> tuple[
                     "the validation split is not used: validation examples are taken from the labelled ones"
                 )
             file = layout.splits[split][0].relative_to(layout.folder)
-            return {"train": parts["train"], "test": parts[split]}, file.parts[0]
-    return {"train": parts["train"]}, None
+            return {"train": train, "test": parts[split]}, file.parts[0]
+    return {"train": train}, None
 
 
 def _classes(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]:
