@@ -134,22 +134,21 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
     )
 
 
-def find_in_package(module: str, files: tuple[str, ...], sha256: str | None = None) -> Source:
-    """Files of an installed package, which is not imported; the first is checked against (the start of) `sha256`.
+def find_in_package(module: str, file: str, sha256: str | None = None) -> Source:
+    """A file of an installed package, which is not imported; checked against (the start of) `sha256`.
 
-    `InputError` if the package or a file is missing, or if the checksum differs.
+    `InputError` if the package or the file is missing, or if the checksum differs.
     """
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(f"The package {module} is not installed; `pip install -r requirements.txt` brings it.")
     folder = Path(next(iter(spec.submodule_search_locations)))
-    paths = tuple(folder / file for file in files)
-    for path in paths:
-        if not path.is_file():
-            raise InputError(f"{path} is missing; `pip install --force-reinstall -r requirements.txt` brings it back.")
-    if sha256 and not file_sha256(paths[0]).startswith(sha256):
-        raise InputError(f"{paths[0]} is not the file expected: its SHA-256 does not start with {sha256}.")
-    return Source("package", module, None, folder, paths)
+    path = folder / file
+    if not path.is_file():
+        raise InputError(f"{path} is missing; `pip install --force-reinstall -r requirements.txt` brings it back.")
+    if sha256 and not file_sha256(path).startswith(sha256):
+        raise InputError(f"{path} is not the file expected: its SHA-256 does not start with {sha256}.")
+    return Source("package", module, None, folder, (path,))
 
 
 def require_weights(path: Path) -> None:

@@ -5,7 +5,6 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from statistics import NormalDist
 from typing import Any
 
@@ -45,11 +44,11 @@ def absolute(dataset: str) -> str:
 def find(dataset: str, *, fetch: bool = True) -> Source:
     """The files of a data set, downloaded if necessary and `fetch` is true; `InputError` if they cannot be found."""
     if _is_own(dataset):
-        return _of_path(partial(own.find, fetch=fetch), dataset)
+        return _of_path(own.find, dataset, fetch=fetch)
     task = TASKS[dataset]
     if task.package:
         module, file = task.package
-        return find_in_package(module, (file.format(dataset),))
+        return find_in_package(module, file.format(dataset))
     return find_on_hub(dataset, repository(dataset), fetch=fetch)
 
 
@@ -98,9 +97,9 @@ def _is_own(dataset: str) -> bool:
     return True
 
 
-def _of_path(function: Callable[..., Any], dataset: str, *others: Any) -> Any:
+def _of_path(function: Callable[..., Any], dataset: str, *others: Any, **options: Any) -> Any:
     try:
-        return function(dataset, *others)
+        return function(dataset, *others, **options)
     except InputError:
         raise
     except (OSError, ValueError) as error:

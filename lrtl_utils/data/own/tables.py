@@ -14,7 +14,6 @@ from typing import Any
 from lrtl_utils.data import rows
 from lrtl_utils.errors import InputError, require_name
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
 # Usual names of columns; the first that a table has is read.
 INPUTS = ("text", "sentence", "review", "content", "document", "comment", "message", "body", "tweet", "abstract")
 INPUTS += ("question", "query", "utterance", "tokens", "words", "image", "img")
@@ -169,3 +168,4 @@ READERS: dict[str, Callable[[Path], Table]] = {
     ".parquet": _read_arrow,
     ".arrow": _read_arrow,
 }
+SUFFIXES = tuple(READERS)
