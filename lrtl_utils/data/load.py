@@ -1,6 +1,5 @@
 """Read a data set, named or a user's own, into examples with checked targets."""
 
-import gzip
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lrtl_utils.config import RunConfig, derived_seed
-from lrtl_utils.data import own, rows
+from lrtl_utils.data import own
 from lrtl_utils.data.catalog import TASKS, Task, repository
 from lrtl_utils.data.hub import Source, find_in_package, find_on_hub
 from lrtl_utils.data.own import files, tables
@@ -158,10 +157,10 @@ def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tupl
             raise InputError(f"{source.folder} has no file {prefix}*.parquet.")
         inputs, targets = [], []
         for file in files:
-            columns, names = rows.read(file, (task.input, task.target))
-            classes = classes or tuple(names.get(task.target, ()))
-            inputs += [own.input_of(value, file) for value in columns[task.input]]
-            targets += columns[task.target]
+            table = tables.read_arrow(file, (task.input, task.target))
+            classes = classes or tuple(table.names.get(task.target, ()))
+            inputs += [own.input_of(value, file) for value in table.columns[task.input]]
+            targets += table.columns[task.target]
         if not classes:
             raise InputError(f"{files[0]} does not name the classes of its column {task.target!r}.")
         splits[split] = _examples(inputs, targets, task.kind)
@@ -180,11 +179,12 @@ def _read_jsonl(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[
 
 
 def _read_digits(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
-    """scikit-learn's digits: lines of 64 grey values from 0 to 16 and a label, as uint8 images [8, 8]."""
-    with gzip.open(source.files[0], "rt") as stream:
-        table = np.loadtxt(stream, delimiter=",", dtype=np.uint8)
-    images = [row.reshape(8, 8) * np.uint8(15) for row in table[:, :64]]
-    return {"train": _examples(images, table[:, 64], "image")}, task.classes
+    """scikit-learn's digits, whose grey values are from 0 to 16, as uint8 images [8, 8]."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = [image * np.uint8(15) for image in digits.images.astype(np.uint8)]
+    return {"train": _examples(images, digits.target, "image")}, task.classes
 
 
 _READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".gz": _read_digits}
