@@ -167,7 +167,7 @@ def read_arrow(file: Path, only: Sequence[str] = ()) -> Table:
 
     try:
         with file.open("rb") as stream:
-            if file.suffix == ".arrow":
+            if file.suffix.lower() == ".arrow":
                 batches = pa.ipc.open_stream(stream)
                 schema = batches.schema
             else:

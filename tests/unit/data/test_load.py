@@ -106,11 +106,6 @@ def test_a_hub_data_set_without_a_test_split_holds_some_of_its_rows_out(copied, 
     assert catalog.repository("ag_news").patterns == ("train-*.parquet",)
 
 
-def test_imdb_is_read_without_its_unlabelled_split(copied):
-    assert len(load("imdb").train) == 40
-    assert set(load("imdb").train.targets) == {0, 1}
-
-
 def test_shards_of_a_split_are_read_in_their_order(copied):
     whole = load("ag_news").train.inputs
     (path,) = copied.glob("fancyzhx/ag_news/data/train-*")

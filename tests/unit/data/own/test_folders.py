@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from collections import Counter
 
 import numpy as np
@@ -20,13 +19,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import data_name
 from lrtl_utils.models import own
 
-
-@pytest.fixture(autouse=True)
-def warned_is_failed():
-    """A test that expects a warning says so."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # a test that expects a warning says so
 
 
 def write_images(folder, names=("cat", "dog"), count=6, shade=0):
