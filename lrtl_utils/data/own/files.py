@@ -131,10 +131,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         here = Path(here)
         deep = len(here.relative_to(folder).parts)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and deep < DEPTH)
-        for name in sorted([*folders, *files]):
-            path = here / name
-            if name.startswith("."):
-                continue
+        for path in sorted(here / name for name in [*folders, *files] if not name.startswith(".")):
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 raise InputError(f"{path} is a link that leaves {folder}; copy the file instead.")
             if path.is_dir():
