@@ -134,7 +134,7 @@ def repository(name: str) -> Repository | None:
     """Where on the hub the model `name` lies; None for one that is installed. `InputError` if it is unknown."""
     require_name("model", name, MODELS)
     row = MODELS[name]
-    return row.hub and Repository("models", row.hub, row.revision, ("model.safetensors",))
+    return row.hub and Repository("model", row.hub, row.revision, ("model.safetensors",))
 
 
 def backbone(name: str) -> Backbone:

@@ -75,7 +75,7 @@ def on_hub(dataset: str) -> Repository | None:
     ends_as_file = Path(dataset).suffix.lower() in (*tables.SUFFIXES, *CONLL, *IMAGES)
     if not named or ends_as_file or absolute_path(dataset).exists():
         return None
-    return Repository("datasets", *named.groups(), ("*.parquet",))
+    return Repository("dataset", *named.groups(), ("*.parquet",))
 
 
 def find_own_on_hub(dataset: str, *, fetch: bool = True) -> Source | None:
