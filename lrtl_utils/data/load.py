@@ -202,7 +202,7 @@ def _hold_out(data: Data, is_own: bool) -> Data:
     if is_own:
         # The end of the order is held out, so that the only example of a class stays in the train split.
         kept, held = hold_out(strata, TEST_SHARE, rng)
-    else:
+    else:  # as it was held out for the records that there are
         order = stratified_order(strata, rng)
         size = round(TEST_SHARE * len(order))
         kept, held = np.sort(order[size:]), np.sort(order[:size])
