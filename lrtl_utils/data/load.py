@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lrtl_utils.config import RunConfig, derived_seed
-from lrtl_utils.data import own
+from lrtl_utils.data import own, rows
 from lrtl_utils.data.catalog import TASKS, Task, repository
 from lrtl_utils.data.hub import Source, find_in_package, find_on_hub
 from lrtl_utils.data.own import files, tables
@@ -157,10 +157,10 @@ def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tupl
             raise InputError(f"{source.folder} has no file {prefix}*.parquet.")
         inputs, targets = [], []
         for file in files:
-            table = tables.read_arrow(file, (task.input, task.target))
-            classes = classes or tuple(table.names.get(task.target, ()))
-            inputs += [own.input_of(value, file) for value in table.columns[task.input]]
-            targets += table.columns[task.target]
+            columns, names = rows.read(file, (task.input, task.target))
+            classes = classes or tuple(names.get(task.target, ()))
+            inputs += [own.input_of(value, file) for value in columns[task.input]]
+            targets += columns[task.target]
         if not classes:
             raise InputError(f"{files[0]} does not name the classes of its column {task.target!r}.")
         splits[split] = _examples(inputs, targets, task.kind)

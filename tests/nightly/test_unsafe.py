@@ -16,7 +16,7 @@ import pytest
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
-from lrtl_utils.data.own import tables
+from lrtl_utils.data import rows
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT, read_text, write_text
 from lrtl_utils.measure import metrics
@@ -246,13 +246,13 @@ def test_a_table_that_unpacks_to_more_than_its_bound_is_refused(monkeypatch, tmp
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    monkeypatch.setattr(tables, "MOST_BYTES", 2**25)
+    monkeypatch.setattr(rows, "MOST_BYTES", 2**25)
     count, path = 5_000, tmp_path / "bomb.parquet"
     texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, dtype=np.int32)), ["boom" * 250_000])
     columns = {"text": texts, "label": np.zeros(count, dtype=np.int64)}
     pq.write_table(pa.table(columns), path, compression="zstd", store_schema=False)
     assert path.stat().st_size < 10_000
-    refused(lambda: tables.read_arrow(path, ["text", "label"]), "holds more than 32 MiB")
+    refused(lambda: rows.read(path, ["text", "label"]), "holds more than 32 MiB")
     refused(lambda: tasks.load(str(path)), "holds more than 32 MiB")
 
 

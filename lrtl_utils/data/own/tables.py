@@ -6,19 +6,18 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lrtl_utils.data import rows
 from lrtl_utils.errors import InputError, require_name
 
 # Usual names of columns; the first that a table has is read.
 INPUTS = ("text", "sentence", "review", "content", "document", "comment", "message", "body", "tweet", "abstract")
 INPUTS += ("question", "query", "utterance", "tokens", "words", "image", "img")
 TARGETS = ("label", "labels", "category", "class", "sentiment", "target", "topic", "intent", "ner_tags", "tags", "y")
-MOST_BYTES = 2 * 2**30  # in memory, of the columns that are read; a small file can unpack to more than any memory
-MOST_ROWS_AT_ONCE = 1024
 
 csv.field_size_limit(2**31 - 1)  # else a text of more than 128 KiB is an error
 
@@ -92,7 +91,7 @@ def usual(columns: Iterable[str], names: Sequence[str], taken: str | None = None
 
 
 def _read_delimited(file: Path) -> Table:
-    """A CSV or TSV file, read by `csv`, because pandas counts no lines and silently fills short rows."""
+    """A CSV or TSV file; `csv` checks it first, because pandas counts no lines and silently fills short rows."""
     text, odd = decode(file.read_bytes(), file)
     if file.suffix.lower() == ".tsv":
         separator = "\t"
@@ -102,37 +101,43 @@ def _read_delimited(file: Path) -> Table:
     else:
         quoted, first = True, io.StringIO(text, newline="").readline().rstrip("\r\n")
         separator = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-    rows = _split(text, file, separator, quoted)
-    header = [name.strip() for name in next(rows, [])]
-    if not header:
-        raise InputError(f"{file} is empty; its first line names the columns.")
-    if len(set(header)) < len(header) or not all(header):
-        names = ", ".join(map(repr, header))
-        raise InputError(f"{file}: the first line must name each column once; it has {names}.")
-    rest = list(rows)
-    return Table({name: [row[i] for row in rest] for i, name in enumerate(header)}, odd_lines=odd)
-
-
-def _split(text: str, file: Path, separator: str, quoted: bool) -> Iterator[list[str]]:
-    """The rows of a delimited file without empty ones; `InputError` names the line that has other fields."""
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True)
-    width = 0
-    try:
-        for row in filter(None, reader):
-            width = width or len(row)
-            if len(row) != width:
-                raise InputError(
-                    f"{file}, line {reader.line_num}: {len(row)} fields where the first line names {width} "
-                    "columns; a text that contains the separator must be in quotes."
-                )
-            yield row if quoted else [_unquoted(cell) for cell in row]
-    except csv.Error as error:
-        raise InputError(f"{file}, line {reader.line_num}: {error}.") from None
+    header, count = _check_rows(text, file, separator, quoting)
+    columns = rows.read_delimited(file, text, header, sep=separator, quoting=quoting)
+    if (found := len(columns[header[0]])) != count:
+        raise InputError(f"{file}: {count} rows follow the first line, and pandas finds {found}.")
+    if not quoted:
+        columns = {name: [_unquoted(value) for value in column] for name, column in columns.items()}
+    return Table(columns, odd_lines=odd)
 
 
 def _unquoted(value: str) -> str:
     return value[1:-1].replace('""', '"') if re.fullmatch(r'"([^"]|"")*"', value) else value
+
+
+def _check_rows(text: str, file: Path, separator: str, quoting: int) -> tuple[list[str], int]:
+    """The names of the columns, and how many rows follow; `InputError` names the line that has other fields."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True)
+    try:
+        header = [name.strip() for name in next(filter(None, reader), [])]
+        if quoting == csv.QUOTE_NONE:
+            header = [_unquoted(name) for name in header]
+        if not header:
+            raise InputError(f"{file} is empty; its first line names the columns.")
+        if len(set(header)) < len(header) or not all(header):
+            names = ", ".join(map(repr, header))
+            raise InputError(f"{file}: the first line must name each column once; it has {names}.")
+        count = 0
+        for row in filter(None, reader):
+            count += 1
+            if len(row) != len(header):
+                raise InputError(
+                    f"{file}, line {reader.line_num}: {len(row)} fields where the first line names {len(header)} "
+                    "columns; a text that contains the separator must be in quotes."
+                )
+    except csv.Error as error:
+        raise InputError(f"{file}, line {reader.line_num}: {error}.") from None
+    return header, count
 
 
 def _read_json(file: Path) -> Table:
@@ -155,57 +160,9 @@ def _read_json(file: Path) -> Table:
     return Table({name: [each.get(name) for each in objects] for name in names}, odd_lines=odd)
 
 
-def read_arrow(file: Path, only: Sequence[str] = ()) -> Table:
-    """A parquet file, or a data file of a folder that `datasets` saved; all columns, or `only` some.
-
-    An image is its bytes and path, a label its number. `InputError` if the file cannot be read, if a column is missing,
-    or if the rows exceed `MOST_BYTES`.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from datasets import Features
-
-    try:
-        with file.open("rb") as stream:
-            if file.suffix.lower() == ".arrow":
-                batches = pa.ipc.open_stream(stream)
-                schema = batches.schema
-            else:
-                stored = pq.ParquetFile(stream)
-                schema = stored.schema_arrow
-                batches = stored.iter_batches(_rows_at_once(stored.metadata), columns=[*only] or None)
-            for name in only:
-                require_name(f"column of {file}", name, schema.names)
-            columns = {name: [] for name in only or schema.names}
-            size = 0
-            for batch in batches:
-                size += batch.nbytes
-                if size > MOST_BYTES:
-                    raise InputError(f"{file} holds more than {MOST_BYTES / 2**20:.0f} MiB in the columns to be read.")
-                batch.validate(full=True)  # texts that are not UTF-8, offsets that point outside
-                for name, column in columns.items():
-                    column += batch.column(name).to_pylist()
-        features = Features.from_arrow_schema(schema)
-    except InputError:
-        raise
-    except Exception as error:  # a damaged file may raise anything
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{file} cannot be read as {file.suffix.removeprefix('.')}: {reason}") from None
-    return Table(columns, {name: names for name in columns if (names := _class_names(features[name]))})
-
-
-def _rows_at_once(metadata: Any) -> int:
-    """A number of rows that fit in memory, even where each repeats the largest value that a stored column may hold."""
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    stored = [group.column(i).total_uncompressed_size for group in groups for i in range(group.num_columns)]
-    return max(1, min(MOST_ROWS_AT_ONCE, MOST_BYTES // max([1, *stored])))
-
-
-def _class_names(feature: Any) -> list[str] | None:
-    """The names of the classes of a column, or of the lists in it; None where the file does not name them."""
-    while hasattr(feature, "feature"):
-        feature = feature.feature
-    return getattr(feature, "names", None)
+def _read_arrow(file: Path) -> Table:
+    """A parquet file, or a data file of a folder that `datasets` saved."""
+    return Table(*rows.read(file))
 
 
 READERS: dict[str, Callable[[Path], Table]] = {
@@ -214,7 +171,7 @@ READERS: dict[str, Callable[[Path], Table]] = {
     ".jsonl": _read_json,
     ".ndjson": _read_json,
     ".json": _read_json,
-    ".parquet": read_arrow,
-    ".arrow": read_arrow,
+    ".parquet": _read_arrow,
+    ".arrow": _read_arrow,
 }
 SUFFIXES = tuple(READERS)
