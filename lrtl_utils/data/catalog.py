@@ -70,4 +70,4 @@ def repository(name: str) -> Repository | None:
     require_name("dataset", name, TASKS)
     task = TASKS[name]
     patterns = tuple(f"{prefix}*.parquet" for prefix in task.splits.values())
-    return task.hub and Repository("datasets", task.hub, task.revision, patterns)
+    return task.hub and Repository("dataset", task.hub, task.revision, patterns)

@@ -12,7 +12,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from lrtl_utils.files import absolute_path, write_text
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 PROBE_SECONDS = 2.0
-BESIDE = {"datasets": [], "models": ["*.json", "*.txt"]}  # files that are fetched too, but not in the checksum
+BESIDE = {"dataset": [], "model": ["*.json", "*.txt"]}  # files that are fetched too, but not in the checksum
 MANIFEST = "manifest.json"
 PARTIAL = ".partial"  # in the mirror: incomplete downloads, a folder for each revision
 WAITS = (1.0, 4.0)  # seconds before another attempt, after the client's own retries
@@ -34,23 +34,18 @@ WAITS = (1.0, 4.0)  # seconds before another attempt, after the client's own ret
 class Repository:
     """A repository of the hub, and the patterns of the files that a run reads and that its checksum covers.
 
-    `section` is `datasets` or `models`; a `revision` of None is the newest, until a mirror's manifest fixes one.
+    `kind` is `dataset` or `model`; a `revision` of None is the newest, until a mirror's manifest fixes one.
     """
 
-    section: str
+    kind: str
     id: str
     revision: str | None
     patterns: tuple[str, ...]
 
     @property
-    def kind(self) -> str:
-        """The type of the repository, as the hub's client calls it."""
-        return self.section.removesuffix("s")
-
-    @property
     def place(self) -> str:
         """Its folder in a mirror."""
-        return f"{self.section}/{self.id}"
+        return f"{self.kind}s/{self.id}"
 
 
 @dataclass(frozen=True)
@@ -114,12 +109,12 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
     folder = mirror() / repository.place
     if files := _matching(folder, repository.patterns):
         return Source("mirror", repository.id, _revision_in_mirror(folder, repository, files), folder, files)
-    folder = download(repository, repository.revision, cached=True)
+    folder = download(repository, cached=True)
     if folder is None and fetch and reachable():
-        folder = download(repository, repository.revision)
+        folder = download(repository)
     if folder and (files := _matching(folder, repository.patterns)):
         return Source("hub", repository.id, repository.revision or folder.name, folder, files)
-    if pickles := _matching(mirror() / repository.place, PICKLES) if repository.section == "models" else ():
+    if pickles := _matching(mirror() / repository.place, PICKLES) if repository.kind == "model" else ():
         raise InputError(
             f"{name}: {pickles[0]} is a pickle, which may run code when it is read; weights are taken from "
             f"{' or '.join(repository.patterns)} only."
@@ -134,22 +129,21 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
     )
 
 
-def find_in_package(module: str, files: tuple[str, ...], sha256: str | None = None) -> Source:
-    """Files of an installed package, which is not imported; the first is checked against (the start of) `sha256`.
+def find_in_package(module: str, file: str, sha256: str | None = None) -> Source:
+    """A file of an installed package, which is not imported; checked against (the start of) `sha256`.
 
-    `InputError` if the package or a file is missing, or if the checksum differs.
+    `InputError` if the package or the file is missing, or if the checksum differs.
     """
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(f"The package {module} is not installed; `pip install -r requirements.txt` brings it.")
     folder = Path(next(iter(spec.submodule_search_locations)))
-    paths = tuple(folder / file for file in files)
-    for path in paths:
-        if not path.is_file():
-            raise InputError(f"{path} is missing; `pip install --force-reinstall -r requirements.txt` brings it back.")
-    if sha256 and not file_sha256(paths[0]).startswith(sha256):
-        raise InputError(f"{paths[0]} is not the file expected: its SHA-256 does not start with {sha256}.")
-    return Source("package", module, None, folder, paths)
+    path = folder / file
+    if not path.is_file():
+        raise InputError(f"{path} is missing; `pip install --force-reinstall -r requirements.txt` brings it back.")
+    if sha256 and not file_sha256(path).startswith(sha256):
+        raise InputError(f"{path} is not the file expected: its SHA-256 does not start with {sha256}.")
+    return Source("package", module, None, folder, (path,))
 
 
 def require_weights(path: Path) -> None:
@@ -186,9 +180,7 @@ def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 
 
-def download(
-    repository: Repository, revision: str | None, folder: Path | None = None, *, cached: bool = False
-) -> Path | None:
+def download(repository: Repository, folder: Path | None = None, *, cached: bool = False) -> Path | None:
     """Download a repository's files to `folder`, or to the hub's local cache; returns the folder.
 
     With `cached` the hub is not asked, and None means that the files are not in the cache. `InputError` on failure.
@@ -196,15 +188,15 @@ def download(
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    with asking_the_hub(repository, revision):
+    with asking_the_hub(repository):
         try:
             path = snapshot_download(
                 repository.id,
                 repo_type=repository.kind,
-                revision=revision,
+                revision=repository.revision,
                 local_dir=folder,
-                allow_patterns=[f"*{pattern}" for pattern in repository.patterns] + BESIDE[repository.section],
-                ignore_patterns="*/*" if repository.section == "models" else None,  # the same weights in other formats
+                allow_patterns=[f"*{pattern}" for pattern in repository.patterns] + BESIDE[repository.kind],
+                ignore_patterns="*/*" if repository.kind == "model" else None,  # the same weights in other formats
                 local_files_only=cached,
             )
         except LocalEntryNotFoundError:
@@ -215,7 +207,7 @@ def download(
 
 
 @contextmanager
-def asking_the_hub(repository: Repository, revision: str | None) -> Iterator[None]:
+def asking_the_hub(repository: Repository) -> Iterator[None]:
     """Turn an error of the hub's client into an `InputError` of one sentence, with the error as its cause."""
     import httpx
     from huggingface_hub.errors import HFValidationError, XetDownloadError
@@ -226,7 +218,7 @@ def asking_the_hub(repository: Repository, revision: str | None) -> Iterator[Non
         cause = error.__cause__ or error  # the outer error is long and says less
         reason = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
         raise InputError(
-            f"{repository.id} at revision {revision} could not be fetched from {endpoint()}: {reason}"
+            f"{repository.id} at revision {repository.revision} could not be fetched from {endpoint()}: {reason}"
         ) from cause
 
 
@@ -368,30 +360,26 @@ def fetch(wanted: Mapping[str, Repository | None], mirror: Path, report: Callabl
 
 def _bring(repository: Repository, mirror: Path) -> str:
     """Download one repository unless it is complete; returns what was done. The mirror never holds half of one."""
-    folder, partial = mirror / repository.place, mirror / PARTIAL
+    folder = mirror / repository.place
     held = read_manifest(mirror).repositories.get(repository.place)
     if folder.exists() and held is None:
         raise InputError(f"{folder} exists but is not in the manifest: move it away, or fetch to another folder.")
     revision = repository.revision or (held and held.revision) or _patiently(lambda: _newest(repository))
     if held and held.revision == revision and not any(faults(folder, held)):
         return f"there, at {revision}"
-    _patiently(lambda: _download(repository, revision, partial / revision))
-    shutil.rmtree(partial / revision / ".cache")  # the client's
-    locked = sums(partial / revision, revision)
+    partial = mirror / PARTIAL / revision
+    _patiently(lambda: _download(replace(repository, revision=revision), partial))
+    shutil.rmtree(partial / ".cache")  # the client's
+    locked = sums(partial, revision)
     # The manifest first: a folder without an entry would be taken for one that the user made.
-    _write(mirror, repository.place, locked)
+    entries = read_manifest(mirror).repositories | {repository.place: locked}
+    write_text(mirror / MANIFEST, Manifest(repositories=dict(sorted(entries.items()))).model_dump_json(indent=1))
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    (partial / revision).rename(folder)
-    if not any(partial.iterdir()):
-        partial.rmdir()
+    partial.rename(folder)
+    if not any(partial.parent.iterdir()):
+        partial.parent.rmdir()
     return f"{len(locked.files)} files, {sum(one.size for one in locked.files.values()) / 1e6:.1f} MB, at {revision}"
-
-
-def _write(mirror: Path, place: str, locked: Locked) -> None:
-    entries = read_manifest(mirror).repositories | {place: locked}
-    text = Manifest(repositories=dict(sorted(entries.items()))).model_dump_json(indent=1)
-    write_text(mirror / MANIFEST, text)
 
 
 def _patiently(ask: Callable[[], Any]) -> Any:
@@ -411,19 +399,20 @@ def _newest(repository: Repository) -> str:
     """The newest commit of the default branch."""
     from huggingface_hub import repo_info
 
-    with asking_the_hub(repository, None):
+    with asking_the_hub(repository):
         return repo_info(repository.id, repo_type=repository.kind).sha
 
 
-def _download(repository: Repository, revision: str, folder: Path) -> None:
+def _download(repository: Repository, folder: Path) -> None:
     """Download the files to `folder`; `InputError` if one differs from the checksum on the hub, and it is deleted."""
     from huggingface_hub import verify_repo_checksums
 
-    download(repository, revision, folder)
-    with asking_the_hub(repository, revision):
-        found = verify_repo_checksums(repository.id, repo_type=repository.kind, revision=revision, local_dir=folder)
+    download(repository, folder)
+    given = {"repo_type": repository.kind, "revision": repository.revision, "local_dir": folder}
+    with asking_the_hub(repository):
+        found = verify_repo_checksums(repository.id, **given)
     if missing := [pattern for pattern in repository.patterns if not any(folder.rglob(pattern))]:
-        raise InputError(f"{repository.id} at revision {revision} has no {missing[0]}.")
+        raise InputError(f"{repository.id} at revision {repository.revision} has no {missing[0]}.")
     for wrong in found.mismatches:
         (folder / wrong["path"]).unlink()
     if found.mismatches:

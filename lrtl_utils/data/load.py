@@ -1,12 +1,9 @@
 """Read a data set, named or a user's own, into examples with checked targets."""
 
-import gzip
-import json
 import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from statistics import NormalDist
 from typing import Any
 
@@ -16,12 +13,11 @@ from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data import own, rows
 from lrtl_utils.data.catalog import TASKS, Task, repository
 from lrtl_utils.data.hub import Source, find_in_package, find_on_hub
-from lrtl_utils.data.own import files
+from lrtl_utils.data.own import files, tables
 from lrtl_utils.data.splits import Data, Examples, Facts, hold_out, stratified_order
 from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.files import absolute_path
 
-NO_LABEL = -(2**31)  # stands for a missing label until the check refuses it
-_CONTENT = {"text": ("text", "label"), "image": ("image", "label"), "tokens": ("words", "tags")}  # of columns
 TEST_SHARE = 0.25  # held out for testing if a data set has no test split
 MADE = f"made: {TEST_SHARE:.0%} of the rows, stratified, the same for every run"
 READING = ("dataset", "text_column", "label_column", "drop_leaks")  # the parameters that decide what is read
@@ -41,17 +37,17 @@ def kind_of(dataset: str, text_column: str | None = None, label_column: str | No
 
 def absolute(dataset: str) -> str:
     """The absolute path of a user's own data; another name as it is."""
-    return str(files.place(dataset)) if _is_own(dataset) and not files.on_hub(dataset) else dataset
+    return str(absolute_path(dataset)) if _is_own(dataset) and not files.on_hub(dataset) else dataset
 
 
 def find(dataset: str, *, fetch: bool = True) -> Source:
     """The files of a data set, downloaded if necessary and `fetch` is true; `InputError` if they cannot be found."""
     if _is_own(dataset):
-        return _of_path(partial(own.find, fetch=fetch), dataset)
+        return _of_path(own.find, dataset, fetch=fetch)
     task = TASKS[dataset]
     if task.package:
         module, file = task.package
-        return find_in_package(module, (file.format(dataset),))
+        return find_in_package(module, file.format(dataset))
     return find_on_hub(dataset, repository(dataset), fetch=fetch)
 
 
@@ -65,10 +61,15 @@ def load(
     source = find(dataset)
     _ = source.sha256  # taken before anything is read
     if _is_own(dataset):
-        data = _of_path(_load_own, dataset, source, text_column, label_column)
+        data = _of_path(own.read, dataset, source, text_column, label_column)
     else:
-        data = _load_named(dataset, source)
+        data = _of_path(_read_named, dataset, source)
     source.require_unchanged()
+    for sentence in data.warned:
+        warnings.warn(f"{data.name}: {sentence}.", stacklevel=2)
+    _check(data)
+    if not data.test:
+        data = _hold_out(data, _is_own(dataset))
     repeats, leaking = _repeats(data)
     data = replace(data, repeats=repeats)
     if not leaking.any():
@@ -95,42 +96,19 @@ def _is_own(dataset: str) -> bool:
     return True
 
 
-def _of_path(function: Callable[..., Any], dataset: str, *others: Any) -> Any:
+def _of_path(function: Callable[..., Any], dataset: str, *others: Any, **options: Any) -> Any:
     try:
-        return function(dataset, *others)
+        return function(dataset, *others, **options)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{dataset} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
 
 
-def _load_own(dataset: str, source: Source, text_column: str | None, label_column: str | None) -> Data:
-    found = own.read(dataset, text_column, label_column)
-    for sentence in found.notes.warned:
-        warnings.warn(f"{source.id}: {sentence}.", stacklevel=4)
-    train, test = (
-        _examples(part.inputs, part.targets, found.kind, part.places) if (part := found.splits.get(split)) else None
-        for split in ("train", "test")
-    )
-    notes = tuple(found.notes.noted), tuple(found.notes.warned)
-    data = Data(source.id, found.kind, found.classes, train, test, source, f"taken: {found.taken}", *notes)
-    for split, examples in (("train", train), ("test", test)):
-        if examples:
-            _check_targets(source.id, split, examples, found.classes)
-    if test:
-        return data
-    # The end of the order is held out, so that the only example of a class stays in the train split.
-    kept, held = hold_out(data.strata(train), TEST_SHARE, np.random.default_rng(derived_seed(0, "test split")))
-    return replace(data, train=train.take(kept), test=train.take(held), split=MADE)
-
-
-def _load_named(name: str, source: Source) -> Data:
+def _read_named(name: str, source: Source) -> Data:
     task = TASKS[name]
     splits, classes = _READERS[source.files[0].suffix](task, source)
-    for split, examples in splits.items():
-        _check_targets(name, split, examples, classes)
-    data = Data(name, task.kind, classes, splits["train"], splits.get("test"), source, f"taken: {task.test}")
-    return data if data.test else _hold_out(data)
+    return Data(name, task.kind, classes, splits["train"], splits.get("test"), source, f"taken: {task.test}")
 
 
 def same(value: Any) -> Any:
@@ -172,68 +150,80 @@ def _log_normal(mean: float, deviation: float, n: int = 1000) -> tuple[int, ...]
 
 def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
     """Files `<split>-*.parquet`, as the hub has them; their metadata names the classes."""
-    content = dict(zip((task.input, task.target), _CONTENT[task.kind], strict=True))
     splits, classes = {}, task.classes
     for split, prefix in task.splits.items():
         files = [file for file in source.files if file.name.startswith(prefix)]
         if not files:
             raise InputError(f"{source.folder} has no file {prefix}*.parquet.")
-        parts = [rows.read(file, content) for file in files]
-        classes = classes or tuple(rows.class_names(parts[0], task.target) or ())
+        inputs, targets = [], []
+        for file in files:
+            columns, names = rows.read(file, (task.input, task.target))
+            classes = classes or tuple(names.get(task.target, ()))
+            inputs += [own.input_of(value, file) for value in columns[task.input]]
+            targets += columns[task.target]
         if not classes:
             raise InputError(f"{files[0]} does not name the classes of its column {task.target!r}.")
-        inputs, targets = ([v for part in parts for v in rows.values(part, name)] for name in content)
-        if task.kind == "image":
-            inputs = [image and image["bytes"] for image in inputs]
         splits[split] = _examples(inputs, targets, task.kind)
     return splits, classes
 
 
 def _read_jsonl(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
     """A shipped sample: one JSON object per line, with the names of the classes."""
-    lines = [json.loads(line) for line in source.files[0].read_text(encoding="utf-8").splitlines()]
+    columns = tables.read(source.files[0]).columns
     index = {label: i for i, label in enumerate(task.classes)}
     if task.kind == "tokens":
-        targets = [[index[tag] for tag in row[task.target]] for row in lines]
+        targets = [[index[tag] for tag in tags] for tags in columns[task.target]]
     else:
-        targets = [index[row[task.target]] for row in lines]
-    return {"train": _examples([row[task.input] for row in lines], targets, task.kind)}, task.classes
+        targets = [index[label] for label in columns[task.target]]
+    return {"train": _examples(columns[task.input], targets, task.kind)}, task.classes
 
 
 def _read_digits(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
-    """scikit-learn's digits: lines of 64 grey values from 0 to 16 and a label, as uint8 images [8, 8]."""
-    with gzip.open(source.files[0], "rt") as stream:
-        table = np.loadtxt(stream, delimiter=",", dtype=np.uint8)
-    images = [row.reshape(8, 8) * np.uint8(15) for row in table[:, :64]]
-    return {"train": _examples(images, table[:, 64], "image")}, task.classes
+    """scikit-learn's digits, whose grey values are from 0 to 16, as uint8 images [8, 8]."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = [image * np.uint8(15) for image in digits.images.astype(np.uint8)]
+    return {"train": _examples(images, digits.target, "image")}, task.classes
 
 
 _READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".gz": _read_digits}
 
 
-def _examples(inputs: Sequence[Any], targets: Sequence[Any], kind: str, places: Sequence[str] = ()) -> Examples:
+def _examples(inputs: Sequence[Any], targets: Sequence[Any], kind: str) -> Examples:
     if kind != "tokens":
-        targets = np.asarray([NO_LABEL if target is None else target for target in targets], dtype=np.int64)
-    return Examples(inputs, targets, np.arange(len(inputs)), places)
+        targets = np.asarray([-1 if target is None else target for target in targets], dtype=np.int64)
+    return Examples(inputs, targets, np.arange(len(inputs)))
 
 
-def _hold_out(data: Data) -> Data:
-    order = stratified_order(data.strata(data.train), np.random.default_rng(derived_seed(0, "test split")))
-    size = round(TEST_SHARE * len(order))
-    train, test = data.train.take(np.sort(order[size:])), data.train.take(np.sort(order[:size]))
-    return replace(data, train=train, test=test, split=MADE)
+def _hold_out(data: Data, is_own: bool) -> Data:
+    """The data with a part of the train split as test split."""
+    strata, rng = data.strata(data.train), np.random.default_rng(derived_seed(0, "test split"))
+    if is_own:
+        # The end of the order is held out, so that the only example of a class stays in the train split.
+        kept, held = hold_out(strata, TEST_SHARE, rng)
+    else:  # as it was held out for the records that there are
+        order = stratified_order(strata, rng)
+        size = round(TEST_SHARE * len(order))
+        kept, held = np.sort(order[size:]), np.sort(order[:size])
+    return replace(data, train=data.train.take(kept), test=data.train.take(held), split=MADE)
 
 
-def _check_targets(name: str, split: str, examples: Examples, classes: tuple[str, ...]) -> None:
-    for row, (value, target) in enumerate(zip(examples.inputs, examples.targets, strict=True), start=1):
-        if value is None:
-            raise InputError(f"{name}: row {row} of the {split} split is empty.")
-        tags = target if isinstance(target, list) else [target]
-        if isinstance(target, list) and len(tags) != len(value):
-            raise InputError(f"{name}: row {row} of the {split} split has {len(value)} words and {len(tags)} tags.")
-        wrong = [tag for tag in tags if tag is None or not 0 <= tag < len(classes)]
-        if wrong:
-            raise InputError(
-                f"{name}: row {row} of the {split} split has label {'none' if wrong[0] == NO_LABEL else wrong[0]}; "
-                f"the {len(classes)} classes are 0 to {len(classes) - 1} ({', '.join(classes)})."
-            )
+def _check(data: Data) -> None:
+    """`InputError` if an example is empty, or a label is missing or none of the classes."""
+    numbers = {*range(len(data.classes))}
+    for split, examples in (("train", data.train), ("test", data.test)):
+        pairs = zip(examples.inputs, examples.targets, strict=True) if examples else ()
+        for row, (value, target) in enumerate(pairs, start=1):
+            what = f"{data.name}: row {row} of the {split} split"
+            if value is None:
+                raise InputError(f"{what} is empty.")
+            tags = target if isinstance(target, list) else [target]
+            if isinstance(target, list) and len(tags) != len(value):
+                raise InputError(f"{what} has {len(value)} words and {len(tags)} tags.")
+            wrong = [tag for tag in tags if tag not in numbers]
+            if wrong:
+                raise InputError(
+                    f"{what} has label {wrong[0]}; "
+                    f"the {len(data.classes)} classes are 0 to {len(data.classes) - 1} ({', '.join(data.classes)})."
+                )

@@ -1,7 +1,7 @@
 """Rows of files, read by the library `datasets`: within bounds, offline, nothing decoded, nothing left on the disk."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,34 +9,37 @@ from typing import TYPE_CHECKING, Any
 from lrtl_utils.errors import InputError, require_name
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset, IterableDataset
+    from datasets import IterableDataset
 
 MOST_BYTES = 2 * 2**30  # in memory, of the columns that are read; a small file can unpack to more than any memory
 MOST_ROWS_AT_ONCE = 1024
 
 
-def read(file: Path, columns: Mapping[str, str] | None = None) -> "Dataset":
-    """A parquet or Arrow file, or only its `columns`: for each name what it must hold, as in `_require_content`.
+def read(file: Path, only: Sequence[str] = ()) -> tuple[dict[str, list[Any]], dict[str, list[str]]]:
+    """The columns of a parquet or Arrow file, all or `only` some, and the names of the classes of those that have them.
 
-    `InputError` if it cannot be read, a column is missing or holds something else, or the rows exceed `MOST_BYTES`.
+    An image is its bytes and path, a label its number. `InputError` if the file cannot be read, a column is missing, or
+    the rows exceed `MOST_BYTES`.
     """
     with _reading(file) as place:
         from datasets import IterableDataset
 
-        if file.suffix == ".arrow":
-            return _gather(IterableDataset.from_file(str(file)), MOST_ROWS_AT_ONCE, file)
-        options: dict[str, Any] = {"cache_dir": str(place.parent), "batch_size": _rows_at_once(file)}
-        found = IterableDataset.from_parquet(str(place), **options)
-        for name, content in (columns or {}).items():
-            require_name(f"column of {file}", name, found.features)
-            _require_content(file, name, found.features.arrow_schema.field(name).type, content)
-        if columns:
-            found = IterableDataset.from_parquet(str(place), columns=list(columns), **options)
-        return _gather(found, options["batch_size"], file)
+        at_once = MOST_ROWS_AT_ONCE
+        if file.suffix.lower() == ".arrow":
+            found = IterableDataset.from_file(str(place))
+        else:
+            at_once = _rows_at_once(file)
+            options: dict[str, Any] = {"cache_dir": str(place.parent), "batch_size": at_once}
+            found = IterableDataset.from_parquet(str(place), **options)
+            for name in only:
+                require_name(f"column of {file}", name, found.features)
+            if only:
+                found = IterableDataset.from_parquet(str(place), columns=[*only], **options)
+        names = {name: _class_names(feature) for name, feature in found.features.items()}
+        return _gather(found, at_once, file), {name: known for name, known in names.items() if known}
 
 
-def read_delimited(file: Path, text: str, header: list[str], **options: Any) -> "Dataset":
+def read_delimited(file: Path, text: str, header: list[str], **options: Any) -> dict[str, list[str]]:
     """The `text` of a CSV file with those columns, every value a string; the options are those of pandas."""
     with _reading(file) as place:
         from datasets import Features, IterableDataset, Value
@@ -46,19 +49,6 @@ def read_delimited(file: Path, text: str, header: list[str], **options: Any) -> 
         features = Features({name: Value("string") for name in header})
         options |= {"names": header, "header": 0, "na_filter": False, "cache_dir": str(place.parent)}
         return _gather(IterableDataset.from_csv(str(place), features=features, **options), MOST_ROWS_AT_ONCE, file)
-
-
-def values(dataset: "Dataset", column: str) -> list[Any]:
-    """A column as Python values: an image as its bytes and path, a label as its number."""
-    return dataset.data.table[column].to_pylist()
-
-
-def class_names(dataset: "Dataset", column: str) -> list[str] | None:
-    """The names of the classes of a column, or of the lists in it; None where the file does not name them."""
-    feature = dataset.features[column]
-    while hasattr(feature, "feature"):
-        feature = feature.feature
-    return getattr(feature, "names", None)
 
 
 @contextmanager
@@ -87,24 +77,17 @@ def _reading(file: Path) -> Iterator[Path]:
         datasets.config.TORCH_AVAILABLE = torch
 
 
-def _gather(found: "IterableDataset", rows_at_once: int, file: Path) -> "Dataset":
-    import pyarrow as pa
-    from datasets import Dataset, Image
-
-    held, size = [], 0
-    tables: Iterable[pa.Table] = found.with_format("arrow").iter(rows_at_once)
-    for table in tables:
-        held.append(table)
+def _gather(found: "IterableDataset", rows_at_once: int, file: Path) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {name: [] for name in found.features}
+    size = 0
+    for table in found.with_format("arrow").iter(rows_at_once):
         size += table.nbytes
         if size > MOST_BYTES:
             raise InputError(f"{file} holds more than {MOST_BYTES / 2**20:.0f} MiB in the columns to be read.")
-    table = pa.concat_tables(held) if held else found.features.arrow_schema.empty_table()
-    table.validate(full=True)  # texts that are not UTF-8, offsets that point outside
-    dataset = Dataset(table, info=found.info)
-    for name, feature in found.features.items():
-        if isinstance(feature, Image):
-            dataset = dataset.cast_column(name, Image(decode=False))
-    return dataset
+        table.validate(full=True)  # texts that are not UTF-8, offsets that point outside
+        for name, column in columns.items():
+            column += table[name].to_pylist()
+    return columns
 
 
 def _rows_at_once(file: Path) -> int:
@@ -117,22 +100,8 @@ def _rows_at_once(file: Path) -> int:
     return max(1, min(MOST_ROWS_AT_ONCE, MOST_BYTES // max([1, *stored])))
 
 
-def _require_content(file: Path, name: str, found: "pa.DataType", content: str) -> None:
-    from pyarrow import types
-
-    inner = found.value_type if types.is_list(found) or types.is_large_list(found) else None
-    right = {
-        "text": _is_text(found),
-        "label": types.is_integer(found),
-        "words": inner is not None and _is_text(inner),
-        "tags": inner is not None and types.is_integer(inner),
-        "image": types.is_struct(found) and found.get_field_index("bytes") >= 0,
-    }
-    if not right[content]:
-        raise InputError(f"{file}: column {name!r} holds {str(found)[:60]} where {content} is expected.")
-
-
-def _is_text(found: "pa.DataType") -> bool:
-    from pyarrow import types
-
-    return types.is_string(found) or types.is_large_string(found) or types.is_string_view(found)
+def _class_names(feature: Any) -> list[str] | None:
+    """The names of the classes of a column, or of the lists in it; None where the file does not name them."""
+    while hasattr(feature, "feature"):
+        feature = feature.feature
+    return getattr(feature, "names", None)

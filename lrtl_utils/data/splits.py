@@ -210,11 +210,8 @@ def labelled_subset(
     strata = np.asarray(strata)
     order = stratified_order(strata, rng)
     if shots is not None:
-        rank = np.empty(len(strata), dtype=int)
-        for stratum in np.unique(strata):
-            members = order[strata[order] == stratum]
-            rank[members] = np.arange(len(members))
-        return order[rank[order] < shots]
+        first = [order[strata[order] == stratum][:shots] for stratum in np.unique(strata)]
+        return order[np.isin(order, np.concatenate(first))]
     chosen = order[: count_labelled(np.bincount(strata), data_fraction, train_size, shots)]
     missing = sorted(set(strata.tolist()) - set(strata[chosen].tolist()))
     if missing:

@@ -101,9 +101,8 @@ def find(name: str, *, fetch: bool = True) -> Source | None:
     require_name("model", name, MODELS)
     row = MODELS[name]
     if row.package:
-        module, file, sha256 = row.package
-        source = find_in_package(module, (file,), sha256)
-        return _with_what_is_loaded(source, row.tokenizer and find_in_package(row.tokenizer[0], row.tokenizer[1:]))
+        tokenizer = row.tokenizer and find_in_package(*row.tokenizer)
+        return _with_what_is_loaded(find_in_package(*row.package), tokenizer)
     if row.hub is None:
         return None
     return _checked(find_on_hub(name, repository(name), fetch=fetch))
@@ -135,7 +134,7 @@ def repository(name: str) -> Repository | None:
     """Where on the hub the model `name` lies; None for one that is installed. `InputError` if it is unknown."""
     require_name("model", name, MODELS)
     row = MODELS[name]
-    return row.hub and Repository("models", row.hub, row.revision, ("model.safetensors",))
+    return row.hub and Repository("model", row.hub, row.revision, ("model.safetensors",))
 
 
 def backbone(name: str) -> Backbone:

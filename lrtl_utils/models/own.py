@@ -53,7 +53,7 @@ def find(name: str, *, fetch: bool = True) -> Source:
     named = _HUB_ID.fullmatch(name)
     if named is None:
         raise InputError(f"There is no folder {name!r}, and a hub id is written org/name or org/name@revision.")
-    repositories = [Repository("models", *named.groups(), patterns) for patterns in (_SAFE, _PICKLED)]
+    repositories = [Repository("model", *named.groups(), patterns) for patterns in (_SAFE, _PICKLED)]
     try:
         found = find_on_hub(name, repositories[0], fetch=fetch)
     except InputError as missing:

@@ -252,7 +252,7 @@ def test_a_table_that_unpacks_to_more_than_its_bound_is_refused(monkeypatch, tmp
     columns = {"text": texts, "label": np.zeros(count, dtype=np.int64)}
     pq.write_table(pa.table(columns), path, compression="zstd", store_schema=False)
     assert path.stat().st_size < 10_000
-    refused(lambda: rows.read(path, {"text": "text", "label": "label"}), "holds more than 32 MiB")
+    refused(lambda: rows.read(path, ["text", "label"]), "holds more than 32 MiB")
     refused(lambda: tasks.load(str(path)), "holds more than 32 MiB")
 
 

@@ -4,15 +4,18 @@ import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.own import conll, tables
 from lrtl_utils.data.own.files import Layout, find_own_on_hub, look
+from lrtl_utils.data.splits import Data, Examples
 from lrtl_utils.errors import InputError, shown
 from lrtl_utils.files import absolute_path, data_name, write_atomically
 
@@ -22,21 +25,15 @@ FEW_NUMBERS = 20  # so many different numbers may be classes, whatever they are
 SEVERAL = re.compile(r"\[['\"].*\]|[^;|]+([;|][^;|]+)+")  # a cell that looks like a list of labels
 
 
-@dataclass
-class Rows:
-    """Inputs and the names of their classes (None: no label); for tagged sentences, lists of words and of tags.
+class Row(NamedTuple):
+    """An input and the name of its class (None: no label), or a list of words and a list of tags.
 
-    `places` say where each row is: its file, and its number there, counted from 1.
+    `place` says where it is: its file, and its number there, counted from 1.
     """
 
-    inputs: list[Any] = field(default_factory=list)
-    targets: list[Any] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
-
-    def take(self, positions: Iterable[int]) -> "Rows":
-        """The rows at `positions`, in that order."""
-        positions = list(positions)
-        return Rows(*([column[i] for i in positions] for column in (self.inputs, self.targets, self.places)))
+    input: Any
+    target: Any
+    place: str
 
 
 @dataclass
@@ -45,20 +42,6 @@ class Notes:
 
     noted: list[str] = field(default_factory=list)
     warned: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Own:
-    """A user's data: `splits` has train and perhaps test, with targets as indices of `classes`.
-
-    `taken` is the file or folder of the test split; None if there is none.
-    """
-
-    kind: str
-    classes: tuple[str, ...]
-    splits: dict[str, Rows]
-    taken: str | None
-    notes: Notes
 
 
 def keep(table: Any, name: str | None = None) -> Path:
@@ -71,19 +54,17 @@ def keep(table: Any, name: str | None = None) -> Path:
     import pyarrow as pa
     from datasets.table import embed_table_storage
 
+    if not isinstance(table, (pd.DataFrame, datasets.Dataset)):
+        raise InputError(f"A table is a pandas DataFrame or a datasets.Dataset, not {type(table).__name__}.")
     try:
         if isinstance(table, pd.DataFrame):
             groups = dict.fromkeys(table.select_dtypes("category").columns, object)
             table = datasets.Dataset.from_pandas(table.astype(groups).rename(columns=str), preserve_index=False)
-        if not isinstance(table, datasets.Dataset):
-            raise InputError(f"A table is a pandas DataFrame or a datasets.Dataset, not {type(table).__name__}.")
         # Images that are only named by their path are read here, because a parquet file holds their bytes.
         whole = embed_table_storage(table.with_format("arrow")[:])
         content = io.BytesIO()
         datasets.Dataset(whole, info=datasets.DatasetInfo(features=table.features)).to_parquet(content)
     except (pa.ArrowException, TypeError, ValueError, OSError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"The table cannot be kept: {next(iter(str(error).splitlines()), '')}") from None
     checksum = hashlib.sha256(content.getbuffer()).hexdigest()
     folder = absolute_path("~/.cache/lrtl/tables")
@@ -121,47 +102,51 @@ def _kind_of_table(file: Path, _modified: int, *columns: str | None) -> str:
     return _kind(table.columns[tables.choose(table.columns, *columns, file.name)[0]])
 
 
-def read(dataset: str, text_column: str | None, label_column: str | None) -> Own:
+def read(dataset: str, source: Source, *columns: str | None) -> Data:
     """The examples; rows without input or label are left out and counted. The classes are sorted.
 
-    The test split is the one in the files, else their validation split. `InputError` if there is nothing to learn.
+    `columns` are those of input and label, as far as they are given. The test split is the one in the files, else their
+    validation split, else None. `InputError` if there is nothing to learn.
     """
     layout = look(dataset)
     notes = Notes(list(layout.noted))
-    parts = {split: Rows() for split in layout.splits}
+    parts = {}
     for split, files in layout.splits.items():
-        for file in files:
-            found = _READERS[layout.form](file, layout, split, (text_column, label_column), notes)
-            parts[split].inputs += found.inputs
-            parts[split].targets += found.targets
-            parts[split].places += found.places
-        parts[split] = _whole(split, parts[split], notes)
+        rows = [row for file in files for row in _READERS[layout.form](file, layout, split, columns, notes)]
+        parts[split] = _whole(split, rows, notes)
     splits, taken = _choose(parts, layout, notes)
-    for name, least in {"train": LEAST_ROWS, "test": 1}.items():
-        if name in splits and len(splits[name].inputs) < least:
-            count = len(splits[name].inputs)
-            raise InputError(f"{dataset}: {count} labelled rows to {name} on; at least {least} are needed.")
-    kind = _kind(splits["train"].inputs)
+    if len(splits["train"]) < LEAST_ROWS:
+        count = len(splits["train"])
+        raise InputError(f"{dataset}: {count} labelled rows to train on; at least {LEAST_ROWS} are needed.")
+    kind = _kind([row.input for row in splits["train"]])
     if kind != "tokens":
-        _require_single(splits["train"].targets, dataset)
+        _require_single([row.target for row in splits["train"]], dataset)
     for rows in splits.values():
         _require_alike(kind, rows)
+    targets = {split: [row.target for row in rows] for split, rows in splits.items()}
     if kind == "tokens":
-        for rows in splits.values():
-            rows.targets, scheme = conll.to_iob2(rows.targets)
+        for split, tags in targets.items():
+            targets[split], scheme = conll.to_iob2(tags)
             notes.noted += [f"tags converted from {scheme} to IOB2"] if scheme else []
-    classes = _classes(kind, [target for rows in splits.values() for target in rows.targets], dataset)
+    classes = _classes(kind, [target for part in targets.values() for target in part], dataset)
     index = {label: i for i, label in enumerate(classes)}
-    for rows in splits.values():
-        rows.targets = [[index[tag] for tag in y] if kind == "tokens" else index[y] for y in rows.targets]
-    notes.noted = list(dict.fromkeys(notes.noted))
-    return Own(kind, classes, splits, taken, notes)
+    examples = {}
+    for split, rows in splits.items():
+        if kind == "tokens":
+            numbers = [[index[tag] for tag in tags] for tags in targets[split]]
+        else:
+            numbers = np.array([index[label] for label in targets[split]])
+        places = [row.place for row in rows]
+        examples[split] = Examples([row.input for row in rows], numbers, np.arange(len(rows)), places)
+    sentences = tuple(dict.fromkeys(notes.noted)), tuple(notes.warned)
+    train, test = examples["train"], examples.get("test")
+    return Data(source.id, kind, classes, train, test, source, f"taken: {taken}", *sentences)
 
 
 Columns = tuple[str | None, str | None]
 
 
-def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> Rows:
+def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> list[Row]:
     where, table = file.relative_to(layout.folder), tables.read(file)
     _warn_of(table.odd_lines, where, notes)
     if split not in {"train", "all"} and tables.usual(table.columns, tables.TARGETS) is None:
@@ -172,40 +157,37 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
     except InputError:
         if split in {"train", "all"}:
             raise
-        # A test split without labels, as competitions publish it.
-        text, label = tables.choose([*table.columns, columns[1] or tables.TARGETS[0]], *columns, where)
-        unknown = [None] * len(table.columns[text])
-        return Rows(table.columns[text], unknown, unknown)
+        # A test split without labels, as competitions publish it, has its inputs at least.
+        tables.choose([*table.columns, columns[1] or tables.TARGETS[0]], *columns, where)
+        return []
     notes.noted.append(f"inputs from column {text!r}, labels from column {label!r}")
-    inputs = [_input(value, where) for value in table.columns[text]]
+    inputs = [input_of(value, where) for value in table.columns[text]]
     targets = [_target(value, table.names.get(label)) for value in table.columns[label]]
-    return Rows(inputs, targets, _numbered(where, len(inputs)))
+    return _rows(inputs, targets, where)
 
 
-def _read_conll(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> Rows:
+def _read_conll(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> list[Row]:
     where = file.relative_to(layout.folder)
     text, odd_lines = tables.decode(file.read_bytes(), where)
     _warn_of(odd_lines, where, notes)
-    words, marks = conll.read_conll(text, where, *columns)
-    return Rows(words, marks, _numbered(where, len(words), "sentence"))
+    return _rows(*conll.read_conll(text, where, *columns), where, "sentence")
 
 
-def _read_image(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> Rows:
+def _read_image(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> list[Row]:
     if any(columns):
         raise InputError("text_column and label_column are for tables and CoNLL files, but these are images.")
     inside = file.relative_to(layout.folder).parts[0 if split == "all" else 1 :]
     if len(inside) < 2:
         raise InputError(f"{file} is not in a folder of a class; the folder of an image names its class.")
-    return Rows([file.read_bytes()], [inside[0]], [str(file.relative_to(layout.folder))])
+    return [Row(file.read_bytes(), inside[0], str(file.relative_to(layout.folder)))]
 
 
-def _read_listed(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> Rows:
+def _read_listed(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> list[Row]:
     rows = _read_table(file, layout, split, (columns[0] or layout.listing, columns[1]), notes)
-    rows.inputs = [name and layout.listed(name).read_bytes() for name in rows.inputs]
-    return rows
+    return [row._replace(input=row.input and layout.listed(row.input).read_bytes()) for row in rows]
 
 
-_READERS: dict[str, Callable[[Path, Layout, str, Columns, Notes], Rows]] = {
+_READERS: dict[str, Callable[[Path, Layout, str, Columns, Notes], list[Row]]] = {
     "table": _read_table,
     "saved": _read_table,
     "conll": _read_conll,
@@ -214,8 +196,8 @@ _READERS: dict[str, Callable[[Path, Layout, str, Columns, Notes], Rows]] = {
 }
 
 
-def _numbered(where: Path, count: int, what: str = "row") -> list[str]:
-    return [f"{where}, {what} {i}" for i in range(1, count + 1)]
+def _rows(inputs: Sequence[Any], targets: Sequence[Any], where: Path, what: str = "row") -> list[Row]:
+    return [Row(x, y, f"{where}, {what} {i}") for i, (x, y) in enumerate(zip(inputs, targets, strict=True), 1)]
 
 
 def _warn_of(odd_lines: int, where: Path, notes: Notes) -> None:
@@ -223,7 +205,7 @@ def _warn_of(odd_lines: int, where: Path, notes: Notes) -> None:
         notes.warned.append(f"lines of {where} that are not UTF-8 and were read as Windows-1252: {odd_lines}")
 
 
-def _input(value: Any, where: Path) -> Any:
+def input_of(value: Any, where: Path) -> Any:
     """The value of a cell as a text, a list of words, or the bytes of an image."""
     if isinstance(value, dict):
         if value.get("bytes") is None and value.get("path"):
@@ -247,16 +229,17 @@ def _kind(inputs: Sequence[Any]) -> str:
     return {list: "tokens", bytes: "image", dict: "image"}.get(type(first), "text")
 
 
-def _require_alike(kind: str, rows: Rows) -> None:
+def _require_alike(kind: str, rows: Sequence[Row]) -> None:
     """`InputError` if a row is of another kind than the first, which JSON allows."""
-    form = {"text": str, "image": bytes, "tokens": list}[kind]
-    for value, target, place in zip(rows.inputs, rows.targets, rows.places, strict=True):
-        tagged = isinstance(target, list) and all(isinstance(tag, str) for tag in target)
-        if not isinstance(value, form) or not (tagged if kind == "tokens" else isinstance(target, str)):
-            what = {"text": "a text and a label", "image": "an image and a label", "tokens": "words and their tags"}[
-                kind
-            ]
-            raise InputError(f"{place} does not have {what}, as the first row does.")
+    form, what = {
+        "text": (str, "a text and a label"),
+        "image": (bytes, "an image and a label"),
+        "tokens": (list, "words and their tags"),
+    }[kind]
+    for row in rows:
+        tagged = isinstance(row.target, list) and all(isinstance(tag, str) for tag in row.target)
+        if not isinstance(row.input, form) or not (tagged if kind == "tokens" else isinstance(row.target, str)):
+            raise InputError(f"{row.place} does not have {what}, as the first row does.")
 
 
 def _require_single(targets: Sequence[Any], dataset: str) -> None:
@@ -281,25 +264,24 @@ def _are_lists(cells: set[str]) -> bool:
     return any(len(places) > 1 for places in found.values()) or all(cell.startswith("[") for cell in cells)
 
 
-def _whole(split: str, rows: Rows, notes: Notes) -> Rows:
+def _whole(split: str, rows: Sequence[Row], notes: Notes) -> list[Row]:
     """The rows that have an input and a label."""
-    labelled = [y not in (None, []) for y in rows.targets]
-    if not any(labelled):
-        return Rows()
-    filled = [bool(x.strip() if isinstance(x, str) else x) for x in rows.inputs]
-    empty, bare = filled.count(False), sum(f and not y for f, y in zip(filled, labelled, strict=True))
-    if empty or bare:
+    if all(row.target in (None, []) for row in rows):
+        return []
+    filled = [row for row in rows if (row.input.strip() if isinstance(row.input, str) else row.input)]
+    whole = [row for row in filled if row.target not in (None, [])]
+    if len(whole) < len(rows):
         where = "" if split == "all" else f" of the {split} split"
+        empty, bare = len(rows) - len(filled), len(filled) - len(whole)
         notes.warned.append(f"rows{where} that are left out: {empty} without input, {bare} without label")
-    return rows.take(i for i, whole in enumerate(zip(filled, labelled, strict=True)) if all(whole))
+    return whole
 
 
-def _choose(parts: dict[str, Rows], layout: Layout, notes: Notes) -> tuple[dict[str, Rows], str | None]:
+def _choose(parts: dict[str, list[Row]], layout: Layout, notes: Notes) -> tuple[dict[str, list[Row]], str | None]:
     """The train split and the test split, if there is one with labels; and the file or folder of the test split."""
-    if "all" in parts:
-        return {"train": parts["all"]}, None
+    train = parts["train" if "train" in parts else "all"]
     for split in ("test", "validation"):
-        if split in parts and not parts[split].inputs:
+        if split in parts and not parts[split]:
             notes.noted.append(f"the {split} split has no labels and is not used")
         elif split in parts:
             if split == "test" and "validation" in parts:
@@ -307,8 +289,8 @@ def _choose(parts: dict[str, Rows], layout: Layout, notes: Notes) -> tuple[dict[
                     "the validation split is not used: validation examples are taken from the labelled ones"
                 )
             file = layout.splits[split][0].relative_to(layout.folder)
-            return {"train": parts["train"], "test": parts[split]}, file.parts[0]
-    return {"train": parts["train"]}, None
+            return {"train": train, "test": parts[split]}, file.parts[0]
+    return {"train": train}, None
 
 
 def _classes(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]:

@@ -73,8 +73,8 @@ def _blocks(text: str) -> list[list[list[str]]]:
     """The fields of each line, one block per sentence, without comments and `-DOCSTART-`."""
     blocks: list[list[list[str]]] = [[]]
     for line in text.split("\n"):
-        fields = (re.split(r"\t", line) if "\t" in line else line.split()) if line.strip() else []
-        if not fields or fields[0] == "-DOCSTART-":
+        fields = line.split("\t" if "\t" in line else None)
+        if not line.strip() or fields[0] == "-DOCSTART-":
             blocks.append([])
         elif not (fields[0].startswith("#") and not _TAG.fullmatch(fields[-1])):
             blocks[-1].append([field.strip() for field in fields])
@@ -82,13 +82,8 @@ def _blocks(text: str) -> list[list[list[str]]]:
 
 
 def _word_column(rows: Sequence[Sequence[str]], width: int) -> int:
-    """The first column that is not a running number."""
-    return next((i for i in (0, 1) if not _counts(rows, i, width)), 0)
-
-
-def _counts(rows: Sequence[Sequence[str]], column: int, width: int) -> bool:
-    """Whether a column that others follow numbers the words of each sentence."""
-    return column + 2 < width and all(row[column].isdigit() for row in rows)
+    """The first column, or the second if the first of three or more numbers the words of each sentence."""
+    return int(width > 2 and all(row[0].isdigit() for row in rows))
 
 
 def _position(given: str, width: int, file: Path) -> int:

@@ -60,24 +60,22 @@ class Layout:
 
 
 def is_path(dataset: str) -> bool:
-    """Whether a data set is named by a path: it has a separator or a suffix, or is in the current folder."""
-    if not dataset or "\0" in dataset:
+    """Whether a data set is named by a path: it has a separator or a suffix, or is in the current folder.
+
+    A relative path starts at the current folder.
+    """
+    if not dataset:
         return False
-    return "/" in dataset or os.sep in dataset or bool(Path(dataset).suffix) or place(dataset).exists()
-
-
-def place(dataset: str) -> Path:
-    """The absolute path; a relative one starts at the current folder."""
-    return absolute_path(dataset)
+    return "/" in dataset or os.sep in dataset or bool(Path(dataset).suffix) or absolute_path(dataset).exists()
 
 
 def on_hub(dataset: str) -> Repository | None:
     """What `org/name` or `org/name@revision` means on the hub; None for a path that exists or ends like a data file."""
     named = HUB_ID.fullmatch(dataset)
     ends_as_file = Path(dataset).suffix.lower() in (*tables.SUFFIXES, *CONLL, *IMAGES)
-    if not named or ends_as_file or place(dataset).exists():
+    if not named or ends_as_file or absolute_path(dataset).exists():
         return None
-    return Repository("datasets", *named.groups(), ("*.parquet",))
+    return Repository("dataset", *named.groups(), ("*.parquet",))
 
 
 def find_own_on_hub(dataset: str, *, fetch: bool = True) -> Source | None:
@@ -88,14 +86,14 @@ def find_own_on_hub(dataset: str, *, fetch: bool = True) -> Source | None:
 
 def look(dataset: str) -> Layout:
     """The files at a path, or of a repository of the hub, and what they are. `InputError` if they cannot be read."""
-    path = place(dataset)
+    path = absolute_path(dataset)
     if source := find_own_on_hub(dataset):
         if len(configurations := sorted({file.parent.name for file in source.files})) > 1:
             raise InputError(
                 f"{dataset} has the configurations {', '.join(configurations)}; load one with `datasets`, save it with "
                 "`save_to_disk`, and give the path of that folder."
             )
-        return _file_layout(source.folder, "table", source.files)
+        return _layout(source.folder, "table", source.files)
     if not path.exists():
         raise InputError(f"There is no file or folder {path}.")
     if path.is_file():
@@ -108,22 +106,18 @@ def look(dataset: str) -> Layout:
         raise InputError(f"{path} is neither a file nor a folder.")
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return _saved_layout(path)
-    found: dict[str, list[Path]] = {}
-    for file in _walk(path):
-        if form := _form(file):
-            found.setdefault(form, []).append(file)
-    others = [file for file in found.get("table", []) if file.suffix.lower() != ".json"]
-    if others or len(found) > 1:  # then a .json file describes the data
-        found = {
-            form: others if form == "table" else files for form, files in found.items() if form != "table" or others
-        }
+    found = {file: form for file in _walk(path) if (form := _form(file))}
+    # A .json file beside others describes them.
+    found = {file: form for file, form in found.items() if file.suffix.lower() != ".json"} or found
     if not found:
         raise InputError(f"{path} has no file that can be read; use {_known()}.")
-    if len(found) > 1:
-        examples = " and ".join(str(files[0].relative_to(path)) for files in found.values())
+    first: dict[str, Path] = {}
+    for file, form in found.items():
+        first.setdefault(form, file)
+    if len(first) > 1:
+        examples = " and ".join(str(file.relative_to(path)) for file in first.values())
         raise InputError(f"{path} has data of several kinds ({examples}); give the path of one file or sub-folder.")
-    ((form, files),) = found.items()
-    return _image_layout(path, files) if form == "images" else _file_layout(path, form, files)
+    return _layout(path, *first, [*found])
 
 
 def _known() -> str:
@@ -137,10 +131,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         here = Path(here)
         deep = len(here.relative_to(folder).parts)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and deep < DEPTH)
-        for name in sorted([*folders, *files]):
-            path = here / name
-            if name.startswith("."):
-                continue
+        for path in sorted(here / name for name in [*folders, *files] if not name.startswith(".")):
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 raise InputError(f"{path} is a link that leaves {folder}; copy the file instead.")
             if path.is_dir():
@@ -195,63 +186,39 @@ def _split_of(names: Sequence[str]) -> str | None:
     return None
 
 
-def _file_layout(folder: Path, form: str, files: Sequence[Path]) -> Layout:
-    by_split: dict[str, list[Path]] = {}
-    for file in files:
-        by_split.setdefault(_split_of(file.relative_to(folder).parts) or "all", []).append(file)
-    if "train" not in by_split:
-        if len(by_split) > 1:
-            raise InputError(f"{folder} has files for {' and '.join(by_split)} and none with train in its name.")
-        return Layout(folder, form, {"all": tuple(files)})
-    aside = by_split.pop("all", [])
-    noted = tuple(f"{file.relative_to(folder)} is not read: its name has no split in it" for file in aside)
-    return Layout(folder, form, {split: tuple(paths) for split, paths in by_split.items()}, noted)
-
-
-def _image_layout(folder: Path, files: Sequence[Path]) -> Layout:
-    by_top: dict[str, list[Path]] = {}
-    for file in files:
-        by_top.setdefault(file.relative_to(folder).parts[0], []).append(file)
-    found = {top: _split_of([top]) for top in by_top}
-    named = [file for top, split in found.items() if split for file in by_top[top]]
-    # A class may be called `train`, but holds images and not folders of them.
-    if "train" not in found.values() or any(len(file.relative_to(folder).parts) < 3 for file in named):
-        return Layout(folder, "images", {"all": tuple(files)})
+def _layout(folder: Path, form: str, files: Sequence[Path]) -> Layout:
+    """The layout of files of one form: their splits are in the names of the files and their folders."""
+    names = {file: file.relative_to(folder).parts for file in files}
+    if form == "images":
+        # The topmost folder may be a split if it has folders of classes in it; else `train` is the name of a class.
+        deep = any(len(parts) > 2 for parts in names.values())
+        names = {file: parts[:1] if deep else () for file, parts in names.items()}
     splits: dict[str, list[Path]] = {}
-    for top, split in found.items():
-        if split:
-            splits.setdefault(split, []).extend(by_top[top])
-    aside = tuple(f"{top} is not read: its name has no split in it" for top, split in found.items() if not split)
-    return Layout(folder, "images", {split: tuple(paths) for split, paths in splits.items()}, aside)
+    for file, parts in names.items():
+        splits.setdefault(_split_of(parts) or "all", []).append(file)
+    if "train" not in splits:
+        if len(splits) > 1:
+            raise InputError(f"{folder} has files for {' and '.join(splits)} and none with train in its name.")
+        return Layout(folder, form, {"all": tuple(files)})
+    aside = dict.fromkeys(Path(*names[file]) for file in splits.pop("all", []))
+    noted = tuple(f"{name} is not read: its name has no split in it" for name in aside)
+    return Layout(folder, form, {split: tuple(paths) for split, paths in splits.items()}, noted)
 
 
 def _saved_layout(folder: Path) -> Layout:
     """A folder that `datasets` saved, with a sub-folder for each split; `state.json` names the data files."""
-    parts = [folder]
-    if (folder / "dataset_dict.json").is_file():
-        parts = [folder / str(name) for name in _read_json(folder / "dataset_dict.json").get("splits", [])]
-    files = set(_walk(folder))
-    splits: dict[str, tuple[Path, ...]] = {}
-    for part in parts:
-        named = [part / str(entry.get("filename")) for entry in _read_json(part / "state.json").get("_data_files", [])]
-        missing = [path for path in [*named, part / "dataset_info.json"] if path not in files]
-        if missing or not named:
-            raise InputError(
-                f"{folder} is not a complete data set as `datasets` saves it: {[*missing, part][0]} is missing."
-            )
-        split = "all" if len(parts) == 1 else _split_of([part.name])
-        if split:
-            splits[split] = (*splits.get(split, ()), *named)
-    if len(parts) > 1 and "train" not in splits:
-        raise InputError(f"{folder} has no train split; it has {', '.join(part.name for part in parts)}.")
-    return Layout(folder, "saved", splits)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
+    parts, files = [folder], []
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read: {error}.") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{file} is not as `datasets` writes it.")
-    return content
+        if (folder / "dataset_dict.json").is_file():
+            names = json.loads((folder / "dataset_dict.json").read_bytes())["splits"]
+            parts = [folder / name for name in names]
+        for part in parts:
+            state = json.loads((part / "state.json").read_bytes())
+            files += [part / entry["filename"] for entry in state["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder} is not a complete data set as `datasets` saves it: {error}.") from None
+    there = {*_walk(folder)}
+    for file in (*files, *(part / "dataset_info.json" for part in parts)):
+        if file not in there:
+            raise InputError(f"{folder} is not a complete data set as `datasets` saves it: {file} is missing.")
+    return _layout(folder, "saved", files)

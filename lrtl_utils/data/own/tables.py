@@ -14,11 +14,12 @@ from typing import Any
 from lrtl_utils.data import rows
 from lrtl_utils.errors import InputError, require_name
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
 # Usual names of columns; the first that a table has is read.
 INPUTS = ("text", "sentence", "review", "content", "document", "comment", "message", "body", "tweet", "abstract")
 INPUTS += ("question", "query", "utterance", "tokens", "words", "image", "img")
 TARGETS = ("label", "labels", "category", "class", "sentiment", "target", "topic", "intent", "ner_tags", "tags", "y")
+
+csv.field_size_limit(2**31 - 1)  # else a text of more than 128 KiB is an error
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,9 @@ def _read_delimited(file: Path) -> Table:
         separator = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     header, count = _check_rows(text, file, separator, quoting)
-    found = rows.read_delimited(file, text, header, sep=separator, quoting=quoting)
-    if found.num_rows != count:
-        raise InputError(f"{file}: {count} rows follow the first line, and pandas finds {found.num_rows}.")
-    columns = {name: rows.values(found, name) for name in header}
+    columns = rows.read_delimited(file, text, header, sep=separator, quoting=quoting)
+    if (found := len(columns[header[0]])) != count:
+        raise InputError(f"{file}: {count} rows follow the first line, and pandas finds {found}.")
     if not quoted:
         columns = {name: [_unquoted(value) for value in column] for name, column in columns.items()}
     return Table(columns, odd_lines=odd)
@@ -117,7 +117,6 @@ def _unquoted(value: str) -> str:
 
 def _check_rows(text: str, file: Path, separator: str, quoting: int) -> tuple[list[str], int]:
     """The names of the columns, and how many rows follow; `InputError` names the line that has other fields."""
-    before = csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True)
     try:
         header = [name.strip() for name in next(filter(None, reader), [])]
@@ -138,8 +137,6 @@ def _check_rows(text: str, file: Path, separator: str, quoting: int) -> tuple[li
                 )
     except csv.Error as error:
         raise InputError(f"{file}, line {reader.line_num}: {error}.") from None
-    finally:
-        csv.field_size_limit(before)
     return header, count
 
 
@@ -165,9 +162,7 @@ def _read_json(file: Path) -> Table:
 
 def _read_arrow(file: Path) -> Table:
     """A parquet file, or a data file of a folder that `datasets` saved."""
-    found = rows.read(file)
-    names = {name: known for name in found.column_names if (known := rows.class_names(found, name))}
-    return Table({name: rows.values(found, name) for name in found.column_names}, names)
+    return Table(*rows.read(file))
 
 
 READERS: dict[str, Callable[[Path], Table]] = {
@@ -179,3 +174,4 @@ READERS: dict[str, Callable[[Path], Table]] = {
     ".parquet": _read_arrow,
     ".arrow": _read_arrow,
 }
+SUFFIXES = tuple(READERS)

@@ -148,17 +148,17 @@ def package(monkeypatch, tmp_path):
 
 def test_package_file_is_checked(package):
     right = hashlib.sha256(b"weights").hexdigest()
-    assert find_in_package(package, ("weights.bin",), right).sha256 == right
-    assert find_in_package(package, ("weights.bin",), right[:8]).kind == "package"
+    assert find_in_package(package, "weights.bin", right).sha256 == right
+    assert find_in_package(package, "weights.bin", right[:8]).kind == "package"
     with pytest.raises(InputError, match="not the file expected"):
-        find_in_package(package, ("weights.bin",), "0" * 64)
+        find_in_package(package, "weights.bin", "0" * 64)
 
 
 def test_package_or_file_that_is_missing_is_named(package):
     with pytest.raises(InputError, match=r"other\.bin is missing"):
-        find_in_package(package, ("weights.bin", "other.bin"))
+        find_in_package(package, "other.bin")
     with pytest.raises(InputError, match="no_such_package is not installed"):
-        find_in_package("no_such_package", ("weights.bin",))
+        find_in_package("no_such_package", "weights.bin")
 
 
 @pytest.mark.parametrize("name", PACKAGED)

@@ -17,13 +17,7 @@ from lrtl_utils.runs.run import Run
 from lrtl_utils.study.tables import records
 from lrtl_utils.sweep import grid as grids
 
-
-@pytest.fixture(autouse=True)
-def warned_is_failed():
-    """A test that expects a warning says so."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # a test that expects a warning says so
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from collections import Counter
 
 import numpy as np
@@ -20,13 +19,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import data_name
 from lrtl_utils.models import own
 
-
-@pytest.fixture(autouse=True)
-def warned_is_failed():
-    """A test that expects a warning says so."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # a test that expects a warning says so
 
 
 def write_images(folder, names=("cat", "dog"), count=6, shade=0):
@@ -320,6 +313,12 @@ def test_images_are_of_the_class_of_their_folder(tmp_path):
     data = load(str(tmp_path / "split"))
     assert (len(data.train), len(data.test), data.classes) == (12, 12, ("cat", "dog"))
     assert data.notes[0] == "extra is not read: its name has no split in it"
+    Image.new("RGB", (8, 8)).save(tmp_path / "split" / "train" / "loose.png")
+    with pytest.raises(InputError, match=r"train/loose.png is not in a folder of a class"):
+        load(str(tmp_path / "split"))
+    (tmp_path / "split" / "train").rename(tmp_path / "split" / "practice")
+    with pytest.raises(InputError, match="and none with train in its name"):
+        load(str(tmp_path / "split"))
     write_images(tmp_path / "vehicles", ("train", "bus"))
     assert load(str(tmp_path / "vehicles")).classes == ("bus", "train")
     Image.new("RGB", (8, 8)).save(tmp_path / "pets" / "loose.png")
