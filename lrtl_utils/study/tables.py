@@ -606,7 +606,7 @@ def front(frame: pd.DataFrame, best: pd.DataFrame, cost: str) -> pd.DataFrame:
         summary = chosen.dropna(subset=cost).assign(dataset_model=dataset_model, unmeasured=unmeasured)
         draws = [_draws(outcomes[groups[key]]) for key in summary[KEYS].itertuples(index=False, name=None)]
         if draws:
-            share = stats.front_share(summary[cost].to_numpy(), np.stack(draws))
+            share = stats.pareto_front(summary[cost], np.stack(draws)).mean(axis=1)
             share = np.where(summary["seeds"] >= stats.LEAST_SEEDS, share, np.nan)
             on_front = stats.pareto_front(summary[cost], summary["score"])
             rows.append(summary.assign(on_front=on_front, front_share=share))
