@@ -19,15 +19,8 @@ OURS, BASELINE = "progressive", "conventional"
 ALL_MODELS = "all models"  # in the place of a model
 TUNED = f"{BASELINE} (tuned)"
 KEYS = ["dataset", "model", "method", "configuration", "n_labels"]
-COMPARED = [
-    *KEYS,
-    "variant",
-    "seed",
-    "score",
-    "score_name",
-    "outcome",
-    "record",
-]  # what a comparison reads; few columns make it quick
+# What a comparison reads; few columns make it quick.
+COMPARED = [*KEYS, "variant", "seed", "score", "score_name", "outcome", "record"]
 NEAR_SECONDS = 3600  # between two runs whose seconds are compared
 COSTS = {
     "device_seconds": "device seconds",
@@ -312,17 +305,15 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     named = {"share": "share", "score": "score"}
     named |= {f"cost.{name}": name for name in [*COSTS, "train_samples_per_second"]}
     named |= {f"metrics.{name}": name for name in SCORES}
-    numbers = np.array([frame[name].astype(float) for name in named])
-    outcomes, devices = frame["outcome"].to_numpy(), frame["device"].to_numpy()
-    records = frame["record"].to_numpy()
-    variants, score_names = frame["variant"].tolist(), frame["score_name"].tolist()
+    numbers = frame[[*named]].astype(float).rename(columns=named)
+    others = frame[["variant", "score_name", "device", "outcome", "record"]]
     rows = []
     for values, at in _positions(frame):
-        first = at[0]
-        row = dict(zip(KEYS, values, strict=True)) | _interval(outcomes[at])
-        row |= zip(named.values(), _means(numbers[:, at]), strict=True)
-        row |= {"variant": variants[first], "score_name": score_names[first]}
-        rows.append(row | {"device": " + ".join(sorted(set(devices[at]))), "full": records[first]["data"]["available"]})
+        runs, first = others.iloc[at], others.iloc[at[0]]
+        row = dict(zip(KEYS, values, strict=True)) | _interval(runs["outcome"]) | numbers.iloc[at].mean().to_dict()
+        row |= {"variant": first["variant"], "score_name": first["score_name"]}
+        row |= {"device": " + ".join(sorted(set(runs["device"]))), "full": first["record"]["data"]["available"]}
+        rows.append(row)
     about = ["variant", "share", "full", "score", "low", "high", "seeds", "score_name", "device"]
     return pd.DataFrame(rows, columns=[*KEYS, *about, *COSTS, *MEANS])
 
@@ -330,14 +321,6 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 def _positions(frame: pd.DataFrame) -> list[tuple[tuple[Any, ...], np.ndarray]]:
     """The keys of each configuration at each size, in order, and where its runs are in the frame."""
     return sorted(frame.groupby(KEYS).indices.items()) if len(frame) else []
-
-
-def _means(numbers: np.ndarray) -> np.ndarray:
-    """The means of rows [n, runs] over the values that are there, to the last bit those of pandas."""
-    numbers = np.ascontiguousarray(numbers)  # how numpy adds up depends on how the numbers lie
-    there = ~np.isnan(numbers)
-    with np.errstate(invalid="ignore"):
-        return np.where(there, numbers, 0.0).sum(axis=1) / there.sum(axis=1)
 
 
 def _interval(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -376,12 +359,7 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     rows = []
     for dataset_model, part in by_dataset_and_model(compared(frame)[COMPARED]):
         for n_labels, sized in _by_size(part):
-            theirs = {
-                seed: judged
-                for runs in sized.values()
-                if runs.variant == baseline
-                for seed, judged in runs.outcomes.items()
-            }
+            theirs = next((runs.outcomes for runs in sized.values() if runs.variant == baseline), {})
             for configuration, ours in sized.items():
                 if ours.variant != baseline and (found := paired(ours.outcomes, theirs)):
                     keys = {"dataset_model": dataset_model, "n_labels": n_labels, "configuration": configuration}
@@ -478,11 +456,8 @@ def paired(ours: Mapping[int, Outcome], theirs: Mapping[int, Outcome]) -> dict[s
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
         return {}
-    return {"seeds": len(seeds), **_difference(ours, theirs, seeds)._asdict()}
-
-
-def _difference(ours: Mapping[int, Outcome], theirs: Mapping[int, Outcome], seeds: Sequence[int]) -> stats.Difference:
-    return stats.difference(*(stats.sample_of(each[seed] for seed in seeds) for each in (ours, theirs)))
+    both = (stats.sample_of(each[seed] for seed in seeds) for each in (ours, theirs))
+    return {"seeds": len(seeds), **stats.difference(*both)._asdict()}
 
 
 def best(frame: pd.DataFrame) -> pd.DataFrame:
@@ -518,9 +493,8 @@ def _best(sized: pd.DataFrame, often: set[str]) -> dict[str, Any]:
     ours = {seed: judged for seed, judged in runs[top].outcomes.items() if seed in shared}
     verdicts = dict.fromkeys((name for name in runs if name != top), stats.TOO_FEW_SEEDS)
     for name in means.index[1:]:
-        if seeds := sorted(drawn[name] & ours.keys()):
-            found = _difference(runs[name].outcomes, ours, seeds)
-            verdicts[name] = stats.verdict(found.mean, found.p and found.p / 2 * (len(means) - 1))
+        if found := paired(runs[name].outcomes, ours):
+            verdicts[name] = stats.verdict(found["mean"], found["p"] and found["p"] / 2 * (len(means) - 1))
     known = [name for name in verdicts if verdicts[name] != stats.TOO_FEW_SEEDS]
     undecided = [name for name in known if verdicts[name] == "undecided"]
     return {
