@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import read_text, write_atomically, writing_to
 from lrtl_utils.runs import store
@@ -24,19 +26,18 @@ def csv(results: Path, file: Path | None = None) -> list[str]:
 
     The columns are those but `record`; as in all of these functions, `InputError` where the folder has no records.
     """
-    return _table(results, file or results / "runs.csv", lambda frame, stream: frame.to_csv(stream, index=False))
+    return _table(results, file or results / "runs.csv", pd.DataFrame.to_csv)
 
 
 def parquet(results: Path, file: Path | None = None) -> list[str]:
     """What `csv` writes, as parquet, which keeps the types (None: `runs.parquet`)."""
-    write = lambda frame, stream: frame.to_parquet(stream, index=False)  # noqa: E731
-    return _table(results, file or results / "runs.parquet", write)
+    return _table(results, file or results / "runs.parquet", pd.DataFrame.to_parquet)
 
 
 def _table(results: Path, file: Path, write: Callable[..., Any]) -> list[str]:
     frame = tables.frame_of(_records(results)).drop(columns=["record", "outcome"])
     with writing_to(file):
-        write_atomically(file, lambda stream: write(frame, stream))
+        write_atomically(file, lambda stream: write(frame, stream, index=False))
     return [f"rows: {len(frame)}, columns: {len(frame.columns)}", str(file)]
 
 

@@ -21,12 +21,11 @@ import pandas as pd
 
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, data_name, write_text
-from lrtl_utils.measure.metrics import outcome
 from lrtl_utils.models.catalog import MODELS
 from lrtl_utils.runs import store
 from lrtl_utils.runs.notebook import notebook_path, parameters_of, summarise, summary_notebooks
 from lrtl_utils.runs.record import in_words
-from lrtl_utils.study import answers, kept, tables
+from lrtl_utils.study import answers, tables
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -70,11 +69,7 @@ def write(results: str | Path, metric: str | None = None, each: Callable[..., It
     for part in (folder, folder / "runs", folder / "notebooks"):
         if part.is_symlink():
             raise InputError(f"{part} is a symbolic link; the report is written into a folder of its own.")
-    found = kept.records(results)
-    completed, failed = (
-        tables.frame_of((record for record in found if record["status"] == status), metric)
-        for status in ("completed", "failed")
-    )
+    completed, failed = (tables.records(results, status, metric) for status in ("completed", "failed"))
     sources = _sources(results)
     others = [tables.records(source, "completed", metric) for source in sources[1:]] if len(completed) else []
     frame = tables.together([completed, *others])
@@ -162,13 +157,8 @@ def _index(
     metric: str | None,
 ) -> str:
     names = ("dataset", "model", "method", "status")
-    named = dict(zip(frame["run_id"], frame["configuration"], strict=True)) if len(frame) else {}
-    means = _means(frame) if len(frame) else {}
-    rows = [
-        _row(record, metric)
-        | {"method": named.get(record["run_id"], record["config"]["method"]), "mean": means.get(record["run_id"], "")}
-        for record in records
-    ]
+    configurations, means = dict(zip(frame["run_id"], frame["configuration"], strict=True)), _means(frame)
+    rows = [_row(record, metric, configurations, means) for record in records]
     rows.sort(key=lambda row: [row[name] for name in names])
     return render(
         "index.html",
@@ -236,17 +226,24 @@ def _answer(
     }
 
 
-def _row(record: Mapping[str, Any], metric: str | None) -> dict[str, Any]:
-    """A row of the table of runs; its configuration is named later, from all runs together."""
-    config, cost, data = (record[name] or {} for name in ("config", "cost", "data"))
-    labels = data.get("train_size", 0) + data.get("validation_size", 0) or None
-    score = outcome(record, metric).score if record["metrics"] else None
-    spent = [cost.get(name) for name in ("device_seconds", "flops", "peak_memory_mib")]
-    numbers = [(one, value(one)) for one in (labels, config["seed"], score, *spent)]
-    if score is not None:
-        numbers[2] = score, f"{score:.3f}"
-    row = {name: record[name] for name in ("run_id", "status")} | {"model": config["model"], "numbers": numbers}
-    return row | {"dataset": data_name(config["dataset"])}
+def _row(
+    record: Mapping[str, Any], metric: str | None, configurations: Mapping[str, str], means: Mapping[str, str]
+) -> dict[str, Any]:
+    """A row of the table of runs; a run that is not compared has its method's name, and no mean."""
+    run, name = tables.row_of(record, metric), record["run_id"]
+    costs = [run.get(f"cost.{name}") for name in ("device_seconds", "flops", "peak_memory_mib")]
+    numbers = [(one, value(one)) for one in (run["n_labels"] or None, run["seed"], run["score"], *costs)]
+    if run["score"] is not None:
+        numbers[2] = run["score"], f"{run['score']:.3f}"
+    return {
+        "run_id": name,
+        "dataset": run["dataset"],
+        "model": record["config"]["model"],
+        "method": configurations.get(name, run["method"]),
+        "status": run["status"],
+        "mean": means.get(name, ""),
+        "numbers": numbers,
+    }
 
 
 def _write_run(folder: Path, results: Path, record: Mapping[str, Any]) -> Path:
