@@ -93,16 +93,11 @@ def cost(frame: pd.DataFrame) -> Answer:
             f"On {cheaper} of {counted(len(table), 'pair')} of data set and model, a configuration with fewer FLOPs "
         )
         headline += f"is not shown to be worse by {tables.metrics_of(frame)} than the best."
-        headline += _left_out(frame)
+        if cached := int(tables.took_from_cache(frame).sum()):
+            why = "because an earlier run of a sweep had done a part of their work"
+            headline += f" The seconds of {cached} of {counted(len(frame), 'run')} are left out, {why}."
     each = [f"{row.dataset_model}: {_cheaper(row)}." for row in table.itertuples()]
     return Answer("What does it cost?", headline, each, table)
-
-
-def _left_out(frame: pd.DataFrame) -> str:
-    """A sentence on the runs whose seconds count nowhere, if there are any."""
-    cached = int(tables.took_from_cache(frame).sum())
-    why = "because an earlier run of a sweep had done a part of their work"
-    return f" The seconds of {cached} of {counted(len(frame), 'run')} are left out, {why}." if cached else ""
 
 
 def real(frame: pd.DataFrame, baseline: str = BASELINE) -> Answer:

@@ -608,14 +608,9 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
             draws = np.stack([_draws(outcomes) for outcomes in each], axis=1) if sure else None
             if found := curves.need(sizes, means, draws, full, target):
                 about = {"dataset_model": dataset_model, "configuration": configuration}
-                about |= {
-                    "score_name": part["score_name"].iloc[0],
-                    "variant": sized[sizes[0]].variant,
-                    "sizes": sizes,
-                    "score": means[-1],
-                    "full": full,
-                }
-                rows.append(about | {"first": (dataset_model, configuration) in leading} | found._asdict())
+                about |= {"variant": sized[sizes[0]].variant, "first": (dataset_model, configuration) in leading}
+                about |= {"score_name": part["score_name"].iloc[0], "score": means[-1], "sizes": sizes, "full": full}
+                rows.append(about | found._asdict())
     columns = ["dataset_model", "configuration", "variant", "sizes", "score_name", "score", "full", "first"]
     columns += curves.Need._fields
     return pd.DataFrame(rows, columns=columns).astype({"first": bool})  # also without rows, which it then selects
