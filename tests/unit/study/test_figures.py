@@ -355,10 +355,6 @@ def test_models_of_one_data_set_are_compared_with_each_other(tmp_path):
     assert set(found.table["dataset_model"]) == {"sst2 · minilm", "sst2 · bert_base", "sst2 · all models"}
 
 
-def test_one_is_not_called_many():
-    assert [answers.counted(number, "seed") for number in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
-
-
 @pytest.mark.parametrize(
     ("tuned_is_better", "stated"),
     [((True, True), "full (tuned) is best, or not shown to be worse than the best, on 2 of 2"),
