@@ -1,4 +1,4 @@
-"""The look that all figures share, and the pictures of one run."""
+"""The pictures of one run."""
 
 import matplotlib.pyplot as plt
 import numpy as np
