@@ -188,12 +188,7 @@ def _cheaper(row: Any) -> str:
 
 # The claim above every figure, in a line or two
 
-NEEDS_LESS = {
-    "device_seconds": "takes less time",
-    "flops": "needs fewer FLOPs",
-    "peak_memory_mib": "needs less memory",
-    "energy_wh": "needs less energy",
-}
+NEEDS_LESS = {"flops": "fewer FLOPs", "peak_memory_mib": "less memory", "energy_wh": "less energy"}
 
 
 def _pairs(table: pd.DataFrame) -> str:
@@ -231,16 +226,17 @@ def claim_best(best: pd.DataFrame) -> str:
 def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
     """On how many data sets something with less of that cost than the best is not shown to be worse."""
     if not (best["compared"] > 0).any():
-        return f"There are too few seeds here to say whether a method that {NEEDS_LESS[cost]} is as good as the best"
-    pairs = [(part.set_index("configuration")[cost], row) for part, row in _beside_best(front, best)]
-    found = [_is_beaten(costs, row) for costs, row in pairs if row["configuration"] in costs]
+        return (
+            f"There are too few seeds here to say whether a method that needs {NEEDS_LESS[cost]} is as good as the best"
+        )
+    found = []
+    for part, row in _beside_best(front, best):
+        costs = part.set_index("configuration")[cost]
+        if row["configuration"] in costs:
+            alike = costs[costs.index.isin(row["undecided"])]
+            found.append((alike < costs[row["configuration"]]).any())
     on = f"On {sum(found)} of {len(found)} {_pairs(front)}"
-    return f"{on}, a method that {NEEDS_LESS[cost]} than the best is not shown to be worse"
-
-
-def _is_beaten(costs: pd.Series, best: pd.Series) -> bool:
-    alike = costs[costs.index.isin(best["undecided"])]
-    return bool((alike < costs[best["configuration"]]).any())
+    return f"{on}, a method that needs {NEEDS_LESS[cost]} than the best is not shown to be worse"
 
 
 def claim_differences(table: pd.DataFrame, baseline: str) -> str:

@@ -17,7 +17,6 @@ from lrtl_utils.runs import store
 from lrtl_utils.runs.record import in_words
 from lrtl_utils.study import kept, tables
 
-ON_CURVE = ("loss", "validation_loss", "validation_score")
 MOST_METRICS = 1000  # in one request to MLflow
 
 
@@ -188,7 +187,7 @@ def _parts(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float]]
 def _curve(record: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, float]]]:
     """The epoch of each point of the curve, and the values that it has."""
     for point in record["curve"]:
-        yield point["epoch"], {f"curve.{name}": point[name] for name in ON_CURVE if point[name] is not None}
+        yield point["epoch"], {f"curve.{name}": point[name] for name in tables.CURVE if point[name] is not None}
 
 
 def _pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:

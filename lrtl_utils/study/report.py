@@ -48,7 +48,6 @@ SECTIONS = (
     ),
 )
 COLUMNS = ("labels", "seed", "score", "device seconds", "FLOPs", "peak MiB")  # of numbers, in the table of runs
-CURVES = ("loss", "validation_loss", "validation_score")
 IN_WORDS = ["method", "variant", "variants", "compared", "first"]  # columns that the sentences of an answer repeat
 PACKED = ("hits", "answers", "counts", "per_class", "confusion")  # not a value of one line
 TEMPLATES = Path(__file__).parent / "templates"
@@ -254,7 +253,7 @@ def _write_run(folder: Path, results: Path, record: Mapping[str, Any]) -> Path:
         "record": store.record_path(results, dataset, record["run_id"]),
         "executed notebook, on this machine": results / "executed" / dataset / f"{record['run_id']}.ipynb",
     }
-    curves = {name: [point.get(name) for point in record["curve"]] for name in CURVES}
+    curves = {name: [point.get(name) for point in record["curve"]] for name in tables.CURVE}
     knobs = {name: one for name, one in config.items() if name != "asked"}
     page = render(
         "run.html",

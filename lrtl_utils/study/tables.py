@@ -37,6 +37,7 @@ TIMED = {
 }
 MEANS = [*SCORES, "train_samples_per_second"]  # beside the score and the costs
 PLAIN = ["run_id", "status", "error", "dataset", "model", "method", "seed", "n_labels", "share", "score", "score_name"]
+CURVE = ("loss", "validation_loss", "validation_score")  # of each point of a record's curve
 SECTIONS = ("config", "metrics", "validation", "cost")
 PACKED = {"hits", "answers", "counts"}  # outcomes of single examples, for `stats.outcomes`
 COLUMNS = [
