@@ -166,7 +166,7 @@ def _index(
         scope=list(_scope(records)),
         machines=store.machines(frame["record"]),
         notebooks=titles,
-        answers=[_answer(*section, results, frame, titles) for section in SECTIONS] if len(frame) else [],
+        answers=[_answer(section, results, frame, titles) for section in SECTIONS] if len(frame) else [],
         filters={name: sorted({row[name] for row in rows}) for name in names},
         judged=tables.metrics_of(frame),
         columns=COLUMNS,
@@ -201,22 +201,12 @@ def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"Not measured here: {', '.join(absent)}. No number on these pages is about these models."
 
 
-def _answer(
-    ask: Any,
-    picture_name: str,
-    caption: str,
-    notebook: str,
-    results: Path,
-    frame: pd.DataFrame,
-    titles: Mapping[str, str],
-) -> dict[str, Any]:
+def _answer(section: tuple[Any, ...], results: Path, frame: pd.DataFrame, titles: Mapping[str, str]) -> dict[str, Any]:
+    ask, picture_name, caption, notebook = section
     answer = ask(frame)
     table = tables.shown(answer.table.drop(columns=IN_WORDS, errors="ignore"))
     table = table[[name for name in table if set(map(value, table[name])) != {NOTHING}]]
-    return {
-        "question": answer.question,
-        "headline": answer.headline,
-        "each": answer.each,
+    return answer._asdict() | {
         "picture": picture(results / "figures" / f"{picture_name}.png"),
         "caption": caption.format(score=tables.metrics_of(frame)),
         "notebook": notebook if notebook in titles else None,
@@ -229,18 +219,18 @@ def _row(
     record: Mapping[str, Any], metric: str | None, configurations: Mapping[str, str], means: Mapping[str, str]
 ) -> dict[str, Any]:
     """A row of the table of runs; a run that is not compared has its method's name, and no mean."""
-    run, name = tables.row_of(record, metric), record["run_id"]
+    run, identity = tables.row_of(record, metric), record["run_id"]
     costs = [run.get(f"cost.{name}") for name in ("device_seconds", "flops", "peak_memory_mib")]
     numbers = [(one, value(one)) for one in (run["n_labels"] or None, run["seed"], run["score"], *costs)]
     if run["score"] is not None:
         numbers[2] = run["score"], f"{run['score']:.3f}"
     return {
-        "run_id": name,
+        "run_id": identity,
         "dataset": run["dataset"],
         "model": record["config"]["model"],
-        "method": configurations.get(name, run["method"]),
+        "method": configurations.get(identity, run["method"]),
         "status": run["status"],
-        "mean": means.get(name, ""),
+        "mean": means.get(identity, ""),
         "numbers": numbers,
     }
 
