@@ -93,16 +93,11 @@ def cost(frame: pd.DataFrame) -> Answer:
             f"On {cheaper} of {counted(len(table), 'pair')} of data set and model, a configuration with fewer FLOPs "
         )
         headline += f"is not shown to be worse by {tables.metrics_of(frame)} than the best."
-        headline += _left_out(frame)
+        if cached := int(tables.took_from_cache(frame).sum()):
+            why = "because an earlier run of a sweep had done a part of their work"
+            headline += f" The seconds of {cached} of {counted(len(frame), 'run')} are left out, {why}."
     each = [f"{row.dataset_model}: {_cheaper(row)}." for row in table.itertuples()]
     return Answer("What does it cost?", headline, each, table)
-
-
-def _left_out(frame: pd.DataFrame) -> str:
-    """A sentence on the runs whose seconds count nowhere, if there are any."""
-    cached = int(tables.took_from_cache(frame).sum())
-    why = "because an earlier run of a sweep had done a part of their work"
-    return f" The seconds of {cached} of {counted(len(frame), 'run')} are left out, {why}." if cached else ""
 
 
 def real(frame: pd.DataFrame, baseline: str = BASELINE) -> Answer:
@@ -193,12 +188,7 @@ def _cheaper(row: Any) -> str:
 
 # The claim above every figure, in a line or two
 
-NEEDS_LESS = {
-    "device_seconds": "takes less time",
-    "flops": "needs fewer FLOPs",
-    "peak_memory_mib": "needs less memory",
-    "energy_wh": "needs less energy",
-}
+NEEDS_LESS = {"flops": "fewer FLOPs", "peak_memory_mib": "less memory", "energy_wh": "less energy"}
 
 
 def _pairs(table: pd.DataFrame) -> str:
@@ -236,16 +226,17 @@ def claim_best(best: pd.DataFrame) -> str:
 def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
     """On how many data sets something with less of that cost than the best is not shown to be worse."""
     if not (best["compared"] > 0).any():
-        return f"There are too few seeds here to say whether a method that {NEEDS_LESS[cost]} is as good as the best"
-    pairs = [(part.set_index("configuration")[cost], row) for part, row in _beside_best(front, best)]
-    found = [_is_beaten(costs, row) for costs, row in pairs if row["configuration"] in costs]
+        return (
+            f"There are too few seeds here to say whether a method that needs {NEEDS_LESS[cost]} is as good as the best"
+        )
+    found = []
+    for part, row in _beside_best(front, best):
+        costs = part.set_index("configuration")[cost]
+        if row["configuration"] in costs:
+            alike = costs[costs.index.isin(row["undecided"])]
+            found.append((alike < costs[row["configuration"]]).any())
     on = f"On {sum(found)} of {len(found)} {_pairs(front)}"
-    return f"{on}, a method that {NEEDS_LESS[cost]} than the best is not shown to be worse"
-
-
-def _is_beaten(costs: pd.Series, best: pd.Series) -> bool:
-    alike = costs[costs.index.isin(best["undecided"])]
-    return bool((alike < costs[best["configuration"]]).any())
+    return f"{on}, a method that needs {NEEDS_LESS[cost]} than the best is not shown to be worse"
 
 
 def claim_differences(table: pd.DataFrame, baseline: str) -> str:

@@ -156,18 +156,15 @@ def _prospects(data: Data) -> Iterator[str]:
     yield f"{'labels':>7}  data_fraction"
     yield from (f"{count:7}  {fraction:g}" for count, fraction in steps(data).items())
     points = 100 * stats.smallest_difference(len(data.test), SEEDS)
+    enough = next(n for n in range(50, 10**6, 50) if 100 * stats.smallest_difference(n, SEEDS) <= 3)
+    more = f"; 3 points would take {enough} of them" if points > 3 else ""
     unit = "sentences" if data.kind == "tokens" else "examples"
     yield (
         f"With {len(data.test)} test {unit} and {SEEDS} seeds, a difference of {points:.1f} points between two methods "
-        f"is found in four of five experiments, and a smaller one mostly stays undecided{_judgement(points)}."
+        f"is found in four of five experiments, and a smaller one mostly stays undecided{more}."
     )
     yield (
         f"This assumes, as measured on this project's records, that the two answer {stats.DISAGREEMENT:.0%} of them "
         f"differently, the same ones under another seed with correlation {stats.RECURRING:g}, and that training moves "
         f"the difference by {100 * stats.TRAINING:.1f} points between seeds; see stats.smallest_difference."
     )
-
-
-def _judgement(points: float) -> str:
-    needed = next(n for n in range(50, 10**6, 50) if 100 * stats.smallest_difference(n, SEEDS) <= 3)
-    return f"; 3 points would take {needed} of them" if points > 3 else ""

@@ -88,25 +88,22 @@ def need(
     if len(sizes) < 3:
         return None
     law, drawn = fit(sizes, scores), None if draws is None else fit(sizes, draws)
-    bounds = (None, None) if drawn is None else _quantiles(_needed(drawn, sizes, full, target))
-    at_full = float(law.score(full)), *((None, None) if drawn is None else middle(drawn.score(full)))
+    bounds = at_full = (None, None)
+    if drawn is not None:
+        bounds = np.quantile(_needed(drawn, sizes, full, target), [0.025, 0.975], method="inverted_cdf").tolist()
+        at_full = middle(drawn.score(full))
     missed = None
     if len(sizes) >= LEAST_SIZES:
         missed = float(fit(sizes[:-1], scores[:-1]).score(sizes[-1]) - scores[-1])
     needed = float(_needed(law, sizes, full, target))
     doubts = _doubts(law, sizes, missed, needed, *bounds)
-    return Need(needed, *bounds, target, missed, *at_full, doubts)
+    return Need(needed, *bounds, target, missed, float(law.score(full)), *at_full, doubts)
 
 
 def _needed(law: PowerLaw, sizes: Sequence[int], full: int, target: float) -> np.ndarray:
+    """Labels as in `Need`, of which some may be infinite."""
     needed = np.maximum(law.size(np.asarray(target)), min(sizes))
     return np.where(needed > full, np.inf, needed)
-
-
-def _quantiles(needed: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of draws, of which some may be infinite."""
-    low, high = np.quantile(needed, [0.025, 0.975], method="inverted_cdf")
-    return float(low), float(high)
 
 
 def _doubts(

@@ -53,24 +53,21 @@ def main_effects(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
     for one setting. `share` is that of the variance which the knob explains. `best` marks the highest mean of a knob,
     and `at_edge` a best one that is the lowest or highest number that was tried: a better one may lie beyond.
     """
-    rows = []
-    for knob in sorted(knobs, key=lambda knob: -explained(settings, [knob])):
+    rows, shares = [], {knob: explained(settings, [knob]) for knob in knobs}
+    for knob in sorted(knobs, key=lambda knob: -shares[knob]):
         means = settings.groupby(knob, dropna=False)["score"].agg(["mean", "sem", "size"])
         top, numbers = int(means["mean"].argmax()), int(means.index.notna().sum())  # None, which is none, comes last
         ends = (0, numbers - 1) if means.index.dtype.kind in "if" else ()
-        share = explained(settings, [knob])
         for at, (value, mean, error, count) in enumerate(means.itertuples()):
             half = t.ppf(0.975, count - 1) * error if count > 1 else np.nan
-            row = {
-                "knob": knob,
-                "value": "None" if pd.isna(value) else value,
+            row = {"knob": knob, "value": "None" if pd.isna(value) else value, "settings": count, "share": shares[knob]}
+            row |= {
                 "score_name": settings["score_name"].iloc[0],
                 "score": mean,
                 "low": mean - half,
                 "high": mean + half,
             }
-            row |= {"best": at == top, "at_edge": at == top and at in ends}
-            rows.append(row | {"settings": count, "share": share})
+            rows.append(row | {"best": at == top, "at_edge": at == top and at in ends})
     columns = ["knob", "value", "score_name", "score", "low", "high", "best", "at_edge", "settings", "share"]
     return pd.DataFrame(rows, columns=columns)
 

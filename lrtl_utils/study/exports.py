@@ -9,13 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import read_text, write_atomically, writing_to
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import in_words
 from lrtl_utils.study import kept, tables
 
-ON_CURVE = ("loss", "validation_loss", "validation_score")
 MOST_METRICS = 1000  # in one request to MLflow
 
 
@@ -24,19 +25,18 @@ def csv(results: Path, file: Path | None = None) -> list[str]:
 
     The columns are those but `record`; as in all of these functions, `InputError` where the folder has no records.
     """
-    return _table(results, file or results / "runs.csv", lambda frame, stream: frame.to_csv(stream, index=False))
+    return _table(results, file or results / "runs.csv", pd.DataFrame.to_csv)
 
 
 def parquet(results: Path, file: Path | None = None) -> list[str]:
     """What `csv` writes, as parquet, which keeps the types (None: `runs.parquet`)."""
-    write = lambda frame, stream: frame.to_parquet(stream, index=False)  # noqa: E731
-    return _table(results, file or results / "runs.parquet", write)
+    return _table(results, file or results / "runs.parquet", pd.DataFrame.to_parquet)
 
 
 def _table(results: Path, file: Path, write: Callable[..., Any]) -> list[str]:
     frame = tables.frame_of(_records(results)).drop(columns=["record", "outcome"])
     with writing_to(file):
-        write_atomically(file, lambda stream: write(frame, stream))
+        write_atomically(file, lambda stream: write(frame, stream, index=False))
     return [f"rows: {len(frame)}, columns: {len(frame.columns)}", str(file)]
 
 
@@ -187,7 +187,7 @@ def _parts(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float]]
 def _curve(record: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, float]]]:
     """The epoch of each point of the curve, and the values that it has."""
     for point in record["curve"]:
-        yield point["epoch"], {f"curve.{name}": point[name] for name in ON_CURVE if point[name] is not None}
+        yield point["epoch"], {f"curve.{name}": point[name] for name in tables.CURVE if point[name] is not None}
 
 
 def _pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:

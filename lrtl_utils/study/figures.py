@@ -134,7 +134,7 @@ def headline(gains: pd.DataFrame, baseline: str = TUNED) -> Figure | None:
     if gains.empty:
         return None
     rows, at = gains.iloc[::-1], np.arange(len(gains))
-    figure, (left, right) = _subplots(1.7 + 0.3 * len(gains), 1, 2, sharey=True, width_ratios=(3, 2))
+    figure, (left, right) = _subplots(1.7 + 0.3 * len(gains), 2, 2, sharey=True, width_ratios=(3, 2))
     left.hlines(at, 100 * rows["low"].astype(float), 100 * rows["high"].astype(float), color="black")
     fill = np.where(rows["verdict"].isin(answers.DECIDED), "black", "white")
     left.scatter(100 * rows["mean"], at, color=fill, edgecolors="black", s=50, zorder=3)
@@ -310,11 +310,8 @@ def main_effects(effects: pd.DataFrame) -> Figure | None:
         return None
     knobs = list(effects.groupby("knob", sort=False))
     columns = min(5, len(knobs))
-    rows = -(-len(knobs) // columns)
-    figure, axes = _subplots(1.2 + 2.4 * rows, rows, columns, sharey=True)
-    for ax in axes[len(knobs) :]:
-        ax.set_axis_off()
-    for ax, (knob, values) in zip(axes, knobs, strict=False):
+    figure, axes = _subplots(1.2 + 2.4 * -(-len(knobs) // columns), len(knobs), columns, sharey=True)
+    for ax, (knob, values) in zip(axes, knobs, strict=True):
         at = np.arange(len(values))
         ax.errorbar(at, values["score"], yerr=values["high"] - values["score"], color="black", capsize=3, linewidth=1)
         ax.scatter(at, values["score"], color=np.where(values["best"], "black", "white"), edgecolors="black", zorder=3)
@@ -378,10 +375,13 @@ def searches(table: pd.DataFrame) -> Figure | None:
 _NAME = "name"  # marks the texts that find their places when the layout is known
 
 
-def _subplots(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
-    """A figure of that height in inches, and its axes in one row."""
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, **options)
-    return figure, axes.flatten()
+def _subplots(height: float, count: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+    """A figure of that height in inches, and its axes, which stand in rows of `columns`."""
+    size = {"figsize": (WIDTH, height), "squeeze": False}
+    figure, axes = plt.subplots(-(-count // columns), columns, **size, **options)
+    for ax in axes.flatten()[count:]:
+        ax.set_axis_off()
+    return figure, axes.flatten()[:count]
 
 
 def _each_data_set(table: pd.DataFrame, draw: Callable[..., None], height: float, **options: Any) -> Figure | None:
@@ -392,11 +392,8 @@ def _each_data_set(table: pd.DataFrame, draw: Callable[..., None], height: float
         return None
     longest = table["variant"].map(len).max()
     columns = 1 if len(parts) == 1 or longest > LONGEST else 2
-    rows = -(-len(parts) // columns)
-    figure, axes = _subplots(0.8 + height * rows, rows, columns)
-    for ax in axes[len(parts) :]:
-        ax.set_axis_off()
-    for (name, part), ax in zip(parts, axes, strict=False):
+    figure, axes = _subplots(0.8 + height * -(-len(parts) // columns), len(parts), columns)
+    for (name, part), ax in zip(parts, axes, strict=True):
         ax.set_title(titled(name), loc="left")
         draw(part.assign(dataset_model=name), ax, **options)
     return figure

@@ -21,12 +21,11 @@ import pandas as pd
 
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, data_name, write_text
-from lrtl_utils.measure.metrics import outcome
 from lrtl_utils.models.catalog import MODELS
 from lrtl_utils.runs import store
 from lrtl_utils.runs.notebook import notebook_path, parameters_of, summarise, summary_notebooks
 from lrtl_utils.runs.record import in_words
-from lrtl_utils.study import answers, kept, tables
+from lrtl_utils.study import answers, tables
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -49,7 +48,6 @@ SECTIONS = (
     ),
 )
 COLUMNS = ("labels", "seed", "score", "device seconds", "FLOPs", "peak MiB")  # of numbers, in the table of runs
-CURVES = ("loss", "validation_loss", "validation_score")
 IN_WORDS = ["method", "variant", "variants", "compared", "first"]  # columns that the sentences of an answer repeat
 PACKED = ("hits", "answers", "counts", "per_class", "confusion")  # not a value of one line
 TEMPLATES = Path(__file__).parent / "templates"
@@ -70,11 +68,7 @@ def write(results: str | Path, metric: str | None = None, each: Callable[..., It
     for part in (folder, folder / "runs", folder / "notebooks"):
         if part.is_symlink():
             raise InputError(f"{part} is a symbolic link; the report is written into a folder of its own.")
-    found = kept.records(results)
-    completed, failed = (
-        tables.frame_of((record for record in found if record["status"] == status), metric)
-        for status in ("completed", "failed")
-    )
+    completed, failed = (tables.records(results, status, metric) for status in ("completed", "failed"))
     sources = _sources(results)
     others = [tables.records(source, "completed", metric) for source in sources[1:]] if len(completed) else []
     frame = tables.together([completed, *others])
@@ -162,13 +156,8 @@ def _index(
     metric: str | None,
 ) -> str:
     names = ("dataset", "model", "method", "status")
-    named = dict(zip(frame["run_id"], frame["configuration"], strict=True)) if len(frame) else {}
-    means = _means(frame) if len(frame) else {}
-    rows = [
-        _row(record, metric)
-        | {"method": named.get(record["run_id"], record["config"]["method"]), "mean": means.get(record["run_id"], "")}
-        for record in records
-    ]
+    configurations, means = dict(zip(frame["run_id"], frame["configuration"], strict=True)), _means(frame)
+    rows = [_row(record, metric, configurations, means) for record in records]
     rows.sort(key=lambda row: [row[name] for name in names])
     return render(
         "index.html",
@@ -177,7 +166,7 @@ def _index(
         scope=list(_scope(records)),
         machines=store.machines(frame["record"]),
         notebooks=titles,
-        answers=[_answer(*section, results, frame, titles) for section in SECTIONS] if len(frame) else [],
+        answers=[_answer(section, results, frame, titles) for section in SECTIONS] if len(frame) else [],
         filters={name: sorted({row[name] for row in rows}) for name in names},
         judged=tables.metrics_of(frame),
         columns=COLUMNS,
@@ -212,22 +201,12 @@ def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"Not measured here: {', '.join(absent)}. No number on these pages is about these models."
 
 
-def _answer(
-    ask: Any,
-    picture_name: str,
-    caption: str,
-    notebook: str,
-    results: Path,
-    frame: pd.DataFrame,
-    titles: Mapping[str, str],
-) -> dict[str, Any]:
+def _answer(section: tuple[Any, ...], results: Path, frame: pd.DataFrame, titles: Mapping[str, str]) -> dict[str, Any]:
+    ask, picture_name, caption, notebook = section
     answer = ask(frame)
     table = tables.shown(answer.table.drop(columns=IN_WORDS, errors="ignore"))
     table = table[[name for name in table if set(map(value, table[name])) != {NOTHING}]]
-    return {
-        "question": answer.question,
-        "headline": answer.headline,
-        "each": answer.each,
+    return answer._asdict() | {
         "picture": picture(results / "figures" / f"{picture_name}.png"),
         "caption": caption.format(score=tables.metrics_of(frame)),
         "notebook": notebook if notebook in titles else None,
@@ -236,17 +215,24 @@ def _answer(
     }
 
 
-def _row(record: Mapping[str, Any], metric: str | None) -> dict[str, Any]:
-    """A row of the table of runs; its configuration is named later, from all runs together."""
-    config, cost, data = (record[name] or {} for name in ("config", "cost", "data"))
-    labels = data.get("train_size", 0) + data.get("validation_size", 0) or None
-    score = outcome(record, metric).score if record["metrics"] else None
-    spent = [cost.get(name) for name in ("device_seconds", "flops", "peak_memory_mib")]
-    numbers = [(one, value(one)) for one in (labels, config["seed"], score, *spent)]
-    if score is not None:
-        numbers[2] = score, f"{score:.3f}"
-    row = {name: record[name] for name in ("run_id", "status")} | {"model": config["model"], "numbers": numbers}
-    return row | {"dataset": data_name(config["dataset"])}
+def _row(
+    record: Mapping[str, Any], metric: str | None, configurations: Mapping[str, str], means: Mapping[str, str]
+) -> dict[str, Any]:
+    """A row of the table of runs; a run that is not compared has its method's name, and no mean."""
+    run, identity = tables.row_of(record, metric), record["run_id"]
+    costs = [run.get(f"cost.{name}") for name in ("device_seconds", "flops", "peak_memory_mib")]
+    numbers = [(one, value(one)) for one in (run["n_labels"] or None, run["seed"], run["score"], *costs)]
+    if run["score"] is not None:
+        numbers[2] = run["score"], f"{run['score']:.3f}"
+    return {
+        "run_id": identity,
+        "dataset": run["dataset"],
+        "model": record["config"]["model"],
+        "method": configurations.get(identity, run["method"]),
+        "status": run["status"],
+        "mean": means.get(identity, ""),
+        "numbers": numbers,
+    }
 
 
 def _write_run(folder: Path, results: Path, record: Mapping[str, Any]) -> Path:
@@ -257,7 +243,7 @@ def _write_run(folder: Path, results: Path, record: Mapping[str, Any]) -> Path:
         "record": store.record_path(results, dataset, record["run_id"]),
         "executed notebook, on this machine": results / "executed" / dataset / f"{record['run_id']}.ipynb",
     }
-    curves = {name: [point.get(name) for point in record["curve"]] for name in CURVES}
+    curves = {name: [point.get(name) for point in record["curve"]] for name in tables.CURVE}
     knobs = {name: one for name, one in config.items() if name != "asked"}
     page = render(
         "run.html",

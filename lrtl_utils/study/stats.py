@@ -12,11 +12,11 @@ from scipy.stats import false_discovery_control, norm, t, trim_mean
 from lrtl_utils.measure.metrics import Outcome, unpack_answers, unpack_counts, unpack_hits
 
 DRAWS = 1000
-MOST_KEPT = 2**15  # runs whose resampled scores stay in memory, which is 256 MiB
 EXACT = 2**24  # up to here a 32-bit float holds every whole number
 LEAST_SEEDS = 3  # with fewer, a point has no interval
 TOO_FEW_SEEDS = "too few seeds"  # the verdict on a difference without an interval
 LEVEL = 0.05  # of tests: above it a difference is undecided
+COVERED = 0.95  # the level of intervals
 MARGIN = 0.01  # of score: "at least as good" is an interval that does not reach further below zero
 # Of two methods of like strength at 100 to 316 labels, the medians over this project's committed records (a test
 # computes them again): the share of test examples that they answer differently, the correlation of that between seeds,
@@ -65,38 +65,30 @@ class Sample(NamedTuple):
 
     scores: np.ndarray
     drawn: np.ndarray
-    seed: int = 0  # of the draws
 
 
-def sample(outcomes: np.ndarray, score: Score, *, seed: int = 0) -> Sample:
+def sample(outcomes: np.ndarray, score: Score) -> Sample:
     """The scores of outcomes [seeds, examples, parts]; `score` maps totals over examples [..., parts] to scores [...].
 
-    One `seed` draws the same examples for all outcomes of one test split, so the results are paired.
+    The same examples are drawn for all outcomes of one test split, so the results are paired.
     """
     seeds, examples, parts = outcomes.shape
     # Totals are whole numbers, so half the precision gives the same ones in half the time.
     precision = np.float32 if examples * int(outcomes.max(initial=1)) < EXACT else np.float64
     columns = outcomes.transpose(1, 0, 2).reshape(examples, seeds * parts).astype(precision)
-    totals = (_drawn(examples, seed, "examples", precision) @ columns).astype(float)
-    return Sample(by_seed(outcomes, score), score(totals.reshape(DRAWS, seeds, parts)), seed)
-
-
-_KEPT: dict[Outcome, tuple[float, np.ndarray]] = {}
+    totals = (_drawn(examples, "examples", precision) @ columns).astype(float)
+    return Sample(score(outcomes.sum(axis=1)), score(totals.reshape(DRAWS, seeds, parts)))
 
 
 def sample_of(runs: Iterable[Outcome]) -> Sample:
-    """The `sample` of these runs, one for each seed; that of each run is made once, whatever it is compared with.
+    """The `sample` of these runs, one for each seed; that of each run is made once, whatever it is compared with."""
+    scores, drawn = zip(*map(_sample_of_one, runs), strict=True)
+    return Sample(np.concatenate(scores), np.concatenate(drawn, axis=1))
 
-    What is kept stands under the outcomes that it was made of, so it cannot be out of date.
-    """
-    if len(_KEPT) > MOST_KEPT:
-        _KEPT.clear()
-    runs = list(runs)
-    if missing := list(dict.fromkeys(run for run in runs if run not in _KEPT)):
-        made = sample(*outcomes(missing))
-        _KEPT.update(zip(missing, zip(made.scores, np.ascontiguousarray(made.drawn.T), strict=True), strict=True))
-    scores, drawn = zip(*map(_KEPT.get, runs), strict=True)
-    return Sample(np.array(scores), np.array(drawn).T.copy())
+
+@lru_cache(maxsize=2**15)  # which is 256 MiB
+def _sample_of_one(run: Outcome) -> Sample:
+    return sample(*outcomes([run]))
 
 
 def resample(sample: Sample) -> np.ndarray:
@@ -104,17 +96,17 @@ def resample(sample: Sample) -> np.ndarray:
 
     They are averaged over the drawn seeds, which are the same for all samples with as many of them.
     """
-    return (_drawn(len(sample.scores), sample.seed, "seeds") * sample.drawn).mean(axis=1)
+    return (_drawn(len(sample.scores), "seeds") * sample.drawn).mean(axis=1)
 
 
 @lru_cache(maxsize=8)
-def _drawn(count: int, seed: int, what: str, precision: type = np.float64) -> np.ndarray:
+def _drawn(count: int, what: str, precision: type = np.float64) -> np.ndarray:
     """How often each was drawn, [DRAWS, count]; seeds and examples have a stream each."""
-    rng = np.random.default_rng([seed, what == "examples"])
+    rng = np.random.default_rng([0, what == "examples"])
     return rng.multinomial(count, [1 / count] * count, size=DRAWS).astype(precision)
 
 
-def interval(sample: Sample, *, level: float = 0.95) -> tuple[float, float] | None:
+def interval(sample: Sample) -> tuple[float, float] | None:
     """The wider of the percentile bootstrap of `resample` and a t-interval over seeds; None with fewer than 3 seeds.
 
     With few seeds that differ much, the bootstrap is too narrow: resampled seeds vary less than seeds do, and it knows
@@ -122,9 +114,9 @@ def interval(sample: Sample, *, level: float = 0.95) -> tuple[float, float] | No
     """
     if len(sample.scores) < LEAST_SEEDS:
         return None
-    half = float(t.ppf((1 + level) / 2, len(sample.scores) - 1)) * _error(sample)
+    half = float(t.ppf((1 + COVERED) / 2, len(sample.scores) - 1)) * _error(sample)
     mean = float(sample.scores.mean())
-    return max(middle(resample(sample), level), (mean - half, mean + half), key=lambda bounds: bounds[1] - bounds[0])
+    return max(middle(resample(sample)), (mean - half, mean + half), key=lambda bounds: bounds[1] - bounds[0])
 
 
 def p_value(sample: Sample) -> float | None:
@@ -144,15 +136,15 @@ def _error(sample: Sample) -> float:
     return float(sample.scores.std(ddof=1)) / math.sqrt(len(sample.scores))
 
 
-def middle(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The bounds of the middle `level` of the draws."""
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+def middle(draws: np.ndarray) -> tuple[float, float]:
+    """The bounds of the middle 95 % of the draws."""
+    low, high = np.quantile(draws, [(1 - COVERED) / 2, (1 + COVERED) / 2])
     return float(low), float(high)
 
 
 def paired(ours: Sample, theirs: Sample) -> Sample:
     """Ours minus theirs, on the same seeds and test examples."""
-    return Sample(ours.scores - theirs.scores, ours.drawn - theirs.drawn, ours.seed)
+    return Sample(ours.scores - theirs.scores, ours.drawn - theirs.drawn)
 
 
 def difference(ours: Sample, theirs: Sample) -> Difference:
@@ -167,34 +159,22 @@ def corrected(p_values: Sequence[float]) -> list[float]:
     return false_discovery_control(p_values).tolist() if len(p_values) else []
 
 
-def smallest_difference(
-    examples: int,
-    seeds: int,
-    *,
-    disagreement: float = DISAGREEMENT,
-    recurring: float = RECURRING,
-    training: float = TRAINING,
-) -> float:
+def smallest_difference(examples: int, seeds: int) -> float:
     """The difference of two accuracies, in [0, 1], that `difference` finds in four of five experiments.
 
     Half of the interval's width and 0.84 · √(d · (r + (1 − r) / seeds) / examples + s² / seeds): normal and paired.
     The two answer a share d of the test examples differently, the same ones under another seed with correlation r, and
-    training adds a deviation s between seeds. The bootstrap's half is 1.96 · the same root with 3 (1 − r): drawing
-    seeds and examples together counts the variance of one example under one seed three times (Owen 2007). The other
-    half is a quantile of t times √((d · (1 − r) / examples + s²) / seeds).
+    training adds a deviation s between seeds: the constants above. The bootstrap's half is 1.96 · the same root with
+    3 (1 − r): drawing seeds and examples together counts the variance of one example under one seed three times (Owen
+    2007). The other half is a quantile of t times √((d · (1 − r) / examples + s²) / seeds).
     """
     drawn, scatter = (
-        math.sqrt(disagreement * (recurring + counted * (1 - recurring) / seeds) / examples + training**2 / seeds)
+        math.sqrt(DISAGREEMENT * (RECURRING + counted * (1 - RECURRING) / seeds) / examples + TRAINING**2 / seeds)
         for counted in (3, 1)
     )
-    over_seeds = math.sqrt((disagreement * (1 - recurring) / examples + training**2) / seeds)
+    over_seeds = math.sqrt((DISAGREEMENT * (1 - RECURRING) / examples + TRAINING**2) / seeds)
     half = max(1.96 * drawn, float(t.ppf(0.975, seeds - 1)) * over_seeds)
     return half + 0.84 * scatter
-
-
-def by_seed(outcomes: np.ndarray, score: Score) -> np.ndarray:
-    """The score under each seed, shape [seeds]."""
-    return score(outcomes.sum(axis=1))
 
 
 def interquartile_mean(scores: np.ndarray) -> tuple[float, tuple[float, float]]:
@@ -248,8 +228,3 @@ def pareto_front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
     highest = np.concatenate([np.full_like(highest[:1], -np.inf), highest])
     cheaper, as_cheap = (highest[np.searchsorted(cost[order], cost, side)] for side in ("left", "right"))
     return (score > cheaper) & (score >= as_cheap)
-
-
-def front_share(cost: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """How often each point is on the Pareto front, in [0, 1], shape [n]: costs [n], scores [n, draws]."""
-    return pareto_front(cost, scores).mean(axis=1)

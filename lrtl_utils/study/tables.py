@@ -19,15 +19,8 @@ OURS, BASELINE = "progressive", "conventional"
 ALL_MODELS = "all models"  # in the place of a model
 TUNED = f"{BASELINE} (tuned)"
 KEYS = ["dataset", "model", "method", "configuration", "n_labels"]
-COMPARED = [
-    *KEYS,
-    "variant",
-    "seed",
-    "score",
-    "score_name",
-    "outcome",
-    "record",
-]  # what a comparison reads; few columns make it quick
+# What a comparison reads; few columns make it quick.
+COMPARED = [*KEYS, "variant", "seed", "score", "score_name", "outcome", "record"]
 NEAR_SECONDS = 3600  # between two runs whose seconds are compared
 COSTS = {
     "device_seconds": "device seconds",
@@ -44,6 +37,7 @@ TIMED = {
 }
 MEANS = [*SCORES, "train_samples_per_second"]  # beside the score and the costs
 PLAIN = ["run_id", "status", "error", "dataset", "model", "method", "seed", "n_labels", "share", "score", "score_name"]
+CURVE = ("loss", "validation_loss", "validation_score")  # of each point of a record's curve
 SECTIONS = ("config", "metrics", "validation", "cost")
 PACKED = {"hits", "answers", "counts"}  # outcomes of single examples, for `stats.outcomes`
 COLUMNS = [
@@ -312,17 +306,15 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     named = {"share": "share", "score": "score"}
     named |= {f"cost.{name}": name for name in [*COSTS, "train_samples_per_second"]}
     named |= {f"metrics.{name}": name for name in SCORES}
-    numbers = np.array([frame[name].astype(float) for name in named])
-    outcomes, devices = frame["outcome"].to_numpy(), frame["device"].to_numpy()
-    records = frame["record"].to_numpy()
-    variants, score_names = frame["variant"].tolist(), frame["score_name"].tolist()
+    numbers = frame[[*named]].astype(float).rename(columns=named)
+    others = frame[["variant", "score_name", "device", "outcome", "record"]]
     rows = []
     for values, at in _positions(frame):
-        first = at[0]
-        row = dict(zip(KEYS, values, strict=True)) | _interval(outcomes[at])
-        row |= zip(named.values(), _means(numbers[:, at]), strict=True)
-        row |= {"variant": variants[first], "score_name": score_names[first]}
-        rows.append(row | {"device": " + ".join(sorted(set(devices[at]))), "full": records[first]["data"]["available"]})
+        runs, first = others.iloc[at], others.iloc[at[0]]
+        row = dict(zip(KEYS, values, strict=True)) | _interval(runs["outcome"]) | numbers.iloc[at].mean().to_dict()
+        row |= {"variant": first["variant"], "score_name": first["score_name"]}
+        row |= {"device": " + ".join(sorted(set(runs["device"]))), "full": first["record"]["data"]["available"]}
+        rows.append(row)
     about = ["variant", "share", "full", "score", "low", "high", "seeds", "score_name", "device"]
     return pd.DataFrame(rows, columns=[*KEYS, *about, *COSTS, *MEANS])
 
@@ -330,14 +322,6 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 def _positions(frame: pd.DataFrame) -> list[tuple[tuple[Any, ...], np.ndarray]]:
     """The keys of each configuration at each size, in order, and where its runs are in the frame."""
     return sorted(frame.groupby(KEYS).indices.items()) if len(frame) else []
-
-
-def _means(numbers: np.ndarray) -> np.ndarray:
-    """The means of rows [n, runs] over the values that are there, to the last bit those of pandas."""
-    numbers = np.ascontiguousarray(numbers)  # how numpy adds up depends on how the numbers lie
-    there = ~np.isnan(numbers)
-    with np.errstate(invalid="ignore"):
-        return np.where(there, numbers, 0.0).sum(axis=1) / there.sum(axis=1)
 
 
 def _interval(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -376,12 +360,7 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     rows = []
     for dataset_model, part in by_dataset_and_model(compared(frame)[COMPARED]):
         for n_labels, sized in _by_size(part):
-            theirs = {
-                seed: judged
-                for runs in sized.values()
-                if runs.variant == baseline
-                for seed, judged in runs.outcomes.items()
-            }
+            theirs = next((runs.outcomes for runs in sized.values() if runs.variant == baseline), {})
             for configuration, ours in sized.items():
                 if ours.variant != baseline and (found := paired(ours.outcomes, theirs)):
                     keys = {"dataset_model": dataset_model, "n_labels": n_labels, "configuration": configuration}
@@ -478,11 +457,8 @@ def paired(ours: Mapping[int, Outcome], theirs: Mapping[int, Outcome]) -> dict[s
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
         return {}
-    return {"seeds": len(seeds), **_difference(ours, theirs, seeds)._asdict()}
-
-
-def _difference(ours: Mapping[int, Outcome], theirs: Mapping[int, Outcome], seeds: Sequence[int]) -> stats.Difference:
-    return stats.difference(*(stats.sample_of(each[seed] for seed in seeds) for each in (ours, theirs)))
+    both = (stats.sample_of(each[seed] for seed in seeds) for each in (ours, theirs))
+    return {"seeds": len(seeds), **stats.difference(*both)._asdict()}
 
 
 def best(frame: pd.DataFrame) -> pd.DataFrame:
@@ -518,9 +494,8 @@ def _best(sized: pd.DataFrame, often: set[str]) -> dict[str, Any]:
     ours = {seed: judged for seed, judged in runs[top].outcomes.items() if seed in shared}
     verdicts = dict.fromkeys((name for name in runs if name != top), stats.TOO_FEW_SEEDS)
     for name in means.index[1:]:
-        if seeds := sorted(drawn[name] & ours.keys()):
-            found = _difference(runs[name].outcomes, ours, seeds)
-            verdicts[name] = stats.verdict(found.mean, found.p and found.p / 2 * (len(means) - 1))
+        if found := paired(runs[name].outcomes, ours):
+            verdicts[name] = stats.verdict(found["mean"], found["p"] and found["p"] / 2 * (len(means) - 1))
     known = [name for name in verdicts if verdicts[name] != stats.TOO_FEW_SEEDS]
     undecided = [name for name in known if verdicts[name] == "undecided"]
     return {
@@ -606,7 +581,7 @@ def front(frame: pd.DataFrame, best: pd.DataFrame, cost: str) -> pd.DataFrame:
         summary = chosen.dropna(subset=cost).assign(dataset_model=dataset_model, unmeasured=unmeasured)
         draws = [_draws(outcomes[groups[key]]) for key in summary[KEYS].itertuples(index=False, name=None)]
         if draws:
-            share = stats.front_share(summary[cost].to_numpy(), np.stack(draws))
+            share = stats.pareto_front(summary[cost], np.stack(draws)).mean(axis=1)
             share = np.where(summary["seeds"] >= stats.LEAST_SEEDS, share, np.nan)
             on_front = stats.pareto_front(summary[cost], summary["score"])
             rows.append(summary.assign(on_front=on_front, front_share=share))
@@ -634,14 +609,9 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
             draws = np.stack([_draws(outcomes) for outcomes in each], axis=1) if sure else None
             if found := curves.need(sizes, means, draws, full, target):
                 about = {"dataset_model": dataset_model, "configuration": configuration}
-                about |= {
-                    "score_name": part["score_name"].iloc[0],
-                    "variant": sized[sizes[0]].variant,
-                    "sizes": sizes,
-                    "score": means[-1],
-                    "full": full,
-                }
-                rows.append(about | {"first": (dataset_model, configuration) in leading} | found._asdict())
+                about |= {"variant": sized[sizes[0]].variant, "first": (dataset_model, configuration) in leading}
+                about |= {"score_name": part["score_name"].iloc[0], "score": means[-1], "sizes": sizes, "full": full}
+                rows.append(about | found._asdict())
     columns = ["dataset_model", "configuration", "variant", "sizes", "score_name", "score", "full", "first"]
     columns += curves.Need._fields
     return pd.DataFrame(rows, columns=columns).astype({"first": bool})  # also without rows, which it then selects

@@ -114,16 +114,20 @@ def test_a_train_split_without_an_entity_is_said_and_no_error(tmp_path):
     assert "Only in the test split, so they cannot be learned: PER." in page
 
 
-def test_the_smallest_difference_is_its_formula_and_what_the_paired_interval_finds():
+def test_the_smallest_difference_is_its_formula_and_what_the_paired_interval_finds(monkeypatch):
+    def smallest(examples, seeds, measured):
+        for name, value in zip(("DISAGREEMENT", "RECURRING", "TRAINING"), measured, strict=True):
+            monkeypatch.setattr(stats, name, value)
+        return stats.smallest_difference(examples, seeds)
+
     scatter = 0.84 * np.sqrt(0.2 * (0.5 + 0.5 / 4) / 100 + 0.02**2 / 4)
     drawn = 1.96 * np.sqrt(0.2 * (0.5 + 1.5 / 4) / 100 + 0.02**2 / 4)
-    knobs = {"disagreement": 0.2, "recurring": 0.5}
-    assert stats.smallest_difference(100, 4, training=0.02, **knobs) == pytest.approx(drawn + scatter)
+    assert smallest(100, 4, (0.2, 0.5, 0.02)) == pytest.approx(drawn + scatter)
     over_seeds = 3.182 * np.sqrt((0.2 * 0.5 / 100 + 0.1**2) / 4)  # where seeds differ much, they decide
     scatter = 0.84 * np.sqrt(0.2 * (0.5 + 0.5 / 4) / 100 + 0.1**2 / 4)
-    assert stats.smallest_difference(100, 4, training=0.1, **knobs) == pytest.approx(over_seeds + scatter, rel=1e-3)
+    assert smallest(100, 4, (0.2, 0.5, 0.1)) == pytest.approx(over_seeds + scatter, rel=1e-3)
     examples, seeds, disagreement = 400, 5, 0.15
-    gap = stats.smallest_difference(examples, seeds, disagreement=disagreement, recurring=0.0, training=0.0)
+    gap = smallest(examples, seeds, (disagreement, 0.0, 0.0))
     rng, stated = np.random.default_rng(0), 0
     for _ in range(60):  # one right and the other wrong on a share of the examples, new ones for every seed
         differ = rng.random((seeds, examples)) < disagreement

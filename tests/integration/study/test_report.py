@@ -1,7 +1,6 @@
 """The static site: in real Chromium where that is installed, and as files everywhere."""
 
 import html
-import json
 import os
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +13,6 @@ from synthetic import MODEL, outcomes, write_run, write_study
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError
-from lrtl_utils.runs import record as schema
 from lrtl_utils.runs import store
 from lrtl_utils.runs.notebook import summary_notebooks
 from lrtl_utils.study import answers, report, tables
@@ -139,18 +137,6 @@ def test_a_folder_of_failed_runs_answers_nothing(tmp_path):
     page = Elements(report.write(tmp_path))
     assert "0 completed runs, 1 failed." in page.words
     assert answers.ANSWERS[0](tables.read(tmp_path)).question not in page.words
-
-
-def test_a_record_that_lacks_a_key_breaks_no_page_though_its_checksum_is_right(tmp_path):
-    config = RunConfig(dataset="digits", model="simple_nn", method="full")
-    store.failed(tmp_path, "0123456789ab", config, {}, "out of memory", started=0.0)
-    path = write_run(tmp_path, outcomes(0.5, 32, 0), method="full", dataset="sst2", train_size=32)
-    content = json.loads(path.read_text())
-    content["data"].pop("available")
-    path.write_text(json.dumps(content | {"checksum": schema.checksum(content)}))
-    with pytest.warns(UserWarning, match="is not a readable record"):
-        page = Elements(report.write(tmp_path))
-    assert "0 completed runs, 1 failed." in page.words
 
 
 def test_a_notebook_keeps_its_prose_tables_and_pictures_and_no_markup_that_acts():

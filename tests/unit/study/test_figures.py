@@ -1,4 +1,4 @@
-"""Figures and the sentences beside them, from records whose outcomes were chosen."""
+"""The look that figures share; figures and the sentences beside them, from records whose outcomes were chosen."""
 
 import itertools
 
@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
-from matplotlib.colors import to_hex
+from matplotlib.colors import rgb_to_hsv, to_hex, to_rgb
 from matplotlib.text import Text
 from synthetic import outcomes, write_run, write_study
 
+from lrtl_utils.methods import METHODS
 from lrtl_utils.study import answers, effects, figures, stats, tables
 
 
@@ -355,10 +356,6 @@ def test_models_of_one_data_set_are_compared_with_each_other(tmp_path):
     assert set(found.table["dataset_model"]) == {"sst2 · minilm", "sst2 · bert_base", "sst2 · all models"}
 
 
-def test_one_is_not_called_many():
-    assert [answers.counted(number, "seed") for number in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
-
-
 @pytest.mark.parametrize(
     ("tuned_is_better", "stated"),
     [((True, True), "full (tuned) is best, or not shown to be worse than the best, on 2 of 2"),
@@ -424,3 +421,31 @@ def test_the_search_in_words():
     ]
     (ax,) = figures.searches(searches).axes
     assert np.allclose(ax.collections[0].get_offsets()[:, 0], [10, 20])
+
+
+def test_methods_differ_without_colour_and_none_is_faint():
+    assert len(set(figures.MARKS.values())) == len(METHODS)
+    looks = itertools.islice(zip(itertools.cycle(figures._PALETTE), itertools.cycle(figures._MARKS), strict=False), 90)
+    assert len(set(looks)) == 90  # of methods that are added
+    for colour in figures.COLOURS.values():
+        grey = np.dot(to_rgb(colour), (0.299, 0.587, 0.114))  # as a printer without colour has it
+        assert grey < 0.7, rgb_to_hsv(to_rgb(colour))
+
+
+def test_a_picture_has_the_same_bytes_for_the_same_numbers_and_names_no_software(tmp_path):
+    for name in ("a", "b"):
+        figure, ax = plt.subplots()
+        ax.plot([1, 2])
+        figures.save(figure, [tmp_path, tmp_path / "other"], name)
+    first, second = ((tmp_path / "figures" / f"{name}.png").read_bytes() for name in ("a", "b"))
+    assert first == second
+    assert b"matplotlib" not in first.lower()
+    assert not (tmp_path / "other").exists()
+
+
+def test_without_a_figure_nothing_is_written_and_no_earlier_one_stays(tmp_path):
+    assert figures.save(None, tmp_path, "nothing") is None
+    assert not list(tmp_path.iterdir())
+    figures.save(plt.figure(), tmp_path, "something")
+    assert figures.save(None, tmp_path, "something") is None
+    assert not list(tmp_path.rglob("*.png"))

@@ -15,8 +15,8 @@ def outcomes(right):
     return np.stack([right, np.ones_like(right)], axis=-1)
 
 
-def sample(right, **options):
-    return stats.sample(outcomes(right), stats.accuracy, **options)
+def sample(right):
+    return stats.sample(outcomes(right), stats.accuracy)
 
 
 def hits(share, seeds=3, examples=400):
@@ -24,45 +24,10 @@ def hits(share, seeds=3, examples=400):
     return np.tile(np.arange(examples) < share * examples, (seeds, 1))
 
 
-def width(right, *, level=0.95, **options):
-    low, high = stats.interval(sample(right, **options), level=level)
-    return high - low
-
-
 def test_interval_over_examples_is_the_binomial_one():
     low, high = stats.interval(sample(hits(0.8)))
     half = 1.96 * (0.8 * 0.2 / 400) ** 0.5
     assert (low, high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.15 * half)
-
-
-def test_interval_has_the_spread_of_the_seeds_too():
-    rng = np.random.default_rng(0)
-    alike = rng.random((5, 400)) < 0.8
-    unlike = rng.random((5, 400)) < np.array([[0.6], [0.7], [0.8], [0.9], [1.0]])
-    assert width(unlike) > 2 * width(alike)
-
-
-def test_interval_shrinks_with_examples_and_grows_with_its_level():
-    assert width(hits(0.8, examples=1600)) == pytest.approx(width(hits(0.8)) / 2, rel=0.15)
-    assert width(hits(0.8), level=0.5) < 0.5 * width(hits(0.8))
-
-
-def test_interval_repeats():
-    assert width(hits(0.7), seed=1) == width(hits(0.7), seed=1) != width(hits(0.7), seed=2)
-
-
-def test_paired_difference_is_surer_than_its_parts():
-    rng = np.random.default_rng(0)
-    ours = rng.random((8, 300)) < 0.8
-    theirs = ours & (rng.random((8, 300)) < 0.97)  # wrong wherever ours is, and a little more
-    _, low, high, _ = stats.difference(sample(ours), sample(theirs))
-    assert 0 < low < (ours.mean() - theirs.mean()) < high
-    assert high - low < width(ours) / 2
-
-
-def test_under_three_seeds_there_is_no_interval():
-    assert stats.interval(sample(hits(0.8, seeds=2))) is None
-    assert stats.interval(sample(hits(0.8, seeds=3))) is not None
 
 
 def test_entity_f1_of_totals():
@@ -78,17 +43,11 @@ def test_macro_f1_of_totals_is_that_of_the_answers():
     drawn = stats.sample(*stats.outcomes(runs))
     assert drawn.scores == pytest.approx([f1_score(*each.T, labels=[0, 1, 2], average="macro") for each in answers])
     assert drawn.drawn.std() > 0
-    again = stats._drawn(300, 0, "examples")[7]  # one draw, with as many copies of each example
+    again = stats._drawn(300, "examples")[7]  # one draw, with as many copies of each example
     copies = np.repeat(answers[1], again.astype(int), axis=0)
     assert drawn.drawn[7, 1] == pytest.approx(f1_score(*copies.T, labels=[0, 1, 2], average="macro"))
     low, high = stats.interval(stats.sample_of(runs))
     assert low < np.mean([run.score for run in runs]) < high
-
-
-def test_pareto_front():
-    cost = [1, 2, 3, 4, 4, 4, 1]
-    score = [0.5, 0.4, 0.7, 0.7, 0.8, 0.9, 0.5]
-    assert stats.pareto_front(cost, score).tolist() == [True, False, True, False, False, True, True]
 
 
 def test_a_pareto_front_is_of_the_points_that_none_beats():
@@ -104,10 +63,6 @@ def test_a_pareto_front_is_of_the_points_that_none_beats():
             for i in range(12)
         ]
         assert (stats.pareto_front(cost, score) == ~np.array(beaten)).all()
-
-
-def test_pareto_front_of_one_point():
-    assert stats.pareto_front([3.0], [0.1]).tolist() == [True]
 
 
 def against(ours, theirs):
@@ -154,7 +109,7 @@ def test_draws_of_unlike_numbers_of_seeds_are_of_the_same_examples():
 def test_f1_is_the_mean_over_seeds_as_reported():
     counts = np.array([[[1, 1, 4]] * 50, [[4, 8, 4]] * 50, [[0, 0, 4]] * 50], dtype=float)  # F1 0.4, 0.67, 0
     drawn = stats.resample(stats.sample(counts, stats.entity_f1))
-    assert drawn.mean() == pytest.approx(stats.by_seed(counts, stats.entity_f1).mean(), abs=0.02)
+    assert drawn.mean() == pytest.approx(np.mean([0.4, 2 / 3, 0]), abs=0.02)
 
 
 def test_p_and_interval_are_of_one_test():
@@ -200,8 +155,3 @@ def test_expected_best_is_the_mean_over_every_draw():
     scores = [0.3, 0.9, 0.5, 0.5]
     means = [np.mean([max(drawn) for drawn in itertools.permutations(scores, n)]) for n in (1, 2, 3, 4)]
     assert stats.expected_best(scores) == pytest.approx(means)
-
-
-def test_front_share_counts_draws():
-    scores = np.array([[0.5, 0.5, 0.5, 0.5], [0.6, 0.4, 0.6, 0.6], [0.5, 0.7, 0.5, 0.7]])
-    assert stats.front_share([1, 2, 3], scores).tolist() == [1, 0.75, 0.5]

@@ -496,7 +496,7 @@ def test_the_bootstrap_of_a_run_is_drawn_once_whatever_it_is_compared_with(tmp_p
         drawn.extend(runs)
         return unpack(runs)
 
-    monkeypatch.setattr(stats, "_KEPT", {})
+    stats._sample_of_one.cache_clear()
     monkeypatch.setattr(stats, "outcomes", counting)
     for ask in answers.ANSWERS:
         ask(frame)
