@@ -95,10 +95,10 @@ def describe(model: Model, source: Source | None) -> dict[str, Any]:
     return facts | ({"note": ONE_BLOCK} if len(model.blocks) == 1 else {})
 
 
-def build_tfidf(classes: int) -> Model:
+def build_tfidf() -> Model:
     """TF-IDF over words and pairs of words, L2-normalised, read by a linear head; both are fitted later."""
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    return LinearBag(Reader("bag", Collator(), vectorizer), classes)
+    return LinearBag(Reader("bag", Collator(), vectorizer))
 
 
 def load_tokenizer(folder: Path, kind: str) -> Any:

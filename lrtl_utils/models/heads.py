@@ -125,9 +125,8 @@ class SimpleNN(Model):
 class LinearBag(Model):
     """A linear classifier on a vectorizer's features; its head is set by whoever fits it."""
 
-    def __init__(self, reader: Reader, classes: int):
+    def __init__(self, reader: Reader):
         super().__init__(reader)
-        self.classes = classes
         self.head: nn.Linear | None = None
 
     def top(self, batch: Batch) -> torch.Tensor:

@@ -193,7 +193,7 @@ def test_dropout_is_what_was_asked_for(name, kind, pooling):
 
 def test_dropout_of_a_model_without_any_raises():
     with pytest.raises(ValueError, match="no dropout layer"):
-        set_dropout(build_tfidf(2), 0.1)
+        set_dropout(build_tfidf(), 0.1)
 
 
 @pytest.mark.parametrize(("name", "kind", "pooling"), [TEXT[0], TEXT[5], TOKENS[3], IMAGE[1]])
