@@ -16,7 +16,7 @@ from lrtl_utils.models import from_onnx, own
 from lrtl_utils.models.catalog import HASHED_WORDS, ONE_BLOCK, Backbone, backbone
 from lrtl_utils.models.encoding import Collator, Reader
 from lrtl_utils.models.heads import ImageClassifier, LinearBag, OwnClassifier, PooledClassifier, SimpleNN, Tagger
-from lrtl_utils.models.network import Model, set_dropout
+from lrtl_utils.models.network import Model, find_blocks, set_dropout
 
 TEXT_DROPOUT = 0.1  # of a head that we add, where the checkpoint names none
 IMAGE_DROPOUT = 0.2
@@ -50,7 +50,7 @@ def build(
         else:
             model = _simple_model(config, kind, classes, row.width)
         if is_own:
-            own.find_blocks(model)
+            find_blocks(model)
         if config.layers not in {None, 1} or config.word_shape:
             _widen(model, config, classes)
     except Exception as error:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torchcrf import CRF
 
 from lrtl_utils.models.encoding import Reader
-from lrtl_utils.models.network import Batch, Model, image_blocks, text_blocks
+from lrtl_utils.models.network import INPUT, Batch, Model, image_blocks, text_blocks
 
 HIDDEN_SHAPES = 0.1  # of the sentences of a training batch, at random, the share whose words' shapes are not shown
 
@@ -119,7 +119,7 @@ class SimpleNN(Model):
         self.head = nn.Linear(width, classes)
 
     def top(self, batch: Batch) -> torch.Tensor:
-        return self.hidden(batch["pixels" if self.reader.kind == "image" else "bag"].flatten(1))
+        return self.hidden(batch[INPUT[self.reader.kind]].flatten(1))
 
 
 class LinearBag(Model):

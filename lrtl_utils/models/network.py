@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from lrtl_utils.models.encoding import SHAPE_COLUMNS, Reader
 
 Batch = dict[str, torch.Tensor]
+INPUT = {"text": "ids", "tokens": "ids", "image": "pixels", "bag": "bag"}  # by kind, what a model reads of a batch
+TOLERANCE = 1e-4  # of the scores, when the recorded output of a block replaces the block
 
 
 class Model(nn.Module):
@@ -101,7 +103,9 @@ class Model(nn.Module):
         """Passes in which the lowest `blocks` do not run: what they gave before, `output`, is taken."""
         below = self.called(self.live, blocks)
         for module in below:
-            module.forward = _giver(output, getattr(module, "gives", 0))
+            gives = getattr(module, "gives", 0)
+            given = (output, *[None] * (gives - 1)) if gives else output
+            module.forward = lambda *_, given=given, **__: given
         try:
             yield
         finally:
@@ -142,13 +146,12 @@ class Model(nn.Module):
 
     def shape(self, batch: Batch) -> tuple[int, ...]:
         """What the cost of a batch depends on."""
-        name = {"text": "ids", "tokens": "ids", "image": "pixels", "bag": "bag"}[self.reader.kind]
-        return tuple(batch[name].shape) + (batch["words"].shape[1:] if "words" in batch else ())
+        return tuple(batch[INPUT[self.reader.kind]].shape) + (batch["words"].shape[1:] if "words" in batch else ())
 
     def blank(self, shape: tuple[int, ...], device: str | torch.device) -> Batch:
         """An empty batch of that shape."""
         if self.reader.kind in {"image", "bag"}:
-            return {("pixels" if self.reader.kind == "image" else "bag"): torch.zeros(shape, device=device)}
+            return {INPUT[self.reader.kind]: torch.zeros(shape, device=device)}
         ids = torch.zeros(shape[:2], dtype=torch.long, device=device)
         batch = {"ids": ids, "mask": torch.ones_like(ids)}
         if self.reader.kind == "tokens":
@@ -242,7 +245,59 @@ def set_dropout(model: nn.Module, probability: float) -> None:
         raise ValueError("dropout was asked for, and this model has no dropout layer.")
 
 
-def _giver(output: torch.Tensor, gives: int) -> Callable[..., Any]:
-    """A forward pass that gives `output`, as the first of a tuple of so many where `gives` is not 0."""
-    given = (output, *[None] * (gives - 1)) if gives else output
-    return lambda *_, **__: given
+def find_blocks(model: Model) -> None:
+    """Keep the model's blocks if the lower ones can be replaced by their output, else take the backbone as one block.
+
+    Tried on two small inputs, at every depth, without drawing from the global generator. Marks blocks that return
+    tuples, and a lowest block whose output other blocks read too. On the meta device, which has no values, only shapes
+    are compared. Raises whatever the architecture raises where it cannot score an input at all.
+    """
+
+    def note(module: nn.Module, _inputs: object, output: object) -> None:
+        module.gives = len(output) if isinstance(output, tuple) else 0
+
+    hooks = [module.register_forward_hook(note) for module in model.called(0, len(model.blocks))]
+    with torch.no_grad():
+        batch = _small_batch(model)
+        try:
+            model.eval()(batch)
+        except RuntimeError:
+            if model.device.type == "meta":
+                raise RuntimeError("it looks at values as it runs, so it cannot be counted without weights") from None
+            raise
+        for hook in hooks:
+            hook.remove()
+        if len(model.blocks) > 1:
+            for model.live in (0, 1):
+                if _replaceable(model, batch):
+                    return
+    model.live = 0
+    model.blocks = [model.backbone]
+
+
+def _replaceable(model: Model, batch: Batch) -> bool:
+    """Whether the scores stay the same when the lowest blocks' output is given instead of computed, at each depth."""
+    depths = range(1, len(model.blocks) + 1)
+    try:
+        with model.watched(depths) as outputs:
+            expected = model(batch)
+        for depth in depths:
+            with model.given(depth, outputs[depth]):
+                scores = model(batch)
+            if scores.shape != expected.shape:
+                return False
+            if not scores.is_meta and (scores - expected).abs().max() > TOLERANCE:
+                return False
+    except Exception:  # a block that reads what another leaves behind may raise anything
+        return False
+    return True
+
+
+def _small_batch(model: Model) -> Batch:
+    """Two inputs that differ."""
+    if model.reader.kind == "image":
+        size = model.reader.collate.image_size
+        pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        return {"pixels": pixels.to(model.device)}
+    batch = model.blank((2, 8, 8) if model.reader.kind == "tokens" else (2, 8), model.device)
+    return batch | {"ids": torch.arange(2, 18).reshape(2, 8).to(model.device)}
