@@ -13,7 +13,7 @@ from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data.hub import Source
 from lrtl_utils.errors import InputError
 from lrtl_utils.models import from_onnx, own
-from lrtl_utils.models.catalog import HASHED_WORDS, ONE_BLOCK, Backbone, backbone
+from lrtl_utils.models.catalog import ONE_BLOCK, Backbone, backbone
 from lrtl_utils.models.encoding import Collator, Reader
 from lrtl_utils.models.heads import ImageClassifier, LinearBag, OwnClassifier, PooledClassifier, SimpleNN, Tagger
 from lrtl_utils.models.network import Model, find_blocks, set_dropout
@@ -21,6 +21,7 @@ from lrtl_utils.models.network import Model, find_blocks, set_dropout
 TEXT_DROPOUT = 0.1  # of a head that we add, where the checkpoint names none
 IMAGE_DROPOUT = 0.2
 SIMPLE_DROPOUT = 0.5
+HASHED_WORDS = 2**12
 
 
 def build(
