@@ -119,31 +119,26 @@ def _text_model(row: Backbone, source: Source | None, kind: str, classes: int, p
             tokenizer.pad_token = tokenizer.eos_token
             architecture.pad_token_id = tokenizer.pad_token_id
         collate = Collator(tokenizer.pad_token_id)
-    reader = Reader(kind, collate, tokenizer)
-
-    def make(auto: type) -> torch.nn.Module:
-        weights = source.files[0] if pretrained else None
-        if weights and weights.suffix != ".onnx":
-            # The checkpoint's own dtype would be taken otherwise, and seeds differ between dtypes.
-            return auto.from_pretrained(weights.parent, config=architecture, dtype=torch.float32)
+    own_head = kind == "text" and pooling == "own"
+    auto = AutoModelForSequenceClassification if own_head else AutoModel
+    weights = source.files[0] if pretrained else None
+    if weights and weights.suffix != ".onnx":
+        # The checkpoint's own dtype would be taken otherwise, and seeds differ between dtypes.
+        net = auto.from_pretrained(weights.parent, config=architecture, dtype=torch.float32)
+    else:
         net = auto.from_config(architecture, dtype=torch.float32)
         if weights:
             from_onnx.load(net.base_model, weights)
-        return net
-
-    if kind == "text" and pooling == "own":
-        net = make(AutoModelForSequenceClassification)
-        reader.limit = _positions(net.base_model)
+    reader = Reader(kind, collate, tokenizer, limit=_positions(net.base_model if own_head else net))
+    if own_head:
         return OwnClassifier(net, reader)
-    backbone = make(AutoModel)
-    reader.limit = _positions(backbone)
-    if hasattr(backbone, "pooler"):
-        backbone.pooler = None  # it reads the first token, which nothing here uses
+    if hasattr(net, "pooler"):
+        net.pooler = None  # it reads the first token, which nothing here uses
     named = (getattr(architecture, name, None) for name in ("classifier_dropout", "seq_classif_dropout"))
     dropout = next((probability for probability in named if probability is not None), TEXT_DROPOUT)
     if kind == "text":
-        return PooledClassifier(backbone, architecture.hidden_size, classes, dropout, reader)
-    return Tagger(backbone, architecture.hidden_size, classes, dropout, reader, row.crf)
+        return PooledClassifier(net, architecture.hidden_size, classes, dropout, reader)
+    return Tagger(net, architecture.hidden_size, classes, dropout, reader, row.crf)
 
 
 def _text_architecture(row: Backbone, source: Source | None, classes: int) -> Any:
