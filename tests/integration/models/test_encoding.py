@@ -22,7 +22,6 @@ from lrtl_utils.models.encoding import (
     Collator,
     Reader,
     by_length,
-    cut,
     encode_bags,
     encode_images,
     encode_text,
@@ -93,7 +92,7 @@ def test_texts_are_padded_to_a_multiple_of_eight_or_in_training_to_full_length(t
 
 def test_a_cut_text_keeps_its_beginning_and_its_closing_token(tokenizer):
     data = encode_text(["one two three four five", "one"], [0, 1], tokenizer)
-    short = cut(data, 4)
+    short = Reader("text", Collator(), tokenizer, max_length=4).cut(data)
     assert short.rows == [[*data.rows[0][:3], SEP], data.rows[1]]
     assert short.lengths.tolist() == [4, 3]
 
@@ -125,8 +124,8 @@ def test_a_word_without_sub_words_keeps_its_tag(tokenizer):
 
 
 def test_words_past_the_cut_are_not_trained_on(tokenizer):
-    data = cut(encode_words([["one", "two", "three", "four"], ["one"]], [[1, 2, 3, 4], [5]], tokenizer), 4)
-    batch = stacked(Reader("tokens", Collator(), tokenizer), data)
+    reader = Reader("tokens", Collator(), tokenizer, max_length=4)
+    batch = stacked(reader, reader.encode([["one", "two", "three", "four"], ["one"]], [[1, 2, 3, 4], [5]]))
     assert batch["word_mask"].tolist() == [[True, True], [True, False]]
     assert batch["targets"].tolist() == [[1, 2], [5, 0]]
     assert batch["words"].max() < 3
