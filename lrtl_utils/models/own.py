@@ -77,7 +77,9 @@ def read_row(source: Source) -> dict[str, Any]:
             )
     if "architecture" in config or "pretrained_cfg" in config:
         facts = {"library": "timm", "kinds": ("image",), "timm_name": config.get("architecture")}
-        facts |= {"width": config.get("num_features"), "fixed_size": _fixed_size(config)}
+        reading = config.get("pretrained_cfg")
+        fixed_size = isinstance(reading, dict) and bool(reading.get("fixed_input_size"))
+        facts |= {"width": config.get("num_features"), "fixed_size": fixed_size}
         name, sizes = facts["timm_name"], config.get("model_args") or {}
     else:
         kept = source.folder / KEPT_FILE
@@ -88,11 +90,6 @@ def read_row(source: Source) -> dict[str, Any]:
     if not isinstance(name, str) or not isinstance(facts["width"], int) or not isinstance(sizes, dict):
         raise InputError(f"{path} does not say what is needed here: the architecture, and the width of its vectors.")
     return facts | {"architecture": (name, sizes)}
-
-
-def _fixed_size(config: dict[str, Any]) -> bool:
-    reading = config.get("pretrained_cfg")
-    return isinstance(reading, dict) and bool(reading.get("fixed_input_size"))
 
 
 def _read(path: Path) -> dict[str, Any]:
