@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import mmap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -162,13 +161,14 @@ class Model(nn.Module):
         return batch
 
     def for_counting(self) -> "Model":
-        """The same architecture on the CPU, for its shapes. Its weights are zeros that take no memory."""
+        """The same architecture on the CPU, for its shapes. Each weight is one zero, repeated without taking memory."""
         memo: dict[int, Any] = {id(self.reader): self.reader}
         for weight in self.parameters():
-            memo[id(weight)] = zeros = nn.Parameter(_unwritten_zeros(weight), requires_grad=weight.requires_grad)
+            zeros = torch.zeros((), dtype=weight.dtype).expand(weight.shape)
+            memo[id(weight)] = twin = nn.Parameter(zeros, requires_grad=weight.requires_grad)
             if weight.requires_grad:
-                zeros.register_post_accumulate_grad_hook(_forget_gradient)
-        memo |= {id(buffer): _unwritten_zeros(buffer) for buffer in self.buffers()}
+                twin.register_post_accumulate_grad_hook(_forget_gradient)
+        memo |= {id(buffer): torch.zeros_like(buffer, device="cpu") for buffer in self.buffers()}
         return copy.deepcopy(self, memo)
 
     def described(self, *, trained: bool) -> str:
@@ -182,16 +182,6 @@ class Model(nn.Module):
     def device(self) -> torch.device:
         """Where its weights are."""
         return next(self.parameters()).device
-
-
-def _unwritten_zeros(like: torch.Tensor) -> torch.Tensor:
-    """Zeros that the system holds as one page for as long as nobody writes to them.
-
-    They are mapped, because an allocator that has freed memory at hand would write them.
-    """
-    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-    pages = mmap.mmap(-1, max(like.nbytes, 1), **private)
-    return torch.frombuffer(pages, dtype=torch.uint8)[: like.nbytes].view(like.dtype).reshape(like.shape)
 
 
 def _forget_gradient(weight: torch.Tensor) -> None:
