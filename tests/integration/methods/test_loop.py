@@ -24,7 +24,6 @@ from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
 from lrtl_utils.errors import InputError
-from lrtl_utils.measure import metrics as scoring
 from lrtl_utils.measure.flops import count_flops
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
@@ -340,19 +339,6 @@ def test_solving_the_head_lowers_a_tagger_s_loss(model):
     assert loss() == pytest.approx(reached, rel=1e-3)  # the standardisation is folded into the weights
 
 
-@pytest.mark.parametrize("buckets", [True, False])
-def test_an_epoch_has_every_example_once(buckets):
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(3, 200, 1003)
-    batches = order(lengths, 16, rng, buckets=buckets)
-    assert sorted(np.concatenate(batches)) == list(range(1003))
-    assert sorted(len(batch) for batch in batches) == [11, *[16] * 62]
-    padding = sum(len(batch) * lengths[batch].max() for batch in batches) / lengths.sum()
-    assert padding < 1.1 if buckets else padding > 1.5
-    longest = [lengths[batch].max() for batch in batches]
-    assert longest != sorted(longest)  # in no order of length
-
-
 @pytest.mark.parametrize("method", ["conventional", "from_scratch"])
 def test_a_last_batch_of_one_image_joins_another_where_batch_norm_needs_two(method):
     """At 32 pixels the last feature map is a single value; at 64 it is not, and the batches stay as they are."""
@@ -404,24 +390,6 @@ def test_predictions_do_not_depend_on_how_many_are_made_at_once(knobs, monkeypat
         assert other.predicted == predictions[0].predicted
         np.testing.assert_allclose(other.scores, predictions[0].scores, rtol=1e-4, atol=1e-4)
         assert other.loss == pytest.approx(predictions[0].loss, rel=1e-5)
-
-
-@pytest.mark.parametrize("model", ["bert_crf", "roberta_base"])
-def test_words_past_the_cut_are_tagged_o(model):
-    run = finished(dataset="conll2003", model=model, epochs=1, max_length=16)
-    words = ["Sofia"] * 40
-    tags = [1] * 40
-    examples = splits.Examples([words, ["so", "."]], [tags, [0, 0]], np.arange(2))
-    prediction = training.predict(run.model, examples, run.config)
-    seen = len(prediction.predicted[0])
-    assert 0 < seen < 15
-    assert len(prediction.predicted[1]) == 2
-    expected = [[run.data.classes[tag] for tag in row] for row in examples.targets]
-    names = scoring.tag_names(prediction, expected, run.data.classes)
-    assert len(names[0]) == 40
-    assert names[0][seen:] == ["O"] * (40 - seen)
-    metrics = scoring.evaluate(examples.targets, prediction, run.data.classes)
-    assert metrics["recall"] <= seen / 40
 
 
 @pytest.mark.parametrize("model", ["bert_base", "roberta_base", "distilbert"])

@@ -289,11 +289,3 @@ def test_padding_changes_nothing(name, kind, pooling):
         shorter, longer = model.features(alone), model.features(beside)[:1]
         assert shorter.shape[-1] == (384 if "minilm" in name else WIDTH)
         torch.testing.assert_close(shorter, longer[:, :width] if kind == "tokens" else longer, atol=1e-5, rtol=1e-5)
-
-
-def test_mean_pooling_is_the_mean_of_the_text_s_own_tokens():
-    model = make("bert_base", "text").eval()
-    batch = batch_of(model, "text")
-    hidden = model.backbone(input_ids=batch["ids"], attention_mask=batch["mask"]).last_hidden_state
-    tokens = len(model.reader.tokenizer(INPUTS["text"][0])["input_ids"])
-    torch.testing.assert_close(model.features(batch)[0], hidden[0, :tokens].mean(0))
