@@ -124,23 +124,18 @@ class Model(nn.Module):
         def keep(depth: int, output: Any) -> None:
             kept[depth] = form(output[0] if isinstance(output, tuple) else output)
 
-        hooks = [
-            self.called(0, depth)[-1].register_forward_hook(lambda _m, _i, output, depth=depth: keep(depth, output))
-            for depth in depths
-        ]
-        try:
+        with contextlib.ExitStack() as hooks:
+            for depth in depths:
+                top = self.called(0, depth)[-1]
+                hook = top.register_forward_hook(lambda _module, _inputs, output, depth=depth: keep(depth, output))
+                hooks.enter_context(hook)
             yield kept
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def called(self, first: int, last: int) -> list[nn.Module]:
         """The modules of the blocks from `first` up to `last`, as the forward pass calls them."""
-        parts = [
-            part
-            for block in self.blocks[first:last]
-            for part in (block if isinstance(block, nn.ModuleList) else [block])
-        ]
+        parts: list[nn.Module] = []
+        for block in self.blocks[first:last]:
+            parts += block if isinstance(block, nn.ModuleList) else [block]
         return [part for part in parts if not isinstance(part, nn.ParameterList)]
 
     def shape(self, batch: Batch) -> tuple[int, ...]:
@@ -246,17 +241,17 @@ def find_blocks(model: Model) -> None:
     def note(module: nn.Module, _inputs: object, output: object) -> None:
         module.gives = len(output) if isinstance(output, tuple) else 0
 
-    hooks = [module.register_forward_hook(note) for module in model.called(0, len(model.blocks))]
     with torch.no_grad():
         batch = _small_batch(model)
         try:
-            model.eval()(batch)
+            with contextlib.ExitStack() as hooks:
+                for module in model.called(0, len(model.blocks)):
+                    hooks.enter_context(module.register_forward_hook(note))
+                model.eval()(batch)
         except RuntimeError:
             if model.device.type == "meta":
                 raise RuntimeError("it looks at values as it runs, so it cannot be counted without weights") from None
             raise
-        for hook in hooks:
-            hook.remove()
         if len(model.blocks) > 1:
             for model.live in (0, 1):
                 if _replaceable(model, batch):
