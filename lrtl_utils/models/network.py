@@ -159,7 +159,7 @@ class Model(nn.Module):
         """The same architecture on the CPU, for its shapes. Each weight is one zero, repeated without taking memory."""
         memo: dict[int, Any] = {id(self.reader): self.reader}
         for weight in self.parameters():
-            zeros = torch.zeros((), dtype=weight.dtype).expand(weight.shape)
+            zeros = torch.zeros((), dtype=weight.dtype, device="cpu").expand(weight.shape)
             memo[id(weight)] = twin = nn.Parameter(zeros, requires_grad=weight.requires_grad)
             if weight.requires_grad:
                 twin.register_post_accumulate_grad_hook(_forget_gradient)
