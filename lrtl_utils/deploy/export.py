@@ -135,7 +135,7 @@ def load(folder: str | Path) -> Kept:
             f"{folder} is not a folder that `lrtl run --save-model` wrote: it has no valid {KEPT_FILE}."
         ) from None
     if noted.form == "LinearBag":
-        model = _load_tfidf(folder, len(noted.labels))
+        model = _load_tfidf(folder)
     else:
         named = "simple_nn" if noted.form == "SimpleNN" else str(folder)
         read = {"layers": noted.layers, "word_shape": noted.word_shape}
@@ -306,9 +306,9 @@ def _write_tfidf(model: Model, classes: Sequence[str], folder: Path) -> None:
     _save(model.head.state_dict() | {"idf": torch.from_numpy(vectorizer.idf_)}, folder / WEIGHTS_FILE)
 
 
-def _load_tfidf(folder: Path, classes: int) -> Model:
+def _load_tfidf(folder: Path) -> Model:
 
-    model, tensors = build_tfidf(classes), load_file(folder / WEIGHTS_FILE)
+    model, tensors = build_tfidf(), load_file(folder / WEIGHTS_FILE)
     vectorizer = model.reader.tokenizer
     vectorizer.vocabulary = json.loads((folder / VOCABULARY_FILE).read_text())
     vectorizer.idf_ = tensors.pop("idf").numpy()

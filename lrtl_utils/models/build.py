@@ -13,14 +13,15 @@ from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data.hub import Source
 from lrtl_utils.errors import InputError
 from lrtl_utils.models import from_onnx, own
-from lrtl_utils.models.catalog import HASHED_WORDS, ONE_BLOCK, Backbone, backbone
+from lrtl_utils.models.catalog import ONE_BLOCK, Backbone, backbone
 from lrtl_utils.models.encoding import Collator, Reader
 from lrtl_utils.models.heads import ImageClassifier, LinearBag, OwnClassifier, PooledClassifier, SimpleNN, Tagger
-from lrtl_utils.models.network import Model, set_dropout
+from lrtl_utils.models.network import Model, find_blocks, set_dropout
 
 TEXT_DROPOUT = 0.1  # of a head that we add, where the checkpoint names none
 IMAGE_DROPOUT = 0.2
 SIMPLE_DROPOUT = 0.5
+HASHED_WORDS = 2**12
 
 
 def build(
@@ -50,7 +51,7 @@ def build(
         else:
             model = _simple_model(config, kind, classes, row.width)
         if is_own:
-            own.find_blocks(model)
+            find_blocks(model)
         if config.layers not in {None, 1} or config.word_shape:
             _widen(model, config, classes)
     except Exception as error:
@@ -95,10 +96,10 @@ def describe(model: Model, source: Source | None) -> dict[str, Any]:
     return facts | ({"note": ONE_BLOCK} if len(model.blocks) == 1 else {})
 
 
-def build_tfidf(classes: int) -> Model:
+def build_tfidf() -> Model:
     """TF-IDF over words and pairs of words, L2-normalised, read by a linear head; both are fitted later."""
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    return LinearBag(Reader("bag", Collator(), vectorizer), classes)
+    return LinearBag(Reader("bag", Collator(), vectorizer))
 
 
 def load_tokenizer(folder: Path, kind: str) -> Any:
@@ -118,31 +119,26 @@ def _text_model(row: Backbone, source: Source | None, kind: str, classes: int, p
             tokenizer.pad_token = tokenizer.eos_token
             architecture.pad_token_id = tokenizer.pad_token_id
         collate = Collator(tokenizer.pad_token_id)
-    reader = Reader(kind, collate, tokenizer)
-
-    def make(auto: type) -> torch.nn.Module:
-        weights = source.files[0] if pretrained else None
-        if weights and weights.suffix != ".onnx":
-            # The checkpoint's own dtype would be taken otherwise, and seeds differ between dtypes.
-            return auto.from_pretrained(weights.parent, config=architecture, dtype=torch.float32)
+    own_head = kind == "text" and pooling == "own"
+    auto = AutoModelForSequenceClassification if own_head else AutoModel
+    weights = source.files[0] if pretrained else None
+    if weights and weights.suffix != ".onnx":
+        # The checkpoint's own dtype would be taken otherwise, and seeds differ between dtypes.
+        net = auto.from_pretrained(weights.parent, config=architecture, dtype=torch.float32)
+    else:
         net = auto.from_config(architecture, dtype=torch.float32)
         if weights:
             from_onnx.load(net.base_model, weights)
-        return net
-
-    if kind == "text" and pooling == "own":
-        net = make(AutoModelForSequenceClassification)
-        reader.limit = _positions(net.base_model)
+    reader = Reader(kind, collate, tokenizer, limit=_positions(net.base_model if own_head else net))
+    if own_head:
         return OwnClassifier(net, reader)
-    backbone = make(AutoModel)
-    reader.limit = _positions(backbone)
-    if hasattr(backbone, "pooler"):
-        backbone.pooler = None  # it reads the first token, which nothing here uses
+    if hasattr(net, "pooler"):
+        net.pooler = None  # it reads the first token, which nothing here uses
     named = (getattr(architecture, name, None) for name in ("classifier_dropout", "seq_classif_dropout"))
     dropout = next((probability for probability in named if probability is not None), TEXT_DROPOUT)
     if kind == "text":
-        return PooledClassifier(backbone, architecture.hidden_size, classes, dropout, reader)
-    return Tagger(backbone, architecture.hidden_size, classes, dropout, reader, row.crf)
+        return PooledClassifier(net, architecture.hidden_size, classes, dropout, reader)
+    return Tagger(net, architecture.hidden_size, classes, dropout, reader, row.crf)
 
 
 def _text_architecture(row: Backbone, source: Source | None, classes: int) -> Any:

@@ -70,7 +70,7 @@ MODELS = {
 # fmt: on
 
 ONE_BLOCK = "its blocks cannot be found, so it is frozen or trained as a whole, at one rate"
-# What libraries load beside the weights, where it is there.
+# What libraries load beside the weights, where it is there; a source's checksum covers it.
 LOADED = (
     "config.json",
     "model.safetensors.index.json",
@@ -87,41 +87,31 @@ LOADED = (
     "sentencepiece.bpe.model",
     own.KEPT_FILE,
 )
-ADAPTER = "adapter_config.json"
-HASHED_WORDS = 2**12
 
 
 def find(name: str, *, fetch: bool = True) -> Source | None:
-    """Where the weights of `name` lie; None for a model without any.
+    """Where the weights of `name` lie, with the configuration and the tokenizer; None for a model without any.
 
-    `InputError` if they cannot be found, or would have to be downloaded and `fetch` is false.
+    `InputError` if they cannot be found, or would have to be downloaded and `fetch` is false, or lie beside an adapter,
+    which transformers would load into the weights without a word.
     """
-    if own.is_own(name):
-        return _checked(own.find(name, fetch=fetch))
-    require_name("model", name, MODELS)
-    row = MODELS[name]
-    if row.package:
-        tokenizer = row.tokenizer and find_in_package(*row.tokenizer)
-        return _with_what_is_loaded(find_in_package(*row.package), tokenizer)
-    if row.hub is None:
+    row = None if own.is_own(name) else backbone(name)
+    if row is None:
+        source = own.find(name, fetch=fetch)
+    elif row.package:
+        source = find_in_package(*row.package)
+    elif row.hub:
+        source = find_on_hub(name, repository(name), fetch=fetch)
+    else:
         return None
-    return _checked(find_on_hub(name, repository(name), fetch=fetch))
-
-
-def _checked(source: Source) -> Source:
-    for file in source.files:
-        require_weights(file)
-    return _with_what_is_loaded(source)
-
-
-def _with_what_is_loaded(source: Source, tokenizer: Source | None = None) -> Source:
-    """The source with its configuration and tokenizer, which its checksum is to cover; they may lie in another package.
-
-    `InputError` beside an adapter, which transformers would load into the weights without a word.
-    """
-    folder = (tokenizer or source).files[0].parent
-    if (folder / ADAPTER).is_file():
-        raise InputError(f"{folder / ADAPTER} is of an adapter: merge it into the weights, or move it away from them.")
+    if source.kind != "package":  # whose checksum says what it is
+        for file in source.files:
+            require_weights(file)
+    beside = find_in_package(*row.tokenizer) if row and row.tokenizer else source
+    folder = beside.files[0].parent
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file():
+        raise InputError(f"{adapter} is of an adapter: merge it into the weights, or move it away from them.")
     return replace(source, beside=tuple(folder / name for name in LOADED if (folder / name).is_file()))
 
 

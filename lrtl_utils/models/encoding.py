@@ -74,23 +74,24 @@ class Collator:
         Token ids are padded to `pad_to`, else to the longest in the batch; images are augmented only for `train`.
         """
         rows = [data.rows[i] for i in positions]
-        if data.kind == "text":
-            batch = self._text(rows, pad_to)
-        elif data.kind == "tokens":
-            batch = self._tokens(rows, pad_to) | _shapes(data, positions)
+        if data.kind == "image":
+            batch = self._images(rows, self.augment and train)
+        elif data.kind == "bag":  # a vectorizer's rows are sparse and short in memory; only a batch is ever dense
+            batch = {"bag": torch.from_numpy(np.concatenate([row.toarray() for row in rows]).astype(np.float32))}
+        elif data.kind == "text":
+            batch = self._texts(rows, pad_to)
         else:
-            batch = self._images(rows, self.augment and train) if data.kind == "image" else self._bags(rows)
+            batch = self._texts([ids for ids, _ in rows], pad_to)
+            batch["words"] = _padded([words for _, words in rows], 0, max(len(words) for _, words in rows))
+        if data.shapes is not None:
+            shapes = [torch.from_numpy(data.shapes[i]) for i in positions]
+            batch["shapes"] = torch.nn.utils.rnn.pad_sequence(shapes, batch_first=True).float()
         return batch | answers(data, positions)
 
-    def _text(self, rows: list[list[int]], pad_to: int | None) -> dict[str, torch.Tensor]:
-        length = pad_to or round_up(max(len(ids) for ids in rows))
-        ids = _padded(rows, self.pad_id, length)
-        return {"ids": ids, "mask": _prefix_mask([len(ids) for ids in rows], length)}
-
-    def _tokens(self, rows: list[tuple[list[int], list[int]]], pad_to: int | None) -> dict[str, torch.Tensor]:
-        batch = self._text([ids for ids, _ in rows], pad_to)
-        width = max(len(words) for _, words in rows)
-        return batch | {"words": _padded([words for _, words in rows], 0, width)}
+    def _texts(self, rows: list[list[int]], pad_to: int | None) -> dict[str, torch.Tensor]:
+        lengths = [len(ids) for ids in rows]
+        length = pad_to or round_up(max(lengths))
+        return {"ids": _padded(rows, self.pad_id, length), "mask": _prefix_mask(lengths, length)}
 
     def _images(self, rows: list[torch.Tensor], augment: bool) -> dict[str, torch.Tensor]:
         from torchvision.transforms import v2
@@ -105,10 +106,6 @@ class Collator:
         alike = len({row.shape for row in rows}) == 1  # then one call resizes them all, to the same values
         pixels = torch.stack([crop(image) for image in (resize(torch.stack(rows)) if alike else map(resize, rows))])
         return {"pixels": v2.functional.normalize(pixels.float() / 255, self.mean, self.std)}
-
-    def _bags(self, rows: list[np.ndarray]) -> dict[str, torch.Tensor]:
-        # Rows of a vectorizer are sparse and short in memory; only a batch of them is ever dense.
-        return {"bag": torch.from_numpy(np.concatenate([row.toarray() for row in rows]).astype(np.float32))}
 
 
 @dataclass
@@ -148,8 +145,21 @@ class Reader:
         return self.cut(data) if self.max_length else data
 
     def cut(self, data: Encoded) -> Encoded:
-        """Texts and sentences cut to `max_length` tokens."""
-        return cut(data, self.max_length, round(self.tail * self.max_length))
+        """Texts cut to `max_length` tokens, the last of which are their last: `tail` of them, the closing one at least.
+
+        Sentences to tag keep no more of their end; words past the cut are tagged O by `predict`.
+        """
+        most, tail = self.max_length, max(1, round(self.tail * self.max_length))
+        if not len(data) or data.lengths.max() <= most:
+            return data
+        rows = []
+        for row in data.rows:
+            ids, words = row if data.kind == "tokens" else (row, [])
+            ids = ids if len(ids) <= most else ids[: most - tail] + ids[-tail:]
+            kept = [position for position in words if position < most - 1]
+            rows.append((ids, kept or [0]) if data.kind == "tokens" else ids)
+        shapes = data.shapes and [shape[: len(row[1])] for shape, row in zip(data.shapes, rows, strict=True)]
+        return Encoded(data.kind, rows, np.minimum(data.lengths, most), data.targets, shapes)
 
 
 def answers(data: Encoded, positions: np.ndarray) -> dict[str, torch.Tensor]:
@@ -230,24 +240,6 @@ def _look(word: str) -> tuple[bool, ...]:
     return lower, title, upper, other, digit, digit and not letter, not digit and not letter
 
 
-def cut(data: Encoded, max_length: int, tail: int = 1) -> Encoded:
-    """Texts cut to `max_length` tokens, the last `tail` of which are their last: the closing token at least.
-
-    Sentences to tag keep no more of their end; words past the cut are tagged O by `predict`.
-    """
-    tail = max(1, tail)
-    if not len(data) or data.lengths.max() <= max_length:
-        return data
-    rows = []
-    for row in data.rows:
-        ids, words = row if data.kind == "tokens" else (row, [])
-        ids = ids if len(ids) <= max_length else ids[: max_length - tail] + ids[-tail:]
-        kept = [position for position in words if position < max_length - 1]
-        rows.append((ids, kept or [0]) if data.kind == "tokens" else ids)
-    shapes = data.shapes and [shape[: len(row[1])] for shape, row in zip(data.shapes, rows, strict=True)]
-    return Encoded(data.kind, rows, np.minimum(data.lengths, max_length), data.targets, shapes)
-
-
 def encode_images(images: Sequence[Any], targets: Sequence[Any], size: int) -> Encoded:
     """RGB, uint8, at their own size, or shrunk at once to a short side of `size` where they are larger.
 
@@ -308,7 +300,8 @@ def decode_image(image: Any) -> Image.Image:
 def _decode(image: Any, row: int, size: int) -> torch.Tensor:
     try:
         picture = decode_image(image)
-        width, height = (round(side * size / min(picture.size)) for side in picture.size)
+        scale = size / min(picture.size)
+        width, height = (round(side * scale) for side in picture.size)
         if width * height > MOST_PIXELS:
             raise ValueError(
                 f"resized to a short side of {size} it would have {width} × {height} pixels, more than the "
@@ -318,9 +311,8 @@ def _decode(image: Any, row: int, size: int) -> torch.Tensor:
         raise InputError(f"Image {row} cannot be decoded: it is none of {', '.join(FORMATS)}.") from None
     except (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError) as error:
         raise InputError(f"Image {row} cannot be decoded: {error}.") from None
-    if min(picture.size) > size:
-        scale = size / min(picture.size)
-        picture = picture.resize([round(side * scale) for side in picture.size], resample=3)
+    if scale < 1:
+        picture = picture.resize((width, height), resample=3)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
 
@@ -329,14 +321,6 @@ def _padded(rows: list[Sequence[int]], value: int, length: int) -> torch.Tensor:
     for i, row in enumerate(rows):
         table[i, : len(row)] = torch.as_tensor(row, dtype=torch.long)
     return table
-
-
-def _shapes(data: Encoded, positions: np.ndarray) -> dict[str, torch.Tensor]:
-    """The `shapes` of a batch, [batch, words, SHAPE_COLUMNS], zeros where there is no word."""
-    if data.shapes is None:
-        return {}
-    rows = [torch.from_numpy(data.shapes[i]) for i in positions]
-    return {"shapes": torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).float()}
 
 
 def _prefix_mask(lengths: list[int], width: int) -> torch.Tensor:

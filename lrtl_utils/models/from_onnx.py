@@ -1,14 +1,10 @@
 """The weights of a BERT encoder from an ONNX file, as torch exports a sentence-transformers model."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from lrtl_utils.errors import InputError
-
-if TYPE_CHECKING:
-    from onnx import GraphProto
 
 PREFIX = "model.0.auto_model."  # of a weight that has kept its name: sentence-transformers' first module is the encoder
 POOLER = "pooler."  # mean pooling does not use it, so the exporter drops it
@@ -30,24 +26,21 @@ def load(net: torch.nn.Module, path: Path) -> None:
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
-    """The weights of the file by their names in BertModel; a weight whose name is not found keeps the file's name."""
+    """The weights of the file by their names in BertModel; a weight whose name is not found keeps the file's name.
+
+    The exporter transposes the matrix of a linear layer and drops its name. The bias that is added to the product with
+    the matrix keeps its own.
+    """
     import onnx  # a fifth of a second, and one model needs it
 
     graph = onnx.load(path).graph
-    arrays = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
-    weights = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}  # they are read-only
-    bias_of = _biases(graph)
+    weights = {one.name: torch.from_numpy(onnx.numpy_helper.to_array(one).copy()) for one in graph.initializer}
+    matrix_of = {node.output[0]: node.input[1] for node in graph.node if node.op_type == "MatMul"}
+    sums = [tuple(node.input) for node in graph.node if node.op_type == "Add"]
+    bias_of = {matrix_of[one]: other for a, b in sums for one, other in ((a, b), (b, a)) if one in matrix_of}
     named = {}
     for name, weight in weights.items():
         if bias_of.get(name) in weights:
             name, weight = bias_of[name].removesuffix("bias") + "weight", weight.T
         named[name.removeprefix(PREFIX)] = weight
     return named
-
-
-def _biases(graph: "GraphProto") -> dict[str, str]:
-    """What is added to the product with each matrix. The exporter transposes the matrix of a linear layer and drops its
-    name, and the bias that is added keeps its own."""
-    matrix_of = {node.output[0]: node.input[1] for node in graph.node if node.op_type == "MatMul"}
-    sums = [tuple(node.input) for node in graph.node if node.op_type == "Add"]
-    return {matrix_of[one]: other for a, b in sums for one, other in ((a, b), (b, a)) if one in matrix_of}

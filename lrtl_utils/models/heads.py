@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torchcrf import CRF
 
 from lrtl_utils.models.encoding import Reader
-from lrtl_utils.models.network import Batch, Model, image_blocks, text_blocks
+from lrtl_utils.models.network import INPUT, Batch, Model, image_blocks, text_blocks
 
 HIDDEN_SHAPES = 0.1  # of the sentences of a training batch, at random, the share whose words' shapes are not shown
 
@@ -48,14 +48,11 @@ class PooledClassifier(Model):
         return (output * mask).sum(1) / mask.sum(1)
 
 
-class Tagger(Model):
+class Tagger(PooledClassifier):
     """A tagger on the first sub-word of each word, with a softmax or a CRF (Lafferty et al. 2001) on top."""
 
     def __init__(self, backbone: nn.Module, width: int, classes: int, dropout: float, reader: Reader, crf: bool):
-        super().__init__(reader)
-        self.backbone = backbone
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
-        self.blocks = text_blocks(backbone)
+        super().__init__(backbone, width, classes, dropout, reader)
         self.crf = CRF(classes, batch_first=True) if crf else None
 
     def features(self, batch: Batch) -> torch.Tensor:
@@ -66,10 +63,6 @@ class Tagger(Model):
         if self.training:  # so that it can also tag a text without capitals
             shapes = shapes * (torch.rand(len(shapes), 1, 1, device=shapes.device) >= HIDDEN_SHAPES)
         return torch.cat([found, shapes], -1)
-
-    def top(self, batch: Batch) -> torch.Tensor:
-        hidden = self.backbone(input_ids=batch["ids"], attention_mask=_attention_mask(batch)).last_hidden_state
-        return self.pooled(hidden, batch)
 
     def pooled(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
         # First sub-words gathered to the left, so that the words' mask is a prefix, as the CRF needs it.
@@ -126,15 +119,14 @@ class SimpleNN(Model):
         self.head = nn.Linear(width, classes)
 
     def top(self, batch: Batch) -> torch.Tensor:
-        return self.hidden(batch["pixels" if self.reader.kind == "image" else "bag"].flatten(1))
+        return self.hidden(batch[INPUT[self.reader.kind]].flatten(1))
 
 
 class LinearBag(Model):
     """A linear classifier on a vectorizer's features; its head is set by whoever fits it."""
 
-    def __init__(self, reader: Reader, classes: int):
+    def __init__(self, reader: Reader):
         super().__init__(reader)
-        self.classes = classes
         self.head: nn.Linear | None = None
 
     def top(self, batch: Batch) -> torch.Tensor:

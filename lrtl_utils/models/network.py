@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import mmap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +12,8 @@ from torch.nn import functional as F
 from lrtl_utils.models.encoding import SHAPE_COLUMNS, Reader
 
 Batch = dict[str, torch.Tensor]
+INPUT = {"text": "ids", "tokens": "ids", "image": "pixels", "bag": "bag"}  # by kind, what a model reads of a batch
+TOLERANCE = 1e-4  # of the scores, when the recorded output of a block replaces the block
 
 
 class Model(nn.Module):
@@ -101,7 +102,9 @@ class Model(nn.Module):
         """Passes in which the lowest `blocks` do not run: what they gave before, `output`, is taken."""
         below = self.called(self.live, blocks)
         for module in below:
-            module.forward = _giver(output, getattr(module, "gives", 0))
+            gives = getattr(module, "gives", 0)
+            given = (output, *[None] * (gives - 1)) if gives else output
+            module.forward = lambda *_, given=given, **__: given
         try:
             yield
         finally:
@@ -121,34 +124,28 @@ class Model(nn.Module):
         def keep(depth: int, output: Any) -> None:
             kept[depth] = form(output[0] if isinstance(output, tuple) else output)
 
-        hooks = [
-            self.called(0, depth)[-1].register_forward_hook(lambda _m, _i, output, depth=depth: keep(depth, output))
-            for depth in depths
-        ]
-        try:
+        with contextlib.ExitStack() as hooks:
+            for depth in depths:
+                top = self.called(0, depth)[-1]
+                hook = top.register_forward_hook(lambda _module, _inputs, output, depth=depth: keep(depth, output))
+                hooks.enter_context(hook)
             yield kept
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def called(self, first: int, last: int) -> list[nn.Module]:
         """The modules of the blocks from `first` up to `last`, as the forward pass calls them."""
-        parts = [
-            part
-            for block in self.blocks[first:last]
-            for part in (block if isinstance(block, nn.ModuleList) else [block])
-        ]
+        parts: list[nn.Module] = []
+        for block in self.blocks[first:last]:
+            parts += block if isinstance(block, nn.ModuleList) else [block]
         return [part for part in parts if not isinstance(part, nn.ParameterList)]
 
     def shape(self, batch: Batch) -> tuple[int, ...]:
         """What the cost of a batch depends on."""
-        name = {"text": "ids", "tokens": "ids", "image": "pixels", "bag": "bag"}[self.reader.kind]
-        return tuple(batch[name].shape) + (batch["words"].shape[1:] if "words" in batch else ())
+        return tuple(batch[INPUT[self.reader.kind]].shape) + (batch["words"].shape[1:] if "words" in batch else ())
 
     def blank(self, shape: tuple[int, ...], device: str | torch.device) -> Batch:
         """An empty batch of that shape."""
         if self.reader.kind in {"image", "bag"}:
-            return {("pixels" if self.reader.kind == "image" else "bag"): torch.zeros(shape, device=device)}
+            return {INPUT[self.reader.kind]: torch.zeros(shape, device=device)}
         ids = torch.zeros(shape[:2], dtype=torch.long, device=device)
         batch = {"ids": ids, "mask": torch.ones_like(ids)}
         if self.reader.kind == "tokens":
@@ -159,13 +156,14 @@ class Model(nn.Module):
         return batch
 
     def for_counting(self) -> "Model":
-        """The same architecture on the CPU, for its shapes. Its weights are zeros that take no memory."""
+        """The same architecture on the CPU, for its shapes. Each weight is one zero, repeated without taking memory."""
         memo: dict[int, Any] = {id(self.reader): self.reader}
         for weight in self.parameters():
-            memo[id(weight)] = zeros = nn.Parameter(_unwritten_zeros(weight), requires_grad=weight.requires_grad)
+            zeros = torch.zeros((), dtype=weight.dtype, device="cpu").expand(weight.shape)
+            memo[id(weight)] = twin = nn.Parameter(zeros, requires_grad=weight.requires_grad)
             if weight.requires_grad:
-                zeros.register_post_accumulate_grad_hook(_forget_gradient)
-        memo |= {id(buffer): _unwritten_zeros(buffer) for buffer in self.buffers()}
+                twin.register_post_accumulate_grad_hook(_forget_gradient)
+        memo |= {id(buffer): torch.zeros_like(buffer, device="cpu") for buffer in self.buffers()}
         return copy.deepcopy(self, memo)
 
     def described(self, *, trained: bool) -> str:
@@ -179,16 +177,6 @@ class Model(nn.Module):
     def device(self) -> torch.device:
         """Where its weights are."""
         return next(self.parameters()).device
-
-
-def _unwritten_zeros(like: torch.Tensor) -> torch.Tensor:
-    """Zeros that the system holds as one page for as long as nobody writes to them.
-
-    They are mapped, because an allocator that has freed memory at hand would write them.
-    """
-    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-    pages = mmap.mmap(-1, max(like.nbytes, 1), **private)
-    return torch.frombuffer(pages, dtype=torch.uint8)[: like.nbytes].view(like.dtype).reshape(like.shape)
 
 
 def _forget_gradient(weight: torch.Tensor) -> None:
@@ -242,7 +230,59 @@ def set_dropout(model: nn.Module, probability: float) -> None:
         raise ValueError("dropout was asked for, and this model has no dropout layer.")
 
 
-def _giver(output: torch.Tensor, gives: int) -> Callable[..., Any]:
-    """A forward pass that gives `output`, as the first of a tuple of so many where `gives` is not 0."""
-    given = (output, *[None] * (gives - 1)) if gives else output
-    return lambda *_, **__: given
+def find_blocks(model: Model) -> None:
+    """Keep the model's blocks if the lower ones can be replaced by their output, else take the backbone as one block.
+
+    Tried on two small inputs, at every depth, without drawing from the global generator. Marks blocks that return
+    tuples, and a lowest block whose output other blocks read too. On the meta device, which has no values, only shapes
+    are compared. Raises whatever the architecture raises where it cannot score an input at all.
+    """
+
+    def note(module: nn.Module, _inputs: object, output: object) -> None:
+        module.gives = len(output) if isinstance(output, tuple) else 0
+
+    with torch.no_grad():
+        batch = _small_batch(model)
+        try:
+            with contextlib.ExitStack() as hooks:
+                for module in model.called(0, len(model.blocks)):
+                    hooks.enter_context(module.register_forward_hook(note))
+                model.eval()(batch)
+        except RuntimeError:
+            if model.device.type == "meta":
+                raise RuntimeError("it looks at values as it runs, so it cannot be counted without weights") from None
+            raise
+        if len(model.blocks) > 1:
+            for model.live in (0, 1):
+                if _replaceable(model, batch):
+                    return
+    model.live = 0
+    model.blocks = [model.backbone]
+
+
+def _replaceable(model: Model, batch: Batch) -> bool:
+    """Whether the scores stay the same when the lowest blocks' output is given instead of computed, at each depth."""
+    depths = range(1, len(model.blocks) + 1)
+    try:
+        with model.watched(depths) as outputs:
+            expected = model(batch)
+        for depth in depths:
+            with model.given(depth, outputs[depth]):
+                scores = model(batch)
+            if scores.shape != expected.shape:
+                return False
+            if not scores.is_meta and (scores - expected).abs().max() > TOLERANCE:
+                return False
+    except Exception:  # a block that reads what another leaves behind may raise anything
+        return False
+    return True
+
+
+def _small_batch(model: Model) -> Batch:
+    """Two inputs that differ."""
+    if model.reader.kind == "image":
+        size = model.reader.collate.image_size
+        pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        return {"pixels": pixels.to(model.device)}
+    batch = model.blank((2, 8, 8) if model.reader.kind == "tokens" else (2, 8), model.device)
+    return batch | {"ids": torch.arange(2, 18).reshape(2, 8).to(model.device)}

@@ -1,24 +1,19 @@
-"""A user's own models: a folder, or any hub id with a revision. Its config.json says what it is; trying it finds its
-blocks."""
+"""A user's own models: a folder, or any hub id with a revision. Its config.json says what it is."""
 
 import json
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lrtl_utils.data.hub import Repository, Source, find_on_hub
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path
 
-if TYPE_CHECKING:
-    from lrtl_utils.models.network import Batch, Model
-
 KEPT_FILE = "lrtl.json"  # in a folder that `export` wrote: what no library's config says
 _HUB_ID = re.compile(r"(?!\.)([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 _SAFE = ("model.safetensors", "model-*-of-*.safetensors")
 _PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
-TOLERANCE = 1e-4  # of the scores, when the recorded output of a block replaces the block
 _WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")  # of a token's vector, as architectures call it
 
 
@@ -82,7 +77,9 @@ def read_row(source: Source) -> dict[str, Any]:
             )
     if "architecture" in config or "pretrained_cfg" in config:
         facts = {"library": "timm", "kinds": ("image",), "timm_name": config.get("architecture")}
-        facts |= {"width": config.get("num_features"), "fixed_size": _fixed_size(config)}
+        reading = config.get("pretrained_cfg")
+        fixed_size = isinstance(reading, dict) and bool(reading.get("fixed_input_size"))
+        facts |= {"width": config.get("num_features"), "fixed_size": fixed_size}
         name, sizes = facts["timm_name"], config.get("model_args") or {}
     else:
         kept = source.folder / KEPT_FILE
@@ -93,78 +90,6 @@ def read_row(source: Source) -> dict[str, Any]:
     if not isinstance(name, str) or not isinstance(facts["width"], int) or not isinstance(sizes, dict):
         raise InputError(f"{path} does not say what is needed here: the architecture, and the width of its vectors.")
     return facts | {"architecture": (name, sizes)}
-
-
-def find_blocks(model: "Model") -> None:
-    """Keep the model's blocks if the lower ones can be replaced by their output, else take the backbone as one block.
-
-    Tried on two small inputs, at every depth, without drawing from the global generator. Marks blocks that return
-    tuples, and a lowest block whose output other blocks read too. On the meta device, which has no values, only shapes
-    are compared. Raises whatever the architecture raises where it cannot score an input at all.
-    """
-    import torch  # the rest of this module is imported by the command line
-
-    with torch.no_grad():
-        batch = _small_batch(model)
-        try:
-            model.eval()(batch)
-        except RuntimeError:
-            if model.device.type == "meta":
-                raise RuntimeError("it looks at values as it runs, so it cannot be counted without weights") from None
-            raise
-        if len(model.blocks) > 1:
-            _mark_tuples(model, batch)
-            for model.live in (0, 1):
-                if _replaceable(model, batch):
-                    return
-    model.live = 0
-    model.blocks = [model.backbone]
-
-
-def _replaceable(model: "Model", batch: "Batch") -> bool:
-    """Whether the scores stay the same when the lowest blocks' output is given instead of computed, at each depth."""
-    depths = range(1, len(model.blocks) + 1)
-    try:
-        with model.watched(depths) as outputs:
-            expected = model(batch)
-        for depth in depths:
-            with model.given(depth, outputs[depth]):
-                scores = model(batch)
-            if scores.shape != expected.shape:
-                return False
-            if not scores.is_meta and (scores - expected).abs().max() > TOLERANCE:
-                return False
-    except Exception:  # a block that reads what another leaves behind may raise anything
-        return False
-    return True
-
-
-def _mark_tuples(model: "Model", batch: "Batch") -> None:
-    def note(module: Any, _inputs: object, output: object) -> None:
-        module.gives = len(output) if isinstance(output, tuple) else 0
-
-    hooks = [module.register_forward_hook(note) for module in model.called(0, len(model.blocks))]
-    model(batch)
-    for hook in hooks:
-        hook.remove()
-
-
-def _small_batch(model: "Model") -> "Batch":
-    """Two inputs that differ."""
-    import torch
-
-    reader, device = model.reader, model.device
-    if reader.kind == "image":
-        size = reader.collate.image_size
-        pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-        return {"pixels": pixels.to(device)}
-    batch = model.blank((2, 8, 8) if reader.kind == "tokens" else (2, 8), device)
-    return batch | {"ids": torch.arange(2, 18).reshape(2, 8).to(device)}
-
-
-def _fixed_size(config: dict[str, Any]) -> bool:
-    reading = config.get("pretrained_cfg")
-    return isinstance(reading, dict) and bool(reading.get("fixed_input_size"))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -345,7 +345,7 @@ def build(config: RunConfig, data: Data | Facts, weights: Source | None, *, pret
 
     method = METHODS[config.method]
     if not method.needs_model:
-        return build_tfidf(len(data.classes))
+        return build_tfidf()
     plain = method.plain and config.padding != "longest"
     options = {"pooling": method.pooling, "plain": plain, "pretrained": pretrained and method.pretrained}
     model = build_model(config, data.kind, len(data.classes), weights, **options)

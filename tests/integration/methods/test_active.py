@@ -7,7 +7,6 @@ import torch
 from adapting import prepare, run
 
 from lrtl_utils.config import RunConfig
-from lrtl_utils.data import splits
 from lrtl_utils.errors import InputError
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import active as selection
@@ -78,12 +77,3 @@ def test_what_cannot_be_selected_is_refused():
         chosen(selection="margin", shots=2, train_size=None)
     with pytest.raises(InputError, match="linear_probe"):
         methods.check(RunConfig(dataset="ag_news", model="minilm", method="tfidf", selection="margin"))
-
-
-def test_random_is_the_default_and_unchanged():
-    _, data, config = prepare(**KNOBS)
-    assert config.selection == "random"
-    model = methods.build(config, data, methods.find_weights(config))
-    train, validation = methods.label(model, data, config, CostMeter())
-    assert validation is None
-    assert train.index.tolist() == splits.labelled(data, config)[0].index.tolist()

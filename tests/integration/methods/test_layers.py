@@ -19,7 +19,6 @@ from lrtl_utils.methods.method import Work
 from lrtl_utils.models.encoding import LOOKS, SHAPE_COLUMNS, Collator, Encoded, Reader, shapes_of
 from lrtl_utils.models.heads import HIDDEN_SHAPES, ImageClassifier
 from lrtl_utils.runs.run import Run
-from lrtl_utils.sweep import price
 
 pytestmark = pytest.mark.usefixtures("mirror")
 
@@ -115,25 +114,6 @@ def test_more_layers_than_there_are_is_one_sentence(knobs, above):
         built(**knobs, layers=above + 1)
 
 
-def test_a_head_on_one_layer_reads_the_top_alone():
-    model, data, _ = built(**TEXT, layers=1)
-    batch = a_batch(model, data)
-    assert torch.equal(model.features(batch), model.top(batch))
-
-
-@pytest.mark.parametrize("knobs", KINDS)
-@torch.no_grad()
-def test_a_given_boundary_changes_no_bit_where_nothing_below_it_is_read(knobs):
-    model, data, _ = built(**knobs, layers=2)
-    batch, depths = a_batch(model, data), range(1, len(model.blocks))
-    with model.watched(depths) as outputs:
-        whole = model(batch)
-    for depth in depths:
-        with model.given(depth, outputs[depth]):
-            assert torch.equal(model(batch), whole), depth
-    assert max(depths) == model.lowest_read
-
-
 def climbed(monkeypatch, **knobs):
     monkeypatch.setattr(progressive, "KEPT", dict.fromkeys(progressive.KEPT, ((1, 1.0),)))
     model, data, config = built(**knobs, method="progressive")
@@ -185,20 +165,6 @@ def test_flops_are_those_of_the_layers_and_of_a_wider_head(knobs, shape):
     with model.given(model.frozen, kept[model.frozen]):
         cached = count_flops(lambda: model(blank).sum().backward())
     assert loop.step_counter(model, cached=True)(shape) == cached
-
-
-@pytest.mark.parametrize(
-    ("knobs", "method"), [(TEXT, "progressive"), (TOKENS, "linear_probe"), (IMAGE, "linear_probe")]
-)
-def test_a_walk_counts_what_the_run_counts(knobs, method):
-    one = Run(RunConfig(**TINY | {"train_size": 40} | knobs, layers=2, penalty=3, method=method))
-    one.fit(*one.label())
-    load = price.load(one.config.model_copy(update={"max_length": one.asked.max_length}))
-    walked, counted = (
-        {phase: flops for phase, flops in phases.items() if phase != "solve"}
-        for phases in (load.flops_by_phase, one.meter.flops_by_phase())
-    )
-    assert walked == counted
 
 
 @pytest.mark.parametrize("knobs", [TEXT, TOKENS])
@@ -307,33 +273,6 @@ def test_every_method_trains_such_a_tagger(method):
     assert all(np.isfinite(point["loss"]) for point in done.curve)
     head = done.model.head[-1].in_features
     assert head == 2 * (head - SHAPE_COLUMNS) // 2 + SHAPE_COLUMNS > SHAPE_COLUMNS
-
-
-def test_a_checkpoint_goes_on_with_the_same_shapes_hidden(tmp_path, monkeypatch):
-    monkeypatch.setenv("LRTL_CHECKPOINT_SECONDS", "0")
-    knobs = TOKENS | {"method": "full", "layers": 2, "epochs": 2}
-
-    def fitted(folder, stop=None):
-        model, data, config = built(**knobs)
-        train, _ = splits.labelled(data, config)
-        methods.prepare(model, config)
-        METHODS["full"].fit(Work(model, data, train, None, config, CostMeter(), folder))
-        return model
-
-    whole, again = fitted(None), None
-    step = loop._Loop.end_epoch
-
-    def ended(self, epoch, curve):
-        step(self, epoch, curve)
-        if epoch == 0:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop._Loop, "end_epoch", ended)
-        with pytest.raises(KeyboardInterrupt):
-            fitted(tmp_path)
-    again = fitted(tmp_path)
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from lrtl_utils.config import RunConfig
-from lrtl_utils.measure.flops import count_flops
-from lrtl_utils.methods import METHODS, loop
+from lrtl_utils.methods import METHODS
 from lrtl_utils.methods.walk import kept_bytes
 from lrtl_utils.models.build import build
 from lrtl_utils.runs.run import Run
@@ -71,20 +70,9 @@ def test_a_walk_counts_what_the_run_counts(kind, method):
         assert without_solver(load.flops_by_phase) == counted
 
 
-@pytest.mark.parametrize(
-    ("kind", "shape"),
-    [("text", (3, 9)), ("text", (2, 24)), ("tokens", (3, 9, 5)), ("tokens", (2, 24, 1)), ("image", (3, 3, 32, 32))],
-)
-def test_what_a_counter_says_of_a_batch_is_what_the_model_does(kind, shape):
-    model = Run(RunConfig(method="full", device="cpu", **TINY[kind])).model.eval()
-    blank = model.blank(shape, "cpu")
-    assert loop.pass_counter(model, head=True)(shape) == count_flops(lambda: model(blank))
-    assert loop.step_counter(model, cached=False)(shape) == count_flops(lambda: model(blank).sum().backward())
-
-
 @pytest.mark.parametrize("kind", ["text", "tokens", "image"])
 def test_a_climb_without_a_validation_split_is_walked_as_far_as_the_rule_allows(kind):
-    one = run(method="progressive", **TINY[kind] | unnamed("progressive"))
+    one = run(method="progressive", layers=2, penalty=3, **TINY[kind] | unnamed("progressive"))
     if kind == "image":
         assert one.curve[-1]["rung"] == 0  # 40 images are too few to climb
     assert without_solver(walked(one).flops_by_phase) == without_solver(one.meter.flops_by_phase())

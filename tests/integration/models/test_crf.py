@@ -29,16 +29,3 @@ def test_loss_and_gradients_are_those_of_pytorch_crf(sentences, words, tags, siz
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-8, rtol=1e-8)
     assert not found[0][1][~mask].any()
-
-
-def test_the_gradient_is_that_of_finite_differences():
-    torch.manual_seed(1)
-    reference = CRF(3, batch_first=True).double()
-    scores = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
-    mask = torch.tensor([[True] * 4, [True, True, False, False]])
-    moves = [weight.detach().requires_grad_() for weight in reference.parameters()]
-    start, end, between = moves
-    assert torch.autograd.gradcheck(
-        lambda scores, start, between, end: crf._LogPartition.apply(scores, mask, start, between, end),
-        (scores, start, between, end),
-    )
