@@ -225,29 +225,24 @@ class Run:
 
         A completed record is never overwritten: if there is one, the new record is only returned.
         """
+        prediction, seen = tested.prediction, len(self.train) * self.curve[-1]["epoch"]
         record = store.completed(
             self.results,
             self.id,
             self.config,
             store.changed(self.asked, self.config) | self._planned,
+            started=self._started,
+            clocked=self.meter.clocked() + prediction.seconds - prediction.cached_seconds,
+            claim=self._claim,
             data=splits.describe(self.data, self.train, self.validation, tested.examples),
             metrics=tested.metrics,
             validation=tested.validation,
-            cost=self.cost(tested),
+            cost=self.meter.report(seen, prediction.seconds, len(tested.examples), prediction.cached_seconds),
             model=self.describe_model() | {"temperature": tested.temperature},
             curve=self.curve,
-            started=self._started,
-            claim=self._claim,
-            clocked=self.meter.clocked() + tested.prediction.seconds - tested.prediction.cached_seconds,
         )
         _last_recorded[0] = time.time()
         return record
-
-    def cost(self, tested: Tested) -> dict[str, Any]:
-        """What the run cost, as its record says."""
-        seen = len(self.train) * self.curve[-1]["epoch"]
-        prediction, predicted = tested.prediction, len(tested.examples)
-        return self.meter.report(seen, prediction.seconds, predicted, prediction.cached_seconds)
 
 
 def _on_disk(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
