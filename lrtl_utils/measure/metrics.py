@@ -5,14 +5,11 @@ import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lrtl_utils.errors import InputError, require_name
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # What runs can be ranked by, with the name in words and the key of the scores on a record.
 METRICS = {"accuracy": ("accuracy", "accuracy"), "macro_f1": ("macro F1", "f1"), "entity_f1": ("entity F1", "f1")}
@@ -113,26 +110,6 @@ def tag_names(prediction: Prediction, expected: Sequence[Sequence[str]], classes
     """Predicted tags by name, one for every expected word."""
     rows = zip(prediction.predicted, expected, strict=True)
     return [[classes[tag] for tag in tags] + ["O"] * (len(true) - len(tags)) for tags, true in rows]
-
-
-def mistakes(examples: Any, prediction: Prediction, classes: Sequence[str], rows: int = 10) -> "pd.DataFrame":
-    """The wrong answers with the highest confidence; of a sentence, its wrongly tagged words, expected → predicted."""
-    import pandas as pd  # takes half a second, and the command line imports this module
-
-    found = []
-    for i in np.argsort(-prediction.confidence, kind="stable"):
-        expected, predicted = examples.targets[i], prediction.predicted[i]
-        if isinstance(predicted, list):
-            tags = predicted + [0] * (len(expected) - len(predicted))
-            triples = zip(examples.inputs[i], expected, tags, strict=True)
-            wrong = "; ".join(f"{word}: {classes[a]} → {classes[b]}" for word, a, b in triples if a != b)
-            row = {"input": " ".join(examples.inputs[i]), "wrong": wrong}
-        else:
-            wrong = expected != predicted
-            row = {"input": examples.inputs[i], "true": classes[expected], "predicted": classes[predicted]}
-        if wrong:
-            found.append(row | {"confidence": float(prediction.confidence[i])})
-    return pd.DataFrame(found[:rows])
 
 
 def classification(expected: Sequence[int], predicted: Sequence[int], names: Sequence[str]) -> dict[str, Any]:

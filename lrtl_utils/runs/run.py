@@ -15,6 +15,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lrtl_utils.config import NO_MODEL, SIZES, RunConfig, read_config, resolve_device, resolve_precision
 from lrtl_utils.data import load, own, splits
 from lrtl_utils.data.catalog import TASKS
@@ -57,8 +59,23 @@ class Tested:
     temperature: float | None
 
     def mistakes(self, rows: int = 10) -> "pd.DataFrame":
-        """The wrong predictions with the highest confidence."""
-        return metrics.mistakes(self.examples, self.prediction, self.classes, rows)
+        """The wrong predictions with the highest confidence; of a sentence, its wrongly tagged words."""
+        import pandas as pd  # takes half a second, and the command line imports this module
+
+        found, prediction, classes = [], self.prediction, self.classes
+        for i in np.argsort(-prediction.confidence, kind="stable"):
+            given, expected, predicted = self.examples.inputs[i], self.examples.targets[i], prediction.predicted[i]
+            if isinstance(predicted, list):
+                tags = predicted + [0] * (len(expected) - len(predicted))
+                triples = zip(given, expected, tags, strict=True)
+                wrong = "; ".join(f"{word}: {classes[a]} → {classes[b]}" for word, a, b in triples if a != b)
+                row = {"input": " ".join(given), "wrong": wrong}
+            else:
+                wrong = expected != predicted
+                row = {"input": given, "true": classes[expected], "predicted": classes[predicted]}
+            if wrong:
+                found.append(row | {"confidence": float(prediction.confidence[i])})
+        return pd.DataFrame(found[:rows])
 
 
 class Run:
@@ -131,11 +148,10 @@ class Run:
         run, data = cls.__new__(cls), data_at_hand(asked)
         config = resolve(asked, data, elsewhere=True)
         try:
-            weights = find_weights(config, fetch=False)
+            weights, whole = find_weights(config, fetch=False), isinstance(data, Data)
         except InputError:
-            run._identify(asked, config, data, None, whole=False)
-        else:
-            run._identify(asked, config, data, weights, whole=isinstance(data, Data))
+            weights, whole = None, False
+        run._identify(asked, config, data, weights, whole)
         return run
 
     def _identify(
