@@ -213,7 +213,8 @@ class Run:
         """
         method, model = METHODS[self.config.method], self.model
         with self.meter.measure():
-            prepare(model, self.config)
+            if method.prepare:
+                method.prepare(model)
             places = {"folder": self.folder, "claim": self._claim, "shared": self._shared}
             work = Work(model, self.data, train, validation, self.config, self.meter, **places)
             curve = method.fit(work)
@@ -366,12 +367,6 @@ def build(config: RunConfig, data: Data | Facts, weights: Source | None, *, pret
             raise InputError(f"Method {config.method!r} is not for {config.model!r}: {ONE_BLOCK}; {fitting} are.")
         warnings.warn(f"{config.model}: {ONE_BLOCK}.", stacklevel=2)
     return model
-
-
-def prepare(model: "Model", config: RunConfig) -> None:
-    """Freeze or extend the model as the method of a configuration needs it."""
-    if METHODS[config.method].prepare:
-        METHODS[config.method].prepare(model)
 
 
 def _limited(values: dict[str, Any], n_labels: int) -> dict[str, Any]:

@@ -316,7 +316,7 @@ def test_a_checkpoint_goes_on_with_the_same_shapes_hidden(tmp_path, monkeypatch)
     def fitted(folder, stop=None):
         model, data, config = built(**knobs)
         train, _ = splits.labelled(data, config)
-        methods.prepare(model, config)
+        METHODS["full"].prepare(model)
         METHODS["full"].fit(Work(model, data, train, None, config, CostMeter(), folder))
         return model
 
