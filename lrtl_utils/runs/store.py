@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lrtl_utils.config import RunConfig
-from lrtl_utils.errors import InputError, Unreadable
+from lrtl_utils.errors import Absent, InputError, Unreadable
 from lrtl_utils.files import (
     ROOT,
     absolute_path,
@@ -32,7 +32,7 @@ from lrtl_utils.files import (
     write_text,
 )
 from lrtl_utils.methods import VERSIONS
-from lrtl_utils.runs.record import SCHEMA, Completed, Failed, checksum, parse, problems
+from lrtl_utils.runs.record import SCHEMA, checksum, parse, problems
 
 MOST_BYTES = 2**25  # of a record, which has a few thousand
 PAUSES = (0.1, 0.3, 0.6)  # seconds until a record that could not be read is tried again: most such errors pass
@@ -146,17 +146,11 @@ def read(path: Path) -> dict[str, Any]:
 
     It is `Unreadable` where the system could not read the file, even when tried again.
     """
-    return read_typed(path)[0]
-
-
-def read_typed(path: Path) -> tuple[dict[str, Any], Completed | Failed]:
-    """What `read` gives, as it is in the file and typed."""
+    text = _text(path)
     try:
-        record = json.loads(_text(path))
+        record = json.loads(text)
         computed = checksum(record)
-        run = parse(record)
-    except Unreadable:
-        raise
+        parse(record)
     except ValidationError as error:
         raise InputError(f"{path} is not a readable record (schema: {problems(error)[0]}).") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -165,16 +159,14 @@ def read_typed(path: Path) -> tuple[dict[str, Any], Completed | Failed]:
         raise InputError(f"{path} does not match its own checksum.")
     if record["run_id"] != path.stem:
         raise InputError(f"{path} does not match its own name: its run_id is {record['run_id']}.")
-    return record, run
+    return record
 
 
 def _text(path: Path) -> str:
     for pause in PAUSES:
         try:
             return read_text(path, MOST_BYTES)
-        except Unreadable as error:
-            if error.absent:
-                raise
+        except Unreadable:
             time.sleep(pause)
     return read_text(path, MOST_BYTES)
 
@@ -186,9 +178,9 @@ def readable(path: Path) -> dict[str, Any] | None:
     """
     try:
         return read(path)
-    except Unreadable as error:
-        if not error.absent:
-            raise
+    except Unreadable:
+        raise
+    except Absent:
         return None
     except InputError:
         quarantine(path)
@@ -227,9 +219,9 @@ def valid(path: Path) -> dict[str, Any] | None:
     """
     try:
         return read(path)
+    except Unreadable:
+        raise
     except InputError as error:
-        if isinstance(error, Unreadable) and not error.absent:
-            raise
         warnings.warn(str(error), stacklevel=3)
         return None
 
