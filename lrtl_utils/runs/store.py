@@ -172,7 +172,7 @@ def _text(path: Path) -> str:
 
 
 def readable(path: Path) -> dict[str, Any] | None:
-    """The record at that path, or None. One that is not valid is quarantined, not deleted.
+    """The record at that path, or None. One that is not valid goes to `<results>/quarantine/`.
 
     `Unreadable` where the system could not read it: it may be as it should, so the run must not be done again.
     """
@@ -183,7 +183,10 @@ def readable(path: Path) -> dict[str, Any] | None:
     except Absent:
         return None
     except InputError:
-        quarantine(path)
+        target = path.parents[2] / "quarantine" / f"{path.stem}-{time.time_ns()}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another worker moved it first
+            path.rename(target)
         return None
 
 
@@ -191,15 +194,6 @@ def is_completed(path: Path) -> bool:
     """Whether there is a valid record of a completed run."""
     record = readable(path)
     return record is not None and record["status"] == "completed"
-
-
-def quarantine(path: Path) -> None:
-    """Move a record that cannot be trusted to `<results>/quarantine/`, keeping what is there."""
-    folder = path.parents[2] / "quarantine"
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{path.stem}-{time.time_ns()}.json"
-    with contextlib.suppress(FileNotFoundError):  # another worker moved it first
-        path.rename(target)
 
 
 def paths(results: str | Path) -> list[Path]:
