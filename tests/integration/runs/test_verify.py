@@ -1,6 +1,5 @@
 """Real records pass; each check is shown a real record in which just that is broken, signed again where it must be."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.measure import metrics
 from lrtl_utils.runs import store
-from lrtl_utils.runs.record import identity
+from lrtl_utils.runs.record import checksum, identity
 from lrtl_utils.runs.run import Run
 from lrtl_utils.runs.store import record_path
 from lrtl_utils.runs.verify import verify
@@ -37,6 +36,7 @@ RUNS = {
     },
     "bag": {"dataset": "news_sample", "method": "tfidf", "max_length": 32, "shots": 8},
 }
+PLACES = {}  # of the records in their folder, by name; filled by `made`
 
 
 def call(*words, **environment):
@@ -48,10 +48,11 @@ def call(*words, **environment):
 def made(tmp_path_factory):
     """A folder of records, one of them failed."""
     folder = tmp_path_factory.mktemp("made")
-    for knobs in RUNS.values():
-        run(folder, **knobs)
+    for name, knobs in RUNS.items():
+        PLACES[name] = run(folder, **knobs)[1].relative_to(folder)
     failed = Run(RunConfig(**DIGITS | {"method": "linear_probe", "train_size": 4}))
-    store.failed(folder, failed.id, failed.config, {}, "InputError: too few labels", time.time())
+    path = store.failed(folder, failed.id, failed.config, {}, "InputError: too few labels", time.time())
+    PLACES["failing"] = path.relative_to(folder)
     return folder
 
 
@@ -61,27 +62,12 @@ def results(made, tmp_path):
     return shutil.copytree(made / "runs", tmp_path / "results" / "runs").parent
 
 
-def find(results, name):
-    """The record of a block of the grid, by what only it has."""
-    own = {
-        "plain": lambda r: r["status"] == "completed" and r["config"]["method"] == "linear_probe",
-        "split": lambda r: r["config"]["method"] == "from_scratch",
-        "ladder": lambda r: r["config"]["method"] == "progressive",
-        "entities": lambda r: r["config"]["dataset"] == "entities_sample",
-        "bag": lambda r: r["config"]["method"] == "tfidf",
-        "failing": lambda r: r["status"] == "failed",
-    }[name]
-    return next(path for path in sorted(results.glob("runs/*/*.json")) if own(json.loads(path.read_text())))
-
-
 def change(path, edit, signed=True):
     """Edit the record in place, and sign it again unless stated otherwise."""
     record = json.loads(path.read_text())
     edit(record)
     if signed:
-        rest = {key: value for key, value in record.items() if key != "checksum"}
-        canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"))
-        record["checksum"] = hashlib.sha256(canonical.encode()).hexdigest()
+        record["checksum"] = checksum(record)
     path.write_text(json.dumps(record))
 
 
@@ -137,7 +123,7 @@ def test_what_runs_wrote_passes_and_its_failed_record_is_noted(made):
     ],
 )
 def test_a_record_that_is_not_its_own_is_found(results, name, edit, said):
-    path = find(results, name)
+    path = results / PLACES[name]
     change(path, edit, signed=False)
     assert_one_fails(results, path, said)
 
@@ -202,7 +188,7 @@ def test_a_record_that_is_not_its_own_is_found(results, name, edit, said):
     ],
 )
 def test_a_signed_record_that_breaks_the_protocol_is_found(results, name, edit, said):
-    path = find(results, name)
+    path = results / PLACES[name]
     change(path, edit)
     assert_one_fails(results, path, said)
 
@@ -218,7 +204,7 @@ def assert_one_fails(results, path, said):
 
 
 def test_a_record_elsewhere_under_another_name_or_twice_is_found(results):
-    path = find(results, "plain")
+    path = results / PLACES["plain"]
     moved = results / "runs" / "cifar10" / path.name
     moved.parent.mkdir()
     shutil.copy(path, moved)
@@ -239,7 +225,7 @@ def test_runs_that_are_paired_saw_the_same_examples_though_the_data_is_elsewhere
     """Without the data, hashes are compared: the odd one of three fails, and a note says what was not done."""
     paths = []
     for rate in (0.1, 0.2, 0.3):
-        record = json.loads(find(results, "plain").read_text())
+        record = json.loads((results / PLACES["plain"]).read_text())
         record["config"] |= {"learning_rate": rate}
         record["data"]["source"]["sha256"] = "e" * 64
         record["run_id"] = identity(record)
@@ -258,7 +244,7 @@ def test_runs_that_are_paired_saw_the_same_examples_though_the_data_is_elsewhere
 
 def test_a_test_split_of_another_size_is_found_though_the_data_is_elsewhere(results):
     """Two hidden examples of a cut-down test split, all figures made to agree with it."""
-    path = find(results, "plain")
+    path = results / PLACES["plain"]
 
     def elsewhere(record):
         record["data"]["source"]["sha256"] = "e" * 64
@@ -285,7 +271,7 @@ def test_a_test_split_of_another_size_is_found_though_the_data_is_elsewhere(resu
 
 
 def test_records_of_an_earlier_version_pass_with_a_note(results):
-    path = find(results, "split")
+    path = results / PLACES["split"]
 
     def as_it_was(record):
         for point in record["curve"]:
@@ -337,7 +323,7 @@ def test_records_of_a_confirmation_have_the_frozen_versions_and_are_younger(resu
         (results.parent / "frozen.json").write_text(json.dumps(frozen | changes))
         return verify(results).faults
 
-    ladder = find(results, "ladder")
+    ladder = results / PLACES["ladder"]
     version = json.loads(ladder.read_text())["environment"]["method_version"]
     assert freeze(versions={"progressive": version}) == {}
     faults = freeze(versions={"progressive": version + 1})
