@@ -221,21 +221,23 @@ def test_a_record_elsewhere_under_another_name_or_twice_is_found(results):
     assert list(report.lines())[-1] == "9 records, 4 fail"
 
 
+def elsewhere(results, **knobs):
+    """A record like the plain one, with other knobs, and of data that are not here; returns its path."""
+    record = json.loads((results / PLACES["plain"]).read_text())
+    record["config"] |= knobs
+    record["data"]["source"]["sha256"] = "e" * 64
+    record["run_id"] = identity(record)
+    path = record_path(results, "digits", record["run_id"])
+    path.write_text(json.dumps(record | {"checksum": checksum(record)}))
+    return path
+
+
 def test_runs_that_are_paired_saw_the_same_examples_though_the_data_is_elsewhere(results):
     """Without the data, hashes are compared: the odd one of three fails, and a note says what was not done."""
-    paths = []
-    for rate in (0.1, 0.2, 0.3):
-        record = json.loads((results / PLACES["plain"]).read_text())
-        record["config"] |= {"learning_rate": rate}
-        record["data"]["source"]["sha256"] = "e" * 64
-        record["run_id"] = identity(record)
-        paths.append(record_path(results, "digits", record["run_id"]))
-        paths[-1].write_text(json.dumps(record))
-        change(paths[-1], lambda record: None)
-    notes = "their digits is not on this machine, so nesting was checked only by hashes"
+    paths = [elsewhere(results, learning_rate=rate) for rate in (0.1, 0.2, 0.3)]
     report = verify(results)
     assert not report.faults
-    assert report.notes[notes] == 3
+    assert report.notes["their digits is not on this machine, so nesting was checked only by hashes"] == 3
     change(paths[1], put("data.subset_sha256", "0" * 64))
     assert dict(verify(results).faults) == {
         paths[1]: ["it saw other examples than 2 records with the same data, size and seed"]
@@ -243,28 +245,15 @@ def test_runs_that_are_paired_saw_the_same_examples_though_the_data_is_elsewhere
 
 
 def test_a_test_split_of_another_size_is_found_though_the_data_is_elsewhere(results):
-    """Two hidden examples of a cut-down test split, all figures made to agree with it."""
-    path = results / PLACES["plain"]
-
-    def elsewhere(record):
-        record["data"]["source"]["sha256"] = "e" * 64
+    """All figures of a cut-down test split are made to agree with it."""
 
     def smaller(record):
-        elsewhere(record)
-        hits = np.ones(8, dtype=bool)
         record["metrics"] |= metrics.classification(np.arange(8), np.arange(8), record["data"]["labels"])
-        record["metrics"]["hits"] = metrics.pack(hits)
         record["data"]["test_size"] = 8
         record["cost"]["predict_samples_per_second"] = 8 / record["cost"]["predict_seconds"]
 
-    for seed, edit in ((5, elsewhere), (6, elsewhere), (7, smaller)):
-        record = json.loads(path.read_text())
-        edit(record)
-        record["config"]["seed"] = seed
-        record["run_id"] = identity(record)
-        last = record_path(results, "digits", record["run_id"])
-        last.write_text(json.dumps(record))
-        change(last, lambda record: None)
+    *_, last = [elsewhere(results, seed=seed) for seed in (5, 6, 7)]
+    change(last, smaller)
     assert dict(verify(results).faults) == {
         last: ["its test split has another size than that of 2 records with the same data"]
     }
