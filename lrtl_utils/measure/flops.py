@@ -20,29 +20,16 @@ TRIED = (2, 40)  # rows and tokens of the batch on which it is tried whether cou
 def count_flops(step: Callable[[], Any]) -> int:
     """FLOPs of the matrix products and convolutions in `step()`, forward and backward, a multiply-add as two.
 
-    By torch's formulas. Its own `FlopCounterMode` also keeps account of modules, which takes most of its time.
     Attention is counted under the math backend: the fused CPU kernel has no formula and would count as nothing.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils.flop_counter import flop_registry
+    from torch.utils.flop_counter import FlopCounterMode
 
-    total = 0
-
-    class Count(TorchDispatchMode):
-        def __torch_dispatch__(self, operation: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
-            nonlocal total
-            output, kind = operation(*args, **kwargs or {}), operation._overloadpacket
-            if kind is torch.ops.aten.convolution_backward:
-                total += _convolution_backward_flops(*args)
-            elif kind in flop_registry:
-                total += flop_registry[kind](*args, **kwargs or {}, out_val=output)
-            return output
-
-    with Count(), sdpa_kernel(SDPBackend.MATH):
+    ours = {torch.ops.aten.convolution_backward: _convolution_backward_flops}
+    with FlopCounterMode(display=False, custom_mapping=ours) as counter, sdpa_kernel(SDPBackend.MATH):
         step()
-    return total
+    return counter.get_total_flops()
 
 
 def of_any_shape(what: Callable[[], str], kind: str, count: Callable[[Shape], int]) -> Callable[[Shape], int]:
@@ -111,15 +98,14 @@ def computed_by(packages: Sequence[str]) -> str:
     return f"{versions} {code.hexdigest()}"
 
 
-def _convolution_backward_flops(*given: Any) -> int:
+def _convolution_backward_flops(gradient: Shape, inputs: Shape, weight: Shape, *given: Any, **_: Any) -> int:
     """The gradients of input and weight cost a forward pass each, groups or not.
 
     torch's own formula forgets the groups, and so counts a depthwise convolution's many times over.
     """
     from torch.utils.flop_counter import conv_flop_count
 
-    gradient, inputs, weight = (tensor.shape for tensor in given[:3])
-    transposed, wanted = given[7], given[10]
+    transposed, wanted = given[4], given[7]
     return conv_flop_count(inputs, weight, gradient, transposed=transposed) * (wanted[0] + wanted[1])
 
 
