@@ -15,6 +15,7 @@ from lrtl_utils.errors import InputError, require_name
 METRICS = {"accuracy": ("accuracy", "accuracy"), "macro_f1": ("macro F1", "f1"), "entity_f1": ("entity F1", "f1")}
 CONVERGED_WITHIN = 0.005  # of the run's best validation score
 MOST_BYTES = 2**26  # of a packed array
+_SCORES = ("precision", "recall", "f1", "support")
 BINS = 15  # of the confidence, for the calibration error
 MOST_LOG = 3.0  # of the natural logarithm of a temperature, either way
 PREDICT_BATCH = 32  # examples, at most, in a step of a prediction
@@ -117,21 +118,20 @@ def classification(expected: Sequence[int], predicted: Sequence[int], names: Seq
     `hits` packs which answers were right, and `answers` the true and the predicted class of each example, [n, 2].
     A class that is never predicted has precision 0. Macro scores are means over the classes that `expected` has.
     """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support  # slow to import
+
     expected, predicted = np.asarray(expected), np.asarray(predicted)
-    confusion, hits = np.zeros((len(names), len(names)), int), expected == predicted
-    np.add.at(confusion, (expected, predicted), 1)
-    right, found, support = confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)
-    rates = {
-        "precision": right / np.maximum(found, 1),
-        "recall": right / np.maximum(support, 1),
-        "f1": 2 * right / np.maximum(found + support, 1),
-    }
-    columns = rates | {"support": support}
+    labels = np.arange(len(names))
+    *each, support = precision_recall_fscore_support(expected, predicted, labels=labels, zero_division=0)
+    support = support.astype(int)  # where not one answer is right, scikit-learn counts in floats
+    hits = expected == predicted
+    macro = {name: float(column[support > 0].mean()) for name, column in zip(_SCORES[:3], each, strict=True)}
+    rows = zip(*(column.tolist() for column in [*each, support]), strict=True)
     return {
         "accuracy": float(hits.mean()),
-        **{name: float(column[support > 0].mean()) for name, column in rates.items()},
-        "per_class": {str(name): {key: columns[key][i].item() for key in columns} for i, name in enumerate(names)},
-        "confusion": confusion.tolist(),
+        **macro,
+        "per_class": {str(name): dict(zip(_SCORES, row, strict=True)) for name, row in zip(names, rows, strict=True)},
+        "confusion": confusion_matrix(expected, predicted, labels=labels).tolist(),
         "hits": pack(hits),
         "answers": pack(np.stack([expected, predicted], axis=1)),
     }

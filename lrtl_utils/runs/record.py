@@ -341,7 +341,7 @@ def _scores(scores: Scores, size: int, classes: list[str]) -> Iterator[str]:
             yield from _from_answers(scores, hits, classes)
         else:
             yield from _from_counts(scores, hits, metrics.unpack_counts(scores.counts))
-    except (ValueError, IndexError, zlib.error) as error:
+    except (ValueError, zlib.error) as error:
         yield f"hits, answers or counts cannot be unpacked: {error}"
 
 
