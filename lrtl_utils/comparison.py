@@ -76,8 +76,8 @@ class Comparison:
     @cached_property
     def figures(self) -> dict[str, Figure]:
         """The figure of each answer, by name; those for which there are too few runs are missing."""
-        kept = ("display.max_rows", "display.max_columns")
-        with plt.rc_context(), pd.option_context(*itertools.chain(*((name, pd.get_option(name)) for name in kept))):
+        # so that what `style` sets is undone
+        with plt.rc_context(), pd.option_context("display.max_rows", None, "display.max_columns", None):
             figures.style()
             needs, best, baseline = tables.needs(self.runs), tables.best(self.runs), tables.tuned(self.runs)
             front = tables.front(self.runs, tables.at_most_labels(best), "device_seconds")

@@ -90,7 +90,8 @@ class RunConfig(BaseModel):
         description="whether sentences with the names of the classes are further examples of a text classifier",
     )
     class_weights: Literal["balanced"] | None = Field(
-        None, description="weights of the classes in the training loss; with balanced every class counts the same"
+        default=None,
+        description="weights of the classes in the training loss; with balanced every class counts the same",
     )
     augment: Literal["none", "light"] | None = Field(
         default=None, description="augmentation of train images; light is a padded crop and a flip"

@@ -15,15 +15,12 @@ class InputError(ValueError):
         super().__init__(sentence if len(sentence) < 1500 else f"{sentence[:1000]} … {sentence[-400:]}")
 
 
+class Absent(InputError):
+    """There is no regular file of that name."""
+
+
 class Unreadable(InputError):
-    """A file that the system could not read, which says nothing about what it holds.
-
-    `absent` if no regular file is there.
-    """
-
-    def __init__(self, sentence: str, *, absent: bool):
-        super().__init__(sentence)
-        self.absent = absent
+    """A file that the system could not read, which says nothing about what it holds."""
 
 
 class ClaimLost(RuntimeError):

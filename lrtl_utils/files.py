@@ -12,7 +12,7 @@ from io import TextIOWrapper
 from pathlib import Path, PurePath
 from typing import IO, Any
 
-from lrtl_utils.errors import ClaimLost, InputError, Unreadable
+from lrtl_utils.errors import Absent, ClaimLost, InputError, Unreadable
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent  # the repository, where the package is used from a checkout
@@ -58,7 +58,7 @@ def data_name(dataset: str) -> str:
 def read_text(path: Path, most: int) -> str:
     """The text of a regular UTF-8 file of at most `most` bytes; an `InputError` says why it cannot be read.
 
-    It is `Unreadable` where that is not the fault of what the path holds.
+    It is `Absent` or `Unreadable` where that is not the fault of what the file holds.
     """
     try:
         with open_regular(path) as stream:
@@ -68,7 +68,8 @@ def read_text(path: Path, most: int) -> str:
         reason = f"it has {size} bytes, more than the {most} allowed"
     except OSError as error:
         absent = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
-        raise Unreadable(f"{path} cannot be read: {error.strerror or error}.", absent=absent) from None
+        kind = Absent if absent else Unreadable
+        raise kind(f"{path} cannot be read: {error.strerror or error}.") from None
     except ValueError as error:
         reason = str(error)
     raise InputError(f"{path} cannot be read: {reason}.")

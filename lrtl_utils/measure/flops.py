@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import cache, cached_property
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,29 +20,16 @@ TRIED = (2, 40)  # rows and tokens of the batch on which it is tried whether cou
 def count_flops(step: Callable[[], Any]) -> int:
     """FLOPs of the matrix products and convolutions in `step()`, forward and backward, a multiply-add as two.
 
-    By torch's formulas. Its own `FlopCounterMode` also keeps account of modules, which takes most of its time.
     Attention is counted under the math backend: the fused CPU kernel has no formula and would count as nothing.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils.flop_counter import flop_registry
+    from torch.utils.flop_counter import FlopCounterMode
 
-    total = 0
-
-    class Count(TorchDispatchMode):
-        def __torch_dispatch__(self, operation: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
-            nonlocal total
-            output, kind = operation(*args, **kwargs or {}), operation._overloadpacket
-            if kind is torch.ops.aten.convolution_backward:
-                total += _convolution_backward_flops(*args)
-            elif kind in flop_registry:
-                total += flop_registry[kind](*args, **kwargs or {}, out_val=output)
-            return output
-
-    with Count(), sdpa_kernel(SDPBackend.MATH):
+    ours = {torch.ops.aten.convolution_backward: _convolution_backward_flops}
+    with FlopCounterMode(display=False, custom_mapping=ours) as counter, sdpa_kernel(SDPBackend.MATH):
         step()
-    return total
+    return counter.get_total_flops()
 
 
 def of_any_shape(what: Callable[[], str], kind: str, count: Callable[[Shape], int]) -> Callable[[Shape], int]:
@@ -53,44 +40,43 @@ def of_any_shape(what: Callable[[], str], kind: str, count: Callable[[Shape], in
     shape. `what()` describes the pass in full; it is asked for when something is counted, which is off the clock. What
     has been counted of a pass is kept on this machine, for this version of the package and of those that it runs in.
     """
-    few = _Kept(what, count)
+    few = _kept(what, count)
     if kind in {"image", "bag"}:
-        return lambda shape: shape[0] * few.count((1, *shape[1:]))
+        return lambda shape: shape[0] * few((1, *shape[1:]))
 
     def follows(shape: Shape) -> int:
         rows, tokens, *words = shape
-        first, second, third = (few.count((1, n, *[1] * len(words))) for n in (8, 16, 24))
+        first, second, third = (few((1, n, *[1] * len(words))) for n in (8, 16, 24))
         at = Fraction(tokens - 8, 8)
         row = first + at * (second - first) + at * (at - 1) / 2 * (third - 2 * second + first)
         if words:
-            row += (words[0] - 1) * (few.count((1, 8, 2)) - first)
+            row += (words[0] - 1) * (few((1, 8, 2)) - first)
         return round(rows * row)
 
     def any_shape(shape: Shape) -> int:
         tried = (*TRIED, *[3] * (len(shape) - 2))
-        return follows(shape) if follows(tried) == few.count(tried) else few.count(shape)
+        return follows(shape) if follows(tried) == few(tried) else few(shape)
 
     return any_shape
 
 
-class _Kept:
-    """Counts of one pass by shape, kept in a file of this machine."""
+def _kept(what: Callable[[], str], count: Callable[[Shape], int]) -> Callable[[Shape], int]:
+    """The same counts, kept by shape in a file of this machine."""
 
-    def __init__(self, what: Callable[[], str], count: Callable[[Shape], int]):
-        self.what, self.counted = what, count
-
-    @cached_property
-    def file(self) -> Path:
-        name = hashlib.sha256(f"{computed_by(COUNTED_BY)} {self.what()}".encode()).hexdigest()[:16]
+    @cache
+    def file() -> Path:
+        name = hashlib.sha256(f"{computed_by(COUNTED_BY)} {what()}".encode()).hexdigest()[:16]
         return absolute_path(f"~/.cache/lrtl/flops/{name}.json")
 
-    def count(self, shape: Shape) -> int:
-        known, name = _known(self.file), " ".join(map(str, shape))
+    def kept(shape: Shape) -> int:
+        known, name = _known(file()), " ".join(map(str, shape))
         if name not in known:
-            known[name] = self.counted(shape)
+            known[name] = count(shape)
             with contextlib.suppress(OSError):  # a home that cannot be written to: it is counted again next time
-                write_text(self.file, json.dumps(known))
+                write_text(file(), json.dumps(known))
         return known[name]
+
+    return kept
 
 
 @cache
@@ -112,15 +98,14 @@ def computed_by(packages: Sequence[str]) -> str:
     return f"{versions} {code.hexdigest()}"
 
 
-def _convolution_backward_flops(*given: Any) -> int:
+def _convolution_backward_flops(gradient: Shape, inputs: Shape, weight: Shape, *given: Any, **_: Any) -> int:
     """The gradients of input and weight cost a forward pass each, groups or not.
 
     torch's own formula forgets the groups, and so counts a depthwise convolution's many times over.
     """
     from torch.utils.flop_counter import conv_flop_count
 
-    gradient, inputs, weight = (tensor.shape for tensor in given[:3])
-    transposed, wanted = given[7], given[10]
+    transposed, wanted = given[4], given[7]
     return conv_flop_count(inputs, weight, gradient, transposed=transposed) * (wanted[0] + wanted[1])
 
 

@@ -2,17 +2,14 @@
 
 import base64
 import zlib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lrtl_utils.errors import InputError, require_name
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # What runs can be ranked by, with the name in words and the key of the scores on a record.
 METRICS = {"accuracy": ("accuracy", "accuracy"), "macro_f1": ("macro F1", "f1"), "entity_f1": ("entity F1", "f1")}
@@ -115,26 +112,6 @@ def tag_names(prediction: Prediction, expected: Sequence[Sequence[str]], classes
     return [[classes[tag] for tag in tags] + ["O"] * (len(true) - len(tags)) for tags, true in rows]
 
 
-def mistakes(examples: Any, prediction: Prediction, classes: Sequence[str], rows: int = 10) -> "pd.DataFrame":
-    """The wrong answers with the highest confidence; of a sentence, its wrongly tagged words, expected → predicted."""
-    import pandas as pd  # takes half a second, and the command line imports this module
-
-    found = []
-    for i in np.argsort(-prediction.confidence, kind="stable"):
-        expected, predicted = examples.targets[i], prediction.predicted[i]
-        if isinstance(predicted, list):
-            tags = predicted + [0] * (len(expected) - len(predicted))
-            triples = zip(examples.inputs[i], expected, tags, strict=True)
-            wrong = "; ".join(f"{word}: {classes[a]} → {classes[b]}" for word, a, b in triples if a != b)
-            row = {"input": " ".join(examples.inputs[i]), "wrong": wrong}
-        else:
-            wrong = expected != predicted
-            row = {"input": examples.inputs[i], "true": classes[expected], "predicted": classes[predicted]}
-        if wrong:
-            found.append(row | {"confidence": float(prediction.confidence[i])})
-    return pd.DataFrame(found[:rows])
-
-
 def classification(expected: Sequence[int], predicted: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
     """Accuracy, macro precision, recall and F1, the same per class, and the confusion matrix [true][predicted].
 
@@ -149,10 +126,11 @@ def classification(expected: Sequence[int], predicted: Sequence[int], names: Seq
     support = support.astype(int)  # where not one answer is right, scikit-learn counts in floats
     hits = expected == predicted
     macro = {name: float(column[support > 0].mean()) for name, column in zip(_SCORES[:3], each, strict=True)}
+    rows = zip(*(column.tolist() for column in [*each, support]), strict=True)
     return {
         "accuracy": float(hits.mean()),
         **macro,
-        "per_class": _per_class(names, [*each, support]),
+        "per_class": {str(name): dict(zip(_SCORES, row, strict=True)) for name, row in zip(names, rows, strict=True)},
         "confusion": confusion_matrix(expected, predicted, labels=labels).tolist(),
         "hits": pack(hits),
         "answers": pack(np.stack([expected, predicted], axis=1)),
@@ -190,7 +168,7 @@ def entities(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str
     `accuracy` is over tokens; `hits` are the sentences without a mistake; `counts` packs, for each sentence, how many
     of its entities were found correctly, predicted and expected ([sentences, 3]), from which F1 is resampled.
     """
-    by_sentence, by_type = [], Counter()
+    by_sentence, by_type = [], defaultdict(lambda: [0, 0, 0])
     right_tokens, hits = 0, []
     for tags, guesses in zip(expected, predicted, strict=True):
         right_tokens += sum(tag == guess for tag, guess in zip(tags, guesses, strict=True))
@@ -198,19 +176,25 @@ def entities(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str
         true, found = spans(tags), spans(guesses)
         parts = true & found, found, true
         by_sentence.append([len(part) for part in parts])
-        by_type.update((kind, part) for part, members in enumerate(parts) for _, _, kind in members)
-    types = sorted({kind for kind, _ in by_type})
+        for part, members in enumerate(parts):
+            for _, _, kind in members:
+                by_type[kind][part] += 1
     counts = np.array(by_sentence)
-    columns = _entity_scores(np.array([[by_type[kind, part] for part in range(3)] for kind in types]).reshape(-1, 3))
-    micro = _entity_scores(counts.sum(0, keepdims=True))
     return {
         "accuracy": right_tokens / sum(map(len, expected)),
-        **{name: float(column[0]) for name, column in zip(_SCORES[:3], micro, strict=False)},
-        "per_class": _per_class(types, columns),
+        **entity_scores(*counts.sum(0).tolist()),
+        "per_class": {kind: entity_scores(*each) | {"support": each[2]} for kind, each in sorted(by_type.items())},
         "confusion": None,
         "hits": pack(np.array(hits)),
         "counts": pack(counts),
     }
+
+
+def entity_scores(right: int, predicted: int, expected: int) -> dict[str, float]:
+    """Precision, recall and F1 of so many entities; 0 where there are none."""
+    precision, recall = right / max(predicted, 1), right / max(expected, 1)
+    f1 = 2 * precision * recall / (precision + recall) if right else 0.0
+    return {"precision": precision, "recall": recall, "f1": f1}
 
 
 def spans(tags: Sequence[str]) -> set[tuple[int, int, str]]:
@@ -265,20 +249,3 @@ def _bytes(packed: str) -> np.ndarray:
     if not unpacker.eof:
         raise ValueError(f"the packed array is cut off, or holds more than {MOST_BYTES} bytes")
     return np.frombuffer(raw, dtype=np.uint8)
-
-
-def _entity_scores(counts: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Precision, recall, F1 and support, [n] each, of counts [n, (right, predicted, expected)]."""
-    right, found, support = counts.T
-    precision, recall = _share(right, found), _share(right, support)
-    return precision, recall, _share(2 * precision * recall, precision + recall), support
-
-
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole, 0 where the whole is 0."""
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
-
-
-def _per_class(names: Sequence[str], columns: Sequence[np.ndarray]) -> dict[str, dict[str, float]]:
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return {str(name): dict(zip(_SCORES, row, strict=True)) for name, row in zip(names, rows, strict=True)}

@@ -15,6 +15,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lrtl_utils.config import NO_MODEL, SIZES, RunConfig, read_config, resolve_device, resolve_precision
 from lrtl_utils.data import load, own, splits
 from lrtl_utils.data.catalog import TASKS
@@ -57,8 +59,23 @@ class Tested:
     temperature: float | None
 
     def mistakes(self, rows: int = 10) -> "pd.DataFrame":
-        """The wrong predictions with the highest confidence."""
-        return metrics.mistakes(self.examples, self.prediction, self.classes, rows)
+        """The wrong predictions with the highest confidence; of a sentence, its wrongly tagged words."""
+        import pandas as pd  # takes half a second, and the command line imports this module
+
+        found, prediction, classes = [], self.prediction, self.classes
+        for i in np.argsort(-prediction.confidence, kind="stable"):
+            given, expected, predicted = self.examples.inputs[i], self.examples.targets[i], prediction.predicted[i]
+            if isinstance(predicted, list):
+                tags = predicted + [0] * (len(expected) - len(predicted))
+                triples = zip(given, expected, tags, strict=True)
+                wrong = "; ".join(f"{word}: {classes[a]} → {classes[b]}" for word, a, b in triples if a != b)
+                row = {"input": " ".join(given), "wrong": wrong}
+            else:
+                wrong = expected != predicted
+                row = {"input": given, "true": classes[expected], "predicted": classes[predicted]}
+            if wrong:
+                found.append(row | {"confidence": float(prediction.confidence[i])})
+        return pd.DataFrame(found[:rows])
 
 
 class Run:
@@ -131,11 +148,10 @@ class Run:
         run, data = cls.__new__(cls), data_at_hand(asked)
         config = resolve(asked, data, elsewhere=True)
         try:
-            weights = find_weights(config, fetch=False)
+            weights, whole = find_weights(config, fetch=False), isinstance(data, Data)
         except InputError:
-            run._identify(asked, config, data, None, whole=False)
-        else:
-            run._identify(asked, config, data, weights, whole=isinstance(data, Data))
+            weights, whole = None, False
+        run._identify(asked, config, data, weights, whole)
         return run
 
     def _identify(
@@ -197,7 +213,8 @@ class Run:
         """
         method, model = METHODS[self.config.method], self.model
         with self.meter.measure():
-            prepare(model, self.config)
+            if method.prepare:
+                method.prepare(model)
             places = {"folder": self.folder, "claim": self._claim, "shared": self._shared}
             work = Work(model, self.data, train, validation, self.config, self.meter, **places)
             curve = method.fit(work)
@@ -225,29 +242,24 @@ class Run:
 
         A completed record is never overwritten: if there is one, the new record is only returned.
         """
+        prediction, seen = tested.prediction, len(self.train) * self.curve[-1]["epoch"]
         record = store.completed(
             self.results,
             self.id,
             self.config,
             store.changed(self.asked, self.config) | self._planned,
+            started=self._started,
+            clocked=self.meter.clocked() + prediction.seconds - prediction.cached_seconds,
+            claim=self._claim,
             data=splits.describe(self.data, self.train, self.validation, tested.examples),
             metrics=tested.metrics,
             validation=tested.validation,
-            cost=self.cost(tested),
+            cost=self.meter.report(seen, prediction.seconds, len(tested.examples), prediction.cached_seconds),
             model=self.describe_model() | {"temperature": tested.temperature},
             curve=self.curve,
-            started=self._started,
-            claim=self._claim,
-            clocked=self.meter.clocked() + tested.prediction.seconds - tested.prediction.cached_seconds,
         )
         _last_recorded[0] = time.time()
         return record
-
-    def cost(self, tested: Tested) -> dict[str, Any]:
-        """What the run cost, as its record says."""
-        seen = len(self.train) * self.curve[-1]["epoch"]
-        prediction, predicted = tested.prediction, len(tested.examples)
-        return self.meter.report(seen, prediction.seconds, predicted, prediction.cached_seconds)
 
 
 def _on_disk(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -355,12 +367,6 @@ def build(config: RunConfig, data: Data | Facts, weights: Source | None, *, pret
             raise InputError(f"Method {config.method!r} is not for {config.model!r}: {ONE_BLOCK}; {fitting} are.")
         warnings.warn(f"{config.model}: {ONE_BLOCK}.", stacklevel=2)
     return model
-
-
-def prepare(model: "Model", config: RunConfig) -> None:
-    """Freeze or extend the model as the method of a configuration needs it."""
-    if METHODS[config.method].prepare:
-        METHODS[config.method].prepare(model)
 
 
 def _limited(values: dict[str, Any], n_labels: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lrtl_utils.config import RunConfig
-from lrtl_utils.errors import InputError, Unreadable
+from lrtl_utils.errors import Absent, InputError, Unreadable
 from lrtl_utils.files import (
     ROOT,
     absolute_path,
@@ -32,7 +32,7 @@ from lrtl_utils.files import (
     write_text,
 )
 from lrtl_utils.methods import VERSIONS
-from lrtl_utils.runs.record import SCHEMA, Completed, Failed, checksum, parse, problems
+from lrtl_utils.runs.record import SCHEMA, checksum, parse, problems
 
 MOST_BYTES = 2**25  # of a record, which has a few thousand
 PAUSES = (0.1, 0.3, 0.6)  # seconds until a record that could not be read is tried again: most such errors pass
@@ -49,59 +49,43 @@ def work_folder(results: Path, identity: str) -> Path:
 
 
 def completed(
-    results: str | Path,
+    results: Path,
     identity: str,
     config: RunConfig,
     asked: Mapping[str, Any],
     *,
-    data: dict[str, Any],
-    metrics: dict[str, Any],
-    validation: dict[str, Any] | None,
-    cost: dict[str, Any],
-    model: dict[str, Any],
-    curve: list[dict[str, Any]],
-    started: float | None = None,
+    started: float,
+    clocked: float,
     claim: Path | None = None,
-    clocked: float | None = None,
+    **parts: Any,
 ) -> dict[str, Any]:
     """Write the record of a completed run, and delete its progress and checkpoint; returns the record.
 
     A run may be done again for its model: the record of a run that was completed before stays.
-    `started` is when this process began to work for the run (None: when it was started), and `clocked` are the seconds
-    that were timed since then (None: those of the cost). `ClaimLost`, and nothing is written, where the run is no
-    longer this process's; what another process then works with is not deleted.
+    `started` is when this process began to work for the run, and `clocked` are the seconds that were timed since then.
+    `parts` are the other parts of the record. `ClaimLost`, and nothing is written, where the run is no longer this
+    process's; what another process then works with is not deleted.
     """
-    started = process_start() if started is None else started
-    if clocked is None:
-        clocked = cost["device_seconds"] - cost.get("resumed_seconds", 0.0) + cost["predict_seconds"]
-    parts = {
-        "data": data,
-        "metrics": metrics,
-        "validation": validation,
-        "cost": cost | {"overhead_seconds": time.time() - started - clocked},
-        "model": model,
-        "curve": curve,
-    }
     require_claim(claim)
-    record = _write(absolute_path(results), identity, config, asked, "completed", None, parts, started)
+    parts["cost"] = parts["cost"] | {"overhead_seconds": time.time() - started - clocked}
+    record = _write(results, identity, config, asked, started, None, parts)
     if still_claimed(claim):
-        shutil.rmtree(work_folder(absolute_path(results), identity), ignore_errors=True)
+        shutil.rmtree(work_folder(results, identity), ignore_errors=True)
     return record
 
 
 def failed(
-    results: str | Path, identity: str, config: RunConfig, asked: Mapping[str, Any], error: str, started: float
+    results: Path, identity: str, config: RunConfig, asked: Mapping[str, Any], error: str, started: float
 ) -> Path:
     """Write the record of a run that did not complete, with its cost so far; keeps its checkpoint. Returns its path.
 
     The record of a completed run stays.
     """
-    results = absolute_path(results)
     progress = work_folder(results, identity) / "progress.json"
     spent = json.loads(progress.read_text()) if progress.is_file() else {"device_seconds": 0.0}
     parts = dict.fromkeys(("data", "metrics", "validation", "model")) | {"curve": []}
     parts["cost"] = spent | {"gpu_hours": spent["device_seconds"] / 3600}
-    _write(results, identity, config, asked, "failed", error, parts, started)
+    _write(results, identity, config, asked, started, error, parts)
     return record_path(results, config.dataset, identity)
 
 
@@ -115,15 +99,14 @@ def _write(
     identity: str,
     config: RunConfig,
     asked: Mapping[str, Any],
-    status: str,
-    error: str | None,
-    parts: dict[str, Any],
     started: float,
+    error: str | None,
+    parts: Mapping[str, Any],
 ) -> dict[str, Any]:
     record = {
         "schema": SCHEMA,
         "run_id": identity,
-        "status": status,
+        "status": "completed" if error is None else "failed",
         "error": error,
         "config": config.model_dump() | _places(results, config) | {"asked": dict(asked)},
         **parts,
@@ -163,17 +146,11 @@ def read(path: Path) -> dict[str, Any]:
 
     It is `Unreadable` where the system could not read the file, even when tried again.
     """
-    return read_typed(path)[0]
-
-
-def read_typed(path: Path) -> tuple[dict[str, Any], Completed | Failed]:
-    """What `read` gives, as it is in the file and typed."""
+    text = _text(path)
     try:
-        record = json.loads(_text(path))
+        record = json.loads(text)
         computed = checksum(record)
-        run = parse(record)
-    except Unreadable:
-        raise
+        parse(record)
     except ValidationError as error:
         raise InputError(f"{path} is not a readable record (schema: {problems(error)[0]}).") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -182,33 +159,34 @@ def read_typed(path: Path) -> tuple[dict[str, Any], Completed | Failed]:
         raise InputError(f"{path} does not match its own checksum.")
     if record["run_id"] != path.stem:
         raise InputError(f"{path} does not match its own name: its run_id is {record['run_id']}.")
-    return record, run
+    return record
 
 
 def _text(path: Path) -> str:
     for pause in PAUSES:
         try:
             return read_text(path, MOST_BYTES)
-        except Unreadable as error:
-            if error.absent:
-                raise
+        except Unreadable:
             time.sleep(pause)
     return read_text(path, MOST_BYTES)
 
 
 def readable(path: Path) -> dict[str, Any] | None:
-    """The record at that path, or None. One that is not valid is quarantined, not deleted.
+    """The record at that path, or None. One that is not valid goes to `<results>/quarantine/`.
 
     `Unreadable` where the system could not read it: it may be as it should, so the run must not be done again.
     """
     try:
         return read(path)
-    except Unreadable as error:
-        if not error.absent:
-            raise
+    except Unreadable:
+        raise
+    except Absent:
         return None
     except InputError:
-        quarantine(path)
+        target = path.parents[2] / "quarantine" / f"{path.stem}-{time.time_ns()}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another worker moved it first
+            path.rename(target)
         return None
 
 
@@ -216,16 +194,6 @@ def is_completed(path: Path) -> bool:
     """Whether there is a valid record of a completed run."""
     record = readable(path)
     return record is not None and record["status"] == "completed"
-
-
-def quarantine(path: Path) -> Path:
-    """Move a record that cannot be trusted to `<results>/quarantine/`, keeping what is there."""
-    folder = path.parents[2] / "quarantine"
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{path.stem}-{time.time_ns()}.json"
-    with contextlib.suppress(FileNotFoundError):  # another worker moved it first
-        path.rename(target)
-    return target
 
 
 def paths(results: str | Path) -> list[Path]:
@@ -245,9 +213,9 @@ def valid(path: Path) -> dict[str, Any] | None:
     """
     try:
         return read(path)
+    except Unreadable:
+        raise
     except InputError as error:
-        if isinstance(error, Unreadable) and not error.absent:
-            raise
         warnings.warn(str(error), stacklevel=3)
         return None
 

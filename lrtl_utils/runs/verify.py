@@ -14,7 +14,7 @@ from lrtl_utils.data import load, splits
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import existing_folder
 from lrtl_utils.runs import store
-from lrtl_utils.runs.record import Completed, faults, gaps, identity, labels_asked_for
+from lrtl_utils.runs.record import Completed, faults, gaps, identity, labels_asked_for, parse
 
 FROZEN = "frozen.json"  # beside the folder that it names as confirmation
 DRAWN_BY = ("data_fraction", "train_size", "shots", "seed", "validation_share", "test_limit")
@@ -48,10 +48,11 @@ def verify(results: Path) -> Report:
     first: dict[str, Path] = {}
     for path in paths:
         try:
-            content, run = store.read_typed(path)
+            content = store.read(path)
         except InputError as error:
             report.faults[path].append(str(error).removeprefix(f"{path} "))
             continue
+        run = parse(content)
         found = [*faults(run)]
         if path != store.record_path(results, run.config.dataset, run.run_id):
             found.append(f"the record of a run on {run.config.dataset} does not belong here")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def like(content, results, **knobs):
     config = RunConfig(**{name: one for name, one in content["config"].items() if name != "asked"} | knobs)
     identity = schema.run_id(config.model_dump(), content["data"]["source"]["sha256"], None, 1)
     parts = {name: content[name] for name in ("data", "metrics", "validation", "cost", "model", "curve")}
-    store.completed(results, identity, config, {}, **parts)
+    store.completed(results, identity, config, {}, started=time.time(), clocked=0.0, **parts)
     return identity
 
 

@@ -1,5 +1,6 @@
 """Records with the schema and nothing else in them: for tests of what writes and reads one."""
 
+import time
 from unittest import mock
 
 from synthetic import environment
@@ -34,8 +35,9 @@ def parts(train_size=32, validation_size=0, test_size=131, available=400, labels
 def complete(results, identity, config, asked, **measured):
     """Write the record of a completed run on an invented machine; returns its path."""
     with mock.patch.object(store, "environment", environment):
-        store.completed(results, identity, config, store.changed(asked, config), **measured)
-    return store.record_path(store.absolute_path(results), config.dataset, identity)
+        times = {"started": time.time(), "clocked": 0.0}
+        store.completed(results, identity, config, store.changed(asked, config), **times, **measured)
+    return store.record_path(results, config.dataset, identity)
 
 
 def write(results, identity="0123456789ab", config=CONFIG, accuracy=0.75, **cost):

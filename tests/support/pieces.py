@@ -3,9 +3,9 @@
 from lrtl_utils.data import splits
 from lrtl_utils.methods import METHODS
 from lrtl_utils.methods.method import Work
-from lrtl_utils.runs.run import NO_MODEL, SIZES, Run, build, check, find_weights, prepare, resolve
+from lrtl_utils.runs.run import NO_MODEL, SIZES, Run, build, check, find_weights, resolve
 
-__all__ = ["NO_MODEL", "SIZES", "Run", "build", "check", "find_weights", "fit", "label", "prepare", "resolve"]
+__all__ = ["NO_MODEL", "SIZES", "Run", "build", "check", "find_weights", "fit", "label", "resolve"]
 
 
 def label(model, data, config, meter):
@@ -19,5 +19,7 @@ def label(model, data, config, meter):
 
 def fit(model, data, train, validation, config, *, meter, work=None):
     """As `Run.fit`, on a clock that runs or stands still."""
-    prepare(model, config)
-    return METHODS[config.method].fit(Work(model, data, train, validation, config, meter, work))
+    method = METHODS[config.method]
+    if method.prepare:
+        method.prepare(model)
+    return method.fit(Work(model, data, train, validation, config, meter, work))

@@ -159,18 +159,6 @@ def test_a_run_on_a_gpu_can_be_planned_where_there_is_none(path):
         Run(asked)
 
 
-def test_a_completed_record_is_never_overwritten():
-    given = COLUMNS | {"method": "tfidf", "train_size": 20}
-    run = Run(dataset=TABLE, **given)
-    run.fit(*run.label())
-    run.record(run.test())
-    before, again = run.path.read_bytes(), Run(dataset=TABLE, **given)
-    again.fit(*again.label())
-    record = again.record(again.test())
-    assert again.path.read_bytes() == before
-    assert record["cost"] != json.loads(before)["cost"]
-
-
 def test_every_method_sees_the_same_examples_and_a_larger_subset_holds_the_smaller():
     common = {"dataset": "news_sample", "max_length": 16, "device": "cpu"}
 

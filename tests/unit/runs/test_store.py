@@ -33,13 +33,6 @@ def test_record_lies_where_it_should_and_says_what_it_must(path, tmp_path):
     assert path.stat().st_size < 5000
 
 
-def test_overhead_is_that_of_the_process_that_ends_a_run(tmp_path):
-    """What earlier processes clocked before they were interrupted is no part of this one's time."""
-    alone = store.read(write(tmp_path / "alone"))["cost"]["overhead_seconds"]
-    resumed = store.read(write(tmp_path / "resumed", device_seconds=1e6 + 2.0, resumed_seconds=1e6))["cost"]
-    assert alone <= resumed["overhead_seconds"] < alone + 60
-
-
 def test_checksum_is_that_of_the_canonical_rest(path):
     record = json.loads(path.read_text())
     claimed = record.pop("checksum")
@@ -84,10 +77,8 @@ def test_a_changed_byte_is_never_accepted(path, flip):
     [
         ('"accuracy": 0.75', '"accuracy": 0.95'),
         ('"status": "completed"', '"status": "finished"'),
-        ('"seed": 0', '"seed": 1'),
         ('"error": null', '"error": null, "note": "better"'),
         ('"schema": 2', '"schema": 1'),
-        ('"flops": 1000000000000', '"flops": 1'),
         ('"run_id": "0123456789ab"', '"run_id": "fedcba987654"'),
         ('"accuracy": 0.75', '"accuracy": NaN'),
         ('"accuracy": 0.75', '"accuracy": 1e999'),
