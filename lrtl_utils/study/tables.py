@@ -306,17 +306,15 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     named = {"share": "share", "score": "score"}
     named |= {f"cost.{name}": name for name in [*COSTS, "train_samples_per_second"]}
     named |= {f"metrics.{name}": name for name in SCORES}
-    numbers = frame[[*named]].astype(float).rename(columns=named)
-    others = frame[["variant", "score_name", "device", "outcome", "record"]]
-    rows = []
-    for values, at in _positions(frame):
-        runs, first = others.iloc[at], others.iloc[at[0]]
-        row = dict(zip(KEYS, values, strict=True)) | _interval(runs["outcome"]) | numbers.iloc[at].mean().to_dict()
-        row |= {"variant": first["variant"], "score_name": first["score_name"]}
-        row |= {"device": " + ".join(sorted(set(runs["device"]))), "full": first["record"]["data"]["available"]}
-        rows.append(row)
+    groups = frame.astype(dict.fromkeys(named, float)).groupby(KEYS)
+    table = groups[[*named]].mean().rename(columns=named).join(groups[["variant", "score_name"]].first())
+    table["device"] = groups["device"].agg(lambda names: " + ".join(sorted({*names})))
+    table["full"] = [record["data"]["available"] for record in groups["record"].first()]
+    table["seeds"] = groups.size()
+    intervals = [_interval(outcomes) for _, outcomes in groups["outcome"]]
+    table = table.join(pd.DataFrame(intervals, table.index, ["low", "high"])).reset_index()
     about = ["variant", "share", "full", "score", "low", "high", "seeds", "score_name", "device"]
-    return pd.DataFrame(rows, columns=[*KEYS, *about, *COSTS, *MEANS])
+    return table[[*KEYS, *about, *COSTS, *MEANS]]
 
 
 def _positions(frame: pd.DataFrame) -> list[tuple[tuple[Any, ...], np.ndarray]]:
@@ -324,9 +322,8 @@ def _positions(frame: pd.DataFrame) -> list[tuple[tuple[Any, ...], np.ndarray]]:
     return sorted(frame.groupby(KEYS).indices.items()) if len(frame) else []
 
 
-def _interval(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    low, high = stats.interval(stats.sample_of(outcomes)) or (np.nan, np.nan)
-    return {"low": low, "high": high, "seeds": len(outcomes)}
+def _interval(outcomes: Iterable[Outcome]) -> tuple[float, float]:
+    return stats.interval(stats.sample_of(outcomes)) or (np.nan, np.nan)
 
 
 class Runs(NamedTuple):
@@ -498,11 +495,14 @@ def _best(sized: pd.DataFrame, often: set[str]) -> dict[str, Any]:
             verdicts[name] = stats.verdict(found["mean"], found["p"] and found["p"] / 2 * (len(means) - 1))
     known = [name for name in verdicts if verdicts[name] != stats.TOO_FEW_SEEDS]
     undecided = [name for name in known if verdicts[name] == "undecided"]
+    low, high = _interval(ours.values())
     return {
         "configuration": top,
         "score_name": sized["score_name"].iloc[0],
         "score": means.iloc[0],
-        **_interval(list(ours.values())),
+        "low": low,
+        "high": high,
+        "seeds": len(ours),
         "undecided": undecided,
         "too_few_seeds": [name for name in verdicts if name not in known],
         "missing": sorted(often - {top, *known}),
