@@ -8,7 +8,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from lrtl_utils.files import writable_folder
 from lrtl_utils.measure.metrics import require_metric
 from lrtl_utils.methods import METHODS
 from lrtl_utils.models.catalog import MODELS, find
+from lrtl_utils.runs import store
 from lrtl_utils.runs.notebook import read_parameters
 from lrtl_utils.study import advice, answers, checkup, figures, report, stats, tables
 from lrtl_utils.sweep import engines, grid, price
@@ -138,8 +139,8 @@ def compare(
     hold for every run (`max_length=64`). `metric` ranks them: accuracy, macro_f1 or entity_f1. A run that has a record
     below `results` (default: results/compare-NAME) is not run again, so a second call continues. The budget is
     wall-clock time: when it is over, running cells are ended at their checkpoints, unless even the least that can be
-    compared takes longer. What several runs would compute in the same way is computed once if `shared`. With `dry_run`,
-    the data are checked, the plan is shown, and nothing runs.
+    compared takes longer. Time that is left goes to further runs. What several runs would compute in the same way is
+    computed once if `shared`. With `dry_run`, the data are checked, the plan is shown, and nothing runs.
     """
     started = time.monotonic()
     if fixed_here := COMPARED & parameters.keys():
@@ -161,37 +162,40 @@ def compare(
     if metric:
         tables.records(folder, "completed", metric)  # refused before anything is run, where its records lack the metric
     priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
-    left = max(0.0, 60 * budget_minutes - ANSWERING_SECONDS - (time.monotonic() - started))
+    end = started + 60 * budget_minutes
+    left = max(0.0, end - ANSWERING_SECONDS - time.monotonic())
     kept, left_out = within_budget(priced, left, workers)
     for line in [*plan_in_words(kept, left_out, len(examples.train), left, workers), how]:
         show(line)
-    chosen, outcome = [one.cell for one in kept], None
-    if not dry_run:
+    of = examples.source.sha256
+    if dry_run:
+        return Comparison(folder, [one.cell for one in kept], None, metric, of)
+    ran: dict[str, grid.Cell] = {}
+    outcome, answer = sweeps.Outcome(), answer_so_far(folder, of, started, end, show, metric)
+    options = {"workers": workers, "shared": shared, "report": show, "meanwhile": answer}
+    while chosen := [one.cell for one in kept if one.cell.id not in ran]:
+        if ran:
+            show(f"The runs were quicker than estimated, so {answers.counted(len(chosen), 'more run')} can be made.")
         stop = left if seconds(kept, workers) <= left else math.inf  # the least that can be compared is always run
-        outcome = sweeps.sweep(
-            chosen,
-            folder,
-            workers=workers,
-            shared=shared,
-            stop_after_seconds=stop,
-            report=show,
-            meanwhile=answer_so_far(folder, examples.source.sha256, started + 60 * budget_minutes, show, metric),
-        )
-    return Comparison(folder, chosen, outcome, metric, examples.source.sha256)
+        outcome += sweeps.sweep(chosen, folder, stop_after_seconds=stop, **options)
+        ran |= {cell.id: cell for cell in chosen}
+        left = max(0.0, end - ANSWERING_SECONDS - time.monotonic())
+        priced = [replace(one, done=one.done or store.is_completed(one.cell.path(folder))) for one in priced]
+        kept, _ = within_budget(priced, left, workers)
+    return Comparison(folder, [*ran.values()], outcome, metric, of)
 
 
 def of_data(frame: pd.DataFrame, sha256: str | None) -> pd.DataFrame:
     """The runs on data with this checksum. A folder may hold others, such as those on a file before it was changed."""
-    if sha256 is None:
-        return frame
-    return frame[[record["data"]["source"]["sha256"] == sha256 for record in frame["record"]]]
+    read = frame["record"].map(lambda record: record["data"]["source"]["sha256"])
+    return frame if sha256 is None else frame[read == sha256]
 
 
 def answer_so_far(
-    results: Path, sha256: str, end: float, show: Callable[[str], None], metric: str | None = None
+    results: Path, sha256: str, started: float, end: float, show: Callable[[str], None], metric: str | None = None
 ) -> Callable[[], None]:
     """A function to be called again and again: each minute it shows what is best so far, and the time until `end`."""
-    shown = time.monotonic()
+    shown = started
 
     def answer() -> None:
         nonlocal shown

@@ -144,7 +144,8 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        reason = first["msg"][0].lower() + first["msg"][1:]
+        said = first["msg"].removeprefix("Value error, ")
+        reason = said[0].lower() + said[1:]
         about = RunConfig.model_fields[name].description
         raise InputError(f"{name}={shown(first['input'])} cannot be used ({about}): {reason}.") from None
 

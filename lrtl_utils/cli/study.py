@@ -79,7 +79,7 @@ def compare(
     show_outcome(compared.outcome, compared.cells, compared.results)
     show(["", "## The answers", *compared.lines(), "", "## Pictures, made by the summary notebooks"])
     summary(compared.results, metric)
-    show(["", "## What to do now", *compared.advice(), "", "The page with everything on it:"])
+    show(["", "## What to do now", *compared.advice(), "", "The page with every run, answer and picture:"])
     _site(compared.results, metric)
     if compared.outcome.failed:  # what is left when the budget is over is no failure
         raise typer.Exit(1)

@@ -20,6 +20,8 @@ from lrtl_utils.files import absolute_path
 
 TEST_SHARE = 0.25  # held out for testing if a data set has no test split
 MADE = f"made: {TEST_SHARE:.0%} of the rows, stratified, the same for every run"
+# In a file of the hub, the types of an input and of a label; of a tagged sentence, those of a word and of a tag.
+FORMS: dict[str, tuple[type, type]] = {"text": (str, int), "image": (dict, int), "tokens": (str, int)}
 READING = ("dataset", "text_column", "label_column", "drop_leaks")  # the parameters that decide what is read
 
 
@@ -159,12 +161,23 @@ def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tupl
         for file in files:
             columns, names = rows.read(file, (task.input, task.target))
             classes = classes or tuple(names.get(task.target, ()))
+            for name, form in zip((task.input, task.target), FORMS[task.kind], strict=True):
+                _require_form(f"{file}, column {name!r}", columns[name], form, task.kind == "tokens")
             inputs += [own.input_of(value, file) for value in columns[task.input]]
             targets += columns[task.target]
         if not classes:
             raise InputError(f"{files[0]} does not name the classes of its column {task.target!r}.")
         splits[split] = _examples(inputs, targets, task.kind)
     return splits, classes
+
+
+def _require_form(what: str, values: Sequence[Any], form: type, listed: bool) -> None:
+    """`InputError` if a value is of another type; where `listed`, each must be a list of values of that type."""
+    for row, value in enumerate(values, start=1):
+        parts = value if listed and value is not None else [value]
+        if not isinstance(parts, list) or any(type(part) is not form for part in parts if part is not None):
+            expected = f"a list of {form.__name__}" if listed else form.__name__
+            raise InputError(f"{what}, row {row} holds {value!r:.60} where {expected} is expected.")
 
 
 def _read_jsonl(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:

@@ -136,6 +136,10 @@ def load(folder: str | Path) -> Kept:
         ) from None
     if noted.form == "LinearBag":
         model = _load_tfidf(folder)
+        if model.head.out_features != len(noted.labels):
+            raise InputError(
+                f"{folder / KEPT_FILE} has {len(noted.labels)} labels for {model.head.out_features} scores."
+            )
     else:
         named = "simple_nn" if noted.form == "SimpleNN" else str(folder)
         read = {"layers": noted.layers, "word_shape": noted.word_shape}
@@ -307,7 +311,6 @@ def _write_tfidf(model: Model, classes: Sequence[str], folder: Path) -> None:
 
 
 def _load_tfidf(folder: Path) -> Model:
-
     model, tensors = build_tfidf(), load_file(folder / WEIGHTS_FILE)
     vectorizer = model.reader.tokenizer
     vectorizer.vocabulary = json.loads((folder / VOCABULARY_FILE).read_text())

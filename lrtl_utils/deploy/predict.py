@@ -73,7 +73,7 @@ def _tagged(
     """Words past the model's longest sequence are tagged O."""
     for name, words, answer, sure in zip(shown, sentences, prediction.predicted, prediction.confidence, strict=True):
         named = [kept.classes[tag] for tag in answer] + ["O"] * (len(words) - len(answer))
-        yield [_as_text(name), " ".join(named), f"{sure:.6f}"]
+        yield [_as_text(name), _as_text(" ".join(named)), f"{sure:.6f}"]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -85,6 +85,9 @@ LOADED = (
     "tokenizer.model",
     "spiece.model",
     "sentencepiece.bpe.model",
+    *("sentencepiece.model", "spm.model", "spm_char.model", "source.spm", "target.spm", "prophetnet.tokenizer"),
+    *("bpe.codes", "dict.txt", "byte_maps.json", "emoji.json", "entity_vocab.json", "normalizer.json"),
+    *("target_vocab.json", "vocab-src.json", "vocab-tgt.json", "word_pronunciation.json", "word_shape.json"),
     own.KEPT_FILE,
 )
 

@@ -334,41 +334,32 @@ def _sizes(run: Completed) -> Iterator[str]:
 
 
 def _scores(scores: Scores, size: int, classes: list[str]) -> Iterator[str]:
-    """The scores follow from what was answered for each of `size` examples, or from the counts of the entities."""
+    """The scores follow from which of `size` examples were right."""
     try:
         hits = metrics.unpack_hits(scores.hits, size)
-        if scores.counts is None:
-            yield from _from_answers(scores, hits, classes)
-        else:
-            yield from _from_counts(scores, hits, metrics.unpack_counts(scores.counts))
+        answers = None if scores.answers is None else metrics.unpack_answers(scores.answers)
+        counts = None if scores.counts is None else metrics.unpack_counts(scores.counts)
     except (ValueError, zlib.error) as error:
         yield f"hits, answers or counts cannot be unpacked: {error}"
-
-
-def _from_answers(scores: Scores, hits: np.ndarray, classes: list[str]) -> Iterator[str]:
-    """For classes: early records have only the confusion matrix, which says how many of each answer there were."""
-    confusion = np.array(scores.confusion)
-    if confusion.shape != (len(classes), len(classes)):
+        return
+    if counts is not None:
+        yield from _from_counts(scores, hits, counts)
+    elif [len(row) for row in scores.confusion or []] != [len(classes)] * len(classes):
         yield f"no confusion matrix of {len(classes)} classes"
-        return
-    right, answered = confusion.trace(), confusion.sum()
-    if (right, answered) != (hits.sum(), len(hits)):
-        yield f"{hits.sum()} hits in {len(hits)} examples where the confusion matrix has {right} in {answered}"
-        return
-    if scores.answers is None:
-        answers = np.repeat(np.argwhere(confusion >= 0), confusion.ravel(), axis=0)
-        hits = answers[:, 0] == answers[:, 1]
     else:
-        answers = metrics.unpack_answers(scores.answers)
-    again = metrics.classification(*answers.T, classes)
-    if not np.array_equal(answers[:, 0] == answers[:, 1], hits) or again["confusion"] != scores.confusion:
-        yield "answers contradict hits or the confusion matrix"
-    yield from _differences(scores, {name: again[name] for name in ("accuracy", "precision", "recall", "f1")})
-    if list(scores.per_class) != classes:
-        yield "per_class is not of the classes"
-        return
-    for name, rates in again["per_class"].items():
-        yield from (f"{name}: {fault}" for fault in _differences(scores.per_class[name], rates))
+        confusion = np.array(scores.confusion)
+        yield from _from_confusion(scores, hits, confusion, classes)
+        if answers is not None and not _fit(answers, hits, confusion):
+            yield "answers contradict hits or the confusion matrix"
+
+
+def _fit(answers: np.ndarray, hits: np.ndarray, confusion: np.ndarray) -> bool:
+    """Whether the answers [examples, 2] are right where the hits say so, and make up the confusion matrix."""
+    if len(answers) != len(hits) or answers.max(initial=0) >= len(confusion):
+        return False
+    counted = np.zeros_like(confusion)
+    np.add.at(counted, tuple(answers.T), 1)
+    return np.array_equal(answers[:, 0] == answers[:, 1], hits) and np.array_equal(counted, confusion)
 
 
 def _from_counts(scores: Scores, hits: np.ndarray, counts: np.ndarray) -> Iterator[str]:
@@ -379,6 +370,26 @@ def _from_counts(scores: Scores, hits: np.ndarray, counts: np.ndarray) -> Iterat
     if np.any(counts[hits] != counts[hits][:, :1]) or np.any(counts[:, :1] > counts):
         yield "hits and counts contradict each other"
     yield from _differences(scores, metrics.entity_scores(*counts.sum(0).tolist()))
+
+
+def _from_confusion(scores: Scores, hits: np.ndarray, confusion: np.ndarray, classes: list[str]) -> Iterator[str]:
+    """For classes, without scikit-learn, which would take most of the time of a check of many records."""
+    if confusion.sum() != len(hits):
+        yield f"the confusion matrix holds {confusion.sum()} answers where there are {len(hits)}"
+        return
+    if confusion.trace() != hits.sum():
+        yield f"{hits.sum()} hits where the confusion matrix has {confusion.trace()}"
+    right, predicted, support = confusion.diagonal(), confusion.sum(0), confusion.sum(1)
+    parts = {"precision": (right, predicted), "recall": (right, support), "f1": (2 * right, predicted + support)}
+    each = {name: part / np.maximum(whole, 1) for name, (part, whole) in parts.items()}
+    macro = {name: column[support > 0].mean() for name, column in each.items()}
+    yield from _differences(scores, {"accuracy": hits.mean(), **macro})
+    if list(scores.per_class) != classes:
+        yield "per_class is not of the classes"
+        return
+    for i, (name, claimed) in enumerate(scores.per_class.items()):
+        again = {rate: column[i] for rate, column in each.items()} | {"support": support[i]}
+        yield from (f"{name}: {fault}" for fault in _differences(claimed, again))
 
 
 def _differences(claimed: Rates, again: dict[str, float]) -> Iterator[str]:

@@ -81,10 +81,13 @@ def failed(
 
     The record of a completed run stays.
     """
-    progress = work_folder(results, identity) / "progress.json"
-    spent = json.loads(progress.read_text()) if progress.is_file() else {"device_seconds": 0.0}
+    try:
+        spent = json.loads((work_folder(results, identity) / "progress.json").read_bytes())
+        hours = spent["device_seconds"] / 3600
+    except (OSError, ValueError, KeyError, TypeError):  # nothing was written yet, or the file is damaged
+        spent, hours = {"device_seconds": 0.0}, 0.0
     parts = dict.fromkeys(("data", "metrics", "validation", "model")) | {"curve": []}
-    parts["cost"] = spent | {"gpu_hours": spent["device_seconds"] / 3600}
+    parts["cost"] = spent | {"gpu_hours": hours}
     _write(results, identity, config, asked, started, error, parts)
     return record_path(results, config.dataset, identity)
 

@@ -48,6 +48,10 @@ def which(frame: pd.DataFrame) -> Answer:
     headline, together = _nothing(frame), best["dataset_model"].str.endswith(tables.ALL_MODELS)
     if len(table):
         pairs = best if together.all() else best[~together]  # a row for all models is no further pair
+        pairs = pairs[pairs["compared"] > 0]
+    if len(table) and pairs.empty:
+        headline = "At no size did two configurations run with the same three seeds, so none can be called best."
+    elif len(table):
         most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
         headline = f"By {tables.metrics_of(table)}, at the largest size where the most methods ran with the same three "
         headline += f"seeds or more {_leading(most)}"

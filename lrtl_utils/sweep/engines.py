@@ -43,7 +43,8 @@ def local(file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
         """A worker process, and the pipe whose end tells it that this process is gone."""
         theirs, ours = multiprocessing.Pipe(duplex=False)
         process = clean_forks().Process(target=work, args=(file, slot, theirs))
-        process.start()
+        with _main_hidden():
+            process.start()
         theirs.close()
         return process, ours
 
@@ -210,6 +211,18 @@ def clean_forks() -> Any:
     context.set_forkserver_preload(kernels.IMPORTED)
     forkserver.ensure_running()
     return context
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Processes that are started meanwhile do not run the user's script, where `compare` may be called, once more."""
+    main = sys.modules["__main__"].__dict__
+    path = main.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if path is not None:
+            main["__file__"] = path
 
 
 @contextlib.contextmanager

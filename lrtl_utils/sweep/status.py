@@ -125,6 +125,7 @@ class Watch:
         spent = sum(run.hours for run in (*done.values(), *failed.values()))
         left = None if self.identities is None else len(self.identities) - len(done) - len(failed)
         each = [run.hours for run in done.values()]
+        overheads = [run.overhead_seconds for run in done.values() if run.overhead_seconds is not None]
         return Snapshot(
             done=len(done),
             running=tuple(_row(alive[name], now, written) for name, written in progress.items()),
@@ -134,7 +135,7 @@ class Watch:
             best=_best(done.values()),
             hours_spent=spent + sum(written.device_seconds for written in progress.values() if written) / 3600,
             hours_left=statistics.mean(each) * left if each and left is not None else None,
-            overhead_seconds=statistics.median(run.overhead_seconds for run in done.values()) if done else None,
+            overhead_seconds=statistics.median(overheads) if overheads else None,
             unreadable=unreadable,
         )
 

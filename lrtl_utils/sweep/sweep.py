@@ -6,7 +6,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,10 @@ class Outcome:
     found: int = 0
     failed: list[tuple[Cell, str]] = field(default_factory=list)
     left: int = 0
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        """The result of two sweeps of different cells."""
+        return Outcome(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
 
 def sweep(

@@ -4,6 +4,7 @@ The plan is a file in the results folder, so a worker may run on another machine
 """
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -63,12 +64,12 @@ class Slot:
 
 def write_plan(plan: Plan, file: Path) -> None:
     """Write a plan to the file from which workers read it."""
-    write_text(file, TypeAdapter(Plan).dump_json(plan).decode())
+    write_text(file, json.dumps(TypeAdapter(Plan).dump_python(plan), default=str))
 
 
 def read_plan(file: Path) -> Plan:
     """The plan that `write_plan` wrote."""
-    return TypeAdapter(Plan).validate_json(file.read_bytes())
+    return TypeAdapter(Plan).validate_python(json.loads(file.read_bytes()))
 
 
 def ask_to_stop(file: Path, how: str) -> None:

@@ -129,7 +129,14 @@ def test_an_answer_so_far_is_shown_each_minute_and_only_of_the_data_as_it_is(tmp
             write_run(tmp_path, outcomes(1 - skill, 32, seed), method=method, seed=seed, **knobs)  # before a change
     shown, clock = [], [1000.0]
     monkeypatch.setattr(comparison.time, "monotonic", lambda: clock[-1])
-    answer = comparison.answer_so_far(tmp_path, 64 * "1", 1200.0, shown.append)
+    nothing = comparison.Comparison(tmp_path / "empty", sha256=64 * "1")
+    assert "There is no completed run here yet" in str(nothing)
+    empty = comparison.answer_so_far(nothing.results, nothing.sha256, 1000.0, 1200.0, shown.append)
+    clock.append(1060.0)
+    empty()
+    assert shown.pop() == "So far: no run has ended yet. 2.3 minutes are left."
+    clock.append(1000.0)
+    answer = comparison.answer_so_far(tmp_path, 64 * "1", 1000.0, 1200.0, shown.append)
     for now in (1059.0, 1060.0, 1061.0, 1120.0):
         clock.append(now)
         answer()
@@ -191,6 +198,20 @@ def test_compare_from_python_runs_what_fits_and_shows_it_in_a_notebook(reviews, 
     again = lrtl_utils.compare(str(reviews), budget_minutes=0, results=tmp_path, dry_run=True, show=shown.append)
     assert again.outcome is None
     assert again.table["n_labels"].tolist() == compared.table["n_labels"].tolist()
+
+
+@pytest.mark.slow
+def test_time_that_is_left_goes_to_further_runs(reviews, tmp_path, monkeypatch):
+    def dear(*given):
+        priced, how = estimate(*given)
+        return [replace(one, seconds=40.0, predict_seconds=0.0) for one in priced], how
+
+    estimate, shown = comparison.price.estimate, []
+    monkeypatch.setattr(comparison.price, "estimate", dear)
+    compared = lrtl_utils.compare(reviews, budget_minutes=4, results=tmp_path, models=["minilm"], show=shown.append)
+    assert any(line.startswith("4 cells, about") for line in shown)
+    assert "The runs were quicker than estimated, so 4 more runs can be made." in shown
+    assert compared.outcome.completed == len(compared.cells) == len(lrtl_utils.records(tmp_path)) >= 8
 
 
 @pytest.mark.slow

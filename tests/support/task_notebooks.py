@@ -187,7 +187,7 @@ def notebook(name: str) -> nbformat.NotebookNode:
         code('record = run.record(tested)\npd.Series(record["cost"]).to_frame("cost")'),
         text(
             "## The saved model\nIf `save_model` names a folder, the weights, the labels and a model card are written "
-            "there. They work without this\nproject."
+            "there. `lrtl predict` reads\nthem, and the card shows how to use them."
         ),
         code("export.save(run.model, run.data.classes, run.path, save_model, record)"),
     ]

@@ -119,6 +119,24 @@ def test_no_cell_begins_a_formula_and_no_number_is_touched(news, tmp_path):
     assert [row["label"] for row in again] == [f"'={row['label']}" for row in rows]
 
 
+def test_no_list_of_tags_begins_a_formula(tagger, tmp_path):
+    shutil.copytree(tagger, tmp_path / "renamed")
+    facts = json.loads((tagger / "lrtl.json").read_text())
+    (tmp_path / "renamed/lrtl.json").write_text(json.dumps(facts | {"labels": [f"={tag}" for tag in facts["labels"]]}))
+    (tmp_path / "in.conll").write_text("Ada O\n")
+    (row,) = rows_of(scoring.predict(tmp_path / "renamed", tmp_path / "in.conll"))
+    assert row["tags"].startswith("'=")
+
+
+def test_labels_that_are_not_as_many_as_the_scores_are_refused(news, tmp_path):
+    (tmp_path / "in.csv").write_text("text\na\n")
+    shutil.copytree(news, tmp_path / "kept")
+    facts = json.loads((news / "lrtl.json").read_text())
+    (tmp_path / "kept/lrtl.json").write_text(json.dumps(facts | {"labels": facts["labels"][1:]}))
+    with pytest.raises(InputError, match=r"lrtl\.json has 3 labels for 4 scores"):
+        scoring.predict(tmp_path / "kept", tmp_path / "in.csv")
+
+
 def test_a_temperature_calibrates_the_probabilities_and_changes_no_label(news, tmp_path):
     (tmp_path / "in.txt").write_text("".join(f"{text}\n" for text in TEXTS))
     facts = json.loads((news / "lrtl.json").read_text())

@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pieces as methods
 import pytest
 import torch
+import transformers
 from checkpoints import OWN_IMAGE, OWN_TEXT, WIDTH, write_own_image_model, write_own_text_model
 from whole_run import run
 
@@ -18,7 +21,7 @@ from lrtl_utils.deploy import export
 from lrtl_utils.errors import InputError
 from lrtl_utils.methods import loop as training
 from lrtl_utils.models.build import describe
-from lrtl_utils.models.catalog import backbone, find
+from lrtl_utils.models.catalog import LOADED, backbone, find
 from lrtl_utils.runs import store as runs
 from lrtl_utils.runs.run import Run
 from lrtl_utils.sweep import price
@@ -190,6 +193,15 @@ def test_a_folder_with_an_adapter_is_refused(own, tmp_path):
     with pytest.raises(InputError, match="is of an adapter: merge it") as refused:
         Run(model=str(tmp_path / "bert"), method="full", **TEXT)
     assert "\n" not in str(refused.value)
+
+
+def test_the_checksum_of_a_model_covers_every_file_that_a_tokenizer_reads():
+    modules = (Path(transformers.__file__).parent / "models").glob("*/tokenization*.py")
+    tables = [
+        found for path in modules for found in re.findall(r"VOCAB_FILES_NAMES = \{(.*?)\}", path.read_text(), re.S)
+    ]
+    names = {name for table in tables for name in re.findall(r': "(.+?)"', table)}
+    assert {"vocab.txt", "bpe.codes"} <= names <= {*LOADED}
 
 
 class Boom:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from made_records import fail, write
 
+from lrtl_utils.config import RunConfig
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop
 from lrtl_utils.runs import store
@@ -30,6 +31,16 @@ write_atomically(pathlib.Path(sys.argv[1]), die)
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 9
     assert path.read_bytes() == before
     assert len(list(store.records(tmp_path))) == 1
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "{torn"])
+def test_a_damaged_count_of_what_was_spent_does_not_keep_a_failure_from_being_recorded(tmp_path, content):
+    config = RunConfig(dataset="news_sample", method="tfidf", device="cpu", precision="fp32")
+    folder = store.work_folder(tmp_path, 12 * "a")
+    folder.mkdir(parents=True)
+    (folder / "progress.json").write_text(content)
+    path = store.failed(tmp_path, 12 * "a", config, {}, "it took too long", started=1.0e9)
+    assert store.read(path)["cost"]["device_seconds"] == 0
 
 
 def test_a_process_knows_when_it_was_started():

@@ -16,10 +16,36 @@ from lrtl_utils.study.tables import records
 from lrtl_utils.sweep import engines
 from lrtl_utils.sweep import sweep as sweeps
 from lrtl_utils.sweep.grid import plan, read_grid
-from lrtl_utils.sweep.workers import Plan, Slot, write_plan
+from lrtl_utils.sweep.workers import END, Plan, Slot, ask_to_stop, read_plan, write_plan
 
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
 SWEEP = [sys.executable, "-m", "lrtl_utils", "sweep"]
+
+
+def test_a_script_that_starts_workers_is_not_run_again_by_them(tmp_path):
+    file = tmp_path / "plan.json"
+    write_plan(Plan(tmp_path, tuple(plan(read_grid(written(tmp_path, SMALL)))), 0.0), file)
+    ask_to_stop(file, END)
+    (tmp_path / "script.py").write_text(
+        f"""
+from pathlib import Path
+from lrtl_utils.sweep import engines
+print("once")
+with engines.local(Path({str(file)!r}), [engines.Slot(1)]) as running:
+    while running().left:
+        pass
+"""
+    )
+    words = [sys.executable, tmp_path / "script.py"]
+    done = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("once\n", "", 0)
+
+
+def test_a_plan_may_lie_in_a_folder_whose_name_is_not_utf8(tmp_path):
+    cells = tuple(plan(read_grid(written(tmp_path, SMALL))))
+    asked = Plan(tmp_path / "caf\udce9", cells, 1.5, memory_limit_mib=3.0)
+    write_plan(asked, tmp_path / "plan.json")
+    assert read_plan(tmp_path / "plan.json") == asked
 
 
 @pytest.mark.slow

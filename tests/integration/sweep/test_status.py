@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from whole_run import run
 from lrtl_utils.config import RunConfig
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import store as runs
+from lrtl_utils.runs.record import checksum
 from lrtl_utils.study.tables import records
 from lrtl_utils.sweep import status as watch
 from lrtl_utils.sweep.grid import plan, read_grid
@@ -131,6 +133,15 @@ def test_a_record_is_read_again_only_if_its_file_has_changed(made, monkeypatch):
     os.utime(seen[0], ns=(0, 0))
     looking.look()
     assert seen[2:] == [seen[0]]
+
+
+def test_a_record_without_its_overhead_counts_as_the_others(made, tmp_path):
+    shutil.copytree(made / "runs", tmp_path / "runs")
+    path = next(tmp_path.glob("runs/*/*.json"))
+    record = json.loads(path.read_text())
+    del record["cost"]["overhead_seconds"]
+    path.write_text(json.dumps(record | {"checksum": checksum(record)}))
+    assert watch.Watch(tmp_path).look().done == 2
 
 
 def test_an_empty_folder_and_none(tmp_path):

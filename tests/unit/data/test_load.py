@@ -143,6 +143,27 @@ def test_a_tag_out_of_range_is_named_with_its_row(copied):
         load("conll2003")
 
 
+@pytest.mark.parametrize(
+    ("name", "column", "values", "said"),
+    [
+        ("ag_news", "label", [0.7, 1.7], "holds 0.7 where int is expected"),
+        ("ag_news", "label", [True, False], "holds True where int is expected"),
+        ("ag_news", "label", [[0], [1]], r"holds \[0\] where int is expected"),
+        ("ag_news", "text", [3, 4], "holds 3 where str is expected"),
+        ("conll2003", "ner_tags", [0, 1], "holds 0 where a list of int is expected"),
+        ("conll2003", "tokens", ["Ada", "Bo"], "holds 'Ada' where a list of str is expected"),
+    ],
+)
+def test_a_column_of_another_type_is_refused(copied, name, column, values, said):
+    (path,) = (copied / ("fancyzhx/ag_news" if name == "ag_news" else "lhoestq/conll2003")).rglob("test-*.parquet")
+    table = pq.read_table(path)
+    place = table.column_names.index(column)
+    other = pa.array((values * len(table))[: len(table)])
+    pq.write_table(table.replace_schema_metadata().set_column(place, column, other), path)
+    with pytest.raises(InputError, match=rf"column '{column}', row 1 {said}"):
+        load(name)
+
+
 def test_a_sentence_with_fewer_tags_than_words_is_refused(copied):
     rewrite(copied / "lhoestq/conll2003", lambda columns: columns["ner_tags"][3].pop())
     with pytest.raises(InputError, match="row 4"):
