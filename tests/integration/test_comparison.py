@@ -204,11 +204,11 @@ def test_compare_from_python_runs_what_fits_and_shows_it_in_a_notebook(reviews, 
 def test_time_that_is_left_goes_to_further_runs(reviews, tmp_path, monkeypatch):
     def dear(*given):
         priced, how = estimate(*given)
-        return [replace(one, seconds=40.0, predict_seconds=0.0) for one in priced], how
+        return [replace(one, seconds=800.0, predict_seconds=0.0) for one in priced], how
 
     estimate, shown = comparison.price.estimate, []
     monkeypatch.setattr(comparison.price, "estimate", dear)
-    compared = lrtl_utils.compare(reviews, budget_minutes=4, results=tmp_path, models=["minilm"], show=shown.append)
+    compared = lrtl_utils.compare(reviews, budget_minutes=60, results=tmp_path, models=["minilm"], show=shown.append)
     assert any(line.startswith("4 cells, about") for line in shown)
     assert "The runs were quicker than estimated, so 4 more runs can be made." in shown
     assert compared.outcome.completed == len(compared.cells) == len(lrtl_utils.records(tmp_path)) >= 8
