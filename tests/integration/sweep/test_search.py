@@ -1,5 +1,6 @@
 """A search runs the grid's cells through the notebook, pays for none twice, survives a kill, and says what it cost."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -62,7 +63,8 @@ def test_a_search_killed_and_called_again_goes_on_and_a_grid_shares_its_records(
     wait_for(lambda: len(record_files(cut)) >= 3, seconds=300)  # in the middle of the second trial
     family = [process, *process.children(recursive=True)]
     for member in family:
-        member.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended when its parent did
+            member.kill()
     psutil.wait_procs(family)
     before = record_files(cut)
     search(space, cut, seed=4, trials=2)
