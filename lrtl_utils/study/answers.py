@@ -46,9 +46,8 @@ def which(frame: pd.DataFrame) -> Answer:
     best = best[best["configurations"] > 1]
     table = tables.at_most_labels(best)
     headline, together = _nothing(frame), best["dataset_model"].str.endswith(tables.ALL_MODELS)
-    if len(table):
-        pairs = best if together.all() else best[~together]  # a row for all models is no further pair
-        pairs = pairs[pairs["compared"] > 0]
+    pairs = best if together.all() else best[~together]  # a row for all models is no further pair
+    pairs = pairs[pairs["compared"] > 0]
     if len(table) and pairs.empty:
         headline = "At no size did two configurations run with the same three seeds, so none can be called best."
     elif len(table):

@@ -403,6 +403,7 @@ def test_too_few_seeds_are_reported_and_so_are_several_machines(frame):
     stated = answers.score_vs_cost(front, best, "device_seconds")
     assert all("too few seeds to say how surely" in one and "(1 seed)" in one for one in stated)
     assert "too few seeds to compare: " in answers.which(few).each[0]
+    assert "none can be called best" in answers.which(few).headline
     moved = few.assign(device=few["device"].where(few["method"] != "progressive", "another"))
     for cost, said in (("device_seconds", True), ("flops", False)):
         stated = answers.score_vs_cost(tables.front(moved, best, cost), best, cost)
