@@ -19,8 +19,8 @@ install: .venv/installed ## Make .venv from requirements.txt, the package in it 
 demo: RESULTS ?= results/demo
 demo: .venv/installed ## Run the demo grid and answer the four questions (4 minutes; a second time, seconds)
 	$(RUN) sweep notebooks/grids/demo.yaml --results $(RESULTS) --workers 2
-	@$(RUN) summary --results $(RESULTS) > $(RESULTS)/pictures.txt
-	@$(RUN) report --results $(RESULTS)
+	@$(RUN) summary $(RESULTS) > $(RESULTS)/pictures.txt
+	@$(RUN) report $(RESULTS)
 	@echo "Your own data next: $(BIN)/lrtl compare my.csv --budget 10"
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
@@ -89,7 +89,7 @@ figures: .venv/installed ## Make the committed pictures and summary notebooks an
 
 report: RESULTS ?= results/study
 report: .venv/installed ## A static site of RESULTS (results/study): the answers, every run, the summary notebooks
-	$(RUN) report --results $(RESULTS)
+	$(RUN) report $(RESULTS)
 
 BENCH ?= results/bench-local
 # Real data where a mirror holds it, else the shipped samples.

@@ -4,7 +4,6 @@ import base64
 import io
 import itertools
 import math
-import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,7 @@ from lrtl_utils.measure.metrics import require_metric
 from lrtl_utils.methods import METHODS
 from lrtl_utils.models.catalog import MODELS, find
 from lrtl_utils.runs import store
-from lrtl_utils.runs.notebook import read_parameters
+from lrtl_utils.runs.notebook import NOTEBOOK_OF, read_parameters
 from lrtl_utils.study import advice, answers, checkup, figures, report, stats, tables
 from lrtl_utils.sweep import engines, grid, price
 from lrtl_utils.sweep import sweep as sweeps
@@ -100,13 +99,7 @@ class Comparison:
 
     def advice(self) -> Iterator[str]:
         """What to do now: the method to use, the labels to collect, the time it takes, and the command for it."""
-        frame = advice.together(self.runs)
-        row = advice.leading(frame)
-        yield from advice.advice(frame, row)
-        ids = set() if row is None else set(frame[frame["configuration"] == row["configuration"]]["run_id"])
-        if cell := next((cell for cell in self.cells if cell.id in ids), None):
-            yield "This trains it on all labels and saves the model:"
-            yield command(cell, self.results)
+        return advice.lines(self.runs, self.results)
 
     def __str__(self) -> str:
         return "\n".join([*self.lines(), "", *self.advice()])
@@ -114,7 +107,8 @@ class Comparison:
     def _repr_html_(self) -> str:
         pictures = {name: _png(figure) for name, figure in self.figures.items()}
         named = zip(self.answers, (picture for _, picture, *_ in report.SECTIONS), strict=True)
-        return report.render("comparison.html", answers=[(answer, pictures.get(name)) for answer, name in named])
+        pairs = [(answer, pictures.get(name)) for answer, name in named]
+        return report.render("comparison.html", answers=pairs, advice=[*self.advice()])
 
 
 def compare(
@@ -145,6 +139,8 @@ def compare(
     started = time.monotonic()
     if fixed_here := COMPARED & parameters.keys():
         raise InputError(f"{min(fixed_here)} cannot be given here: it is compared, or has an option of its own.")
+    if not budget_minutes >= 0:  # nor NaN
+        raise InputError(f"budget_minutes={budget_minutes} is no length of time; give minutes, 0 or more.")
     in_memory = not isinstance(data, str | Path)
     dataset = own.keep(data, "table") if in_memory else data
     columns = {name: column for name, column in (("label_column", label), ("text_column", text)) if column is not None}
@@ -161,6 +157,7 @@ def compare(
     folder = writable_folder(results or f"results/compare-{name}")
     if metric:
         tables.records(folder, "completed", metric)  # refused before anything is run, where its records lack the metric
+    show(f"The seconds of {len(cells)} possible runs are estimated, which takes up to a minute.")
     priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
     end = started + 60 * budget_minutes
     left = max(0.0, end - ANSWERING_SECONDS - time.monotonic())
@@ -209,17 +206,6 @@ def answer_so_far(
     return answer
 
 
-def command(cell: grid.Cell, results: Path) -> str:
-    """The command that trains the configuration of a cell on all labels and saves the model."""
-    given = {name: getattr(cell.asked, name) for name in ("dataset", "model", "method")}
-    usual = read_parameters(cell.notebook, given).model_dump()
-    apart = {"train_size", "shots", "data_fraction", "seed", *given}
-    given |= {k: v for k, v in cell.asked.model_dump().items() if k not in apart and v != usual[k]}
-    words = [f"-p {shlex.quote(f'{name}={value}')}" for name, value in {**given, "data_fraction": 1}.items()]
-    kept = f"--results {shlex.quote(str(results))} --save-model {shlex.quote(str(results / 'model'))}"
-    return f"lrtl run {cell.notebook} {' '.join(words)} {kept}"
-
-
 def models_at_hand(kind: str) -> list[str]:
     """The pre-trained models for this kind of data that need not be downloaded."""
     return [name for name, row in MODELS.items() if kind in row.kinds and row.library != "ours" and _is_here(name)]
@@ -230,7 +216,7 @@ def every_run(data: Data, fixed: RunConfig, models: Sequence[str]) -> list[tuple
 
     `fixed` holds the data set, and what else is the same in all.
     """
-    notebook, given = grid.NOTEBOOK_OF[data.kind], fixed.model_dump(exclude_unset=True)
+    notebook, given = NOTEBOOK_OF[data.kind], fixed.model_dump(exclude_unset=True)
     return [
         (notebook, read_parameters(notebook, given | cell))
         for method in METHODS_TO_TRY

@@ -24,6 +24,11 @@ def absolute_path(path: str | Path) -> Path:
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
+def from_here(path: Path) -> str:
+    """An absolute path as a person would type it: relative to the current folder, if it is below that."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def existing_folder(path: str | Path) -> Path:
     """The absolute path of a folder; `InputError` if there is none."""
     folder = absolute_path(path)

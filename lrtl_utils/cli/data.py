@@ -39,7 +39,9 @@ def doctor(
 
 def suggest(
     dataset: Annotated[str, typer.Argument(help="Your labelled examples: a file or a folder.")],
-    unlabelled: Annotated[Path, typer.Option(help="The examples without labels: a table, or a folder of images.")],
+    unlabelled: Annotated[
+        Path, typer.Option(help="Examples without labels: a table of texts or of images, or a folder.")
+    ],
     count: Annotated[int, typer.Option("-n", min=1, help="Number of examples to suggest.")] = 50,
     by: Annotated[
         Selection,

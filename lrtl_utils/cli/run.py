@@ -50,7 +50,7 @@ def predict(
     model: Annotated[Path, typer.Argument(help="A folder that `run --save-model` wrote.")],
     file: Annotated[
         Path,
-        typer.Argument(help="A table, a text file with one text in each line, a CoNLL file, or a folder of images."),
+        typer.Argument(help="A table, a text file with one text in each line, CoNLL, a folder or a table of images."),
     ],
     output: Annotated[Path | None, typer.Option(help="The CSV file to write. Default: NAME.predictions.csv.")] = None,
     text_column: TextColumn = None,

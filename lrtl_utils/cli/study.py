@@ -14,6 +14,7 @@ import typer
 
 from lrtl_utils.cli.common import (
     LOCAL,
+    Folder,
     LabelColumn,
     Metric,
     NoCache,
@@ -85,7 +86,7 @@ def compare(
         raise typer.Exit(1)
 
 
-def summary(results: Results = LOCAL, metric: Metric = None) -> None:
+def summary(results: Folder = LOCAL, metric: Metric = None) -> None:
     """Execute the summary notebooks on a folder of records, and print the paths of their pictures."""
     from lrtl_utils.runs import notebook
     from lrtl_utils.study import tables
@@ -131,7 +132,7 @@ def _in_fork(call: Callable[[Path], Any], path: Path) -> Any:
         return call(path)
 
 
-def report(results: Results = LOCAL, metric: Metric = None) -> None:
+def report(results: Folder = LOCAL, metric: Metric = None) -> None:
     """Print the answers in a table and write a static web site. The last line printed is the path of its index.html."""
     from lrtl_utils.study import advice, tables
 

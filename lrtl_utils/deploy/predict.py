@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from lrtl_utils.data.own import conll as tags
-from lrtl_utils.data.own import tables
-from lrtl_utils.data.own.files import CONLL, IMAGES
+from lrtl_utils.data.own import files, tables
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.deploy import export
 from lrtl_utils.errors import InputError, require_name
@@ -108,7 +107,7 @@ def _sentences(file: Path, column: str | None) -> tuple[list[str], list[Any]]:
     """Words: the first field of each line of a CoNLL file, a table's column, else a text file's lines, at spaces."""
     suffix = file.suffix.lower()
     text = "" if file.is_dir() or suffix in tables.SUFFIXES else tables.decode(file.read_bytes(), file)[0]
-    if text and (suffix in CONLL or tags.looks_tagged(text)):
+    if text and (suffix in files.CONLL or tags.looks_tagged(text)):
         sentences = tags.read_words(text)
     else:
         cells = _cells(file, column)
@@ -117,13 +116,20 @@ def _sentences(file: Path, column: str | None) -> tuple[list[str], list[Any]]:
 
 
 def _pictures(file: Path, column: str | None) -> tuple[list[str], list[bytes]]:
-    """An image, or all below a folder, in the order of their paths."""
+    """The images that a table lists; else an image, or all below a folder, in the order of their paths."""
+    if file.suffix.lower() in tables.SUFFIXES:
+        layout = files.look(str(file))
+        listing = column or layout.listing
+        if listing is None:
+            raise InputError(f"{file} has no column with nothing but paths of images; --text-column names one.")
+        listed = _cells(file, listing)
+        return [str(name) for name in listed], [layout.listed(name).read_bytes() for name in listed]
     if column:
         raise InputError("--text-column is for tables, but this model reads images.")
     found = [file] if file.is_file() else file.rglob("*")
-    files = sorted(path for path in found if path.suffix.lower() in IMAGES and path.is_file())
+    paths = sorted(path for path in found if path.suffix.lower() in files.IMAGES and path.is_file())
     base = file.parent if file.is_file() else file
-    return [path.relative_to(base).as_posix() for path in files], [path.read_bytes() for path in files]
+    return [path.relative_to(base).as_posix() for path in paths], [path.read_bytes() for path in paths]
 
 
 READERS = {"text": _texts, "tokens": _sentences, "image": _pictures}

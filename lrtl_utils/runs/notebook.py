@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from lrtl_utils.runs import store
 from lrtl_utils.runs.run import check
 
 FOLDER = notebooks_folder()
+NOTEBOOK_OF = {"text": "text_classification", "image": "image_classification", "tokens": "named_entity_recognition"}
 TERMINATION_SECONDS = 20.0  # a kernel's to write its checkpoint
 WIDGET = "application/vnd.jupyter.widget-view+json"
 KERNEL_ENDED = "the kernel ended before the notebook did"
@@ -230,11 +231,15 @@ def _handing_on_signals() -> Iterator[None]:
 
     received: list[threading.Timer] = []
 
+    def each(act: Callable[[psutil.Process], None], kernels: list[psutil.Process]) -> None:
+        for kernel in kernels:
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                act(kernel)
+
     def hand_on(_number: int, _frame: Any) -> None:
         kernels = psutil.Process().children(recursive=True)
-        for kernel in kernels:
-            kernel.terminate()
-        received.append(threading.Timer(TERMINATION_SECONDS, lambda: [kernel.kill() for kernel in kernels]))
+        each(psutil.Process.terminate, kernels)
+        received.append(threading.Timer(TERMINATION_SECONDS, each, (psutil.Process.kill, kernels)))
         received[-1].start()
 
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}

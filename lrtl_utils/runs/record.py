@@ -252,6 +252,11 @@ def run_id(config: Mapping[str, Any], data: str, weights: str | None, method_ver
     return hashlib.sha256(_canonical(identity)).hexdigest()[:12]
 
 
+def kind_of(content: Mapping[str, Any]) -> str:
+    """The kind of task of a completed run: `tokens`, `image` or `text`."""
+    return "tokens" if "counts" in content["metrics"] else "image" if content["config"]["image_size"] else "text"
+
+
 def identifying(content: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a record as it enters the id: with the `max_length` that was asked for.
 

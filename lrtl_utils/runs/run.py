@@ -87,6 +87,8 @@ class Run:
     from (None if there are none).
     """
 
+    curve: Curve | None = None  # until `fit`
+
     def __init__(
         self,
         asked: RunConfig | None = None,
@@ -223,7 +225,12 @@ class Run:
         return self.curve
 
     def test(self) -> Tested:
-        """Predict the test split, once and off the clock, and score the validation split with the final model."""
+        """Predict the test split, once and off the clock, and score the validation split with the final model.
+
+        `InputError` before `fit`.
+        """
+        if self.curve is None:
+            raise InputError("This run has no trained model to test; call its methods label and fit first.")
         from lrtl_utils.methods import loop
 
         examples, classes = splits.test_examples(self.data, self.config), self.data.classes

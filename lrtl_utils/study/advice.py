@@ -1,13 +1,23 @@
 """The four answers in one table, and what to do after a comparison: the method to use, and the labels to collect."""
 
-from collections.abc import Iterator
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from lrtl_utils.config import RunConfig
+from lrtl_utils.files import absolute_path, from_here
+from lrtl_utils.runs import store
+from lrtl_utils.runs.notebook import NOTEBOOK_OF, notebook_path, parameters_of
+from lrtl_utils.runs.record import kind_of
 from lrtl_utils.study import answers, curves, tables
 
 UNKNOWN = "not known"
+COLUMNS = ("text_column", "label_column")
 NOTHING = "Too few runs have finished to recommend it; to continue, run the same command again or raise its budget."
 
 
@@ -74,6 +84,47 @@ def leading(frame: pd.DataFrame) -> pd.Series | None:
     """The row of `tables.best` that answers which configuration is best; None without runs. `frame` is `together`."""
     best = tables.at_most_labels(tables.best(frame))
     return None if best.empty else best.iloc[0]
+
+
+def lines(frame: pd.DataFrame, results: Path) -> Iterator[str]:
+    """What to do after these runs on one data set, in sentences and commands: `advice`, how to train and save the
+    configuration that it names on all labels, and how to choose the next examples to label."""
+    frame = together(frame)
+    row = leading(frame)
+    yield from advice(frame, row)
+    if row is None:
+        return
+    record = frame[frame["configuration"] == row["configuration"]].iloc[0]["record"]
+    yield "This trains it on all labels and saves the model:"
+    yield training(record, results)
+    kind, config = kind_of(record), record["config"]
+    if kind == "tokens":
+        return
+    if not config["validation_share"]:
+        yield "Its probabilities are not calibrated; -p validation_share=0.2 holds out a fifth of the labels to do so."
+    yield "This chooses the next examples to label from POOL, a file or folder of examples without labels:"
+    columns = [f" --{name.replace('_', '-')} {shlex.quote(config[name])}" for name in COLUMNS if config[name]]
+    dataset = shlex.quote(_here(config["dataset"], results))
+    yield f"lrtl suggest {dataset}{''.join(columns)} --unlabelled POOL -n 50"
+
+
+def training(record: Mapping[str, Any], results: Path) -> str:
+    """The command that trains the configuration of a record on all labels and saves the model below `results`."""
+    notebook, config = NOTEBOOK_OF[kind_of(record)], record["config"] | record["config"]["asked"]
+    given = {name: _here(config[name], results) for name in ("dataset", "model")} | {"method": config["method"]}
+    defaults = parameters_of(notebook_path(notebook))
+    usual = RunConfig.of(defaults | given).model_dump()
+    apart = {"asked", "train_size", "shots", "data_fraction", "seed", *given}
+    given |= {name: value for name, value in config.items() if name not in apart and value != usual[name]}
+    words = [f"-p {shlex.quote(f'{name}={value}')}" for name, value in {**given, "data_fraction": 1}.items()]
+    kept = [shlex.quote(from_here(absolute_path(path))) for path in (results, results / "model")]
+    return f"lrtl run {notebook} {' '.join(words)} --results {kept[0]} --save-model {kept[1]}"
+
+
+def _here(name: str, results: Path) -> str:
+    """A data set or model of a record below `results`, as a person types it here."""
+    placed = store.place(results, name)
+    return from_here(Path(placed)) if os.path.isabs(placed) else placed
 
 
 def advice(frame: pd.DataFrame, row: pd.Series | None) -> Iterator[str]:

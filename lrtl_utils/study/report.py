@@ -20,12 +20,12 @@ import nbformat
 import pandas as pd
 
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path, data_name, write_text
+from lrtl_utils.files import absolute_path, data_name, from_here, write_text
 from lrtl_utils.models.catalog import MODELS
 from lrtl_utils.runs import store
 from lrtl_utils.runs.notebook import notebook_path, parameters_of, summarise, summary_notebooks
 from lrtl_utils.runs.record import in_words
-from lrtl_utils.study import answers, tables
+from lrtl_utils.study import advice, answers, tables
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -162,10 +162,11 @@ def _index(
     return render(
         "index.html",
         name=results.name,
-        place=os.path.relpath(results) if results.is_relative_to(Path.cwd()) else str(results),
+        place=from_here(results),
         scope=list(_scope(records)),
         machines=store.machines(frame["record"]),
         notebooks=titles,
+        advice=[*advice.lines(frame, results)] if frame["dataset"].nunique() == 1 else [],
         answers=[_answer(section, results, frame, titles) for section in SECTIONS] if len(frame) else [],
         filters={name: sorted({row[name] for row in rows}) for name in names},
         judged=tables.metrics_of(frame),

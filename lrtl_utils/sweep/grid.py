@@ -15,13 +15,12 @@ from lrtl_utils.data.load import kind_of
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path, existing_folder, read_text
 from lrtl_utils.runs import store
-from lrtl_utils.runs.notebook import read_parameters
+from lrtl_utils.runs.notebook import NOTEBOOK_OF, read_parameters
 from lrtl_utils.runs.record import in_words
 from lrtl_utils.runs.run import Run
 
 MOST_BYTES = 100_000  # of a grid's file
 MOST_CELLS = 100_000  # of a block
-NOTEBOOK_OF = {"text": "text_classification", "image": "image_classification", "tokens": "named_entity_recognition"}
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class Brief(BaseModel):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A results folder at one moment. `left` and `hours_left` are None where the plan or a finished cell is missing."""
+    """A results folder at one moment. `left` and `seconds_left` are None where they are not known."""
 
     done: int
     running: tuple[tuple[str, ...], ...]  # cells claimed by living workers, each a row below `HEADERS`
@@ -74,7 +74,7 @@ class Snapshot:
     left: int | None  # planned, and neither done nor failed; the running ones are among them
     best: dict[str, tuple[float, str]]  # by data set: the highest validation score, and the cell
     hours_spent: float  # of the device
-    hours_left: float | None
+    seconds_left: float | None  # of the clock on the wall, as quickly as cells have ended in this sweep
     overhead_seconds: float | None  # median of the completed cells
     unreadable: tuple[str, ...]  # files that are no records
 
@@ -84,8 +84,8 @@ class Snapshot:
         return f"{self.done} cells done, {len(self.running)} running, {len(self.failed)} failed{left}"
 
     def hours(self) -> str:
-        """Device hours in words."""
-        left = "" if self.hours_left is None else f", about {self.hours_left:.3g} to go"
+        """Device hours in words, and the time until the end."""
+        left = "" if self.seconds_left is None else f", about {_clock(self.seconds_left)} to go"
         return f"{self.hours_spent:.3g} device hours spent{left}"
 
     def summary(self) -> list[str]:
@@ -124,7 +124,6 @@ class Watch:
         progress = {name: _progress(self.results, name) for name in alive if name not in done}
         spent = sum(run.hours for run in (*done.values(), *failed.values()))
         left = None if self.identities is None else len(self.identities) - len(done) - len(failed)
-        each = [run.hours for run in done.values()]
         overheads = [run.overhead_seconds for run in done.values() if run.overhead_seconds is not None]
         return Snapshot(
             done=len(done),
@@ -134,10 +133,14 @@ class Watch:
             left=left,
             best=_best(done.values()),
             hours_spent=spent + sum(written.device_seconds for written in progress.values() if written) / 3600,
-            hours_left=statistics.mean(each) * left if each and left is not None else None,
+            seconds_left=None if left is None else self._seconds_left(left),
             overhead_seconds=statistics.median(overheads) if overheads else None,
             unreadable=unreadable,
         )
+
+    def _seconds_left(self, left: int) -> float | None:
+        ended = [changed / 1e9 - self.since for (changed, _), _ in self._read.values() if changed >= self.since * 1e9]
+        return left * max(ended) / len(ended) if ended and self.since else None
 
     def _planned(self, identity: str) -> bool:
         return self.identities is None or identity in self.identities

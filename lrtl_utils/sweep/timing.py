@@ -21,6 +21,7 @@ from lrtl_utils.methods import METHODS, loop
 from lrtl_utils.methods.method import Work
 from lrtl_utils.methods.walk import Invented, Load, words_of
 from lrtl_utils.runs import store
+from lrtl_utils.runs.record import kind_of
 from lrtl_utils.runs.run import build
 
 BUSY = 0.8  # of one core's time, under which a timing was disturbed by other work
@@ -140,8 +141,7 @@ def _recorded(
     """The rates of those wanted kinds of run that this machine has recorded with so many threads."""
     groups: defaultdict[Key, list[Mapping[str, Any]]] = defaultdict(list)
     for record in records:
-        environment, config = record["environment"], RunConfig.of(record["config"])
-        kind = "tokens" if "counts" in record["metrics"] else "image" if config.image_size else "text"
+        environment, config, kind = record["environment"], RunConfig.of(record["config"]), kind_of(record)
         here = environment["threads"] == threads and environment["device"] == store.device_name(config.device)
         measured = not record["cost"].get("cached_seconds") and not record["cost"].get("cached_predict_seconds")
         if here and measured and _key(config, kind) in wanted:

@@ -1,5 +1,6 @@
 """From a user's data to the four answers: the runs that fit a budget, the command, and `compare` from Python."""
 
+import html
 import shlex
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from synthetic import outcomes, write_run
 import lrtl_utils
 from lrtl_utils import comparison
 from lrtl_utils.config import read_config
+from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.study import checkup
 from lrtl_utils.sweep import grid
@@ -111,14 +113,10 @@ def test_the_plan_is_shown_in_words(priced):
     assert len(lines) == 4
 
 
-def test_the_command_says_what_differs_from_the_notebook_and_quotes_it(priced, tmp_path):
-    asked = priced[0].cell.asked.model_copy(update={"max_length": 32, "text_column": "the text", "seed": 4})
-    said = shlex.split(comparison.command(replace(priced[0].cell, asked=asked), tmp_path / "a b"))
-    assert said[:3] == ["lrtl", "run", "text_classification"]
-    given = {said[at + 1] for at, word in enumerate(said) if word == "-p"}
-    assert {"max_length=32", "text_column=the text", "method=tfidf", "data_fraction=1"} < given
-    assert not any(one.startswith(("seed=", "train_size=", "device=")) for one in given)
-    assert said[-2:] == ["--save-model", str(tmp_path / "a b" / "model")]
+@pytest.mark.parametrize("minutes", [float("nan"), -1])
+def test_a_budget_that_is_no_length_of_time_is_refused(minutes, reviews, tmp_path):
+    with pytest.raises(InputError, match="is no length of time"):
+        comparison.compare(reviews, budget_minutes=minutes, results=tmp_path)
 
 
 def test_an_answer_so_far_is_shown_each_minute_and_only_of_the_data_as_it_is(tmp_path, monkeypatch):
@@ -191,10 +189,14 @@ def test_compare_from_python_runs_what_fits_and_shows_it_in_a_notebook(reviews, 
     assert "Which model and which method is best?" in page
     assert str(compared).splitlines()[0] == compared.answers[0].question
     assert len(lrtl_utils.records(tmp_path)) == 4
-    *_, command = compared.advice()
-    assert shlex.split(command)[:3] == ["lrtl", "run", "text_classification"]
-    assert f"dataset={reviews}" in command
-    assert command.endswith(f"--save-model {tmp_path / 'model'}")
+    trains, suggests = (line for line in compared.advice() if line.startswith("lrtl "))
+    assert shlex.split(trains)[:3] == ["lrtl", "run", "text_classification"]
+    assert f"dataset={reviews}" in trains
+    assert trains.endswith(f"--save-model {tmp_path / 'model'}")
+    assert shlex.split(suggests)[2] == str(reviews)
+    assert "text_column=text" in trains
+    assert "--text-column text --label-column label --unlabelled POOL" in suggests
+    assert all(html.escape(line) in page for line in (trains, suggests))
     again = lrtl_utils.compare(str(reviews), budget_minutes=0, results=tmp_path, dry_run=True, show=shown.append)
     assert again.outcome is None
     assert again.table["n_labels"].tolist() == compared.table["n_labels"].tolist()

@@ -114,7 +114,7 @@ def test_money_is_device_hours_at_the_price_given(anew):
 
 
 def test_an_empty_folder_is_said_in_one_sentence_and_leaves_whole_notebooks(tmp_path):
-    done = call("summary", "--results", tmp_path)
+    done = call("summary", tmp_path)
     assert done.returncode == 1
     assert (
         done.stderr.strip().splitlines()[-1].endswith("has no completed record to draw; `lrtl sweep demo` makes some.")

@@ -50,7 +50,7 @@ def hostile(tmp_path_factory):
     like(record, results, method="from_scratch", model="simple_nn", seed=0)
     config = RunConfig(dataset=str(data), model="simple_nn", method="full", seed=7)
     store.failed(results, "0123456789ab", config, {}, f"ValueError: {SCRIPT}{IMAGE}", started=0.0)
-    return results, call("report", "--results", results)
+    return results, call("report", results)
 
 
 @pytest.fixture(scope="module")

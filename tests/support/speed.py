@@ -91,14 +91,14 @@ def report(checkout, folder):
     """The answers and pages of the committed study."""
     (folder / "r").mkdir()
     (folder / "r" / "runs").symlink_to(ROOT / "results" / "study" / "runs")
-    return call(checkout, folder, "report", "--results", folder / "r")
+    return call(checkout, folder, "report", folder / "r")
 
 
 def summary(checkout, folder):
     """The five summary notebooks on the committed study."""
     (folder / "r").mkdir()
     (folder / "r" / "runs").symlink_to(ROOT / "results" / "study" / "runs")
-    return call(checkout, folder, "summary", "--results", folder / "r")
+    return call(checkout, folder, "summary", folder / "r")
 
 
 def parts(grid, checkout, folder):

@@ -22,7 +22,9 @@ from lrtl_utils.files import absolute_path, data_name, write_atomically
 LEAST_ROWS = 8  # labelled rows without which there is nothing to learn
 MOST_CLASSES = 1000  # a record's confusion matrix has the square of it
 FEW_NUMBERS = 20  # so many different numbers may be classes, whatever they are
-SEVERAL = re.compile(r"\[['\"].*\]|[^;|]+([;|][^;|]+)+")  # a cell that looks like a list of labels
+MOST_SEVERAL = 0.1  # of the rows may have several labels; so few may be mistakes, or names with a comma
+NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
+BRACKETS = re.compile(r"\[['\"].*\]")
 
 
 class Row(NamedTuple):
@@ -243,25 +245,31 @@ def _require_alike(kind: str, rows: Sequence[Row]) -> None:
 
 
 def _require_single(targets: Sequence[Any], dataset: str) -> None:
-    """`InputError` if most rows have several labels: in a list, or separated by semicolons or bars."""
-    several = [y for y in targets if isinstance(y, list) or SEVERAL.fullmatch(y)]
-    if len(several) > len(targets) / 2 and (isinstance(several[0], list) or _are_lists({*targets})):
+    """`InputError` if many rows have several labels: in a list, or separated by semicolons, bars or commas."""
+    lists = _lists({target for target in targets if isinstance(target, str)})
+    several = [target for target in targets if isinstance(target, list) or target in lists]
+    if len(several) > MOST_SEVERAL * len(targets):
         raise InputError(
-            f"{dataset}: most rows have several labels, such as {shown(several[0])}, and a row may have one; train a "
-            "model for each label on a column that says yes or no, or replace the separator if this is one name."
+            f"{dataset}: {len(several)} of {len(targets)} rows have several labels, such as {shown(several[0])}, and a "
+            "row may have one; train a model for each label on a column that says yes or no, or replace the separator "
+            "if this is one name."
         )
 
 
-def _are_lists(cells: set[str]) -> bool:
-    """Whether these cells are lists of labels: in brackets, or with a label that stands in several places or alone.
+def _lists(cells: set[str]) -> set[str]:
+    """Those of these labels that are lists: in brackets, or with separators between labels that others have too.
 
-    In names that have separators, such as `News; World`, each part keeps its place.
+    In names with separators, such as `News; World`, a part that others have too keeps its place.
     """
-    found: dict[str, set[tuple[int, bool]]] = {}
-    for parts in (re.split("[;|]", cell) for cell in cells):
-        for at, part in enumerate(parts):
-            found.setdefault(part.strip(), set()).add((at, len(parts) == 1))
-    return any(len(places) > 1 for places in found.values()) or all(cell.startswith("[") for cell in cells)
+    parts = {cell: [part.strip() for part in re.split("[;|,]", cell)] for cell in cells if not NUMBER.fullmatch(cell)}
+    places: dict[str, list[tuple[int, bool]]] = {}
+    for names in parts.values():
+        for at, name in enumerate(names):
+            places.setdefault(name, []).append((at, len(names) == 1))
+    shared = {name for name, found in places.items() if len(found) > 1}
+    moved = any(len({*places[name]}) > 1 for name in shared)
+    listed = {cell for cell, names in parts.items() if moved and len(names) > 1 and shared.issuperset(names)}
+    return listed | {cell for cell in cells if BRACKETS.fullmatch(cell)}
 
 
 def _whole(split: str, rows: Sequence[Row], notes: Notes) -> list[Row]:
@@ -302,8 +310,8 @@ def _classes(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]
     counts = Counter(targets)
     if len(counts) < 2:
         raise InputError(f"{dataset}: every row has the label {next(iter(counts))!r}; at least two are needed.")
-    numbers = all(re.fullmatch(r"[+-]?\d+(\.\d+)?", label) for label in counts)
-    if numbers and _are_amounts([*map(float, counts)]):
+    numbers = all(map(NUMBER.fullmatch, counts))
+    if numbers and _are_amounts([*map(_number, counts)]):
         raise InputError(
             f"{dataset}: the labels are {len(counts)} different numbers, such as {next(iter(counts))}, so this looks "
             "like regression, which is not supported; use scikit-learn or AutoGluon, or write words if they are names "
@@ -314,7 +322,11 @@ def _classes(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]
             f"{dataset}: {len(counts)} different labels on {len(targets)} rows are too many for classes; there may be "
             f"at most {MOST_CLASSES}, and at most half as many as rows."
         )
-    return tuple(sorted(counts, key=(lambda label: (float(label), label)) if numbers else None))
+    return tuple(sorted(counts, key=(lambda label: (_number(label), label)) if numbers else None))
+
+
+def _number(label: str) -> float:
+    return float(label.replace(",", "."))
 
 
 def _are_amounts(numbers: Sequence[float]) -> bool:

@@ -102,6 +102,14 @@ def test_a_folder_of_images_in_the_order_of_their_paths(seer, tmp_path):
     assert [row["file"] for row in answers] == ["a/c.jpg", "b.png"]
     assert rows_of(scoring.predict(seer, tmp_path / "in/b.png"))[0] == answers[1]
     assert (tmp_path / "in.predictions.csv").is_file()
+    (tmp_path / "list.csv").write_text("id,picture\n1,in/b.png\n2,in/a/c.jpg\n3,in/b.png\n")
+    listed = rows_of(scoring.predict(seer, tmp_path / "list.csv"))
+    assert [row.pop("file") for row in listed] == ["in/b.png", "in/a/c.jpg", "in/b.png"]
+    assert [row["label"] for row in listed] == [answers[at]["label"] for at in (1, 0, 1)]
+    assert float(listed[0]["p_0"]) == pytest.approx(float(answers[1]["p_0"]), abs=1e-5)
+    (tmp_path / "list.csv").write_text("id,text\n1,no picture\n")
+    with pytest.raises(InputError, match="has no column with nothing but paths of images"):
+        scoring.predict(seer, tmp_path / "list.csv")
 
 
 def test_no_cell_begins_a_formula_and_no_number_is_touched(news, tmp_path):

@@ -1,15 +1,20 @@
 """Notebooks hold story and calls, no logic, and their parameters are RunConfig's."""
 
 import ast
+import os
+import signal
+import subprocess
 
 import nbformat
 import pieces as methods
+import psutil
 import pytest
 import task_notebooks
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
 from lrtl_utils.errors import InputError
+from lrtl_utils.runs import notebook
 from lrtl_utils.runs.notebook import FOLDER, notebook_path, parameters_of, read_parameters, summary_notebooks
 
 PATHS = sorted(FOLDER.glob("*.ipynb"))
@@ -104,3 +109,13 @@ def test_values_are_typed_by_run_config():
     asked = read_parameters("sentiment_analysis", {"learning_rate": "5e-5", "epochs": "3", "train_size": "none"})
     assert (asked.learning_rate, asked.epochs, asked.train_size) == (5e-5, 3, None)
     assert asked.dataset == parameters_of(notebook_path("sentiment_analysis"))["dataset"]
+
+
+def test_a_signal_reaches_the_kernels_that_are_left_if_one_has_just_ended(monkeypatch):
+    ended, left = (subprocess.Popen([name, "60"]) for name in ("true", "sleep"))
+    both = [psutil.Process(process.pid) for process in (ended, left)]
+    ended.wait()
+    monkeypatch.setattr(psutil.Process, "children", lambda self, recursive: both)
+    with pytest.raises(KeyboardInterrupt), notebook._handing_on_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert left.wait(10) == -signal.SIGTERM

@@ -170,3 +170,9 @@ def test_every_method_sees_the_same_examples_and_a_larger_subset_holds_the_small
     assert few == labelled("linear_probe", 20) == labelled("full", 20)
     assert few < labelled("linear_probe", 40)
     assert few != labelled("tfidf", 20, seed=1)
+
+
+def test_a_run_that_was_not_fitted_cannot_be_tested(tmp_path):
+    run = Run(dataset="digits", model="efficientnet_lite0", method="linear_probe", train_size=20, results=tmp_path)
+    with pytest.raises(InputError, match="call its methods label and fit first"):
+        run.test()

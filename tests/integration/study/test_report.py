@@ -182,7 +182,7 @@ def test_a_folder_as_a_first_sweep_leaves_it_has_its_page_and_settings_differ_in
 
 
 def test_an_empty_folder_has_a_page_that_says_how_to_fill_it(tmp_path):
-    done = call("report", "--results", tmp_path)
+    done = call("report", tmp_path)
     assert done.returncode == 0, done.stderr
     page = Elements(Path(done.stdout.strip()))
     assert "There is no run here yet." in page.words

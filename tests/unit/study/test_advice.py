@@ -1,5 +1,7 @@
 """What to do after a comparison, from records whose outcomes were chosen."""
 
+import shlex
+
 from synthetic import outcomes, write_run
 
 from lrtl_utils.study import advice, answers, tables
@@ -50,6 +52,31 @@ def test_the_best_is_named_with_its_score_its_labels_and_its_time(tmp_path):
     assert "; according to its curve, going to 2000 labels would change it by about " in growth
     assert "not to be relied on" not in needed
     assert spent == "Training it with 1000 labels takes 2.5 device seconds (cpu: invented)."
+
+
+def test_the_command_says_what_differs_from_the_notebook_and_quotes_it(tmp_path):
+    knobs = {"dataset": "sst2", "train_size": 32, "seed": 4, "max_length": 64, "text_column": "the text"}
+    write_run(tmp_path, outcomes(0.5, 32, 4), method="progressive", learning_rate=3e-5, **knobs)
+    (record,) = tables.read(tmp_path)["record"]
+    said = shlex.split(advice.training(record, tmp_path / "a b"))
+    assert said[:3] == ["lrtl", "run", "text_classification"]
+    given = {said[at + 1] for at, word in enumerate(said) if word == "-p"}
+    assert {"max_length=64", "text_column=the text", "method=progressive", "data_fraction=1"} < given
+    assert "learning_rate=3e-05" in given
+    assert not any(one.startswith(("seed=", "train_size=", "epochs=", "batch_size=")) for one in given)
+    assert said[-2:] == ["--save-model", str(tmp_path / "a b" / "model")]
+
+
+def test_commands_follow_the_advice_and_those_for_tags_suggest_nothing(tmp_path):
+    write(tmp_path, "progressive", [0.5, 0.7])
+    *_, trains, calibrated, _, suggests = advice.lines(tables.read(tmp_path), tmp_path)
+    assert "-p dataset=sst2 " in trains
+    assert "validation_share=0.2" in calibrated
+    assert suggests == "lrtl suggest sst2 --unlabelled POOL -n 50"
+    tagged = outcomes(0.5, 32, 0, tagged=True)
+    write_run(tmp_path / "tags", tagged, dataset="conll2003", model="minilm_crf", method="full", train_size=32)
+    *_, trains = advice.lines(tables.read(tmp_path / "tags"), tmp_path / "tags")
+    assert trains.startswith("lrtl run named_entity_recognition -p dataset=conll2003 ")
 
 
 def test_two_models_are_compared_with_each_other(tmp_path):

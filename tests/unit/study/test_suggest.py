@@ -72,7 +72,12 @@ def test_a_folder_of_images_is_a_pool_of_images(tmp_path):
     assert found.header == ["file", "label"]
     assert {file for file, _ in found.rows} == {f"{i}.png" for i in range(40, 48)}
     assert sum(found.left_out.values()) == 1
-    with pytest.raises(InputError, match="must be a folder of images"):
+    listed = [(i, f"{place}.png") for i, place in enumerate(["mine/dog/21", *(f"pool/{i}" for i in range(40, 48))])]
+    found = suggest(str(tmp_path / "mine"), write_csv(tmp_path / "list.csv", listed, ("id", "picture")), 50)
+    assert found.header == ["id", "picture", "label"]
+    assert {file for _, file, _ in found.rows} == {f"pool/{i}.png" for i in range(40, 48)}
+    assert found.left_out == {"labelled already": 1}
+    with pytest.raises(InputError, match="must be a folder or a table of images"):
         suggest(str(tmp_path / "mine"), pool_of(tmp_path, ["a text"]), 50)
 
 

@@ -174,8 +174,14 @@ def test_lone_quotes_in_a_tsv_are_text(tmp_path):
             b"text,label\n" + b"".join(b"t %d,c%d\n" % (i, i // 3) for i in range(3003)),
             "there may be at most 1000, and",
         ),
-        (b"text,label\n" + b"".join(b"t %d,a;b\nu %d,c\nv %d,b|c\n" % (i, i, i) for i in range(9)), "such as 'a;b'"),
-        (b"text,label\n" + b"".join(b"t %d,\"['a', 'b']\"\n" % i for i in range(9)), "most rows have several labels"),
+        (
+            b"text,label\n" + b"".join(b"t %d,a;b\nu %d,c\nv %d,b|c\n" % (i, i, i) for i in range(9)),
+            "9 of 27 rows have several labels, such as 'b|c'",
+        ),
+        (b"text,label\n" + b"".join(b't %d,"a,b"\nu %d,a\nv %d,b\n' % (i, i, i) for i in range(9)), "such as 'a,b'"),
+        (b"text,label\n" + b"".join(b"t %d,a;b\nu %d,a\nv %d,b\n" % (i, i, i) for i in range(9)), "9 of 27 rows"),
+        (b"text;cost\n" + b"".join(b"t %d;%d,5\n" % (i, i % 30) for i in range(300)), "looks like regression"),
+        (b"text,label\n" + b"".join(b"t %d,\"['a', 'b']\"\n" % i for i in range(9)), "9 of 9 rows have several labels"),
         (b"text,text\na,b\n", "must name each column once"),
         (b"te\0xt,label\n", "not a text file: it contains NUL bytes"),
     ],
@@ -203,6 +209,9 @@ def test_a_list_of_labels_in_most_rows_is_refused_and_a_bar_in_a_few_is_part_of_
     assert "tar|zip" in load(str(path)).classes
     path = write_csv(tmp_path / "r.csv", [(text, f"News; {y}") for text, y in rows(20)])
     assert {name[:6] for name in load(str(path)).classes} == {"News; "}
+    names = ("Arts", "Arts, Crafts", "Health, Beauty")
+    path = write_csv(tmp_path / "r.csv", [(text, names[i % 3]) for i, (text, _) in enumerate(rows(24))])
+    assert load(str(path)).classes == names
 
 
 def test_an_example_knows_its_place(tmp_path):
