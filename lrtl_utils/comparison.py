@@ -237,10 +237,11 @@ def seconds(priced: Sequence[Priced], workers: int) -> float:
 def within_budget(priced: Sequence[Priced], budget_seconds: float, workers: int) -> tuple[list[Priced], list[Priced]]:
     """The runs that fit the budget, in the order in which they come, and those that do not.
 
-    At each number of labels all configurations run with three seeds before more labels are tried, because a method that
-    did not run there cannot be compared. After the largest size come the other two seeds, likewise. Of configurations
-    that do not all fit at the three smallest sizes, the dearest are left out altogether. The two cheapest there are the
-    least that can be compared, and are kept even if they do not fit; with seed 0 alone if three seeds do not.
+    All configurations run at the three smallest sizes, one of three seeds after the other, and then with three seeds at
+    each larger size, because a method that did not run there cannot be compared. Last come the other two seeds. Of
+    configurations that do not all fit at the three smallest sizes, the dearest are left out altogether. The two
+    cheapest there are the least that can be compared, and are kept even if they do not fit; with seed 0 alone if three
+    seeds do not.
     """
     costs: Counter[str] = Counter()
     for one in priced:

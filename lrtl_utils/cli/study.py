@@ -56,10 +56,13 @@ def compare(
     no_cache: NoCache = False,
 ) -> None:
     """Find the best method for a data set: check the data, run what fits the budget, and answer the four questions."""
-    from lrtl_utils import comparison
+    from lrtl_utils.data import load
 
     given = dict(pair(text) for text in parameter or []) | ({"drop_leaks": True} if drop_leaks else {})
     read_config(given)  # so that no name of an argument below is among them
+    load.kind_of(dataset, text_column, label_column)  # data that are not there are refused before torch is imported
+    from lrtl_utils import comparison
+
     with interruptible("with the remaining runs"):
         compared = comparison.compare(
             dataset,

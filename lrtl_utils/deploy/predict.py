@@ -4,18 +4,19 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lrtl_utils.data.own import conll as tags
 from lrtl_utils.data.own import files, tables
 from lrtl_utils.data.splits import Examples
-from lrtl_utils.deploy import export
 from lrtl_utils.errors import InputError, require_name
-from lrtl_utils.files import absolute_path, write_text, writing_to
+from lrtl_utils.files import absolute_path, existing_folder, write_text, writing_to
 from lrtl_utils.measure.metrics import Prediction
-from lrtl_utils.methods import loop
+
+if TYPE_CHECKING:
+    from lrtl_utils.deploy.export import Kept
 
 
 def predict(model: str | Path, file: str | Path, output: str | Path | None = None, column: str | None = None) -> Path:
@@ -35,7 +36,11 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
         raise InputError(
             f"The answers cannot be written to {target}: it is the input or a folder; set another --output."
         )
-    kept = export.load(model)
+    folder = existing_folder(model)
+    from lrtl_utils.deploy import export  # with torch, which takes seconds
+    from lrtl_utils.methods import loop
+
+    kept = export.load(folder)
     shown, examples = read(kept.kind, file, column)
     prediction = loop.predict(kept.model, examples, kept.config)
     if kept.kind == "tokens":
@@ -60,14 +65,14 @@ def read(kind: str, file: Path, column: str | None = None) -> tuple[list[str], E
     return shown, Examples(inputs, targets, np.arange(len(inputs)))
 
 
-def _classified(shown: Sequence[str], prediction: Prediction, kept: export.Kept) -> Iterator[list[str]]:
+def _classified(shown: Sequence[str], prediction: Prediction, kept: "Kept") -> Iterator[list[str]]:
     for name, answer, scores in zip(shown, prediction.predicted, prediction.scores, strict=True):
         odds = np.exp((scores.astype(float) - scores.max()) / kept.temperature)
         yield [_as_text(name), _as_text(kept.classes[answer]), *(f"{share:.6f}" for share in odds / odds.sum())]
 
 
 def _tagged(
-    shown: Sequence[str], sentences: Sequence[Any], prediction: Prediction, kept: export.Kept
+    shown: Sequence[str], sentences: Sequence[Any], prediction: Prediction, kept: "Kept"
 ) -> Iterator[list[str]]:
     """Words past the model's longest sequence are tagged O."""
     for name, words, answer, sure in zip(shown, sentences, prediction.predicted, prediction.confidence, strict=True):

@@ -88,14 +88,14 @@ def leading(frame: pd.DataFrame) -> pd.Series | None:
 
 def lines(frame: pd.DataFrame, results: Path) -> Iterator[str]:
     """What to do after these runs on one data set, in sentences and commands: `advice`, how to train and save the
-    configuration that it names on all labels, and how to choose the next examples to label."""
+    configuration that it names on the train split, and how to choose the next examples to label."""
     frame = together(frame)
     row = leading(frame)
     yield from advice(frame, row)
     if row is None:
         return
     record = frame[frame["configuration"] == row["configuration"]].iloc[0]["record"]
-    yield "This trains it on all labels and saves the model:"
+    yield "This trains it on all labels of the train split and saves the model:"
     yield training(record, results)
     kind, config = kind_of(record), record["config"]
     if kind == "tokens":
@@ -109,7 +109,7 @@ def lines(frame: pd.DataFrame, results: Path) -> Iterator[str]:
 
 
 def training(record: Mapping[str, Any], results: Path) -> str:
-    """The command that trains the configuration of a record on all labels and saves the model below `results`."""
+    """The command that trains the configuration of a record on its whole train split and saves the model."""
     notebook, config = NOTEBOOK_OF[kind_of(record)], record["config"] | record["config"]["asked"]
     given = {name: _here(config[name], results) for name in ("dataset", "model")} | {"method": config["method"]}
     defaults = parameters_of(notebook_path(notebook))

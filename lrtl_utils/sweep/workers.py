@@ -233,7 +233,7 @@ def shortage(results: Path) -> str | None:
     if disk.f_bavail * disk.f_frsize < LEAST_FREE_MIB * 2**20:
         return f"less than {LEAST_FREE_MIB} MiB free"
     if disk.f_files and disk.f_favail < LEAST_FREE_FILES:  # some file systems do not count their files
-        return f"room for less than {LEAST_FREE_FILES} more files"
+        return f"room for fewer than {LEAST_FREE_FILES} more files"
     return None
 
 

@@ -314,7 +314,7 @@ def test_a_disk_that_has_room_but_for_no_more_files_is_reported(tmp_path):
     done = subprocess.run(["unshare", "-Urm", "sh", "-c", mounted], cwd=ROOT, capture_output=True, text=True)
     if "unshare" in done.stderr or "mount:" in done.stderr:
         pytest.skip(f"a user namespace with a file system of its own is not allowed here: {done.stderr.strip()}")
-    assert done.stdout == "room for less than 1000 more files\n", done.stderr
+    assert done.stdout == "room for fewer than 1000 more files\n", done.stderr
 
 
 def test_a_claim_of_a_dead_owner_is_taken_over_and_a_living_ones_is_waited_for(grid, undisturbed, tmp_path):
