@@ -167,6 +167,9 @@ def compare(
     of = examples.source.sha256
     if dry_run:
         return Comparison(folder, [one.cell for one in kept], None, metric, of)
+    # Further runs are of the same configurations: one that is added when the time ends would be missing at the largest
+    # size, and nothing is called best there.
+    compared = {*map(_configuration, kept)}
     ran: dict[str, grid.Cell] = {}
     outcome, answer = sweeps.Outcome(), answer_so_far(folder, of, started, end, show, metric)
     options = {"workers": workers, "shared": shared, "report": show, "meanwhile": answer}
@@ -177,7 +180,11 @@ def compare(
         outcome += sweeps.sweep(chosen, folder, stop_after_seconds=stop, **options)
         ran |= {cell.id: cell for cell in chosen}
         left = max(0.0, end - ANSWERING_SECONDS - time.monotonic())
-        priced = [replace(one, done=one.done or store.is_completed(one.cell.path(folder))) for one in priced]
+        priced = [
+            replace(one, done=one.done or store.is_completed(one.cell.path(folder)))
+            for one in priced
+            if _configuration(one) in compared
+        ]
         kept, _ = within_budget(priced, left, workers)
     return Comparison(folder, [*ran.values()], outcome, metric, of)
 

@@ -223,7 +223,7 @@ def confirm(
     results: Results = Path("results/confirmation"),
     workers: Workers = 1,
 ) -> None:
-    """Run the frozen recipe against tuned baselines on data that chose nothing, as one table; can be continued."""
+    """Run the frozen recipe against tuned baselines on data that were not used to choose it; can be continued."""
     require_package("optuna")
     from lrtl_utils.study.benchmarks import recipe
     from lrtl_utils.study.benchmarks import tuning as baselines

@@ -18,6 +18,7 @@ from lrtl_utils.files import ROOT
 from lrtl_utils.study import checkup
 from lrtl_utils.sweep import grid
 from lrtl_utils.sweep.price import Priced
+from lrtl_utils.sweep.sweep import Outcome
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +201,27 @@ def test_compare_from_python_runs_what_fits_and_shows_it_in_a_notebook(reviews, 
     again = lrtl_utils.compare(str(reviews), budget_minutes=0, results=tmp_path, dry_run=True, show=shown.append)
     assert again.outcome is None
     assert again.table["n_labels"].tolist() == compared.table["n_labels"].tolist()
+
+
+def test_further_runs_are_of_the_configurations_of_the_plan(priced, reviews, tmp_path, monkeypatch):
+    done, swept = set(), []
+
+    def sweep(cells, results, **_):
+        swept.append(cells)
+        done.update(cell.path(results) for cell in cells)
+        return Outcome(completed=len(cells))
+
+    monkeypatch.setattr(comparison.price, "estimate", lambda *_: (priced, ""))
+    monkeypatch.setattr(comparison.store, "is_completed", done.__contains__)
+    monkeypatch.setattr(comparison.sweeps, "sweep", sweep)
+    tfidf, linear_probe, full = (
+        comparison.seconds([one for one in priced if one.cell.config.method == method and one.cell.config.seed < 3], 1)
+        for method in ("tfidf", "linear_probe", "full")
+    )
+    budget = full + (tfidf + linear_probe) / 2 + comparison.ANSWERING_SECONDS  # enough for `full` alone, too late
+    compared = comparison.compare(reviews, budget_minutes=budget / 60, results=tmp_path, show=str)
+    assert {cell.config.method for cells in swept for cell in cells} == {"tfidf", "linear_probe"}
+    assert len(compared.cells) == 2 * 2 * 5
 
 
 @pytest.mark.slow

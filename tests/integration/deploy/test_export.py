@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 from safetensors.numpy import load_file
+from synthetic import outcomes, write_run
 from whole_run import run
 
 from lrtl_utils.deploy import export
@@ -211,3 +212,15 @@ def test_run_keeps_its_model_and_a_done_run_keeps_its_record(tmp_path):
 def call(*words):
     command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_a_run_done_again_is_remarked_on_only_where_other_examples_are_right(tmp_path):
+    path = write_run(tmp_path / "r", outcomes(0.9, 32, 0), dataset="sst2", model="minilm", method="full", train_size=32)
+    record = json.loads(path.read_text())
+    (tmp_path / "record.json").write_text(json.dumps(record | {"metrics": record["metrics"] | {"loss": 0.125}}))
+    assert export.differs(tmp_path, path) is None
+    other = write_run(
+        tmp_path / "s", outcomes(0.1, 32, 0), dataset="sst2", model="minilm", method="full", train_size=32
+    )
+    (tmp_path / "record.json").write_text(other.read_text())
+    assert export.differs(tmp_path, path).startswith("Done again, the run scored 0.")
