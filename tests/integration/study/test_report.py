@@ -75,6 +75,18 @@ def test_the_answers_come_first_from_the_same_numbers(site):
     assert {image["alt"] for image in images} >= {"Test accuracy against labelled examples"}
 
 
+def test_what_to_do_now_is_on_the_page_of_one_data_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "_executed", lambda *_: [])
+    write_study(tmp_path, datasets=["sst2"], sizes=[32], names=["full", "progressive"])
+    words = Elements(report.write(tmp_path)).words
+    assert words.index("What to do now") < words.index("lrtl run text_classification -p dataset=sst2 ")
+    assert words.index("lrtl suggest sst2 --unlabelled POOL -n 50") < words.index(
+        answers.ANSWERS[0](tables.read(tmp_path)).question
+    )
+    write_study(tmp_path, datasets=["ag_news"], sizes=[32], names=["full", "progressive"])
+    assert "What to do now" not in Elements(report.write(tmp_path)).words
+
+
 @pytest.mark.slow
 def test_a_small_model_is_not_taken_for_a_large_one(site):
     words = Elements(site / "index.html").words
