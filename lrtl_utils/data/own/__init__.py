@@ -262,12 +262,12 @@ def _lists(cells: set[str]) -> set[str]:
     In names with separators, such as `News; World`, a part that others have too keeps its place.
     """
     parts = {cell: [part.strip() for part in re.split("[;|,]", cell)] for cell in cells if not NUMBER.fullmatch(cell)}
-    places: dict[str, list[tuple[int, bool]]] = {}
-    for names in parts.values():
+    places: dict[str, dict[str, tuple[int, bool]]] = {}  # of a part, in each of the labels that have it
+    for cell, names in parts.items():
         for at, name in enumerate(names):
-            places.setdefault(name, []).append((at, len(names) == 1))
+            places.setdefault(name, {})[cell] = at, len(names) == 1
     shared = {name for name, found in places.items() if len(found) > 1}
-    moved = any(len({*places[name]}) > 1 for name in shared)
+    moved = any(len({*places[name].values()}) > 1 for name in shared)
     listed = {cell for cell, names in parts.items() if moved and len(names) > 1 and shared.issuperset(names)}
     return listed | {cell for cell in cells if BRACKETS.fullmatch(cell)}
 
