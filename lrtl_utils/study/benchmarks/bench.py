@@ -134,18 +134,6 @@ def standing(settings: Sequence[Setting], accounted_mib: Accounted | None = None
     return pd.DataFrame(rows, columns=columns)
 
 
-def gains(settings: Sequence[Setting], tuning: str) -> pd.DataFrame:
-    """`tables.gains` of `progressive` over a tuned baseline of `AGAINST`, in every setting."""
-    both = (PROGRESSIVE, AGAINST[tuning])
-    parts = [
-        runs[name].reset_index().assign(configuration=name, variant=name)
-        for _, runs in settings
-        for name in both
-        if runs.keys() >= set(both)
-    ]
-    return tables.gains(pd.concat(parts, ignore_index=True), AGAINST[tuning], everywhere=True)
-
-
 def write_table(results: Path, accounted_mib: Accounted | None = None) -> Path:
     """`<results>/table.md` and `table.csv`; returns the former."""
     settings = by_setting(results)

@@ -4,26 +4,29 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import read_text, write_text
 from lrtl_utils.runs import store
 from lrtl_utils.study import answers, figures, tables
-from lrtl_utils.study.benchmarks import bench
+from lrtl_utils.study.benchmarks import recipe
 from lrtl_utils.study.report import SECTIONS, committed_sources
 
 BEGIN = "<!-- the four answers: `make figures` writes them -->"
 END = "<!-- end of the four answers -->"
-WIDE = "wide"  # the tuning of `conventional` that the picture is about
+USUAL = 100  # labels: of the settings of a data set and model, the nearest to this is shown
+TUNED = [f"{method} (tuned)" for method in recipe.TUNED]
 MOST_BYTES = 1_000_000
 
 
 def refresh(path: Path, folder: Path) -> Path:
     """Write the answers in short between the marks of the file at `path`, and in full beside the records.
 
-    `folder` holds the notebooks, which name the records: those of the study, then those of the benchmark, whose picture
-    is drawn too. Returns `path`; `InputError` if it lacks the marks.
+    `folder` holds the notebooks, which name the records of the study. Beside these are those of the confirmation, if
+    any, whose table comes first and whose picture is drawn too. Returns `path`; `InputError` if it lacks the marks.
     """
     before, begin, rest = read_text(path, MOST_BYTES).partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -32,32 +35,56 @@ def refresh(path: Path, folder: Path) -> Path:
     study, *others = committed_sources(folder)
     frame = tables.read([study, *others])
     found = [ask(frame) for ask, *_ in SECTIONS]
-    settings = bench.by_setting(others[0]) if others else []
-    short = "\n".join(in_short(found, frame, study, path.parent, settings))
+    confirmation = study.parent / recipe.CONFIRMATION
+    confirmed = recipe.runs(confirmation) if confirmation.is_dir() else None
+    gained = {} if confirmed is None else {baseline: gains(confirmed, baseline) for baseline in TUNED}
+    table = [] if confirmed is None else [against_tuned(gained, confirmed), "", *over_all_settings(confirmed)]
+    short = "\n".join(in_short(found, frame, study, path.parent, table))
     write_text(path, f"{before}{begin}\n\n{short}\n{end}{after}")
     write_text(study / "README.md", "\n".join(in_full(found, frame, study, folder)))
-    if others:
+    if gained:
         figures.style()
-        figures.save(figures.headline(bench.gains(settings, WIDE), bench.AGAINST[WIDE]), others[0], "headline")
+        figures.save(figures.headline(gained[TUNED[0]]), confirmation, "headline")
     return path
 
 
+def gains(confirmed: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """`tables.gains` over a tuned baseline on the data sets of `recipe.runs` that are not of the plan.
+
+    There is a row for each data set and model, at the number of labels nearest to `USUAL`. Verdicts are corrected over
+    all data sets and numbers of labels, as on the page of these results.
+    """
+    found = tables.gains(confirmed, baseline, everywhere=True)
+    found = found[~found["dataset_model"].str.split().str[0].isin(TASKS)]
+    away = np.abs(np.log(found["n_labels"].astype(float) / USUAL))
+    return found.loc[away.groupby(found["dataset_model"]).idxmin()]
+
+
 def in_short(
-    found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, root: Path, settings: Sequence[bench.Setting]
+    found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, root: Path, table: Sequence[str]
 ) -> Iterator[str]:
-    """The table of the benchmark's settings, and each question with the sentence that answers it."""
-    yield from (f"{sentence}\n" for sentence in store.outdated(frame["record"]))
-    if settings:
-        yield against_tuned(settings).to_markdown(index=False, disable_numparse=True) + "\n"
+    """The table of the confirmation, and each question with the sentence that answers it."""
+    yield from table
     yield from (f"- **{answer.question}** {answer.headline}" for answer in found)
+    yield from (f"\n{sentence}" for sentence in store.outdated(frame["record"]))
     yield f"\n[Every answer, with its picture]({os.path.relpath(results / 'README.md', root)})\n"
 
 
-def against_tuned(settings: Sequence[bench.Setting]) -> pd.DataFrame:
-    """`progressive` beside its two tuned baselines, in each setting of the benchmark."""
-    table = None
-    for tuning in (WIDE, "full"):
-        found, name = bench.gains(settings, tuning), bench.AGAINST[tuning]
+def over_all_settings(confirmed: pd.DataFrame) -> Iterator[str]:
+    """For each tuned baseline, what `recipe.counts` finds over all settings of data sets that are not of the plan."""
+    table = recipe.compared(confirmed)
+    counts = recipe.counts(table[~table["dataset_model"].str.split().str[0].isin(TASKS)])
+    for row in counts[counts["configuration"].isin(TUNED)].itertuples():
+        settings = answers.counted(row.settings, "setting")
+        said = f"Over {settings} of these data sets so far, `{tables.OURS}` won {row.won}, lost {row.lost} and left "
+        said += f"{row.undecided} undecided against {row.configuration}"
+        yield f"{said}; its mean gain is {answers.points(row.gain, row.low, row.high)} points.\n"
+
+
+def against_tuned(gained: dict[str, pd.DataFrame], confirmed: pd.DataFrame) -> str:
+    """`progressive` beside tuned baselines, as Markdown; `gained` has the `gains` over each."""
+    table, machines = None, " + ".join(sorted({*confirmed["device"][confirmed["method"] == tables.OURS]}))
+    for baseline, found in gained.items():
         shown = pd.DataFrame(
             {
                 "data set, model": found["dataset_model"].map(tables.titled),
@@ -65,14 +92,15 @@ def against_tuned(settings: Sequence[bench.Setting]) -> pd.DataFrame:
                 f"`{tables.OURS}`": [
                     f"{row.score:.3f}{answers.between(row.score_low, row.score_high)}" for row in found.itertuples()
                 ],
-                f"points over {name}": [
+                f"seconds ({machines})": found["device_seconds"].map("{:.1f}".format, na_action="ignore"),
+                f"points over {baseline}": [
                     f"{answers.points(row.mean, row.low, row.high)}, {row.verdict}" for row in found.itertuples()
                 ],
-                f"FLOPs / {name}": found["flops_ratio"].map("{:.0%}".format),
+                f"FLOPs / {baseline}": found["flops_ratio"].map("{:.0%}".format),
             }
         )
-        table = shown if table is None else table.merge(shown, on=list(table.columns[:3]))
-    return table
+        table = shown if table is None else table.merge(shown, how="outer", on=list(table.columns[:4]))
+    return table.fillna("").to_markdown(index=False, disable_numparse=True)
 
 
 def in_full(found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, folder: Path) -> Iterator[str]:

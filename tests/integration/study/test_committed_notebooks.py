@@ -6,7 +6,7 @@ import pytest
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs.notebook import parameters_of, summary_notebooks
 from lrtl_utils.study import answers, tables
-from lrtl_utils.study.benchmarks import bench, readme
+from lrtl_utils.study.benchmarks import readme, recipe
 from lrtl_utils.study.report import committed_sources
 
 
@@ -20,7 +20,10 @@ def test_the_committed_readme_and_notebooks_say_what_the_committed_records_do():
     frame = tables.read([study, benchmark])
     found = [ask(frame) for ask in answers.ANSWERS]
     short = (ROOT / "README.md").read_text().partition(readme.BEGIN)[2].partition(readme.END)[0]
-    assert short.strip() == "\n".join(readme.in_short(found, frame, study, ROOT, bench.by_setting(benchmark))).strip()
+    confirmed = recipe.runs(ROOT / "results/confirmation")
+    gained = {baseline: readme.gains(confirmed, baseline) for baseline in readme.TUNED}
+    table = [readme.against_tuned(gained, confirmed), "", *readme.over_all_settings(confirmed)]
+    assert short.strip() == "\n".join(readme.in_short(found, frame, study, ROOT, table)).strip()
     text = (study / "README.md").read_text()
     assert text.strip() == "\n".join(readme.in_full(found, frame, study, ROOT / "notebooks")).strip()
     said = [output.get("text", "") for path in summary_notebooks() for output in outputs(path)]

@@ -1,0 +1,47 @@
+"""README's table, from records whose outcomes were chosen."""
+
+import pytest
+from synthetic import outcomes, write_run
+
+from lrtl_utils.study.benchmarks import readme, recipe
+
+
+@pytest.fixture
+def results(tmp_path):
+    """`progressive` and both baselines on a data set of the catalog and on another, with 40 and 120 labels."""
+    own = tmp_path / "own.csv"
+    own.write_text("text,label\n" + "".join(f"row {i},{'ab'[i % 2]}\n" for i in range(60)))
+    for dataset in ("sst2", str(own)):
+        for size in (40, 120):
+            for seed in range(3):
+                knobs = {"dataset": dataset, "model": "minilm", "train_size": size, "seed": seed}
+                write_run(tmp_path, outcomes(0.8, size, seed), method="progressive", flops=10, **knobs)
+                for method in recipe.TUNED:
+                    right = outcomes(0.3, size, seed)
+                    write_run(tmp_path, right, method=method, learning_rate=1e-3, flops=40, **knobs)
+    return tmp_path
+
+
+def test_data_sets_that_chose_nothing_are_shown_with_the_labels_nearest_to_the_usual(results):
+    found = readme.gains(recipe.runs(results), "full (tuned)")
+    assert dict(zip(found["dataset_model"], found["n_labels"], strict=True)) == {"own.csv · minilm": 120}
+    assert (found["mean"] > 0.05).all()
+
+
+def test_the_table_has_both_baselines(results):
+    runs = recipe.runs(results)
+    table = readme.against_tuned({name: readme.gains(runs, name) for name in readme.TUNED}, runs)
+    head, _, row = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
+    row = dict(zip(head, row, strict=True))
+    assert row["data set, model"].startswith("own.csv")
+    assert (row["labels"], row["FLOPs / full (tuned)"], row["FLOPs / conventional (tuned)"]) == ("120", "25%", "25%")
+    assert row["points over conventional (tuned)"].endswith("], better")
+
+
+def test_the_counts_below_the_table_are_of_every_size(results):
+    found = readme.over_all_settings(recipe.runs(results))
+    for said, baseline in zip(found, readme.TUNED, strict=True):
+        assert said.startswith(
+            "Over 2 settings of these data sets so far, `progressive` won 2, lost 0 and left 0 undecided"
+        )
+        assert f"undecided against {baseline}; its mean gain is +" in said
