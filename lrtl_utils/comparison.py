@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -167,9 +167,9 @@ def compare(
     of = examples.source.sha256
     if dry_run:
         return Comparison(folder, [one.cell for one in kept], None, metric, of)
-    # Further runs are of the same configurations: one that is added when the time ends would be missing at the largest
-    # size, and nothing is called best there.
-    compared = {*map(_configuration, kept)}
+    # Further runs are of the same configurations: one more, if the time ends during its runs, would be missing at the
+    # largest size, and then nothing is called best there.
+    priced = _of(priced, {*map(_configuration, kept)})
     ran: dict[str, grid.Cell] = {}
     outcome, answer = sweeps.Outcome(), answer_so_far(folder, of, started, end, show, metric)
     options = {"workers": workers, "shared": shared, "report": show, "meanwhile": answer}
@@ -180,11 +180,7 @@ def compare(
         outcome += sweeps.sweep(chosen, folder, stop_after_seconds=stop, **options)
         ran |= {cell.id: cell for cell in chosen}
         left = max(0.0, end - ANSWERING_SECONDS - time.monotonic())
-        priced = [
-            replace(one, done=one.done or store.is_completed(one.cell.path(folder)))
-            for one in priced
-            if _configuration(one) in compared
-        ]
+        priced = [replace(one, done=one.done or store.is_completed(one.cell.path(folder))) for one in priced]
         kept, _ = within_budget(priced, left, workers)
     return Comparison(folder, [*ran.values()], outcome, metric, of)
 
@@ -274,7 +270,7 @@ def within_budget(priced: Sequence[Priced], budget_seconds: float, workers: int)
     return kept, [one for one in priced if one.cell.id not in ids]
 
 
-def _of(priced: Sequence[Priced], configurations: Sequence[str]) -> list[Priced]:
+def _of(priced: Sequence[Priced], configurations: Collection[str]) -> list[Priced]:
     return [one for one in priced if _configuration(one) in configurations]
 
 

@@ -17,7 +17,6 @@ from lrtl_utils.runs.record import kind_of
 from lrtl_utils.study import answers, curves, tables
 
 UNKNOWN = "not known"
-COLUMNS = ("text_column", "label_column")
 NOTHING = "Too few runs have finished to recommend it; to continue, run the same command again or raise its budget."
 
 
@@ -103,7 +102,11 @@ def lines(frame: pd.DataFrame, results: Path) -> Iterator[str]:
     if not config["validation_share"]:
         yield "Its probabilities are not calibrated; -p validation_share=0.2 holds out a fifth of the labels to do so."
     yield "This chooses the next examples to label from POOL, a file or folder of examples without labels:"
-    columns = [f" --{name.replace('_', '-')} {shlex.quote(config[name])}" for name in COLUMNS if config[name]]
+    columns = [
+        f" --{name.replace('_', '-')} {shlex.quote(config[name])}"
+        for name in ("text_column", "label_column")
+        if config[name]
+    ]
     dataset = shlex.quote(_here(config["dataset"], results))
     yield f"lrtl suggest {dataset}{''.join(columns)} --unlabelled POOL -n 50"
 

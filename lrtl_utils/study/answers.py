@@ -200,12 +200,12 @@ def _pairs(table: pd.DataFrame) -> str:
     return "pairs of data set and model" if names.duplicated().any() else "data sets"
 
 
-def claim_gains(gains: pd.DataFrame, baseline: str = TUNED) -> str:
+def claim_gains(gains: pd.DataFrame) -> str:
     """From `tables.gains`: in how many of its rows `progressive` is better than the tuned baseline, or worse."""
     counts = gains["verdict"].value_counts()
     better, worse = (int(counts.get(verdict, 0)) for verdict in ("better", "worse"))
     rows, at = ("settings", "in") if gains["dataset_model"].duplicated().any() else (_pairs(gains), "on")
-    ahead = f"is {'' if better else 'not shown to be '}better than {baseline} {at} {better or 'any'}"
+    ahead = f"is {'' if better else 'not shown to be '}better than {TUNED} {at} {better or 'any'}"
     behind = f" and worse {at} {worse}" if worse else ""
     ratios = gains["flops_ratio"]
     low, high = (f"{float(f'{100 * bound:.2g}'):g}" for bound in (ratios.min(), ratios.max()))  # no power of ten

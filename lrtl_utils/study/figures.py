@@ -129,7 +129,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], ax: Axes)
 # Many runs
 
 
-def headline(gains: pd.DataFrame, baseline: str = TUNED) -> Figure | None:
+def headline(gains: pd.DataFrame) -> Figure | None:
     """A row for each row of `tables.gains`: the gain over the tuned baseline, and the share of its cost."""
     if gains.empty:
         return None
@@ -141,17 +141,17 @@ def headline(gains: pd.DataFrame, baseline: str = TUNED) -> Figure | None:
     left.axvline(0, color="black", linewidth=1)
     sizes = [f", {n} labels" if gains["n_labels"].nunique() > 1 else "" for n in rows["n_labels"]]
     left.set_yticks(at, [titled(name) + size for name, size in zip(rows["dataset_model"], sizes, strict=True)])
-    left.set(xlabel=f"points over {baseline}", ylim=(-0.6, len(gains) - 0.4))
+    left.set(xlabel=f"points over {TUNED}", ylim=(-0.6, len(gains) - 0.4))
     for column, name, colour in (("seconds_ratio", "time", "black"), ("flops_ratio", "FLOPs", "white")):
         if rows[column].notna().any():
             right.scatter(rows[column], at, marker="D", color=colour, edgecolors="black", s=50, zorder=3, label=name)
     right.axvline(1, color="black", linewidth=1)
-    right.set(xscale="log", xlabel=f"cost of {OURS},\nas a share of that of\n{baseline}")
+    right.set(xscale="log", xlabel=f"cost of {OURS},\nas a share of that of\n{TUNED}")
     right.xaxis.set_major_formatter("{x:g}")
     right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     note = "Left: differences with 95 % intervals; a hollow mark is undecided. Right: time is shown only where the "
     note += "runs of three pairs had one machine and began within an hour of each other."
-    return _finished(figure, answers.claim_gains(gains, baseline), note)
+    return _finished(figure, answers.claim_gains(gains), note)
 
 
 def score_vs_data(summary: pd.DataFrame, needs: pd.DataFrame, best: pd.DataFrame) -> Figure | None:

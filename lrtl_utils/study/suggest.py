@@ -119,13 +119,13 @@ def _read(pool: str | Path, kind: str, text: str) -> Pool:
     """A table that has the column `text`, or another that is recognised; for images, a folder or a list of them."""
     layout = files.look(str(pool))
     name, paths = absolute_path(pool).name, layout.files
-    if kind == "image" and layout.form == "images":
-        names = [str(path.relative_to(layout.folder)) for path in paths]
-        return Pool(name, {"file": names}, [path.read_bytes() for path in paths])
-    if kind == "image" and layout.form == "listed" and len(layout.splits) == 1:
-        columns = tables.read(*layout.splits["all"]).columns
-        return Pool(name, columns, [path and layout.listed(path).read_bytes() for path in columns[layout.listing]])
     if kind == "image":
+        if layout.form == "images":
+            names = [str(path.relative_to(layout.folder)) for path in paths]
+            return Pool(name, {"file": names}, [path.read_bytes() for path in paths])
+        if layout.form == "listed":
+            columns = tables.read(*layout.splits["all"]).columns
+            return Pool(name, columns, [path and layout.listed(path).read_bytes() for path in columns[layout.listing]])
         raise InputError(f"{pool} must be a folder or a table of images, because the labelled examples are images.")
     if layout.form != "table" or len(paths) > 1:
         raise InputError(f"{pool} is not one table of texts ({', '.join(tables.SUFFIXES)}), as it must be here.")

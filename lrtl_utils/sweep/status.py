@@ -74,7 +74,7 @@ class Snapshot:
     left: int | None  # planned, and neither done nor failed; the running ones are among them
     best: dict[str, tuple[float, str]]  # by data set: the highest validation score, and the cell
     hours_spent: float  # of the device
-    seconds_left: float | None  # of the clock on the wall, as quickly as cells have ended in this sweep
+    seconds_left: float | None  # of wall-clock time, at the rate at which the cells of this sweep have ended
     overhead_seconds: float | None  # median of the completed cells
     unreadable: tuple[str, ...]  # files that are no records
 

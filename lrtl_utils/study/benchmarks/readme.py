@@ -1,13 +1,12 @@
 """The four answers, from what the summary notebooks read: in short in README, in full beside the records."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import read_text, write_text
 from lrtl_utils.runs import store
@@ -35,16 +34,15 @@ def refresh(path: Path, folder: Path) -> Path:
     study, *others = committed_sources(folder)
     frame = tables.read([study, *others])
     found = [ask(frame) for ask, *_ in SECTIONS]
-    confirmation = study.parent / recipe.CONFIRMATION
-    confirmed = recipe.runs(confirmation) if confirmation.is_dir() else None
-    gained = {} if confirmed is None else {baseline: gains(confirmed, baseline) for baseline in TUNED}
-    table = [] if confirmed is None else [against_tuned(gained, confirmed), "", *over_all_settings(confirmed)]
+    confirmation, table = study.parent / recipe.CONFIRMATION, ()
+    if confirmation.is_dir():
+        confirmed = recipe.runs(confirmation)
+        table = confirmed_so_far(confirmed)
+        figures.style()
+        figures.save(figures.headline(gains(confirmed, tables.TUNED)), confirmation, "headline")
     short = "\n".join(in_short(found, frame, study, path.parent, table))
     write_text(path, f"{before}{begin}\n\n{short}\n{end}{after}")
     write_text(study / "README.md", "\n".join(in_full(found, frame, study, folder)))
-    if gained:
-        figures.style()
-        figures.save(figures.headline(gained[TUNED[0]]), confirmation, "headline")
     return path
 
 
@@ -55,13 +53,13 @@ def gains(confirmed: pd.DataFrame, baseline: str) -> pd.DataFrame:
     all data sets and numbers of labels, as on the page of these results.
     """
     found = tables.gains(confirmed, baseline, everywhere=True)
-    found = found[~found["dataset_model"].str.split().str[0].isin(TASKS)]
+    found = found[~recipe.of_the_plan(found)]
     away = np.abs(np.log(found["n_labels"].astype(float) / USUAL))
     return found.loc[away.groupby(found["dataset_model"]).idxmin()]
 
 
 def in_short(
-    found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, root: Path, table: Sequence[str]
+    found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, root: Path, table: Iterable[str]
 ) -> Iterator[str]:
     """The table of the confirmation, and each question with the sentence that answers it."""
     yield from table
@@ -70,10 +68,11 @@ def in_short(
     yield f"\n[Every answer, with its picture]({os.path.relpath(results / 'README.md', root)})\n"
 
 
-def over_all_settings(confirmed: pd.DataFrame) -> Iterator[str]:
-    """For each tuned baseline, what `recipe.counts` finds over all settings of data sets that are not of the plan."""
+def confirmed_so_far(confirmed: pd.DataFrame) -> Iterator[str]:
+    """The table of `against_tuned`; and for each tuned baseline, what `recipe.counts` finds over all these settings."""
+    yield f"{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
     table = recipe.compared(confirmed)
-    counts = recipe.counts(table[~table["dataset_model"].str.split().str[0].isin(TASKS)])
+    counts = recipe.counts(table[~recipe.of_the_plan(table)])
     for row in counts[counts["configuration"].isin(TUNED)].itertuples():
         settings = answers.counted(row.settings, "setting")
         said = f"Over {settings} of these data sets so far, `{tables.OURS}` won {row.won}, lost {row.lost} and left "
@@ -81,10 +80,11 @@ def over_all_settings(confirmed: pd.DataFrame) -> Iterator[str]:
         yield f"{said}; its mean gain is {answers.points(row.gain, row.low, row.high)} points.\n"
 
 
-def against_tuned(gained: dict[str, pd.DataFrame], confirmed: pd.DataFrame) -> str:
-    """`progressive` beside tuned baselines, as Markdown; `gained` has the `gains` over each."""
+def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
+    """`progressive` beside the tuned baselines, in words: the `gains` over each."""
     table, machines = None, " + ".join(sorted({*confirmed["device"][confirmed["method"] == tables.OURS]}))
-    for baseline, found in gained.items():
+    for baseline in TUNED:
+        found = gains(confirmed, baseline)
         shown = pd.DataFrame(
             {
                 "data set, model": found["dataset_model"].map(tables.titled),
@@ -100,7 +100,7 @@ def against_tuned(gained: dict[str, pd.DataFrame], confirmed: pd.DataFrame) -> s
             }
         )
         table = shown if table is None else table.merge(shown, how="outer", on=list(table.columns[:4]))
-    return table.fillna("").to_markdown(index=False, disable_numparse=True)
+    return table.fillna("")
 
 
 def in_full(found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, folder: Path) -> Iterator[str]:

@@ -107,6 +107,11 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     return table[[*AT, "configuration", "seeds", "score", "low", "high", *added, "flops", "seconds"]]
 
 
+def of_the_plan(table: pd.DataFrame) -> pd.Series:
+    """For each row of a table with a `dataset_model`, whether its data set is one of the original plan."""
+    return table["dataset_model"].str.split().str[0].isin(TASKS)
+
+
 def counts(table: pd.DataFrame) -> pd.DataFrame:
     """For each configuration of `compared`: in how many settings `progressive` won, lost, or neither was shown.
 
@@ -147,7 +152,7 @@ def write(results: Path) -> Path:
     failed = tables.records(results, "failed")
     machines += [f"- Runs that failed, and are in no row: {len(failed)}."] if len(failed) else []
     others = table[~_is_piece(table)]
-    planned = others[AT[0]].str.split().str[0].isin(TASKS)
+    planned = of_the_plan(others)
     counted = {"The data sets of the plan": others[planned], "The other data sets": others[~planned]}
     page = [
         f"# `progressive` beside the other methods: {results.name}",

@@ -29,17 +29,14 @@ def test_data_sets_that_chose_nothing_are_shown_with_the_labels_nearest_to_the_u
 
 
 def test_the_table_has_both_baselines(results):
-    runs = recipe.runs(results)
-    table = readme.against_tuned({name: readme.gains(runs, name) for name in readme.TUNED}, runs)
-    head, _, row = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
-    row = dict(zip(head, row, strict=True))
+    (row,) = readme.against_tuned(recipe.runs(results)).to_dict("records")
     assert row["data set, model"].startswith("own.csv")
-    assert (row["labels"], row["FLOPs / full (tuned)"], row["FLOPs / conventional (tuned)"]) == ("120", "25%", "25%")
+    assert (row["labels"], row["FLOPs / full (tuned)"], row["FLOPs / conventional (tuned)"]) == (120, "25%", "25%")
     assert row["points over conventional (tuned)"].endswith("], better")
 
 
 def test_the_counts_below_the_table_are_of_every_size(results):
-    found = readme.over_all_settings(recipe.runs(results))
+    _, *found = readme.confirmed_so_far(recipe.runs(results))
     for said, baseline in zip(found, readme.TUNED, strict=True):
         assert said.startswith(
             "Over 2 settings of these data sets so far, `progressive` won 2, lost 0 and left 0 undecided"
