@@ -12,6 +12,7 @@ from lrtl_utils.files import read_text, write_text
 from lrtl_utils.runs import store
 from lrtl_utils.study import answers, figures, tables
 from lrtl_utils.study.benchmarks import recipe
+from lrtl_utils.study.benchmarks.published import PUBLISHED
 from lrtl_utils.study.report import SECTIONS, committed_sources
 
 BEGIN = "<!-- the four answers: `make figures` writes them -->"
@@ -55,7 +56,9 @@ def gains(confirmed: pd.DataFrame, baseline: str) -> pd.DataFrame:
     found = tables.gains(confirmed, baseline, everywhere=True)
     found = found[~recipe.of_the_plan(found)]
     away = np.abs(np.log(found["n_labels"].astype(float) / USUAL))
-    return found.loc[away.groupby(found["dataset_model"]).idxmin()]
+    nearest = found.loc[away.groupby(found["dataset_model"]).idxmin()]
+    names = nearest["dataset_model"].str.partition(" ")  # columns: data set, space, model
+    return nearest.assign(dataset_model=names[0].replace(PUBLISHED["titles"]) + " " + names[2])
 
 
 def in_short(
