@@ -139,7 +139,7 @@ def report(results: Folder = LOCAL, metric: Metric = None) -> None:
     """Print the answers in a table and write a static web site. The last line printed is the path of its index.html."""
     from lrtl_utils.study import advice, tables
 
-    frame = tables.read(existing_folder(results), metric)
+    frame = tables.read(results, metric)
     if len(frame):
         show([*_table(advice.at_a_glance(frame)), advice.spent(frame), ""])
     _site(results, metric)

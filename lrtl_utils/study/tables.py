@@ -10,7 +10,7 @@ import pandas as pd
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import catalog as datasets
-from lrtl_utils.files import data_name
+from lrtl_utils.files import data_name, existing_folder
 from lrtl_utils.measure.metrics import METRICS, Outcome, outcome
 from lrtl_utils.models import catalog as models
 from lrtl_utils.study import curves, kept, stats
@@ -73,10 +73,11 @@ def records(results: str | Path, status: str | None = None, metric: str | None =
     was used, what was scored on the test and on the validation split, and the costs. `n_labels` counts all labels that
     the run saw, `share` is their share of the train split, `device` is the machine's name, and `record` holds the whole
     record. `score` and `validation.score` are what `score_name` says: the `metric`, or without one accuracy, and for
-    tagged sentences entity F1. `outcome` is what intervals of the score are made of. `InputError` if a run does not
-    have the metric.
+    tagged sentences entity F1. `outcome` is what intervals of the score are made of. `InputError` if there is no folder
+    `results`, or if a run does not have the metric.
     """
-    return frame_of((each for each in kept.records(results) if status in (None, each["status"])), metric)
+    found = kept.records(existing_folder(results))
+    return frame_of((each for each in found if status in (None, each["status"])), metric)
 
 
 def frame_of(records: Iterable[Mapping[str, Any]], metric: str | None = None) -> pd.DataFrame:

@@ -128,7 +128,8 @@ def test_an_answer_so_far_is_shown_each_minute_and_only_of_the_data_as_it_is(tmp
             write_run(tmp_path, outcomes(1 - skill, 32, seed), method=method, seed=seed, **knobs)  # before a change
     shown, clock = [], [1000.0]
     monkeypatch.setattr(comparison.time, "monotonic", lambda: clock[-1])
-    nothing = comparison.Comparison(tmp_path / "empty", sha256=64 * "1")
+    (empty_folder := tmp_path / "empty").mkdir()
+    nothing = comparison.Comparison(empty_folder, sha256=64 * "1")
     assert "There is no completed run here yet" in str(nothing)
     empty = comparison.answer_so_far(nothing.results, nothing.sha256, 1000.0, 1200.0, shown.append)
     clock.append(1060.0)

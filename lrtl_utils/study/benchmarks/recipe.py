@@ -58,8 +58,10 @@ def runs(results: Path) -> pd.DataFrame:
     `conventional` and `full` are named as tuned where their learning rate was chosen, whatever it is at each size, and
     `progressive` is named by what was left out or changed.
     """
-    first = tables.records(results / "version-1", "completed").assign(method=FIRST)
-    frame = tables.compared(pd.concat([tables.records(results, "completed"), first]))
+    frame, first = tables.records(results, "completed"), results / "version-1"
+    if first.is_dir():
+        frame = pd.concat([frame, tables.records(first, "completed").assign(method=FIRST)])
+    frame = tables.compared(frame)
     chosen = ["learning_rate" not in record["config"]["asked"] for record in frame["record"]]
     tuned = frame["method"].isin(TUNED) & np.array(chosen, dtype=bool)
     names = frame["method"].mask(tuned, frame["method"] + " (tuned)")

@@ -125,4 +125,4 @@ def test_the_table_says_what_it_does_not_know(tmp_path):
     (row,) = advice.at_a_glance(tables.read(tmp_path)).to_dict("records")
     assert row["enough labels"].endswith(", not to be relied on")
     assert row["over conventional"] == "not known"
-    assert advice.at_a_glance(tables.read(tmp_path / "none")).empty
+    assert advice.at_a_glance(tables.frame_of([])).empty

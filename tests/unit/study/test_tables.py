@@ -41,7 +41,7 @@ def test_records_gives_a_row_for_each_run_whose_knobs_and_scores_never_meet(tmp_
 
 
 def test_records_of_nothing_have_the_columns(tmp_path):
-    frame = tables.records(tmp_path / "no_such_folder")
+    frame = tables.records(tmp_path)
     assert frame.empty
     assert {"run_id", "n_labels", "config.learning_rate", "metrics.accuracy", "cost.flops", "record"} <= set(frame)
 
@@ -161,7 +161,15 @@ def test_of_further_folders_what_the_first_has_settings_of_is_read(tmp_path):
     shutil.copytree(first, second, dirs_exist_ok=True)  # the same run there too
     frame = tables.read([first, second])
     assert sorted(zip(frame["configuration"], frame["n_labels"], strict=True)) == [("full", 32), ("full", 100)]
-    assert tables.read([tmp_path / "nothing", second]).empty
+    (nothing := tmp_path / "nothing").mkdir()
+    assert tables.read([nothing, second]).empty
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="There is no folder .*typo"):
+        tables.records(tmp_path / "typo")
+    with pytest.raises(InputError, match="There is no folder .*typo"):
+        tables.read([tmp_path, tmp_path / "typo"])
 
 
 def test_an_unreadable_record_is_passed_over_with_a_warning(tmp_path):
