@@ -166,9 +166,9 @@ def test_of_further_folders_what_the_first_has_settings_of_is_read(tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(InputError, match="There is no folder .*typo"):
+    with pytest.raises(InputError, match=r"There is no folder .*typo"):
         tables.records(tmp_path / "typo")
-    with pytest.raises(InputError, match="There is no folder .*typo"):
+    with pytest.raises(InputError, match=r"There is no folder .*typo"):
         tables.read([tmp_path, tmp_path / "typo"])
 
 
