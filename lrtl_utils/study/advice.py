@@ -102,11 +102,8 @@ def lines(frame: pd.DataFrame, results: Path) -> Iterator[str]:
     if not config["validation_share"]:
         yield "Its probabilities are not calibrated; -p validation_share=0.2 holds out a fifth of the labels to do so."
     yield "This chooses the next examples to label from POOL, a file or folder of examples without labels:"
-    columns = [
-        f" --{name.replace('_', '-')} {shlex.quote(config[name])}"
-        for name in ("text_column", "label_column")
-        if config[name]
-    ]
+    given = ((name, config[name]) for name in ("text_column", "label_column") if config[name])
+    columns = [f" --{name.replace('_', '-')} {shlex.quote(value)}" for name, value in given]
     dataset = shlex.quote(_here(config["dataset"], results))
     yield f"lrtl suggest {dataset}{''.join(columns)} --unlabelled POOL -n 50"
 

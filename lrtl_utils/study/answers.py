@@ -77,10 +77,8 @@ def how_much(frame: pd.DataFrame) -> Answer:
     each = labels_needed(table) if len(table) else []
     if each:
         sure = sum(not doubts for doubts in table[table["first"]]["doubts"])
-        headline = (
-            f"The target is {curves.SHARE:.0%} of the best {tables.metrics_of(table)} at the largest size. Of the "
-        )
-        headline += f"curves of the best configurations, {sure} of {len(each)} can be relied on."
+        headline = f"The target is {curves.SHARE:.0%} of the best {tables.metrics_of(table)} at the largest size. Of "
+        headline += f"the curves of the best configurations, {sure} of {len(each)} can be relied on."
     return Answer("How much data do I need?", headline, each, table)
 
 
@@ -92,10 +90,8 @@ def cost(frame: pd.DataFrame) -> Answer:
     headline = _nothing(frame)
     if len(table):
         cheaper = int((table["best"] != table["cheapest"]).sum())
-        headline = (
-            f"On {cheaper} of {counted(len(table), 'pair')} of data set and model, a configuration with fewer FLOPs "
-        )
-        headline += f"is not shown to be worse by {tables.metrics_of(frame)} than the best."
+        headline = f"On {cheaper} of {counted(len(table), 'pair')} of data set and model, a configuration with fewer "
+        headline += f"FLOPs is not shown to be worse by {tables.metrics_of(frame)} than the best."
         if cached := int(tables.took_from_cache(frame).sum()):
             why = "because an earlier run of a sweep had done a part of their work"
             headline += f" The seconds of {cached} of {counted(len(frame), 'run')} are left out, {why}."
@@ -133,9 +129,8 @@ def _nothing(frame: pd.DataFrame) -> str:
 
 def _ahead_of_all(best: pd.DataFrame) -> str:
     alone, by = sum(not row.undecided and not row.too_few_seeds for row in best.itertuples()), tables.metrics_of(best)
-    return (
-        f"The best configuration by {by} is shown to be better than all others in {alone} of {len(best)} comparisons."
-    )
+    shown = f"The best configuration by {by} is shown to be better than all others"
+    return f"{shown} in {alone} of {len(best)} comparisons."
 
 
 def _counts(table: pd.DataFrame, baseline: str) -> str:
@@ -143,10 +138,8 @@ def _counts(table: pd.DataFrame, baseline: str) -> str:
     verdicts = [f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items() if verdict in counts]
     good = int(table["at_least_as_good"].sum())
     differences = f"{counted(len(table), 'difference')} in {tables.metrics_of(table)} to {baseline}"
-    as_good = (
-        f"{good} {'is' if good == 1 else 'are'} at least as good (within {100 * stats.MARGIN:g} point, uncorrected)"
-    )
-    return f"Of {differences}, corrected for their number: {', '.join(verdicts)}. {as_good}."
+    as_good = f"{good} {'is' if good == 1 else 'are'} at least as good (within {100 * stats.MARGIN:g} point"
+    return f"Of {differences}, corrected for their number: {', '.join(verdicts)}. {as_good}, uncorrected)."
 
 
 def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
@@ -537,9 +530,8 @@ def searches(table: pd.DataFrame) -> list[str]:
 def _search(name: str, rows: pd.DataFrame) -> str:
     share = rows["seconds_share"]
     between = f" ({share.min():.0%} to {share.max():.0%} over {len(rows)} seeds)" if len(rows) > 1 else ""
-    return (
-        f"{name}: {rows['trials'].mean():.1f} trials, {share.mean():.0%} of the whole grid's device seconds{between}."
-    )
+    spent = f"{share.mean():.0%} of the whole grid's device seconds{between}"
+    return f"{name}: {rows['trials'].mean():.1f} trials, {spent}."
 
 
 def _span(values: Sequence[int]) -> str:

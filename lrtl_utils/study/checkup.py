@@ -52,9 +52,8 @@ def steps(data: Data) -> dict[int, float]:
 def counts(data: Data, examples: Examples) -> Counter[str]:
     """How many examples each class has, or, in tagged sentences, how many entities each type has."""
     if data.kind == "tokens":
-        return Counter(
-            data.classes[tag][2:] for tags in examples.targets for tag in tags if data.classes[tag][0] == "B"
-        )
+        names = (data.classes[tag] for tags in examples.targets for tag in tags)
+        return Counter(name[2:] for name in names if name[0] == "B")
     return Counter(data.classes[target] for target in examples.targets)
 
 

@@ -30,9 +30,8 @@ def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
     found: tuple[pd.DataFrame, list[str], str] = pd.DataFrame(columns=[*TRIED]), [], ""
     judged = frame[frame["validation.score"].notna()]
     for (dataset, model, method, n_labels), part in judged.groupby(["dataset", "model", "method", "n_labels"]):
-        configs = [
-            DEFAULTS | record["config"] for record in part["record"]
-        ]  # a knob that was added later has its default
+        # A knob that was added later has its default.
+        configs = [DEFAULTS | record["config"] for record in part["record"]]
         values = pd.DataFrame([{name: config[name] for name in DEFAULTS} for config in configs])
         values["warmup_steps"] = [_asked_warmup(config) for config in configs]
         if knobs := [name for name in DEFAULTS if values[name].nunique(dropna=False) > 1]:
@@ -61,12 +60,8 @@ def main_effects(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
         for at, (value, mean, error, count) in enumerate(means.itertuples()):
             half = t.ppf(0.975, count - 1) * error if count > 1 else np.nan
             row = {"knob": knob, "value": "None" if pd.isna(value) else value, "settings": count, "share": shares[knob]}
-            row |= {
-                "score_name": settings["score_name"].iloc[0],
-                "score": mean,
-                "low": mean - half,
-                "high": mean + half,
-            }
+            row |= {"score_name": settings["score_name"].iloc[0]}
+            row |= {"score": mean, "low": mean - half, "high": mean + half}
             rows.append(row | {"best": at == top, "at_edge": at == top and at in ends})
     columns = ["knob", "value", "score_name", "score", "low", "high", "best", "at_edge", "settings", "share"]
     return pd.DataFrame(rows, columns=columns)
@@ -99,15 +94,9 @@ def is_whole(settings: pd.DataFrame, knobs: Sequence[str]) -> bool:
 
 def budget(settings: pd.DataFrame) -> pd.DataFrame:
     """The `expected` best validation score of 1, 2, … settings drawn at random, each at most once."""
-    tries = np.arange(1, len(settings) + 1)
-    return pd.DataFrame(
-        {
-            "trials": tries,
-            "score_name": settings["score_name"],
-            "device_seconds": tries * settings["device_seconds"].mean(),
-            "expected": stats.expected_best(settings["score"]),
-        }
-    )
+    tries, seconds = np.arange(1, len(settings) + 1), settings["device_seconds"].mean()
+    spent = {"trials": tries, "score_name": settings["score_name"], "device_seconds": tries * seconds}
+    return pd.DataFrame(spent | {"expected": stats.expected_best(settings["score"])})
 
 
 def _asked_warmup(config: dict[str, Any]) -> int | None:

@@ -79,9 +79,8 @@ def mlflow(results: Path, uri: str | None = None) -> list[str]:
             client.set_terminated(run.info.run_id, {"completed": "FINISHED"}.get(record["status"], "FAILED"), finished)
     except client_library.MlflowException as error:
         raise InputError(f"MLflow at {uri} cannot be used: {' '.join(str(error).split())[:300]}") from error
-    opened = (
-        "" if "://" in uri and not uri.startswith("sqlite") else f"; `mlflow ui --backend-store-uri {uri}` opens it"
-    )
+    local = "://" not in uri or uri.startswith("sqlite")
+    opened = f"; `mlflow ui --backend-store-uri {uri}` opens it" if local else ""
     return [f"runs added: {len(new)}, already there: {len(records) - len(new)}{opened}", uri]
 
 
@@ -164,9 +163,7 @@ def _trial(row: Mapping[str, Any], knobs: Mapping[str, list[Any]]) -> Any:
             name: FloatDistribution(choices[0], choices[-1]) if numeric[name] else CategoricalDistribution(choices)
             for name, choices in knobs.items()
         },
-        user_attrs={
-            name: value for name, value in row.items() if name not in ("config", "score") and value is not None
-        },
+        user_attrs={name: row[name] for name in row if name not in ("config", "score") and row[name] is not None},
     )
 
 

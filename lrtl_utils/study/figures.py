@@ -19,18 +19,7 @@ from matplotlib.ticker import LogLocator
 
 from lrtl_utils.files import absolute_path
 from lrtl_utils.methods import METHODS
-from lrtl_utils.study import answers, curves, stats
-from lrtl_utils.study.tables import (
-    BASELINE,
-    COSTS,
-    OURS,
-    TUNED,
-    by_dataset_and_model,
-    folders,
-    metrics_of,
-    one_a_method,
-    titled,
-)
+from lrtl_utils.study import answers, curves, stats, tables
 
 _SAFE = sns.color_palette("colorblind")
 # Without two that are faint on white and in grey; those of `NAMED` differ in grey too.
@@ -38,7 +27,7 @@ _PALETTE = [*(_SAFE[at] for at in (2, 1, 0, 3, 4, 5, 9, 7)), (0.0, 0.0, 0.0)]
 _MARKS = "XvosD^P*<h"  # one more than colours, so that pairs of the two differ for many methods
 COLOURS = dict(zip(METHODS, itertools.cycle(_PALETTE), strict=False))
 MARKS = dict(zip(METHODS, itertools.cycle(_MARKS), strict=False))
-NAMED = (OURS, "full", BASELINE, "linear_probe")  # methods that have colours and names where there are many others
+NAMED = (tables.OURS, "full", tables.BASELINE, "linear_probe")  # have colours and names where there are many others
 GREY = "0.7"  # of other methods
 LEADER = {"arrowstyle": "-", "color": "0.55", "linewidth": 0.6}  # from a name to what it names
 LONGEST = 30  # letters of a name beside which there is room for two data sets in a row
@@ -58,7 +47,7 @@ def save(figure: Figure | None, results: str | Sequence[str], name: str) -> Figu
 
     Of several folders of results the first is used. Without a figure nothing is written, and an earlier one is deleted.
     """
-    path = absolute_path(folders(results)[0]) / "figures" / f"{name}.png"
+    path = absolute_path(tables.folders(results)[0]) / "figures" / f"{name}.png"
     if figure is None:
         path.unlink(missing_ok=True)
         return None
@@ -140,13 +129,13 @@ def headline(gains: pd.DataFrame) -> Figure | None:
     left.scatter(100 * rows["mean"], at, color=fill, edgecolors="black", s=50, zorder=3)
     left.axvline(0, color="black", linewidth=1)
     sizes = [f", {n} labels" if gains["n_labels"].nunique() > 1 else "" for n in rows["n_labels"]]
-    left.set_yticks(at, [titled(name) + size for name, size in zip(rows["dataset_model"], sizes, strict=True)])
-    left.set(xlabel=f"points over {TUNED}", ylim=(-0.6, len(gains) - 0.4))
+    left.set_yticks(at, [tables.titled(name) + size for name, size in zip(rows["dataset_model"], sizes, strict=True)])
+    left.set(xlabel=f"points over {tables.TUNED}", ylim=(-0.6, len(gains) - 0.4))
     for column, name, colour in (("seconds_ratio", "time", "black"), ("flops_ratio", "FLOPs", "white")):
         if rows[column].notna().any():
             right.scatter(rows[column], at, marker="D", color=colour, edgecolors="black", s=50, zorder=3, label=name)
     right.axvline(1, color="black", linewidth=1)
-    right.set(xscale="log", xlabel=f"cost of {OURS},\nas a share of that of\n{TUNED}")
+    right.set(xscale="log", xlabel=f"cost of {tables.OURS},\nas a share of that of\n{tables.TUNED}")
     right.xaxis.set_major_formatter("{x:g}")
     right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     note = "Left: differences with 95 % intervals; a hollow mark is undecided. Right: time is shown only where the "
@@ -189,8 +178,8 @@ def labels_needed(needs: pd.DataFrame) -> Figure | None:
     """The labels that reach the target of each dataset × model, by the curves of `tables.needs` without a doubt."""
     sure = needs[needs["doubts"].map(len) == 0]
     figure = _each_data_set(sure, _labels_needed, 1.0 + 0.22 * _most_rows(sure))
-    note = f"The target is {curves.SHARE:.0%} of the best {metrics_of(needs)} at the largest size. Bars are 95 % "
-    note += "intervals. An arrow means that all labels do not reach it. Left out: "
+    note = f"The target is {curves.SHARE:.0%} of the best {tables.metrics_of(needs)} at the largest size. Bars are 95 "
+    note += "% intervals. An arrow means that all labels do not reach it. Left out: "
     note += f"{answers.counted(len(needs) - len(sure), 'curve')} that cannot be relied on."
     return figure and _finished(figure, answers.claim_needs(sure), note)
 
@@ -206,7 +195,7 @@ def _labels_needed(needs: pd.DataFrame, ax: Axes) -> None:
         ax.scatter(min(row.n_labels, full), at, s=60, zorder=3, **look)
     ax.set_yticks(range(len(rows)), rows["variant"])
     ax.set(ylim=(-0.6, len(rows) - 0.4))
-    ax.set_title(f"{titled(needs['dataset_model'].iloc[0])}: target {needs['target'].iloc[0]:.3f}", loc="left")
+    ax.set_title(f"{tables.titled(needs['dataset_model'].iloc[0])}: target {needs['target'].iloc[0]:.3f}", loc="left")
     _of_labels(ax, {*(10**power for power in range(1, 7) if 2 * 10**power < full), full})
     ax.set_xlim(min(10, *rows["n_labels"]), 1.3 * full)
 
@@ -214,10 +203,8 @@ def _labels_needed(needs: pd.DataFrame, ax: Axes) -> None:
 def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure | None:
     """Test score against a cost, a named point for each method, at one size; `front` and `best` are from `tables`."""
     figure = _each_data_set(front, _score_vs_cost, 2.7, cost=cost)
-    note = (
-        "Bars are 95 % intervals. The steps are the Pareto front: nothing is both cheaper and better. Of each method "
-    )
-    note += "there is one setting, the tuned one where there is one."
+    note = "Bars are 95 % intervals. The steps are the Pareto front: nothing is both cheaper and better. Of each "
+    note += "method there is one setting, the tuned one where there is one."
     if cost == "device_seconds":  # of several machines and hours, so that nothing is claimed of them
         note += " Seconds are those of the machine that a run had; a device hour has 3,600. The title is about FLOPs."
         cost = "flops"
@@ -266,10 +253,8 @@ def differences(table: pd.DataFrame, baseline: str) -> Figure | None:
     """Paired differences of `tables.differences` in points: a cell for each configuration and number of labels."""
     known = table[table["verdict"] != stats.TOO_FEW_SEEDS]
     figure = _each_data_set(known, _differences, 0.9 + 0.24 * _most_rows(known))
-    note = (
-        f"Points over {baseline}, paired by seed and test example: blue is better, red is worse, grey and in brackets "
-    )
-    note += "is undecided. Where a cell is blank, there are too few seeds."
+    note = f"Points over {baseline}, paired by seed and test example: blue is better, red is worse, grey and in "
+    note += "brackets is undecided. Where a cell is blank, there are too few seeds."
     return figure and _finished(figure, answers.claim_differences(table, baseline), note)
 
 
@@ -296,7 +281,7 @@ def aggregate(table: pd.DataFrame) -> Figure | None:
     figure, (ax,) = _subplots(3.8)
     names = [(variant, *points[["n_labels", "score"]].iloc[-1]) for variant, points in _lines(table, ax)]
     _of_labels(ax, set(table["n_labels"]))
-    ax.set_ylabel(f"normalised {metrics_of(table)}\n(interquartile mean)")
+    ax.set_ylabel(f"normalised {tables.metrics_of(table)}\n(interquartile mean)")
     _name_ends(ax, names)
     pairs = table.groupby("n_labels")["dataset_models"].max()
     over = ", ".join(f"{count} with {n_labels} labels" for n_labels, count in pairs.items())
@@ -319,7 +304,7 @@ def main_effects(effects: pd.DataFrame) -> Figure | None:
         ax.margins(x=0.2)
         edge = "\nbest at the edge" if values["at_edge"].any() else ""
         ax.set_title(f"{knob}\n{values['share'].iloc[0]:.0%} of variance{edge}")
-    figure.supylabel(f"mean validation {metrics_of(effects)}", fontsize="medium")
+    figure.supylabel(f"mean validation {tables.metrics_of(effects)}", fontsize="medium")
     note = "Bars are 95 % intervals over settings; the best value is filled. Where it is at the edge of the grid, a "
     note += "better one may lie beyond."
     return _finished(figure, answers.claim_effects(effects), note)
@@ -336,7 +321,7 @@ def interaction(pairs: pd.DataFrame, settings: pd.DataFrame) -> Figure | None:
     figure, (ax,) = _subplots(1.4 + 0.4 * len(means))
     sns.heatmap(means, annot=True, fmt=".3f", cmap="cividis", cbar=False, ax=ax)
     ax.tick_params(axis="y", rotation=0)
-    note = f"A cell is the mean validation {metrics_of(settings)} of all settings with these two values."
+    note = f"A cell is the mean validation {tables.metrics_of(settings)} of all settings with these two values."
     return _finished(figure, answers.interaction(settings, pairs)[0], note)
 
 
@@ -346,7 +331,7 @@ def expected_best(budget: pd.DataFrame) -> Figure | None:
         return None
     figure, (ax,) = _subplots(3.4)
     ax.plot(budget["trials"], budget["expected"], color="black")
-    ax.set(xlabel="settings tried at random", ylabel=f"expected best validation {metrics_of(budget)}")
+    ax.set(xlabel="settings tried at random", ylabel=f"expected best validation {tables.metrics_of(budget)}")
     seconds = budget["device_seconds"].iloc[0]
     if np.isfinite(seconds):
         above = ax.secondary_xaxis("top", functions=(lambda n: n * seconds, lambda s: s / seconds))
@@ -387,14 +372,14 @@ def _subplots(height: float, count: int = 1, columns: int = 1, **options: Any) -
 def _each_data_set(table: pd.DataFrame, draw: Callable[..., None], height: float, **options: Any) -> Figure | None:
     """`draw(part, ax, **options)` for each dataset × model, in rows of that height; None if there is none."""
     named = "dataset_model" in table
-    parts = list(table.groupby("dataset_model", sort=False) if named else by_dataset_and_model(table))
+    parts = list(table.groupby("dataset_model", sort=False) if named else tables.by_dataset_and_model(table))
     if not parts:
         return None
     longest = table["variant"].map(len).max()
     columns = 1 if len(parts) == 1 or longest > LONGEST else 2
     figure, axes = _subplots(0.8 + height * -(-len(parts) // columns), len(parts), columns)
     for (name, part), ax in zip(parts, axes, strict=True):
-        ax.set_title(titled(name), loc="left")
+        ax.set_title(tables.titled(name), loc="left")
         draw(part.assign(dataset_model=name), ax, **options)
     return figure
 
@@ -418,7 +403,7 @@ def _named(table: pd.DataFrame) -> list[str]:
     """The variants that have colours and names: of `NAMED` methods one each; all, if there are no more than these."""
     variants = table.drop_duplicates("variant")
     if len(variants) > len(NAMED):
-        variants = one_a_method(variants)
+        variants = tables.one_a_method(variants)
         named = variants[variants["method"].isin(NAMED)]
         variants = named if len(named) else variants[: len(NAMED)]
     return list(variants["variant"])
@@ -473,7 +458,7 @@ def _of_labels(ax: Axes, sizes: set[int]) -> None:
 
 
 def _with_labels(front: pd.DataFrame, cost: str) -> str:
-    return f"{COSTS[cost]} with {front['n_labels'].iloc[0]} labels"
+    return f"{tables.COSTS[cost]} with {front['n_labels'].iloc[0]} labels"
 
 
 def _most_rows(table: pd.DataFrame) -> int:

@@ -312,9 +312,8 @@ def sanitised(html: str) -> str:
     import bleach
 
     html = re.sub(r"<style scoped>.*?</style>", "", str(html), flags=re.DOTALL)  # in pandas' tables
-    return bleach.clean(
-        html, tags=TAGS, attributes={"*": ["class", "id"], "a": ["href"]}, protocols={"https"}, strip=True
-    )
+    allowed = {"*": ["class", "id"], "a": ["href"]}
+    return bleach.clean(html, tags=TAGS, attributes=allowed, protocols={"https"}, strip=True)
 
 
 def value(given: Any) -> str:

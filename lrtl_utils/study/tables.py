@@ -58,12 +58,8 @@ APART = {"dataset", "model", "method", "data_fraction", "train_size", "shots", "
 DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items() if name not in APART}
 # The words that a printed table has for the names of columns.
 SHOWN = {"n_labels": "labels", "too_few_seeds": "too few seeds", "at_least_as_good": "at least as good"}
-SHOWN |= {
-    "score_name": "metric",
-    "dataset_model": "data set · model",
-    "dataset_models": "pairs",
-    "p_corrected": "p, corrected",
-}
+SHOWN |= {"score_name": "metric", "p_corrected": "p, corrected"}
+SHOWN |= {"dataset_model": "data set · model", "dataset_models": "pairs"}
 
 
 def records(results: str | Path, status: str | None = None, metric: str | None = None) -> pd.DataFrame:
@@ -318,11 +314,6 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     return table[[*KEYS, *about, *COSTS, *MEANS]]
 
 
-def _positions(frame: pd.DataFrame) -> list[tuple[tuple[Any, ...], np.ndarray]]:
-    """The keys of each configuration at each size, in order, and where its runs are in the frame."""
-    return sorted(frame.groupby(KEYS).indices.items()) if len(frame) else []
-
-
 def _interval(outcomes: Iterable[Outcome]) -> tuple[float, float]:
     return stats.interval(stats.sample_of(outcomes)) or (np.nan, np.nan)
 
@@ -462,13 +453,10 @@ def paired(ours: Mapping[int, Outcome], theirs: Mapping[int, Outcome]) -> dict[s
 def best(frame: pd.DataFrame) -> pd.DataFrame:
     """The best configuration for each dataset × model and number of labels, and the others that may be as good.
 
-    Best is the highest mean over the seeds that all configurations with three seeds or more share (or all
-    configurations, if none has so many): `score`, with `low` and `high`, and its `seeds`. `undecided` are those that
-    may be the best too: a one-sided test of their paired difference, corrected for the number of others, does not show
-    them to be worse. So it counts that the best was chosen on the same runs (Hsu 1981). `too_few_seeds` are shared with
-    others. `missing` have three seeds at another size and not at this one. `configurations` counts all, `compared`
-    those other than the best that share enough seeds; `variants` are those of the best, which is first, and of the
-    undecided.
+    Best is the highest mean over the shared seeds. The `undecided` may be the best too: one-sided tests, which count
+    that the best was chosen on the same runs (Hsu 1981), do not show them to be worse. `too_few_seeds` are shared with
+    others; `missing` have three seeds at another size and not at this one. `compared` counts the others that share
+    enough seeds; `variants` are those of the best, which is first, and of the undecided.
     """
     rows = []
     for dataset_model, part in by_dataset_and_model(comparable(frame)[COMPARED]):
@@ -576,11 +564,11 @@ def front(frame: pd.DataFrame, best: pd.DataFrame, cost: str) -> pd.DataFrame:
         if dataset_model not in tops:
             continue
         part = comparable(part[part["n_labels"] == tops[dataset_model].n_labels])
-        outcomes, groups = part["outcome"].to_numpy(), dict(_positions(part))
+        outcomes = dict(iter(part.groupby(KEYS)["outcome"]))
         chosen = one_a_method(summarise(part), tops[dataset_model].configuration)
         unmeasured = ", ".join(chosen["method"][chosen[cost].isna()])
         summary = chosen.dropna(subset=cost).assign(dataset_model=dataset_model, unmeasured=unmeasured)
-        draws = [_draws(outcomes[groups[key]]) for key in summary[KEYS].itertuples(index=False, name=None)]
+        draws = [_draws(outcomes[key]) for key in summary[KEYS].itertuples(index=False, name=None)]
         if draws:
             share = stats.pareto_front(summary[cost], np.stack(draws)).mean(axis=1)
             share = np.where(summary["seeds"] >= stats.LEAST_SEEDS, share, np.nan)
