@@ -61,7 +61,6 @@ def sweep(
     price_per_hour: Annotated[
         float | None, typer.Option(min=0, help="Price of one device hour, for --dry-run.")
     ] = None,
-    every_cell: Annotated[bool, typer.Option("--cells", help="With --dry-run, list every run.")] = False,
     beside: Annotated[
         list[Path] | None,
         typer.Option(help="Another folder of records. Runs that are recorded there are skipped. May be repeated."),
@@ -90,7 +89,10 @@ def sweep(
         planned, cells = len(cells), not_in(cells, folder)
         show_line(f"{planned - len(cells)} of them are recorded in {folder}")
     if dry_run:
-        show_price(cells, results, workers, price_per_hour, every_cell)
+        from lrtl_utils.sweep import price
+
+        priced, how = price.estimate(cells, results, max(1, engines.cores() // workers))
+        show([*price.lines(priced, workers, price_per_hour), how])
         if engine == "slurm":
             print(engines.job_script(job))
         return
@@ -181,24 +183,10 @@ def slurm_parameters(pairs: list[str]) -> dict[str, Any]:
     return {name: given if name in lists else given[-1] for name, given in values.items()}
 
 
-def show_price(cells: list[Any], results: Path, workers: int, price_per_hour: float | None, every_cell: bool) -> None:
-    """Print what the cells will cost."""
-    from lrtl_utils.sweep import engines, price
-
-    priced, how = price.estimate(cells, results, max(1, engines.cores() // workers))
-    show([*price.lines(priced, workers, price_per_hour), how])
-    if every_cell:
-        show(f"{one.cell.id} {'done' if one.done else f'{one.seconds:.3g} s'} {one.cell}" for one in priced)
-
-
 def show_outcome(outcome: Any, cells: list[Any], results: Path) -> None:
     """Print what became of a sweep."""
     from lrtl_utils.sweep import estimates
-    from lrtl_utils.sweep import status as watch
 
-    overhead = watch.Watch(absolute_path(results), [cell.id for cell in cells]).look().overhead_seconds
-    if outcome.completed and overhead is not None:
-        show_line(f"overhead: {overhead:.1f} s per cell beyond its timed work (median)")
     show(estimates.against(results, cells))
     left = f", {outcome.left} left undone" if outcome.left else ""
     show_line(f"{outcome.completed} completed, {outcome.found} already done, {len(outcome.failed)} failed{left}")

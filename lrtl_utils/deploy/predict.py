@@ -1,8 +1,5 @@
 """A kept model at work: files of inputs in, one CSV of answers out."""
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +10,16 @@ from lrtl_utils.data.own import files, tables
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path, existing_folder, write_text, writing_to
-from lrtl_utils.measure.metrics import Prediction
+from lrtl_utils.measure.metrics import Prediction, tag_names
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lrtl_utils.deploy.export import Kept
 
 
 def predict(model: str | Path, file: str | Path, output: str | Path | None = None, column: str | None = None) -> Path:
     """Score every input of `file` by the model kept in a folder; returns the path of the CSV that was written.
-
-    Probabilities are calibrated by the model's temperature, if it has one, which changes no label.
 
     Without `output` that is `<file>.predictions.csv`. A row an input, in their order: `text` or `file` with `label` and
     each class's probability, or `tokens` with `tags` and `confidence`. A text that a spreadsheet program would take for
@@ -42,14 +39,9 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
 
     kept = export.load(folder)
     shown, examples = read(kept.kind, file, column)
-    prediction = loop.predict(kept.model, examples, kept.config)
-    if kept.kind == "tokens":
-        rows = [["tokens", "tags", "confidence"], *_tagged(shown, examples.inputs, prediction, kept)]
-    else:
-        header = ["file" if kept.kind == "image" else "text", "label", *(f"p_{label}" for label in kept.classes)]
-        rows = [header, *_classified(shown, prediction, kept)]
+    answers = _table(shown, examples, loop.predict(kept.model, examples, kept.config), kept)
     with writing_to(target):
-        write_text(target, "".join(map(_line, rows)))
+        write_text(target, answers.to_csv(index=False, float_format="%.6f", lineterminator="\r\n"))
     return target
 
 
@@ -65,26 +57,19 @@ def read(kind: str, file: Path, column: str | None = None) -> tuple[list[str], E
     return shown, Examples(inputs, targets, np.arange(len(inputs)))
 
 
-def _classified(shown: Sequence[str], prediction: Prediction, kept: "Kept") -> Iterator[list[str]]:
-    for name, answer, scores in zip(shown, prediction.predicted, prediction.scores, strict=True):
-        odds = np.exp((scores.astype(float) - scores.max()) / kept.temperature)
-        yield [_as_text(name), _as_text(kept.classes[answer]), *(f"{share:.6f}" for share in odds / odds.sum())]
+def _table(shown: list[str], examples: Examples, prediction: Prediction, kept: "Kept") -> "pd.DataFrame":
+    """A row an input; words past the model's longest sequence are tagged O."""
+    import pandas as pd
+    from scipy.special import softmax
 
-
-def _tagged(
-    shown: Sequence[str], sentences: Sequence[Any], prediction: Prediction, kept: "Kept"
-) -> Iterator[list[str]]:
-    """Words past the model's longest sequence are tagged O."""
-    for name, words, answer, sure in zip(shown, sentences, prediction.predicted, prediction.confidence, strict=True):
-        named = [kept.classes[tag] for tag in answer] + ["O"] * (len(words) - len(answer))
-        yield [_as_text(name), _as_text(" ".join(named)), f"{sure:.6f}"]
-
-
-def _line(cells: Sequence[str]) -> str:
-    """A line of a CSV file."""
-    stream = io.StringIO()
-    csv.writer(stream).writerow(cells)  # quotes what is in its own line end, so \r too
-    return stream.getvalue().removesuffix("\r\n") + "\n"
+    inputs = [*map(_as_text, shown)]
+    if kept.kind == "tokens":
+        tags = map(" ".join, tag_names(prediction, examples.inputs, kept.classes))
+        return pd.DataFrame({"tokens": inputs, "tags": [*map(_as_text, tags)], "confidence": prediction.confidence})
+    labels = [_as_text(kept.classes[answer]) for answer in prediction.predicted]
+    shares = softmax(np.asarray(prediction.scores, float) / kept.temperature, axis=1)
+    table = {"file" if kept.kind == "image" else "text": inputs, "label": labels}
+    return pd.DataFrame(table | {f"p_{name}": share for name, share in zip(kept.classes, shares.T, strict=True)})
 
 
 def _as_text(cell: str) -> str:

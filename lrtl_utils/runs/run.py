@@ -1,10 +1,4 @@
-"""One run as one object: what was asked for, what runs, the data, the model, the clock, and the record.
-
-run = Run(dataset="my.csv", model="minilm", method="progressive", train_size=100)
-train, validation = run.label()
-curve = run.fit(train, validation)
-record = run.record(run.test())
-"""
+"""One run as one object: what was asked for, what runs, the data, the model, the clock, and the record."""
 
 import math
 import time

@@ -1,10 +1,8 @@
 """What the hyperparameters of a recorded grid do: effects, interactions, and what a budget finds."""
 
-import json
 import math
 from collections.abc import Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,26 +104,6 @@ def _asked_warmup(config: dict[str, Any]) -> int | None:
 
 
 def searches(results: str) -> pd.DataFrame:
-    """A row for each search of the folder: trials, device seconds, and their share of the whole grid's, if known.
-
-    Replays, which end within half a point of the grid's best, come from `search.csv`. Searches that were run until
-    their trials were spent come from their accounts below `search/`; one that began with settings already recorded has
-    no share, because it paid for less than it knew.
-    """
-    folder = absolute_path(results)
-    rows = pd.read_csv(path).to_dict("records") if (path := folder / "search.csv").is_file() else []
-    rows += [row for path in sorted(folder.glob("search/*.json")) if (row := _account(path))]
-    return pd.DataFrame(rows, columns=SEARCHES)
-
-
-def _account(path: Path) -> dict[str, Any] | None:
-    """The row of a search that was run; None if its account cannot be read."""
-    try:
-        account = json.loads(path.read_text(encoding="utf-8"))
-        spent, grid, sampler = account["cost"]["device_seconds"], account["grid"], account["sampler"]
-        row = {"sampler": f"{sampler['name']}, as run", "seed": sampler["seed"], "trials": len(account["trials"])}
-        whole = grid and grid["device_seconds"]  # None where a run of the grid took seconds from a cache
-        share = spent / whole if whole and not account["known"] else None
-        return row | {"device_seconds": spent, "seconds_share": share}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """A row for each search that was replayed on the folder: trials, device seconds, and their share of the grid's."""
+    path = absolute_path(results) / "search.csv"
+    return pd.read_csv(path, usecols=SEARCHES)[SEARCHES] if path.is_file() else pd.DataFrame(columns=SEARCHES)

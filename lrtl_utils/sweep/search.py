@@ -198,12 +198,6 @@ def search(
         line = _add_trial(record, space.settings[at], result, counts=at in judged)
         save()
         report(line)
-    grid = [recorded(setting, results) for setting in space.settings]
-    if all(grid):
-        record["grid"] = {name: sum(getattr(result, name) for result in grid) for name in COSTS}
-        if any(result.cached_seconds for result in grid):  # then there are none to compare with
-            record["grid"]["device_seconds"] = None
-    save()
     return record
 
 
@@ -353,22 +347,13 @@ def replays(
 
 
 def summary(record: dict[str, Any]) -> Iterator[str]:
-    """The best setting, and what finding it cost, beside the cost of the whole grid if that is recorded."""
-    best, cost, grid = record["best"], record["cost"], record["grid"]
+    """The best setting, and what finding it cost."""
+    best, cost = record["best"], record["cost"]
     if record["known"]:
         yield f"{len(record['known'])} settings were recorded before the search began"
     yield f"best: {words(best['config'])}: validation score {best['score']:.4f}" if best else "no trial completed"
     spent = f"{cost['device_seconds']:.1f} device seconds, {cost['flops']:.3g} FLOPs"
     yield f"cost: {len(record['trials'])} trials, {spent}; the search itself {cost['own_seconds']:.1f} s"
-    settings = f"the whole grid of {record['space']['settings']} settings"
-    if grid and grid["device_seconds"] is None:
-        recorded_flops = f"{settings}, as recorded: {grid['flops']:.3g} FLOPs"
-        yield f"{recorded_flops}; the seconds are not compared, because some are from the cache of a sweep"
-    elif grid:
-        share = cost["device_seconds"] / grid["device_seconds"]
-        yield f"{settings}, as recorded: {grid['device_seconds']:.1f} device seconds; the search took {share:.0%} of it"
-    else:
-        yield f"{settings} is not fully recorded"
 
 
 def _begin(path: Path, space: Space, sampler: dict[str, Any], at_once: int, results: Path) -> dict[str, Any]:
@@ -403,7 +388,6 @@ def _begin(path: Path, space: Space, sampler: dict[str, Any], at_once: int, resu
         "trials": [],
         "best": best and {"config": best["config"], "score": best["score"], "trial": None},
         "cost": {"device_seconds": 0.0, "flops": 0, "own_seconds": own_seconds},
-        "grid": None,
     }
 
 

@@ -96,9 +96,8 @@ def test_a_trial_is_the_mean_over_its_seeds_and_what_its_records_cost(tmp_path):
     assert record["best"]["config"] == {"learning_rate": means.idxmax()}
     assert record["cost"]["flops"] == frame["cost.flops"].sum()
     assert record["cost"]["device_seconds"] == pytest.approx(frame["cost.device_seconds"].sum())
-    assert record["grid"] == {name: record["cost"][name] for name in ("device_seconds", "flops")}
     assert 0 < record["cost"]["own_seconds"] < frame["cost.overhead_seconds"].sum()
-    assert "the search took 100% of it" in "\n".join(summary(record))
+    assert f"cost: {len(record['trials'])} trials, " in "\n".join(summary(record))
 
 
 @pytest.mark.slow
@@ -121,7 +120,6 @@ def test_a_failed_trial_is_reported_and_not_tried_again(tmp_path):
     said = "\n".join(summary(other))
     assert "2 settings were recorded before the search began" in said
     assert "cost: 0 trials, 0.0 device seconds" in said
-    assert "whole grid of 2 settings, as recorded" in said
 
 
 @pytest.mark.slow

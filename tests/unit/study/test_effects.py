@@ -1,7 +1,5 @@
 """Effects of knobs, against a grid whose scores are a formula."""
 
-import json
-import math
 
 import pytest
 from scipy.stats import t
@@ -79,22 +77,11 @@ def test_a_budget_ends_at_the_best(frame):
     assert budget["device_seconds"].iloc[-1] == settings["device_seconds"].sum() == 6 * (3 + 10)
 
 
-def test_searches_are_read_from_replays_and_accounts(tmp_path):
+def test_searches_are_read_from_replays(tmp_path):
     assert effects.searches(tmp_path).empty
     (tmp_path / "search.csv").write_text("sampler,seed,trials,device_seconds,flops,seconds_share\nTPE,0,9,40,1,0.1\n")
-    account = {"cost": {"device_seconds": 30.0}, "grid": {"device_seconds": 120.0}, "trials": [{}] * 5, "known": []}
-    (tmp_path / "search").mkdir()
-    (tmp_path / "search" / "a.json").write_text(json.dumps(account | {"sampler": {"name": "halving", "seed": 3}}))
-    (tmp_path / "search" / "b.json").write_text("{")
-    knew = account | {"known": [{}], "cost": {"device_seconds": 0.0}, "sampler": {"name": "tpe", "seed": 0}}
-    (tmp_path / "search" / "c.json").write_text(json.dumps(knew))
-    *known, knew = effects.searches(tmp_path).to_dict("records")
-    assert known == [
-        {"sampler": "TPE", "seed": 0, "trials": 9, "device_seconds": 40.0, "seconds_share": 0.1},
-        {"sampler": "halving, as run", "seed": 3, "trials": 5, "device_seconds": 30.0, "seconds_share": 0.25},
-    ]
-    assert knew["sampler"] == "tpe, as run"
-    assert math.isnan(knew["seconds_share"])
+    (row,) = effects.searches(tmp_path).to_dict("records")
+    assert row == {"sampler": "TPE", "seed": 0, "trials": 9, "device_seconds": 40.0, "seconds_share": 0.1}
 
 
 def test_every_knob_distinguishes_settings_and_a_warm_up_as_it_was_asked_for(tmp_path):
@@ -147,11 +134,3 @@ def test_a_grid_with_seconds_from_a_cache_has_none(tmp_path):
     (said,) = answers.expected_best(effects.budget(settings))
     assert "seconds" not in said
     assert figures.expected_best(effects.budget(settings))
-
-
-def test_a_search_of_a_grid_with_seconds_from_a_cache_has_no_share(tmp_path):
-    (tmp_path / "search").mkdir()
-    account = {"cost": {"device_seconds": 5.0}, "grid": {"device_seconds": None, "flops": 9}, "known": []}
-    account |= {"sampler": {"name": "tpe", "seed": 0}, "trials": [{}]}
-    (tmp_path / "search/grid-tpe-seed0.json").write_text(json.dumps(account))
-    assert effects.searches(tmp_path)["seconds_share"].isna().all()
