@@ -77,10 +77,11 @@ def confirmed_so_far(confirmed: pd.DataFrame) -> Iterator[str]:
     table = recipe.compared(confirmed)
     counts = recipe.counts(table[~recipe.of_the_plan(table)])
     for row in counts[counts["configuration"].isin(TUNED)].itertuples():
-        settings = answers.counted(row.settings, "setting")
-        said = f"Over {settings} of these data sets so far, `{tables.OURS}` won {row.won}, lost {row.lost} and left "
-        said += f"{row.undecided} undecided against {row.configuration}"
-        yield f"{said}; its mean gain is {answers.points(row.gain, row.low, row.high)} points.\n"
+        said = f"Against {row.configuration}, `{tables.OURS}` won {row.won} of "
+        said += f"{answers.counted(row.settings, 'setting')} of these data sets so far, lost {row.lost}, and left "
+        said += f"{row.undecided} undecided"
+        yield f"{said}; its mean gain is {answers.points(row.gain, row.low, row.high)} points."
+    yield ""
 
 
 def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
