@@ -1,6 +1,5 @@
 """Effects of knobs, against a grid whose scores are a formula."""
 
-
 import pytest
 from scipy.stats import t
 from synthetic import outcomes, write_run
