@@ -72,16 +72,18 @@ def in_short(
 
 
 def confirmed_so_far(confirmed: pd.DataFrame) -> Iterator[str]:
-    """The table of `against_tuned`; and for each tuned baseline, what `recipe.counts` finds over all these settings."""
+    """The table of `against_tuned`; and for each other method, what `recipe.counts` finds over all these settings."""
     yield f"{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
     table = recipe.compared(confirmed)
     counts = recipe.counts(table[~recipe.of_the_plan(table)])
-    for row in counts[counts["configuration"].isin(TUNED)].itertuples():
-        said = f"Against {row.configuration}, `{tables.OURS}` won {row.won} of "
-        said += f"{answers.counted(row.settings, 'setting')} of these data sets so far, lost {row.lost}, and left "
-        said += f"{row.undecided} undecided"
-        yield f"{said}; its mean gain is {answers.points(row.gain, row.low, row.high)} points."
-    yield ""
+    counts = counts.sort_values("configuration", key=lambda names: ~names.isin(TUNED), kind="stable")
+    first, *others = [(row, answers.points(row.gain, row.low, row.high)) for row in counts.itertuples()]
+    row, gain = first
+    said = f"Of the settings of these data sets so far, `{tables.OURS}` won {row.won}, lost {row.lost} and left "
+    said += f"{row.undecided} undecided against {row.configuration}, with a mean gain of {gain} points"
+    for row, gain in others:
+        said += f"; {row.won}, {row.lost} and {row.undecided} against {row.configuration} ({gain})"
+    yield f"{said}.\n"
 
 
 def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
