@@ -32,6 +32,9 @@ class Task:
     published: Published | None = None  # None: the data is installed with the package
     title: str | None = None  # as pictures and tables name it, where that is not the name
 
+    def __post_init__(self) -> None:
+        require_name("kind of task", self.kind, ("text", "tokens", "image"))
+
     @property
     def splits(self) -> dict[str, str]:
         """The splits that have files of their own, and how the names of these files begin."""

@@ -121,6 +121,8 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
         )
     if folder:
         raise InputError(f"{name}: {repository.id} holds no {' or '.join(repository.patterns)}.")
+    if (folder := mirror() / repository.place).is_dir():
+        raise InputError(f"{name}: {folder} holds no file named {' or '.join(repository.patterns)}.")
     unreached = f" and the hub at {endpoint()} cannot be reached" if fetch else ""
     raise InputError(
         f"{name} is not on this machine{unreached}: copy {repository.id} as the hub lays it out to "

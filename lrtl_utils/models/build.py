@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data.hub import Source
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.models import from_onnx, own
 from lrtl_utils.models.catalog import ONE_BLOCK, Backbone, backbone
 from lrtl_utils.models.encoding import Collator, Reader
@@ -22,6 +22,7 @@ TEXT_DROPOUT = 0.1  # of a head that we add, where the checkpoint names none
 IMAGE_DROPOUT = 0.2
 SIMPLE_DROPOUT = 0.5
 HASHED_WORDS = 2**12
+TESTED = ("bert", "roberta", "distilbert")  # architectures whose blocks a test compares, so that a run need not
 
 
 def build(
@@ -50,7 +51,7 @@ def build(
             model = _text_model(row, source, kind, classes, pooling, pretrained)
         else:
             model = _simple_model(config, kind, classes, row.width)
-        if is_own:
+        if is_own or (row.library == "transformers" and (row.architecture or ("",))[0] not in TESTED):
             find_blocks(model)
         if config.layers not in {None, 1} or config.word_shape:
             _widen(model, config, classes)
@@ -148,6 +149,7 @@ def _text_architecture(row: Backbone, source: Source | None, classes: int) -> An
     if row.architecture is None:
         raise InputError(f"A model of {row.hub} cannot be priced: its row in MODELS names no architecture.")
     name, sizes = row.architecture
+    require_name("architecture", name, transformers.CONFIG_MAPPING)
     return AutoConfig.for_model(name, num_labels=classes, **sizes)
 
 

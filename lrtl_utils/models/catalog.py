@@ -24,6 +24,11 @@ class Backbone:
     fixed_size: bool = False  # built for images of one size
     title: str | None = None  # as pictures and tables name it, where that is not the name
 
+    def __post_init__(self) -> None:
+        require_name("library of a model", self.library, ("transformers", "timm", "ours"))
+        for kind in self.kinds:
+            require_name("kind of task", kind, ("text", "tokens", "image"))
+
 
 _TEXT = ("text", "tokens")
 _MINILM = {

@@ -130,7 +130,7 @@ def _nothing(frame: pd.DataFrame) -> str:
 def _ahead_of_all(best: pd.DataFrame) -> str:
     alone, by = sum(not row.undecided and not row.too_few_seeds for row in best.itertuples()), tables.metrics_of(best)
     shown = f"The best configuration by {by} is shown to be better than all others"
-    return f"{shown} in {alone} of {len(best)} comparisons."
+    return f"{shown} in {alone} of {counted(len(best), 'setting')}."
 
 
 def _counts(table: pd.DataFrame, baseline: str) -> str:

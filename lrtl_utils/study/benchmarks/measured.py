@@ -76,7 +76,7 @@ def write_memory(results: Path) -> None:
     `accounted_mib`.
     """
     rows = []
-    for row in itertools.chain(_memory(results), _memory(results / "bf16")):
+    for row in itertools.chain.from_iterable(_memory(each) for each in (results, results / "bf16") if each.is_dir()):
         rows.append(row)
         pd.DataFrame(rows).to_csv(results / "memory.csv", index=False)
 

@@ -14,7 +14,7 @@ from lrtl_utils.data import splits
 from lrtl_utils.errors import InputError
 from lrtl_utils.measure.flops import count_flops
 from lrtl_utils.measure.meter import CostMeter
-from lrtl_utils.methods import METHODS, loop, progressive, shared, solver
+from lrtl_utils.methods import loop, progressive, shared, solver
 from lrtl_utils.methods.method import Work
 from lrtl_utils.models.encoding import LOOKS, SHAPE_COLUMNS, Collator, Encoded, Reader, shapes_of
 from lrtl_utils.models.heads import HIDDEN_SHAPES, ImageClassifier
@@ -254,16 +254,14 @@ def test_columns_that_never_vary_get_no_weight():
 @pytest.mark.parametrize("knobs", KINDS)
 def test_knobs_that_say_nothing_of_a_task_leave_its_configuration(knobs):
     given = TINY | knobs | {"layers": 2, "penalty": 3.0, "word_shape": True, "label_names": True}
-    kept = {}
-    for method in METHODS:
-        if "text" in METHODS[method].kinds and (knobs is TEXT or method != "tfidf"):
-            config = prepare(**given, method=method)[2]
-            kept[method] = tuple(getattr(config, name) is not None for name in NEW)
     words, texts = knobs is TOKENS, knobs is TEXT
-    solved, trained = (True, True, words, texts), (True, False, words, texts)
-    ours = {"linear_probe": solved, "lp_ft": solved, "progressive": solved}
-    ours |= {"full": trained, "bitfit": trained, "lora": trained}
-    assert kept == {method: ours.get(method, (False, False, False, False)) for method in kept}
+    ours = dict.fromkeys(("linear_probe", "lp_ft", "progressive"), (True, True, words, texts))
+    ours |= dict.fromkeys(("full", "bitfit", "lora"), (True, False, words, texts))
+    ours |= dict.fromkeys(("tfidf", "from_scratch", "conventional"), (False, False, False, False))
+    for method, expected in ours.items():
+        if knobs is TEXT or method != "tfidf":
+            config = prepare(**given, method=method)[2]
+            assert tuple(getattr(config, name) is not None for name in NEW) == expected, method
 
 
 @pytest.mark.parametrize("method", ["linear_probe", "full", "lp_ft", "bitfit", "lora", "progressive"])

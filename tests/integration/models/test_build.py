@@ -13,7 +13,7 @@ from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
 from lrtl_utils.models import catalog
 from lrtl_utils.models.build import build, build_tfidf
-from lrtl_utils.models.network import set_dropout
+from lrtl_utils.models.network import find_blocks, set_dropout
 
 pytestmark = pytest.mark.usefixtures("mirror")
 
@@ -125,6 +125,14 @@ def test_packaged_image_weights_are_loaded_whole_and_see_a_palace(name):
     with torch.no_grad():
         features = model.features(model.reader.batch(rows, np.array([0])))
     assert (features @ weight.T + bias).argmax().item() == 698  # palace, by its ImageNet head, which is dropped
+
+
+@pytest.mark.parametrize(("name", "kind", "pooling"), TEXT)
+def test_lower_blocks_of_the_catalog_s_texts_can_be_replaced_by_their_output(name, kind, pooling):
+    model = make(name, kind, pooling)
+    found = list(model.blocks)
+    find_blocks(model)
+    assert (model.blocks, model.live) == (found, 0)
 
 
 @pytest.mark.parametrize(("name", "kind", "pooling"), PRETRAINED)
