@@ -148,6 +148,11 @@ def compare(
     examples = checkup.read(**load.reading(fixed))
     if metric:
         require_metric(metric, examples.kind == "tokens", examples.name)
+    if examples.kind != "tokens" and len({*examples.test.targets}) < 2:
+        raise InputError(
+            f"All test examples of {examples.name} are of one class, so no score could tell methods apart; more "
+            "examples of the other classes are needed."
+        )
     for line in [*checkup.page(examples), "", "## What is run"]:
         show(line)
     if not dry_run:

@@ -61,7 +61,7 @@ def require_package(name: str) -> None:
     """Raise an `InputError` that names the extra to install, unless the optional package `name` is installed."""
     if find_spec(name) is None:
         extra = EXTRA_OF[name]
-        raise InputError(f"This needs the package {name}; install it with `pip install 'lrtl-utils[{extra}]'`.")
+        raise InputError(f"This needs the package {name}; install it with `pip install '.[{extra}]'`.")
 
 
 def show(lines: Iterable[str]) -> None:

@@ -31,7 +31,7 @@ from lrtl_utils.cli.common import (
 )
 from lrtl_utils.cli.sweep import Grid, shipped, show_outcome
 from lrtl_utils.config import read_config
-from lrtl_utils.files import absolute_path, existing_folder, notebooks_folder
+from lrtl_utils.files import absolute_path, existing_folder, notebooks_folder, writing_to
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,6 +81,8 @@ def compare(
     if dry_run:
         return
     show_outcome(compared.outcome, compared.cells, compared.results)
+    if compared.outcome.failed and compared.runs.empty:
+        fail("No run was completed, so there is nothing to compare; what failed is said above.", code=1)
     show(["", "## The answers", *compared.lines(), "", "## Pictures, made by the summary notebooks"])
     summary(compared.results, metric)
     show(["", "## What to do now", *compared.advice(), "", "The page with every run, answer and picture:"])
@@ -148,7 +150,7 @@ def report(results: Folder = LOCAL, metric: Metric = None) -> None:
 def _site(results: Path, metric: str | None) -> None:
     from lrtl_utils.study.report import write
 
-    with _in_forks() as each:
+    with _in_forks() as each, writing_to(absolute_path(results)):
         print(write(results, metric, each))
 
 

@@ -18,7 +18,7 @@ from transformers import AutoModelForTokenClassification
 from lrtl_utils.config import RunConfig, resolve_device
 from lrtl_utils.deploy import card
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path
+from lrtl_utils.files import absolute_path, writable_folder
 from lrtl_utils.models.build import build, build_tfidf
 from lrtl_utils.models.catalog import find
 from lrtl_utils.models.heads import Tagger
@@ -47,6 +47,7 @@ class Kept:
     classes: tuple[str, ...]
     config: RunConfig
     temperature: float
+    column: str | None  # of its training texts, where that was given
 
 
 class Noted(BaseModel):
@@ -63,6 +64,7 @@ class Noted(BaseModel):
     layers: int = 1
     word_shape: bool = False
     temperature: float | None = Field(None, gt=0)
+    text_column: str | None = None
     device: str
     precision: str
 
@@ -74,6 +76,7 @@ def check(folder: str | Path) -> Path:
         return target
     if target.exists():
         raise InputError(f"{target} exists and is not a model that this project saved, so it is not overwritten.")
+    writable_folder(target.parent)
     return target
 
 
@@ -158,7 +161,7 @@ def load(folder: str | Path) -> Kept:
         where = RunConfig(device=resolve_device(noted.device), precision=noted.precision)
     except InputError:  # the device is absent here
         where = RunConfig(device="cpu", precision="fp32")
-    return Kept(model.eval(), noted.kind, tuple(noted.labels), where, noted.temperature or 1.0)
+    return Kept(model.eval(), noted.kind, tuple(noted.labels), where, noted.temperature or 1.0, noted.text_column)
 
 
 def merge(model: Model) -> None:
@@ -189,6 +192,7 @@ def _facts(model: Model, classes: Sequence[str], record: dict[str, Any]) -> dict
         "word_shape": reader.word_shape,
         "crf": getattr(model, "crf", None) is not None,
         "temperature": record["model"].get("temperature"),
+        "text_column": record["config"]["text_column"],
         "device": record["config"]["device"],
         "precision": record["environment"]["precision"],
     }

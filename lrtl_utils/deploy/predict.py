@@ -1,5 +1,6 @@
 """A kept model at work: files of inputs in, one CSV of answers out."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,9 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
 
     Without `output` that is `<file>.predictions.csv`. A row an input, in their order: `text` or `file` with `label` and
     each class's probability, or `tokens` with `tags` and `confidence`. A text that a spreadsheet program would take for
-    a formula has an apostrophe before it. `InputError` where something cannot be read.
+    a formula has an apostrophe before it, and an empty one gets no label. The column of texts is `column`, else the one
+    that the model was trained on where the table has it, else one of a usual name. `InputError` where something cannot
+    be read.
     """
     file = absolute_path(file)
     target = absolute_path(output) if output else file.with_name(f"{file.stem}.predictions.csv")
@@ -38,6 +41,8 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     from lrtl_utils.methods import loop
 
     kept = export.load(folder)
+    if column is None and kept.column and file.suffix.lower() in tables.SUFFIXES:
+        column = kept.column if kept.column in tables.read(file).columns else None
     shown, examples = read(kept.kind, file, column)
     answers = _table(shown, examples, loop.predict(kept.model, examples, kept.config), kept)
     with writing_to(target):
@@ -68,6 +73,10 @@ def _table(shown: list[str], examples: Examples, prediction: Prediction, kept: "
         return pd.DataFrame({"tokens": inputs, "tags": [*map(_as_text, tags)], "confidence": prediction.confidence})
     labels = [_as_text(kept.classes[answer]) for answer in prediction.predicted]
     shares = softmax(np.asarray(prediction.scores, float) / kept.temperature, axis=1)
+    empty = np.array([not each.strip() for each in shown])
+    if empty.any():
+        warnings.warn(f"Inputs that are empty, and get no label: {empty.sum()} of {len(empty)}.", stacklevel=3)
+        labels, shares = np.where(empty, "", labels), np.where(empty[:, None], np.nan, shares)
     table = {"file" if kept.kind == "image" else "text": inputs, "label": labels}
     return pd.DataFrame(table | {f"p_{name}": share for name, share in zip(kept.classes, shares.T, strict=True)})
 

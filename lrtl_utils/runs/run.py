@@ -69,7 +69,8 @@ class Tested:
                 row = {"input": given, "true": classes[expected], "predicted": classes[predicted]}
             if wrong:
                 found.append(row | {"confidence": float(prediction.confidence[i])})
-        return pd.DataFrame(found[:rows])
+        columns = [*row, "confidence"]  # which are there too where nothing is wrong
+        return pd.DataFrame(found[:rows], columns=columns)
 
 
 class Run:
@@ -207,6 +208,8 @@ class Run:
 
         An interrupted fit continues from its checkpoint. Afterwards `config` has the `max_length` that was used.
         """
+        if train is None:
+            raise InputError("There is nothing to train on: call label() first, and give fit what it returns.")
         method, model = METHODS[self.config.method], self.model
         with self.meter.measure():
             if method.prepare:

@@ -138,12 +138,27 @@ def advice(frame: pd.DataFrame, row: pd.Series | None) -> Iterator[str]:
     at = own[own["n_labels"] == row["n_labels"]].iloc[0]
     score = answers.scored(row)
     yield f"Use {score}." if row["compared"] else f"Highest so far is {score}. {NOTHING}"
+    yield from _beside_one_answer(frame, row)
     yield from (f"{answers.needed(need)}." for need in needs.itertuples())
     if len(own) > 1:
         yield _growth(own, sure=any(not doubts for doubts in needs["doubts"]))
     if pd.notna(at["device_seconds"]):
         spent = f"{at['device_seconds']:.3g} device seconds ({at['device']})"
         yield f"Training it with {row['n_labels']} labels takes {spent}."
+
+
+def _beside_one_answer(frame: pd.DataFrame, row: pd.Series) -> Iterator[str]:
+    """A warning where the accuracy is not shown to be above that of always answering the most frequent class."""
+    if row["score_name"] != "accuracy" or pd.isna(row["low"]):
+        return
+    runs = frame[(frame["configuration"] == row["configuration"]) & (frame["n_labels"] == row["n_labels"])]
+    metrics = runs["record"].iloc[0]["metrics"]
+    if not metrics["confusion"]:
+        return
+    counts = dict(zip(metrics["per_class"], map(sum, metrics["confusion"]), strict=True))
+    most = max(counts, key=counts.__getitem__)
+    if row["low"] <= (share := counts[most] / sum(counts.values())):
+        yield f"This is not shown to be better than always answering {most!r}, whose accuracy is {share:.3f}."
 
 
 def _growth(own: pd.DataFrame, sure: bool) -> str:

@@ -336,7 +336,8 @@ def needed(row: Any) -> str:
     if np.isinf(row.n_labels):
         return f"{row.configuration} does not reach {target}, even with all {row.full} labels{doubts}"
     fewest = "at most " if row.n_labels <= row.sizes[0] else "about "
-    between = f" ({row.low:.0f} to {row.high:.0f})" if pd.notna(row.low) and np.isfinite(row.high) else ""
+    known = fewest == "about " and pd.notna(row.low) and np.isfinite(row.high)
+    between = f" ({row.low:.0f} to {row.high:.0f})" if known else ""
     return f"{row.configuration} needs {fewest}{row.n_labels:.0f}{between} of {row.full} labels for {target}{doubts}"
 
 

@@ -142,7 +142,9 @@ def _concerns(data: Data) -> Iterator[str]:
             f"The largest class has {most / least:.0f} times the smallest: `lrtl compare --metric macro_f1` ranks by a "
             "score in which every class counts the same, and -p class_weights=balanced trains for it."
         )
-    if few := sorted(label for label in train if test[label] < FEW):
+    if absent := sorted(label for label in train if not test[label]):
+        yield f"Without a test example, so that no score tells anything about them: {', '.join(absent)}."
+    if few := sorted(label for label in train if 0 < test[label] < FEW):
         yield f"These classes have fewer than {FEW} test examples, so their scores say little: {', '.join(few)}."
     if data.kind == "image" and (broken := sum(_size(x) is None for x in [*data.train.inputs, *data.test.inputs])):
         yield f"{broken} images cannot be decoded; a run would fail at the first one."
@@ -160,8 +162,11 @@ def _prospects(data: Data) -> Iterator[str]:
     yield f"{'labels':>7}  data_fraction"
     yield from (f"{count:7}  {fraction:g}" for count, fraction in steps(data).items())
     points = 100 * stats.smallest_difference(len(data.test), SEEDS)
-    enough = next(n for n in range(50, 10**6, 50) if 100 * stats.smallest_difference(n, SEEDS) <= 3)
-    more = f"; 3 points would take {enough} of them" if points > 3 else ""
+    enough, fewer = (
+        next(n for n in range(50, 10**6, 50) if 100 * stats.smallest_difference(n, seeds) <= 3)
+        for seeds in (SEEDS, 2 * SEEDS)
+    )
+    more = f"; 3 points would take {enough} of them, or {fewer} with {2 * SEEDS} seeds" if points > 3 else ""
     unit = "sentences" if data.kind == "tokens" else "examples"
     yield (
         f"With {len(data.test)} test {unit} and {SEEDS} seeds, a difference of {points:.1f} points between two methods "

@@ -475,7 +475,9 @@ def _best(sized: pd.DataFrame, often: set[str]) -> dict[str, Any]:
     enough = [name for name, seeds in drawn.items() if len(seeds) >= stats.LEAST_SEEDS] or list(drawn)
     shared = set.intersection(*(drawn[name] for name in enough)) or set.union(*drawn.values())
     alike = sized[sized["configuration"].isin(enough) & sized["seed"].isin(shared)]
-    means = alike.groupby("configuration")["score"].mean().sort_values(ascending=False, kind="stable")
+    alike = alike.assign(flops=[record["cost"]["flops"] for record in alike["record"]])
+    means = alike.groupby("configuration")[["score", "flops"]].mean()
+    means = means.sort_values(["score", "flops"], ascending=[False, True])["score"]  # of equal ones the cheaper is best
     top = means.index[0]
     ours = {seed: judged for seed, judged in runs[top].outcomes.items() if seed in shared}
     verdicts = dict.fromkeys((name for name in runs if name != top), stats.TOO_FEW_SEEDS)

@@ -114,6 +114,13 @@ def test_the_plan_is_shown_in_words(priced):
     assert len(lines) == 4
 
 
+def test_a_test_split_of_one_class_is_refused(tmp_path):
+    table = [("text", "label"), *((f"review number {i}", "good") for i in range(60)), ("a bad one", "bad")]
+    (tmp_path / "rare.csv").write_text("".join(f"{text},{label}\n" for text, label in table))
+    with pytest.raises(InputError, match=r"All test examples of rare\.csv are of one class"):
+        comparison.compare(tmp_path / "rare.csv", budget_minutes=1, results=tmp_path / "results")
+
+
 @pytest.mark.parametrize("minutes", [float("nan"), -1])
 def test_a_budget_that_is_no_length_of_time_is_refused(minutes, reviews, tmp_path):
     with pytest.raises(InputError, match="is no length of time"):

@@ -69,8 +69,8 @@ def choose(columns: Iterable[str], text: str | None, label: str | None, where: o
         label = label or next(name for name in columns if name != text)
     if text is None or label is None:
         raise InputError(
-            f"{where} has the columns {', '.join(map(repr, columns))}; say which has the input and which the "
-            "label: text_column=NAME and label_column=NAME."
+            f"{where} has the columns {', '.join(map(repr, columns))}; say with text_column and "
+            "label_column which has the input and which the label."
         )
     return text, label
 

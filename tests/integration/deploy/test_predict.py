@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from operator import itemgetter
 
 import numpy as np
 import pytest
@@ -60,19 +61,37 @@ def test_tables_and_text_files_give_the_same_answers(news, tmp_path):
     assert answers[0] == answers[1] == answers[2] == answers[3]
     assert [row["text"] for row in answers[0]] == TEXTS
     assert list(answers[0][0]) == ["text", "label", "p_World", "p_Sports", "p_Business", "p_Sci/Tech"]
-    for row in answers[0]:
+    for row in filter(itemgetter("label"), answers[0]):
         shares = {name[2:]: float(share) for name, share in row.items() if name.startswith("p_")}
         assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
         assert row["label"] == max(shares, key=shares.get)
     assert answers[0][0]["label"] == "Business"
 
 
-def test_a_row_without_a_text_or_with_a_number_has_an_answer_too(news, tmp_path):
+def test_a_row_without_a_text_or_with_a_number_has_a_row_too(news, tmp_path):
     (tmp_path / "in.jsonl").write_text(
         "".join(json.dumps({"text": each}) + "\n" for each in ("prices rise", None, 2024))
     )
     found = rows_of(scoring.predict(news, tmp_path / "in.jsonl", tmp_path / "out.csv"))
     assert [row["text"] for row in found] == ["prices rise", "", "2024"]
+
+
+def test_an_empty_input_gets_no_label(news, tmp_path):
+    (tmp_path / "in.csv").write_text("id,text\n1,prices rise\n2,\n3,a goal\n")
+    with pytest.warns(UserWarning, match="Inputs that are empty, and get no label: 1 of 3"):
+        found = rows_of(scoring.predict(news, tmp_path / "in.csv", tmp_path / "out.csv"))
+    assert [bool(row["label"]) for row in found] == [True, False, True]
+    assert {*list(found[1].values())} == {""}
+
+
+def test_the_column_of_training_is_read_before_one_of_a_usual_name(tmp_path):
+    lines = [f"{i},goods arrived late {i},{'fine' if i % 2 else 'a bad one'},{i % 2}\n" for i in range(40)]
+    (tmp_path / "all.csv").write_text("id,text,subject,label\n" + "".join(lines))
+    knobs = {"dataset": str(tmp_path / "all.csv"), "text_column": "subject", "method": "tfidf", "train_size": 20}
+    model, path, data, *_ = run(tmp_path, **knobs)
+    kept = export.save(model, data.classes, path, tmp_path / "kept")
+    found = rows_of(scoring.predict(kept, tmp_path / "all.csv", tmp_path / "out.csv"))
+    assert {row["text"] for row in found} == {"fine", "a bad one"}
 
 
 def test_tagged_files_sentences_and_lists_of_words_give_the_same_tags(tagger, tmp_path):
@@ -146,7 +165,7 @@ def test_labels_that_are_not_as_many_as_the_scores_are_refused(news, tmp_path):
 
 
 def test_a_temperature_calibrates_the_probabilities_and_changes_no_label(news, tmp_path):
-    (tmp_path / "in.txt").write_text("".join(f"{text}\n" for text in TEXTS))
+    (tmp_path / "in.txt").write_text("".join(f"{text}\n" for text in filter(None, TEXTS)))
     facts = json.loads((news / "lrtl.json").read_text())
     assert facts["temperature"] is None  # nothing was held out, so the probabilities are as the model has them
     shutil.copytree(news, tmp_path / "kept")

@@ -1,6 +1,7 @@
 """`Run`: from what a user gives to a record, in five lines."""
 
 import json
+from dataclasses import replace
 
 import datasets
 import pandas as pd
@@ -176,3 +177,18 @@ def test_a_run_that_was_not_fitted_cannot_be_tested(tmp_path):
     run = Run(dataset="digits", model="efficientnet_lite0", method="linear_probe", train_size=20, results=tmp_path)
     with pytest.raises(InputError, match="call its methods label and fit first"):
         run.test()
+
+
+def test_a_run_that_makes_no_mistake_has_a_table_of_none(path):
+    run = Run(dataset=str(path), method="tfidf", train_size=40, **COLUMNS)
+    run.fit(*run.label())
+    tested = run.test()
+    right = replace(tested.prediction, predicted=list(tested.examples.targets))
+    assert list(replace(tested, prediction=right).mistakes()) == ["input", "true", "predicted", "confidence"]
+    wrong = replace(tested, prediction=replace(right, predicted=[1 - target for target in tested.examples.targets]))
+    assert len(wrong.mistakes(rows=5)) == 5
+
+
+def test_fit_without_labelled_examples_is_refused_in_one_sentence(path):
+    with pytest.raises(InputError, match=r"call label\(\) first"):
+        Run(dataset=str(path), method="tfidf", train_size=40, **COLUMNS).fit(None, None)

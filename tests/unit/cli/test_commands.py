@@ -95,7 +95,7 @@ def test_a_missing_extra_is_named(call, monkeypatch, words, extra):
     monkeypatch.setattr(common, "find_spec", lambda name: None)
     status, out, error = call(*words)
     assert (status, out) == (2, "")
-    assert error.endswith(f"install it with `pip install 'lrtl-utils[{extra}]'`.\n")
+    assert error.endswith(f"install it with `pip install '.[{extra}]'`.\n")
 
 
 def test_a_grid_is_a_file_or_the_name_of_one_that_is_shipped(monkeypatch, tmp_path):

@@ -126,3 +126,16 @@ def test_the_table_says_what_it_does_not_know(tmp_path):
     assert row["enough labels"].endswith(", not to be relied on")
     assert row["over conventional"] == "not known"
     assert advice.at_a_glance(tables.frame_of([])).empty
+
+
+def test_what_is_not_shown_to_beat_one_answer_is_said(tmp_path):
+    for method in ("progressive", "full"):
+        write(tmp_path, method, [0.7])
+    frame = tables.read(tmp_path)
+    low = advice.leading(frame)["low"]
+    for share, said in ((low + 0.01, True), (low - 0.01, False)):
+        rows = round(1000 * share)
+        for record in frame["record"]:
+            record["metrics"] |= {"per_class": {"bad": {}, "good": {}}, "confusion": [[rows, 0], [0, 1000 - rows]]}
+        warned = f"This is not shown to be better than always answering 'bad', whose accuracy is {rows / 1000:.3f}."
+        assert (warned in advice.advice(frame, advice.leading(frame))) is said

@@ -330,7 +330,7 @@ def test_the_tuned_baseline_is_compared_beside_its_default(tmp_path):
 def test_without_the_baseline_the_best_is_compared_with_all_others(frame):
     found = answers.real(frame[frame["method"] != "conventional"])
     ahead = sum(not names for names in found.table["undecided"])
-    assert f"in {ahead} of 8 comparisons" in found.headline
+    assert f"in {ahead} of 8 settings" in found.headline
 
 
 def test_one_line_alone_has_nothing_beside_it(frame):

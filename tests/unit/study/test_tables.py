@@ -172,6 +172,14 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path):
         tables.read([tmp_path, tmp_path / "typo"])
 
 
+def test_of_two_equal_scores_the_cheaper_is_the_best(tmp_path):
+    for seed in range(3):
+        for method, flops in (("full", 900), ("linear_probe", 30)):
+            write_run(tmp_path, outcomes(0.5, 32, seed), method=method, flops=flops, **SST2 | {"seed": seed})
+    (row,) = tables.best(tables.read(tmp_path)).to_dict("records")
+    assert (row["configuration"], row["undecided"]) == ("linear_probe", ["full"])
+
+
 def test_an_unreadable_record_is_passed_over_with_a_warning(tmp_path):
     path = write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **SST2)
     path.write_text(path.read_text()[:-40])

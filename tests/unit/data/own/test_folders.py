@@ -120,7 +120,7 @@ def test_other_files_are_left_aside(tmp_path):
 def test_columns_are_guessed_or_given(tmp_path):
     lines = [(label, text, "x") for text, label in rows(12)]
     path = str(write_csv(tmp_path / "r.csv", lines, ("how", "what", "more")))
-    with pytest.raises(InputError, match="has the columns 'how', 'what', 'more'; say which"):
+    with pytest.raises(InputError, match="has the columns 'how', 'what', 'more'; say with text_column"):
         load(path)
     with pytest.raises(InputError, match=r"no column of r.csv named 'wat'; did you mean 'what'"):
         load(path, text_column="wat", label_column="how")
