@@ -174,8 +174,11 @@ def notebook(name: str) -> nbformat.NotebookNode:
         text("## Training\nThe clock runs. An interrupted run continues from its last checkpoint."),
         code("curve = run.fit(train, validation)"),
         code("figures.learning_curve(curve, plt.subplots(figsize=(5, 3))[1]);"),
-        text(f"## The test split\nIt is predicted once, and off the clock. {scores}"),
-        code("tested = run.test()"),
+        text(
+            "## The test split\nIt is predicted once, and off the clock. The record, one JSON file with all that the "
+            f"summary notebooks read, is written at\nonce. {scores}"
+        ),
+        code("tested = run.test()\nrecord = run.record(tested)"),
         code(
             'names = ["accuracy", "precision", "recall", "f1", "loss"]\n'
             'pd.Series(tested.metrics)[names].astype(float).round(4).to_frame("test")'
@@ -183,8 +186,8 @@ def notebook(name: str) -> nbformat.NotebookNode:
         code(wrong),
         text("The mistakes of which the model is most certain:"),
         code(mistakes),
-        text("## The record\nOne JSON file holds all that the summary notebooks read. This is what the run cost:"),
-        code('record = run.record(tested)\npd.Series(record["cost"]).to_frame("cost")'),
+        text("## The cost\nThis is what the run cost, as its record has it."),
+        code('pd.Series(record["cost"]).to_frame("cost")'),
         text(
             "## The saved model\nIf `save_model` names a folder, the weights, the labels and a model card are written "
             "there. `lrtl predict` reads\nthem, and the card shows how to use them."
