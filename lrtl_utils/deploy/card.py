@@ -53,7 +53,9 @@ A classifier of {{ inputs }} with the labels {{ labels }}.
 ## Data
 
 {{ dataset }}: {{ data_origin }}. {{ size }} labelled examples of {{ data.available }} were used \
-({{ data.validation_size }} of them as the validation split); {{ data.test_size }} test examples were predicted.
+({{ data.validation_size }} of them as the validation split); {{ data.test_size }} test examples were predicted.\
+{% if data.repeats and data.repeats.across and not data.repeats.dropped %} Of all train examples, \
+{{ data.repeats.across }} are also in the test split, so the scores may be too high.{% endif %}
 
 ## Training
 

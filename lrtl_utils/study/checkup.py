@@ -29,7 +29,10 @@ def read(dataset: str, **reading: Any) -> Data:
 
 def page(data: Data) -> Iterator[str]:
     """Lines of Markdown: what was read, classes, inputs, what to look at, and what can be compared."""
-    yield f"# {data.name}: {data.kind}, {len(data.strata_names)} classes"
+    kinds = f"{len(data.strata_names)} classes"
+    if data.kind == "tokens":
+        kinds = f"{len({name[2:] for name in data.classes if name != 'O'})} types of entity"
+    yield f"# {data.name}: {data.kind}, {kinds}"
     yield f"{len(data.train)} examples to train on, {len(data.test)} to test on ({data.split})."
     yield from (f"- {note}" for note in data.notes)
     yield from ("", "## Classes", *_classes(data))

@@ -13,6 +13,7 @@ from lrtl_utils.measure.metrics import Outcome, unpack_answers, unpack_counts, u
 
 DRAWS = 1000
 EXACT = 2**24  # up to here a 32-bit float holds every whole number
+ROUNDING = 1e-9  # a narrower interval has no width
 LEAST_SEEDS = 3  # with fewer, a point has no interval
 TOO_FEW_SEEDS = "too few seeds"  # the verdict on a difference without an interval
 LEVEL = 0.05  # of tests: above it a difference is undecided
@@ -61,10 +62,11 @@ def _by_class(answers: np.ndarray, classes: int) -> np.ndarray:
 
 
 class Sample(NamedTuple):
-    """The score under each seed, [seeds], and the scores on resampled test examples, [DRAWS, seeds]."""
+    """The score under each seed, [seeds], the scores on resampled test examples, [DRAWS, seeds], and their number."""
 
     scores: np.ndarray
     drawn: np.ndarray
+    examples: int
 
 
 def sample(outcomes: np.ndarray, score: Score) -> Sample:
@@ -77,13 +79,13 @@ def sample(outcomes: np.ndarray, score: Score) -> Sample:
     precision = np.float32 if examples * int(outcomes.max(initial=1)) < EXACT else np.float64
     columns = outcomes.transpose(1, 0, 2).reshape(examples, seeds * parts).astype(precision)
     totals = (_drawn(examples, "examples", precision) @ columns).astype(float)
-    return Sample(score(outcomes.sum(axis=1)), score(totals.reshape(DRAWS, seeds, parts)))
+    return Sample(score(outcomes.sum(axis=1)), score(totals.reshape(DRAWS, seeds, parts)), examples)
 
 
 def sample_of(runs: Iterable[Outcome]) -> Sample:
     """The `sample` of these runs, one for each seed; that of each run is made once, whatever it is compared with."""
-    scores, drawn = zip(*map(_sample_of_one, runs), strict=True)
-    return Sample(np.concatenate(scores), np.concatenate(drawn, axis=1))
+    scores, drawn, examples = zip(*map(_sample_of_one, runs), strict=True)
+    return Sample(np.concatenate(scores), np.concatenate(drawn, axis=1), examples[0])
 
 
 @lru_cache(maxsize=2**15)  # which is 256 MiB
@@ -106,17 +108,23 @@ def _drawn(count: int, what: str, precision: type = np.float64) -> np.ndarray:
     return rng.multinomial(count, [1 / count] * count, size=DRAWS).astype(precision)
 
 
-def interval(sample: Sample) -> tuple[float, float] | None:
+def interval(sample: Sample, least: float = 0.0) -> tuple[float, float] | None:
     """The wider of the percentile bootstrap of `resample` and a t-interval over seeds; None with fewer than 3 seeds.
 
     With few seeds that differ much, the bootstrap is too narrow: resampled seeds vary less than seeds do, and it knows
     no heavier tails. A t-interval is too narrow where seeds hardly differ, because they share their test examples.
+    Where every example came out alike under every seed, neither has a width; then it is the exact interval of as many
+    examples (Clopper & Pearson 1934), between `least`, which is 0 for a score and -1 for a difference, and 1.
     """
     if len(sample.scores) < LEAST_SEEDS:
         return None
     half = float(t.ppf((1 + COVERED) / 2, len(sample.scores) - 1)) * _error(sample)
     mean = float(sample.scores.mean())
-    return max(middle(resample(sample)), (mean - half, mean + half), key=lambda bounds: bounds[1] - bounds[0])
+    low, high = max(middle(resample(sample)), (mean - half, mean + half), key=lambda bounds: bounds[1] - bounds[0])
+    if high - low < ROUNDING:
+        half = 1 - ((1 - COVERED) / 2) ** (1 / sample.examples)
+        low, high = max(least, mean - half), min(1.0, mean + half)
+    return low, high
 
 
 def p_value(sample: Sample) -> float | None:
@@ -144,13 +152,13 @@ def middle(draws: np.ndarray) -> tuple[float, float]:
 
 def paired(ours: Sample, theirs: Sample) -> Sample:
     """Ours minus theirs, on the same seeds and test examples."""
-    return Sample(ours.scores - theirs.scores, ours.drawn - theirs.drawn)
+    return Sample(ours.scores - theirs.scores, ours.drawn - theirs.drawn, ours.examples)
 
 
 def difference(ours: Sample, theirs: Sample) -> Difference:
     """Ours minus theirs, seed by seed on the same test examples, with its interval and the p of no difference."""
     differ = paired(ours, theirs)
-    low, high = interval(differ) or (None, None)
+    low, high = interval(differ, least=-1.0) or (None, None)
     return Difference(float(differ.scores.mean()), low, high, p_value(differ))
 
 

@@ -162,7 +162,9 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
         # A test split without labels, as competitions publish it, has its inputs at least.
         tables.choose([*table.columns, columns[1] or tables.TARGETS[0]], *columns, where)
         return []
-    notes.noted.append(f"inputs from column {text!r}, labels from column {label!r}")
+    others = ", ".join(repr(name) for name in table.columns if name not in (text, label))
+    unread = f"; not read: {others}" if others else ""
+    notes.noted.append(f"inputs from column {text!r}, labels from column {label!r}{unread}")
     inputs = [input_of(value, where) for value in table.columns[text]]
     targets = [_target(value, table.names.get(label)) for value in table.columns[label]]
     return _rows(inputs, targets, where)

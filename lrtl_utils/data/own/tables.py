@@ -133,7 +133,7 @@ def _check_rows(text: str, file: Path, separator: str, quoting: int) -> tuple[li
             if len(row) != len(header):
                 raise InputError(
                     f"{file}, line {reader.line_num}: {len(row)} fields where the first line names {len(header)} "
-                    "columns; a text that contains the separator must be in quotes."
+                    "columns; the first line must name them all, and a text with the separator in it must be in quotes."
                 )
     except csv.Error as error:
         raise InputError(f"{file}, line {reader.line_num}: {error}.") from None

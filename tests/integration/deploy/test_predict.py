@@ -92,6 +92,7 @@ def test_the_column_of_training_is_read_before_one_of_a_usual_name(tmp_path):
     kept = export.save(model, data.classes, path, tmp_path / "kept")
     found = rows_of(scoring.predict(kept, tmp_path / "all.csv", tmp_path / "out.csv"))
     assert {row["text"] for row in found} == {"fine", "a bad one"}
+    assert "are also in the test split, so the scores may be too high." in (kept / "README.md").read_text()
 
 
 def test_tagged_files_sentences_and_lists_of_words_give_the_same_tags(tagger, tmp_path):

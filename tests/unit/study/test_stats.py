@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import trim_mean
+from scipy.stats import binomtest, trim_mean
 from sklearn.metrics import f1_score
 
 from lrtl_utils.measure import metrics
@@ -120,8 +120,19 @@ def test_p_and_interval_are_of_one_test():
     for right in (scattered, alike):
         drawn = sample(right)
         low, _ = stats.interval(drawn)
-        moved = stats.Sample(drawn.scores - low, drawn.drawn - low)
+        moved = drawn._replace(scores=drawn.scores - low, drawn=drawn.drawn - low)
         assert stats.p_value(moved) == pytest.approx(0.05, abs=0.02)
+
+
+@pytest.mark.parametrize("examples", [30, 400])
+def test_where_all_examples_come_out_alike_the_interval_is_exact(examples):
+    right = sample(np.ones((3, examples), bool))
+    exact = binomtest(examples, examples).proportion_ci(0.95, "exact")
+    assert stats.interval(right) == pytest.approx(exact)
+    assert stats.interval(sample(np.zeros((3, examples), bool))) == pytest.approx((0, 1 - exact.low))
+    alike = stats.difference(right, right)
+    assert (alike.mean, alike.low, alike.high, alike.p) == pytest.approx((0, exact.low - 1, 1 - exact.low, 1))
+    assert (alike.low >= -stats.MARGIN) is (examples == 400)
 
 
 def test_a_t_interval_over_seeds_is_what_three_scattered_seeds_get():
@@ -133,7 +144,7 @@ def test_a_t_interval_over_seeds_is_what_three_scattered_seeds_get():
 
 def test_seeds_that_are_alike_leave_no_doubt_but_that_of_the_examples():
     equal = stats.difference(sample(hits(0.8)), sample(hits(0.8)))
-    assert equal == (0, 0, 0, 1)
+    assert (equal.mean, equal.low, equal.p) == (0, -equal.high, 1)
     assert stats.verdict(equal.mean, equal.p) == "undecided"
 
 

@@ -66,7 +66,7 @@ def test_a_table_is_read_whatever_its_form(form, tmp_path):
     data = load(str(path))
     assert (data.kind, data.classes) == ("text", ("bad", "good"))
     assert every(data) == sorted(expected)
-    assert "inputs from column 'Review', labels from column 'Sentiment'" in data.notes
+    assert "inputs from column 'Review', labels from column 'Sentiment'; not read: 'id'" in data.notes
 
 
 def test_a_split_that_is_missing_is_made_stratified_and_the_same_every_time(tmp_path):
