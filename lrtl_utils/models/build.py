@@ -39,10 +39,11 @@ def build(
 
     `pooling` is `mean`, or `own` for the architecture's own; `plain` makes training batches as an example script does.
     Without a `source` the model has random weights and no tokenizer: enough to count its work. Seeds torch's global
-    generator. Whatever a user's own model raises becomes an `InputError` that names the model.
+    generator. Whatever a model raises that no test knows becomes an `InputError` that names it.
     """
     row, pretrained = backbone(config.model), pretrained and source is not None
-    is_own = own.is_own(config.model)
+    tested = row.library != "transformers" or (row.architecture and row.architecture[0] in TESTED)
+    tried = own.is_own(config.model) or not tested
     torch.manual_seed(derived_seed(config.seed, "head"))
     try:
         if row.library == "timm":
@@ -51,12 +52,12 @@ def build(
             model = _text_model(row, source, kind, classes, pooling, pretrained)
         else:
             model = _simple_model(config, kind, classes, row.width)
-        if is_own or (row.library == "transformers" and (row.architecture or ("",))[0] not in TESTED):
+        if tried:
             find_blocks(model)
         if config.layers not in {None, 1} or config.word_shape:
             _widen(model, config, classes)
     except Exception as error:
-        if isinstance(error, InputError) or not is_own:
+        if isinstance(error, InputError) or not tried:
             raise
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise InputError(f"Model {config.model!r} cannot be used here: {reason}") from error

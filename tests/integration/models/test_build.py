@@ -135,6 +135,18 @@ def test_lower_blocks_of_the_catalog_s_texts_can_be_replaced_by_their_output(nam
     assert (model.blocks, model.live) == (found, 0)
 
 
+def test_a_row_of_another_architecture_has_its_blocks_tried(monkeypatch):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
+    row = catalog.Backbone("transformers", ("text",), width=32, architecture=("mpnet", sizes))
+    monkeypatch.setitem(catalog.MODELS, "tiny", row)
+    model = build(RunConfig(model="tiny"), "text", CLASSES, None).eval()
+    batch = model.blank((2, 8), model.device)
+    with torch.no_grad(), model.watched([2]) as outputs:
+        expected = model(batch)
+        with model.given(2, outputs[2]):
+            assert torch.allclose(model(batch), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(("name", "kind", "pooling"), PRETRAINED)
 def test_blocks_run_from_input_to_top_and_with_the_head_are_everything(name, kind, pooling):
     model = make(name, kind, pooling).eval()
