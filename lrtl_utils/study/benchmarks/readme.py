@@ -68,22 +68,21 @@ def in_short(
     yield from table
     yield from (f"- **{answer.question}** {answer.headline}" for answer in found)
     yield from (f"\n{sentence}" for sentence in store.outdated(frame["record"]))
-    yield f"\n[Every answer, with its picture]({os.path.relpath(results / 'README.md', root)})\n"
+    yield f"\n[Every answer, with its picture]({os.path.relpath(results / 'README.md', root)})"
 
 
 def confirmed_so_far(confirmed: pd.DataFrame) -> Iterator[str]:
-    """The table of `against_tuned`; and for each other method, what `recipe.counts` finds over all these settings."""
+    """The table of `against_tuned`, and one of what `recipe.counts` finds over all these settings for each method."""
     yield f"{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
     table = recipe.compared(confirmed)
     counts = recipe.counts(table[~recipe.of_the_plan(table)])
     counts = counts.sort_values("configuration", key=lambda names: ~names.isin(TUNED), kind="stable")
-    first, *others = [(row, answers.points(row.gain, row.low, row.high)) for row in counts.itertuples()]
-    row, gain = first
-    said = f"Of the settings of these data sets so far, `{tables.OURS}` won {row.won}, lost {row.lost} and left "
-    said += f"{row.undecided} undecided against {row.configuration}, with a mean gain of {gain} points"
-    for row, gain in others:
-        said += f"; {row.won}, {row.lost} and {row.undecided} against {row.configuration} ({gain})"
-    yield f"{said}.\n"
+    each = {
+        row.configuration: [f"{row.won}, {row.lost}, {row.undecided}", answers.points(row.gain, row.low, row.high)]
+        for row in counts.itertuples()
+    }
+    about = [f"settings so far that `{tables.OURS}` won, lost, left undecided", "mean gain in points"]
+    yield f"{pd.DataFrame({'against': about} | each).to_markdown(index=False, disable_numparse=True)}\n"
 
 
 def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
