@@ -106,27 +106,25 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
     Files of a mirror are checked against its manifest, if it has one, and so is a revision. `InputError` says what is
     wrong or missing, and how to get it.
     """
-    folder = mirror() / repository.place
-    if files := _matching(folder, repository.patterns):
-        return Source("mirror", repository.id, _revision_in_mirror(folder, repository, files), folder, files)
+    place, wanted = mirror() / repository.place, " or ".join(repository.patterns)
+    if files := _matching(place, repository.patterns):
+        return Source("mirror", repository.id, _revision_in_mirror(place, repository, files), place, files)
     folder = download(repository, cached=True)
     if folder is None and fetch and reachable():
         folder = download(repository)
     if folder and (files := _matching(folder, repository.patterns)):
         return Source("hub", repository.id, repository.revision or folder.name, folder, files)
-    if pickles := _matching(mirror() / repository.place, PICKLES) if repository.kind == "model" else ():
+    if pickles := _matching(place, PICKLES) if repository.kind == "model" else ():
         raise InputError(
-            f"{name}: {pickles[0]} is a pickle, which may run code when it is read; weights are taken from "
-            f"{' or '.join(repository.patterns)} only."
+            f"{name}: {pickles[0]} is a pickle, which may run code when it is read; weights are taken from {wanted} "
+            "only."
         )
-    if folder:
-        raise InputError(f"{name}: {repository.id} holds no {' or '.join(repository.patterns)}.")
-    if (folder := mirror() / repository.place).is_dir():
-        raise InputError(f"{name}: {folder} holds no file named {' or '.join(repository.patterns)}.")
+    if folder or place.is_dir():
+        raise InputError(f"{name}: {repository.id if folder else place} holds no {wanted}.")
     unreached = f" and the hub at {endpoint()} cannot be reached" if fetch else ""
     raise InputError(
         f"{name} is not on this machine{unreached}: copy {repository.id} as the hub lays it out to "
-        f"{mirror() / repository.place} (or set LRTL_MIRROR to a folder that holds {repository.place}), "
+        f"{place} (or set LRTL_MIRROR to a folder that holds {repository.place}), "
         "or run once with internet access."
     )
 

@@ -70,7 +70,10 @@ class Noted(BaseModel):
 
 
 def check(folder: str | Path) -> Path:
-    """The absolute path of a folder that may be written; `InputError` if something else lies there."""
+    """The absolute path of a folder that may be written; `InputError` if something else lies there.
+
+    The folder around it is made, so that a place that cannot be written is refused before a run.
+    """
     target = absolute_path(folder)
     if target.is_dir() and (not any(target.iterdir()) or (target / KEPT_FILE).is_file()):
         return target

@@ -24,9 +24,9 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
 
     Without `output` that is `<file>.predictions.csv`. A row an input, in their order: `text` or `file` with `label` and
     each class's probability, or `tokens` with `tags` and `confidence`. A text that a spreadsheet program would take for
-    a formula has an apostrophe before it, and an empty one gets no label. The column of texts is `column`, else the one
-    that the model was trained on where the table has it, else one of a usual name. `InputError` where something cannot
-    be read.
+    a formula has an apostrophe before it, and an empty one gets no label. A table's column of inputs is `column`, else
+    the one that was named when the model was trained, else one of a usual name. `InputError` where something cannot be
+    read.
     """
     file = absolute_path(file)
     target = absolute_path(output) if output else file.with_name(f"{file.stem}.predictions.csv")
@@ -41,19 +41,20 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     from lrtl_utils.methods import loop
 
     kept = export.load(folder)
-    if column is None and kept.column and file.suffix.lower() in tables.SUFFIXES:
-        column = kept.column if kept.column in tables.read(file).columns else None
-    shown, examples = read(kept.kind, file, column)
+    shown, examples = read(kept.kind, file, column, kept.column)
     answers = _table(shown, examples, loop.predict(kept.model, examples, kept.config), kept)
     with writing_to(target):
         write_text(target, answers.to_csv(index=False, float_format="%.6f", lineterminator="\r\n"))
     return target
 
 
-def read(kind: str, file: Path, column: str | None = None) -> tuple[list[str], Examples]:
-    """What a file or folder has for a model of that kind, with targets that say nothing; and each as it is shown."""
+def read(kind: str, file: Path, column: str | None = None, trained: str | None = None) -> tuple[list[str], Examples]:
+    """What a file or folder has for a model of that kind, with targets that say nothing; and each as it is shown.
+
+    `column` names the inputs of a table; without it they are in the column `trained`, or in one of a usual name.
+    """
     try:
-        shown, inputs = READERS[kind](file, column)
+        shown, inputs = READERS[kind](file, column, trained)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror or error}.") from None
     if not inputs:
@@ -95,33 +96,33 @@ def _as_text(cell: str) -> str:
     return cell
 
 
-def _texts(file: Path, column: str | None) -> tuple[list[Any], list[Any]]:
+def _texts(file: Path, column: str | None, trained: str | None) -> tuple[list[Any], list[Any]]:
     """Texts; a list of words stays one, and is refused by what reads texts."""
-    cells = ["" if cell is None else cell for cell in _cells(file, column)]
+    cells = ["" if cell is None else cell for cell in _cells(file, column, trained)]
     texts = [cell if isinstance(cell, list) else str(cell) for cell in cells]
     return texts, texts
 
 
-def _sentences(file: Path, column: str | None) -> tuple[list[str], list[Any]]:
+def _sentences(file: Path, column: str | None, trained: str | None) -> tuple[list[str], list[Any]]:
     """Words: the first field of each line of a CoNLL file, a table's column, else a text file's lines, at spaces."""
     suffix = file.suffix.lower()
     text = "" if file.is_dir() or suffix in tables.SUFFIXES else tables.decode(file.read_bytes(), file)[0]
     if text and (suffix in files.CONLL or tags.looks_tagged(text)):
         sentences = tags.read_words(text)
     else:
-        cells = _cells(file, column)
+        cells = _cells(file, column, trained)
         sentences = [words for cell in cells if (words := cell if isinstance(cell, list) else str(cell or "").split())]
     return [" ".join(words) for words in sentences], sentences
 
 
-def _pictures(file: Path, column: str | None) -> tuple[list[str], list[bytes]]:
+def _pictures(file: Path, column: str | None, trained: str | None) -> tuple[list[str], list[bytes]]:
     """The images that a table lists; else an image, or all below a folder, in the order of their paths."""
     if file.suffix.lower() in tables.SUFFIXES:
         layout = files.look(str(file))
-        listing = column or layout.listing
+        listing = column or trained or layout.listing
         if listing is None:
             raise InputError(f"{file} has no column with nothing but paths of images; --text-column names one.")
-        listed = _cells(file, listing)
+        listed = _cells(file, listing, None)
         return [str(name) for name in listed], [layout.listed(name).read_bytes() for name in listed]
     if column:
         raise InputError("--text-column is for tables, but this model reads images.")
@@ -134,8 +135,8 @@ def _pictures(file: Path, column: str | None) -> tuple[list[str], list[bytes]]:
 READERS = {"text": _texts, "tokens": _sentences, "image": _pictures}
 
 
-def _cells(file: Path, column: str | None) -> list[Any]:
-    """A table's column of inputs, the one given, one of a usual name or the only one; else the lines of a text file."""
+def _cells(file: Path, column: str | None, trained: str | None) -> list[Any]:
+    """A table's column of inputs, as `read` chooses it, or its only one; else the lines of a text file."""
     if file.is_dir():
         raise InputError(f"{file} is a folder, but this model needs a table, or a text file with one text per line.")
     if file.suffix.lower() not in tables.SUFFIXES:
@@ -146,7 +147,7 @@ def _cells(file: Path, column: str | None) -> list[Any]:
     if column:
         require_name(f"column of {file.name}", column, columns)
         return columns[column]
-    found = tables.usual(columns, tables.INPUTS)
+    found = tables.usual(columns, (trained.strip().lower(),) if trained else tables.INPUTS)
     if found is None and len(columns) != 1:
         raise InputError(f"{file} has the columns {', '.join(columns)}; --text-column says which one holds the inputs.")
     return columns[found or next(iter(columns))]

@@ -335,10 +335,11 @@ def needed(row: Any) -> str:
     doubts = f"; not to be relied on: {', '.join(row.doubts)}" if row.doubts else ""
     if np.isinf(row.n_labels):
         return f"{row.configuration} does not reach {target}, even with all {row.full} labels{doubts}"
-    fewest = "at most " if row.n_labels <= row.sizes[0] else "about "
-    known = fewest == "about " and pd.notna(row.low) and np.isfinite(row.high)
-    between = f" ({row.low:.0f} to {row.high:.0f})" if known else ""
-    return f"{row.configuration} needs {fewest}{row.n_labels:.0f}{between} of {row.full} labels for {target}{doubts}"
+    count = f"at most {row.n_labels:.0f}"
+    if row.n_labels > row.sizes[0]:
+        between = f" ({row.low:.0f} to {row.high:.0f})" if pd.notna(row.low) and np.isfinite(row.high) else ""
+        count = f"about {row.n_labels:.0f}{between}"
+    return f"{row.configuration} needs {count} of {row.full} labels for {target}{doubts}"
 
 
 def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> list[str]:

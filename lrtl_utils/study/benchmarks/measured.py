@@ -1,7 +1,6 @@
 """What the benchmark measures with a model: the seconds of rung 0 of `progressive`, and the memory that it needs."""
 
 import copy
-import itertools
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -76,9 +75,10 @@ def write_memory(results: Path) -> None:
     `accounted_mib`.
     """
     rows = []
-    for row in itertools.chain.from_iterable(_memory(each) for each in (results, results / "bf16") if each.is_dir()):
-        rows.append(row)
-        pd.DataFrame(rows).to_csv(results / "memory.csv", index=False)
+    for folder in filter(Path.is_dir, (results, results / "bf16")):
+        for row in _memory(folder):
+            rows.append(row)
+            pd.DataFrame(rows).to_csv(results / "memory.csv", index=False)
 
 
 def _memory(results: Path) -> Iterator[dict[str, Any]]:

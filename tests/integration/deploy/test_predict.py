@@ -68,7 +68,7 @@ def test_tables_and_text_files_give_the_same_answers(news, tmp_path):
     assert answers[0][0]["label"] == "Business"
 
 
-def test_a_row_without_a_text_or_with_a_number_has_a_row_too(news, tmp_path):
+def test_rows_without_a_text_or_with_a_number_are_kept(news, tmp_path):
     (tmp_path / "in.jsonl").write_text(
         "".join(json.dumps({"text": each}) + "\n" for each in ("prices rise", None, 2024))
     )
@@ -92,6 +92,9 @@ def test_the_column_of_training_is_read_before_one_of_a_usual_name(tmp_path):
     kept = export.save(model, data.classes, path, tmp_path / "kept")
     found = rows_of(scoring.predict(kept, tmp_path / "all.csv", tmp_path / "out.csv"))
     assert {row["text"] for row in found} == {"fine", "a bad one"}
+    (tmp_path / "other.csv").write_text("id,text\n1,goods arrived late\n")
+    with pytest.raises(InputError, match="has the columns id, text; --text-column says which"):
+        scoring.predict(kept, tmp_path / "other.csv")
     assert "are also in the test split, so the scores may be too high." in (kept / "README.md").read_text()
 
 

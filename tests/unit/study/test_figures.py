@@ -424,6 +424,7 @@ def test_the_search_in_words():
 
 
 def test_methods_differ_without_colour_and_none_is_faint():
+    assert len(set(figures.MARKS.values())) == min(len(figures.MARKS), len(figures._MARKS))
     looks = itertools.islice(zip(itertools.cycle(figures._PALETTE), itertools.cycle(figures._MARKS), strict=False), 90)
     assert len(set(looks)) == 90  # of methods that are added
     for colour in figures.COLOURS.values():
