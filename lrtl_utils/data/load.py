@@ -14,12 +14,10 @@ from lrtl_utils.data import own, rows
 from lrtl_utils.data.catalog import TASKS, Task, repository
 from lrtl_utils.data.hub import Source, find_in_package, find_on_hub
 from lrtl_utils.data.own import files, tables
-from lrtl_utils.data.splits import Data, Examples, Facts, hold_out, stratified_order
+from lrtl_utils.data.splits import MADE, TEST_SHARE, TOGETHER, Data, Examples, Facts, hold_out, stratified_order
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path
 
-TEST_SHARE = 0.25  # held out for testing if a data set has no test split
-MADE = f"made: {TEST_SHARE:.0%} of the rows, stratified, the same for every run"
 # In a file of the hub, the types of an input and of a label; of a tagged sentence, those of a word and of a tag.
 FORMS: dict[str, tuple[type, type]] = {"text": (str, int), "image": (dict, int), "tokens": (str, int)}
 READING = ("dataset", "text_column", "label_column", "drop_leaks")  # the parameters that decide what is read
@@ -215,15 +213,23 @@ def _examples(inputs: Sequence[Any], targets: Sequence[Any], kind: str) -> Examp
 
 def _hold_out(data: Data, is_own: bool) -> Data:
     """The data with a part of the train split as test split."""
-    strata, rng = data.strata(data.train), np.random.default_rng(derived_seed(0, "test split"))
+    strata, rng, made = data.strata(data.train), np.random.default_rng(derived_seed(0, "test split")), MADE
     if is_own:
+        inputs = [*map(same, data.train.inputs)]
+        first = {value: i for i, value in reversed([*enumerate(inputs)])}
+        distinct = np.array(sorted(first.values()))
+        if len(distinct) < own.LEAST_ROWS:
+            count = f"{len(inputs)} labelled rows with {len(distinct)} different inputs"
+            raise InputError(f"{data.name}: {count}; at least {own.LEAST_ROWS} are needed.")
         # The end of the order is held out, so that the only example of a class stays in the train split.
-        kept, held = hold_out(strata, TEST_SHARE, rng)
+        held = distinct[hold_out(strata[distinct], TEST_SHARE, rng)[1]]
+        tested = np.isin([first[value] for value in inputs], held)
+        made = MADE if len(distinct) == len(inputs) else TOGETHER
     else:  # as it was held out for the records that there are
         order = stratified_order(strata, rng)
-        size = round(TEST_SHARE * len(order))
-        kept, held = np.sort(order[size:]), np.sort(order[:size])
-    return replace(data, train=data.train.take(kept), test=data.train.take(held), split=MADE)
+        tested = np.isin(np.arange(len(order)), order[: round(TEST_SHARE * len(order))])
+    train, test = (data.train.take(np.flatnonzero(chosen)) for chosen in (~tested, tested))
+    return replace(data, train=train, test=test, split=made)
 
 
 def _check(data: Data) -> None:

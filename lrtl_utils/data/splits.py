@@ -14,6 +14,10 @@ from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data.hub import Source
 from lrtl_utils.errors import InputError
 
+TEST_SHARE = 0.25  # held out for testing if a data set has no test split
+MADE = f"made: {TEST_SHARE:.0%} of the rows, stratified, the same for every run"
+TOGETHER = MADE.replace("of the rows", "of the different inputs, each with its repetitions")
+
 
 @dataclass(frozen=True)
 class Examples:

@@ -240,15 +240,19 @@ def checksum(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(_canonical({key: content[key] for key in content if key != "checksum"})).hexdigest()
 
 
-def run_id(config: Mapping[str, Any], data: str, weights: str | None, method_version: int) -> str:
+def run_id(
+    config: Mapping[str, Any], data: str, weights: str | None, method_version: int, split: str | None = None
+) -> str:
     """First 12 hex digits of the SHA-256 of the resolved configuration, the checksums and the method's version.
 
     Knobs that are None or False do not enter, so that one that is added later leaves the names of earlier runs alone.
-    Of a path only the last part does: the same files have the same runs wherever they lie.
+    Of a path only the last part does: the same files have the same runs wherever they lie. Of the `split`, only how
+    repeated inputs were kept together does: before that was done, the same files had another test split.
     """
     given = {name: value for name, value in config.items() if value is not None and value is not False}
     given |= {name: data_name(given[name]) for name in ("dataset", "model")}
     identity = {"config": given, "data": data, "weights": weights, "method_version": method_version}
+    identity |= {"split": split} if split == splits.TOGETHER else {}
     return hashlib.sha256(_canonical(identity)).hexdigest()[:12]
 
 
@@ -272,8 +276,8 @@ def identity(content: Mapping[str, Any], *, files: bool = True) -> str:
     version, config = content["environment"]["method_version"], identifying(content)
     if not files:
         return run_id(config, "", None, version)
-    weights = content["model"]["source"]
-    return run_id(config, content["data"]["source"]["sha256"], weights and weights["sha256"], version)
+    data, weights = content["data"], content["model"]["source"]
+    return run_id(config, data["source"]["sha256"], weights and weights["sha256"], version, data.get("split"))
 
 
 def _canonical(value: Any) -> bytes:

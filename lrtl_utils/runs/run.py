@@ -158,7 +158,7 @@ class Run:
         # A `max_length` of None follows from the data and the method, which are both in the id.
         identifying = config.model_dump() | {"max_length": asked.max_length and config.max_length}
         sums = (data.source.sha256, weights and weights.sha256) if whole else ("", None)
-        self.id = run_id(identifying, *sums, VERSIONS[config.method])
+        self.id = run_id(identifying, *sums, VERSIONS[config.method], data.split if whole else None)
 
     @property
     def settings(self) -> "pd.DataFrame":

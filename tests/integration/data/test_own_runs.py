@@ -1,8 +1,12 @@
 """A run on a user's own files."""
 
+from pathlib import Path
+
 import pytest
 
+from lrtl_utils.data.splits import MADE
 from lrtl_utils.errors import InputError
+from lrtl_utils.runs import record, store
 from lrtl_utils.runs.run import Run
 
 
@@ -21,6 +25,18 @@ def test_the_same_files_have_the_same_run_wherever_they_are(tmp_path):
     assert identity(here) == identity(there) != identity(here, drop_leaks=True)
     write(tmp_path / "there/mine", 22)
     assert identity(here) != identity(there)
+
+
+def test_repeated_inputs_that_are_kept_together_make_another_run_than_before(tmp_path):
+    with (Path(write(tmp_path, 20)) / "r.csv").open("a") as stream:
+        stream.write("\nA film number 1,bad\n")
+    run = Run(dataset=str(tmp_path / "r.csv"), method="tfidf", train_size=4, results=tmp_path / "results")
+    run.fit(*run.label())
+    run.record(run.test())
+    content = store.read(run.path)
+    assert record.identity(content) == run.id
+    content["data"]["split"] = MADE  # as a record of before says
+    assert record.identity(content) != run.id
 
 
 def test_columns_are_named_only_for_own_files():

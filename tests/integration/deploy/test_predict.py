@@ -86,8 +86,10 @@ def test_an_empty_input_gets_no_label(news, tmp_path):
 
 def test_the_column_of_training_is_read_before_one_of_a_usual_name(tmp_path):
     lines = [f"{i},goods arrived late {i},{'fine' if i % 2 else 'a bad one'},{i % 2}\n" for i in range(40)]
-    (tmp_path / "all.csv").write_text("id,text,subject,label\n" + "".join(lines))
-    knobs = {"dataset": str(tmp_path / "all.csv"), "text_column": "subject", "method": "tfidf", "train_size": 20}
+    for name in ("all.csv", "data/train.csv", "data/test.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("id,text,subject,label\n" + "".join(lines))
+    knobs = {"dataset": str(tmp_path / "data"), "text_column": "subject", "method": "tfidf", "train_size": 20}
     model, path, data, *_ = run(tmp_path, **knobs)
     kept = export.save(model, data.classes, path, tmp_path / "kept")
     found = rows_of(scoring.predict(kept, tmp_path / "all.csv", tmp_path / "out.csv"))

@@ -78,6 +78,21 @@ def test_a_split_that_is_missing_is_made_stratified_and_the_same_every_time(tmp_
     assert data.split.startswith("made: 25% of the rows, stratified")
 
 
+def test_a_split_that_is_made_has_equal_inputs_on_one_side(tmp_path):
+    again = [(text.upper(), label) for text, label in rows(30)]
+    clash = [("said of both", "good"), ("said of both", "bad")]
+    data = load(str(write_csv(tmp_path / "r.csv", [*rows(60), *again, *clash])))
+    train, test = ({text.lower() for text in part.inputs} for part in (data.train, data.test))
+    assert len(data.train) + len(data.test) == 92
+    assert len(test) == 16  # a quarter of 61, rounded up
+    assert not train & test
+    assert data.repeats == {"train": 92 - len(data.test) - 45, "test": len(data.test) - 16, "across": 0, "dropped": 0}
+    assert data.split.startswith("made: 25% of the different inputs, each with its repetitions")
+    write_csv(tmp_path / "few.csv", [("yes", "good"), ("no", "bad")] * 20)
+    with pytest.raises(InputError, match=r"few\.csv: 40 labelled rows with 2 different inputs; at least 8 are needed"):
+        load(str(tmp_path / "few.csv"))
+
+
 @pytest.mark.parametrize("layout", ["{}.csv", "{}/part.csv", "my_{}_set.csv", "data/{}-00000-of-00001.csv"])
 def test_splits_that_are_there_are_taken(layout, tmp_path):
     for start, split in enumerate(("train", "test", "validation")):
