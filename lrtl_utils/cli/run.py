@@ -19,7 +19,9 @@ def run(
     results: Results = LOCAL,
     save_model: Annotated[Path | None, typer.Option(help="Folder to save the trained model in.")] = None,
 ) -> None:
-    """Run a task notebook once. The last line printed is the path of its record."""
+    """Run a task notebook once. The last line printed is the path of its record; stderr has its score."""
+    from lrtl_utils.measure import metrics
+    from lrtl_utils.runs import store
     from lrtl_utils.runs.notebook import RunFailed, read_parameters, run_notebook
     from lrtl_utils.runs.run import Run
 
@@ -33,16 +35,21 @@ def run(
     asked, results = read_parameters(notebook, given), writable_folder(results)
     try:
         with interruptible("from the last checkpoint"):
-            from lrtl_utils.sweep import kernels
+            from lrtl_utils.sweep import kernels, status
 
             with kernels.forked_kernel():  # it imports what it needs while this process plans
                 planned = Run(asked, results=results)
-                path = run_notebook(notebook, planned.asked, planned.config, planned.id, planned.results, kept)
+                with status.showing(planned.results, planned.id):
+                    path = run_notebook(notebook, planned.asked, planned.config, planned.id, planned.results, kept)
     except RunFailed as failure:
         print(failure.path)
         fail(str(failure), code=1)
     if kept and (difference := export.differs(kept, path)):
         print(printable(difference), file=sys.stderr)
+    record = store.read(path)
+    found, data, seconds = metrics.outcome(record), record["data"], record["cost"]["device_seconds"]
+    sizes = f"{data['train_size'] + data['validation_size']} labels and {found.examples} test examples"
+    print(f"{found.name} {found.score:.3f} with {sizes}, in {seconds:.1f} device seconds", file=sys.stderr)
     print(path)
 
 

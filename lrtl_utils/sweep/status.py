@@ -29,6 +29,9 @@ class Progress(BaseModel):
     epoch: int = Field(ge=0)  # completed
     batch: int = Field(ge=0)
 
+    def __str__(self) -> str:
+        return f"{self.epoch} epochs, {self.batch} batches"
+
 
 class Named(BaseModel):
     """Of a resolved configuration, that by which a person names the run."""
@@ -205,6 +208,25 @@ def live(
         update(at_once=True)
 
 
+@contextmanager
+def showing(results: Path, identity: str) -> Iterator[None]:
+    """On a terminal, one line on stderr says how far the run is until the block ends; elsewhere nothing does."""
+    from rich.console import Console
+    from rich.live import Live
+
+    started, console = time.monotonic(), Console(file=sys.stderr)  # a notebook sets another in its place
+
+    def line() -> str:
+        clock, written = _clock(time.monotonic() - started), _progress(results, identity)
+        return f"{clock}  {written}" if written else clock
+
+    if not sys.stderr.isatty() or console.is_dumb_terminal:
+        yield
+        return
+    with Live(get_renderable=line, console=console, refresh_per_second=1, transient=True):
+        yield
+
+
 def _picture(snapshot: Snapshot) -> Any:
     from rich.console import Group
     from rich.table import Table
@@ -236,7 +258,7 @@ def _row(claim: claims.Claim, now: float, progress: Progress | None) -> tuple[st
     row = printable(_claimed(claim)), printable(claim.host.split(" ")[0]), _clock(elapsed)
     if progress is None:
         return *row, "–", "–"
-    return *row, _clock(progress.device_seconds), f"{progress.epoch} epochs, {progress.batch} batches"
+    return *row, _clock(progress.device_seconds), str(progress)
 
 
 def _clock(seconds: float) -> str:

@@ -28,6 +28,9 @@ def test_run_prints_the_path_of_a_complete_record_last(tmp_path):
     assert done.returncode == 0, done.stderr
     path = Path(done.stdout.splitlines()[-1])
     record = runs.read(path)
+    score, seconds = record["metrics"]["accuracy"], record["cost"]["device_seconds"]
+    sizes = f"16 labels and {record['data']['test_size']} test examples"
+    assert done.stderr.splitlines()[-1] == f"accuracy {score:.3f} with {sizes}, in {seconds:.1f} device seconds"
     assert path.is_absolute()
     assert record["status"] == "completed"
     assert record["data"]["train_size"] == 16

@@ -42,5 +42,5 @@ def test_labels_are_checked_as_asked_and_what_cannot_be_read_is_said(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)
         for i in range(6):
-            (tmp_path / "pets" / name / f"{i}.png").write_bytes(b"no image")
+            (tmp_path / "pets" / name / f"{i}.png").write_bytes(f"no image {name} {i}".encode())
     assert [*doctor.check(str(tmp_path / "pets"), None)][-1].startswith("The labels cannot be checked: ")

@@ -291,6 +291,35 @@ def test_a_live_table_on_a_terminal(made, tmp_path):
     assert "Traceback" not in screen
 
 
+ONE = """
+import sys, time
+from contextlib import redirect_stderr
+from pathlib import Path
+from lrtl_utils.sweep import status as watch
+results, go_on = Path(sys.argv[1]), Path(sys.argv[2])
+with watch.showing(results, sys.argv[3]), open("/dev/null", "w") as null, redirect_stderr(null):
+    while not go_on.exists():
+        time.sleep(0.02)
+print("after it")
+"""
+
+
+def test_one_run_shows_how_far_it_is_on_a_terminal_alone(tmp_path):
+    claim(tmp_path, progress='{"device_seconds": 5, "epoch": 2, "batch": 12}')
+    arguments = [*map(str, (sys.executable, "-c", ONE, tmp_path, tmp_path / "stop", IDENTITY))]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(arguments, cwd=ROOT, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"})
+    os.close(theirs)
+    screen = read_until(ours, "batches")
+    (tmp_path / "stop").touch()
+    screen += read_until(ours, "after it")
+    assert process.wait(timeout=60) == 0
+    os.close(ours)
+    assert re.search(r"0:00:\d\d  2 epochs, 12 batches", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen))
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("after it\n", "")
+
+
 def read_until(terminal, words, seconds=60):
     end, screen = time.monotonic() + seconds, ""
     while words not in screen:
