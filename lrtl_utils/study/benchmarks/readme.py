@@ -1,7 +1,7 @@
 """The four answers, from what the summary notebooks read: in short in README, in full beside the records."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ def refresh(path: Path, folder: Path) -> Path:
     """Write the answers in short between the marks of the file at `path`, and in full beside the records.
 
     `folder` holds the notebooks, which name the records of the study. Beside these are those of the confirmation, if
-    any, whose table comes first and whose picture is drawn too. Returns `path`; `InputError` if it lacks the marks.
+    any, whose picture is drawn too. Returns `path`; `InputError` if it lacks the marks.
     """
     before, begin, rest = read_text(path, MOST_BYTES).partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -35,13 +35,12 @@ def refresh(path: Path, folder: Path) -> Path:
     study, *others = committed_sources(folder)
     frame = tables.read([study, *others])
     found = [ask(frame) for ask, *_ in SECTIONS]
-    confirmation, table = study.parent / recipe.CONFIRMATION, ()
+    confirmation, confirmed = study.parent / recipe.CONFIRMATION, None
     if confirmation.is_dir():
         confirmed = recipe.runs(confirmation)
-        table = confirmed_so_far(confirmed)
         figures.style()
         figures.save(figures.headline(gains(confirmed, tables.TUNED)), confirmation, "headline")
-    short = "\n".join(in_short(found, frame, study, path.parent, table))
+    short = "\n".join(in_short(frame, confirmed, study, path.parent))
     write_text(path, f"{before}{begin}\n\n{short}\n{end}{after}")
     write_text(study / "README.md", "\n".join(in_full(found, frame, study, folder)))
     return path
@@ -61,14 +60,19 @@ def gains(confirmed: pd.DataFrame, baseline: str) -> pd.DataFrame:
     return nearest.assign(dataset_model=names[0].replace(PUBLISHED["titles"]) + " " + names[2])
 
 
-def in_short(
-    found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, root: Path, table: Iterable[str]
-) -> Iterator[str]:
-    """The table of the confirmation, and each question with the sentence that answers it."""
-    yield from table
-    yield from (f"- **{answer.question}** {answer.headline}" for answer in found)
-    yield from (f"\n{sentence}" for sentence in store.outdated(frame["record"]))
-    yield f"\n[Every answer, with its picture]({os.path.relpath(results / 'README.md', root)})"
+def in_short(frame: pd.DataFrame, confirmed: pd.DataFrame | None, results: Path, root: Path) -> Iterator[str]:
+    """The tables of the confirmation, and each question with the sentence that answers it.
+
+    Answered by the runs of the confirmation, as far as there are any, except how many labels are needed, which takes a
+    curve: by those of the study, `frame`.
+    """
+    if confirmed is not None:
+        yield from confirmed_so_far(confirmed)
+    for ask, *_ in SECTIONS:
+        asked = frame if confirmed is None or ask == answers.how_much else confirmed
+        answer = ask(asked)
+        yield " ".join([f"- **{answer.question}**", answer.headline, *store.outdated(asked["record"])])
+    yield f"\n[The answers of the study, for each of its data sets and with pictures]({os.path.relpath(results / 'README.md', root)})"
 
 
 def confirmed_so_far(confirmed: pd.DataFrame) -> Iterator[str]:

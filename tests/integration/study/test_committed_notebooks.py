@@ -20,8 +20,8 @@ def test_the_committed_readme_and_notebooks_say_what_the_committed_records_do():
     frame = tables.read([study, benchmark])
     found = [ask(frame) for ask in answers.ANSWERS]
     short = (ROOT / "README.md").read_text().partition(readme.BEGIN)[2].partition(readme.END)[0]
-    table = readme.confirmed_so_far(recipe.runs(ROOT / "results/confirmation"))
-    assert short.strip() == "\n".join(readme.in_short(found, frame, study, ROOT, table)).strip()
+    confirmed = recipe.runs(ROOT / "results/confirmation")
+    assert short.strip() == "\n".join(readme.in_short(frame, confirmed, study, ROOT)).strip()
     text = (study / "README.md").read_text()
     assert text.strip() == "\n".join(readme.in_full(found, frame, study, ROOT / "notebooks")).strip()
     said = [output.get("text", "") for path in summary_notebooks() for output in outputs(path)]
