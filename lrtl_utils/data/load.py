@@ -215,16 +215,15 @@ def _hold_out(data: Data, is_own: bool) -> Data:
     """The data with a part of the train split as test split."""
     strata, rng, made = data.strata(data.train), np.random.default_rng(derived_seed(0, "test split")), MADE
     if is_own:
-        inputs = [*map(same, data.train.inputs)]
-        first = {value: i for i, value in reversed([*enumerate(inputs)])}
-        distinct = np.array(sorted(first.values()))
-        if len(distinct) < own.LEAST_ROWS:
-            count = f"{len(inputs)} labelled rows with {len(distinct)} different inputs"
-            raise InputError(f"{data.name}: {count}; at least {own.LEAST_ROWS} are needed.")
+        keys = [*map(same, data.train.inputs)]
+        first = {key: row for row, key in reversed([*enumerate(keys)])}
+        firsts = np.array([first[key] for key in keys])  # of each row, the first one with its input
+        if len(first) < own.LEAST_ROWS:  # too few to hold some out; a warning will say what is in both splits
+            firsts = np.arange(len(keys))
+        distinct = np.unique(firsts)
         # The end of the order is held out, so that the only example of a class stays in the train split.
-        held = distinct[hold_out(strata[distinct], TEST_SHARE, rng)[1]]
-        tested = np.isin([first[value] for value in inputs], held)
-        made = MADE if len(distinct) == len(inputs) else TOGETHER
+        tested = np.isin(firsts, distinct[hold_out(strata[distinct], TEST_SHARE, rng)[1]])
+        made = MADE if len(distinct) == len(keys) else TOGETHER
     else:  # as it was held out for the records that there are
         order = stratified_order(strata, rng)
         tested = np.isin(np.arange(len(order)), order[: round(TEST_SHARE * len(order))])
