@@ -72,7 +72,8 @@ def in_short(frame: pd.DataFrame, confirmed: pd.DataFrame | None, results: Path,
         asked = frame if confirmed is None or ask == answers.how_much else confirmed
         answer = ask(asked)
         yield " ".join([f"- **{answer.question}**", answer.headline, *store.outdated(asked["record"])])
-    yield f"\n[The answers of the study, for each of its data sets and with pictures]({os.path.relpath(results / 'README.md', root)})"
+    page = os.path.relpath(results / "README.md", root)
+    yield f"\n[The answers of the study, for each of its data sets and with pictures]({page})"
 
 
 def confirmed_so_far(confirmed: pd.DataFrame) -> Iterator[str]:
