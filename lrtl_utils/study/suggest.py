@@ -71,7 +71,7 @@ def suggest(
     labels.require_one_label(dataset)
     data = checkup.read(dataset, **reading)
     text, label = _columns(dataset, **reading)
-    unlabelled = _read(pool, data.kind, text)
+    unlabelled = _read(pool, data.kind, text, named=bool(reading.get("text_column")))
     kept, left_out = _sort(unlabelled, data, label)
     if not kept:
         raise InputError(f"{unlabelled.name} has no row to suggest: {in_words(left_out)}.")
@@ -115,8 +115,9 @@ def _columns(dataset: str, text_column: str | None = None, label_column: str | N
     return tables.choose(tables.read(file).columns, text_column or layout.listing, label_column, file.name)
 
 
-def _read(pool: str | Path, kind: str, text: str) -> Pool:
-    """A table that has the column `text`, or another that is recognised; for images, a folder or a list of them."""
+def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
+    """A table that has the column `text` or, unless a person named that, another that is recognised; for images, a
+    folder or a list of them."""
     layout = files.look(str(pool))
     name, paths = absolute_path(pool).name, layout.files
     if kind == "image":
@@ -130,9 +131,8 @@ def _read(pool: str | Path, kind: str, text: str) -> Pool:
     if layout.form != "table" or len(paths) > 1:
         raise InputError(f"{pool} is not one table of texts ({', '.join(tables.SUFFIXES)}), as it must be here.")
     columns = tables.read(paths[0]).columns
-    usual = text if text in columns else tables.usual(columns, tables.INPUTS)
-    if usual is None:
-        require_name(f"column of {name}", text, columns)
+    usual = text if named or text in columns else tables.usual(columns, tables.INPUTS) or text
+    require_name(f"column of {name}", usual, columns)
     cells = {each: ["" if value is None else value for value in column] for each, column in columns.items()}
     return Pool(name, cells, [str(value) for value in cells[usual]])
 

@@ -67,7 +67,9 @@ def keep(table: Any, name: str | None = None) -> Path:
         content = io.BytesIO()
         datasets.Dataset(whole, info=datasets.DatasetInfo(features=table.features)).to_parquet(content)
     except (pa.ArrowException, TypeError, ValueError, OSError) as error:
-        raise InputError(f"The table cannot be kept: {next(iter(str(error).splitlines()), '')}") from None
+        reason = next(iter(str(error.args[-1] if error.args else error).splitlines()), "")
+        several = "; a column must hold values of one type" if isinstance(error, pa.ArrowException) else ""
+        raise InputError(f"The table cannot be kept: {reason}{several}.") from None
     checksum = hashlib.sha256(content.getbuffer()).hexdigest()
     folder = absolute_path("~/.cache/lrtl/tables")
     path = folder / checksum / f"{data_name(name)}.parquet" if name else folder / f"{checksum}.parquet"

@@ -58,6 +58,10 @@ def test_a_pool_may_have_labels_in_some_rows_and_another_name_for_the_texts(mine
     found = suggest(mine, write_csv(tmp_path / "pool.csv", lines, ("text", "verdict", "id")), 50)
     assert (found.header, found.left_out) == (["text", "id", "verdict"], {"labelled already": 4})
     assert Counter(label for *_, label in found.rows) == {"": 6}
+    with pytest.raises(
+        InputError, match=r"no column of pool.csv named 'review'"
+    ):  # what a person named is not replaced
+        suggest(mine, tmp_path / "pool.csv", 50, text_column="review")
     with pytest.raises(InputError, match=r"no column of pool.csv named 'review'"):
         suggest(mine, write_csv(tmp_path / "pool.csv", lines, ("a", "b", "c")), 50)
 
