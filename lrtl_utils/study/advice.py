@@ -43,7 +43,7 @@ def at_a_glance(frame: pd.DataFrame) -> pd.DataFrame:
                 "best": row.configuration,
                 "score": f"{row.score:.3f}{answers.between(row.low, row.high)} {row.score_name}",
                 "enough labels": _enough(needs.loc[row.dataset_model]) if row.dataset_model in needs.index else UNKNOWN,
-                "cheapest not worse": _cheapest(costs.loc[row.dataset_model]),
+                "cheapest not shown worse": _cheapest(costs.loc[row.dataset_model]),
                 f"over {tables.BASELINE}": _over(over.loc[key]) if key in over.index else UNKNOWN,
             }
         )
@@ -66,7 +66,8 @@ def _enough(need: pd.Series) -> str:
 def _cheapest(cost: pd.Series) -> str:
     if cost["cheapest"] == cost["best"]:
         return "the best itself"
-    return f"{cost['cheapest']} ({cost['cheapest_flops'] / cost['best_flops']:.0%} of the FLOPs)"
+    share = f"{cost['cheapest_flops'] / cost['best_flops']:.0%} of the FLOPs"
+    return f"{cost['cheapest']} ({share}, {answers.points(cost['mean'])} points)"
 
 
 def _over(row: pd.Series) -> str:
@@ -140,8 +141,10 @@ def advice(frame: pd.DataFrame, row: pd.Series | None) -> Iterator[str]:
     yield f"Use {score}." if row["compared"] else f"Highest so far is {score}. {NOTHING}"
     yield from _beside_one_answer(frame, row)
     yield from (f"{answers.needed(need)}." for need in needs.itertuples())
+    if row["n_labels"] == at["full"]:
+        yield "These are all labels of the train split, so the interval does not cover another draw of them."
     if len(own) > 1:
-        yield _growth(own, sure=any(not doubts for doubts in needs["doubts"]))
+        yield _growth(frame, own, sure=any(not doubts for doubts in needs["doubts"]))
     if pd.notna(at["device_seconds"]):
         spent = f"{at['device_seconds']:.3g} device seconds ({at['device']})"
         yield f"Training it with {row['n_labels']} labels takes {spent}."
@@ -161,11 +164,14 @@ def _beside_one_answer(frame: pd.DataFrame, row: pd.Series) -> Iterator[str]:
         yield f"This is not shown to be better than always answering {most!r}, whose accuracy is {share:.3f}."
 
 
-def _growth(own: pd.DataFrame, sure: bool) -> str:
+def _growth(frame: pd.DataFrame, own: pd.DataFrame, sure: bool) -> str:
     """What the last labels gave, and by the curve, if that is `sure`, what as many again would give."""
     before, last = own.iloc[-2], own.iloc[-1]
-    gained = 100 * (last["score"] - before["score"])
-    said = f"From {before['n_labels']} to {last['n_labels']} labels its score changed by {gained:+.1f} points"
+    runs = frame[frame["configuration"] == last["configuration"]]
+    sized = [runs[runs["n_labels"] == each["n_labels"]] for each in (last, before)]
+    found = tables.paired(*map(tables.outcomes_by_seed, sized))
+    gained = answers.points(found["mean"], found["low"], found["high"]) if found else "not known"
+    said = f"From {before['n_labels']} to {last['n_labels']} labels its score changed by {gained} points"
     if not sure:
         return f"{said}."
     law, more = curves.fit(own["n_labels"], own["score"]), 2 * last["n_labels"]

@@ -91,7 +91,9 @@ def cost(frame: pd.DataFrame) -> Answer:
     if len(table):
         cheaper = int((table["best"] != table["cheapest"]).sum())
         headline = f"On {cheaper} of {counted(len(table), 'pair')} of data set and model, a configuration with fewer "
-        headline += f"FLOPs is not shown to be worse by {tables.metrics_of(frame)} than the best."
+        headline += f"FLOPs is not shown to be worse by {tables.metrics_of(frame)} than the best; on "
+        headline += f"{sum(table['low'] >= -stats.MARGIN)} of them it is at least as good (within "
+        headline += f"{100 * stats.MARGIN:g} point)."
         if cached := int(tables.took_from_cache(frame).sum()):
             why = "because an earlier run of a sweep had done a part of their work"
             headline += f" The seconds of {cached} of {counted(len(frame), 'run')} are left out, {why}."
@@ -158,10 +160,16 @@ def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
 
 
 def _costs(row: Any, means: pd.DataFrame) -> dict[str, object]:
-    """The best configuration and the cheapest that is not shown to be worse, with the costs of both."""
-    at = [(configuration, row.n_labels) for configuration in [row.configuration, *row.undecided]]
+    """The best configuration and the cheapest that is not shown to be worse, with the costs of both.
+
+    Its difference to the best is `mean`, from `low` to `high`, and that interval reaches zero, as a reader expects.
+    """
+    near = [name for name, (_, _, high) in row.behind.items() if high >= 0]
+    at = [(configuration, row.n_labels) for configuration in [row.configuration, *near]]
     cheapest = means.loc[at, "flops"].idxmin()
     keys = {"dataset_model": row.dataset_model, "n_labels": row.n_labels}
+    behind = row.behind.get(cheapest[0], (np.nan,) * 3)
+    keys |= dict(zip(("mean", "low", "high"), behind, strict=True))
     costs = {"best": row.configuration, "cheapest": cheapest[0]}
     for name in ("device_seconds", "flops", "peak_memory_mib", "device"):
         costs |= {f"best_{name}": means.loc[at[0], name], f"cheapest_{name}": means.loc[cheapest, name]}
@@ -179,7 +187,8 @@ def _cheaper(row: Any) -> str:
     memory = f"{row.cheapest_peak_memory_mib:.0f} against {row.best_peak_memory_mib:.0f} MiB"
     seconds = f"{row.cheapest_device_seconds:.3g} against {of_best}" if timed else of_best
     spent = f"{seconds}, {memory}" if alike else "on several machines"
-    return f"{row.cheapest} at {share:.2%} of the FLOPs of {row.best} ({spent})"
+    gain = f"{points(row.mean, row.low, row.high)} points"
+    return f"{row.cheapest} at {share:.2%} of the FLOPs of {row.best} ({gain}, {spent})"
 
 
 # The claim above every figure, in a line or two
@@ -281,7 +290,7 @@ def between(low: float, high: float) -> str:
     return "" if pd.isna(low) else f" ({low:.3f} to {high:.3f})"
 
 
-def points(mean: float, low: float, high: float) -> str:
+def points(mean: float, low: float = np.nan, high: float = np.nan) -> str:
     """A difference of scores in points, with its interval where there is one: `+1.1 [-4.8, +7.0]`."""
     return f"{100 * mean:+.1f}" + ("" if pd.isna(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]")
 
@@ -309,9 +318,11 @@ def scored(row: pd.Series) -> str:
     sure = counted(row["seeds"], "seed") if pd.isna(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
     said = f"{row['configuration']}, {row['score_name']} {row['score']:.3f} ({sure}) with {row['n_labels']} labels"
     if row["compared"]:
-        said += f", {'highest' if row['missing'] else 'best'} of {row['compared'] + 1} configurations"
+        word = "highest" if row["missing"] or row["too_few_seeds"] else "best"
+        said += f", {word} of {row['compared'] + 1} configurations"
+    near = [f"{name} {points(mean)}" for name, (mean, *_) in row["behind"].items()]
     others = (
-        ("not shown to be worse", row["undecided"]),
+        ("not shown to be worse, in points", near),
         ("too few seeds to compare", row["too_few_seeds"]),
         ("not run with these seeds here", sorted({*row["missing"]} - {*row["too_few_seeds"]})),
     )
@@ -483,7 +494,8 @@ def main_effects(table: pd.DataFrame, whole: bool) -> list[str]:
     return [
         f"{high['knob']} explains most, {high['share']:.0%} of the variance of validation {high['score_name']}: from "
         f"{low['score']:.3f} at {low['value']} to {high['score']:.3f} at {high['value']}; {shares['knob'].iloc[-1]} "
-        f"explains {shares['share'].iloc[-1]:.1%}.{at_edge(table)}{caution}"
+        f"explains {shares['share'].iloc[-1]:.1%}. By chance a knob of {len(rows)} values would explain about "
+        f"{(len(rows) - 1) / (rows['settings'].sum() - 1):.0%}.{at_edge(table)}{caution}"
     ]
 
 

@@ -173,7 +173,7 @@ def _prospects(data: Data) -> Iterator[str]:
     unit = "sentences" if data.kind == "tokens" else "examples"
     yield (
         f"With {len(data.test)} test {unit} and {SEEDS} seeds, a difference of {points:.1f} points between two methods "
-        f"is found in four of five experiments, and a smaller one mostly stays undecided{more}."
+        f"is found in four of five experiments that compare only these, and a smaller one mostly stays undecided{more}."
     )
     yield (
         f"This assumes, as measured on this project's records, that the two answer {stats.DISAGREEMENT:.0%} of them "

@@ -119,7 +119,7 @@ def _doubts(
         doubts.append(f"the curve of the smaller sizes misses the largest by {100 * missed:+.1f} points")
     if low is None:
         doubts.append("too few seeds for an interval")
-    elif np.isfinite(low) and not np.isfinite(high):
+    elif np.isfinite(min(low, needed)) and not np.isfinite(high):
         doubts.append(f"in some draws the target is {'' if np.isinf(needed) else 'never '}reached")
     elif np.isfinite(low) and high > WIDEST * low:
         doubts.append(f"the interval spans a factor of {high / low:.0f}")

@@ -13,7 +13,6 @@ from lrtl_utils.measure.metrics import Outcome, unpack_answers, unpack_counts, u
 
 DRAWS = 1000
 EXACT = 2**24  # up to here a 32-bit float holds every whole number
-ROUNDING = 1e-9  # a narrower interval has no width
 LEAST_SEEDS = 3  # with fewer, a point has no interval
 TOO_FEW_SEEDS = "too few seeds"  # the verdict on a difference without an interval
 LEVEL = 0.05  # of tests: above it a difference is undecided
@@ -113,30 +112,31 @@ def interval(sample: Sample, least: float = 0.0) -> tuple[float, float] | None:
 
     With few seeds that differ much, the bootstrap is too narrow: resampled seeds vary less than seeds do, and it knows
     no heavier tails. A t-interval is too narrow where seeds hardly differ, because they share their test examples.
-    Where every example came out alike under every seed, neither has a width; then it is the exact interval of as many
-    examples (Clopper & Pearson 1934), between `least`, which is 0 for a score and -1 for a difference, and 1.
+    Where nearly all examples came out alike under every seed, both are too narrow: each side is at least as wide as
+    that of the exact interval of as many examples that all came out alike (Clopper & Pearson 1934). The bounds are
+    between `least`, which is 0 for a score and -1 for a difference, and 1.
     """
     if len(sample.scores) < LEAST_SEEDS:
         return None
     half = float(t.ppf((1 + COVERED) / 2, len(sample.scores) - 1)) * _error(sample)
     mean = float(sample.scores.mean())
     low, high = max(middle(resample(sample)), (mean - half, mean + half), key=lambda bounds: bounds[1] - bounds[0])
-    if high - low < ROUNDING:
-        half = 1 - ((1 - COVERED) / 2) ** (1 / sample.examples)
-        low, high = max(least, mean - half), min(1.0, mean + half)
-    return low, high
+    alike = 1 - ((1 - COVERED) / 2) ** (1 / sample.examples)
+    return max(least, min(low, mean - alike)), min(1.0, max(high, mean + alike))
 
 
 def p_value(sample: Sample) -> float | None:
     """Two-sided p of a mean that is zero, by the test that `interval` is made of; None with fewer than three seeds.
 
-    It is the larger one of a t-test over seeds and of a normal test with the deviation of the bootstrap.
+    It is the largest one of a t-test over seeds, of a normal test with the deviation of the bootstrap, and of the exact
+    test of examples that all came out alike.
     """
     if len(sample.scores) < LEAST_SEEDS:
         return None
     mean, errors = abs(float(sample.scores.mean())), (_error(sample), float(resample(sample).std()))
     over_seeds, drawn = (mean / error if error else math.inf if mean else 0.0 for error in errors)
-    return float(max(2 * t.sf(over_seeds, len(sample.scores) - 1), 2 * norm.sf(drawn)))
+    alike = min(1.0, 2 * (1 - mean) ** sample.examples)
+    return float(max(2 * t.sf(over_seeds, len(sample.scores) - 1), 2 * norm.sf(drawn), alike))
 
 
 def _error(sample: Sample) -> float:

@@ -456,7 +456,8 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
     Best is the highest mean over the shared seeds. The `undecided` may be the best too: one-sided tests, which count
     that the best was chosen on the same runs (Hsu 1981), do not show them to be worse. `too_few_seeds` are shared with
     others; `missing` have three seeds at another size and not at this one. `compared` counts the others that share
-    enough seeds; `variants` are those of the best, which is first, and of the undecided.
+    enough seeds; `variants` are those of the best, which is first, and of the undecided. `behind` has the paired
+    difference of each undecided one to the best: its mean, and the bounds of its own interval.
     """
     rows = []
     for dataset_model, part in by_dataset_and_model(comparable(frame)[COMPARED]):
@@ -465,7 +466,8 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
         for n_labels, sized in part.groupby("n_labels"):
             rows.append({"dataset_model": dataset_model, "n_labels": n_labels} | _best(sized, often))
     columns = ["dataset_model", "n_labels", "configuration", "score_name", "score", "low", "high", "seeds", "undecided"]
-    return pd.DataFrame(rows, columns=[*columns, "too_few_seeds", "missing", "configurations", "compared", "variants"])
+    columns += ["too_few_seeds", "missing", "configurations", "compared", "variants", "behind"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _best(sized: pd.DataFrame, often: set[str]) -> dict[str, Any]:
@@ -480,12 +482,13 @@ def _best(sized: pd.DataFrame, often: set[str]) -> dict[str, Any]:
     means = means.sort_values(["score", "flops"], ascending=[False, True])["score"]  # of equal ones the cheaper is best
     top = means.index[0]
     ours = {seed: judged for seed, judged in runs[top].outcomes.items() if seed in shared}
-    verdicts = dict.fromkeys((name for name in runs if name != top), stats.TOO_FEW_SEEDS)
+    verdicts, behind = dict.fromkeys((name for name in runs if name != top), stats.TOO_FEW_SEEDS), {}
     for name in means.index[1:]:
         if found := paired(runs[name].outcomes, ours):
             verdicts[name] = stats.verdict(found["mean"], found["p"] and found["p"] / 2 * (len(means) - 1))
+            behind[name] = found["mean"], found["low"], found["high"]
     known = [name for name in verdicts if verdicts[name] != stats.TOO_FEW_SEEDS]
-    undecided = [name for name in known if verdicts[name] == "undecided"]
+    undecided = [name for name in means.index if verdicts.get(name) == "undecided"]  # the highest first
     low, high = _interval(ours.values())
     return {
         "configuration": top,
@@ -500,6 +503,7 @@ def _best(sized: pd.DataFrame, often: set[str]) -> dict[str, Any]:
         "configurations": len(runs),
         "compared": len(known),
         "variants": list(dict.fromkeys(runs[name].variant for name in (top, *undecided))),
+        "behind": {name: behind[name] for name in undecided},
     }
 
 
@@ -583,15 +587,17 @@ def front(frame: pd.DataFrame, best: pd.DataFrame, cost: str) -> pd.DataFrame:
 def needs(frame: pd.DataFrame) -> pd.DataFrame:
     """The labels needed for one target on each dataset × model: a row for each configuration with three sizes or more.
 
-    The `target` is 95 % of the highest mean score at the most labels that ran there. `score` is the measured one at the
-    last of the `sizes`; `first` marks the best configuration of a dataset × model.
+    The `target` is 95 % of the highest mean score at the most labels that ran there, of configurations with three seeds
+    if there are any. `score` is the measured one at the last of the `sizes`; `first` marks the best configuration of a
+    dataset × model.
     """
     rows = []
     leading = set(at_most_labels(best(frame))[["dataset_model", "configuration"]].itertuples(index=False, name=None))
     for dataset_model, part in by_dataset_and_model(comparable(frame)[COMPARED]):
         full, by_size = part["record"].iloc[0]["data"]["available"], dict(_by_size(part))
-        most = part[part["n_labels"] == part["n_labels"].max()]
-        target = curves.SHARE * most.groupby("configuration")["score"].mean().max()
+        most = part[part["n_labels"] == part["n_labels"].max()].groupby("configuration")["score"].agg(["mean", "size"])
+        enough = most[most["size"] >= stats.LEAST_SEEDS]
+        target = curves.SHARE * (enough if len(enough) else most)["mean"].max()
         for configuration in sorted(set(part["configuration"])):
             sized = {n_labels: runs[configuration] for n_labels, runs in by_size.items() if configuration in runs}
             sizes, each = tuple(sized), [list(runs.outcomes.values()) for runs in sized.values()]

@@ -13,6 +13,7 @@ EXPERIMENTS = 1000
 RECURRING = 0.2  # of the latent that decides; of the answers it makes about `stats.RECURRING`
 TRAINING = (0.0, stats.TRAINING, 0.05)  # deviations between seeds: none, this project's, and a restless method's
 BOTH_RIGHT = 0.8  # of the examples that the two answer alike
+ENTITIES = 1.5  # of a sentence, on average; a wrong answer to it predicts as many
 
 
 def experiment(seeds, examples, training, rng):
@@ -26,28 +27,40 @@ def experiment(seeds, examples, training, rng):
     return first | alike, second | alike
 
 
-def coverage(seeds, examples, training, experiments=EXPERIMENTS):
+def tagged(pair, rng):
+    """Sentences of which each is answered rightly as a whole or not: (correct, predicted, expected) entities."""
+    expected = rng.poisson(ENTITIES, pair[0].shape[1])
+    for right in pair:
+        predicted = np.where(right, expected, rng.poisson(ENTITIES, right.shape))
+        yield np.stack([right * expected, predicted, np.broadcast_to(expected, right.shape)], axis=-1)
+
+
+def coverage(seeds, examples, training, experiments=EXPERIMENTS, metric="accuracy"):
     """The share of experiments in which the percentile bootstrap, and the interval, contain zero."""
     rng, found = np.random.default_rng([seeds, examples, round(1000 * training)]), np.zeros(2)
     for _ in range(experiments):
-        ours, theirs = (
-            stats.sample(np.stack([right, np.ones_like(right)], axis=-1).astype(float), stats.accuracy)
-            for right in experiment(seeds, examples, training, rng)
-        )
-        differ = stats.paired(ours, theirs)
-        bounds = stats.middle(stats.resample(differ)), stats.interval(differ)
+        pair = experiment(seeds, examples, training, rng)
+        if metric == "accuracy":
+            outcomes, score = (np.stack([right, np.ones_like(right)], axis=-1) for right in pair), stats.accuracy
+        else:
+            outcomes, score = tagged(pair, rng), stats.entity_f1
+        differ = stats.paired(*(stats.sample(each.astype(float), score) for each in outcomes))
+        bounds = stats.middle(stats.resample(differ)), stats.interval(differ, least=-1.0)
         found += [low <= 0 <= high for low, high in bounds]
     return found / experiments
 
 
 def main():
     """Print the table as it goes."""
-    print("| seeds | test examples | deviation between seeds, points | bootstrap alone | interval |")
-    print("|---|---|---|---|---|")
+    metrics = ("accuracy", "entity F1")
+    columns = [f"{bound}, {metric}" for metric in metrics for bound in ("bootstrap alone", "interval")]
+    print(f"| seeds | test examples | deviation between seeds, points | {' | '.join(columns)} |")
+    print("|---|---|---|---|---|---|---|")
     for training in TRAINING:
         for seeds in (3, 5, 10):
             for examples in (500, 2000):
-                shares = " | ".join(f"{share:.1%}" for share in coverage(seeds, examples, training))
+                each = [coverage(seeds, examples, training, metric=metric) for metric in metrics]
+                shares = " | ".join(f"{share:.1%}" for share in np.concatenate(each))
                 print(f"| {seeds} | {examples} | {100 * training:.1f} | {shares} |", flush=True)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import read_text, write_text
 from lrtl_utils.runs import store
@@ -63,11 +64,12 @@ def gains(confirmed: pd.DataFrame, baseline: str) -> pd.DataFrame:
 def in_short(frame: pd.DataFrame, confirmed: pd.DataFrame | None, results: Path, root: Path) -> Iterator[str]:
     """The tables of the confirmation, and each question with the sentence that answers it.
 
-    Answered by the runs of the confirmation, as far as there are any, except how many labels are needed, which takes a
-    curve: by those of the study, `frame`.
+    Answered by the runs of the confirmation on data sets that are not of the plan, if there are any, except how many
+    labels are needed, which takes a curve: by those of the study, `frame`.
     """
     if confirmed is not None:
         yield from confirmed_so_far(confirmed)
+        confirmed = confirmed[~confirmed["dataset"].isin(TASKS)]
     for ask, *_ in SECTIONS:
         asked = frame if confirmed is None or ask == answers.how_much else confirmed
         answer = ask(asked)

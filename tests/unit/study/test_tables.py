@@ -239,10 +239,11 @@ def test_as_good_is_an_interval_that_stays_above_the_margin(tmp_path):
         near, worse = right.copy(), right.copy()
         near[np.flatnonzero(right)[0]] = False
         worse[:200] = False
-        for method, hits in (("conventional", right), ("full", near), ("lora", worse)):
+        for method, hits in (("conventional", right), ("full", right), ("bitfit", near), ("lora", worse)):
             write_run(tmp_path, hits, method=method, seed=seed, **SST2)
     table = tables.differences(tables.read(tmp_path)).set_index("method")
-    assert table["at_least_as_good"].to_dict() == {"full": True, "lora": False}
+    # One other answer of 400 is too near to the margin for so few examples.
+    assert table["at_least_as_good"].to_dict() == {"full": True, "bitfit": False, "lora": False}
     assert table.loc["full", "low"] < 0
     assert table.loc["full", "verdict"] != "better"
 
