@@ -112,13 +112,15 @@ def _sentences(file: Path, column: str | None, trained: str | None) -> tuple[lis
     else:
         cells = _cells(file, column, trained)
         sentences = [words for cell in cells if (words := cell if isinstance(cell, list) else str(cell or "").split())]
+        if empty := len(cells) - len(sentences):
+            warnings.warn(f"Inputs without a word, which get no row: {empty} of {len(cells)}.", stacklevel=4)
     return [" ".join(words) for words in sentences], sentences
 
 
 def _pictures(file: Path, column: str | None, trained: str | None) -> tuple[list[str], list[bytes]]:
     """The images that a table lists; else an image, or all below a folder, in the order of their paths."""
     if file.suffix.lower() in tables.SUFFIXES:
-        layout = files.look(str(file))
+        layout = files.look(str(file), column)
         listing = column or trained or layout.listing
         if listing is None:
             raise InputError(f"{file} has no column with nothing but paths of images; --text-column names one.")
@@ -127,7 +129,8 @@ def _pictures(file: Path, column: str | None, trained: str | None) -> tuple[list
     if column:
         raise InputError("--text-column is for tables, but this model reads images.")
     found = [file] if file.is_file() else file.rglob("*")
-    paths = sorted(path for path in found if path.suffix.lower() in files.IMAGES and path.is_file())
+    named = (path for path in found if path.suffix.lower() in files.IMAGES and not path.name.startswith("."))
+    paths = sorted(path for path in named if path.is_file())
     base = file.parent if file.is_file() else file
     return [path.relative_to(base).as_posix() for path in paths], [path.read_bytes() for path in paths]
 

@@ -149,8 +149,23 @@ def _concerns(data: Data) -> Iterator[str]:
         yield f"Without a test example, so that no score tells anything about them: {', '.join(absent)}."
     if few := sorted(label for label in train if 0 < test[label] < FEW):
         yield f"These classes have fewer than {FEW} test examples, so their scores say little: {', '.join(few)}."
-    if data.kind == "image" and (broken := sum(_size(x) is None for x in [*data.train.inputs, *data.test.inputs])):
-        yield f"{broken} images cannot be decoded; a run would fail at the first one."
+    if data.kind == "image" and (broken := [*_broken(data)]):
+        named = f", such as {broken[0]}" if broken[0] else ""
+        yield f"{len(broken)} images cannot be decoded{named}; a run would fail at the first one."
+
+
+def _broken(data: Data) -> Iterator[str]:
+    """Where the images are that cannot be decoded; an empty string where no place is known."""
+    from PIL import Image
+
+    from lrtl_utils.models.encoding import decode_image
+
+    for examples in (data.train, data.test):
+        for at, image in enumerate(examples.inputs):
+            try:
+                decode_image(image)
+            except (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError):
+                yield examples.places[at] if examples.places else ""
 
 
 def _clashes(data: Data) -> int:

@@ -47,9 +47,9 @@ def page(dataset: str, **reading: Any) -> Iterator[str]:
         yield f"- … and {len(found) - SHOWN} more."
 
 
-def require_one_label(dataset: str) -> str:
+def require_one_label(dataset: str, text_column: str | None = None, label_column: str | None = None, **_: Any) -> str:
     """The kind of a data set that has one label for each example; `InputError` for tagged sentences."""
-    kind = load.kind_of(dataset)
+    kind = load.kind_of(dataset, text_column, label_column)
     if kind not in MODEL_OF:
         raise InputError(f"{dataset} has tagged sentences; this is for texts and images that have one label each.")
     return kind
@@ -60,7 +60,7 @@ def probe(dataset: str, model: str | None = None, **reading: Any) -> Run:
 
     `InputError` for tagged sentences. Warnings of the data are for their page, and not repeated.
     """
-    model = model or MODEL_OF[require_one_label(dataset)]
+    model = model or MODEL_OF[require_one_label(dataset, **reading)]
     with warnings.catch_warnings(action="ignore"):
         return Run(dataset=dataset, model=model, method="linear_probe", data_fraction=1.0, **reading)
 

@@ -68,10 +68,11 @@ def suggest(
     examples and the pool once. `InputError` for tagged sentences, and if no row is left.
     """
     require_name("way of choosing examples", by, get_args(Selection))
-    labels.require_one_label(dataset)
+    labels.require_one_label(dataset, **reading)
     data = checkup.read(dataset, **reading)
     text, label = _columns(dataset, **reading)
     unlabelled = _read(pool, data.kind, text, named=bool(reading.get("text_column")))
+    label = tables.usual(unlabelled.columns, [label.strip().lower()]) or label  # names of columns differ in case
     kept, left_out = _sort(unlabelled, data, label)
     if not kept:
         raise InputError(f"{unlabelled.name} has no row to suggest: {in_words(left_out)}.")
@@ -108,7 +109,7 @@ def _columns(dataset: str, text_column: str | None = None, label_column: str | N
     """The names of the columns of input and label."""
     if dataset in TASKS:
         return TASKS[dataset].input, TASKS[dataset].target
-    layout = files.look(dataset)
+    layout = files.look(dataset, text_column)
     if layout.form == "images":
         return "file", "label"
     file = next(iter(layout.splits.get("train") or layout.splits["all"]))

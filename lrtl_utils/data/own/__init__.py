@@ -8,22 +8,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.own import conll, tables
-from lrtl_utils.data.own.files import Layout, find_own_on_hub, look
+from lrtl_utils.data.own.files import Layout, find_own_on_hub, look, names_image
 from lrtl_utils.data.splits import Data, Examples
 from lrtl_utils.errors import InputError, shown
 from lrtl_utils.files import absolute_path, data_name, write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LEAST_ROWS = 8  # labelled rows without which there is nothing to learn
 MOST_CLASSES = 1000  # a record's confusion matrix has the square of it
 FEW_NUMBERS = 20  # so many different numbers may be classes, whatever they are
 MOST_SEVERAL = 0.1  # of the rows may have several labels; so few may be mistakes, or names with a comma
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
+HIDDEN = "-1"  # of a split whose labels are not published
 BRACKETS = re.compile(r"\[['\"].*\]")
 
 
@@ -60,8 +64,7 @@ def keep(table: Any, name: str | None = None) -> Path:
         raise InputError(f"A table is a pandas DataFrame or a datasets.Dataset, not {type(table).__name__}.")
     try:
         if isinstance(table, pd.DataFrame):
-            groups = dict.fromkeys(table.select_dtypes("category").columns, object)
-            table = datasets.Dataset.from_pandas(table.astype(groups).rename(columns=str), preserve_index=False)
+            table = datasets.Dataset.from_pandas(table.apply(_plain).rename(columns=str), preserve_index=False)
         # Images that are only named by their path are read here, because a parquet file holds their bytes.
         whole = embed_table_storage(table.with_format("arrow")[:])
         content = io.BytesIO()
@@ -78,6 +81,14 @@ def keep(table: Any, name: str | None = None) -> Path:
     return path
 
 
+def _plain(column: "pd.Series") -> "pd.Series":
+    """A column of categories as one of their names, and one in which texts and other values are mixed as texts."""
+    if column.dtype == "category":
+        return column.cat.rename_categories(str).astype(object)
+    kinds = {type(value) for value in column.dropna()} if column.dtype == object else set()
+    return column.map(str, na_action="ignore") if str in kinds and len(kinds) > 1 else column
+
+
 def find(dataset: str, *, fetch: bool = True) -> Source:
     """The files at a path, as a source without revision, or those of a repository of the hub.
 
@@ -91,7 +102,7 @@ def find(dataset: str, *, fetch: bool = True) -> Source:
 
 def kind_of(dataset: str, text_column: str | None = None, label_column: str | None = None) -> str:
     """`text`, `image` or `tokens`."""
-    layout = look(dataset)
+    layout = look(dataset, text_column)
     if layout.form in {"conll", "images", "listed"}:
         return "tokens" if layout.form == "conll" else "image"
     file = layout.splits["train" if "train" in layout.splits else "all"][0]
@@ -112,7 +123,7 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
     `columns` are those of input and label, as far as they are given. The test split is the one in the files, else their
     validation split, else None. `InputError` if there is nothing to learn.
     """
-    layout = look(dataset)
+    layout = look(dataset, columns[0])
     notes = Notes(list(layout.noted))
     parts = {}
     for split, files in layout.splits.items():
@@ -153,13 +164,15 @@ Columns = tuple[str | None, str | None]
 def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> list[Row]:
     where, table = file.relative_to(layout.folder), tables.read(file)
     _warn_of(table.odd_lines, where, notes)
-    if split not in {"train", "all"} and tables.usual(table.columns, tables.TARGETS) is None:
-        # Else a column of ids beside the texts would be taken for the labels.
-        columns = tables.choose(tables.read(layout.splits["train"][0]).columns, *columns, where)
+    first, training = layout.splits["train" if "train" in layout.splits else "all"][0], split in {"train", "all"}
+    if file != first:  # what its columns hold, those of the same names do; else a column of ids might be the labels
+        chosen = _columns_of(first, first.stat().st_mtime_ns, *columns)
+        if {*chosen} <= {*table.columns} or (not training and tables.usual(table.columns, tables.TARGETS) is None):
+            columns = chosen
     try:
         text, label = tables.choose(table.columns, *columns, where)
     except InputError:
-        if split in {"train", "all"}:
+        if training:
             raise
         # A test split without labels, as competitions publish it, has its inputs at least.
         tables.choose([*table.columns, columns[1] or tables.TARGETS[0]], *columns, where)
@@ -168,8 +181,18 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
     unread = f"; not read: {others}" if others else ""
     notes.noted.append(f"inputs from column {text!r}, labels from column {label!r}{unread}")
     inputs = [input_of(value, where) for value in table.columns[text]]
+    if layout.form == "table" and sum(map(names_image, inputs)) > len(inputs) / 2:
+        raise InputError(
+            f"{where}: column {text!r} has names of images, such as {shown(inputs[0])}, which are not all files beside "
+            "the table of a type that is read; name another column if that has texts."
+        )
     targets = [_target(value, table.names.get(label)) for value in table.columns[label]]
     return _rows(inputs, targets, where)
+
+
+@lru_cache(maxsize=4)
+def _columns_of(file: Path, _modified: int, *columns: str | None) -> tuple[str, str]:
+    return tables.choose(tables.read(file).columns, *columns, file.name)
 
 
 def _read_conll(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> list[Row]:
@@ -292,8 +315,9 @@ def _whole(split: str, rows: Sequence[Row], notes: Notes) -> list[Row]:
 def _choose(parts: dict[str, list[Row]], layout: Layout, notes: Notes) -> tuple[dict[str, list[Row]], str | None]:
     """The train split and the test split, if there is one with labels; and the file or folder of the test split."""
     train = parts["train" if "train" in parts else "all"]
+    hidden = {HIDDEN} - {row.target for row in train if isinstance(row.target, str)}
     for split in ("test", "validation"):
-        if split in parts and not parts[split]:
+        if split in parts and {repr(row.target) for row in parts[split]} <= {*map(repr, hidden)}:
             notes.noted.append(f"the {split} split has no labels and is not used")
         elif split in parts:
             if split == "test" and "validation" in parts:

@@ -73,10 +73,11 @@ def _blocks(text: str) -> list[list[list[str]]]:
     """The fields of each line, one block per sentence, without comments and `-DOCSTART-`."""
     blocks: list[list[list[str]]] = [[]]
     for line in text.split("\n"):
-        fields = line.split("\t" if "\t" in line else None)
+        # A no-break space may be part of a word.
+        fields = line.split("\t") if "\t" in line else re.split("[ \r]+", line.strip())
         if not line.strip() or fields[0] == "-DOCSTART-":
             blocks.append([])
-        elif not (fields[0].startswith("#") and not _TAG.fullmatch(fields[-1])):
+        elif not (fields[0].startswith("#") and len(fields) > 1 and not any(map(_TAG.fullmatch, fields[1:]))):
             blocks[-1].append([field.strip() for field in fields])
     return [block for block in blocks if block]
 

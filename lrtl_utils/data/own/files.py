@@ -3,8 +3,9 @@
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ HUB_ID = re.compile(r"(?!\.)([\w.-]+/[\w.-]+?)(?:@([0-9a-f]{40}))?")
 DEPTH = 4  # levels of folders that are searched
 MOST_FILES = 200_000
 SPLITS = {
-    "train": ("train", "training"),
-    "test": ("test", "testing", "testb"),
-    "validation": ("validation", "valid", "val", "dev", "eval", "testa"),
+    "train": ("train", "training", "trainset", "traindata"),
+    "test": ("test", "testing", "testb", "testset", "testdata"),
+    "validation": ("validation", "valid", "val", "dev", "eval", "testa", "valset", "devset"),
 }
 
 
@@ -84,11 +85,16 @@ def find_own_on_hub(dataset: str, *, fetch: bool = True) -> Source | None:
     return repository and find_on_hub(f"{dataset}, which is no file or folder here,", repository, fetch=fetch)
 
 
-def look(dataset: str) -> Layout:
-    """The files at a path, or of a repository of the hub, and what they are. `InputError` if they cannot be read."""
+def look(dataset: str, text_column: str | None = None) -> Layout:
+    """The files at a path, or of a repository of the hub, and what they are. `InputError` if they cannot be read.
+
+    Images are listed by a table's `text_column`, or by any column if that is None.
+    """
     path = absolute_path(dataset)
     if source := find_own_on_hub(dataset):
-        if len(configurations := sorted({file.parent.name for file in source.files})) > 1:
+        folders = {file.relative_to(source.folder).parts[:-1] for file in source.files}
+        configurations = {"/".join(part for part in parts if _split_of([part]) is None) for parts in folders}
+        if len(configurations := sorted(configurations)) > 1:
             raise InputError(
                 f"{dataset} has the configurations {', '.join(configurations)}; load one with `datasets`, save it with "
                 "`save_to_disk`, and give the path of that folder."
@@ -100,15 +106,17 @@ def look(dataset: str) -> Layout:
         form = _form(path)
         if form is None:
             raise InputError(f"{path} is not of a type that can be read; use {_known()}.")
-        listing = _listing(path) if form == "table" else None
+        listing = _listing(path, text_column) if form == "table" else None
         return Layout(path.parent, "listed" if listing else form, {"all": (path,)}, listing=listing)
     if not path.is_dir():
         raise InputError(f"{path} is neither a file nor a folder.")
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return _saved_layout(path)
-    found = {file: form for file in _walk(path) if (form := _form(file))}
-    # A .json file beside others describes them.
-    found = {file: form for file, form in found.items() if file.suffix.lower() != ".json"} or found
+    files = [*_walk(path)]
+    found = {file: form for file in files if (form := _form(file))}
+    # A .json file beside others describes them, unless its name has a split in it.
+    data = {file: form for file, form in found.items() if file.suffix.lower() != ".json" or _split_of([file.stem])}
+    found = data or found
     if not found:
         raise InputError(f"{path} has no file that can be read; use {_known()}.")
     first: dict[str, Path] = {}
@@ -117,7 +125,9 @@ def look(dataset: str) -> Layout:
     if len(first) > 1:
         examples = " and ".join(str(file.relative_to(path)) for file in first.values())
         raise InputError(f"{path} has data of several kinds ({examples}); give the path of one file or sub-folder.")
-    return _layout(path, *first, [*found])
+    layout, unknown = _layout(path, *first, [*found]), Counter(file.suffix for file in files if file not in found)
+    noted = (f"files of type {suffix!r} that are not read: {count}" for suffix, count in unknown.items())
+    return replace(layout, noted=(*layout.noted, *noted))
 
 
 def _known() -> str:
@@ -132,6 +142,8 @@ def _walk(folder: Path) -> Iterator[Path]:
         deep = len(here.relative_to(folder).parts)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and deep < DEPTH)
         for path in sorted(here / name for name in [*folders, *files] if not name.startswith(".")):
+            if not os.fsencode(path).decode(errors="ignore") == str(path):
+                raise InputError(f"{os.fsencode(path)!r} has a name that is not UTF-8; rename it.")
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 raise InputError(f"{path} is a link that leaves {folder}; copy the file instead.")
             if path.is_dir():
@@ -146,19 +158,21 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _form(file: Path) -> str | None:
     suffix = file.suffix.lower()
-    if suffix in tables.SUFFIXES:
-        return "table"
-    if suffix in IMAGES:
-        return "images"
-    if suffix in CONLL + PERHAPS_CONLL:
+    if suffix in (".tsv", *CONLL, *PERHAPS_CONLL):
         with file.open("rb") as stream:
             head = stream.read(4096).replace(b"\0", b"")
-        return "conll" if conll.looks_tagged(tables.decode(head, file)[0].rpartition("\n")[0]) else None
-    return None
+        if conll.looks_tagged(tables.decode(head, file)[0].rpartition("\n")[0]):
+            return "conll"
+    if suffix in tables.SUFFIXES:
+        return "table"
+    return "images" if suffix in IMAGES else None
 
 
-def _listing(table: Path) -> str | None:
-    """The column of a table of text that has nothing but paths of images, if there is one."""
+def _listing(table: Path, text_column: str | None) -> str | None:
+    """The column of a table of text that has nothing but paths of images, the first of which is there, if there is one.
+
+    It is the `text_column` or none, if that is given.
+    """
     if table.suffix.lower() not in (".csv", ".tsv"):
         return None
     with table.open("rb") as stream:
@@ -166,20 +180,25 @@ def _listing(table: Path) -> str | None:
     if not any(suffix.encode() in head for suffix in IMAGES):  # as in most tables, which need not be read here
         return None
     columns = tables.read(table).columns
-    usual = tables.usual(columns, tables.INPUTS)
-    if usual and not all(map(_is_image, filter(None, columns[usual]))):  # texts, each with its picture
+    usual = text_column or tables.usual(columns, tables.INPUTS)
+    if usual and not all(map(names_image, filter(None, columns.get(usual, ())))):  # texts, each with its picture
         return None
-    return next((name for name, rows in columns.items() if all(map(_is_image, filter(None, rows))) and any(rows)), None)
+    for name in [text_column] if text_column else columns:
+        named = [cell for cell in columns.get(name, ()) if cell]
+        if named and all(map(names_image, named)) and (table.parent / named[0]).is_file():
+            return name
+    return None
 
 
-def _is_image(cell: Any) -> bool:
-    return str(cell).lower().endswith(IMAGES)
+def names_image(cell: Any) -> bool:
+    """Whether the cell of a table ends like the name of an image, and is no address."""
+    return str(cell).strip().lower().endswith(IMAGES) and "://" not in str(cell)
 
 
 def _split_of(names: Sequence[str]) -> str | None:
     """The split in the name of a file or of one of its folders, the innermost first; None if there is none."""
     for name in reversed(names):
-        words = re.split(r"[^a-z]+", name.lower())
+        words = re.split(r"[^a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower())
         for split, known in SPLITS.items():
             if any(word in known for word in words):
                 return split

@@ -19,6 +19,8 @@ INPUTS = ("text", "sentence", "review", "content", "document", "comment", "messa
 INPUTS += ("question", "query", "utterance", "tokens", "words", "image", "img")
 TARGETS = ("label", "labels", "category", "class", "sentiment", "target", "topic", "intent", "ner_tags", "tags", "y")
 
+UNNAMED = "\ue000"  # repeated, the name of a column that has none, and that is left out
+
 csv.field_size_limit(2**31 - 1)  # else a text of more than 128 KiB is an error
 
 
@@ -76,12 +78,15 @@ def choose(columns: Iterable[str], text: str | None, label: str | None, where: o
 
 
 def label_name(value: Any) -> str | None:
-    """The name of the class of a label; None if there is no label."""
+    """The name of the class of a label; None if there is no label. 1 and 1.0, True and true are one class."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bool):
         return str(value).lower()
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip() or None
+    name = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+    if re.fullmatch(r"-?\d+\.0+", name):
+        name = name.partition(".")[0]
+    return (name.lower() if name.lower() in ("true", "false") else name) or None
 
 
 def usual(columns: Iterable[str], names: Sequence[str], taken: str | None = None) -> str | None:
@@ -106,6 +111,7 @@ def _read_delimited(file: Path) -> Table:
     columns = rows.read_delimited(file, text, header, sep=separator, quoting=quoting)
     if (found := len(columns[header[0]])) != count:
         raise InputError(f"{file}: {count} rows follow the first line, and pandas finds {found}.")
+    columns = {name: column for name, column in columns.items() if name.strip(UNNAMED)}
     if not quoted:
         columns = {name: [_unquoted(value) for value in column] for name, column in columns.items()}
     return Table(columns, odd_lines=odd)
@@ -122,9 +128,10 @@ def _check_rows(text: str, file: Path, separator: str, quoting: int) -> tuple[li
         header = [name.strip() for name in next(filter(None, reader), [])]
         if quoting == csv.QUOTE_NONE:
             header = [_unquoted(name) for name in header]
-        if not header:
+        header = [name or UNNAMED * at for at, name in enumerate(header, 1)]  # of an index, or behind a last separator
+        if not "".join(header).strip(UNNAMED):
             raise InputError(f"{file} is empty; its first line names the columns.")
-        if len(set(header)) < len(header) or not all(header):
+        if len(set(header)) < len(header):
             names = ", ".join(map(repr, header))
             raise InputError(f"{file}: the first line must name each column once; it has {names}.")
         count = 0

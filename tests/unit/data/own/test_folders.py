@@ -78,6 +78,73 @@ def test_a_split_that_is_missing_is_made_stratified_and_the_same_every_time(tmp_
     assert data.split.startswith("made: 25% of the rows, stratified")
 
 
+def test_an_index_without_a_name_and_a_last_separator_are_no_columns(tmp_path):
+    (tmp_path / "r.csv").write_text(",text,label,\n" + "".join(f'{i},"film, {i}",{i % 2},\n' for i in range(20)))
+    data = load(str(tmp_path / "r.csv"))
+    assert data.train.inputs[0].startswith("film, ")
+    assert data.notes == ("inputs from column 'text', labels from column 'label'",)
+    (tmp_path / "bare.csv").write_text(",\n" + "a,b\n" * 20)
+    with pytest.raises(InputError, match="its first line names the columns"):
+        load(str(tmp_path / "bare.csv"))
+
+
+def test_one_class_that_is_written_in_two_ways_is_one(tmp_path):
+    lines = [(f"a text {i}", ("1", "0", "1.0", "0.00")[i % 4]) for i in range(40)]
+    assert load(str(write_csv(tmp_path / "r.csv", lines))).classes == ("0", "1")
+    lines = [(f"a text {i}", ("True", "false", "true")[i % 3]) for i in range(30)]
+    assert load(str(write_csv(tmp_path / "b.csv", lines))).classes == ("false", "true")
+
+
+@pytest.mark.parametrize("names", [("drugsComTrain_raw", "drugsComTest_raw"), ("trainset", "testset")])
+def test_the_name_of_a_split_may_be_a_part_of_a_word(names, tmp_path):
+    for start, name in enumerate(names):
+        write_csv(tmp_path / f"{name}.csv", rows(10 + start, start=100 * start))
+    data = load(str(tmp_path))
+    assert (len(data.train), len(data.test)) == (10, 11)
+
+
+def test_files_of_other_types_are_counted_and_json_of_a_split_is_read(tmp_path):
+    write_csv(tmp_path / "train.csv", rows(20))
+    (tmp_path / "test.json").write_text(json.dumps([{"text": f"a {i}", "label": "good"} for i in range(9)]))
+    (tmp_path / "about.json").write_text("{}")
+    (tmp_path / "dev.xlsx").write_bytes(b"PK")
+    data = load(str(tmp_path))
+    assert len(data.test) == 9
+    assert "files of type '.xlsx' that are not read: 1" in data.notes
+
+
+def test_a_split_with_nothing_but_minus_one_has_no_labels(tmp_path):
+    for name, size in (("train", 20), ("validation", 9), ("test", 11)):
+        labels = [-1 if name == "test" else i % 2 for i in range(size)]
+        write_csv(tmp_path / f"{name}.csv", [(f"a {name} text {i}", label) for i, label in enumerate(labels)])
+    data = load(str(tmp_path))
+    assert (data.classes, len(data.test)) == (("0", "1"), 9)
+    assert "the test split has no labels and is not used" in data.notes
+
+
+def test_the_columns_of_the_first_file_are_those_of_the_others(tmp_path):
+    write_csv(tmp_path / "a.csv", rows(20), ("text", "sentiment"))
+    write_csv(tmp_path / "b.csv", [(f"new {i}", "shoes", "good") for i in range(9)], ("text", "category", "sentiment"))
+    assert load(str(tmp_path)).classes == ("bad", "good")
+
+
+def test_texts_beside_addresses_of_images_are_texts(tmp_path):
+    lines = [(f"a hat {i}", "ab"[i % 2], f"https://x.com/{i}.jpg") for i in range(20)]
+    path = write_csv(tmp_path / "shop.csv", lines, ("title", "category", "image_url"))
+    data = load(str(path), text_column="title", label_column="category")
+    assert (data.kind, data.train.inputs[0][:5]) == ("text", "a hat")
+    path = write_csv(tmp_path / "gone.csv", [(f"{i}.png", "ab"[i % 2]) for i in range(20)], ("image", "label"))
+    with pytest.raises(InputError, match=r"column 'image' has names of images, such as '0.png', which are not all"):
+        load(str(path))
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
+    with pytest.raises(InputError, match="has a name that is not UTF-8; rename it"):
+        load(str(tmp_path))
+
+
 def test_a_split_that_is_made_has_equal_inputs_on_one_side(tmp_path):
     again = [(text.upper(), label) for text, label in rows(30)]
     clash = [("said of both", "good"), ("said of both", "bad")]

@@ -63,12 +63,19 @@ def test_a_dataset_keeps_the_names_of_its_classes_and_its_images(home):
     assert data.train.inputs[0] == (home / f"{11 - data.train.index[0]}.png").read_bytes()
 
 
-MIXED = "^The table cannot be kept: .* column text .*; a column must hold values of one type\\.$"
+def test_mixed_values_and_categories_are_kept_as_texts(home):
+    frame = pd.DataFrame({"text": [f"a text {i}" for i in range(9)] + [2024, None], "score": [*range(11)]})
+    frame = frame.assign(label=pd.cut(frame["score"], 2), other=["n/a", *range(10)])
+    data = load(str(keep(frame)))
+    assert "2024" in {*data.train.inputs, *data.test.inputs}
+    assert data.classes == ("(-0.01, 5.0]", "(5.0, 10.0]")
 
 
-@pytest.mark.parametrize(
-    ("table", "said"), [([1, 2], "not list"), (pd.DataFrame({"text": ["a", 1], "label": [0, 1]}), MIXED)]
-)
+MIXED = "^The table cannot be kept: .* column label .*; a column must hold values of one type\\.$"
+CLASH = pd.DataFrame({"text": ["a", "b"], "label": [{"a": 1}, 1]})
+
+
+@pytest.mark.parametrize(("table", "said"), [([1, 2], "not list"), (CLASH, MIXED)])
 def test_what_cannot_be_kept_is_one_sentence(table, said, home):
     with pytest.raises(InputError, match=said):
         keep(table)
