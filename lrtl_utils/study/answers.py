@@ -89,11 +89,15 @@ def cost(frame: pd.DataFrame) -> Answer:
     table = pd.DataFrame([_costs(r, parts[r.dataset_model].set_index(["configuration", "n_labels"])) for r in rows])
     headline = _nothing(frame)
     if len(table):
-        cheaper = int((table["best"] != table["cheapest"]).sum())
-        headline = f"On {cheaper} of {counted(len(table), 'pair')} of data set and model, a configuration with fewer "
-        headline += f"FLOPs is not shown to be worse by {tables.metrics_of(frame)} than the best; on "
-        headline += f"{sum(table['low'] >= -stats.MARGIN)} of them it is at least as good (within "
-        headline += f"{100 * stats.MARGIN:g} point)."
+        cheaper, metric = int((table["best"] != table["cheapest"]).sum()), tables.metrics_of(frame)
+        pairs = f"{counted(len(table), 'pair')} of data set and model"
+        headline = f"On each of {pairs}, the best configuration is the cheapest not shown to be worse by {metric}."
+        if cheaper:
+            good = f"{sum(table['low'] >= -stats.MARGIN)} of them it is at least as good"
+            headline = (
+                f"On {cheaper} of {pairs}, a configuration with fewer FLOPs is not shown to be worse by {metric} "
+            )
+            headline += f"than the best; on {good} (within {100 * stats.MARGIN:g} point)."
         if cached := int(tables.took_from_cache(frame).sum()):
             why = "because an earlier run of a sweep had done a part of their work"
             headline += f" The seconds of {cached} of {counted(len(frame), 'run')} are left out, {why}."

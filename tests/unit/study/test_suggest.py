@@ -1,6 +1,7 @@
 """What to label next: which rows of a pool can be suggested, the file to fill in, and what this project found."""
 
 import csv
+import json
 from collections import Counter
 
 import numpy as np
@@ -64,6 +65,16 @@ def test_a_pool_may_have_labels_in_some_rows_and_another_name_for_the_texts(mine
         suggest(mine, tmp_path / "pool.csv", 50, text_column="review")
     with pytest.raises(InputError, match=r"no column of pool.csv named 'review'"):
         suggest(mine, write_csv(tmp_path / "pool.csv", lines, ("a", "b", "c")), 50)
+
+
+def test_named_columns_count_in_every_kind_of_table(tmp_path):
+    write = {"mine": [{"id": i, "headline": f"news {i}", "kind": "ab"[i % 2]} for i in range(40)]}
+    write["pool"] = [{"headline": f"more {i}", "Kind": "b" if i < 2 else ""} for i in range(9)]
+    for name, lines in write.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    columns = {"text_column": "headline", "label_column": "kind"}
+    found = suggest(str(tmp_path / "mine.jsonl"), tmp_path / "pool.jsonl", 50, **columns)
+    assert (found.header, found.left_out, len(found.rows)) == (["headline", "Kind"], {"labelled already": 2}, 7)
 
 
 def test_a_folder_of_images_is_a_pool_of_images(tmp_path):

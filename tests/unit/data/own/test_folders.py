@@ -455,6 +455,17 @@ def test_conll_columns_can_be_given_and_tags_must_be_of_entities(tmp_path):
         load(str(tmp_path / "r.conll"), label_column="1")
 
 
+def test_a_word_may_begin_with_a_hash_or_hold_a_no_break_space_and_a_tsv_may_be_tagged(tmp_path):
+    lines = [f"# id {i}\n#AI{i} B-MISC NN\n10\xa0000 O CD\n" for i in range(12)]
+    (tmp_path / "a.conll").write_text("\n".join(lines))
+    data = load(str(tmp_path / "a.conll"))
+    assert {len(words) for words in data.train.inputs} == {2}
+    assert all(word.startswith("#AI") and number == "10\xa0000" for word, number in data.train.inputs)
+    (tmp_path / "train.tsv").write_text("\n".join(f"Ada{i}\tB-PER\nleft\tO\n" for i in range(12)))
+    tagged = load(str(tmp_path / "train.tsv"))
+    assert (tagged.kind, tagged.classes) == ("tokens", ("O", "B-PER", "I-PER"))
+
+
 def test_the_files_of_conll_2003_are_known_by_their_names(tmp_path):
     for start, split in enumerate(("train", "testa", "testb")):
         text = "\n\n".join(f"Ada{start}{i} NNP B-NP I-PER\nran VBD B-VP O" for i in range(9 + start))
