@@ -37,16 +37,22 @@ def machine(record: dict) -> dict:
 
 
 def rounding() -> str:
-    """A hash of the last bits of a few results: processors of one name may have different instructions."""
-    threads = torch.get_num_threads()
+    """A hash of the last bits of what the models compute, at their sizes.
+
+    Processors of one name may have other instructions or caches, by which libraries cut large products into blocks.
+    """
+    threads, random = torch.get_num_threads(), torch.Generator().manual_seed(0)
     torch.set_num_threads(1)
-    random = torch.Generator().manual_seed(0)
-    rows, images, kernels = (
-        torch.randn(*shape, generator=random) for shape in ((64, 384), (2, 8, 16, 16), (8, 8, 3, 3))
-    )
-    product = rows @ rows.T
-    found = [product, torch.nn.functional.conv2d(images, kernels), torch.softmax(product / 8, -1)]
-    bits = b"".join(each.numpy().tobytes() for each in found) + np.linalg.eigvalsh(product.numpy()).tobytes()
+    shapes = ((1280, 384), (1536, 384), (16, 32, 32, 32), (64, 32, 1, 1), (64, 1, 3, 3))
+    rows, wide, images, pointwise, depthwise = (torch.randn(*shape, generator=random) for shape in shapes)
+    hidden = torch.nn.functional.gelu(torch.nn.functional.layer_norm(rows, (384,)) @ wide.T)
+    heads = rows.view(32, 40, 12, 32).transpose(1, 2)
+    attended = torch.nn.functional.scaled_dot_product_attention(heads, heads, heads)
+    maps = torch.nn.functional.conv2d(torch.nn.functional.conv2d(images, pointwise), depthwise, groups=64)
+    products = [rows.T @ rows, (rows.T @ rows).double()]
+    solved = [torch.linalg.cholesky(each + torch.eye(384)) for each in products]
+    found = [hidden, hidden @ wide, torch.softmax(hidden, -1), attended, maps, *products, *solved]
+    bits = b"".join(each.numpy().tobytes() for each in found) + np.linalg.eigvalsh(products[0].numpy()).tobytes()
     torch.set_num_threads(threads)
     return hashlib.sha256(bits).hexdigest()[:16]
 
