@@ -22,6 +22,7 @@ LOOKS = 7
 SHAPE_COLUMNS = 3 * LOOKS + 1
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # of images; others are read by other programs, or rare
 MOST_PIXELS = 50_000_000  # of one image, as it comes and as it is resized; in memory four bytes each
+UNDECODABLE = (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError)  # of `decode_image`
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,7 @@ def _decode(image: Any, row: int, size: int) -> torch.Tensor:
             )
     except UnidentifiedImageError:
         raise InputError(f"Image {row} cannot be decoded: it is none of {', '.join(FORMATS)}.") from None
-    except (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError) as error:
+    except UNDECODABLE as error:
         raise InputError(f"Image {row} cannot be decoded: {error}.") from None
     if scale < 1:
         picture = picture.resize((width, height), resample=3)

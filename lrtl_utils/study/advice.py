@@ -170,8 +170,9 @@ def _growth(frame: pd.DataFrame, own: pd.DataFrame, sure: bool) -> str:
     runs = frame[frame["configuration"] == last["configuration"]]
     sized = [runs[runs["n_labels"] == each["n_labels"]] for each in (last, before)]
     found = tables.paired(*map(tables.outcomes_by_seed, sized))
-    gained = answers.points(found["mean"], found["low"], found["high"]) if found else "not known"
-    said = f"From {before['n_labels']} to {last['n_labels']} labels its score changed by {gained} points"
+    gained = (found["mean"], found["low"], found["high"]) if found else (last["score"] - before["score"],)
+    sizes = f"From {before['n_labels']} to {last['n_labels']} labels"
+    said = f"{sizes} its score changed by {answers.points(*gained)} points"
     if not sure:
         return f"{said}."
     law, more = curves.fit(own["n_labels"], own["score"]), 2 * last["n_labels"]

@@ -3,7 +3,7 @@
 All are made from the numbers of tables of runs, from `tables.read`. Where there are no numbers, a sentence says so.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,10 +94,8 @@ def cost(frame: pd.DataFrame) -> Answer:
         headline = f"On each of {pairs}, the best configuration is the cheapest not shown to be worse by {metric}."
         if cheaper:
             good = f"{sum(table['low'] >= -stats.MARGIN)} of them it is at least as good"
-            headline = (
-                f"On {cheaper} of {pairs}, a configuration with fewer FLOPs is not shown to be worse by {metric} "
-            )
-            headline += f"than the best; on {good} (within {100 * stats.MARGIN:g} point)."
+            headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs is not shown to be worse by {metric}"
+            headline += f" than the best; on {good} (within {100 * stats.MARGIN:g} point)."
         if cached := int(tables.took_from_cache(frame).sum()):
             why = "because an earlier run of a sweep had done a part of their work"
             headline += f" The seconds of {cached} of {counted(len(frame), 'run')} are left out, {why}."
@@ -164,20 +162,27 @@ def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
 
 
 def _costs(row: Any, means: pd.DataFrame) -> dict[str, object]:
-    """The best configuration and the cheapest that is not shown to be worse, with the costs of both.
+    """The best configuration and the cheapest of `_as_good`, with the costs of both.
 
-    Its difference to the best is `mean`, from `low` to `high`, and that interval reaches zero, as a reader expects.
+    The difference of the latter to the best is `mean`, from `low` to `high`.
     """
-    near = [name for name, (_, _, high) in row.behind.items() if high >= 0]
-    at = [(configuration, row.n_labels) for configuration in [row.configuration, *near]]
+    at = [(configuration, row.n_labels) for configuration in [row.configuration, *_as_good(row.undecided)]]
     cheapest = means.loc[at, "flops"].idxmin()
     keys = {"dataset_model": row.dataset_model, "n_labels": row.n_labels}
-    behind = row.behind.get(cheapest[0], (np.nan,) * 3)
-    keys |= dict(zip(("mean", "low", "high"), behind, strict=True))
+    difference = row.undecided.get(cheapest[0], (np.nan,) * 3)
+    keys |= dict(zip(("mean", "low", "high"), difference, strict=True))
     costs = {"best": row.configuration, "cheapest": cheapest[0]}
     for name in ("device_seconds", "flops", "peak_memory_mib", "device"):
         costs |= {f"best_{name}": means.loc[at[0], name], f"cheapest_{name}": means.loc[cheapest, name]}
     return keys | costs
+
+
+def _as_good(undecided: Mapping[str, tuple[float, float, float]]) -> list[str]:
+    """Of the `undecided` of `tables.best`, those whose own interval reaches zero too.
+
+    The others are shown to be worse by a reader who compares only these two.
+    """
+    return [name for name, (_, _, high) in undecided.items() if high >= 0]
 
 
 def _cheaper(row: Any) -> str:
@@ -242,7 +247,7 @@ def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
     for part, row in _beside_best(front, best):
         costs = part.set_index("configuration")[cost]
         if row["configuration"] in costs:
-            alike = costs[costs.index.isin(row["undecided"])]
+            alike = costs[costs.index.isin(_as_good(row["undecided"]))]
             found.append((alike < costs[row["configuration"]]).any())
     on = f"On {sum(found)} of {len(found)} {_pairs(front)}"
     return f"{on}, a method that needs {NEEDS_LESS[cost]} than the best is not shown to be worse"
@@ -324,7 +329,7 @@ def scored(row: pd.Series) -> str:
     if row["compared"]:
         word = "highest" if row["missing"] or row["too_few_seeds"] else "best"
         said += f", {word} of {row['compared'] + 1} configurations"
-    near = [f"{name} {points(mean)}" for name, (mean, *_) in row["behind"].items()]
+    near = [f"{name} {points(mean)}" for name, (mean, *_) in row["undecided"].items()]
     others = (
         ("not shown to be worse, in points", near),
         ("too few seeds to compare", row["too_few_seeds"]),

@@ -156,15 +156,13 @@ def _concerns(data: Data) -> Iterator[str]:
 
 def _broken(data: Data) -> Iterator[str]:
     """Where the images are that cannot be decoded; an empty string where no place is known."""
-    from PIL import Image
-
-    from lrtl_utils.models.encoding import decode_image
+    from lrtl_utils.models.encoding import UNDECODABLE, decode_image
 
     for examples in (data.train, data.test):
         for at, image in enumerate(examples.inputs):
             try:
                 decode_image(image)
-            except (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError):
+            except UNDECODABLE:
                 yield examples.places[at] if examples.places else ""
 
 

@@ -48,7 +48,8 @@ SECTIONS = (
     ),
 )
 COLUMNS = ("labels", "seed", "score", "device seconds", "FLOPs", "peak MiB")  # of numbers, in the table of runs
-IN_WORDS = ["method", "variant", "variants", "compared", "first"]  # columns that the sentences of an answer repeat
+# Columns that the sentences of an answer repeat.
+IN_WORDS = ["method", "variant", "variants", "compared", "undecided", "first"]
 PACKED = ("hits", "answers", "counts", "per_class", "confusion")  # not a value of one line
 TEMPLATES = Path(__file__).parent / "templates"
 NOTHING = "–"

@@ -454,10 +454,10 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
     """The best configuration for each dataset × model and number of labels, and the others that may be as good.
 
     Best is the highest mean over the shared seeds. The `undecided` may be the best too: one-sided tests, which count
-    that the best was chosen on the same runs (Hsu 1981), do not show them to be worse. `too_few_seeds` are shared with
+    that the best was chosen on the same runs (Hsu 1981), do not show them to be worse. Each is a name with its paired
+    difference to the best: the mean, and the bounds of its own interval. `too_few_seeds` are shared with
     others; `missing` have three seeds at another size and not at this one. `compared` counts the others that share
-    enough seeds; `variants` are those of the best, which is first, and of the undecided. `behind` has the paired
-    difference of each undecided one to the best: its mean, and the bounds of its own interval.
+    enough seeds; `variants` are those of the best, which is first, and of the undecided.
     """
     rows = []
     for dataset_model, part in by_dataset_and_model(comparable(frame)[COMPARED]):
@@ -466,8 +466,7 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
         for n_labels, sized in part.groupby("n_labels"):
             rows.append({"dataset_model": dataset_model, "n_labels": n_labels} | _best(sized, often))
     columns = ["dataset_model", "n_labels", "configuration", "score_name", "score", "low", "high", "seeds", "undecided"]
-    columns += ["too_few_seeds", "missing", "configurations", "compared", "variants", "behind"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*columns, "too_few_seeds", "missing", "configurations", "compared", "variants"])
 
 
 def _best(sized: pd.DataFrame, often: set[str]) -> dict[str, Any]:
@@ -482,13 +481,13 @@ def _best(sized: pd.DataFrame, often: set[str]) -> dict[str, Any]:
     means = means.sort_values(["score", "flops"], ascending=[False, True])["score"]  # of equal ones the cheaper is best
     top = means.index[0]
     ours = {seed: judged for seed, judged in runs[top].outcomes.items() if seed in shared}
-    verdicts, behind = dict.fromkeys((name for name in runs if name != top), stats.TOO_FEW_SEEDS), {}
+    verdicts, undecided = dict.fromkeys((name for name in runs if name != top), stats.TOO_FEW_SEEDS), {}
     for name in means.index[1:]:
         if found := paired(runs[name].outcomes, ours):
             verdicts[name] = stats.verdict(found["mean"], found["p"] and found["p"] / 2 * (len(means) - 1))
-            behind[name] = found["mean"], found["low"], found["high"]
+            if verdicts[name] == "undecided":
+                undecided[name] = found["mean"], found["low"], found["high"]
     known = [name for name in verdicts if verdicts[name] != stats.TOO_FEW_SEEDS]
-    undecided = [name for name in means.index if verdicts.get(name) == "undecided"]  # the highest first
     low, high = _interval(ours.values())
     return {
         "configuration": top,
@@ -503,7 +502,6 @@ def _best(sized: pd.DataFrame, often: set[str]) -> dict[str, Any]:
         "configurations": len(runs),
         "compared": len(known),
         "variants": list(dict.fromkeys(runs[name].variant for name in (top, *undecided))),
-        "behind": {name: behind[name] for name in undecided},
     }
 
 

@@ -28,7 +28,7 @@ def experiment(seeds, examples, training, rng):
 
 
 def tagged(pair, rng):
-    """Sentences of which each is answered rightly as a whole or not: (correct, predicted, expected) entities."""
+    """For each method the correct, predicted and expected entities of the sentences, each right or wrong as a whole."""
     expected = rng.poisson(ENTITIES, pair[0].shape[1])
     for right in pair:
         predicted = np.where(right, expected, rng.poisson(ENTITIES, right.shape))

@@ -315,9 +315,9 @@ def _whole(split: str, rows: Sequence[Row], notes: Notes) -> list[Row]:
 def _choose(parts: dict[str, list[Row]], layout: Layout, notes: Notes) -> tuple[dict[str, list[Row]], str | None]:
     """The train split and the test split, if there is one with labels; and the file or folder of the test split."""
     train = parts["train" if "train" in parts else "all"]
-    hidden = {HIDDEN} - {row.target for row in train if isinstance(row.target, str)}
+    hidden = () if HIDDEN in [row.target for row in train] else (HIDDEN,)
     for split in ("test", "validation"):
-        if split in parts and {repr(row.target) for row in parts[split]} <= {*map(repr, hidden)}:
+        if split in parts and all(row.target in hidden for row in parts[split]):
             notes.noted.append(f"the {split} split has no labels and is not used")
         elif split in parts:
             if split == "test" and "validation" in parts:

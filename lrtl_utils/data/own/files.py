@@ -88,7 +88,7 @@ def find_own_on_hub(dataset: str, *, fetch: bool = True) -> Source | None:
 def look(dataset: str, text_column: str | None = None) -> Layout:
     """The files at a path, or of a repository of the hub, and what they are. `InputError` if they cannot be read.
 
-    Images are listed by a table's `text_column`, or by any column if that is None.
+    A table may list images in its `text_column`, or, if that is None, in any column.
     """
     path = absolute_path(dataset)
     if source := find_own_on_hub(dataset):
@@ -142,7 +142,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         deep = len(here.relative_to(folder).parts)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and deep < DEPTH)
         for path in sorted(here / name for name in [*folders, *files] if not name.startswith(".")):
-            if not os.fsencode(path).decode(errors="ignore") == str(path):
+            if os.fsencode(path).decode(errors="ignore") != str(path):
                 raise InputError(f"{os.fsencode(path)!r} has a name that is not UTF-8; rename it.")
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 raise InputError(f"{path} is a link that leaves {folder}; copy the file instead.")
@@ -169,9 +169,9 @@ def _form(file: Path) -> str | None:
 
 
 def _listing(table: Path, text_column: str | None) -> str | None:
-    """The column of a table of text that has nothing but paths of images, the first of which is there, if there is one.
+    """The column of a CSV or TSV file that has nothing but paths of images, the first of which exists; else None.
 
-    It is the `text_column` or none, if that is given.
+    If a `text_column` is given, no other column counts.
     """
     if table.suffix.lower() not in (".csv", ".tsv"):
         return None
@@ -192,7 +192,7 @@ def _listing(table: Path, text_column: str | None) -> str | None:
 
 def names_image(cell: Any) -> bool:
     """Whether the cell of a table ends like the name of an image, and is no address."""
-    return str(cell).strip().lower().endswith(IMAGES) and "://" not in str(cell)
+    return isinstance(cell, str) and cell.strip().lower().endswith(IMAGES) and "://" not in cell
 
 
 def _split_of(names: Sequence[str]) -> str | None:

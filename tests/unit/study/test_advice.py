@@ -1,5 +1,6 @@
 """What to do after a comparison, from records whose outcomes were chosen."""
 
+import re
 import shlex
 
 from synthetic import outcomes, write_run
@@ -99,6 +100,15 @@ def test_time_that_an_earlier_run_spent_counts_once(tmp_path):
         knobs = {"dataset": "sst2", "model": "minilm", "method": "linear_probe", "train_size": 32, "seed": seed}
         write_run(tmp_path, outcomes(0.5, 32, seed), seconds=60.0, cached=cached, **knobs)
     assert advice.spent(tables.read(tmp_path)) == "2 runs took 1.17 device minutes (cpu: invented)."
+
+
+def test_sizes_without_a_common_seed_have_their_means_compared(tmp_path):
+    write(tmp_path, "progressive", [0.5], seeds=[0])
+    write_run(
+        tmp_path, outcomes(0.7, 100, 1), method="progressive", dataset="sst2", model="minilm", train_size=100, seed=1
+    )
+    said = " ".join(advised(tmp_path))
+    assert re.search(r"From 32 to 100 labels its score changed by [+-]\d+\.\d points", said)
 
 
 def test_a_curve_that_cannot_be_relied_on_promises_nothing(tmp_path):

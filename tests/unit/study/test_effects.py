@@ -59,6 +59,8 @@ def test_main_effects_and_interactions_by_hand(frame):
     low, high = t.interval(0.95, len(scores) - 1, scores.mean(), scores.sem())
     assert main.loc[("epochs", 3), ["low", "high"]].tolist() == pytest.approx([low, high])
     (said,) = answers.main_effects(main.reset_index(), whole=True)
+    assert " explains most, " in said
+    assert "By chance a knob of 3 values would explain about 18%." in said  # (3 - 1) / (12 - 1)
     assert said.endswith(
         "At the edge of the grid is the best of learning_rate=5e-05, epochs=10: a better one may lie beyond."
     )

@@ -177,7 +177,7 @@ def test_of_two_equal_scores_the_cheaper_is_the_best(tmp_path):
         for method, flops in (("full", 900), ("linear_probe", 30)):
             write_run(tmp_path, outcomes(0.5, 32, seed), method=method, flops=flops, **SST2 | {"seed": seed})
     (row,) = tables.best(tables.read(tmp_path)).to_dict("records")
-    assert (row["configuration"], row["undecided"]) == ("linear_probe", ["full"])
+    assert (row["configuration"], [*row["undecided"]]) == ("linear_probe", ["full"])
 
 
 def test_an_unreadable_record_is_passed_over_with_a_warning(tmp_path):
