@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from lrtl_utils.config import NO_MODEL, RunConfig, read_config
 from lrtl_utils.data import load, own
 from lrtl_utils.data.splits import Data, share_of
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import writable_folder
 from lrtl_utils.measure.metrics import require_metric
 from lrtl_utils.methods import METHODS
@@ -180,7 +180,7 @@ def compare(
     options = {"workers": workers, "shared": shared, "report": show, "meanwhile": answer}
     while chosen := [one.cell for one in kept if one.cell.id not in ran]:
         if ran:
-            show(f"The runs were quicker than estimated, so {answers.counted(len(chosen), 'more run')} can be made.")
+            show(f"The runs were quicker than estimated, so {counted(len(chosen), 'more run')} can be made.")
         stop = left if seconds(kept, workers) <= left else math.inf  # the least that can be compared is always run
         outcome += sweeps.sweep(chosen, folder, stop_after_seconds=stop, **options)
         ran |= {cell.id: cell for cell in chosen}
@@ -285,7 +285,7 @@ def plan_in_words(
     """What is run and what is left out; `available` counts the examples of the whole train split."""
     due = seconds(kept, workers)
     fits = "" if due <= budget_seconds else ", which is over the budget, but fewer runs could not be compared"
-    yield f"{len(kept)} cells, about {due / 60:.3g} of {budget_seconds / 60:.3g} minutes{fits}:"
+    yield f"{counted(len(kept), 'cell')}, about {due / 60:.3g} of {budget_seconds / 60:.3g} minutes{fits}:"
     yield from _listed(kept, available)
     if left_out:
         never = sorted({*map(_configuration, left_out)} - {*map(_configuration, kept)})

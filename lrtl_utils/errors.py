@@ -1,4 +1,4 @@
-"""What a user got wrong, in one clear sentence."""
+"""What a user got wrong, in one clear sentence; and words for such sentences."""
 
 import difflib
 from collections.abc import Iterable
@@ -45,6 +45,11 @@ def shown(value: Any, most: int = 200) -> str:
     except ValueError:  # Python refuses to write out a number of very many digits
         text = "that number"
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def counted(number: int, what: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def printable(text: str) -> str:

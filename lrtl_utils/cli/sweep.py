@@ -21,7 +21,7 @@ from lrtl_utils.cli.common import (
     show,
     show_line,
 )
-from lrtl_utils.errors import InputError, printable
+from lrtl_utils.errors import InputError, counted, printable
 from lrtl_utils.files import absolute_path, notebooks_folder, writable_folder
 
 
@@ -84,7 +84,7 @@ def sweep(
     configs, results = read_grid(grid), writable_folder(results)
     elsewhere = engine == "slurm" or scheduler is not None
     cells = plan(configs, Run.outline if dry_run else partial(Run, elsewhere=elsewhere))
-    show([f"{len(configs)} cells", f"{len(cells)} cells after clamping"])
+    show([counted(len(configs), "cell"), f"{counted(len(cells), 'cell')} after clamping"])
     for folder in beside or []:
         planned, cells = len(cells), not_in(cells, folder)
         show_line(f"{planned - len(cells)} of them are recorded in {folder}")

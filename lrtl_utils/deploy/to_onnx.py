@@ -17,7 +17,7 @@ import torch
 from lrtl_utils.data.load import load
 from lrtl_utils.deploy import export
 from lrtl_utils.deploy.predict import read
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import absolute_path, writable_folder, writing_to
 from lrtl_utils.measure.metrics import PREDICT_BATCH
 from lrtl_utils.models.encoding import by_length
@@ -62,7 +62,8 @@ class Written:
         return [
             f"The answers to {self.rows} rows of {self.source} are {self.equal:.1%} equal to the model's, and no score "
             f"differs by more than {self.difference:.2g}.",
-            f"On these rows, onnxruntime is {self.speed:.2f} times as fast as torch (CPU, {self.threads} threads).",
+            f"On these rows, onnxruntime is {self.speed:.2f} times as fast as torch "
+            f"(CPU, {counted(self.threads, 'thread')}).",
             f"The file has {self.path.stat().st_size / 1e6:.1f} MB.",
         ]
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lrtl_utils.config import RunConfig
+from lrtl_utils.errors import counted
 from lrtl_utils.files import absolute_path, from_here
 from lrtl_utils.runs import store
 from lrtl_utils.runs.notebook import NOTEBOOK_OF, notebook_path, parameters_of
@@ -55,7 +56,7 @@ def spent(frame: pd.DataFrame) -> str:
     costs = [record["cost"] for record in frame["record"]]
     seconds = sum(cost["device_seconds"] - (cost.get("cached_seconds") or 0.0) for cost in costs)
     machines = " + ".join(sorted(set(frame["device"])))
-    return f"{answers.counted(len(frame), 'run')} took {seconds / 60:.3g} device minutes ({machines})."
+    return f"{counted(len(frame), 'run')} took {seconds / 60:.3g} device minutes ({machines})."
 
 
 def _enough(need: pd.Series) -> str:

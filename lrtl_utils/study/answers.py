@@ -3,12 +3,13 @@
 All are made from the numbers of tables of runs, from `tables.read`. Where there are no numbers, a sentence says so.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from lrtl_utils.errors import counted
 from lrtl_utils.study import curves, stats, tables
 from lrtl_utils.study.tables import BASELINE, COSTS, OURS, TUNED
 
@@ -52,8 +53,8 @@ def which(frame: pd.DataFrame) -> Answer:
         headline = "At no size did two configurations run with the same three seeds, so none can be called best."
     elif len(table):
         most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
-        headline = f"By {tables.metrics_of(table)}, at the largest size where the most methods ran with the same three "
-        headline += f"seeds or more {_leading(most)}"
+        headline = f"By {tables.metrics_of(table)}, at the largest number of labels for which the most configurations "
+        headline += f"share three seeds or more {_leading(most)}"
         headline += "." if few.equals(most) else f". At the smallest such size {_leading(few)}."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
@@ -66,8 +67,15 @@ def _leading(table: pd.DataFrame) -> str:
     verb = "is" if len(first) == 1 else "are each"
     beside = f"({_span(table['n_labels'])} labels; {_span(table['compared'] + 1)} configurations compared)"
     on = f"on {counts.iloc[0]} of {counted(len(table), 'pair')} of data set and model"
-    names = " and ".join(filter(None, [", ".join(first[:-1]), first[-1]]))
-    return f"{beside}, {names} {verb} best, or not shown to be worse than the best, {on}"
+    highest = table["variants"].str[0].value_counts()
+    on += f", and {'has' if len(first) == 1 else 'have'} the highest mean on "
+    on += _listed(str(highest.get(name, 0)) for name in first)
+    return f"{beside}, {_listed(first)} {verb} best, or not shown to be worse than the best, {on}"
+
+
+def _listed(words: Iterable[str]) -> str:
+    *others, last = words
+    return " and ".join(filter(None, [", ".join(others), last]))
 
 
 def how_much(frame: pd.DataFrame) -> Answer:
@@ -91,7 +99,9 @@ def cost(frame: pd.DataFrame) -> Answer:
     if len(table):
         cheaper, metric = int((table["best"] != table["cheapest"]).sum()), tables.metrics_of(frame)
         pairs = f"{counted(len(table), 'pair')} of data set and model"
-        headline = f"On each of {pairs}, the best configuration is the cheapest not shown to be worse by {metric}."
+        names = [f"{name} on {count}" for name, count in table["best"].value_counts().items()]
+        headline = f"On each of {pairs}, no cheaper configuration reaches the best ({_listed(names)}) within its 95 % "
+        headline += f"interval, by {metric}."
         if cheaper:
             good = f"{sum(table['low'] >= -stats.MARGIN)} of them it is at least as good"
             headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs is not shown to be worse by {metric}"
@@ -302,11 +312,6 @@ def between(low: float, high: float) -> str:
 def points(mean: float, low: float = np.nan, high: float = np.nan) -> str:
     """A difference of scores in points, with its interval where there is one: `+1.1 [-4.8, +7.0]`."""
     return f"{100 * mean:+.1f}" + ("" if pd.isna(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]")
-
-
-def counted(number: int, what: str) -> str:
-    """`1 seed`, `2 seeds`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def score_vs_data(best: pd.DataFrame) -> list[str]:

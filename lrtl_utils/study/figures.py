@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from lrtl_utils.errors import counted
 from lrtl_utils.files import absolute_path
 from lrtl_utils.methods import METHODS
 from lrtl_utils.study import answers, curves, stats, tables
@@ -180,7 +181,7 @@ def labels_needed(needs: pd.DataFrame) -> Figure | None:
     figure = _each_data_set(sure, _labels_needed, 1.0 + 0.22 * _most_rows(sure))
     note = f"The target is {curves.SHARE:.0%} of the best {tables.metrics_of(needs)} at the largest size. Bars are 95 "
     note += "% intervals. An arrow means that all labels do not reach it. Left out: "
-    note += f"{answers.counted(len(needs) - len(sure), 'curve')} that cannot be relied on."
+    note += f"{counted(len(needs) - len(sure), 'curve')} that cannot be relied on."
     return figure and _finished(figure, answers.claim_needs(sure), note)
 
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import nbformat
 import pandas as pd
 
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import absolute_path, data_name, from_here, write_text
 from lrtl_utils.models.catalog import MODELS
 from lrtl_utils.runs import store
@@ -180,8 +180,8 @@ def _means(frame: pd.DataFrame) -> dict[str, str]:
     """By run, the mean score of its configuration at its number of labels, with its interval."""
     means = frame[["run_id", *tables.KEYS]].merge(tables.summarise(frame), on=tables.KEYS)
     between = map(answers.between, means["low"], means["high"])
-    counted = [answers.counted(seeds, "seed") for seeds in means["seeds"]]
-    each = zip(means["run_id"], means["score"], between, counted, strict=True)
+    seeds = [counted(seeds, "seed") for seeds in means["seeds"]]
+    each = zip(means["run_id"], means["score"], between, seeds, strict=True)
     return {run: f"mean {score:.3f}{interval} of {seeds}" for run, score, interval, seeds in each}
 
 
@@ -191,7 +191,7 @@ def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     devices = sorted({record["environment"]["device"] for record in done})
     lost = f", {len(records) - len(done)} failed" if len(done) < len(records) else ""
     on = f", on {'; '.join(devices)}" if devices else ""
-    yield f"{answers.counted(len(done), 'completed run')}{lost}{on}."
+    yield f"{counted(len(done), 'completed run')}{lost}{on}."
     sizes = {r["config"]["model"]: r["model"]["parameters"] for r in done if r["config"]["model"] in MODELS}
     if not sizes:
         return

@@ -16,7 +16,7 @@ from lrtl_utils.data import load
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.own import files, tables
 from lrtl_utils.data.splits import Data, Examples
-from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.errors import InputError, counted, require_name
 from lrtl_utils.files import ROOT, absolute_path, write_text, writing_to
 from lrtl_utils.runs.run import Run
 from lrtl_utils.study import answers, checkup, labels
@@ -102,7 +102,7 @@ def finding(table: Path = FOUND) -> str:
     ]
     counts = [f"{verdict} in {sum(rows['verdict'] == verdict)}" for verdict in ("better", "worse", "undecided")]
     said = f"In this project's records, margin beside labels drawn at random is {', '.join(counts)}"
-    return f"{said} of {answers.counted(len(rows), 'comparison')}: {'; '.join(points)}."
+    return f"{said} of {counted(len(rows), 'comparison')}: {'; '.join(points)}."
 
 
 def _columns(dataset: str, text_column: str | None = None, label_column: str | None = None) -> tuple[str, str]:

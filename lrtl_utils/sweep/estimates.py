@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lrtl_utils.errors import counted
 from lrtl_utils.files import absolute_path, write_text
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import identity
@@ -43,7 +44,7 @@ def against(results: str | Path, cells: Iterable[Cell]) -> list[str]:
         estimated = sum(expected[name][key] for name, _ in of) / unit
         measured = sum(cost[key] for _, cost in of) / unit
         apart = 100 * (estimated / measured - 1)
-        part = f" of {len(of)} cells, which took nothing from a cache" if len(of) < len(found) else ""
+        part = f" of {counted(len(of), 'cell')}, which took nothing from a cache" if len(of) < len(found) else ""
         compared.append(f"{what}{part}: {estimated:.3g} estimated, {measured:.3g} measured ({apart:+.0f} %)")
     return compared
 

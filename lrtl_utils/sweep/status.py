@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import AliasPath, BaseModel, Field, ValidationError
 
-from lrtl_utils.errors import InputError, printable
+from lrtl_utils.errors import InputError, counted, printable
 from lrtl_utils.files import existing_folder, read_text
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import in_words
@@ -84,7 +84,7 @@ class Snapshot:
     def counts(self) -> str:
         """Cells in words."""
         left = "" if self.left is None else f", {self.left} left"
-        return f"{self.done} cells done, {len(self.running)} running, {len(self.failed)} failed{left}"
+        return f"{counted(self.done, 'cell')} done, {len(self.running)} running, {len(self.failed)} failed{left}"
 
     def hours(self) -> str:
         """Device hours in words, and the time until the end."""

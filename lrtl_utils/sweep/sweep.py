@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import writable_folder
 from lrtl_utils.sweep import claims, engines, status
 from lrtl_utils.sweep.grid import Cell
@@ -64,7 +64,7 @@ def sweep(
     plan = Plan(results, tuple(cells), started, deadline_seconds, memory_limit_mib, on_oom, shared)
     pending = [cell for cell in cells if latest(cell, plan)[1] is None]
     outcome = Outcome(found=len(cells) - len(pending))
-    report(f"{len(cells)} cells, {outcome.found} already done, {len(pending)} to run, {workers} at a time")
+    report(f"{counted(len(cells), 'cell')}, {outcome.found} already done, {len(pending)} to run, {workers} at a time")
     if not pending:
         return outcome
     _require_room(results)

@@ -17,7 +17,8 @@ from lrtl_utils.files import absolute_path
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 CONLL = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes")
 PERHAPS_CONLL = (".txt", ".train", ".dev", ".test", ".testa", ".testb")  # their first lines decide
-HUB_ID = re.compile(r"(?!\.)([\w.-]+/[\w.-]+?)(?:@([0-9a-f]{40}))?")
+HUB_ID = re.compile(r"(?!\.)([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
+REVISION = re.compile(r"[0-9a-f]{40}")
 DEPTH = 4  # levels of folders that are searched
 MOST_FILES = 200_000
 SPLITS = {
@@ -76,6 +77,8 @@ def on_hub(dataset: str) -> Repository | None:
     ends_as_file = Path(dataset).suffix.lower() in (*tables.SUFFIXES, *CONLL, *IMAGES)
     if not named or ends_as_file or absolute_path(dataset).exists():
         return None
+    if named[2] and not REVISION.fullmatch(named[2]):
+        raise InputError(f"{dataset}: {named[2]} is no revision; one is the 40 hexadecimal digits of a commit.")
     return Repository("dataset", *named.groups(), ("*.parquet",))
 
 

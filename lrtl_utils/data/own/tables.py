@@ -105,7 +105,10 @@ def _read_delimited(file: Path) -> Table:
         quoted = len({line.count("\t") for line in lines}) != 1
     else:
         quoted, first = True, io.StringIO(text, newline="").readline().rstrip("\r\n")
-        separator = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+        if declared := re.match(r"sep=(.)\r?\n", text):  # a line that Excel writes and reads
+            separator, text = declared[1], text[declared.end() - 1 :]
+        else:
+            separator = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     header, count = _check_rows(text, file, separator, quoting)
     columns = rows.read_delimited(file, text, header, sep=separator, quoting=quoting)
@@ -157,6 +160,8 @@ def _read_json(file: Path) -> Table:
     for number, part in numbered:
         try:
             found = json.loads(part)
+            if "\\ud" in part.lower():  # may be half of an emoji, where a text was cut off, which is no UTF-8
+                found = json.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))
         except (ValueError, RecursionError) as error:
             raise InputError(f"{file}, line {number} is not JSON: {error}.") from None
         for each in found if whole else [found]:

@@ -27,8 +27,9 @@ NAME = re.compile(r"(?P<method>\w+)-(?P<kind>\w+)-(?P<labels>\d+)")  # of a sear
 NEAR = 0.005  # of score: of the settings so close to the best one, the one with the fewest FLOPs is taken
 ABOUT = f"""Each row is what a search chose for one method, kind of task and number of labels: of the settings within
 {100 * NEAR:g} points of the best, the one with the fewest FLOPs. Scores are means over the development sets, on
-held-out train rows. A warm-up of 100,000 steps becomes a tenth of the steps of the run. "Tried" counts the settings,
-and "at the end" names what could not be raised or lowered further."""
+held-out train rows. A warm-up of 100,000 steps becomes a tenth of the steps of the run. "Tried" counts the settings;
+while they are fewer than the search is to try, its row may still change. "At the end" names what could not be raised
+or lowered further."""
 
 
 def spaces(grid: Sequence[tuple[str, RunConfig]]) -> dict[str, Grid]:
@@ -51,7 +52,7 @@ def finished(results: Path, spaces: Mapping[str, Grid]) -> set[str]:
 
     `InputError` if one of them searched another space than `spaces` has under its name.
     """
-    done = [each for each in _searches(results) if len(_tried(each)) >= min(TRIALS, each["space"]["settings"])]
+    done = [each for each in _searches(results) if len(_tried(each)) >= _due(each)]
     for name, knobs in ((each["space"]["name"], each["space"]["knobs"]) for each in done):
         asked = {knob: {getattr(config, knob) for _, config in spaces.get(name, [])} for knob in knobs}
         if name in spaces and asked != {knob: set(choices) for knob, choices in knobs.items()}:
@@ -62,6 +63,10 @@ def finished(results: Path, spaces: Mapping[str, Grid]) -> set[str]:
 def _tried(search: dict[str, Any]) -> list[dict[str, Any]]:
     """The settings whose score a search knows, those that were recorded before it began among them."""
     return search["known"] + search["trials"]
+
+
+def _due(search: dict[str, Any]) -> int:
+    return min(TRIALS, search["space"]["settings"])
 
 
 def _searches(results: Path) -> list[dict[str, Any]]:
@@ -85,7 +90,7 @@ def chosen(results: Path) -> pd.DataFrame:
         about = NAME.fullmatch(search["space"]["name"]).groupdict()
         about |= {"labels": int(about["labels"]), "setting": values, "score": taken["score"]}
         about["search"] = search["space"]["name"]
-        rows.append(about | {"tried": len(_tried(search)), "at the end": ends})
+        rows.append(about | {"tried": f"{len(_tried(search))} of {_due(search)}", "at the end": ends})
     if not rows:
         raise InputError(f"{results} has no search with a score; the baselines are to be tuned first.")
     return pd.DataFrame(rows).sort_values(["kind", "method", "labels"], ignore_index=True)

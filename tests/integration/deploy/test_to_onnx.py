@@ -79,7 +79,7 @@ def test_given_rows_are_compared_and_the_command_prints_what_it_found(saved, tmp
     assert done.exit_code == 0, done.output
     answers, speed, size, path = done.stdout.splitlines()
     assert answers.startswith(f"The answers to 2 rows of {tmp_path / 'rows.csv'} are 100.0% equal to the model's")
-    assert re.search(r"onnxruntime is \d+\.\d\d times as fast as torch \(CPU, 1 threads\)\.$", speed)
+    assert re.search(r"onnxruntime is \d+\.\d\d times as fast as torch \(CPU, 1 thread\)\.$", speed)
     assert re.fullmatch(r"The file has \d+\.\d MB\.", size)
     assert path == str(tmp_path / "out/reviews.onnx")
 

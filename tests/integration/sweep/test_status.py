@@ -237,7 +237,7 @@ def test_plain_lines_one_when_cells_end_and_never_wrapped(made, tmp_path):
     for record in (first, second):
         (results / "runs" / "digits" / record.name).write_bytes(record.read_bytes())
         if record is first:
-            assert process.stdout.readline().startswith("1 cells done, 1 running, 0 failed, 2 left; ")
+            assert process.stdout.readline().startswith("1 cell done, 1 running, 0 failed, 2 left; ")
     (tmp_path / "stop").touch()
     rest, _ = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -279,7 +279,7 @@ def test_a_live_table_on_a_terminal(made, tmp_path):
     os.close(theirs)
     screen = read_until(ours, "0 cells done, 2 running, 0 failed, 4 left")
     (results / "runs" / "digits" / first.name).write_bytes(first.read_bytes())
-    screen += read_until(ours, "1 cells done, 2 running, 0 failed, 3 left")
+    screen += read_until(ours, "1 cell done, 2 running, 0 failed, 3 left")
     (tmp_path / "stop").touch()
     screen += read_until(ours, "after it")
     assert process.wait(timeout=60) == 0

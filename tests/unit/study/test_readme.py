@@ -40,7 +40,18 @@ def test_the_counts_below_the_table_are_of_every_size(results):
         knobs = {"dataset": str(results / "own.csv"), "model": "minilm", "train_size": 120, "seed": seed}
         write_run(results, outcomes(0.95, 120, seed), method="bitfit", **knobs)
     _, said = readme.confirmed_so_far(recipe.runs(results))
-    methods, _, counts, gains = ([cell.strip() for cell in line.strip("|").split("|")] for line in said.splitlines())
+    methods, _, counts, gains, planned, _ = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in said.splitlines()
+    )
     assert methods == ["against", *readme.TUNED, "bitfit"]
     assert counts[1:] == ["2, 0, 0", "2, 0, 0", "0, 1, 0"]
     assert [gain[0] for gain in gains[1:]] == ["+", "+", "-"]
+    assert planned[1:] == ["2, 0, 0", "2, 0, 0", ""]
+
+
+def test_what_is_real_is_what_the_table_says(results):
+    said = readme.shown(recipe.runs(results))
+    assert said.startswith(
+        "Of 4 differences between progressive and a tuned baseline on these data sets, 4 show it to be "
+    )
+    assert "better (own.csv) and 0 to be worse; 0 are undecided." in said

@@ -90,7 +90,7 @@ def test_what_was_recorded_before_a_search_began_counts_as_tried(results):
     path.write_text(json.dumps(search | {"known": search["trials"][:2], "trials": search["trials"][2:]}))
     assert "full-text-100" in tuning.finished(results, {})
     (row,) = tuning.chosen(results).query("search == 'full-text-100'").to_dict("records")
-    assert (row["score"], row["tried"]) == (0.697, 4)
+    assert (row["score"], row["tried"]) == (0.697, "4 of 4")
 
 
 def test_a_search_of_which_nothing_has_a_score_is_an_error_where_it_is_needed(results):
@@ -114,7 +114,7 @@ def test_the_page_says_what_was_found_and_where_the_space_ended(results):
     for line in page.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         rows |= {(cells[1], cells[2]): cells[3:]} if cells[0] == "text" else {}
-    assert rows["full", "100"] == ["0.697", "4", "0.0003", "10", ""]
-    assert rows["full", "500"] == ["0.697", "4", "0.001", "3", "learning_rate, epochs"]
+    assert rows["full", "100"] == ["0.697", "4 of 4", "0.0003", "10", ""]
+    assert rows["full", "500"] == ["0.697", "4 of 9", "0.001", "3", "learning_rate, epochs"]
     with pytest.raises(InputError, match="tuned first"):
         tuning.chosen(results / "search")

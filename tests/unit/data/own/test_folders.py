@@ -78,6 +78,23 @@ def test_a_split_that_is_missing_is_made_stratified_and_the_same_every_time(tmp_
     assert data.split.startswith("made: 25% of the rows, stratified")
 
 
+def test_a_line_of_excel_that_names_the_separator_is_none_of_the_data(tmp_path):
+    path = write_csv(tmp_path / "reviews.csv", [(f"{text}, a, b, c", label) for text, label in rows(20)], delimiter=";")
+    path.write_text(f"sep=;\n{path.read_text()}")
+    assert every(load(str(path))) == sorted((f"{text}, a, b, c", label) for text, label in rows(20))
+    path.write_text(path.read_text() + "one;two;three\n")
+    with pytest.raises(InputError, match=r"line 23: 3 fields"):
+        load(str(path))
+
+
+def test_half_of_a_character_becomes_a_question_mark(tmp_path):
+    texts = [text for text, _ in rows(20)]
+    columns = {"text": ["cut \ud83d", "whole 😀", *texts[2:]], "label": [*"ab"] * 10}
+    path = write_jsonl(tmp_path / "posts.jsonl", columns)
+    inputs = [text for text, _ in every(load(str(path)))]
+    assert {"cut ?", "whole 😀"} < {*inputs}
+
+
 def test_an_index_without_a_name_and_a_last_separator_are_no_columns(tmp_path):
     (tmp_path / "r.csv").write_text(",text,label,\n" + "".join(f'{i},"film, {i}",{i % 2},\n' for i in range(20)))
     data = load(str(tmp_path / "r.csv"))
@@ -389,6 +406,11 @@ def test_a_data_set_of_the_hub_is_named_by_its_id(tmp_path, monkeypatch):
         load("acme/none")
     with pytest.raises(InputError, match=r"There is no file or folder .*acme/none.csv"):
         load("acme/none.csv")
+
+
+def test_a_branch_of_the_hub_is_no_revision():
+    with pytest.raises(InputError, match="org/posts@main: main is no revision; one is the 40 hexadecimal digits"):
+        load("org/posts@main")
 
 
 def test_images_are_of_the_class_of_their_folder(tmp_path):
