@@ -7,6 +7,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from lrtl_utils.config import NO_MODEL
 from lrtl_utils.files import data_name
 from lrtl_utils.measure.metrics import outcome
 from lrtl_utils.runs import store
@@ -46,7 +47,7 @@ TEMPLATE = """---
 {{ card_data }}
 ---
 
-# {{ config.model }} adapted to {{ dataset }} by {{ config.method }}
+# {{ title }}
 
 A classifier of {{ inputs }} with the labels {{ labels }}.
 
@@ -59,7 +60,7 @@ A classifier of {{ inputs }} with the labels {{ labels }}.
 
 ## Training
 
-Pre-trained weights: {{ weights_origin }}. {{ "{:,}".format(model.parameters) }} parameters, \
+{{ weights_origin }}. {{ "{:,}".format(model.parameters) }} parameters, \
 {{ "{:,}".format(model.trainable_parameters) }} of them trained.
 The test split was predicted once, after training. Configuration:
 
@@ -147,15 +148,14 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
     """
     library = None if facts["head"] and facts["head"]["file"] == "head.safetensors" else _LIBRARIES.get(facts["form"])
     config, data, metrics = record["config"], record["data"], record["metrics"]
-    source = record["model"]["source"] or {"kind": "none", "id": "random weights", "revision": None, "sha256": None}
+    source, what = record["model"]["source"], "A linear head" if config["model"] == NO_MODEL else config["model"]
     task, dataset, model_name = _TASKS[facts["kind"]], data_name(config["dataset"]), data_name(config["model"])
-    on_hub = source["id"] if source["kind"] in {"hub", "mirror"} else None
     results = [
         EvalResult(task, dataset, dataset, name, round(metrics[name], 4), dataset_split="test")
         for name in ("accuracy", "precision", "recall", "f1")
     ]
     header = ModelCardData(
-        base_model=PACKAGED.get(model_name, on_hub),
+        base_model=source and {"package": PACKAGED.get(model_name), "folder": None}.get(source["kind"], source["id"]),
         library_name=library,
         pipeline_tag=task,
         tags=["lrtl"],
@@ -171,7 +171,8 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
         inputs=_INPUTS[facts["kind"]],
         labels=", ".join(f"`{_plain(label)}`" for label in facts["labels"]),
         data_origin=_origin(data["source"]),
-        weights_origin=_origin(source),
+        title=f"{what} {'adapted to' if source else 'trained on'} {dataset} by {config['method']}",
+        weights_origin=f"Pre-trained weights: {_origin(source)}" if source else "There are no pre-trained weights",
         size=data["train_size"] + data["validation_size"],
         knobs=json.dumps(knobs),
         interval=stats.interval(stats.sample_of(map(outcome, alike))),

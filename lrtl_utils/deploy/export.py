@@ -12,10 +12,14 @@ from typing import Any, Literal
 import torch
 import transformers
 from pydantic import BaseModel, Field
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForTokenClassification
 
 from lrtl_utils.config import RunConfig, resolve_device
+from lrtl_utils.data import own
+from lrtl_utils.data.catalog import TASKS
+from lrtl_utils.data.own import files, tables
 from lrtl_utils.deploy import card
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, writable_folder
@@ -47,7 +51,8 @@ class Kept:
     classes: tuple[str, ...]
     config: RunConfig
     temperature: float
-    column: str | None  # of its training texts, where that was given
+    columns: tuple[str, ...]  # where a table's inputs are looked for: of the one that was asked for in training, else
+    # of the one that was found then and of the usual ones
 
 
 class Noted(BaseModel):
@@ -65,6 +70,7 @@ class Noted(BaseModel):
     word_shape: bool = False
     temperature: float | None = Field(None, gt=0)
     text_column: str | None = None
+    found_column: str | None = None
     device: str
     precision: str
 
@@ -108,6 +114,7 @@ def save(
     try:
         form = type(model).__name__
         facts = _facts(model, classes, described) | {"form": form, "head": _WRITERS[form](model, classes, temporary)}
+        facts["found_column"] = _found_column(record)
         (temporary / KEPT_FILE).write_text(json.dumps(facts, indent=1))
         (temporary / "record.json").write_text(json.dumps(described, indent=1))
         (temporary / "README.md").write_text(card.card(described, card.seeds(record), facts), encoding="utf-8")
@@ -132,7 +139,7 @@ def differs(folder: Path, record: Path) -> str | None:
 
 
 def load(folder: str | Path) -> Kept:
-    """The model that `save` kept there, from that folder alone, in eval mode. `InputError` if it is no such folder."""
+    """The model that `save` kept there, from that folder alone, in eval mode. `InputError` if it is no whole one."""
     folder = absolute_path(folder)
     try:
         noted = Noted.model_validate_json((folder / KEPT_FILE).read_bytes())
@@ -140,6 +147,23 @@ def load(folder: str | Path) -> Kept:
         raise InputError(
             f"{folder} is not a folder that `lrtl run --save-model` wrote: it has no valid {KEPT_FILE}."
         ) from None
+    try:
+        model = _load(folder, noted)
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"{folder} is not a whole saved model: {next(iter(str(error).splitlines()), error)}."
+        ) from None
+    try:
+        where = RunConfig(device=resolve_device(noted.device), precision=noted.precision)
+    except InputError:  # the device is absent here
+        where = RunConfig(device="cpu", precision="fp32")
+    columns = (noted.text_column,) if noted.text_column else (noted.found_column or "", *tables.INPUTS)
+    return Kept(model.eval(), noted.kind, tuple(noted.labels), where, noted.temperature or 1.0, columns)
+
+
+def _load(folder: Path, noted: Noted) -> Model:
     if noted.form == "LinearBag":
         model = _load_tfidf(folder)
         if model.head.out_features != len(noted.labels):
@@ -160,11 +184,7 @@ def load(folder: str | Path) -> Kept:
     if noted.crf:
         model.crf.load_state_dict(load_file(folder / CRF_FILE))
     model.reader.max_length, model.reader.tail = noted.max_length, noted.tail
-    try:
-        where = RunConfig(device=resolve_device(noted.device), precision=noted.precision)
-    except InputError:  # the device is absent here
-        where = RunConfig(device="cpu", precision="fp32")
-    return Kept(model.eval(), noted.kind, tuple(noted.labels), where, noted.temperature or 1.0, noted.text_column)
+    return model
 
 
 def merge(model: Model) -> None:
@@ -181,6 +201,16 @@ def merge(model: Model) -> None:
             model.set_submodule(name, layer.modules_to_save[layer.active_adapter])
 
 
+def _found_column(record: Path) -> str | None:
+    """The column of a table that a run read its inputs from; None where the data are in none, or no longer there."""
+    config = store.read(record)["config"]
+    dataset = store.place(record.parents[2], config["dataset"])
+    if dataset in TASKS or not (files.on_hub(dataset) or Path(dataset).exists()):
+        return None
+    found = own.columns_of(dataset, config["text_column"], config["label_column"])
+    return found and found[0]
+
+
 def _facts(model: Model, classes: Sequence[str], record: dict[str, Any]) -> dict[str, Any]:
     """What no library's config says."""
     reader = model.reader
@@ -195,9 +225,9 @@ def _facts(model: Model, classes: Sequence[str], record: dict[str, Any]) -> dict
         "word_shape": reader.word_shape,
         "crf": getattr(model, "crf", None) is not None,
         "temperature": record["model"].get("temperature"),
-        "text_column": record["config"]["text_column"],
         "device": record["config"]["device"],
         "precision": record["environment"]["precision"],
+        "text_column": record["config"]["text_column"],
     }
 
 

@@ -1,16 +1,19 @@
 """A kept model at work: files of inputs in, one CSV of answers out."""
 
 import warnings
+from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrtl_utils.data import own
 from lrtl_utils.data.own import conll as tags
 from lrtl_utils.data.own import files, tables
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.errors import InputError, require_name
-from lrtl_utils.files import absolute_path, existing_folder, write_text, writing_to
+from lrtl_utils.files import absolute_path, existing_folder, writable_folder, write_text, writing_to
 from lrtl_utils.measure.metrics import Prediction, tag_names
 
 if TYPE_CHECKING:
@@ -18,15 +21,17 @@ if TYPE_CHECKING:
 
     from lrtl_utils.deploy.export import Kept
 
+Columns = dict[str, list[Any]]
+
 
 def predict(model: str | Path, file: str | Path, output: str | Path | None = None, column: str | None = None) -> Path:
     """Score every input of `file` by the model kept in a folder; returns the path of the CSV that was written.
 
     Without `output` that is `<file>.predictions.csv`. A row an input, in their order: `text` or `file` with `label` and
-    each class's probability, or `tokens` with `tags` and `confidence`. A text that a spreadsheet program would take for
-    a formula has an apostrophe before it, and an empty one gets no label. A table's column of inputs is `column`, else
-    the one that was named when the model was trained, else one of a usual name. `InputError` where something cannot be
-    read.
+    each class's probability, or `tokens` with `tags` and `confidence`; then the other columns of a table, of which one
+    whose name is taken is followed by "(input)". A text that a spreadsheet program would take for a formula has an
+    apostrophe before it, and an empty one gets no label. A table's column of inputs is `column`, else the one that the
+    model was trained on, else one of a usual name. `InputError` where something cannot be read.
     """
     file = absolute_path(file)
     target = absolute_path(output) if output else file.with_name(f"{file.stem}.predictions.csv")
@@ -37,30 +42,33 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
             f"The answers cannot be written to {target}: it is the input or a folder; set another --output."
         )
     folder = existing_folder(model)
+    writable_folder(target.parent)
     from lrtl_utils.deploy import export  # with torch, which takes seconds
     from lrtl_utils.methods import loop
 
     kept = export.load(folder)
-    shown, examples = read(kept.kind, file, column, kept.column)
+    shown, examples, beside = read(kept, file, column)
     answers = _table(shown, examples, loop.predict(kept.model, examples, kept.config), kept)
+    for name, cells in beside.items():
+        cells = [_as_text(cell) if isinstance(cell, str) else cell for cell in cells]
+        answers[f"{name} (input)" if name in answers else name] = cells
     with writing_to(target):
         write_text(target, answers.to_csv(index=False, float_format="%.6f", lineterminator="\r\n"))
     return target
 
 
-def read(kind: str, file: Path, column: str | None = None, trained: str | None = None) -> tuple[list[str], Examples]:
-    """What a file or folder has for a model of that kind, with targets that say nothing; and each as it is shown.
-
-    `column` names the inputs of a table; without it they are in the column `trained`, or in one of a usual name.
+def read(kept: "Kept", file: Path, column: str | None = None) -> tuple[list[str], Examples, Columns]:
+    """What a file or folder has for a model: each input as it is shown, the inputs with targets that say nothing, and a
+    table's other columns. `column` names the inputs of a table.
     """
     try:
-        shown, inputs = READERS[kind](file, column, trained)
+        shown, inputs, beside = READERS[kept.kind](file, column, kept.columns)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror or error}.") from None
     if not inputs:
         raise InputError(f"{file} has no inputs to predict.")
-    targets = [[0] * len(words) for words in inputs] if kind == "tokens" else [0] * len(inputs)
-    return shown, Examples(inputs, targets, np.arange(len(inputs)))
+    targets = [[0] * len(words) for words in inputs] if kept.kind == "tokens" else [0] * len(inputs)
+    return shown, Examples(inputs, targets, np.arange(len(inputs))), beside
 
 
 def _table(shown: list[str], examples: Examples, prediction: Prediction, kept: "Kept") -> "pd.DataFrame":
@@ -96,61 +104,81 @@ def _as_text(cell: str) -> str:
     return cell
 
 
-def _texts(file: Path, column: str | None, trained: str | None) -> tuple[list[Any], list[Any]]:
+def _texts(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[Any], list[Any], Columns]:
     """Texts; a list of words stays one, and is refused by what reads texts."""
-    cells = ["" if cell is None else cell for cell in _cells(file, column, trained)]
-    texts = [cell if isinstance(cell, list) else str(cell) for cell in cells]
-    return texts, texts
+    cells, beside = _cells(file, column, usual)
+    texts = [cell if isinstance(cell, list) else str("" if cell is None else cell) for cell in cells]
+    return texts, texts, beside
 
 
-def _sentences(file: Path, column: str | None, trained: str | None) -> tuple[list[str], list[Any]]:
-    """Words: the first field of each line of a CoNLL file, a table's column, else a text file's lines, at spaces."""
+def _sentences(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[str], list[Any], Columns]:
+    """Words: those of a CoNLL file, of a table's column, or else of a text file's lines, split at spaces."""
     suffix = file.suffix.lower()
-    text = "" if file.is_dir() or suffix in tables.SUFFIXES else tables.decode(file.read_bytes(), file)[0]
+    tabular = file.is_dir() or (suffix in tables.SUFFIXES and suffix != ".tsv")  # a .tsv file may be either
+    text = "" if tabular else tables.decode(file.read_bytes(), file)[0]
     if text and (suffix in files.CONLL or tags.looks_tagged(text)):
-        sentences = tags.read_words(text)
+        number = column or next(filter(str.isdigit, usual), None)  # the columns of tables have names
+        sentences, beside = tags.read_words(text, file, number), {}
     else:
-        cells = _cells(file, column, trained)
-        sentences = [words for cell in cells if (words := cell if isinstance(cell, list) else str(cell or "").split())]
-        if empty := len(cells) - len(sentences):
-            warnings.warn(f"Inputs without a word, which get no row: {empty} of {len(cells)}.", stacklevel=4)
-    return [" ".join(words) for words in sentences], sentences
+        cells, beside = _cells(file, column, usual)
+        sentences = [[*map(str, cell)] if isinstance(cell, list) else str(cell or "").split() for cell in cells]
+        sentences, beside = _whole(sentences, beside, "a word")
+    return [" ".join(words) for words in sentences], sentences, beside
 
 
-def _pictures(file: Path, column: str | None, trained: str | None) -> tuple[list[str], list[bytes]]:
-    """The images that a table lists; else an image, or all below a folder, in the order of their paths."""
+def _whole(inputs: list[Any], beside: Columns, what: str) -> tuple[list[Any], Columns]:
+    """The inputs that are not empty, and their cells of the other columns; `what` is what the others lack."""
+    if empty := sum(not each for each in inputs):
+        warnings.warn(f"Inputs without {what}, which get no row: {empty} of {len(inputs)}.", stacklevel=5)
+    return [*filter(None, inputs)], {name: [*compress(cells, inputs)] for name, cells in beside.items()}
+
+
+def _pictures(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[str], list[bytes], Columns]:
+    """The images that a table lists or holds; else an image, or all below a folder, in the order of their paths."""
     if file.suffix.lower() in tables.SUFFIXES:
         layout = files.look(str(file), column)
-        listing = column or trained or layout.listing
-        if listing is None:
-            raise InputError(f"{file} has no column with nothing but paths of images; --text-column names one.")
-        listed = _cells(file, listing, None)
-        return [str(name) for name in listed], [layout.listed(name).read_bytes() for name in listed]
+        if file.suffix.lower() in (".csv", ".tsv"):
+            usual = [name for name in (usual[0], layout.listing) if name]
+            if not (column or usual):
+                raise InputError(f"{file} has no column with nothing but paths of images; --text-column names one.")
+        cells, beside = _cells(file, column, usual)
+        rows = [(cell if isinstance(cell, str) else f"row {i}", cell) for i, cell in enumerate(cells, 1)]
+        rows, beside = _whole([cell and (name, cell) for name, cell in rows], beside, "an image")
+        images = [layout.listed(x).read_bytes() if isinstance(x, str) else own.input_of(x, file) for _, x in rows]
+        return [name for name, _ in rows], images, beside
     if column:
         raise InputError("--text-column is for tables, but this model reads images.")
-    found = [file] if file.is_file() else file.rglob("*")
-    named = (path for path in found if path.suffix.lower() in files.IMAGES and not path.name.startswith("."))
-    paths = sorted(path for path in named if path.is_file())
     base = file.parent if file.is_file() else file
-    return [path.relative_to(base).as_posix() for path in paths], [path.read_bytes() for path in paths]
+    found = {path.relative_to(base): path for path in ([file] if file.is_file() else file.rglob("*"))}
+    images = {
+        name.as_posix(): path.read_bytes()
+        for name, path in sorted(found.items())
+        if name.suffix.lower() in files.IMAGES
+        and not any(part.startswith(".") for part in name.parts)
+        and path.is_file()
+    }
+    return [*images], [*images.values()], {}
 
 
 READERS = {"text": _texts, "tokens": _sentences, "image": _pictures}
 
 
-def _cells(file: Path, column: str | None, trained: str | None) -> list[Any]:
-    """A table's column of inputs, as `read` chooses it, or its only one; else the lines of a text file."""
+def _cells(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[Any], Columns]:
+    """A table's column of inputs, as `read` chooses it, or its only one, and its others; else a text file's lines."""
     if file.is_dir():
         raise InputError(f"{file} is a folder, but this model needs a table, or a text file with one text per line.")
     if file.suffix.lower() not in tables.SUFFIXES:
         text, _ = tables.decode(file.read_bytes(), file)
         lines = [line.removesuffix("\r") for line in text.split("\n")]
-        return lines if lines[-1] else lines[:-1]
+        return lines if lines[-1] else lines[:-1], {}
     columns = tables.read(file).columns
     if column:
         require_name(f"column of {file.name}", column, columns)
-        return columns[column]
-    found = tables.usual(columns, (trained.strip().lower(),) if trained else tables.INPUTS)
-    if found is None and len(columns) != 1:
+    else:
+        column = tables.usual(columns, [name.strip().lower() for name in usual])
+    if column is None and len(columns) > 1:
         raise InputError(f"{file} has the columns {', '.join(columns)}; --text-column says which one holds the inputs.")
-    return columns[found or next(iter(columns))]
+    inputs = columns.pop(column or next(iter(columns), ""), [])
+    return inputs, {
+        name: cells for name, cells in columns.items() if not any(isinstance(c, bytes | dict) for c in cells)
+    }

@@ -101,7 +101,7 @@ def write(
         raise InputError(f"Image models lose too much accuracy in int8; export the model in {folder} without --int8.")
     source = str(rows or SAMPLES[kept.kind])
     if rows:
-        _, examples = read(kept.kind, absolute_path(rows), trained=kept.column)
+        _, examples, _ = read(kept, absolute_path(rows))
     else:
         examples = load(source).test.take(np.arange(SAMPLE_ROWS))
     data = reader.encode(examples.inputs, examples.targets)

@@ -105,10 +105,16 @@ def build_tfidf() -> Model:
 
 
 def load_tokenizer(folder: Path, kind: str) -> Any:
-    """The tokenizer in a model's folder, for texts or for `tokens`, which come split into words."""
+    """The tokenizer in a model's folder, for texts or for `tokens`, which come split into words.
+
+    `InputError` where there is none, because the library would make one that knows no word.
+    """
     # The byte-level tokenizers take split words only with a space before each.
     words = {"add_prefix_space": True} if kind == "tokens" else {}
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **words)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **words)
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise InputError(f"{folder} has no tokenizer that can be read, such as tokenizer.json or vocab.txt.")
+    return tokenizer
 
 
 def _text_model(row: Backbone, source: Source | None, kind: str, classes: int, pooling: str, pretrained: bool) -> Model:

@@ -104,13 +104,19 @@ def _agree(values: Mapping[Path, tuple[Hashable, Hashable]], fault: str, report:
 def _frozen(results: Path, completed: Mapping[Path, Completed], report: Report) -> None:
     """Runs of a confirmation are of the methods' frozen versions, and began after the freeze."""
     file = results.absolute().parent / FROZEN
-    frozen = json.loads(file.read_text()) if file.is_file() else {"confirmation": None}
-    if frozen["confirmation"] != results.absolute().name:
+    if not file.is_file():
         return
-    since = datetime.fromisoformat(frozen["frozen_at"])
+    try:
+        frozen = json.loads(file.read_text())
+        named, since = frozen["confirmation"], datetime.fromisoformat(frozen["frozen_at"])
+        versions = dict(frozen["versions"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} does not say what was frozen: {error!r}.") from None
+    if named != results.absolute().name:
+        return
     for path, run in completed.items():
         method, version = run.config.method, run.environment.method_version
-        due = frozen["versions"].get(method, version)
+        due = versions.get(method, version)
         if version != due:
             report.faults[path].append(f"it is of version {version} of {method}, and version {due} was frozen")
         if run.started_at < since:

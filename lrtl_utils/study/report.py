@@ -116,7 +116,7 @@ def _executed(results: Path, metric: str | None) -> list[Path]:
     if _sources(results) != [results]:
         return originals
     written = [*results.glob("runs/*/*.json"), *results.glob("runs/*")]  # a folder changes when a record is deleted
-    newest = max(path.stat().st_mtime for path in written)
+    newest = max(path.lstat().st_mtime for path in written)  # a link may lead nowhere
     paths = []
     for original in originals:
         path = results / "executed" / original.name

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lrtl_utils.config import Selection, derived_seed
-from lrtl_utils.data import load
+from lrtl_utils.data import load, own
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.own import files, tables
 from lrtl_utils.data.splits import Data, Examples
@@ -70,7 +70,9 @@ def suggest(
     require_name("way of choosing examples", by, get_args(Selection))
     labels.require_one_label(dataset, **reading)
     data = checkup.read(dataset, **reading)
-    text, label = _columns(dataset, **reading)
+    task = TASKS.get(dataset)
+    found = (task.input, task.target) if task else own.columns_of(dataset, **reading)
+    text, label = found or ("file", "label")
     unlabelled = _read(pool, data.kind, text, named=bool(reading.get("text_column")))
     label = tables.usual(unlabelled.columns, [label.strip().lower()]) or label  # names of columns differ in case
     kept, left_out = _sort(unlabelled, data, label)
@@ -105,17 +107,6 @@ def finding(table: Path = FOUND) -> str:
     return f"{said} of {counted(len(rows), 'comparison')}: {'; '.join(points)}."
 
 
-def _columns(dataset: str, text_column: str | None = None, label_column: str | None = None) -> tuple[str, str]:
-    """The names of the columns of input and label."""
-    if dataset in TASKS:
-        return TASKS[dataset].input, TASKS[dataset].target
-    layout = files.look(dataset, text_column)
-    if layout.form == "images":
-        return "file", "label"
-    file = next(iter(layout.splits.get("train") or layout.splits["all"]))
-    return tables.choose(tables.read(file).columns, text_column or layout.listing, label_column, file.name)
-
-
 def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
     """A table that has the column `text` or, unless a person named that, another that is recognised; for images, a
     folder or a list of them."""
@@ -128,7 +119,10 @@ def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
         if layout.form == "listed":
             columns = tables.read(*layout.splits["all"]).columns
             return Pool(name, columns, [path and layout.listed(path).read_bytes() for path in columns[layout.listing]])
-        raise InputError(f"{pool} must be a folder or a table of images, because the labelled examples are images.")
+        raise InputError(
+            f"{pool} must be a folder of images, or a CSV or TSV file with their paths, because the labelled examples "
+            "are images."
+        )
     if layout.form != "table" or len(paths) > 1:
         raise InputError(f"{pool} is not one table of texts ({', '.join(tables.SUFFIXES)}), as it must be here.")
     columns = tables.read(paths[0]).columns
@@ -140,7 +134,7 @@ def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
 
 def _sort(pool: Pool, data: Data, label: str) -> tuple[list[int], Counter[str]]:
     """Positions of the rows that can be suggested, and how many others there are by reason."""
-    train, test = ({*map(load.same, part.inputs)} for part in (data.train, data.test))
+    train, test = ({*map(load.same, part)} for part in ([*data.train.inputs, *data.aside], data.test.inputs))
     marks = pool.columns.get(label, [""] * len(pool.inputs))
     kept, left_out, seen = [], Counter(), set()
     for i, (value, mark) in enumerate(zip(pool.inputs, marks, strict=True)):

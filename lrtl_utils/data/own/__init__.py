@@ -155,7 +155,9 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
         examples[split] = Examples([row.input for row in rows], numbers, np.arange(len(rows)), places)
     sentences = tuple(dict.fromkeys(notes.noted)), tuple(notes.warned)
     train, test = examples["train"], examples.get("test")
-    return Data(source.id, kind, classes, train, test, source, f"taken: {taken}", *sentences)
+    validation = parts.get("validation", [])
+    aside = [row.input for row in validation if splits.get("test") is not validation and row.target != HIDDEN]
+    return Data(source.id, kind, classes, train, test, source, f"taken: {taken}", *sentences, aside=aside)
 
 
 Columns = tuple[str | None, str | None]
@@ -188,6 +190,14 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
         )
     targets = [_target(value, table.names.get(label)) for value in table.columns[label]]
     return _rows(inputs, targets, where)
+
+
+def columns_of(dataset: str, text_column: str | None = None, label_column: str | None = None) -> tuple[str, str] | None:
+    """The columns of input and label in the tables at a path; None where the data are in none."""
+    layout = look(dataset, text_column)
+    file = layout.splits["train" if "train" in layout.splits else "all"][0]
+    tabular = layout.form not in {"images", "conll"}
+    return _columns_of(file, file.stat().st_mtime_ns, text_column or layout.listing, label_column) if tabular else None
 
 
 @lru_cache(maxsize=4)

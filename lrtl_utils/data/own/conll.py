@@ -33,11 +33,12 @@ def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> Sen
     return [[row[word] for row in block] for block in blocks], [[row[mark] for row in block] for block in blocks]
 
 
-def read_words(text: str) -> list[list[str]]:
-    """The words of a CoNLL file, one list per sentence; it may have no tags."""
+def read_words(text: str, file: Path, token: str | None) -> list[list[str]]:
+    """The words of a CoNLL file, one list per sentence, in the column `token` if given; it may have no tags."""
     blocks = _blocks(text)
     rows = [row for block in blocks for row in block]
-    word = _word_column(rows, min(map(len, rows), default=1))
+    width = min(map(len, rows), default=1)
+    word = _position(token, width, file) if token else _word_column(rows, width)
     return [[row[word] for row in block] for block in blocks]
 
 
@@ -83,8 +84,8 @@ def _blocks(text: str) -> list[list[list[str]]]:
 
 
 def _word_column(rows: Sequence[Sequence[str]], width: int) -> int:
-    """The first column, or the second if the first of three or more numbers the words of each sentence."""
-    return int(width > 2 and all(row[0].isdigit() for row in rows))
+    """The first column, or the second if the first numbers the words of each sentence and the second is not tags."""
+    return int(width > 1 and all(row[0].isdigit() for row in rows) and not all(_TAG.fullmatch(row[1]) for row in rows))
 
 
 def _position(given: str, width: int, file: Path) -> int:

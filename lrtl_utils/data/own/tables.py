@@ -159,7 +159,7 @@ def _read_json(file: Path) -> Table:
     objects = []
     for number, part in numbered:
         try:
-            found = json.loads(part)
+            found = json.loads(part, parse_constant=lambda _: None)  # NaN, as pandas writes what is missing
             if "\\ud" in part.lower():  # may be half of an emoji, where a text was cut off, which is no UTF-8
                 found = json.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))
         except (ValueError, RecursionError) as error:

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from synthetic import outcomes, write_run
 from whole_run import run
 
-from lrtl_utils.deploy import export
+from lrtl_utils.deploy import card, export
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.methods import VERSIONS
@@ -140,8 +140,8 @@ def test_sentence_transformers_gives_the_logits(kept):
 
 def test_the_card_states_data_protocol_scores_and_cost(kept):
     folder, _ = kept
-    card, record = (folder / "crf/README.md").read_text(), json.loads((folder / "crf/record.json").read_text())
-    header = ModelCard(card).data
+    text, record = (folder / "crf/README.md").read_text(), json.loads((folder / "crf/record.json").read_text())
+    header = ModelCard(text).data
     assert (header.pipeline_tag, header.library_name) == ("token-classification", "transformers")
     assert header.license is None  # nobody has said on what terms the new weights may be used
     assert header.base_model == "google-bert/bert-base-cased"
@@ -149,10 +149,18 @@ def test_the_card_states_data_protocol_scores_and_cost(kept):
         record["metrics"]["f1"], abs=5e-5
     )
     for stated in ("`B-PER`", '"method": "full"', f"{record['metrics']['f1']:.4f}", "device seconds", record["run_id"]):
-        assert stated in card
-    assert "16 labelled examples" in card
-    assert "whose transitions are in crf.safetensors" in card
-    assert "fewer than 3 seeds were run" in card
+        assert stated in text
+    assert "16 labelled examples" in text
+    assert "whose transitions are in crf.safetensors" in text
+    assert "fewer than 3 seeds were run" in text
+
+
+def test_a_model_of_ones_own_that_has_the_name_of_another_is_not_taken_for_it(kept):
+    folder, _ = kept
+    record, facts = (json.loads((folder / "probe" / name).read_text()) for name in ("record.json", "lrtl.json"))
+    assert ModelCard(card.card(record, [record], facts)).data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
+    own = {**record, "model": record["model"] | {"source": record["model"]["source"] | {"kind": "folder"}}}
+    assert ModelCard(card.card(own, [own], facts)).data.base_model is None
 
 
 def test_three_seeds_of_one_version_of_the_method_give_the_card_an_interval(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import os
 import shutil
 from operator import itemgetter
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
@@ -58,6 +59,8 @@ def test_tables_and_text_files_give_the_same_answers(news, tmp_path):
         rows_of(scoring.predict(news, tmp_path / name, tmp_path / f"{name}.out.csv", column))
         for name, column in (("in.csv", None), ("in.tsv", None), ("in.jsonl", "said"), ("in.txt", None))
     ]
+    assert [[row.pop("id") for row in rows] for rows in answers[:2]] == [["0", "1", "2"]] * 2
+    assert {row.pop("n") for row in answers[2]} == {"1"}
     assert answers[0] == answers[1] == answers[2] == answers[3]
     assert [row["text"] for row in answers[0]] == TEXTS
     assert list(answers[0][0]) == ["text", "label", "p_World", "p_Sports", "p_Business", "p_Sci/Tech"]
@@ -70,10 +73,10 @@ def test_tables_and_text_files_give_the_same_answers(news, tmp_path):
 
 def test_rows_without_a_text_or_with_a_number_are_kept(news, tmp_path):
     (tmp_path / "in.jsonl").write_text(
-        "".join(json.dumps({"text": each}) + "\n" for each in ("prices rise", None, 2024))
+        "".join(json.dumps({"text": each}) + "\n" for each in ("prices rise", None, float("nan"), 2024))
     )
     found = rows_of(scoring.predict(news, tmp_path / "in.jsonl", tmp_path / "out.csv"))
-    assert [row["text"] for row in found] == ["prices rise", "", "2024"]
+    assert [row["text"] for row in found] == ["prices rise", "", "", "2024"]
 
 
 def test_an_empty_input_gets_no_label(news, tmp_path):
@@ -81,7 +84,23 @@ def test_an_empty_input_gets_no_label(news, tmp_path):
     with pytest.warns(UserWarning, match="Inputs that are empty, and get no label: 1 of 3"):
         found = rows_of(scoring.predict(news, tmp_path / "in.csv", tmp_path / "out.csv"))
     assert [bool(row["label"]) for row in found] == [True, False, True]
-    assert {*list(found[1].values())} == {""}
+    assert found[1].pop("id") == "2"
+    assert {*found[1].values()} == {""}
+
+
+def test_the_other_columns_of_a_table_follow_the_answers(news, tagger, tmp_path):
+    (tmp_path / "in.csv").write_text("id,label,text,note\n7,Sports,prices rise,=1+1\n8,,a goal,\n")
+    found = rows_of(scoring.predict(news, tmp_path / "in.csv", tmp_path / "out.csv"))
+    assert [*found[0]][-3:] == ["id", "label (input)", "note"]
+    assert [(row["id"], row["label (input)"], row["note"]) for row in found] == [
+        ("7", "Sports", "'=1+1"),
+        ("8", "", ""),
+    ]
+    sentences = [{"n": 1, "tokens": ["Ada", "ran"]}, {"n": 2, "tokens": []}, {"n": 3, "tokens": ["Oslo"]}]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, sentences)))
+    with pytest.warns(UserWarning, match="Inputs without a word, which get no row: 1 of 3"):
+        found = rows_of(scoring.predict(tagger, tmp_path / "in.jsonl", tmp_path / "out.csv"))
+    assert [(row["tokens"], row["n"]) for row in found] == [("Ada ran", "1"), ("Oslo", "3")]
 
 
 def test_the_column_of_training_is_read_before_one_of_a_usual_name(tmp_path):
@@ -117,12 +136,59 @@ def test_tagged_files_sentences_and_lists_of_words_give_the_same_tags(tagger, tm
     assert answers[0][1]["tags"].split()[16:] == ["O"] * 6  # past max_length
 
 
+def test_the_words_of_a_conll_file_are_where_they_were_in_training(tagger, tmp_path):
+    (tmp_path / "numbers.conll").write_text("1\tAda\n2\tran\n\n1\tOslo\n")
+    (tmp_path / "tagged.tsv").write_text("Ada\tO\nran\tO\n\nOslo\tO\n")
+    (tmp_path / "second.conll").write_text("s0 Ada O\ns0 ran O\n\ns1 Oslo O\n")
+    (tmp_path / "words.jsonl").write_text('{"tokens": ["Ada", "ran"]}\n{"tokens": [2020, "Oslo"]}\n')
+    shutil.copytree(tagger, tmp_path / "kept")
+    facts = json.loads((tagger / "lrtl.json").read_text())
+    (tmp_path / "kept/lrtl.json").write_text(json.dumps(facts | {"text_column": "2"}))
+    for model, name, column, sentences in (
+        (tagger, "numbers.conll", None, ["Ada ran", "Oslo"]),
+        (tagger, "tagged.tsv", None, ["Ada ran", "Oslo"]),
+        (tagger, "second.conll", "2", ["Ada ran", "Oslo"]),
+        (tmp_path / "kept", "second.conll", None, ["Ada ran", "Oslo"]),
+        (tagger, "words.jsonl", None, ["Ada ran", "2020 Oslo"]),
+    ):
+        found = rows_of(scoring.predict(model, tmp_path / name, tmp_path / "out.csv", column))
+        assert [row["tokens"] for row in found] == sentences, name
+
+
+def test_the_column_that_was_found_in_training_comes_before_those_of_usual_names(tmp_path):
+    lines = [f"story {i} of {'rain' if i % 2 else 'sun'},{'ab'[i % 2]}\n" for i in range(40)]
+    (tmp_path / "mine.csv").write_text("headline,label\n" + "".join(lines))
+    model, path, data, *_ = run(tmp_path, dataset=str(tmp_path / "mine.csv"), method="tfidf", train_size=20)
+    kept = export.save(model, data.classes, path, tmp_path / "kept")
+    (tmp_path / "new.csv").write_text("headline,body\nmuch rain,text\n")
+    (tmp_path / "other.csv").write_text("id,body\n1,much rain\n")
+    found = [rows_of(scoring.predict(kept, tmp_path / name))[0] for name in ("new.csv", "other.csv")]
+    assert [row["text"] for row in found] == ["much rain"] * 2
+    assert (found[0]["label"], found[0]["body"]) == ("b", "text")
+    assert "# A linear head trained on mine.csv by tfidf" in (kept / "README.md").read_text()
+
+
+def test_images_in_a_table_and_rows_without_one(seer, tmp_path):
+    images = [np.full((8, 8, 3), shade, dtype=np.uint8) for shade in (20, 200)]
+    for name, image in zip("ab", images, strict=True):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    cells = [{"bytes": (tmp_path / f"{name}.png").read_bytes(), "path": None} for name in "ab"]
+    rows = [{"image": cells[0], "n": 1}, {"image": None, "n": 2}, {"image": cells[1], "n": 3}]
+    datasets.Dataset.from_list(rows).to_parquet(tmp_path / "held.parquet")
+    (tmp_path / "listed.csv").write_text("picture,n\na.png,1\n,2\nb.png,3\n")
+    for name, files in (("held.parquet", ["row 1", "row 3"]), ("listed.csv", ["a.png", "b.png"])):
+        with pytest.warns(UserWarning, match="Inputs without an image, which get no row: 1 of 3"):
+            found = rows_of(scoring.predict(seer, tmp_path / name))
+        assert [(row["file"], row["n"]) for row in found] == [(files[0], "1"), (files[1], "3")]
+
+
 def test_a_folder_of_images_in_the_order_of_their_paths(seer, tmp_path):
     rng = np.random.default_rng(0)
     for name in ("b.png", "a/c.jpg"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).save(tmp_path / "in" / name)
     (tmp_path / "in/notes.txt").write_text("no picture")
+    shutil.copytree(tmp_path / "in/a", tmp_path / "in/.hidden")
     answers = rows_of(scoring.predict(seer, tmp_path / "in"))
     assert [row["file"] for row in answers] == ["a/c.jpg", "b.png"]
     assert rows_of(scoring.predict(seer, tmp_path / "in/b.png"))[0] == answers[1]
@@ -203,9 +269,29 @@ def test_a_folder_without_the_facts_of_a_kept_model_is_refused_in_one_sentence(n
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["weights.safetensors", "vocabulary.json"])
+def test_a_part_of_a_model_that_is_missing_is_said_in_one_sentence(news, tmp_path, name):
+    (tmp_path / "in.csv").write_text("text\na\n")
+    shutil.copytree(news, tmp_path / "kept")
+    (tmp_path / "kept" / name).unlink()
+    with pytest.raises(InputError, match="is not a whole saved model") as refused:
+        scoring.predict(tmp_path / "kept", tmp_path / "in.csv")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_model_without_its_tokenizer_predicts_nothing(tagger, tmp_path):
+    (tmp_path / "in.txt").write_text("Ada ran\n")
+    shutil.copytree(tagger, tmp_path / "kept")
+    for path in (*(tmp_path / "kept").glob("token*"), *(tmp_path / "kept").glob("vocab*")):
+        path.unlink()
+    with pytest.raises(InputError, match="has no tokenizer that can be read"):
+        scoring.predict(tmp_path / "kept", tmp_path / "in.txt")
+
+
 def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
     (tmp_path / "two.csv").write_text("first,second\na,b\n")
     (tmp_path / "none.txt").write_text("")
+    (tmp_path / "none.jsonl").write_text("")
     (tmp_path / "words.jsonl").write_text('{"tokens": ["a", "b"]}')
     (tmp_path / "text.png").write_text("no picture")
     os.mkfifo(tmp_path / "pipe.txt")
@@ -215,6 +301,7 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
         (news, "two.csv", None, "--text-column says which"),
         (news, "two.csv", "frist", "did you mean 'first'"),
         (news, "none.txt", None, "has no inputs to predict"),
+        (news, "none.jsonl", None, "has no inputs to predict"),
         (news, "words.jsonl", None, "where a text is expected"),
         (news, ".", None, "is a folder"),
         (seer, "text.png", None, "Image 0 cannot be decoded"),

@@ -319,3 +319,7 @@ def test_records_of_a_confirmation_have_the_frozen_versions_and_are_younger(resu
     assert faults == {ladder: [f"it is of version {version} of progressive, and version {version + 1} was frozen"]}
     assert len(freeze(frozen_at="2100-01-01T00:00:00+00:00")) == len(RUNS)
     assert freeze(confirmation="another", frozen_at="2100-01-01T00:00:00+00:00") == {}
+    for broken in ("{}", "{", "[]"):
+        (results.parent / "frozen.json").write_text(broken)
+        with pytest.raises(InputError, match=r"frozen\.json does not say what was frozen"):
+            verify(results)

@@ -39,6 +39,14 @@ def test_rows_that_are_known_or_repeated_are_left_out(mine, tmp_path):
         suggest(mine, pool_of(tmp_path, texts[:5]), 50)
 
 
+def test_rows_of_a_validation_split_that_is_not_used_are_labelled_too(tmp_path):
+    for at, split in enumerate(("train", "validation", "test")):
+        write_csv(tmp_path / f"mine/{split}.csv", rows(20, 100 * at))
+    pool = pool_of(tmp_path, [rows(1, 100 * at)[0][0] for at in range(4)])
+    found = suggest(str(tmp_path / "mine"), pool, 9)
+    assert found.left_out == {"labelled already": 2, "in the test split": 1}
+
+
 def test_the_file_has_the_columns_of_the_pool_and_an_empty_one_for_the_label(mine, tmp_path):
     pool = pool_of(tmp_path, [f'new "film", {i}\nagain' for i in range(30)])
     found = suggest(mine, pool, 7)
@@ -92,7 +100,7 @@ def test_a_folder_of_images_is_a_pool_of_images(tmp_path):
     assert found.header == ["id", "picture", "label"]
     assert {file for _, file, _ in found.rows} == {f"pool/{i}.png" for i in range(40, 48)}
     assert found.left_out == {"labelled already": 1}
-    with pytest.raises(InputError, match="must be a folder or a table of images"):
+    with pytest.raises(InputError, match="must be a folder of images, or a CSV or TSV file"):
         suggest(str(tmp_path / "mine"), pool_of(tmp_path, ["a text"]), 50)
 
 
