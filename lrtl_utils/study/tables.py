@@ -473,7 +473,8 @@ def _best(sized: pd.DataFrame, often: set[str]) -> dict[str, Any]:
     """A row of `best`; `often` are the configurations with three seeds at any size."""
     runs = _runs(sized)
     drawn = {name: set(each.outcomes) for name, each in runs.items()}
-    enough = [name for name, seeds in drawn.items() if len(seeds) >= stats.LEAST_SEEDS] or list(drawn)
+    enough = [name for name, seeds in drawn.items() if len(seeds) >= stats.LEAST_SEEDS]
+    enough = enough if len(enough) > 1 else list(drawn)  # one that has run more often than the others is not yet ahead
     shared = set.intersection(*(drawn[name] for name in enough)) or set.union(*drawn.values())
     alike = sized[sized["configuration"].isin(enough) & sized["seed"].isin(shared)]
     alike = alike.assign(flops=[record["cost"]["flops"] for record in alike["record"]])

@@ -262,6 +262,16 @@ def test_the_best_line_and_what_ties_with_it(tmp_path):
     assert row["too_few_seeds"] == ["bitfit", "lp_ft"]
 
 
+def test_one_that_has_run_more_often_than_the_others_is_not_yet_the_best(tmp_path):
+    for method, share, seeds in (("linear_probe", 0.6, 3), ("full", 0.9, 1), ("bitfit", 0.8, 2)):
+        for seed in range(seeds):
+            knobs = {"dataset": "sst2", "model": "minilm", "method": method, "train_size": 32, "seed": seed}
+            write_run(tmp_path, outcomes(share, 32, seed), **knobs)
+    (row,) = tables.best(tables.read(tmp_path)).to_dict("records")
+    assert (row["configuration"], row["seeds"], row["compared"]) == ("full", 1, 0)
+    assert sorted(row["too_few_seeds"]) == ["bitfit", "linear_probe"]
+
+
 def test_the_best_line_is_so_on_the_seeds_that_others_have_too(tmp_path):
     for seed in range(5):
         skill = 0.5 if seed < 3 else 1.0  # two easy seeds, which the other line does not have
