@@ -8,16 +8,16 @@ from lrtl_utils.data.splits import Data, count_labelled
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop, solver
 from lrtl_utils.methods.shared import Shared
-from lrtl_utils.models.encoding import Encoded
 from lrtl_utils.models.network import Batch, Model
 
-ROUNDS = 4  # in which `margin` asks for labels
+ROUNDS = 4  # in which `choose` asks for labels
 
 
 def choose(model: Model, data: Data, config: RunConfig, meter: CostMeter, shared: Shared | None = None) -> np.ndarray:
-    """Indices of the train examples to label, in the order in which they are asked for, by their margins.
+    """Indices of the train examples to label, in the order in which they are asked for.
 
-    It sees every train input and no label but those that it has already asked for.
+    Half are drawn at random, the others in rounds by `next_to_label`. It sees every train input and no label but those
+    that it has already asked for, and leaves the model as it was.
     """
     total = count_labelled([len(data.train)], config.data_fraction, config.train_size, None)
     blocks = model.frozen
@@ -25,57 +25,36 @@ def choose(model: Model, data: Data, config: RunConfig, meter: CostMeter, shared
     rows = loop.encode_training(model, data.train, config.max_length)
     passes = config.model_copy(update={"batch_size": loop.PREDICT_BATCH})
     chunks = loop.extract(model, rows, passes, meter, shared=shared)
-    rng = np.random.default_rng(derived_seed(config.seed, "selection"))
-    chosen = margin(model, rows, chunks, total, rng, config, meter)
     model.freeze(blocks)
-    return chosen
-
-
-def next_to_label(model: Model, chunks: list[Batch], known: int, count: int, meter: CostMeter) -> np.ndarray:
-    """Positions of the `count` rows to label next, in order; the first `known` rows have labels, the others none.
-
-    They are those on which the head, solved on the labelled rows, is least sure. There are no rounds, because nobody
-    answers in between.
-    """
-    parts = [_only(chunk, np.arange(known)) for chunk in chunks]
-    solver.solve_head(model, [part for part in parts if len(part["targets"])], meter)
-    sure = _margins(model, chunks)
-    sure[:known] = np.inf
-    return np.argsort(sure, kind="stable")[:count]
-
-
-def margin(
-    model: Model,
-    rows: Encoded,
-    chunks: list[Batch],
-    total: int,
-    rng: np.random.Generator,
-    config: RunConfig,
-    meter: CostMeter,
-) -> np.ndarray:
-    """Half at random, then in rounds those on which a head, solved on the labels so far, is least sure.
-
-    The margin is that between the two likeliest classes (Scheffer et al. 2001), for a sentence its least sure word's.
-    The head is left as it was.
-    """
     if chunks[0]["features"].is_meta:
         return _walk_rounds(model, chunks, total / len(rows), total, meter)
     start = {name: weight.clone() for name, weight in model.state_dict().items() if name.startswith(("head", "crf"))}
-    order = rng.permutation(len(rows))
+    order = np.random.default_rng(derived_seed(config.seed, "selection")).permutation(len(rows))
     chosen = order[: -(-total // 2)]
     for left in range(min(ROUNDS, total - len(chosen)), 0, -1):
-        parts = [_only(chunk, chosen) for chunk in chunks]
-        known = [chunk for chunk in parts if len(chunk["targets"])]
-        solver.solve_head(model, known, meter, config.penalty)
-        sure = _margins(model, chunks)
-        sure[chosen] = np.inf
-        chosen = np.concatenate([chosen, np.argsort(sure, kind="stable")[: -(-(total - len(chosen)) // left)]])
+        more = -(-(total - len(chosen)) // left)
+        chosen = np.concatenate([chosen, next_to_label(model, chunks, chosen, more, meter, config.penalty)])
     model.load_state_dict(start, strict=False)
     return chosen
 
 
+def next_to_label(
+    model: Model, chunks: list[Batch], known: np.ndarray, count: int, meter: CostMeter, penalty: float | None = None
+) -> np.ndarray:
+    """Positions of the `count` rows to label next, in order; those at the positions `known` have labels.
+
+    They are those on which the head, solved on the labelled rows, is least sure: those with the least margin between
+    its two likeliest classes (Scheffer et al. 2001), for a sentence that of its least sure word.
+    """
+    parts = [_only(chunk, known) for chunk in chunks]
+    solver.solve_head(model, [part for part in parts if len(part["targets"])], meter, penalty)
+    sure = _margins(model, chunks)
+    sure[known] = np.inf
+    return np.argsort(sure, kind="stable")[:count]
+
+
 def _walk_rounds(model: Model, chunks: list[Batch], share: float, total: int, meter: CostMeter) -> np.ndarray:
-    """What `margin` solves, without weights: the features of half of the labels at first, of nearly all at last."""
+    """What `choose` solves, without weights: the features of half of the labels at first, of nearly all at last."""
     (features,) = (chunk["features"] for chunk in chunks)
     known = -(-total // 2)
     for left in range(min(ROUNDS, total - known), 0, -1):

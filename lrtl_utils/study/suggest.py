@@ -158,4 +158,4 @@ def _least_sure(run: Run, inputs: Sequence[Any], count: int) -> np.ndarray:
     targets = np.concatenate([known.targets, np.zeros(len(inputs), dtype=np.int64)])  # nobody knows those of the pool
     rows = Examples([*known.inputs, *inputs], targets, np.arange(len(targets)))
     chunks = labels.features(run, rows)
-    return active.next_to_label(run.model, chunks, len(known), count, run.meter) - len(known)
+    return active.next_to_label(run.model, chunks, np.arange(len(known)), count, run.meter) - len(known)
