@@ -63,11 +63,6 @@ TASKS = {
 # fmt: on
 
 
-def title(name: str) -> str:
-    """The name of a data set in pictures: its title in the catalog, or the name itself, as for one's own files."""
-    return (name in TASKS and TASKS[name].title) or name
-
-
 def repository(name: str) -> Repository | None:
     """The hub's repository of the data set `name`; None if it is installed. `InputError` if the name is unknown."""
     require_name("dataset", name, TASKS)

@@ -269,10 +269,6 @@ def _write_pooled(model: Model, classes: Sequence[str], folder: Path) -> dict[st
     return _save_head(linear, folder, DENSE, "linear")
 
 
-def _write_own(model: Model, classes: Sequence[str], folder: Path) -> None:
-    _save_backbone(model.net, model, classes, folder)
-
-
 def _write_tagger(model: Tagger, classes: Sequence[str], folder: Path) -> dict[str, str]:
     """As transformers' token classifier, where that gives the same scores; else the backbone alone.
 
@@ -307,7 +303,8 @@ def _token_classifier(model: Tagger) -> tuple[Any, str] | None:
     head.load_state_dict(model.head[-1].state_dict())
     ids = torch.arange(8)[None]
     batch = {"ids": ids, "mask": torch.ones_like(ids), "words": ids}
-    return (net, name) if _agree(net(input_ids=ids).logits, model(batch)) else None
+    same = torch.allclose(net(input_ids=ids).logits, model(batch), rtol=0, atol=TOLERANCE)
+    return (net, name) if same else None
 
 
 def _write_image(model: Model, classes: Sequence[str], folder: Path) -> dict[str, str]:
@@ -323,7 +320,7 @@ def _write_image(model: Model, classes: Sequence[str], folder: Path) -> dict[str
     same = isinstance(classifier, torch.nn.Linear) and classifier.weight.shape == linear.weight.shape
     if same:
         classifier.load_state_dict(linear.state_dict())
-        same = _agree(net(pixels), expected)
+        same = torch.allclose(net(pixels), expected, rtol=0, atol=TOLERANCE)
     if not same:
         net.reset_classifier(0)
     from timm.models import save_for_hf  # its import takes seconds, and no text needs it
@@ -334,10 +331,6 @@ def _write_image(model: Model, classes: Sequence[str], folder: Path) -> dict[str
     name = next(name for name, module in net.named_modules() if module is classifier)
     net.reset_classifier(0)
     return {"file": "model.safetensors", "weight": f"{name}.weight", "bias": f"{name}.bias"}
-
-
-def _write_simple(model: Model, classes: Sequence[str], folder: Path) -> None:
-    _save(model.state_dict(), folder / WEIGHTS_FILE)
 
 
 def _write_tfidf(model: Model, classes: Sequence[str], folder: Path) -> None:
@@ -359,10 +352,10 @@ def _load_tfidf(folder: Path) -> Model:
 
 _WRITERS = {
     "PooledClassifier": _write_pooled,
-    "OwnClassifier": _write_own,
+    "OwnClassifier": lambda model, classes, folder: _save_backbone(model.net, model, classes, folder),
     "Tagger": _write_tagger,
     "ImageClassifier": _write_image,
-    "SimpleNN": _write_simple,
+    "SimpleNN": lambda model, classes, folder: _save(model.state_dict(), folder / WEIGHTS_FILE),
     "LinearBag": _write_tfidf,
 }
 
@@ -383,8 +376,3 @@ def _save_head(linear: Any, folder: Path, file: str, name: str) -> dict[str, str
 
 def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
-
-
-def _agree(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two ways of computing the same scores gave the same."""
-    return torch.allclose(one, other, rtol=0, atol=TOLERANCE)

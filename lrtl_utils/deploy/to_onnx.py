@@ -68,17 +68,6 @@ class Written:
         ]
 
 
-class _Graph(torch.nn.Module):
-    """A model whose forward pass takes the tensors of a batch in a fixed order."""
-
-    def __init__(self, model: Model, names: Sequence[str]):
-        super().__init__()
-        self.model, self.names = model, names
-
-    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        return self.model(dict(zip(self.names, tensors, strict=True)))
-
-
 def write(
     folder: str | Path, file: str | Path | None = None, *, int8: bool = False, rows: str | Path | None = None
 ) -> Written:
@@ -130,8 +119,8 @@ def _export(model: Model, batch: Batch, names: Sequence[str], path: Path) -> Non
     try:
         with torch.no_grad(), warnings.catch_warnings(action="ignore"):  # of torch, about its own functions
             torch.onnx.export(
-                _Graph(model, names).eval(),
-                tuple(batch[name].contiguous() for name in names),
+                model,
+                ({name: batch[name].contiguous() for name in names}, {}),  # alone, the first would be named options
                 path,
                 input_names=[name for name, _ in inputs],
                 output_names=[OUTPUT],

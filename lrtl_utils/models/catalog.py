@@ -123,11 +123,6 @@ def find(name: str, *, fetch: bool = True) -> Source | None:
     return replace(source, beside=tuple(folder / name for name in LOADED if (folder / name).is_file()))
 
 
-def title(name: str) -> str:
-    """The name of a model in pictures: its title in the catalog, or the name itself, as for one's own folder."""
-    return (name in MODELS and MODELS[name].title) or name
-
-
 def repository(name: str) -> Repository | None:
     """Where on the hub the model `name` lies; None for one that is installed. `InputError` if it is unknown."""
     require_name("model", name, MODELS)

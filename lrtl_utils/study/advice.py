@@ -170,7 +170,7 @@ def _growth(frame: pd.DataFrame, own: pd.DataFrame, sure: bool) -> str:
     before, last = own.iloc[-2], own.iloc[-1]
     runs = frame[frame["configuration"] == last["configuration"]]
     sized = [runs[runs["n_labels"] == each["n_labels"]] for each in (last, before)]
-    found = tables.paired(*map(tables.outcomes_by_seed, sized))
+    found = tables.paired(*map(tables.by_seed, sized))
     gained = (found["mean"], found["low"], found["high"]) if found else (last["score"] - before["score"],)
     sizes = f"From {before['n_labels']} to {last['n_labels']} labels"
     said = f"{sizes} its score changed by {answers.points(*gained)} points"

@@ -7,7 +7,7 @@ from math import comb
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import false_discovery_control, norm, t, trim_mean
+from scipy.stats import norm, t, trim_mean
 
 from lrtl_utils.measure.metrics import Outcome, unpack_answers, unpack_counts, unpack_hits
 
@@ -160,11 +160,6 @@ def difference(ours: Sample, theirs: Sample) -> Difference:
     differ = paired(ours, theirs)
     low, high = interval(differ, least=-1.0) or (None, None)
     return Difference(float(differ.scores.mean()), low, high, p_value(differ))
-
-
-def corrected(p_values: Sequence[float]) -> list[float]:
-    """P-values of one family, corrected for their number in the order given (Benjamini & Hochberg 1995)."""
-    return false_discovery_control(p_values).tolist() if len(p_values) else []
 
 
 def smallest_difference(examples: int, seeds: int) -> float:

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import false_discovery_control
 
 from lrtl_utils.config import RunConfig
-from lrtl_utils.data import catalog as datasets
+from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.files import data_name, existing_folder
 from lrtl_utils.measure.metrics import METRICS, Outcome, outcome
-from lrtl_utils.models import catalog as models
+from lrtl_utils.models.catalog import MODELS
 from lrtl_utils.study import curves, kept, stats
 
 OURS, BASELINE = "progressive", "conventional"
@@ -184,7 +185,7 @@ def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
         (method, group.index, _settings(list(group["record"]), group["n_labels"]))
         for (_, _, method), group in frame.groupby(["dataset", "model", "method"])
     ]
-    differing = [_differing(settings) for _, _, settings in groups]
+    differing = [{name for name in DEFAULTS if len({str(one[name]) for one in own}) > 1} for *_, own in groups]
     varied: dict[str, set[str]] = {}
     for (method, _, _), own in zip(groups, differing, strict=True):
         varied.setdefault(method, set()).update(own)
@@ -210,10 +211,6 @@ def _by_machine(frame: pd.DataFrame) -> pd.DataFrame:
             renamed = frame[column] + f" [{name}=" + used + "]"
             frame[column] = frame[column].where(~unusual, renamed.str.replace("] [", ", ", regex=False))
     return frame
-
-
-def _differing(settings: Sequence[dict[str, Any]]) -> set[str]:
-    return {name for name in DEFAULTS if len({str(each[name]) for each in settings}) > 1}
 
 
 def _named(method: str, chosen: Sequence[tuple[tuple[str, Any], ...]]) -> list[tuple[str, str]]:
@@ -258,10 +255,16 @@ def timed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def titled(dataset_model: str) -> str:
-    """`AG News, all-MiniLM-L6-v2` for `ag_news · minilm`: how pictures name a data set and its model."""
-    parts = [part.split(" ", 1) for part in dataset_model.split(" · ")]  # a name may have a checksum behind it
-    named = zip((datasets.title, models.title), parts, strict=False)
-    return ", ".join(" ".join([title(name), *rest]) for title, (name, *rest) in named)
+    """`AG News, all-MiniLM-L6-v2` for `ag_news · minilm`: how pictures name a data set and its model.
+
+    A name that has no title in its catalog, like that of one's own file, stays as it is.
+    """
+    named = []
+    for catalog, part in zip((TASKS, MODELS), dataset_model.split(" · "), strict=False):
+        name, *checksum = part.split(" ", 1)
+        title = catalog[name].title if name in catalog else ""
+        named.append(" ".join([title or name, *checksum]))
+    return ", ".join(named)
 
 
 def by_dataset_and_model(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -343,8 +346,9 @@ def _runs(sized: pd.DataFrame) -> dict[str, Runs]:
 def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     """Paired differences to the baseline's variant: a row for each dataset × model, number of labels and configuration.
 
-    `p` is NaN with fewer than three seeds, `p_corrected` is corrected over the whole table, and `verdict` follows from
-    it. `at_least_as_good` says whether the interval does not reach below `-stats.MARGIN`: a test of non-inferiority.
+    `p` is NaN with fewer than three seeds, `p_corrected` is corrected over the whole table (Benjamini & Hochberg 1995),
+    and `verdict` follows from it. `at_least_as_good` says whether the interval does not reach below `-stats.MARGIN`: a
+    test of non-inferiority.
     """
     rows = []
     for dataset_model, part in by_dataset_and_model(compared(frame)[COMPARED]):
@@ -358,14 +362,14 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     keys = ["dataset_model", "n_labels", "configuration", "method", "variant", "score_name"]
     table = pd.DataFrame(rows, columns=[*keys, "seeds", *stats.Difference._fields])
     tested = table["p"].notna()
-    table.loc[tested, "p_corrected"] = stats.corrected(table.loc[tested, "p"].astype(float))
+    table.loc[tested, "p_corrected"] = false_discovery_control(table.loc[tested, "p"].astype(float))
     verdicts = [stats.verdict(mean, p) for mean, p in zip(table["mean"], table["p_corrected"], strict=True)]
     return table.assign(verdict=verdicts, at_least_as_good=table["low"].astype(float) >= -stats.MARGIN)
 
 
-def outcomes_by_seed(runs: pd.DataFrame) -> dict[int, Outcome]:
-    """The outcomes of one configuration at one size."""
-    return dict(zip(runs["seed"], runs["outcome"], strict=True))
+def by_seed(runs: pd.DataFrame, column: str = "outcome") -> dict[int, Any]:
+    """A column of the runs of one configuration at one size."""
+    return dict(zip(runs["seed"], runs[column], strict=True))
 
 
 def tuned(frame: pd.DataFrame, baseline: str = BASELINE) -> str:
@@ -389,12 +393,12 @@ def gains(frame: pd.DataFrame, baseline: str = TUNED, everywhere: bool = False) 
         found = differences(frame, baseline)
         at = at_most_labels(best(frame)).set_index("dataset_model")["n_labels"]
         found = found[(found["variant"] == OURS) & (found["n_labels"] == found["dataset_model"].map(at))]
-    means, runs = (dict(by_dataset_and_model(each)) for each in (summarise(frame), compared(frame)))
+    means, runs = (dict(by_dataset_and_model(each)) for each in (summarise(frame), frame))
     rows = []
     for row in found.to_dict("records"):
         of, size = row["dataset_model"], row["n_labels"]
         ours, theirs = (_only(means[of], name, size).iloc[0] for name in (OURS, baseline))
-        pair = [records_by_seed(_only(runs[of], name, size)) for name in (OURS, baseline)]
+        pair = [by_seed(_only(runs[of], name, size), "record") for name in (OURS, baseline)]
         own = {"score": ours["score"], "score_low": ours["low"], "score_high": ours["high"]}
         own |= {"device_seconds": ours["device_seconds"], "flops_ratio": ours["flops"] / theirs["flops"]}
         rows.append(row | own | {"seconds_ratio": seconds_ratio(*pair)})
@@ -433,13 +437,8 @@ def one_a_method(rows: pd.DataFrame, first: str = "") -> pd.DataFrame:
     return ranked.drop_duplicates("method").drop(columns="rank").sort_index()
 
 
-def records_by_seed(runs: pd.DataFrame) -> dict[int, dict[str, Any]]:
-    """The records of one configuration at one size."""
-    return dict(zip(runs["seed"], runs["record"], strict=True))
-
-
 def paired(ours: Mapping[int, Outcome], theirs: Mapping[int, Outcome]) -> dict[str, Any]:
-    """Of `outcomes_by_seed`: the `seeds` that both have, and what a `stats.Difference` says over them.
+    """Of outcomes `by_seed`: the `seeds` that both have, and what a `stats.Difference` says over them.
 
     Empty without common seeds.
     """

@@ -80,16 +80,16 @@ def one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
     frame = tables.timed(frame)
     tested = [record["data"]["test_size"] for record in frame["record"]]
     runs = frame.reset_index(drop=True).assign(examples=tested).rename(columns={"config.epochs": "epochs"})
-    runs = tables.with_configurations(runs) if len(runs) else runs
+    runs = tables.with_configurations(runs)
     is_base, alike = (runs["method"] == BASELINE) & (runs["epochs"] == 1), ["dataset", "model", "n_labels", "examples"]
-    bases = {key: tables.outcomes_by_seed(base) for key, base in runs[is_base].groupby(alike)} if len(runs) else {}
+    bases = {key: tables.by_seed(base) for key, base in runs[is_base].groupby(alike)}
     means = {name: f"metrics.{name}" for name in ("loss", "accuracy")}
     means |= {"runtime": "cost.predict_seconds", "device_seconds": "cost.device_seconds"}
-    for values, group in runs.groupby(ONE_EPOCH, dropna=False) if len(runs) else []:
+    for values, group in runs.groupby(ONE_EPOCH, dropna=False):
         row = dict(zip(ONE_EPOCH, values, strict=True)) | {"title": "here", "seeds": len(group)}
         row |= {name: group[column].astype(float).mean() for name, column in means.items()}
         base = bases.get(tuple(row[name] for name in alike), {})
-        found = tables.paired(tables.outcomes_by_seed(group), base) if row["method"] != BASELINE else {}
+        found = tables.paired(tables.by_seed(group), base) if row["method"] != BASELINE else {}
         rows.append(row | {"points": found.get("mean"), "low": found.get("low"), "high": found.get("high")})
     spent = ["seeds", "device_seconds", "loss", "accuracy", "points", "low", "high", "runtime", "samples_per_second"]
     table = pd.DataFrame(rows, columns=["title", *ONE_EPOCH, *spent])

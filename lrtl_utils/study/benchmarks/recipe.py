@@ -101,7 +101,7 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     ours = scores[scores["configuration"] == OURS].set_index(AT)
     table["flops"] /= pd.MultiIndex.from_frame(table[AT]).map(ours["flops"])
     place = ["dataset", "model", "n_labels"]
-    by_seed = {key: tables.records_by_seed(each) for key, each in frame.groupby([*place, "variant"])}
+    by_seed = {key: tables.by_seed(each, "record") for key, each in frame.groupby([*place, "variant"])}
     table["seconds"] = [
         tables.seconds_ratio(by_seed[*at, each], by_seed.get((*at, OURS), {}))
         for *at, each in scores[[*place, "variant"]].itertuples(index=False)

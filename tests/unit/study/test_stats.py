@@ -148,11 +148,6 @@ def test_seeds_that_are_alike_leave_no_doubt_but_that_of_the_examples():
     assert stats.verdict(equal.mean, equal.p) == "undecided"
 
 
-def test_correction_by_hand():
-    assert stats.corrected([0.04, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
-    assert stats.corrected([]) == []
-
-
 def test_interquartile_mean_is_that_of_the_middle_half():
     scores = np.array([[0.0, 0.2, 0.4, 0.6], [0.5, 0.7, 0.9, 1.0]])
     mean, (low, high) = stats.interquartile_mean(scores)
