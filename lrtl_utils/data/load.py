@@ -141,11 +141,11 @@ def published(dataset: str) -> Facts | None:
     return Facts(TASKS[dataset].kind, classes, sizes, row.test, lengths)
 
 
-def _log_normal(mean: float, deviation: float, n: int = 1000) -> tuple[int, ...]:
-    """`n` quantiles of the log-normal distribution with that mean and standard deviation."""
+def _log_normal(mean: float, deviation: float) -> tuple[int, ...]:
+    """A thousand quantiles of the log-normal distribution with that mean and standard deviation."""
     sigma = math.sqrt(math.log(1 + (deviation / mean) ** 2))
     normal = NormalDist(math.log(mean) - sigma**2 / 2, sigma)
-    return tuple(round(math.exp(normal.inv_cdf((i + 0.5) / n))) for i in range(n))
+    return tuple(round(math.exp(normal.inv_cdf((i + 0.5) / 1000))) for i in range(1000))
 
 
 def _read_parquet(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtl_utils.config import RunConfig, derived_seed
+from lrtl_utils.config import SIZES, RunConfig, derived_seed
 from lrtl_utils.data.hub import Source
 from lrtl_utils.errors import InputError
 
@@ -96,7 +96,11 @@ class Data:
         """The stratum of each example, int [n]; a sentence belongs to its rarest entity type."""
         if self.kind != "tokens":
             return np.asarray(examples.targets)
-        return _rarest_types(examples.targets, self.classes, self.strata_names)
+        position, classes = {name: i for i, name in enumerate(self.strata_names)}, self.classes
+        types = [{position[classes[tag][2:]] for tag in tags if classes[tag] != "O"} for tags in examples.targets]
+        frequency = np.bincount([kind for found in types for kind in found], minlength=len(position))
+        nothing = len(position) - 1
+        return np.array([min(found, key=lambda kind: frequency[kind], default=nothing) for found in types])
 
 
 def labelled(data: Data, config: RunConfig, chosen: np.ndarray | None = None) -> tuple[Examples, Examples | None]:
@@ -106,7 +110,7 @@ def labelled(data: Data, config: RunConfig, chosen: np.ndarray | None = None) ->
     """
     if chosen is None:
         rng = np.random.default_rng(derived_seed(config.seed, "subset"))
-        amount = {"data_fraction": config.data_fraction, "train_size": config.train_size, "shots": config.shots}
+        amount = {name: getattr(config, name) for name in SIZES}
         chosen = labelled_subset(data.strata(data.train), data.strata_names, rng, **amount)
     chosen = data.train.take(chosen)
     if not config.validation_share:
@@ -132,14 +136,6 @@ def test_examples(data: Data, config: RunConfig) -> Examples:
     return data.test.take(np.sort(order[: config.test_limit]))
 
 
-def _rarest_types(targets: Sequence[Sequence[int]], classes: tuple[str, ...], strata: tuple[str, ...]) -> np.ndarray:
-    position = {kind: i for i, kind in enumerate(strata)}
-    types = [{position[classes[tag][2:]] for tag in tags if classes[tag] != "O"} for tags in targets]
-    frequency = np.bincount([kind for found in types for kind in found], minlength=len(strata))
-    nothing = len(strata) - 1
-    return np.array([min(found, key=lambda kind: frequency[kind], default=nothing) for found in types])
-
-
 def describe(data: Data, train: Examples, validation: Examples | None, test: Examples) -> dict[str, Any]:
     """What a record says about the data: sizes, the source, and a checksum of which examples were labelled."""
     chosen = np.sort(np.concatenate([train.index, validation.index if validation else []]).astype("<i8"))
@@ -157,11 +153,11 @@ def describe(data: Data, train: Examples, validation: Examples | None, test: Exa
     }
 
 
-def preview(data: Data, examples: Examples, rows: int = 5) -> Any:
-    """The first examples with the names of their classes, as a DataFrame; tagged sentences as `word/TAG`."""
+def preview(data: Data, examples: Examples) -> Any:
+    """The first five examples with the names of their classes, as a DataFrame; tagged sentences as `word/TAG`."""
     import pandas as pd
 
-    pairs = list(zip(examples.inputs, examples.targets, strict=True))[:rows]
+    pairs = list(zip(examples.inputs, examples.targets, strict=True))[:5]
     if data.kind == "tokens":
         lines = [" ".join(f"{w}/{data.classes[t]}" if t else w for w, t in zip(*pair, strict=True)) for pair in pairs]
         return pd.DataFrame({"sentence": lines})
@@ -186,7 +182,9 @@ def share_of(n: int, share: float) -> int:
     return math.ceil(round(share * n, 6))
 
 
-def count_labelled(sizes: Sequence[int], data_fraction: float | None, train_size: int | None, shots: int | None) -> int:
+def count_labelled(
+    sizes: Sequence[int], data_fraction: float | None = None, train_size: int | None = None, shots: int | None = None
+) -> int:
     """The number of labelled examples for these `sizes` of strata; `shots` beats `train_size` beats `data_fraction`."""
     n = sum(sizes)
     if shots is not None:
@@ -200,25 +198,18 @@ def count_labelled(sizes: Sequence[int], data_fraction: float | None, train_size
     return share_of(n, data_fraction)
 
 
-def labelled_subset(
-    strata: Sequence[int],
-    names: Sequence[str],
-    rng: np.random.Generator,
-    *,
-    data_fraction: float | None = None,
-    train_size: int | None = None,
-    shots: int | None = None,
-) -> np.ndarray:
+def labelled_subset(strata: Sequence[int], names: Sequence[str], rng: np.random.Generator, **amount: Any) -> np.ndarray:
     """Indices of the labelled examples: a prefix of one stratified order, so larger subsets contain the smaller ones.
 
-    `names[i]` is the name of stratum `i`. `InputError` if a stratum would have no example.
+    `names[i]` is the name of stratum `i`, and `amount` is as `count_labelled` takes it. `InputError` if a stratum would
+    have no example.
     """
     strata = np.asarray(strata)
     order = stratified_order(strata, rng)
-    if shots is not None:
+    if (shots := amount.get("shots")) is not None:
         first = [order[strata[order] == stratum][:shots] for stratum in np.unique(strata)]
         return order[np.isin(order, np.concatenate(first))]
-    chosen = order[: count_labelled(np.bincount(strata), data_fraction, train_size, shots)]
+    chosen = order[: count_labelled(np.bincount(strata), **amount)]
     missing = sorted(set(strata.tolist()) - set(strata[chosen].tolist()))
     if missing:
         least = len(np.unique(strata))

@@ -532,12 +532,12 @@ def interaction(settings: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     ]
 
 
-def expected_best(budget: pd.DataFrame, within: float = 0.005) -> list[str]:
+def expected_best(budget: pd.DataFrame) -> list[str]:
     """How many settings, drawn at random, come within half a point of the best of all."""
     if budget.empty:
         return [NOTHING_TUNED]
     final = budget["expected"].iloc[-1]
-    enough = budget[budget["expected"] >= final - within].iloc[0]
+    enough = budget[budget["expected"] >= final - 0.005].iloc[0]
     spent = f" ({enough['device_seconds']:.0f} device seconds)" if pd.notna(enough["device_seconds"]) else ""
     tried = f"{enough['trials']:.0f} of {len(budget)}{spent}"
     return [
@@ -549,17 +549,13 @@ def expected_best(budget: pd.DataFrame, within: float = 0.005) -> list[str]:
 
 def searches(table: pd.DataFrame) -> list[str]:
     """For each sampler: the share of the whole grid's device seconds that it spent, over its seeds."""
-    known = table.dropna(subset="seconds_share")
-    return [_search(name, rows) for name, rows in known.groupby("sampler", sort=False)] or [
-        "No search is recorded here beside the whole grid that it searched."
-    ]
-
-
-def _search(name: str, rows: pd.DataFrame) -> str:
-    share = rows["seconds_share"]
-    between = f" ({share.min():.0%} to {share.max():.0%} over {len(rows)} seeds)" if len(rows) > 1 else ""
-    spent = f"{share.mean():.0%} of the whole grid's device seconds{between}"
-    return f"{name}: {rows['trials'].mean():.1f} trials, {spent}."
+    found = []
+    for name, rows in table.dropna(subset="seconds_share").groupby("sampler", sort=False):
+        share = rows["seconds_share"]
+        between = f" ({share.min():.0%} to {share.max():.0%} over {len(rows)} seeds)" if len(rows) > 1 else ""
+        spent = f"{share.mean():.0%} of the whole grid's device seconds{between}"
+        found.append(f"{name}: {rows['trials'].mean():.1f} trials, {spent}.")
+    return found or ["No search is recorded here beside the whole grid that it searched."]
 
 
 def _span(values: Sequence[int]) -> str:

@@ -73,11 +73,6 @@ def fit(sizes: Sequence[float], scores: np.ndarray) -> PowerLaw:
     return PowerLaw(*chosen, EXPONENTS[best[..., 0]])
 
 
-def passes(law: PowerLaw, sizes: Sequence[int], scores: Sequence[float]) -> bool:
-    """Whether the law comes as near to every score as it must come to the largest one."""
-    return bool(np.abs(law.score(np.asarray(sizes, dtype=float)) - np.asarray(scores)).max() <= MOST_MISSED)
-
-
 def need(
     sizes: Sequence[int], scores: Sequence[float], draws: np.ndarray | None, full: int, target: float
 ) -> Need | None:

@@ -61,7 +61,8 @@ def mlflow(results: Path, uri: str | None = None) -> list[str]:
         }
         new = [record for record in records if record["checksum"] not in there]
         for record in new:
-            started, finished = (_milliseconds(record[name]) for name in ("started_at", "finished_at"))
+            times = (datetime.fromisoformat(record[name]) for name in ("started_at", "finished_at"))
+            started, finished = (int(time.timestamp() * 1000) for time in times)  # in milliseconds
             params, metrics = _parts(record)
             points = [Metric(name, value, finished, 0) for name, value in metrics.items()]
             points += [Metric(name, value, finished, step) for step, at in _curve(record) for name, value in at.items()]
@@ -193,7 +194,3 @@ def _pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
     while page.token:
         page = ask(page.token)
         yield from page
-
-
-def _milliseconds(time: str) -> int:
-    return int(datetime.fromisoformat(time).timestamp() * 1000)

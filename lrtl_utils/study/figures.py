@@ -162,7 +162,7 @@ def _score_vs_data(summary: pd.DataFrame, ax: Axes, needs: pd.DataFrame) -> None
         colour, sizes, scores = _look(variant)["color"], points["n_labels"].tolist(), points["score"].tolist()
         end = sizes[-1], scores[-1]
         law = curves.fit(sizes, scores) if len(sizes) >= curves.LEAST_SIZES else None
-        if law and curves.passes(law, sizes, scores):
+        if law and np.abs(law.score(np.array(sizes)) - scores).max() <= curves.MOST_MISSED:
             drawn = np.geomspace(sizes[0], points["full"].iloc[0])
             ax.plot(drawn, law.score(drawn), color=colour, linestyle=":", linewidth=1.2)
             if pd.notna(ends.loc[variant, "full_low"]):

@@ -63,9 +63,7 @@ def _read(path: Path) -> Kept:
 def _write(found: Kept, stream: Any) -> None:
     columns = dict(zip(COLUMNS, zip(*found, strict=True), strict=True))
     columns |= {"record": [json.dumps(record, separators=(",", ":")) for record in found.values()]}
-    table = pyarrow.table({name: list(values) for name, values in columns.items()}).replace_schema_metadata(
-        {"checks": CHECKS}
-    )
+    table = pyarrow.table({name: list(values) for name, values in columns.items()}, metadata={"checks": CHECKS})
     pyarrow.parquet.write_table(
         table, stream, compression="zstd", use_dictionary=False, write_statistics=False, write_page_checksum=True
     )

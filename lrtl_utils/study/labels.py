@@ -90,7 +90,8 @@ def suspects(run: Run) -> tuple[pd.DataFrame, float, int]:
 
     from lrtl_utils.methods import solver
 
-    examples, classes = _at_most(_all(run.data), solver.MOST_ROWS), run.data.classes
+    examples, classes = _all(run.data), run.data.classes
+    examples = examples.take(examples.index[:: -(-len(examples) // solver.MOST_ROWS)])  # at even distances
     chunks, given = features(run, examples), np.asarray(examples.targets)
     odds = np.empty((len(examples), len(classes)))
     positions = torch.cat([chunk["positions"] for chunk in chunks]).numpy()
@@ -115,11 +116,6 @@ def _all(data: Data) -> Examples:
         targets += list(part.targets)
         places += part.places or [f"{split} split, row {row + 1}" for row in part.index]
     return Examples(inputs, np.array(targets), np.arange(len(inputs)), places)
-
-
-def _at_most(examples: Examples, most: int) -> Examples:
-    """The examples, or of more than `most` as many at even distances."""
-    return examples.take(examples.index[:: -(-len(examples) // most)])
 
 
 def _beginning(value: Any) -> str:

@@ -13,20 +13,19 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import write_text
 from lrtl_utils.models.catalog import backbone
 from lrtl_utils.runs import store
-from lrtl_utils.study import stats, tables
-from lrtl_utils.study.tables import BASELINE
+from lrtl_utils.study import answers, stats, tables
+from lrtl_utils.study.tables import BASELINE, OURS
 
 PLANNED = (1e-5, 3e-5, 5e-5)  # the rates of the original plan
 TUNED = ("learning_rate", "epochs")
 # What is tuned: the method, and the rates that count; None for all of its tuning grid.
 TUNINGS = {"plan": (BASELINE, PLANNED), "wide": (BASELINE, None), "full": ("full", None)}
 COSTS = {"flops": "FLOPs", "device_seconds": "seconds", "peak_memory_mib": "memory"}
-PROGRESSIVE = "progressive"
 AGAINST = {
     "plan": f"{BASELINE} (plan-tuned)",
     "wide": f"{BASELINE} (wide-tuned)",
     "full": "full (tuned)",
-    PROGRESSIVE: PROGRESSIVE,
+    OURS: OURS,
 }
 # The bar: with no more than this share of the FLOPs and seconds of each, `progressive` scores at least as high.
 BAR = {"plan": 0.1, "wide": 0.2, "full": 0.5}
@@ -126,8 +125,8 @@ def standing(settings: Sequence[Setting], accounted_mib: Accounted | None = None
     rows = []
     for about, runs in settings:
         against = {name: AGAINST[name] for name in BAR if AGAINST[name] in runs}
-        if PROGRESSIVE in runs and against:
-            ours = runs[PROGRESSIVE]
+        if OURS in runs and against:
+            ours = runs[OURS]
             rows += [about | _standing(ours, runs[configuration], name) for name, configuration in against.items()]
             rows += [about | _memory(ours, runs["linear_probe"], accounted_mib)] if "linear_probe" in runs else []
     columns = ["data set", "labels", "against", "seeds", "timed", "points", "FLOPs", "seconds", "memory", "bar"]
@@ -150,7 +149,7 @@ def write_table(results: Path, accounted_mib: Accounted | None = None) -> Path:
 def _page(frame: pd.DataFrame, bars: pd.DataFrame, machines: Sequence[str]) -> str:
     """The tables as a page that names machine and versions."""
     shares = ", ".join(f"{share:g} of {AGAINST[name]}'s" for name, share in BAR.items())
-    asked = f"`{PROGRESSIVE}` is to score at least as high at no more than {shares} FLOPs and device seconds, and in no"
+    asked = f"`{OURS}` is to score at least as high at no more than {shares} FLOPs and device seconds, and in no"
     asked += (
         f" more memory than {SLACK:g} times linear_probe's peak, its cache, and what trained blocks and a batch hold."
     )
@@ -175,7 +174,8 @@ def _compared(runs: Runs) -> list[dict[str, Any]]:
     rows = []
     for name, group in runs.items():
         bounds = stats.interval(stats.sample_of(group["outcome"]))
-        row = {"line": name, "seeds": len(group), "score": _with_interval(group["score"].mean(), bounds)}
+        between = f" [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else ""
+        row = {"line": name, "seeds": len(group), "score": f"{group['score'].mean():.3f}{between}"}
         for title, baseline in AGAINST.items():
             row |= _against(group, runs[baseline], title) if baseline in runs and baseline != name else {}
         rows.append(row)
@@ -193,7 +193,7 @@ def _against(group: pd.DataFrame, baseline: pd.DataFrame, tuning: str) -> dict[s
     if not len(ours):
         return {}
     ratios = {f"{title} / {tuning}": f"{share:.3f}" for title, share in _shares(ours, theirs).items()}
-    return {f"points over {tuning}": _with_interval(*_points(ours, theirs), "+.1f")} | ratios
+    return {f"points over {tuning}": answers.points(*_difference(ours, theirs)[:3])} | ratios
 
 
 def _standing(group: pd.DataFrame, baseline: pd.DataFrame, tuning: str) -> dict[str, Any]:
@@ -203,12 +203,12 @@ def _standing(group: pd.DataFrame, baseline: pd.DataFrame, tuning: str) -> dict[
     row: dict[str, Any] = {"against": AGAINST[tuning], "seeds": len(ours), "timed": timed}
     if not len(ours):
         return row | {"bar": ""}
-    points, bounds = _points(ours, theirs)
+    found = _difference(ours, theirs)
     shares = {title: share for title, share in _shares(ours, theirs).items() if title != "memory"}
-    missed = [] if bounds and bounds[0] >= -100 * stats.MARGIN else ["score"]
+    missed = [] if found.low is not None and found.low >= -stats.MARGIN else ["score"]
     missed += [title for title, share in shares.items() if share > BAR[tuning]]
     missed += [] if timed else ["seconds, not timed on one machine"]
-    row |= {"points": _with_interval(points, bounds, "+.1f")} | {title: f"{x:.3f}" for title, x in shares.items()}
+    row |= {"points": answers.points(*found[:3])} | {title: f"{share:.3f}" for title, share in shares.items()}
     return row | {"bar": f"missed: {'; '.join(missed)}" if missed else "met"}
 
 
@@ -233,10 +233,8 @@ def _paired(group: pd.DataFrame, baseline: pd.DataFrame) -> tuple[pd.DataFrame, 
     return group.loc[seeds], baseline.loc[seeds]
 
 
-def _points(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[float, list[float] | None]:
-    """Mean difference of the scores in points, and its interval."""
-    found = stats.difference(*(stats.sample_of(each["outcome"]) for each in (ours, theirs)))
-    return 100 * found.mean, None if found.low is None else [100 * found.low, 100 * found.high]
+def _difference(ours: pd.DataFrame, theirs: pd.DataFrame) -> stats.Difference:
+    return stats.difference(*(stats.sample_of(each["outcome"]) for each in (ours, theirs)))
 
 
 def _shares(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, float]:
@@ -246,7 +244,3 @@ def _shares(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, float]:
         share = (ours[f"cost.{cost}"] / theirs[f"cost.{cost}"])[together | (cost == "flops")].dropna()
         shares |= {title: share.mean()} if len(share) else {}
     return shares
-
-
-def _with_interval(value: float, bounds: Sequence[float] | None, form: str = ".3f") -> str:
-    return f"{value:{form}}" + (f" [{bounds[0]:{form}}, {bounds[1]:{form}}]" if bounds else "")

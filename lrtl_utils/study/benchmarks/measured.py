@@ -25,12 +25,13 @@ from lrtl_utils.models.encoding import round_up
 from lrtl_utils.runs import store
 from lrtl_utils.runs.run import Run, build, find_weights, resolve
 from lrtl_utils.study import tables
-from lrtl_utils.study.benchmarks.bench import PROGRESSIVE
+from lrtl_utils.study.tables import OURS
 
+TURNS = 5  # of rung 0 and of a forward pass
 MEMORY_SEEDS = 3  # of a setting, whose runs are done again; its peaks differ little
 
 
-def rung_zero(config: RunConfig, turns: int = 5) -> dict[str, Any]:
+def rung_zero(config: RunConfig) -> dict[str, Any]:
     """The seconds of rung 0 of `progressive` over those of one forward pass over its rows: median and range of turns.
 
     The two take turns in one process, with the same batches, precision and loading; the first turn is left out.
@@ -41,7 +42,7 @@ def rung_zero(config: RunConfig, turns: int = 5) -> dict[str, Any]:
     model = build(config, data, find_weights(config))
     start = copy.deepcopy(model.state_dict())
     shares = []
-    for _ in range(turns):
+    for _ in range(TURNS):
         model.load_state_dict(start)  # a head that is already solved would take less time
         ladder = Ladder(Work(model, data, train, validation, config, CostMeter(config.device)))
         began = time.perf_counter()
@@ -51,7 +52,7 @@ def rung_zero(config: RunConfig, turns: int = 5) -> dict[str, Any]:
         with ladder.meter.measure():
             ladder.ground()
         shares.append((time.perf_counter() - between) / (between - began))
-    about = {"data set": config.dataset, "model": config.model, "labels": len(train), "turns": turns - 1}
+    about = {"data set": config.dataset, "model": config.model, "labels": len(train), "turns": TURNS - 1}
     low, middle, high = np.quantile(shares[1:], [0, 0.5, 1]).round(3)
     return about | {"share": middle, "lowest": low, "highest": high, "device": store.device_name(config.device)}
 
@@ -59,7 +60,7 @@ def rung_zero(config: RunConfig, turns: int = 5) -> dict[str, Any]:
 def write_rung_zero(results: Path) -> None:
     """`<results>/rung_zero.csv`: `rung_zero` for each data set and model of the records, at its most labels."""
     frame = tables.compared(tables.records(results, "completed"))
-    ours = frame[frame["configuration"] == PROGRESSIVE].sort_values(["n_labels", "seed"], ascending=[False, True])
+    ours = frame[frame["configuration"] == OURS].sort_values(["n_labels", "seed"], ascending=[False, True])
     most = ours.drop_duplicates(["dataset", "model"]).sort_values(["dataset", "model"])["record"]
     timed = [rung_zero(RunConfig.of(store.placed(results, record)["config"])) for record in most]
     rows = [row | {"data set": data_name(row["data set"])} for row in timed]
@@ -85,7 +86,7 @@ def _memory(results: Path) -> Iterator[dict[str, Any]]:
     """The rows of `write_memory` of one folder."""
     frame = tables.compared(tables.records(results, "completed"))
     for (dataset, model, n_labels), part in frame.groupby(["dataset", "model", "n_labels"]):
-        ours, theirs = (part[part["configuration"] == name].set_index("seed") for name in (PROGRESSIVE, "linear_probe"))
+        ours, theirs = (part[part["configuration"] == name].set_index("seed") for name in (OURS, "linear_probe"))
         seeds = sorted(ours.index.intersection(theirs.index))[:MEMORY_SEEDS]
         if placed := [store.placed(results, record) for record in ours.loc[seeds, "record"]]:
             probes = [store.placed(results, record) for record in theirs.loc[seeds, "record"]]

@@ -6,7 +6,6 @@ whose `bf16` has runs in that precision, or that of a confirmation. With `measur
 the confirmation that follows.
 """
 
-import hashlib
 import json
 import sys
 from collections import Counter
@@ -20,6 +19,7 @@ import pandas as pd
 from scipy.stats import ttest_1samp
 
 from lrtl_utils.data.catalog import TASKS
+from lrtl_utils.data.hub import file_sha256
 from lrtl_utils.data.load import READING
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, notebooks_folder, write_text
@@ -158,23 +158,16 @@ def write(results: Path) -> Path:
     counted = {"The data sets of the plan": others[planned], "The other data sets": others[~planned]}
     page = [
         f"# `progressive` beside the other methods: {results.name}",
-        "",
-        *machines,
-        "",
+        "\n".join(machines),
         ABOUT,
-        "",
         SUMMED,
-        "",
-        *(f"{title}:\n\n{_counted(rows)}\n" for title, rows in counted.items() if rows["verdict"].isin(WON).any()),
+        *(f"{title}:\n\n{_counted(rows)}" for title, rows in counted.items() if rows["verdict"].isin(WON).any()),
         _behind(others),
-        "",
         *_pieces(table),
         "## Every setting",
-        "",
-        shown.to_markdown(index=False, disable_numparse=True),
-        "",
+        shown.to_markdown(index=False, disable_numparse=True) + "\n",
     ]
-    write_text(results / "table.md", "\n".join(page) + _beside_published(frame) + _measured(results))
+    write_text(results / "table.md", "\n\n".join(page) + _beside_published(frame) + _measured(results))
     return results / "table.md"
 
 
@@ -191,7 +184,7 @@ def _pieces(table: pd.DataFrame) -> list[str]:
     points = _with_bounds(rows, "mean", "points_low", "points_high", "{:+.1f}") + star.astype(object)
     rows = rows.assign(points=points, configuration=rows["configuration"].str.removeprefix(OURS).str.strip(" []"))
     pivot = rows.pivot(index=AT, columns="configuration", values="points").fillna("").reset_index()
-    return ["## What each piece does", "", PIECES, "", tables.shown(pivot).to_markdown(index=False), ""]
+    return ["## What each piece does", PIECES, tables.shown(pivot).to_markdown(index=False)]
 
 
 def _counted(table: pd.DataFrame) -> str:
@@ -273,15 +266,11 @@ def freeze(results: Path) -> Path:
         "confirmation": CONFIRMATION,
         "frozen_at": now,
         "versions": dict(VERSIONS),
-        "grids": {path.name: _sha256(path) for path in planned},
+        "grids": {path.name: file_sha256(path) for path in planned},
         "seen": dict(sorted(seen.items())),
     }
     write_text(path, json.dumps(frozen, indent=1))
     return path
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def require_frozen(results: Path, grids: Sequence[Path] = ()) -> None:
@@ -295,7 +284,7 @@ def require_frozen(results: Path, grids: Sequence[Path] = ()) -> None:
             f"{path} names the folder {frozen['confirmation']!r} as confirmation, and not {results.name!r}."
         )
     changed = [name for name, version in frozen["versions"].items() if VERSIONS.get(name) != version]
-    changed += [path.name for path in grids if frozen["grids"].get(path.name, _sha256(path)) != _sha256(path)]
+    changed += [path.name for path in grids if frozen["grids"].get(path.name, file_sha256(path)) != file_sha256(path)]
     if changed:
         raise InputError(f"{', '.join(changed)} changed after {path} was written; a confirmation runs what was frozen.")
 
