@@ -84,9 +84,13 @@ def how_much(frame: pd.DataFrame) -> Answer:
     headline = NOTHING if frame.empty else "No configuration ran with three numbers of labels, so there is no curve."
     each = labels_needed(table) if len(table) else []
     if each:
-        sure = sum(not doubts for doubts in table[table["first"]]["doubts"])
-        headline = f"The target is {curves.SHARE:.0%} of the best {tables.metrics_of(table)} at the largest size. Of "
-        headline += f"the curves of the best configurations, {sure} of {len(each)} can be relied on."
+        rows, target = _of_the_best(table), f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)}"
+        reached = rows[np.isfinite(rows["n_labels"])]["n_labels"].round().astype(int)
+        about = f"need about {_span(reached)} labels to reach" if len(reached) else "do not reach"
+        headline = f"The best configurations {about} {target} at the largest size. "
+        if 0 < len(reached) < len(rows):
+            headline += f"On {len(rows) - len(reached)} of {len(rows)} pairs of data set and model they never do. "
+        headline += f"{sum(not doubts for doubts in rows['doubts'])} of their {len(rows)} curves can be relied on."
     return Answer("How much data do I need?", headline, each, table)
 
 
@@ -349,9 +353,12 @@ def labels_needed(needs: pd.DataFrame) -> list[str]:
 
     The best is that of `tables.best` at its most labels; if it has no curve, the highest of those that have one.
     """
+    return [f"{row.dataset_model}: {needed(row)}." for row in _of_the_best(needs).itertuples()] or [NOTHING]
+
+
+def _of_the_best(needs: pd.DataFrame) -> pd.DataFrame:
     ranked = needs.sort_values(["first", "score"], ascending=False, kind="stable")
-    rows = ranked.drop_duplicates("dataset_model").sort_index().itertuples()
-    return [f"{row.dataset_model}: {needed(row)}." for row in rows] or [NOTHING]
+    return ranked.drop_duplicates("dataset_model").sort_index()
 
 
 def needed(row: Any) -> str:

@@ -291,7 +291,7 @@ def test_claims_come_from_the_numbers(frame):
     assert answers._pairs(models) == "pairs of data set and model"
 
 
-def test_the_four_answers(frame):
+def test_the_four_answers(frame, monkeypatch):
     which, how_much, cost, real = (answer(frame) for answer in answers.ANSWERS)
     assert "full and progressive are each best, or not shown to be worse than the best, on 2 of 2" in which.headline
     others = tables.summarise(frame).query("n_labels == 1000").groupby("dataset")["configuration"].nunique() - 1
@@ -301,7 +301,13 @@ def test_the_four_answers(frame):
         [one.split(": ")[0] for one in found.each] == ["conll2003 · minilm_crf", "sst2 · minilm"]
         for found in (which, how_much, cost, real)
     )
-    assert how_much.each == answers.labels_needed(tables.needs(frame))
+    needs = tables.needs(frame)
+    assert how_much.each == answers.labels_needed(needs)
+    assert [*needs[needs["first"]]["n_labels"].round()] == [324, 324]
+    assert how_much.headline.startswith("The best configurations need about 324 labels to reach 95% of the best ")
+    never = needs.assign(n_labels=needs["n_labels"].mask(needs["dataset_model"].str.startswith("sst2"), np.inf))
+    monkeypatch.setattr(tables, "needs", lambda frame: never)
+    assert "On 1 of 2 pairs of data set and model they never do. " in answers.how_much(frame).headline
     assert how_much.each[1].startswith(f"sst2 · minilm: {which.table['configuration'].iloc[1]} needs about ")
     assert real.lines[1] == f"- {real.each[0]}"
     assert (cost.table["cheapest_flops"] <= cost.table["best_flops"]).all()
