@@ -139,8 +139,11 @@ def compare(
     started = time.monotonic()
     if fixed_here := COMPARED & parameters.keys():
         raise InputError(f"{min(fixed_here)} cannot be given here: it is compared, or has an option of its own.")
-    if not budget_minutes >= 0:  # nor NaN
-        raise InputError(f"budget_minutes={budget_minutes} is no length of time; give minutes, 0 or more.")
+    if not (isinstance(budget_minutes, int | float) and budget_minutes >= 0):  # nor NaN
+        raise InputError(f"budget_minutes={budget_minutes!r} is no length of time; give minutes, 0 or more.")
+    if not (isinstance(workers, int) and workers >= 1):
+        raise InputError(f"workers={workers!r} is no number of processes; give 1 or more.")
+    models = [models] if isinstance(models, str | Path) else models
     in_memory = not isinstance(data, str | Path)
     dataset = own.keep(data, "table") if in_memory else data
     columns = {name: column for name, column in (("label_column", label), ("text_column", text)) if column is not None}

@@ -5,6 +5,8 @@
 
 import hashlib
 from collections.abc import Mapping
+from numbers import Integral
+from pathlib import PurePath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -116,9 +118,15 @@ class RunConfig(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _none_is_a_word(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation not in (bool, bool | None):
+    def _as_words_and_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """From what a person or another library writes: `none`, or nothing for a name; a path; a column's number."""
+        wanted = cls.model_fields[info.field_name].annotation
+        if str(value) in ("True", "False") and not isinstance(value, str) and wanted not in (bool, bool | None):
             raise ValueError("true and false are not allowed here")
+        if isinstance(value, PurePath) or (isinstance(value, Integral) and info.field_name.endswith("_column")):
+            return str(value)
+        if value == "" and wanted == (str | None):
+            return None
         named = info.field_name in {"dataset", "model", "method", "augment"}  # there it is a name like others
         return None if not named and isinstance(value, str) and value.lower() in {"none", "null"} else value
 

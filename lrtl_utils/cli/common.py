@@ -57,6 +57,16 @@ def pair(text: str, option: str = "-p") -> tuple[str, str]:
     return name, value
 
 
+def pairs(texts: Iterable[str]) -> dict[str, str]:
+    """The values of several `-p name=value`, by name; `InputError` for a name that is repeated."""
+    given: dict[str, str] = {}
+    for name, value in map(pair, texts):
+        if name in given:
+            raise InputError(f"-p {name} is given twice, as {given[name]} and as {value}.")
+        given[name] = value
+    return given
+
+
 def require_package(name: str) -> None:
     """Raise an `InputError` that names the extra to install, unless the optional package `name` is installed."""
     if find_spec(name) is None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lrtl_utils.cli.common import LOCAL, Parameters, Results, TextColumn, fail, interruptible, pair
+from lrtl_utils.cli.common import LOCAL, Parameters, Results, TextColumn, fail, interruptible, pairs
 from lrtl_utils.errors import printable
 from lrtl_utils.files import writable_folder
 
@@ -25,8 +25,9 @@ def run(
     from lrtl_utils.runs.notebook import RunFailed, read_parameters, run_notebook
     from lrtl_utils.runs.run import Run
 
-    given = dict(pair(text) for text in parameter or [])
-    named = given.pop("save_model", save_model)
+    given = pairs(parameter or [])
+    named = given.pop("save_model", "none")
+    named = save_model if named.lower() in ("none", "null", "") else named
     kept = None
     if named:
         from lrtl_utils.deploy import export

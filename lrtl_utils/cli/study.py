@@ -24,7 +24,7 @@ from lrtl_utils.cli.common import (
     Workers,
     fail,
     interruptible,
-    pair,
+    pairs,
     require_package,
     show,
     show_line,
@@ -58,7 +58,7 @@ def compare(
     """Find the best method for a data set: check the data, run what fits the budget, and answer the four questions."""
     from lrtl_utils.data import load
 
-    given = dict(pair(text) for text in parameter or []) | ({"drop_leaks": True} if drop_leaks else {})
+    given = pairs(parameter or []) | ({"drop_leaks": True} if drop_leaks else {})
     read_config(given)  # so that no name of an argument below is among them
     load.kind_of(dataset, text_column, label_column)  # data that are not there are refused before torch is imported
     from lrtl_utils import comparison

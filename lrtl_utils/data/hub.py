@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import importlib.util
 import os
+import re
 import shutil
 import threading
 import time
@@ -26,6 +27,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 PROBE_SECONDS = 2.0
 BESIDE = {"dataset": [], "model": ["*.json", "*.txt"]}  # files that are fetched too, but not in the checksum
 MANIFEST = "manifest.json"
+PART = re.compile(r"(.+)-(\d{5})-of-(\d{5}).*\.parquet")
 PARTIAL = ".partial"  # in the mirror: incomplete downloads, a folder for each revision
 WAITS = (1.0, 4.0)  # seconds before another attempt, after the client's own retries
 
@@ -103,8 +105,8 @@ def mirror() -> Path:
 def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Source:
     """The files of a repository: from the mirror, else the hub's local cache, else the hub if `fetch` is true.
 
-    Files of a mirror are checked against its manifest, if it has one, and so is a revision. `InputError` says what is
-    wrong or missing, and how to get it.
+    Files of a mirror are checked against its manifest, if it has one, and so is a revision; and that no part of a table
+    is missing. `InputError` says what is wrong or missing, and how to get it.
     """
     place, wanted = mirror() / repository.place, " or ".join(repository.patterns)
     if files := _matching(place, repository.patterns):
@@ -119,6 +121,7 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
             f"{name}: {pickles[0]} is a pickle, which may run code when it is read; weights are taken from {wanted} "
             "only."
         )
+    _revision_in_mirror(place, repository, ())  # what its manifest has and it has lost
     if folder or place.is_dir():
         raise InputError(f"{name}: {repository.id if folder else place} holds no {wanted}.")
     unreached = f" and the hub at {endpoint()} cannot be reached" if fetch else ""
@@ -257,14 +260,24 @@ def _revision_in_mirror(folder: Path, repository: Repository, files: tuple[Path,
             "folder that holds it."
         )
     unknown = [file for file in files if file.relative_to(folder).as_posix() not in locked.files]
-    fault = next(faults(folder, locked), f"{unknown[0]} is not in the manifest" if unknown else None)
-    if fault:
+    if fault := next(faults(folder, locked), None):
         raise InputError(f"{fault}; `lrtl fetch --to {mirror()}` restores it.")
+    if unknown:
+        raise InputError(f"{unknown[0]} is not in the manifest of the mirror; move it away.")
     return locked.revision
 
 
 def _matching(folder: Path, patterns: tuple[str, ...]) -> tuple[Path, ...]:
-    return tuple(sorted(path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()))
+    """The files in the folder; `InputError` where a part of a table is missing, such as the second of two."""
+    found = tuple(sorted(path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()))
+    parts: dict[tuple[Path, str, int], set[int]] = {}  # of each table, in a folder, those that are there
+    for path in found:
+        if part := PART.fullmatch(path.name):
+            parts.setdefault((path.parent, part[1], int(part[3])), set()).add(int(part[2]))
+    for (place, name, count), there in parts.items():
+        if missing := sorted({*range(count)} - there):
+            raise InputError(f"{place} lacks part {missing[0]:05} of the {count} of {name}; copy it there too.")
+    return found
 
 
 class Sum(BaseModel):

@@ -125,7 +125,7 @@ def labelled(data: Data, config: RunConfig, chosen: np.ndarray | None = None) ->
             "validation split; give more labels, or a smaller validation_share.",
             stacklevel=2,
         )
-    return chosen.take(kept), chosen.take(held)
+    return chosen.take(kept), chosen.take(held) if len(held) else None
 
 
 def test_examples(data: Data, config: RunConfig) -> Examples:

@@ -6,6 +6,7 @@ from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.load import kind_of
 from lrtl_utils.methods import METHODS
 from lrtl_utils.models.catalog import MODELS
+from lrtl_utils.runs.run import on_disk
 
 
 def menus(parameters: dict[str, Any]) -> Any:
@@ -20,7 +21,8 @@ def menus(parameters: dict[str, Any]) -> Any:
         return (
             "The menus need ipywidgets (pip install ipywidgets). Everything can be set in the cell of parameters too."
         )
-    kind = kind_of(parameters["dataset"])
+    reading = on_disk(parameters)  # a table in memory has a path there
+    kind = kind_of(reading["dataset"], reading.get("text_column"), reading.get("label_column"))
     fitting = {
         "dataset": [name for name, row in TASKS.items() if row.kind == kind],
         "model": [name for name, row in MODELS.items() if kind in row.kinds],
@@ -28,7 +30,7 @@ def menus(parameters: dict[str, Any]) -> Any:
     }
 
     def menu(name: str) -> Any:
-        present = parameters[name]
+        present = reading[name]
         made = ipywidgets.Dropdown(description=name, options=[*dict.fromkeys([*fitting[name], present])], value=present)
         made.observe(lambda change: parameters.update({name: change["new"]}), names="value")
         return made

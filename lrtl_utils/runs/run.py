@@ -83,6 +83,9 @@ class Run:
     """
 
     curve: Curve | None = None  # until `fit`
+    _labelled: tuple[Examples, Examples | None] | None = None  # by `label`
+    _begun = False  # whether the model has been trained, wholly or in part
+    _tested: Tested | None = None  # by the last `test`
 
     def __init__(
         self,
@@ -100,7 +103,9 @@ class Run:
         the run is no longer this process's (`claim`), and whether it may take what an earlier run has computed
         (`shared`). A run that is only planned here, and runs `elsewhere`, may name a device that is not here.
         """
-        asked = _absolute(asked or read_config(_on_disk(parameters)))
+        if asked is not None and (parameters or not isinstance(asked, RunConfig)):
+            raise InputError("A Run takes a RunConfig, or else parameters by their names, such as Run(dataset=…).")
+        asked = _absolute(asked or read_config(on_disk(parameters)))
         check(asked)
         data = _load(load.find(asked.dataset).sha256, **load.reading(asked))
         config = resolve(asked, data, elsewhere=elsewhere)
@@ -120,7 +125,7 @@ class Run:
     def from_parameters(cls, parameters: Mapping[str, Any]) -> "Run":
         """The run that a notebook's variables describe: `Run.from_parameters(globals())`; other names are ignored."""
         places = {name: parameters[name] for name in ("results", "plan") if name in parameters}
-        return cls(RunConfig.of(_on_disk(parameters)), **places)
+        return cls(RunConfig.of(on_disk(parameters)), **places)
 
     def _why(self, plan: Mapping[str, Any]) -> str:
         """Why this is another run than the planned one."""
@@ -193,24 +198,33 @@ class Run:
     def label(self) -> tuple[Examples, Examples | None]:
         """The labelled examples of this run, as (train, validation); validation is None if none are held back.
 
-        The clock starts here.
+        The clock starts here. A second call returns the same.
         """
+        if self._labelled:
+            return self._labelled
         model, chosen = self.model, None
         from lrtl_utils.methods import active
 
         with self.meter.measure():
             if self.config.selection != "random":
                 chosen = active.choose(model, self.data, self.config, self.meter, self._shared)
-            return splits.labelled(self.data, self.config, chosen)
+            self._labelled = splits.labelled(self.data, self.config, chosen)
+        return self._labelled
 
     def fit(self, train: Examples, validation: Examples | None) -> Curve:
         """Adapt the model to the examples by the run's method, on the clock; returns the curve of loss and cost.
 
-        An interrupted fit continues from its checkpoint. Afterwards `config` has the `max_length` that was used.
+        Afterwards `config` has the `max_length` that was used. A run is trained once: another Run of the same id
+        continues an interrupted fit from its checkpoint. `InputError` for other examples than those of `label`.
         """
-        if train is None:
+        if self._labelled is None or train is not self._labelled[0] or validation is not self._labelled[1]:
             raise InputError("There is nothing to train on: call label() first, and give fit what it returns.")
-        method, model = METHODS[self.config.method], self.model
+        if self._begun:
+            raise InputError(
+                "This run has been trained already, wholly or in part; make it anew. In a notebook, run the cell that "
+                "makes `run` again, and then those below it."
+            )
+        method, model, self._begun = METHODS[self.config.method], self.model, True
         with self.meter.measure():
             if method.prepare:
                 method.prepare(model)
@@ -224,7 +238,7 @@ class Run:
     def test(self) -> Tested:
         """Predict the test split, once and off the clock, and score the validation split with the final model.
 
-        `InputError` before `fit`.
+        `InputError` before `fit`, and where the loss is not finite.
         """
         if self.curve is None:
             raise InputError("This run has no trained model to test; call its methods label and fit first.")
@@ -236,16 +250,25 @@ class Run:
         if validation:
             validation["score"] = metrics.headline(validation)
         prediction = loop.predict(self.model, examples, self.config, self._shared)
+        if not math.isfinite(prediction.loss):
+            raise InputError(
+                f"The loss on the test split is {prediction.loss}: learning_rate={self.config.learning_rate} or "
+                f"penalty={self.config.penalty} is too high, or precision={self.config.precision!r} too coarse."
+            )
         scores = metrics.evaluate(examples.targets, prediction, classes, self.curve)
         fitted = validated is not None and self.data.kind != "tokens"
         temperature = metrics.temperature(validated.scores, self.validation.targets) if fitted else None
-        return Tested(examples, prediction, classes, scores, validation, temperature)
+        self._tested = Tested(examples, prediction, classes, scores, validation, temperature)
+        return self._tested
 
     def record(self, tested: Tested) -> dict[str, Any]:
         """Write the record to `path` and return it.
 
-        A completed record is never overwritten: if there is one, the new record is only returned.
+        A completed record is never overwritten: if there is one, the new record is only returned. `InputError` unless
+        `tested` is what `test` of this run returned last.
         """
+        if tested is None or tested is not self._tested:
+            raise InputError("There is nothing to record: call test() of this run, and give record what it returns.")
         prediction, seen = tested.prediction, len(self.train) * self.curve[-1]["epoch"]
         record = store.completed(
             self.results,
@@ -266,7 +289,7 @@ class Run:
         return record
 
 
-def _on_disk(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+def on_disk(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
     """The parameters with a table in memory written to a file, and with its path instead of it."""
     dataset = parameters.get("dataset", "")
     if isinstance(dataset, str):

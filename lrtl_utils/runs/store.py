@@ -111,7 +111,7 @@ def _write(
         "run_id": identity,
         "status": "completed" if error is None else "failed",
         "error": error,
-        "config": config.model_dump() | _places(results, config) | {"asked": dict(asked)},
+        "config": {**_placeless(results, config.model_dump()), "asked": _placeless(results, asked)},
         **parts,
         "environment": environment(config),
         "started_at": _utc(started),
@@ -125,12 +125,10 @@ def _write(
     return record
 
 
-def _places(results: Path, config: RunConfig) -> dict[str, str]:
-    """The paths of own data and an own model as seen from the results folder: a record names no place of a machine."""
-    given = {name: getattr(config, name) for name in ("dataset", "model")}
-    return {
-        name: os.path.join(".", os.path.relpath(path, results)) for name, path in given.items() if os.path.isabs(path)
-    }
+def _placeless(results: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """With paths of own data and an own model as seen from the results folder: a record names no place of a machine."""
+    given = {name: values[name] for name in ("dataset", "model") if os.path.isabs(values.get(name) or "")}
+    return {**values, **{name: os.path.join(".", os.path.relpath(path, results)) for name, path in given.items()}}
 
 
 def place(results: Path, name: str) -> str:

@@ -36,7 +36,7 @@ def against(results: str | Path, cells: Iterable[Cell]) -> list[str]:
     ]
     if not found:
         return []
-    compared = [f"a dry run had estimated {len(found)} of these cells"]
+    compared = [f"{len(found)} of these cells had been estimated"]
     timed = [(name, cost) for name, cost in found if not cost.get("cached_seconds")]  # the others did a part only
     for what, key, unit, of in (("device hours", "device_seconds", 3600, timed), ("FLOPs", "flops", 1, found)):
         if not of:

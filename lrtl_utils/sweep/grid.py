@@ -70,7 +70,7 @@ def read_blocks(path: str | Path) -> dict[str, list[tuple[str, RunConfig]]]:
     once = cache(kind_of)  # for this reading alone: the user's folders may change
     cells = {name: _cells(f"{path.name}, {name}", shared | dict(block), once) for name, block in blocks.items()}
     if not any(cells.values()):
-        raise InputError(f"{path} has no cell: a list in it is empty.")
+        raise InputError(f"{path} has no cell: it has no block, or a list in it is empty.")
     return cells
 
 
@@ -89,10 +89,22 @@ def not_in(cells: list[Cell], results: str | Path) -> list[Cell]:
     return [cell for cell in cells if cell.id not in done]
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain YAML in which a name that is repeated is an error, where PyYAML drops the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        names = [key.value for key in keys]
+        for i, key in enumerate(keys):
+            if key.value in names[:i]:
+                raise yaml.YAMLError(f"{key.value} is there twice, the second time in line {key.start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
 def _read(path: Path) -> dict[str, Any]:
     text = read_text(path, MOST_BYTES)
     try:
-        grid = yaml.safe_load(text)
+        grid = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # of dates and numbers that are none
         raise InputError(f"{path} is not plain YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(grid, Mapping):

@@ -19,7 +19,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.trial import TrialState
 
 from lrtl_utils.config import SIZES, RunConfig, derived_seed
-from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.errors import InputError, counted, require_name
 from lrtl_utils.files import absolute_path, read_text, write_text
 from lrtl_utils.runs import store
 from lrtl_utils.runs.run import Run
@@ -352,6 +352,8 @@ def summary(record: dict[str, Any]) -> Iterator[str]:
     if record["known"]:
         yield f"{len(record['known'])} settings were recorded before the search began"
     yield f"best: {words(best['config'])}: validation score {best['score']:.4f}" if best else "no trial completed"
+    if failed := sum(trial["score"] is None for trial in record["trials"]):
+        yield f"{counted(failed, 'trial')} failed; a search does not try them again, but `lrtl sweep` of this file does"
     spent = f"{cost['device_seconds']:.1f} device seconds, {cost['flops']:.3g} FLOPs"
     yield f"cost: {len(record['trials'])} trials, {spent}; the search itself {cost['own_seconds']:.1f} s"
 

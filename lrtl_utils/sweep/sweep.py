@@ -3,6 +3,7 @@
 import contextlib
 import math
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -152,7 +153,8 @@ def _plan_file(plan: Plan) -> Iterator[Path]:
 def _signals() -> Iterator[list[int]]:
     """Collect the signals that arrive in the block, even in a background job, where a shell makes them ignored."""
     received: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    main = threading.current_thread() is threading.main_thread()  # no other may ask for signals
+    numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
     before = {number: signal.signal(number, lambda number, _frame: received.append(number)) for number in numbers}
     try:
         yield received

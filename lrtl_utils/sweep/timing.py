@@ -78,7 +78,7 @@ def rates(
         stack.enter_context(warnings.catch_warnings(action="ignore"))  # of what is degenerate in so few rows
         for i, key in enumerate(waiting):
             left = end - time.monotonic()
-            if left > 0 or not found:
+            if left > 0 or not timed:
                 bench = _Bench(alike[key][0], threads)
                 found[key], timed = bench.rate(left / (len(waiting) - i)), timed + 1
                 disturbed |= bench.disturbed
@@ -157,7 +157,12 @@ def _recorded(
 
 
 def _line(flops: np.ndarray, times: np.ndarray) -> tuple[float, float]:
-    """Seconds at the start and for each FLOP: least squares of relative errors, neither below zero."""
+    """Seconds at the start and for each FLOP: least squares of relative errors, neither below zero.
+
+    Where all have as many FLOPs, nothing tells the two apart, and all seconds are taken to be for FLOPs.
+    """
+    if np.ptp(flops) == 0:
+        return 0.0, float(np.mean(times / flops))
     unit = flops.max()
     table = np.stack([np.ones_like(flops), flops / unit], 1) / times[:, None]
     start, flop = nnls(table, np.ones(len(times)))[0]

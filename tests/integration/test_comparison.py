@@ -121,10 +121,21 @@ def test_a_test_split_of_one_class_is_refused(tmp_path):
         comparison.compare(tmp_path / "rare.csv", budget_minutes=1, results=tmp_path / "results")
 
 
-@pytest.mark.parametrize("minutes", [float("nan"), -1])
+@pytest.mark.parametrize("minutes", [float("nan"), -1, "10"])
 def test_a_budget_that_is_no_length_of_time_is_refused(minutes, reviews, tmp_path):
     with pytest.raises(InputError, match="is no length of time"):
         comparison.compare(reviews, budget_minutes=minutes, results=tmp_path)
+
+
+@pytest.mark.parametrize("workers", [0, 1.5])
+def test_a_number_of_workers_that_is_none_is_refused(workers, reviews, tmp_path):
+    with pytest.raises(InputError, match="is no number of processes"):
+        comparison.compare(reviews, workers=workers, results=tmp_path)
+
+
+def test_one_model_may_be_named_without_a_list(reviews, tmp_path):
+    found = comparison.compare(reviews, models="minilm_l3", results=tmp_path, dry_run=True, show=lambda line: None)
+    assert {cell.config.model for cell in found.cells} == {"minilm_l3", "none"}
 
 
 def test_an_answer_so_far_is_shown_each_minute_and_only_of_the_data_as_it_is(tmp_path, monkeypatch):

@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from lrtl_utils.config import RunConfig, read_config
@@ -10,6 +13,15 @@ from lrtl_utils.models.catalog import MODELS
 def test_words_become_numbers_and_none():
     config = read_config({"learning_rate": "5e-5", "epochs": "3", "data_fraction": "None", "train_size": "40"})
     assert (config.learning_rate, config.epochs, config.data_fraction, config.train_size) == (5e-5, 3, None, 40)
+
+
+def test_a_path_a_number_of_a_column_and_nothing_are_what_they_stand_for():
+    given = {"model": Path("my/model"), "text_column": np.int64(0), "label_column": 1, "without": ""}
+    config = read_config(given)
+    assert (config.model, config.text_column, config.label_column, config.without) == ("my/model", "0", "1", None)
+    for wrong in ({"train_size": np.bool_(True)}, {"learning_rate": ""}, {"text_column": True}):
+        with pytest.raises(InputError, match="cannot be used"):
+            read_config(wrong)
 
 
 def test_none_stays_a_name_where_names_are_expected():

@@ -205,6 +205,27 @@ def test_a_manifest_that_is_none_is_one_sentence(monkeypatch, tmp_path, content)
     assert "\n" not in str(error.value)
 
 
+def test_a_mirror_that_lacks_a_part_of_a_table_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.setenv("LRTL_MIRROR", str(tmp_path))
+    folder = tmp_path / AG_NEWS / "data"
+    folder.mkdir(parents=True)
+    for name in ("train-00000-of-00002.parquet", "test-00000-of-00001.parquet"):
+        (folder / name).write_bytes(b"rows")
+    with pytest.raises(InputError, match=r"data lacks part 00001 of the 2 of train; copy it there too\."):
+        tasks.find("ag_news")
+    (folder / "train-00001-of-00002-ab12.parquet").write_bytes(b"rows")
+    assert len(tasks.find("ag_news").files) == 3
+    locked = sums(tmp_path / AG_NEWS, PINNED)
+    (tmp_path / MANIFEST).write_text(Manifest(repositories={AG_NEWS: locked}).model_dump_json())
+    (folder / "train-copy.parquet").write_bytes(b"rows")
+    with pytest.raises(InputError, match=r"train-copy\.parquet is not in the manifest of the mirror; move it away\."):
+        tasks.find("ag_news")
+    for path in folder.iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match=r"test-00000-of-00001\.parquet is missing; `lrtl fetch"):
+        tasks.find("ag_news")
+
+
 def test_a_mirror_at_another_revision_than_the_pinned_is_reported(tmp_path):
     (tmp_path / AG_NEWS).mkdir(parents=True)
     (tmp_path / AG_NEWS / TRAIN).write_bytes(b"rows")

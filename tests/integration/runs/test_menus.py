@@ -1,5 +1,6 @@
 import sys
 
+import pandas as pd
 import pytest
 
 from lrtl_utils import Run
@@ -25,6 +26,16 @@ def test_menus_hold_what_fits_the_kind_and_what_is_set_now(variables, tmp_path):
     dataset, model, method = (menu.options for menu in menus(variables).children)
     assert {"reviews_sample", "tfidf", str(tmp_path)} <= {*dataset, *method, *model}
     assert not {"digits", "efficientnet_lite0"} & {*dataset, *model}
+
+
+def test_menus_of_a_table_whose_columns_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    table = pd.DataFrame({"a": ["good", "bad"] * 9, "b": ["up", "down"] * 9, "c": range(18)})
+    table.to_json(tmp_path / "odd.jsonl", orient="records", lines=True)
+    given = {"model": "minilm", "method": "full", "text_column": "a", "label_column": "b"}
+    for dataset in (str(tmp_path / "odd.jsonl"), tmp_path / "odd.jsonl", table):
+        shown, *_ = menus(given | {"dataset": dataset}).children
+        assert "news_sample" in shown.options
 
 
 def test_without_ipywidgets_a_sentence_says_so(variables, monkeypatch):

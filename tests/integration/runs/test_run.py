@@ -179,6 +179,53 @@ def test_a_run_that_was_not_fitted_cannot_be_tested(tmp_path):
         run.test()
 
 
+def test_a_run_is_labelled_trained_and_recorded_once_and_with_its_own_examples(path, tmp_path):
+    given = {"dataset": str(path), "method": "tfidf", "train_size": 20, "results": tmp_path, **COLUMNS}
+    run, other = Run(**given), Run(**given, seed=1)
+    train, validation = run.label()
+    assert run.label()[0] is train
+    with pytest.raises(InputError, match="call label\\(\\) first, and give fit what it returns"):
+        other.fit(train, validation)
+    other.label()
+    with pytest.raises(InputError, match="call label\\(\\) first"):
+        other.fit(train, validation)
+    with pytest.raises(InputError, match="call label\\(\\) first"):
+        run.fit(train.take([0, 1, 2]), validation)
+    run.fit(train, validation)
+    flops = run.meter.flops()
+    with pytest.raises(InputError, match="has been trained already"):
+        run.fit(train, validation)
+    assert run.meter.flops() == flops
+    other.fit(*other.label())
+    with pytest.raises(InputError, match="give record what it returns"):
+        other.record(run.test())
+    with pytest.raises(InputError, match="give record what it returns"):
+        other.record(None)
+    assert not other.path.exists()
+    assert other.record(other.test())["status"] == "completed"
+
+
+def test_a_loss_that_is_no_number_is_no_result(tmp_path):
+    given = {"model": "efficientnet_lite0", "method": "linear_probe", "train_size": 20, "image_size": 32}
+    run = Run(dataset="digits", penalty=1e300, results=tmp_path, **given)
+    run.fit(*run.label())
+    with pytest.raises(InputError, match=r"loss on the test split is nan.*penalty=1e\+300 is too high"):
+        run.test()
+
+
+def test_a_configuration_and_parameters_do_not_go_together():
+    for asked, more in ((RunConfig(method="tfidf"), {"train_size": 20}), ("news_sample", {"method": "tfidf"})):
+        with pytest.raises(InputError, match="takes a RunConfig, or else parameters by their names"):
+            Run(asked, **more)
+
+
+def test_what_was_asked_for_names_no_place_of_this_machine(path, tmp_path):
+    write_own_text_model(tmp_path / "own", "bert")
+    record = five_lines(dataset=path, model=tmp_path / "own", method="tfidf", train_size=20, **COLUMNS)
+    assert record["config"]["asked"]["model"] == "./../../own"
+    assert str(tmp_path) not in json.dumps(record)
+
+
 def test_a_run_that_makes_no_mistake_has_a_table_of_none(path):
     run = Run(dataset=str(path), method="tfidf", train_size=40, **COLUMNS)
     run.fit(*run.label())

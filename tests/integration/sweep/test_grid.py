@@ -76,6 +76,9 @@ def test_cells_that_clamping_makes_one_run_once(tmp_path):
         ("a: [1, 2", "not plain YAML"),
         ("dataset: !!python/object/apply:os.getcwd []\n", "not plain YAML"),
         ("blocks: 3\n", "`blocks` names groups"),
+        ("blocks: {}\n", "has no block"),
+        ("seed: 0\ndataset: digits\nseed: [1, 2]\n", "seed is there twice, the second time in line 3"),
+        ("blocks:\n  a: {seed: 0}\n  a: {seed: 1}\n", "a is there twice, the second time in line 3"),
     ],
 )
 def test_the_whole_grid_is_refused_for_one_wrong_value(tmp_path, content, said):

@@ -60,6 +60,7 @@ def test_every_option_of_a_verb_is_explained(verb):
     [
         (["run", "text_clasification"], "did you mean 'text_classification'?"),
         (["run", "text_classification", "-p", "method"], "-p method has no '='; write -p name=value."),
+        (["run", "text_classification", "-p", "seed=1", "-p", "seed=2"], "-p seed is given twice, as 1 and as 2."),
         (["sweep", "no_such_grid.yaml"], "no_such_grid.yaml cannot be read"),
         (["sweep", "demo", "--slurm", "cores=2"], "--slurm goes with --engine slurm"),
         (["search", "demo", "--fidelity", "epochs"], "--fidelity goes with"),

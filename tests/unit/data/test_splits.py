@@ -103,6 +103,11 @@ def test_a_validation_split_that_takes_all_examples_of_a_class_is_reported():
     assert not set(train.targets) & set(held.targets)
 
 
+def test_a_validation_split_of_nothing_is_none():
+    train, validation = labelled(load("news_sample"), RunConfig(train_size=20, validation_share=1e-9))
+    assert (len(train), validation) == (20, None)
+
+
 def test_hold_out_of_nothing_and_of_everything():
     kept, held = hold_out(EVEN, 0.0, rng())
     assert (len(kept), len(held)) == (120, 0)

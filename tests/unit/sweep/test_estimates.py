@@ -16,7 +16,7 @@ def test_an_estimate_of_seconds_is_held_against_runs_that_took_none_from_a_cache
     expected = {cell.id: {"device_seconds": 1440.0, "flops": 100} for cell in cells}
     (tmp_path / "estimate.json").write_text(json.dumps({"cells": expected}))
     assert estimates.against(tmp_path, cells) == [
-        "a dry run had estimated 2 of these cells",
+        "2 of these cells had been estimated",
         "device hours of 1 cell, which took nothing from a cache: 0.4 estimated, 0.2 measured (+100 %)",
         "FLOPs: 200 estimated, 400 measured (-50 %)",
     ]

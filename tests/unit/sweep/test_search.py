@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lrtl_utils.errors import InputError
-from lrtl_utils.sweep.search import Result, Setting, Space, comparable, explore, find_fidelity
+from lrtl_utils.sweep.search import Result, Setting, Space, comparable, explore, find_fidelity, summary
 
 
 def toy(knobs, holes=()):
@@ -110,6 +110,12 @@ def test_halving_raises_the_epochs_of_few_and_finds_the_best(at_once):
         assert 1 <= epochs.count(9) <= epochs.count(3) < 8
         assert all(values | {"epochs": 1} in tried[:at] for at, values in enumerate(tried) if values["epochs"] == 3)
         assert int(np.argmax(scores)) in order(WIDE, scores, seed=seed, **halving)
+
+
+def test_failed_trials_are_said_not_to_be_tried_again():
+    trials, cost = [{"score": None}, {"score": 0.5}], {"device_seconds": 1.0, "flops": 1, "own_seconds": 0.1}
+    said = [*summary({"known": [], "trials": trials, "best": None, "cost": cost})]
+    assert said[1] == "1 trial failed; a search does not try them again, but `lrtl sweep` of this file does"
 
 
 def test_in_halving_a_setting_that_failed_is_not_raised():
