@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,9 +140,9 @@ def compare(
     started = time.monotonic()
     if fixed_here := COMPARED & parameters.keys():
         raise InputError(f"{min(fixed_here)} cannot be given here: it is compared, or has an option of its own.")
-    if not (isinstance(budget_minutes, int | float) and budget_minutes >= 0):  # nor NaN
+    if not (isinstance(budget_minutes, Real) and budget_minutes >= 0):  # nor NaN
         raise InputError(f"budget_minutes={budget_minutes!r} is no length of time; give minutes, 0 or more.")
-    if not (isinstance(workers, int) and workers >= 1):
+    if not (isinstance(workers, Integral) and workers >= 1):
         raise InputError(f"workers={workers!r} is no number of processes; give 1 or more.")
     models = [models] if isinstance(models, str | Path) else models
     in_memory = not isinstance(data, str | Path)

@@ -118,8 +118,8 @@ class RunConfig(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _as_words_and_numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        """From what a person or another library writes: `none`, or nothing for a name; a path; a column's number."""
+    def _as_people_write(cls, value: Any, info: ValidationInfo) -> Any:
+        """Read `none`, or an empty name, as None, and a path or the number of a column as its text."""
         wanted = cls.model_fields[info.field_name].annotation
         if str(value) in ("True", "False") and not isinstance(value, str) and wanted not in (bool, bool | None):
             raise ValueError("true and false are not allowed here")

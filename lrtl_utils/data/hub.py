@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 PROBE_SECONDS = 2.0
 BESIDE = {"dataset": [], "model": ["*.json", "*.txt"]}  # files that are fetched too, but not in the checksum
 MANIFEST = "manifest.json"
-PART = re.compile(r"(.+)-(\d{5})-of-(\d{5}).*\.parquet")
+PART = re.compile(r"(.+)-\d{5}-of-(\d{5}).*\.parquet")
 PARTIAL = ".partial"  # in the mirror: incomplete downloads, a folder for each revision
 WAITS = (1.0, 4.0)  # seconds before another attempt, after the client's own retries
 
@@ -105,8 +106,8 @@ def mirror() -> Path:
 def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Source:
     """The files of a repository: from the mirror, else the hub's local cache, else the hub if `fetch` is true.
 
-    Files of a mirror are checked against its manifest, if it has one, and so is a revision; and that no part of a table
-    is missing. `InputError` says what is wrong or missing, and how to get it.
+    Files of a mirror are checked against its manifest, if it has one, as is a revision, and no part of a table may be
+    missing. `InputError` says what is wrong or missing, and how to get it.
     """
     place, wanted = mirror() / repository.place, " or ".join(repository.patterns)
     if files := _matching(place, repository.patterns):
@@ -259,24 +260,20 @@ def _revision_in_mirror(folder: Path, repository: Repository, files: tuple[Path,
             f"(`lrtl fetch --to {mirror()}` does so for what has a name in the catalog), or give the path of a "
             "folder that holds it."
         )
-    unknown = [file for file in files if file.relative_to(folder).as_posix() not in locked.files]
     if fault := next(faults(folder, locked), None):
         raise InputError(f"{fault}; `lrtl fetch --to {mirror()}` restores it.")
-    if unknown:
+    if unknown := [file for file in files if file.relative_to(folder).as_posix() not in locked.files]:
         raise InputError(f"{unknown[0]} is not in the manifest of the mirror; move it away.")
     return locked.revision
 
 
 def _matching(folder: Path, patterns: tuple[str, ...]) -> tuple[Path, ...]:
-    """The files in the folder; `InputError` where a part of a table is missing, such as the second of two."""
+    """The files in the folder; `InputError` where a part of a table is missing."""
     found = tuple(sorted(path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()))
-    parts: dict[tuple[Path, str, int], set[int]] = {}  # of each table, in a folder, those that are there
-    for path in found:
-        if part := PART.fullmatch(path.name):
-            parts.setdefault((path.parent, part[1], int(part[3])), set()).add(int(part[2]))
+    parts = Counter((path.parent, part[1], int(part[2])) for path in found if (part := PART.fullmatch(path.name)))
     for (place, name, count), there in parts.items():
-        if missing := sorted({*range(count)} - there):
-            raise InputError(f"{place} lacks part {missing[0]:05} of the {count} of {name}; copy it there too.")
+        if there < count:
+            raise InputError(f"{place} has {there} of the {count} parts of {name}; fetch or copy the others.")
     return found
 
 

@@ -64,7 +64,7 @@ class Data:
 
     `split` says how the test split was made. For a user's own files, `notes` say what was guessed, converted and not
     used, and `warned` what may do harm. `repeats` counts repeated inputs: within `train`, within `test`, `across` both
-    (train examples that are also in the test split), and how many of these were `dropped`. `aside` has the inputs of a
+    (train examples that are also in the test split), and how many of these were `dropped`. `aside` has the texts of a
     labelled split that is not used.
     """
 

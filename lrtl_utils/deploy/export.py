@@ -19,7 +19,7 @@ from transformers import AutoModelForTokenClassification
 from lrtl_utils.config import RunConfig, resolve_device
 from lrtl_utils.data import own
 from lrtl_utils.data.catalog import TASKS
-from lrtl_utils.data.own import files, tables
+from lrtl_utils.data.own import tables
 from lrtl_utils.deploy import card
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, writable_folder
@@ -51,8 +51,8 @@ class Kept:
     classes: tuple[str, ...]
     config: RunConfig
     temperature: float
-    columns: tuple[str, ...]  # where a table's inputs are looked for: of the one that was asked for in training, else
-    # of the one that was found then and of the usual ones
+    columns: tuple[str, ...]  # where a table's inputs are looked for: the one that training was told, else the one that
+    # it found, and then those of usual names
 
 
 class Noted(BaseModel):
@@ -152,9 +152,8 @@ def load(folder: str | Path) -> Kept:
     except InputError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(
-            f"{folder} is not a whole saved model: {next(iter(str(error).splitlines()), error)}."
-        ) from None
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise InputError(f"{folder} is not a whole saved model: {reason}.") from None
     try:
         where = RunConfig(device=resolve_device(noted.device), precision=noted.precision)
     except InputError:  # the device is absent here
@@ -205,9 +204,12 @@ def _found_column(record: Path) -> str | None:
     """The column of a table that a run read its inputs from; None where the data are in none, or no longer there."""
     config = store.read(record)["config"]
     dataset = store.place(record.parents[2], config["dataset"])
-    if dataset in TASKS or not (files.on_hub(dataset) or Path(dataset).exists()):
+    if dataset in TASKS:
         return None
-    found = own.columns_of(dataset, config["text_column"], config["label_column"])
+    try:
+        found = own.columns_of(dataset, config["text_column"], config["label_column"])
+    except (InputError, OSError):  # the data have moved or changed since
+        return None
     return found and found[0]
 
 

@@ -28,8 +28,8 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     """Score every input of `file` by the model kept in a folder; returns the path of the CSV that was written.
 
     Without `output` that is `<file>.predictions.csv`. A row an input, in their order: `text` or `file` with `label` and
-    each class's probability, or `tokens` with `tags` and `confidence`; then the other columns of a table, of which one
-    whose name is taken is followed by "(input)". A text that a spreadsheet program would take for a formula has an
+    each class's probability, or `tokens` with `tags` and `confidence`; then a table's other columns, with "(input)"
+    after a name that is taken. A text that a spreadsheet program would take for a formula has an
     apostrophe before it, and an empty one gets no label. A table's column of inputs is `column`, else the one that the
     model was trained on, else one of a usual name. `InputError` where something cannot be read.
     """
@@ -49,9 +49,7 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     kept = export.load(folder)
     shown, examples, beside = read(kept, file, column)
     answers = _table(shown, examples, loop.predict(kept.model, examples, kept.config), kept)
-    for name, cells in beside.items():
-        cells = [_as_text(cell) if isinstance(cell, str) else cell for cell in cells]
-        answers[f"{name} (input)" if name in answers else name] = cells
+    answers = _beside(answers, beside)
     with writing_to(target):
         write_text(target, answers.to_csv(index=False, float_format="%.6f", lineterminator="\r\n"))
     return target
@@ -88,6 +86,19 @@ def _table(shown: list[str], examples: Examples, prediction: Prediction, kept: "
         labels, shares = np.where(empty, "", labels), np.where(empty[:, None], np.nan, shares)
     table = {"file" if kept.kind == "image" else "text": inputs, "label": labels}
     return pd.DataFrame(table | {f"p_{name}": share for name, share in zip(kept.classes, shares.T, strict=True)})
+
+
+def _beside(answers: "pd.DataFrame", columns: Columns) -> "pd.DataFrame":
+    """The answers with a table's other columns, whose cells stay as they are."""
+    import pandas as pd
+
+    named: Columns = {}
+    for name, cells in columns.items():
+        name = _as_text(name)
+        while name in answers or name in named:
+            name += " (input)"
+        named[name] = [_as_text(cell) if isinstance(cell, str) else cell for cell in cells]
+    return pd.concat([answers, pd.DataFrame(named, answers.index, dtype=object)], axis=1)
 
 
 def _as_text(cell: str) -> str:
@@ -164,7 +175,7 @@ READERS = {"text": _texts, "tokens": _sentences, "image": _pictures}
 
 
 def _cells(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[Any], Columns]:
-    """A table's column of inputs, as `read` chooses it, or its only one, and its others; else a text file's lines."""
+    """The inputs of a table and its other columns, or the lines of a text file."""
     if file.is_dir():
         raise InputError(f"{file} is a folder, but this model needs a table, or a text file with one text per line.")
     if file.suffix.lower() not in tables.SUFFIXES:

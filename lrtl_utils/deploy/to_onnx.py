@@ -120,7 +120,7 @@ def _export(model: Model, batch: Batch, names: Sequence[str], path: Path) -> Non
         with torch.no_grad(), warnings.catch_warnings(action="ignore"):  # of torch, about its own functions
             torch.onnx.export(
                 model,
-                ({name: batch[name].contiguous() for name in names}, {}),  # alone, the first would be named options
+                ({name: batch[name].contiguous() for name in names}, {}),  # torch takes a last one for named arguments
                 path,
                 input_names=[name for name, _ in inputs],
                 output_names=[OUTPUT],

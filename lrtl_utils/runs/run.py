@@ -252,8 +252,8 @@ class Run:
         prediction = loop.predict(self.model, examples, self.config, self._shared)
         if not math.isfinite(prediction.loss):
             raise InputError(
-                f"The loss on the test split is {prediction.loss}: learning_rate={self.config.learning_rate} or "
-                f"penalty={self.config.penalty} is too high, or precision={self.config.precision!r} too coarse."
+                f"The loss on the test split is {prediction.loss}; lower the learning_rate or the penalty, or set "
+                "another precision."
             )
         scores = metrics.evaluate(examples.targets, prediction, classes, self.curve)
         fitted = validated is not None and self.data.kind != "tokens"

@@ -69,7 +69,7 @@ def _leading(table: pd.DataFrame) -> str:
     on = f"on {counts.iloc[0]} of {counted(len(table), 'pair')} of data set and model"
     highest = table["variants"].str[0].value_counts()
     on += f", and {'has' if len(first) == 1 else 'have'} the highest mean on "
-    on += _listed(str(highest.get(name, 0)) for name in first)
+    on += _listed(str(highest.get(name, 0)) for name in first) + (", respectively" if len(first) > 1 else "")
     return f"{beside}, {_listed(first)} {verb} best, or not shown to be worse than the best, {on}"
 
 
@@ -88,8 +88,8 @@ def how_much(frame: pd.DataFrame) -> Answer:
         reached = rows[np.isfinite(rows["n_labels"])]["n_labels"].round().astype(int)
         about = f"need about {_span(reached)} labels to reach" if len(reached) else "do not reach"
         headline = f"The best configurations {about} {target} at the largest size. "
-        if 0 < len(reached) < len(rows):
-            headline += f"On {len(rows) - len(reached)} of {len(rows)} pairs of data set and model they never do. "
+        if never := len(reached) and len(rows) - len(reached):
+            headline += f"On {never} of {len(rows)} pairs of data set and model they never reach it. "
         headline += f"{sum(not doubts for doubts in rows['doubts'])} of their {len(rows)} curves can be relied on."
     return Answer("How much data do I need?", headline, each, table)
 

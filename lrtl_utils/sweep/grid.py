@@ -92,13 +92,14 @@ def not_in(cells: list[Cell], results: str | Path) -> list[Cell]:
 class _Loader(yaml.SafeLoader):
     """Plain YAML in which a name that is repeated is an error, where PyYAML drops the first."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         keys = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        names = [key.value for key in keys]
+        names = [(key.tag, key.value) for key in keys]
         for i, key in enumerate(keys):
-            if key.value in names[:i]:
-                raise yaml.YAMLError(f"{key.value} is there twice, the second time in line {key.start_mark.line + 1}")
-        return super().construct_mapping(node, deep)
+            if names[i] in names[:i]:
+                raise yaml.YAMLError(f"{key.value} appears twice, the second time in line {key.start_mark.line + 1}")
+        return node
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -353,7 +353,8 @@ def summary(record: dict[str, Any]) -> Iterator[str]:
         yield f"{len(record['known'])} settings were recorded before the search began"
     yield f"best: {words(best['config'])}: validation score {best['score']:.4f}" if best else "no trial completed"
     if failed := sum(trial["score"] is None for trial in record["trials"]):
-        yield f"{counted(failed, 'trial')} failed; a search does not try them again, but `lrtl sweep` of this file does"
+        again = "a search tries no failed trial again, but `lrtl sweep` of the same grid does"
+        yield f"{counted(failed, 'trial')} failed; {again}"
     spent = f"{cost['device_seconds']:.1f} device seconds, {cost['flops']:.3g} FLOPs"
     yield f"cost: {len(record['trials'])} trials, {spent}; the search itself {cost['own_seconds']:.1f} s"
 

@@ -26,6 +26,7 @@ from lrtl_utils.runs.run import build
 
 BUSY = 0.8  # of one core's time, under which a timing was disturbed by other work
 TRIES = 3  # of a timing that was disturbed
+ALIKE = 0.4  # of the most FLOPs, how far those of runs of one size may lie apart
 PREDICTIONS = 3  # records of one kind that say how fast a prediction is
 GROWTH = 2  # of the number of rows, from one timing to the next
 MOST_BATCHES = 4  # in the longest timing
@@ -62,8 +63,8 @@ def rates(
 ) -> tuple[dict[Key, Rate], str]:
     """The rates of these jobs with so many threads, by `end` of the monotonic clock; and in words, how they were found.
 
-    `test_flops(record)` counts a record's test prediction. The dearest kind of job without a record is timed first;
-    what was begun is ended.
+    `test_flops(record)` counts a record's test prediction. The dearest kind of job without a record is timed first, and
+    even if the time is over; what was begun is ended.
     """
     alike: defaultdict[Key, list[Job]] = defaultdict(list)
     for job in jobs:
@@ -159,9 +160,10 @@ def _recorded(
 def _line(flops: np.ndarray, times: np.ndarray) -> tuple[float, float]:
     """Seconds at the start and for each FLOP: least squares of relative errors, neither below zero.
 
-    Where all have as many FLOPs, nothing tells the two apart, and all seconds are taken to be for FLOPs.
+    Where all have about as many FLOPs, as seeds of one size have, nothing tells the two apart, and all seconds are
+    taken to be for FLOPs.
     """
-    if np.ptp(flops) == 0:
+    if np.ptp(flops) < ALIKE * flops.max():
         return 0.0, float(np.mean(times / flops))
     unit = flops.max()
     table = np.stack([np.ones_like(flops), flops / unit], 1) / times[:, None]

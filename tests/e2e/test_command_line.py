@@ -41,7 +41,8 @@ def test_run_prints_the_path_of_a_complete_record_last(tmp_path):
     assert executed.read_text().count("image/png") == 3
     assert not (tmp_path / "work").exists() or not any((tmp_path / "work").iterdir())
     before = path.stat().st_mtime_ns
-    assert call(*words).stdout == done.stdout
+    assert call(*words, "-p", "save_model=none").stdout == done.stdout
+    assert not (ROOT / "none").exists()
     assert path.stat().st_mtime_ns == before
 
 

@@ -156,7 +156,8 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
     sentences = tuple(dict.fromkeys(notes.noted)), tuple(notes.warned)
     train, test = examples["train"], examples.get("test")
     validation = parts.get("validation", [])
-    aside = [row.input for row in validation if splits.get("test") is not validation and row.target != HIDDEN]
+    unused = kind != "image" and splits.get("test") is not validation  # images would fill the memory
+    aside = [row.input for row in validation if unused and row.target != HIDDEN]
     return Data(source.id, kind, classes, train, test, source, f"taken: {taken}", *sentences, aside=aside)
 
 

@@ -74,46 +74,49 @@ def in_short(frame: pd.DataFrame, confirmed: pd.DataFrame | None, results: Path,
     """
     other = None
     if confirmed is not None:
-        yield from confirmed_so_far(confirmed)
+        yield f"{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
+        compared = recipe.compared(confirmed)
+        yield counted_so_far(compared)
         other = confirmed[~confirmed["dataset"].isin(TASKS)]
     for ask, *_ in SECTIONS:
         asked = frame if other is None or ask == answers.how_much else other
         answer = ask(asked)
-        said = answer.headline if other is None or ask != answers.real else shown(confirmed)
+        said = answer.headline if other is None or ask != answers.real else shown(compared)
         yield " ".join([f"- **{answer.question}**", said, *store.outdated(asked["record"])])
     page = os.path.relpath(results / "README.md", root)
     yield f"\n[The answers of the study, for each of its data sets and with pictures]({page})"
 
 
-def confirmed_so_far(confirmed: pd.DataFrame) -> Iterator[str]:
-    """The table of `against_tuned`, and one of what `recipe.counts` finds over all settings for each method.
+def counted_so_far(table: pd.DataFrame) -> str:
+    """What `recipe.counts` finds in all settings of `recipe.compared`, a column for each method.
 
     The data sets of the plan, which helped to choose the rule, are counted apart.
     """
-    yield f"{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
-    table, rows = recipe.compared(confirmed), {}
+    rows: dict[str, dict[str, str]] = {}
     planned = recipe.of_the_plan(table)
     about = [(f"settings so far that `{tables.OURS}` won, lost, left undecided", "mean gain in points")]
     about += [("the same on data sets that helped to choose its rule", "mean gain in points there")]
     for (won, gain), part in zip(about, (table[~planned], table[planned]), strict=True):
         counts = recipe.counts(part).set_index("configuration")
-        rows[won] = counts[["won", "lost", "undecided"]].astype(str).agg(", ".join, axis=1)
-        rows[gain] = pd.Series({row.Index: answers.points(row.gain, row.low, row.high) for row in counts.itertuples()})
+        rows[won] = {row.Index: f"{row.won}, {row.lost}, {row.undecided}" for row in counts.itertuples()}
+        rows[gain] = {row.Index: answers.points(row.gain, row.low, row.high) for row in counts.itertuples()}
     found = pd.DataFrame(rows).fillna("").T.rename_axis("against")
     found = found[sorted(found, key=lambda name: (name not in TUNED, name))].reset_index()
-    yield f"{found.to_markdown(index=False, disable_numparse=True)}\n"
+    return f"{found.to_markdown(index=False, disable_numparse=True)}\n"
 
 
-def shown(confirmed: pd.DataFrame) -> str:
-    """How many differences to the tuned baselines are decided on data sets that are not of the plan, and on which."""
-    table = recipe.compared(confirmed)
+def shown(table: pd.DataFrame) -> str:
+    """How many differences to the tuned baselines are decided on data sets that are not of the plan, and on which.
+
+    `table` is of `recipe.compared`.
+    """
     table = table[~recipe.of_the_plan(table) & table["configuration"].isin(TUNED) & table["verdict"].isin(recipe.WON)]
     better, worse, undecided = (sum(table["verdict"] == verdict) for verdict in recipe.WON)
     on = ", ".join(dict.fromkeys(_titles(table[table["verdict"] == "worse"])))
     return (
-        f"Of {counted(len(table), 'difference')} between {tables.OURS} and a tuned baseline on these data sets, "
-        f"{better} show it to be better{f' ({on})' if on else ''} and {worse} to be worse; {undecided} are undecided. "
-        "P-values are corrected over all settings of each baseline."
+        f"Of {counted(len(table), 'difference')} between {tables.OURS} and a tuned baseline on the data sets of the "
+        f"first table, {better} show it to be better{f' ({on})' if on else ''} and {worse} to be worse; {undecided} "
+        "are undecided. P-values are corrected over all settings of each baseline."
     )
 
 

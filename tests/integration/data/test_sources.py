@@ -130,7 +130,7 @@ def test_checksum_follows_contents_and_names(monkeypatch, tmp_path):
     sums = [tasks.find("ag_news").sha256]
     (data / "test-00000-of-00001.parquet").write_bytes(b"other test rows")
     sums.append(tasks.find("ag_news").sha256)
-    (data / "train-00000-of-00001.parquet").rename(data / "train-00000-of-00002.parquet")
+    (data / "train-00000-of-00001.parquet").rename(data / "train-00001-of-00001.parquet")
     sums.append(tasks.find("ag_news").sha256)
     assert len(set(sums)) == 3
 

@@ -96,6 +96,12 @@ def test_the_other_columns_of_a_table_follow_the_answers(news, tagger, tmp_path)
         ("7", "Sports", "'=1+1"),
         ("8", "", ""),
     ]
+    cells = {"text": "a goal", "label (input)": "kept", "label": "Sports", "id": None, "tiny": 1e-9, "=1+1": 2**53 + 1}
+    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(cells | {"id": id}) for id in (7, None)))
+    found = rows_of(scoring.predict(news, tmp_path / "in.jsonl", tmp_path / "out.csv"))
+    assert [row["id"] for row in found] == ["7", ""]
+    others = ("label (input)", "label (input) (input)", "tiny", "'=1+1")
+    assert [found[0][name] for name in others] == ["kept", "Sports", "1e-09", str(2**53 + 1)]
     sentences = [{"n": 1, "tokens": ["Ada", "ran"]}, {"n": 2, "tokens": []}, {"n": 3, "tokens": ["Oslo"]}]
     (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, sentences)))
     with pytest.warns(UserWarning, match="Inputs without a word, which get no row: 1 of 3"):

@@ -209,7 +209,7 @@ def test_a_loss_that_is_no_number_is_no_result(tmp_path):
     given = {"model": "efficientnet_lite0", "method": "linear_probe", "train_size": 20, "image_size": 32}
     run = Run(dataset="digits", penalty=1e300, results=tmp_path, **given)
     run.fit(*run.label())
-    with pytest.raises(InputError, match=r"loss on the test split is nan.*penalty=1e\+300 is too high"):
+    with pytest.raises(InputError, match="loss on the test split is nan; lower the learning_rate or the penalty"):
         run.test()
 
 

@@ -39,7 +39,7 @@ def test_the_frozen_recipe_runs_beside_a_baseline_that_was_tuned_first(tmp_path)
     assert "broken" in said
     assert done.returncode == 1
     (chosen,) = tuning.chosen(tmp_path / "tuned").to_dict("records")
-    assert (chosen["kind"], chosen["labels"], chosen["tried"]) == ("image", 60, 2)
+    assert (chosen["kind"], chosen["labels"], chosen["tried"]) == ("image", 60, "2 of 2")
     runs = tables.records(tmp_path / "confirmation", "completed").set_index("method")
     assert runs.loc["full", "config.learning_rate"] == chosen["setting"]["learning_rate"]
     assert verify(tmp_path / "confirmation").faults == {}

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from complete import wait_for
@@ -39,6 +40,15 @@ with engines.local(Path({str(file)!r}), [engines.Slot(1)]) as running:
     words = [sys.executable, tmp_path / "script.py"]
     done = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert (done.stdout, done.stderr, done.returncode) == ("once\n", "", 0)
+
+
+def test_a_sweep_may_be_called_beside_the_main_thread():
+    def signals():
+        with sweeps._signals() as received:
+            return received
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(signals).result() == []
 
 
 def test_a_plan_may_lie_in_a_folder_whose_name_is_not_utf8(tmp_path):

@@ -64,6 +64,12 @@ def test_cells_that_clamping_makes_one_run_once(tmp_path):
     assert len(plan(read_grid(written(tmp_path, warmups)))) == 1
 
 
+def test_what_is_merged_may_be_replaced(tmp_path):
+    first = "{<<: {dataset: digits, seed: 0}, method: tfidf, dataset: news_sample}"
+    cells = read_grid(written(tmp_path, f"blocks:\n  a: &a {first}\n  b: {{<<: *a, seed: 1}}\n"))
+    assert {(cell.dataset, cell.seed) for _, cell in cells} == {("news_sample", 0), ("news_sample", 1)}
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -77,8 +83,8 @@ def test_cells_that_clamping_makes_one_run_once(tmp_path):
         ("dataset: !!python/object/apply:os.getcwd []\n", "not plain YAML"),
         ("blocks: 3\n", "`blocks` names groups"),
         ("blocks: {}\n", "has no block"),
-        ("seed: 0\ndataset: digits\nseed: [1, 2]\n", "seed is there twice, the second time in line 3"),
-        ("blocks:\n  a: {seed: 0}\n  a: {seed: 1}\n", "a is there twice, the second time in line 3"),
+        ("seed: 0\ndataset: digits\nseed: [1, 2]\n", "seed appears twice, the second time in line 3"),
+        ("blocks:\n  a: {seed: 0}\n  a: {seed: 1}\n", "a appears twice, the second time in line 3"),
     ],
 )
 def test_the_whole_grid_is_refused_for_one_wrong_value(tmp_path, content, said):

@@ -143,12 +143,13 @@ def test_seconds_of_one_size_grow_with_the_flops_of_another(tmp_path):
     knobs = {"method": "linear_probe", "train_size": 16}
     run = Run(**TEXT | knobs, test_limit=8, results=tmp_path)
     run.fit(*run.label())
-    record = run.record(run.test())
+    one = run.record(run.test())
+    others = [one | {"cost": one["cost"] | {"flops": share * one["cost"]["flops"]}} for share in (0.8, 1.1)]
     small, large, other = job(**knobs), job(method="linear_probe"), job(method="full")
-    rates, how = timing.rates([small, large, other], [record], len, record["environment"]["threads"], end=0.0)
+    rates, how = timing.rates([small, large, other], [one, *others], len, one["environment"]["threads"], end=0.0)
     assert "has recorded the seconds of 1, and 1 were timed" in how
-    (one, _), (more, _) = (timing.seconds(rates, each) for each in (small, large))
-    assert more / one == pytest.approx(large.load.flops / small.load.flops)
+    (few, _), (more, _) = (timing.seconds(rates, each) for each in (small, large))
+    assert more / few == pytest.approx(large.load.flops / small.load.flops)
 
 
 @pytest.mark.parametrize(

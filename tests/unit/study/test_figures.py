@@ -307,7 +307,7 @@ def test_the_four_answers(frame, monkeypatch):
     assert how_much.headline.startswith("The best configurations need about 324 labels to reach 95% of the best ")
     never = needs.assign(n_labels=needs["n_labels"].mask(needs["dataset_model"].str.startswith("sst2"), np.inf))
     monkeypatch.setattr(tables, "needs", lambda frame: never)
-    assert "On 1 of 2 pairs of data set and model they never do. " in answers.how_much(frame).headline
+    assert "On 1 of 2 pairs of data set and model they never reach it. " in answers.how_much(frame).headline
     assert how_much.each[1].startswith(f"sst2 · minilm: {which.table['configuration'].iloc[1]} needs about ")
     assert real.lines[1] == f"- {real.each[0]}"
     assert (cost.table["cheapest_flops"] <= cost.table["best_flops"]).all()
