@@ -111,7 +111,7 @@ def _write(
         "run_id": identity,
         "status": "completed" if error is None else "failed",
         "error": error,
-        "config": {**_placeless(results, config.model_dump()), "asked": _placeless(results, asked)},
+        "config": {**_placeless(results, config.model_dump()), "asked": _placeless(results, dict(asked))},
         **parts,
         "environment": environment(config),
         "started_at": _utc(started),
