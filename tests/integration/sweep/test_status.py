@@ -88,7 +88,7 @@ def test_status_beside_a_real_sweep(grid, tmp_path):
     assert sweep.returncode == 0, sweep.stdout.read()
     said.append(status(results))
     assert all((done.returncode, done.stderr) == (0, "") for done in said)
-    counts = [int(re.match(r"(\d) cells done, \d running, 0 failed\n", done.stdout)[1]) for done in said]
+    counts = [int(re.match(r"(\d) cells? done, \d running, 0 failed\n", done.stdout)[1]) for done in said]
     assert counts == sorted(counts)
     assert (counts[0], counts[-1]) == (0, 2)
     last = said[-1].stdout
