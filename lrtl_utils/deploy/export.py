@@ -107,14 +107,15 @@ def save(
     if folder is None:
         return None
     target = check(folder)
-    described = card.without_places(measured or store.read(record))
+    written = store.read(record)
+    described = card.without_places(measured or written)
     merge(model.cpu().eval())
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         form = type(model).__name__
         facts = _facts(model, classes, described) | {"form": form, "head": _WRITERS[form](model, classes, temporary)}
-        facts["found_column"] = _found_column(record)
+        facts["found_column"] = _found_column(record.parents[2], written["config"])
         (temporary / KEPT_FILE).write_text(json.dumps(facts, indent=1))
         (temporary / "record.json").write_text(json.dumps(described, indent=1))
         (temporary / "README.md").write_text(card.card(described, card.seeds(record), facts), encoding="utf-8")
@@ -200,10 +201,9 @@ def merge(model: Model) -> None:
             model.set_submodule(name, layer.modules_to_save[layer.active_adapter])
 
 
-def _found_column(record: Path) -> str | None:
+def _found_column(results: Path, config: dict[str, Any]) -> str | None:
     """The column of a table that a run read its inputs from; None where the data are in none, or no longer there."""
-    config = store.read(record)["config"]
-    dataset = store.place(record.parents[2], config["dataset"])
+    dataset = store.place(results, config["dataset"])
     if dataset in TASKS:
         return None
     try:

@@ -153,10 +153,10 @@ def _pictures(file: Path, column: str | None, usual: Sequence[str]) -> tuple[lis
             if not (column or usual):
                 raise InputError(f"{file} has no column with nothing but paths of images; --text-column names one.")
         cells, beside = _cells(file, column, usual)
-        rows = [(cell if isinstance(cell, str) else f"row {i}", cell) for i, cell in enumerate(cells, 1)]
-        rows, beside = _whole([cell and (name, cell) for name, cell in rows], beside, "an image")
-        images = [layout.listed(x).read_bytes() if isinstance(x, str) else own.input_of(x, file) for _, x in rows]
-        return [name for name, _ in rows], images, beside
+        named = [cell if isinstance(cell, str) else f"row {i}" for i, cell in enumerate(cells, 1)]
+        listed = (layout.listed(cell).read_bytes() if cell and isinstance(cell, str) else cell for cell in cells)
+        images = [own.input_of(image, file) for image in listed]
+        return [*compress(named, images)], *_whole(images, beside, "an image")
     if column:
         raise InputError("--text-column is for tables, but this model reads images.")
     base = file.parent if file.is_file() else file

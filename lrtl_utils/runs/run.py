@@ -218,7 +218,7 @@ class Run:
         continues an interrupted fit from its checkpoint. `InputError` for other examples than those of `label`.
         """
         if self._labelled is None or train is not self._labelled[0] or validation is not self._labelled[1]:
-            raise InputError("There is nothing to train on: call label() first, and give fit what it returns.")
+            raise InputError("A Run trains on its own examples: call label() first, and give fit what it returns.")
         if self._begun:
             raise InputError(
                 "This run has been trained already, wholly or in part; make it anew. In a notebook, run the cell that "
@@ -268,7 +268,7 @@ class Run:
         `tested` is what `test` of this run returned last.
         """
         if tested is None or tested is not self._tested:
-            raise InputError("There is nothing to record: call test() of this run, and give record what it returns.")
+            raise InputError("A Run records its own test: call test() of this run, and give record what it returns.")
         prediction, seen = tested.prediction, len(self.train) * self.curve[-1]["epoch"]
         record = store.completed(
             self.results,

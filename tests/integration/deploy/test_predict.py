@@ -172,6 +172,10 @@ def test_the_column_that_was_found_in_training_comes_before_those_of_usual_names
     assert [row["text"] for row in found] == ["much rain"] * 2
     assert (found[0]["label"], found[0]["body"]) == ("b", "text")
     assert "# A linear head trained on mine.csv by tfidf" in (kept / "README.md").read_text()
+    for change in (lambda path: path.write_text("a,b,c\n1,2,3\n"), lambda path: path.unlink()):
+        change(tmp_path / "mine.csv")  # meanwhile, which costs no model
+        again = export.save(model, data.classes, path, tmp_path / "again")
+        assert json.loads((again / "lrtl.json").read_text())["found_column"] is None
 
 
 def test_images_in_a_table_and_rows_without_one(seer, tmp_path):

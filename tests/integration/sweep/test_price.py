@@ -139,7 +139,7 @@ def test_a_timing_keeps_its_time_and_takes_the_dearest_first():
 
 
 def test_seconds_of_one_size_grow_with_the_flops_of_another(tmp_path):
-    """Nothing tells what a run of that size takes at its start, and the dearest unknown kind is timed in any case."""
+    """From one size the time at the start of a run cannot be estimated. The dearest unknown kind is always timed."""
     knobs = {"method": "linear_probe", "train_size": 16}
     run = Run(**TEXT | knobs, test_limit=8, results=tmp_path)
     run.fit(*run.label())
