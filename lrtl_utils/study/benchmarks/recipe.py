@@ -274,12 +274,15 @@ def freeze(results: Path) -> Path:
 
 
 def require_frozen(results: Path, grids: Sequence[Path] = ()) -> None:
-    """`InputError` unless the folder is the confirmation of what is frozen, and methods and grids are the same here."""
+    """`InputError` unless methods and grids are as they were frozen, and the folder of the frozen grid is the one named.
+
+    Other grids, such as that of the study, may run the frozen methods in other folders.
+    """
     path = results.parent / verify.FROZEN
     if not path.is_file():
         raise InputError(f"There is no {path}; the recipe is frozen before a confirmation begins.")
     frozen = json.loads(path.read_text(encoding="utf-8"))
-    if frozen["confirmation"] != results.name:
+    if f"{frozen['confirmation']}.yaml" in {path.name for path in grids} and frozen["confirmation"] != results.name:
         raise InputError(
             f"{path} names the folder {frozen['confirmation']!r} as confirmation, and not {results.name!r}."
         )
