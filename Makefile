@@ -80,8 +80,8 @@ lock: ## Write .ci/constraints.txt anew: the versions that pip takes today (Linu
 	build/lock/bin/pip install --quiet --requirement requirements.txt
 	build/lock/bin/pip freeze | sed 's/+cpu$$//' > .ci/constraints.txt
 
-study: .venv/installed ## Run the committed study's grid on real data (hours; resumes) and its pictures
-	$(RUN) sweep notebooks/grids/study.yaml --results results/study --beside results/bench-cpu
+study: .venv/installed ## Run the committed study's grid on real data (days; resumes) and its pictures
+	$(RUN) confirm study --results results/study
 	$(RUN) figures
 
 figures: .venv/installed ## Make the committed pictures and summary notebooks anew from the committed records
@@ -90,13 +90,6 @@ figures: .venv/installed ## Make the committed pictures and summary notebooks an
 report: RESULTS ?= results/study
 report: .venv/installed ## A static site of RESULTS (results/study): the answers, every run, the summary notebooks
 	$(RUN) report $(RESULTS)
-
-BENCH ?= results/bench-local
-# Real data where a mirror holds it, else the shipped samples.
-BENCH_GRID := notebooks/grids/$(if $(wildcard $(or $(LRTL_MIRROR),$(HOME)/.cache/lrtl/mirror)/datasets),bench,bench_shipped)
-
-bench: .venv/installed ## Every method against tuned conventional fine-tuning (hours; resumes), as one table
-	$(RUN) bench $(BENCH_GRID).yaml --tuning $(BENCH_GRID)_tuning.yaml --results $(BENCH)
 
 ADVISORIES := https://pypi.org/pypi/pip/25.0/json  # pip-audit reads such a page of each release
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
@@ -119,5 +112,5 @@ clean: ## Remove what a test or a build left; results and .venv stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help audit install demo trackers test unit integration e2e nightly faults gpu lint docs lock study figures report bench
+.PHONY: help audit install demo trackers test unit integration e2e nightly faults gpu lint docs lock study figures report
 .PHONY: speed lab clean

@@ -19,7 +19,7 @@ app = typer.Typer(
 GROUPS = {
     "One run": (run.run, run.predict),
     "Many runs": (sweep.sweep, sweep.search, sweep.status),
-    "What the runs say": (study.compare, study.summary, study.report, study.figures, study.bench, study.confirm),
+    "What the runs say": (study.compare, study.summary, study.report, study.figures, study.confirm),
     "To other programs": (export.export, export.push),
     "Data, models and records": (data.doctor, data.suggest, data.fetch, data.verify),
 }

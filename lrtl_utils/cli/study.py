@@ -1,4 +1,4 @@
-"""What many runs say: the comparison on your own data, summaries, the report, and this project's own benchmark."""
+"""What many runs say: the comparison on your own data, summaries, the report, and this project's own confirmation."""
 
 import io
 import multiprocessing
@@ -186,31 +186,6 @@ def figures(
         for path, _ in zip(paths, each(partial(_in_fork, notebook.refresh), paths), strict=True):
             print(path)
     print(readme.refresh(folder.parent / "README.md", folder))
-
-
-def bench(
-    grid: Grid = Path("bench"),
-    tuning: Annotated[
-        Path, typer.Option(help="The grid that tunes `conventional` and `full`; it is run first.", callback=shipped)
-    ] = Path("bench_tuning"),
-    results: Results = Path("results/bench-local"),
-    table_only: Annotated[bool, typer.Option("--table-only", help="Run nothing; write the table of records.")] = False,
-) -> None:
-    """Run this project's benchmark, every method against tuned baselines, and write one table; can be continued."""
-    from lrtl_utils.study import tables
-    from lrtl_utils.study.benchmarks import measured
-    from lrtl_utils.study.benchmarks.bench import tuned, tuned_grid, write_table
-    from lrtl_utils.sweep.grid import plan, read_grid
-    from lrtl_utils.sweep.sweep import sweep
-
-    folder = absolute_path(results)
-    if not table_only:
-        sweep(plan(read_grid(tuning)), folder, shared=False, report=show_line)  # a benchmark times every run
-        chosen = tuned(tables.records(folder, "completed"))
-        sweep(plan(tuned_grid(read_grid(grid), chosen)), folder, shared=False, report=show_line)
-        if not (folder / "rung_zero.csv").exists():
-            measured.write_rung_zero(folder)
-    print(write_table(folder, measured.accounted_mib))
 
 
 def confirm(

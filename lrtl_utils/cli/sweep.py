@@ -61,16 +61,12 @@ def sweep(
     price_per_hour: Annotated[
         float | None, typer.Option(min=0, help="Price of one device hour, for --dry-run.")
     ] = None,
-    beside: Annotated[
-        list[Path] | None,
-        typer.Option(help="Another folder of records. Runs that are recorded there are skipped. May be repeated."),
-    ] = None,
     no_cache: NoCache = False,
 ) -> None:
     """Run every combination of a grid that has no record yet; can be interrupted and continued."""
     from lrtl_utils.runs.run import Run
     from lrtl_utils.sweep import engines
-    from lrtl_utils.sweep.grid import not_in, plan, read_grid
+    from lrtl_utils.sweep.grid import plan, read_grid
     from lrtl_utils.sweep.sweep import sweep as run_cells
 
     job = slurm_parameters(slurm or [])
@@ -85,9 +81,6 @@ def sweep(
     elsewhere = engine == "slurm" or scheduler is not None
     cells = plan(configs, Run.outline if dry_run else partial(Run, elsewhere=elsewhere))
     show([counted(len(configs), "cell"), f"{counted(len(cells), 'cell')} after clamping"])
-    for folder in beside or []:
-        planned, cells = len(cells), not_in(cells, folder)
-        show_line(f"{planned - len(cells)} of them are recorded in {folder}")
     if dry_run:
         from lrtl_utils.sweep import price
 

@@ -51,6 +51,8 @@ COLUMNS = [
     "outcome",
     "record",
 ]  # at least these
+TUNED_BY = ("learning_rate", "epochs")  # what names a setting of a method `WITH_RATE` that is alone
+WITH_RATE = (BASELINE, "full")  # no rule sets theirs, so if it is not the default, it was chosen
 TUNABLE = {"learning_rate", "batch_size", "epochs", "scheduler", "warmup_steps", "dropout", "weight_decay"}
 # Clamped, left to a rule, or what the machine is faster with.
 NOT_CHOSEN = {"batch_size", "warmup_steps", "max_length", "precision", "device"}
@@ -120,7 +122,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 def read(results: str | Path | Sequence[str], metric: str | None = None) -> pd.DataFrame:
     """The completed runs of a folder of results, or of several, as `compared` selects them; scores are by `metric`.
 
-    Of all folders but the first, only runs of configurations that the first has too.
+    Of all folders but the first, only runs on data sets that the first has too.
     """
     return together([records(folder, "completed", metric) for folder in folders(results)])
 
@@ -132,10 +134,7 @@ def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         return compared(frames[0])
     frame = _newest(pd.concat([each for each in frames if len(each)]))
     named = compared(frame)
-    if len(frames) == 1 and len(named) == len(frame):
-        return named
-    keys = pd.Series(list(zip(named["dataset"], named["model"], named["configuration"], strict=True)), named.index)
-    return compared(frame.loc[named.index[keys.isin(keys[named["folder"] == 0])]])
+    return named[named["dataset"].isin(named["dataset"][named["folder"] == 0])]
 
 
 def folders(results: str | Path | Sequence[str]) -> list[str | Path]:
@@ -149,7 +148,8 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     A configuration is a method, followed by the settings that differ where a method ran with several: runs of different
     settings are never averaged, nor are runs in another precision or on another kind of device, which follow from the
     machine. The variant has the same name on all data sets: the method, or `method (tuned)` where a data set has one
-    setting other than the default, or only that one while another data set has the default.
+    setting other than the default, or only that one while another data set has the default. `conventional` and `full`
+    with a learning rate that was asked for are tuned too, also if each number of labels has a setting of its own.
 
     A data set that was read from several sources counts as several data sets, and so does a model: each is named by the
     first digits of its checksum too. Left out are runs on a part of a test split that others used in full, a second run
@@ -182,19 +182,23 @@ def _newest(frame: pd.DataFrame) -> pd.DataFrame:
 def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs with the `configuration` and the `variant` that `compared` explains; the index must be unique."""
     groups = [
-        (method, group.index, _settings(list(group["record"]), group["n_labels"]))
+        (method, group.index, list(group["n_labels"]), _settings(list(group["record"]), group["n_labels"]))
         for (_, _, method), group in frame.groupby(["dataset", "model", "method"])
     ]
     differing = [{name for name in DEFAULTS if len({str(one[name]) for one in own}) > 1} for *_, own in groups]
     varied: dict[str, set[str]] = {}
-    for (method, _, _), own in zip(groups, differing, strict=True):
+    for (method, *_), own in zip(groups, differing, strict=True):
         varied.setdefault(method, set()).update(own)
     names: dict[int, tuple[str, str]] = {}
-    for (method, index, settings), own in zip(groups, differing, strict=True):
+    for (method, index, sizes, settings), own in zip(groups, differing, strict=True):
         elsewhere = {name for name in varied[method] if settings[0][name] != DEFAULTS[name]}
-        varying = [name for name in DEFAULTS if name in own | elsewhere]
+        given = {name for name in TUNED_BY if any(each[name] != DEFAULTS[name] for each in settings)}
+        rated = method in WITH_RATE and "learning_rate" in given
+        differ = own | elsewhere
+        differ |= given if rated and "learning_rate" not in differ else set()
+        varying = [name for name in DEFAULTS if name in differ]
         chosen = [tuple((name, each[name]) for name in varying) for each in settings]
-        names |= dict(zip(index, _named(method, chosen), strict=True))
+        names |= dict(zip(index, _named(method, chosen, sizes, rated), strict=True))
     named = pd.DataFrame.from_dict(names, orient="index", columns=["configuration", "variant"])
     return frame.assign(configuration=named["configuration"], variant=named["variant"])
 
@@ -213,14 +217,18 @@ def _by_machine(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _named(method: str, chosen: Sequence[tuple[tuple[str, Any], ...]]) -> list[tuple[str, str]]:
+def _named(
+    method: str, chosen: Sequence[tuple[tuple[str, Any], ...]], sizes: Sequence[int], rated: bool
+) -> list[tuple[str, str]]:
     """Configuration and variant of each of a method's runs on a data set, from the settings that differ."""
     others = {each for each in chosen if any(value != DEFAULTS[name] for name, value in each)}
-    tuned = len(others) == 1 and {name for name, _ in chosen[0]} <= TUNABLE
+    at_sizes = {(size, each) for size, each in zip(sizes, chosen, strict=True) if each in others}
+    by_size = rated and len(at_sizes) == len({size for size, _ in at_sizes})  # one setting at each size
+    tuned = f"{method} (tuned)" if by_size or (len(others) == 1 and {name for name, _ in chosen[0]} <= TUNABLE) else ""
     names = dict.fromkeys(chosen, (method, method))
     for each in others:
         configuration = f"{method} [{', '.join(f'{name}={value}' for name, value in each)}]"
-        names[each] = configuration, f"{method} (tuned)" if tuned else configuration
+        names[each] = tuned if by_size and len(others) > 1 else configuration, tuned or configuration
     return [names[each] for each in chosen]
 
 

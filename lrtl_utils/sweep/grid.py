@@ -13,7 +13,7 @@ import yaml
 from lrtl_utils.config import RunConfig, read_config
 from lrtl_utils.data.load import kind_of
 from lrtl_utils.errors import InputError, require_name
-from lrtl_utils.files import absolute_path, existing_folder, read_text
+from lrtl_utils.files import absolute_path, read_text
 from lrtl_utils.runs import store
 from lrtl_utils.runs.notebook import NOTEBOOK_OF, read_parameters
 from lrtl_utils.runs.record import in_words
@@ -81,12 +81,6 @@ def plan(grid: list[tuple[str, RunConfig]], planned: Callable[[RunConfig], Run] 
         cell = Cell.of(notebook, planned(asked))
         distinct.setdefault(cell.id, cell)
     return list(distinct.values())
-
-
-def not_in(cells: list[Cell], results: str | Path) -> list[Cell]:
-    """The cells that have no completed record in that folder of results. `InputError` if there is no such folder."""
-    done = {record["run_id"] for record in store.records(existing_folder(results)) if record["status"] == "completed"}
-    return [cell for cell in cells if cell.id not in done]
 
 
 class _Loader(yaml.SafeLoader):

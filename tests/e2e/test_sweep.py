@@ -12,9 +12,7 @@ import pytest
 import torch
 from complete import wait_for
 from grid_files import written
-from typer.testing import CliRunner
 
-from lrtl_utils.cli import app
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
@@ -81,14 +79,6 @@ def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path):
     assert len(records(tmp_path / "results", "completed")) == 3
     executed = list((tmp_path / "results/executed/digits").glob("*.ipynb"))
     assert [path.read_text().count("image/png") for path in executed] == [5, 5, 5]
-
-    elsewhere = [*words[3:-1], str(tmp_path / "elsewhere"), "--beside", str(tmp_path / "results")]
-    done = CliRunner().invoke(app, elsewhere)
-    assert done.exit_code == 0, done.output
-    assert f"3 of them are recorded in {tmp_path / 'results'}\n0 cells, 0 already done" in done.stdout
-    assert not list((tmp_path / "elsewhere").glob("runs/*"))
-    done = CliRunner().invoke(app, [*elsewhere[:-1], str(tmp_path / "mistyped")])
-    assert "There is no folder" in str(done.exception)
 
 
 def test_a_sweep_whose_time_is_over_ends_its_cells_and_goes_on_later(tmp_path):

@@ -40,7 +40,7 @@ def anew(tmp_path_factory):
             r'results = (\[.*?\]|"[^"]*")', f"results = {str(folder / 'results')!r}", cell.source, flags=re.DOTALL
         )
         nbformat.write(notebook, folder / "notebooks" / path.name)
-    (folder / "README.md").write_text(f"# Ours\n{readme.BEGIN}\nwhat stood here\n{readme.END}\nThe rest.\n")
+    (folder / "README.md").write_text(f"# Ours\n{readme.MARKS[0]}\nwhat stood here\n{readme.MARKS[1]}\nThe rest.\n")
     done = call("figures", folder / "notebooks")
     assert done.returncode == 0, done.stderr
     return folder
@@ -65,8 +65,8 @@ def test_the_same_records_give_the_same_bytes(anew):
 
 def test_the_readme_gives_the_four_answers_with_pictures_and_notebooks_that_are_there(anew):
     text = (anew / "README.md").read_text()
-    assert text.startswith(f"# Ours\n{readme.BEGIN}\n")
-    assert text.endswith(f"{readme.END}\nThe rest.\n")
+    assert text.startswith(f"# Ours\n{readme.MARKS[0]}\n")
+    assert text.endswith(f"{readme.MARKS[1]}\nThe rest.\n")
     assert "what stood here" not in text
     frame, page = tables.read(anew / "results"), (anew / "results/README.md").read_text()
     for ask in answers.ANSWERS:
@@ -80,10 +80,10 @@ def test_the_readme_gives_the_four_answers_with_pictures_and_notebooks_that_are_
     assert re.findall(r"\]\(([^)]+)\)", text) == ["results/README.md"]
 
 
-@pytest.mark.parametrize("text", ["", readme.BEGIN, f"{readme.END}\n{readme.BEGIN}"])
+@pytest.mark.parametrize("text", ["", readme.MARKS[0], f"{readme.MARKS[1]}\n{readme.MARKS[0]}"])
 def test_a_readme_without_its_marks_is_left_as_it_is(anew, tmp_path, text):
     (tmp_path / "README.md").write_text(text)
-    with pytest.raises(InputError, match="the answers go between"):
+    with pytest.raises(InputError, match="must have a line"):
         readme.refresh(tmp_path / "README.md", anew / "notebooks")
     assert (tmp_path / "README.md").read_text() == text
 

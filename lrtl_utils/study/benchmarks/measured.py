@@ -1,4 +1,4 @@
-"""What the benchmark measures with a model: the seconds of rung 0 of `progressive`, and the memory that it needs."""
+"""What is measured with a model, beside the records: the seconds of rung 0 of `progressive`, and its memory."""
 
 import copy
 import tempfile

@@ -16,8 +16,8 @@ from lrtl_utils.study.benchmarks import recipe
 from lrtl_utils.study.benchmarks.published import PUBLISHED
 from lrtl_utils.study.report import SECTIONS, committed_sources
 
-BEGIN = "<!-- the four answers: `make figures` writes them -->"
-END = "<!-- end of the four answers -->"
+MARKS = ("<!-- the four answers: `make figures` writes them -->", "<!-- end of the four answers -->")
+CLAIM = ("<!-- the claim: `make figures` writes it -->", "<!-- end of the claim -->")
 USUAL = 100  # labels: of the settings of a data set and model, the nearest to this is shown
 TUNED = [f"{method} (tuned)" for method in recipe.TUNED]
 MOST_BYTES = 1_000_000
@@ -27,12 +27,10 @@ def refresh(path: Path, folder: Path) -> Path:
     """Write the answers in short between the marks of the file at `path`, and in full beside the records.
 
     `folder` holds the notebooks, which name the records of the study. Beside these are those of the confirmation, if
-    any, whose picture is drawn too. Returns `path`; `InputError` if it lacks the marks.
+    any: its claim goes between marks of its own, and its picture is drawn. Returns `path`; `InputError` if it lacks the
+    marks.
     """
-    before, begin, rest = read_text(path, MOST_BYTES).partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise InputError(f"{path} must have a line {BEGIN} and, below it, a line {END}; the answers go between them.")
+    text = _between(path, read_text(path, MOST_BYTES), MARKS, "")  # refused before anything is read
     study, *others = committed_sources(folder)
     frame = tables.read([study, *others])
     found = [ask(frame) for ask, *_ in SECTIONS]
@@ -41,10 +39,34 @@ def refresh(path: Path, folder: Path) -> Path:
         confirmed = recipe.runs(confirmation)
         figures.style()
         figures.save(figures.headline(gains(confirmed, tables.TUNED)), confirmation, "headline")
+        text = _between(path, text, CLAIM, claim(recipe.compared(confirmed)))
     short = "\n".join(in_short(frame, confirmed, study, path.parent))
-    write_text(path, f"{before}{begin}\n\n{short}\n{end}{after}")
+    write_text(path, _between(path, text, MARKS, f"\n{short}"))
     write_text(study / "README.md", "\n".join(in_full(found, frame, study, folder)))
     return path
+
+
+def _between(path: Path, text: str, marks: tuple[str, str], content: str) -> str:
+    """The text of the file at `path` with this content between the marks, each of which is a line."""
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not end:
+        raise InputError(f"{path} must have a line {marks[0]} and, below it, a line {marks[1]}.")
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def claim(table: pd.DataFrame) -> str:
+    """The gain over tuned `conventional` on data sets that are not of the plan, from a table of `recipe.compared`."""
+    table = table[~recipe.of_the_plan(table) & (table["configuration"] == tables.TUNED)]
+    (found,) = recipe.counts(table).to_dict("records")
+    low, high = (1 / table["flops"]).agg(["min", "max"])
+    return (
+        f"**In {counted(found['settings'], 'setting')} so far, on data sets that did not help to choose its rule, "
+        f"`{tables.OURS}`, the method of this project, gains "
+        f"{answers.points(found['gain'], found['low'], found['high'])} points over {tables.TUNED} on average, with "
+        f"{low:.0%} to {high:.0%} of its FLOPs. It is shown to be better in {found['won']} of them and worse in "
+        f"{found['lost']}; {found['undecided']} are undecided.**"
+    )
 
 
 def gains(confirmed: pd.DataFrame, baseline: str) -> pd.DataFrame:

@@ -24,10 +24,10 @@ from lrtl_utils.data.load import READING
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, notebooks_folder, write_text
 from lrtl_utils.methods import VERSIONS
+from lrtl_utils.models.catalog import backbone
 from lrtl_utils.runs import store, verify
 from lrtl_utils.study import stats, tables
 from lrtl_utils.study.benchmarks import published
-from lrtl_utils.study.benchmarks.bench import SLACK, rung_zero_page
 
 OURS, FIRST = "progressive", "progressive, version 1"
 TUNED = ("conventional", "full")
@@ -35,6 +35,8 @@ READ = {"label_names": True, "layers": 0.5, "word_shape": True}  # by `progressi
 CONFIRMATION = "confirmation"  # the folder beside this one with its records
 WON = {"worse": "won", "better": "lost", "undecided": "undecided"}  # by what is said of the other configuration
 AT = ["dataset_model", "n_labels"]
+RUNG_ZERO = {"text": 1.3, "tokens": 1.5, "image": 1.3}  # at most so many times the seconds of one forward pass
+SLACK = 1.1  # times the memory of `progressive` that can be accounted for
 ABOUT = """Scores are means of accuracy, or of entity F1, on the test split. Points are paired differences to
 `progressive` with 95 % intervals, and p is corrected over the settings of each configuration. FLOPs and seconds are
 multiples of those of `progressive`; seconds are of at least three pairs of runs of one machine, within an hour of each
@@ -62,12 +64,9 @@ def runs(results: Path) -> pd.DataFrame:
     if first.is_dir():
         frame = pd.concat([frame, tables.records(first, "completed").assign(method=FIRST)])
     frame = tables.compared(frame)
-    chosen = ["learning_rate" not in record["config"]["asked"] for record in frame["record"]]
-    tuned = frame["method"].isin(TUNED) & np.array(chosen, dtype=bool)
-    names = frame["method"].mask(tuned, frame["method"] + " (tuned)")
-    names = names.mask(frame["method"] == OURS, OURS + frame["record"].map(_changed))
-    renamed = tuned | (frame["method"] == OURS)
-    return frame.assign(**{each: frame[each].mask(renamed, names) for each in ("configuration", "variant")})
+    tuned, ours = frame["variant"].str.endswith(" (tuned)"), frame["method"] == OURS
+    names = frame["configuration"].mask(tuned, frame["variant"]).mask(ours, OURS + frame["record"].map(_changed))
+    return frame.assign(configuration=names, variant=frame["variant"].mask(ours, names))
 
 
 def _changed(record: dict[str, Any]) -> str:
@@ -235,7 +234,7 @@ def _measured(results: Path) -> str:
     """What `measure` wrote, as the end of the page."""
     page, timed, held = "", results / "rung_zero.csv", results / "memory.csv"
     if timed.is_file():
-        page += rung_zero_page(pd.read_csv(timed))
+        page += _rung_zero(pd.read_csv(timed))
     if held.is_file():
         rows = pd.read_csv(held)
         within = [
@@ -245,6 +244,15 @@ def _measured(results: Path) -> str:
         about = " ".join([MEMORY, *within])
         page += "\n".join(["", "## Memory", "", about, "", rows.to_markdown(index=False), ""])
     return page
+
+
+def _rung_zero(timed: pd.DataFrame) -> str:
+    """The rows of `measured.rung_zero` beside their bars."""
+    most = timed["model"].map(lambda name: RUNG_ZERO["tokens" if backbone(name).crf else backbone(name).kinds[0]])
+    timed = timed.assign(bar=np.where(timed["share"] <= most, "met", "missed"))
+    asked = ", ".join(f"{bar:g} times for {kind}" for kind, bar in RUNG_ZERO.items())
+    about = f"Seconds of rung 0 over those of one forward pass over its rows, in turns; it is to take at most {asked}."
+    return "\n".join(["", "## Rung 0", "", about, "", timed.to_markdown(index=False), ""])
 
 
 def freeze(results: Path) -> Path:
@@ -274,7 +282,7 @@ def freeze(results: Path) -> Path:
 
 
 def require_frozen(results: Path, grids: Sequence[Path] = ()) -> None:
-    """`InputError` unless methods and grids are as they were frozen, and the folder of the frozen grid is the one named.
+    """`InputError` unless methods and grids are as they were frozen, and a confirmation is to go to the named folder.
 
     Other grids, such as that of the study, may run the frozen methods in other folders.
     """

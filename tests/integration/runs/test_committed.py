@@ -13,7 +13,7 @@ FOLDERS = sorted(path.parent.name for path in (ROOT / "results").glob("*/runs"))
 
 
 def test_the_committed_folders_are_there():
-    assert {"study", "bench-cpu", "search", "one_epoch"} <= set(FOLDERS)
+    assert {"study", "confirmation", "search", "one_epoch"} <= set(FOLDERS)
 
 
 @pytest.mark.parametrize("name", FOLDERS)

@@ -16,12 +16,13 @@ def outputs(path):
 
 @pytest.mark.slow
 def test_the_committed_readme_and_notebooks_say_what_the_committed_records_do():
-    study, benchmark = committed_sources(ROOT / "notebooks")
-    frame = tables.read([study, benchmark])
+    study, confirmation = committed_sources(ROOT / "notebooks")
+    frame = tables.read([study, confirmation])
     found = [ask(frame) for ask in answers.ANSWERS]
-    short = (ROOT / "README.md").read_text().partition(readme.BEGIN)[2].partition(readme.END)[0]
-    confirmed = recipe.runs(ROOT / "results/confirmation")
+    short = (ROOT / "README.md").read_text().partition(readme.MARKS[0])[2].partition(readme.MARKS[1])[0]
+    confirmed = recipe.runs(confirmation)
     assert short.strip() == "\n".join(readme.in_short(frame, confirmed, study, ROOT)).strip()
+    assert f"{readme.CLAIM[0]}\n{readme.claim(recipe.compared(confirmed))}\n" in (ROOT / "README.md").read_text()
     text = (study / "README.md").read_text()
     assert text.strip() == "\n".join(readme.in_full(found, frame, study, ROOT / "notebooks")).strip()
     said = [output.get("text", "") for path in summary_notebooks() for output in outputs(path)]

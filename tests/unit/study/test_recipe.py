@@ -119,10 +119,11 @@ def test_a_confirmation_runs_only_the_frozen_methods_in_the_folder_that_was_name
         recipe.require_frozen(confirmation)
     path = recipe.freeze(results)
     recipe.require_frozen(confirmation)
-    recipe.require_frozen(results, [results.parent / "study.yaml"])
     frozen = json.loads(path.read_text())
-    grid = results.parent / "confirmation.yaml"
-    grid.write_text("seed: 1\n")
+    grid, other = results.parent / "confirmation.yaml", results.parent / "study.yaml"
+    for each in (grid, other):
+        each.write_text("seed: 1\n")
+    recipe.require_frozen(results, [other])
     with pytest.raises(InputError, match="and not 'recipe'"):
         recipe.require_frozen(results, [grid])
     with pytest.raises(InputError, match=r"confirmation\.yaml changed after"):

@@ -95,6 +95,17 @@ def test_a_tuned_setting_that_is_alone_is_not_taken_for_the_default(tmp_path):
     }
 
 
+def test_a_baseline_with_one_chosen_rate_at_each_size_is_one_configuration_whose_name_says_so(tmp_path):
+    for size, rate, epochs in ((32, 1e-4, 30), (100, 3e-4, 10)):
+        asked = SST2 | {"train_size": size}
+        write_run(tmp_path, outcomes(0.5, 32, 0), method="progressive", epochs=5, **asked)
+        for method, dataset in (("full", "sst2"), ("conventional", "sst2"), ("conventional", "imdb")):
+            chosen = {"learning_rate": 1e-3 if dataset == "imdb" else rate, "epochs": epochs}
+            write_run(tmp_path, outcomes(0.5, 32, 0), method=method, **asked | chosen | {"dataset": dataset})
+    for names in tables.read(tmp_path)[["configuration", "variant"]].to_numpy().T:
+        assert set(names) == {"conventional (tuned)", "full (tuned)", "progressive"}
+
+
 def test_a_default_that_follows_the_number_of_labels_is_one_configuration(tmp_path):
     for labels in (32, 100, 1000):
         write_run(tmp_path, outcomes(0.5, labels, 0), method="progressive", **SST2 | {"train_size": labels})
@@ -152,12 +163,11 @@ def test_runs_on_a_part_of_the_test_split_do_not_count_beside_whole_ones(tmp_pat
     assert list(tables.read(tmp_path)["method"]) == ["full"]
 
 
-def test_of_further_folders_what_the_first_has_settings_of_is_read(tmp_path):
+def test_of_further_folders_runs_on_data_sets_of_the_first_are_read(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     write_run(first, outcomes(0.5, 32, 0), method="full", **SST2)
     write_run(second, outcomes(0.5, 100, 0), method="full", **SST2 | {"train_size": 100})
-    write_run(second, outcomes(0.5, 32, 0), method="conventional", **SST2)
-    write_run(second, outcomes(0.5, 32, 0), method="full", learning_rate=1e-3, **SST2)
+    write_run(second, outcomes(0.5, 32, 0), method="conventional", **SST2 | {"dataset": "imdb"})
     shutil.copytree(first, second, dirs_exist_ok=True)  # the same run there too
     frame = tables.read([first, second])
     assert sorted(zip(frame["configuration"], frame["n_labels"], strict=True)) == [("full", 32), ("full", 100)]
@@ -479,7 +489,7 @@ def test_nothing_gives_tables_without_rows(tmp_path):
 
 
 def test_what_is_assumed_of_two_methods_is_what_the_committed_records_have():
-    frame = tables.read(["results/study", "results/bench-cpu"])
+    frame = tables.read(["results/study", "results/confirmation"])
     alike = frame["configuration"].isin(["progressive", "full", "linear_probe"]) & frame["n_labels"].isin([100, 316])
     rows = []
     for _, sized in frame[alike & (frame["score_name"] == "accuracy")].groupby(["dataset", "n_labels"]):
