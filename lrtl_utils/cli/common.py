@@ -7,21 +7,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from lrtl_utils.errors import InputError, printable, require_name
 
 LOCAL = Path("results/local")
-Results = Annotated[Path, typer.Option(help="Folder of the records.")]
-Folder = Annotated[Path, typer.Argument(help="Folder of the records.")]
-Parameters = Annotated[list[str] | None, typer.Option("-p", help="A parameter, as name=value; may be repeated.")]
-Workers = Annotated[int, typer.Option(min=1, help="Number of runs at a time; they share the cores equally.")]
-Deadline = Annotated[float | None, typer.Option(min=1, help="Stop a run after this many seconds.")]
+Results = Annotated[Path, Option(help="Folder of the records.")]
+Folder = Annotated[Path, Argument(help="Folder of the records.")]
+Parameters = Annotated[list[str] | None, Option("-p", help="A parameter, as name=value; may be repeated.")]
+Workers = Annotated[int, Option(min=1, help="Number of runs at a time; they share the cores equally.")]
 TextColumn = Annotated[
-    str | None, typer.Option(help="Column of the input text in your own file. Default: recognised by its name.")
+    str | None, Option(help="Column of the input text in your own file. Default: recognised by its name.")
 ]
 LabelColumn = Annotated[
-    str | None, typer.Option(help="Column of the label in your own file. Default: recognised by its name.")
+    str | None, Option(help="Column of the label in your own file. Default: recognised by its name.")
 ]
 
 
@@ -36,14 +35,13 @@ def known_metric(name: str | None) -> str | None:
 
 Metric = Annotated[
     str | None,
-    typer.Option(
+    Option(
         help="What ranks the configurations: accuracy, macro_f1 or entity_f1. Default: accuracy; for tags entity_f1.",
         callback=known_metric,
     ),
 ]
 NoCache = Annotated[
-    bool,
-    typer.Option("--no-cache", help="Do not reuse what earlier runs computed, so that every run is timed in full."),
+    bool, Option("--no-cache", help="Do not reuse what earlier runs computed, so that every run is timed in full.")
 ]
 EXTRA_OF = {"distributed": "cluster", "dask_jobqueue": "cluster", "cryptography": "cluster", "optuna": "search"}
 EXTRA_OF |= {"onnxruntime": "onnx", "mlflow": "mlflow", "trackio": "trackio"}
@@ -74,15 +72,10 @@ def require_package(name: str) -> None:
         raise InputError(f"This needs the package {name}; install it with `pip install '.[{extra}]'`.")
 
 
-def show(lines: Iterable[str]) -> None:
-    """Print each line at once, with control characters made harmless."""
-    for line in lines:
+def show(lines: str | Iterable[str]) -> None:
+    """Print a line, or each of several, at once, with control characters made harmless."""
+    for line in [lines] if isinstance(lines, str) else lines:
         print(printable(line), flush=True)
-
-
-def show_line(line: str) -> None:
-    """Print one line as `show` does."""
-    show([line])
 
 
 def fail(sentence: str, code: int) -> None:

@@ -3,23 +3,22 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
-from lrtl_utils.cli.common import LOCAL, Folder, LabelColumn, TextColumn, fail, interruptible, show, show_line
+from lrtl_utils.cli.common import LOCAL, Folder, LabelColumn, TextColumn, fail, interruptible, show
 from lrtl_utils.config import Selection
 from lrtl_utils.files import absolute_path
 
 
 def doctor(
     dataset: Annotated[
-        str | None, typer.Argument(help="A data set to check: your own file or folder, or the name of one.")
+        str | None, Argument(help="A data set to check: your own file or folder, or the name of one.")
     ] = None,
-    mirror: Annotated[bool, typer.Option("--mirror", help="Check the files of the mirror; needs no network.")] = False,
+    mirror: Annotated[bool, Option("--mirror", help="Check the files of the mirror; needs no network.")] = False,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     labels: Annotated[
-        bool | None,
-        typer.Option(help="Look for wrong labels with a model. Default: where there are at most 1,000 examples."),
+        bool | None, Option(help="Look for wrong labels with a model. Default: where there are at most 1,000 examples.")
     ] = None,
 ) -> None:
     """Show what this machine has and where each data set and model comes from; or check your own data set."""
@@ -32,24 +31,19 @@ def doctor(
         lines, whole = machine.mirror_report(hub.mirror())
         show(lines)
         if not whole:
-            raise typer.Exit(1)
+            raise Exit(1)
     else:
         show(machine.report())
 
 
 def suggest(
-    dataset: Annotated[str, typer.Argument(help="Your labelled examples: a file or a folder.")],
-    unlabelled: Annotated[
-        Path, typer.Option(help="Examples without labels: a table of texts or of images, or a folder.")
-    ],
-    count: Annotated[int, typer.Option("-n", min=1, help="Number of examples to suggest.")] = 50,
-    by: Annotated[
-        Selection,
-        typer.Option(help="At random, or where a linear head is least sure (margin)."),
-    ] = "random",
-    model: Annotated[str | None, typer.Option(help="The model that margin reads the examples with.")] = None,
+    dataset: Annotated[str, Argument(help="Your labelled examples: a file or a folder.")],
+    unlabelled: Annotated[Path, Option(help="Examples without labels: a table of texts or of images, or a folder.")],
+    count: Annotated[int, Option("-n", min=1, help="Number of examples to suggest.")] = 50,
+    by: Annotated[Selection, Option(help="At random, or where a linear head is least sure (margin).")] = "random",
+    model: Annotated[str | None, Option(help="The model that margin reads the examples with.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="The CSV file to write. Default: NAME.suggested.csv beside the unlabelled ones.")
+        Path | None, Option(help="The CSV file to write. Default: NAME.suggested.csv beside the unlabelled ones.")
     ] = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
@@ -64,16 +58,16 @@ def suggest(
     found = suggestions.suggest(dataset, pool, count, by, model, **columns)
     path = found.write(output)
     how = "drawn at random" if by == "random" else f"chosen by {by}"
-    show_line(f"Rows of {pool.name} that are left out: {suggestions.in_words(found.left_out)}.")
-    show_line(f"{len(found.rows)} rows are suggested, {how}. Fill in their column {found.header[-1]!r}.")
-    show_line(suggestions.finding())
+    show(f"Rows of {pool.name} that are left out: {suggestions.in_words(found.left_out)}.")
+    show(f"{len(found.rows)} rows are suggested, {how}. Fill in their column {found.header[-1]!r}.")
+    show(suggestions.finding())
     print(path)
 
 
 def fetch(
-    datasets: Annotated[str | None, typer.Option(help="Names of data sets, separated by commas.")] = None,
-    models: Annotated[str | None, typer.Option(help="Names of models, separated by commas.")] = None,
-    to: Annotated[Path | None, typer.Option(help="Folder of the mirror. Default: LRTL_MIRROR.")] = None,
+    datasets: Annotated[str | None, Option(help="Names of data sets, separated by commas.")] = None,
+    models: Annotated[str | None, Option(help="Names of models, separated by commas.")] = None,
+    to: Annotated[Path | None, Option(help="Folder of the mirror. Default: LRTL_MIRROR.")] = None,
 ) -> None:
     """Download data sets and models (default: all) from the hub to a folder that can be copied; can be continued."""
     from lrtl_utils.cli.doctor import repositories
@@ -83,7 +77,7 @@ def fetch(
     named = [[name for name in (names or "").split(",") if name] for names in (datasets, models)]
     wanted = repositories(*named) if any(named) else repositories()
     with interruptible("with the remaining files"):
-        failures = hub.fetch(wanted, mirror, show_line)
+        failures = hub.fetch(wanted, mirror, show)
     print(mirror)
     if failures:
         fail("; ".join(failures) + ". Run the same command again to continue.", code=1)
@@ -97,4 +91,4 @@ def verify(results: Folder = LOCAL) -> None:
     report = verification.verify(folder)
     show(report.lines() if report.records else [f"There are no records in {folder / 'runs'}."])
     if report.faults:
-        raise typer.Exit(1)
+        raise Exit(1)

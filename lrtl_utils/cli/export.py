@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 from lrtl_utils.cli.common import interruptible, require_package, show
 from lrtl_utils.errors import InputError
@@ -12,23 +12,22 @@ from lrtl_utils.files import absolute_path
 
 def export(
     folder: Annotated[
-        Path,
-        typer.Argument(help="With --onnx, a folder that `run --save-model` wrote; with --to, a folder of records."),
+        Path, Argument(help="With --onnx, a folder that `run --save-model` wrote; with --to, a folder of records.")
     ],
     file: Annotated[
-        Path | None, typer.Argument(help="The file to write. Default: one in FOLDER, whose path is printed.")
+        Path | None, Argument(help="The file to write. Default: one in FOLDER, whose path is printed.")
     ] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write the saved model as one ONNX file, and check it.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="With --onnx, compute in int8.")] = False,
+    onnx: Annotated[bool, Option("--onnx", help="Write the saved model as one ONNX file, and check it.")] = False,
+    int8: Annotated[bool, Option("--int8", help="With --onnx, compute in int8.")] = False,
     rows: Annotated[
-        Path | None, typer.Option(help="With --onnx, inputs to check the file on. Default: rows of a shipped data set.")
+        Path | None, Option(help="With --onnx, inputs to check the file on. Default: rows of a shipped data set.")
     ] = None,
     to: Annotated[
         Literal["csv", "parquet", "mlflow", "trackio", "optuna"] | None,
-        typer.Option(help="Export the records to this format or program."),
+        Option(help="Export the records to this format or program."),
     ] = None,
     uri: Annotated[
-        str | None, typer.Option(help="With --to mlflow, the tracking URI. Default: the file mlflow.db in FOLDER.")
+        str | None, Option(help="With --to mlflow, the tracking URI. Default: the file mlflow.db in FOLDER.")
     ] = None,
 ) -> None:
     """Export a saved model to ONNX, or records to a table, MLflow, trackio or Optuna's dashboard."""
@@ -58,12 +57,12 @@ def export(
 
 
 def push(
-    model: Annotated[Path, typer.Argument(help="A folder that `run --save-model` wrote.")],
-    repository: Annotated[str, typer.Argument(help="The repository on the hub, as org/name; it is made if need be.")],
+    model: Annotated[Path, Argument(help="A folder that `run --save-model` wrote.")],
+    repository: Annotated[str, Argument(help="The repository on the hub, as org/name; it is made if need be.")],
     licence: Annotated[
-        str, typer.Option("--license", help="License of the model, as the hub names it, for example apache-2.0.")
+        str, Option("--license", help="License of the model, as the hub names it, for example apache-2.0.")
     ],
-    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    private: Annotated[bool, Option("--private", help="Make a new repository private.")] = False,
 ) -> None:
     """Upload a saved model, with its model card, to the hub. The last line printed is its address."""
     from lrtl_utils.deploy import push as pushing

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from lrtl_utils.cli.common import LOCAL, Parameters, Results, TextColumn, fail, interruptible, pairs
 from lrtl_utils.errors import printable
@@ -12,12 +12,10 @@ from lrtl_utils.files import writable_folder
 
 
 def run(
-    notebook: Annotated[
-        str, typer.Argument(help="A task notebook, without its number and suffix: text_classification.")
-    ],
+    notebook: Annotated[str, Argument(help="A task notebook, without its number and suffix: text_classification.")],
     parameter: Parameters = None,
     results: Results = LOCAL,
-    save_model: Annotated[Path | None, typer.Option(help="Folder to save the trained model in.")] = None,
+    save_model: Annotated[Path | None, Option(help="Folder to save the trained model in.")] = None,
 ) -> None:
     """Run a task notebook once. The last line printed is the path of its record; stderr has its score."""
     from lrtl_utils.measure import metrics
@@ -55,12 +53,11 @@ def run(
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="A folder that `run --save-model` wrote.")],
+    model: Annotated[Path, Argument(help="A folder that `run --save-model` wrote.")],
     file: Annotated[
-        Path,
-        typer.Argument(help="A table, a text file with one text in each line, CoNLL, a folder or a table of images."),
+        Path, Argument(help="A table, a text file with one text in each line, CoNLL, a folder or a table of images.")
     ],
-    output: Annotated[Path | None, typer.Option(help="The CSV file to write. Default: NAME.predictions.csv.")] = None,
+    output: Annotated[Path | None, Option(help="The CSV file to write. Default: NAME.predictions.csv.")] = None,
     text_column: TextColumn = None,
 ) -> None:
     """Predict the labels of a file with a saved model. The last line printed is the path of the CSV file."""

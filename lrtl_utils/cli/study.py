@@ -10,25 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Exit, Option
 
-from lrtl_utils.cli.common import (
-    LOCAL,
-    Folder,
-    LabelColumn,
-    Metric,
-    NoCache,
-    Parameters,
-    Results,
-    TextColumn,
-    Workers,
-    fail,
-    interruptible,
-    pairs,
-    require_package,
-    show,
-    show_line,
-)
+from lrtl_utils.cli import common
+from lrtl_utils.cli.common import fail, interruptible, pairs, require_package, show
 from lrtl_utils.cli.sweep import Grid, shipped, show_outcome
 from lrtl_utils.config import read_config
 from lrtl_utils.files import absolute_path, existing_folder, notebooks_folder, writing_to
@@ -38,22 +23,22 @@ if TYPE_CHECKING:
 
 
 def compare(
-    dataset: Annotated[str, typer.Argument(help="Your own file or folder, or the name of a data set.")],
-    budget: Annotated[float, typer.Option(min=0, help="Minutes of wall-clock time, plan and report included.")] = 30.0,
-    results: Annotated[Path | None, typer.Option(help="Folder of the records. Default: results/compare-NAME.")] = None,
-    text_column: TextColumn = None,
-    label_column: LabelColumn = None,
+    dataset: Annotated[str, Argument(help="Your own file or folder, or the name of a data set.")],
+    budget: Annotated[float, Option(min=0, help="Minutes of wall-clock time, plan and report included.")] = 30.0,
+    results: Annotated[Path | None, Option(help="common.Folder of the records. Default: results/compare-NAME.")] = None,
+    text_column: common.TextColumn = None,
+    label_column: common.LabelColumn = None,
     drop_leaks: Annotated[
-        bool, typer.Option("--drop-leaks", help="Leave out train examples that are also in the test split.")
+        bool, Option("--drop-leaks", help="Leave out train examples that are also in the test split.")
     ] = False,
     model: Annotated[
-        list[str] | None, typer.Option(help="A model to compare; may be repeated. Default: all on this machine.")
+        list[str] | None, Option(help="A model to compare; may be repeated. Default: all on this machine.")
     ] = None,
-    metric: Metric = None,
-    parameter: Parameters = None,
-    workers: Workers = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the data, show the plan, and run nothing.")] = False,
-    no_cache: NoCache = False,
+    metric: common.Metric = None,
+    parameter: common.Parameters = None,
+    workers: common.Workers = 1,
+    dry_run: Annotated[bool, Option("--dry-run", help="Check the data, show the plan, and run nothing.")] = False,
+    no_cache: common.NoCache = False,
 ) -> None:
     """Find the best method for a data set: check the data, run what fits the budget, and answer the four questions."""
     from lrtl_utils.data import load
@@ -75,7 +60,7 @@ def compare(
             workers=workers,
             dry_run=dry_run,
             shared=not no_cache,
-            show=show_line,
+            show=show,
             **given,
         )
     if dry_run:
@@ -88,10 +73,10 @@ def compare(
     show(["", "## What to do now", *compared.advice(), "", "The page with every run, answer and picture:"])
     _site(compared.results, metric)
     if compared.outcome.failed:  # what is left when the budget is over is no failure
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
-def summary(results: Folder = LOCAL, metric: Metric = None) -> None:
+def summary(results: common.Folder = common.LOCAL, metric: common.Metric = None) -> None:
     """Execute the summary notebooks on a folder of records, and print the paths of their pictures."""
     from lrtl_utils.runs import notebook
     from lrtl_utils.study import tables
@@ -137,7 +122,7 @@ def _in_fork(call: Callable[[Path], Any], path: Path) -> Any:
         return call(path)
 
 
-def report(results: Folder = LOCAL, metric: Metric = None) -> None:
+def report(results: common.Folder = common.LOCAL, metric: common.Metric = None) -> None:
     """Print the answers in a table and write a static web site. The last line printed is the path of its index.html."""
     from lrtl_utils.study import advice, tables
 
@@ -170,11 +155,11 @@ def _table(rows: "pd.DataFrame") -> Iterator[str]:
 
 
 def figures(
-    folder: Annotated[Path | None, typer.Argument(help="Folder of notebooks. Default: the committed ones.")] = None,
+    folder: Annotated[Path | None, Argument(help="common.Folder of notebooks. Default: the committed ones.")] = None,
 ) -> None:
     """Execute the committed summary notebooks in place and write their answers into the README beside them.
 
-    The same records give the same bytes.
+    On one machine, the same records give the same bytes.
     """
     from lrtl_utils.runs import notebook
     from lrtl_utils.study.benchmarks import readme
@@ -192,15 +177,16 @@ def confirm(
     grid: Grid = Path("confirmation"),
     tuning: Annotated[
         Path,
-        typer.Option(
-            help="The space in which the baselines are tuned; a block's searches come before it.", callback=shipped
+        Option(
+            help="Grid in which the baselines are tuned. A search runs before the first block that needs it.",
+            callback=shipped,
         ),
     ] = Path("tuning"),
-    tuned: Annotated[Path, typer.Option(help="The folder of these searches.")] = Path("results/tuning"),
-    results: Results = Path("results/confirmation"),
-    workers: Workers = 1,
+    tuned: Annotated[Path, Option(help="common.Folder of these searches.")] = Path("results/tuning"),
+    results: common.Results = Path("results/confirmation"),
+    workers: common.Workers = 1,
 ) -> None:
-    """Run the frozen recipe against tuned baselines on data that were not used to choose it; can be continued."""
+    """Run a grid of frozen methods and tuned baselines, and write its table. Run it again to continue."""
     require_package("optuna")
     from lrtl_utils.study.benchmarks import recipe
     from lrtl_utils.study.benchmarks import tuning as baselines
@@ -211,18 +197,18 @@ def confirm(
     searches, folder, incomplete = absolute_path(tuned), absolute_path(results), False
     with interruptible("with the remaining runs"):
         recipe.require_frozen(folder, [grid, tuning])
-        spaces, options = baselines.spaces(read_grid(tuning)), {"workers": workers, "report": show_line}
+        spaces, options = baselines.spaces(read_grid(tuning)), {"workers": workers, "report": show}
         for block, cells in read_blocks(grid).items():
             needed = baselines.needed(cells, spaces)
             for name in sorted({*filter(None, needed)} - baselines.finished(searches, spaces)):
-                show_line(f"{block} needs the search {name}.")
+                show(f"{block} needs the search {name}.")
                 search(space_of(name, spaces[name]), searches, trials=baselines.TRIALS, **options)
-                show_line(str(baselines.write(searches)))
-            show_line(f"{block}:")
+                show(str(baselines.write(searches)))
+            show(f"{block}:")
             planned = plan(baselines.tuned(cells, needed, searches))
             outcome = sweep(planned, folder, shared=False, **options)  # every run is timed
             show_outcome(outcome, planned, folder)
             incomplete |= bool(outcome.failed or outcome.left)
     print(recipe.write(folder))
     if incomplete:
-        raise typer.Exit(1)
+        raise Exit(1)

@@ -6,21 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import typer
+from typer import Argument, Exit, Option
 
-from lrtl_utils.cli.common import (
-    LOCAL,
-    Deadline,
-    Folder,
-    NoCache,
-    Results,
-    Workers,
-    interruptible,
-    pair,
-    require_package,
-    show,
-    show_line,
-)
+from lrtl_utils.cli.common import LOCAL, Folder, NoCache, Results, Workers, interruptible, pair, require_package, show
 from lrtl_utils.errors import InputError, counted, printable
 from lrtl_utils.files import absolute_path, notebooks_folder, writable_folder
 
@@ -32,7 +20,8 @@ def shipped(grid: Path) -> Path:
 
 
 GRID_HELP = "A grid in YAML: your own file, or the name of one that comes with the package (demo)."
-Grid = Annotated[Path, typer.Argument(help=GRID_HELP, callback=shipped)]
+Grid = Annotated[Path, Argument(help=GRID_HELP, callback=shipped)]
+Deadline = Annotated[float | None, Option(min=1, help="Stop a run after this many seconds.")]
 
 
 def sweep(
@@ -41,26 +30,21 @@ def sweep(
     workers: Workers = 1,
     deadline: Deadline = None,
     memory_limit: Annotated[
-        float | None, typer.Option(min=1, help="Stop a run that uses more than this many MiB of memory.")
+        float | None, Option(min=1, help="Stop a run that uses more than this many MiB of memory.")
     ] = None,
     on_oom: Annotated[
         Literal["fail", "halve"],
-        typer.Option(
-            help="When a run is out of memory: fail, or run it with half the batch and twice the accumulation."
-        ),
+        Option(help="When a run is out of memory: fail, or run it with half the batch and twice the accumulation."),
     ] = "fail",
-    engine: Annotated[Literal["local", "dask", "slurm"], typer.Option(help="What starts the workers.")] = "local",
+    engine: Annotated[Literal["local", "dask", "slurm"], Option(help="What starts the workers.")] = "local",
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler. Default: one is started on this machine.")
+        str | None, Option(help="Address of a Dask scheduler. Default: one is started on this machine.")
     ] = None,
     slurm: Annotated[
-        list[str] | None,
-        typer.Option(help="name=value for dask-jobqueue (cores, memory, queue, …); may be repeated."),
+        list[str] | None, Option(help="name=value for dask-jobqueue (cores, memory, queue, …); may be repeated.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate the cost, and run nothing.")] = False,
-    price_per_hour: Annotated[
-        float | None, typer.Option(min=0, help="Price of one device hour, for --dry-run.")
-    ] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Estimate the cost, and run nothing.")] = False,
+    price_per_hour: Annotated[float | None, Option(min=0, help="Price of one device hour, for --dry-run.")] = None,
     no_cache: NoCache = False,
 ) -> None:
     """Run every combination of a grid that has no record yet; can be interrupted and continued."""
@@ -80,7 +64,7 @@ def sweep(
     configs, results = read_grid(grid), writable_folder(results)
     elsewhere = engine == "slurm" or scheduler is not None
     cells = plan(configs, Run.outline if dry_run else partial(Run, elsewhere=elsewhere))
-    show([counted(len(configs), "cell"), f"{counted(len(cells), 'cell')} after clamping"])
+    show([counted(len(configs), "cell"), f"{counted(len(cells), 'cell')} after equal ones are counted once"])
     if dry_run:
         from lrtl_utils.sweep import price
 
@@ -97,16 +81,16 @@ def sweep(
     options = {"deadline_seconds": deadline, "memory_limit_mib": memory_limit, "on_oom": on_oom}
     options |= {"elsewhere": elsewhere, "shared": not no_cache}
     with interruptible("with the remaining runs"):
-        outcome = run_cells(cells, results, workers=workers, engine=start, report=show_line, **options)
+        outcome = run_cells(cells, results, workers=workers, engine=start, report=show, **options)
     show_outcome(outcome, cells, results)
     if outcome.failed or outcome.left:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def work(
-    file: Annotated[Path, typer.Argument(help="The plan of a sweep.")],
-    threads: Annotated[int, typer.Option(min=1)] = 1,
-    gpu: Annotated[str | None, typer.Option()] = None,
+    file: Annotated[Path, Argument(help="The plan of a sweep.")],
+    threads: Annotated[int, Option(min=1)] = 1,
+    gpu: Annotated[str | None, Option()] = None,
 ) -> None:
     """Run cells of a plan until none is left or standard input closes. An engine starts this on another machine."""
     from multiprocessing.connection import Connection
@@ -117,24 +101,24 @@ def work(
 
 
 def search(
-    space: Annotated[Path, typer.Argument(help="A grid in YAML; each list in it is searched.", callback=shipped)],
+    space: Annotated[Path, Argument(help="A grid in YAML; each list in it is searched.", callback=shipped)],
     results: Results = LOCAL,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Number of settings to try; with --halving, to start with.")
+        int | None, Option(min=1, help="Number of settings to try; with --halving, to start with.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, help="Seed of the search. Scores are averaged over the grid's seeds.")
+        int, Option(min=0, max=2**31 - 1, help="Seed of the search. Scores are averaged over the grid's seeds.")
     ] = 0,
     halving: Annotated[
-        int | None, typer.Option(min=2, help="Use successive halving: keep one setting in this many. Default: TPE.")
+        int | None, Option(min=2, help="Use successive halving: keep one setting in this many. Default: TPE.")
     ] = None,
     fidelity: Annotated[
-        str | None, typer.Option(help="What successive halving increases. Default: epochs, else a number of examples.")
+        str | None, Option(help="What successive halving increases. Default: epochs, else a number of examples.")
     ] = None,
     workers: Workers = 1,
     deadline: Deadline = None,
     replay: Annotated[
-        int | None, typer.Option(min=1, help="Run nothing; repeat the search this many times on the records of a grid.")
+        int | None, Option(min=1, help="Run nothing; repeat the search this many times on the records of a grid.")
     ] = None,
 ) -> None:
     """Search a grid for its best setting by TPE or successive halving; can be interrupted and continued."""
@@ -151,12 +135,12 @@ def search(
         print(path.read_text(), path, sep="\n")
         return
     options = {"trials": trials, "seed": seed, "keep": halving, "fidelity": fidelity}
-    options |= {"workers": workers, "deadline_seconds": deadline, "report": show_line}
+    options |= {"workers": workers, "deadline_seconds": deadline, "report": show}
     with interruptible("with the remaining trials"):
         record = searches.search(settings, results, **options)
     show(searches.summary(record))
     if record["best"] is None:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def status(results: Folder = LOCAL) -> None:
@@ -182,6 +166,6 @@ def show_outcome(outcome: Any, cells: list[Any], results: Path) -> None:
 
     show(estimates.against(results, cells))
     left = f", {outcome.left} left undone" if outcome.left else ""
-    show_line(f"{outcome.completed} completed, {outcome.found} already done, {len(outcome.failed)} failed{left}")
+    show(f"{outcome.completed} completed, {outcome.found} already done, {len(outcome.failed)} failed{left}")
     for cell, reason in outcome.failed:
         print(printable(f"failed: {cell}: {reason}"), file=sys.stderr)

@@ -233,14 +233,9 @@ def unpack_hits(packed: str, size: int) -> np.ndarray:
     return np.unpackbits(raw, count=size).astype(bool)
 
 
-def unpack_counts(packed: str) -> np.ndarray:
-    """The entity counts, shape [sentences, 3], from `pack`."""
-    return _bytes(packed).view("<u2").reshape(-1, 3)
-
-
-def unpack_answers(packed: str) -> np.ndarray:
-    """The true and the predicted class of each example, shape [examples, 2], from `pack`."""
-    return _bytes(packed).view("<u2").reshape(-1, 2)
+def unpack_rows(packed: str, columns: int) -> np.ndarray:
+    """What `pack` was given, shape [rows, columns]: 3 counts of entities, or the true and the predicted class."""
+    return _bytes(packed).view("<u2").reshape(-1, columns)
 
 
 def _bytes(packed: str) -> np.ndarray:

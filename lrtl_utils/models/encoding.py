@@ -189,13 +189,7 @@ def check_texts(texts: Sequence[Any]) -> None:
 
 def _is_text(value: Any) -> bool:
     """Whether it is a string that has a UTF-8 form, as one with a lone surrogate has not."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return isinstance(value, str) and value == value.encode(errors="ignore").decode()
 
 
 def encode_words(

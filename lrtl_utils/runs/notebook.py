@@ -3,7 +3,6 @@
 import ast
 import json
 import os
-import shutil
 import signal
 import tempfile
 import threading
@@ -68,8 +67,6 @@ def read_parameters(name: str, given: Mapping[str, Any], kind_of: Callable[..., 
     defaults = parameters_of(notebook_path(name))
     if "dataset" not in defaults:
         raise InputError(f"Notebook {name!r} only reads records; run it with `lrtl summary`.")
-    for key in given:
-        require_name("parameter", key, RunConfig.model_fields)
     asked = read_config({key: value for key, value in defaults.items() if key in RunConfig.model_fields} | {**given})
     check(asked, kind_of)
     own, kind = kind_of(defaults["dataset"]), kind_of(asked.dataset, asked.text_column, asked.label_column)
@@ -209,16 +206,15 @@ def _connection(folder: str) -> Any:
 @contextmanager
 def _private_jupyter() -> Iterator[str]:
     """Connection files and IPython's history in a short-lived folder: socket paths must be short, histories lock."""
-    folder = tempfile.mkdtemp(prefix="lrtl-")
     names = ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     before = {name: os.environ.get(name) for name in names}
-    os.environ |= dict.fromkeys(names, folder)
-    try:
-        yield folder
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="lrtl-", ignore_cleanup_errors=True) as folder:
+        os.environ |= dict.fromkeys(names, folder)
+        try:
+            yield folder
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 @contextmanager

@@ -346,8 +346,8 @@ def _scores(scores: Scores, size: int, classes: list[str]) -> Iterator[str]:
     """The scores follow from which of `size` examples were right."""
     try:
         hits = metrics.unpack_hits(scores.hits, size)
-        answers = None if scores.answers is None else metrics.unpack_answers(scores.answers)
-        counts = None if scores.counts is None else metrics.unpack_counts(scores.counts)
+        answers = None if scores.answers is None else metrics.unpack_rows(scores.answers, 2)
+        counts = None if scores.counts is None else metrics.unpack_rows(scores.counts, 3)
     except (ValueError, zlib.error) as error:
         yield f"hits, answers or counts cannot be unpacked: {error}"
         return

@@ -11,7 +11,7 @@ from typing import Any
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load, splits
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import existing_folder
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import Completed, faults, gaps, identity, labels_asked_for, parse
@@ -33,8 +33,8 @@ class Report:
         for path, found in sorted(self.faults.items()):
             yield f"{path}: {'; '.join(found)}"
         for note, count in self.notes.items():
-            yield f"note on {_records(count)}: {note}"
-        yield f"{_records(self.records)}, {len(self.faults)} fail"
+            yield f"note on {counted(count, 'record')}: {note}"
+        yield f"{counted(self.records, 'record')}, {len(self.faults)} fail"
 
 
 def verify(results: Path) -> Report:
@@ -73,10 +73,6 @@ def verify(results: Path) -> Report:
     return report
 
 
-def _records(count: int) -> str:
-    return f"{count} record{'s' * (count != 1)}"
-
-
 def _paired(completed: Mapping[Path, Completed], report: Report) -> None:
     """Runs on the same data, of one size and seed, saw the same examples; runs on the same data have one test split."""
     subset, test = {}, {}
@@ -98,7 +94,7 @@ def _agree(values: Mapping[Path, tuple[Hashable, Hashable]], fault: str, report:
     for path, (group, value) in values.items():
         commonest, count = groups[group].most_common(1)[0]
         if value != commonest:
-            report.faults[path].append(fault.format(_records(count)))
+            report.faults[path].append(fault.format(counted(count, "record")))
 
 
 def _frozen(results: Path, completed: Mapping[Path, Completed], report: Report) -> None:

@@ -61,7 +61,7 @@ def spent(frame: pd.DataFrame) -> str:
 
 def _enough(need: pd.Series) -> str:
     labels = "never" if np.isinf(need["n_labels"]) else f"{need['n_labels']:.0f}"
-    return f"{labels}, not to be relied on" if need["doubts"] else labels
+    return f"{labels}, not reliable" if need["doubts"] else labels
 
 
 def _cheapest(cost: pd.Series) -> str:
@@ -143,7 +143,7 @@ def advice(frame: pd.DataFrame, row: pd.Series | None) -> Iterator[str]:
     yield from _beside_one_answer(frame, row)
     yield from (f"{answers.needed(need)}." for need in needs.itertuples())
     if row["n_labels"] == at["full"]:
-        yield "These are all labels of the train split, so the interval does not cover another draw of them."
+        yield "All labels of the train split were used, so the interval does not show what other labels would change."
     if len(own) > 1:
         yield _growth(frame, own, sure=any(not doubts for doubts in needs["doubts"]))
     if pd.notna(at["device_seconds"]):

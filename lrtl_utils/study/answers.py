@@ -16,11 +16,8 @@ from lrtl_utils.study.tables import BASELINE, COSTS, OURS, TUNED
 NOTHING = "There is no completed run here yet; `make demo` makes some."
 NOTHING_TUNED = "There are no runs here that differ in a hyperparameter and were scored on a validation split."
 DECIDED = ("better", "worse")
-VERDICTS = {
-    "better": "better",
-    "worse": "worse",
-    "undecided": "undecided",
-    stats.TOO_FEW_SEEDS: "with too few seeds to compare",
+VERDICTS = {verdict: verdict for verdict in (*DECIDED, "undecided")} | {
+    stats.TOO_FEW_SEEDS: "with too few seeds to compare"
 }
 
 
@@ -53,9 +50,9 @@ def which(frame: pd.DataFrame) -> Answer:
         headline = "At no size did two configurations run with the same three seeds, so none can be called best."
     elif len(table):
         most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
-        headline = f"By {tables.metrics_of(table)}, at the largest number of labels for which the most configurations "
-        headline += f"share three seeds or more {_leading(most)}"
-        headline += "." if few.equals(most) else f". At the smallest such size {_leading(few)}."
+        headline = f"By {tables.metrics_of(table)}, {_leading(most)}. This is the largest number of labels at which "
+        headline += "the most configurations share three seeds or more."
+        headline += "" if few.equals(most) else f" At the smallest such number, {_leading(few)}."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
 
@@ -65,12 +62,12 @@ def _leading(table: pd.DataFrame) -> str:
     counts = table["variants"].explode().value_counts()
     first = sorted(counts.index[counts == counts.iloc[0]])
     verb = "is" if len(first) == 1 else "are each"
-    beside = f"({_span(table['n_labels'])} labels; {_span(table['compared'] + 1)} configurations compared)"
     on = f"on {counts.iloc[0]} of {counted(len(table), 'pair')} of data set and model"
     highest = table["variants"].str[0].value_counts()
     on += f", and {'has' if len(first) == 1 else 'have'} the highest mean on "
     on += _listed(str(highest.get(name, 0)) for name in first) + (", respectively" if len(first) > 1 else "")
-    return f"{beside}, {_listed(first)} {verb} best, or not shown to be worse than the best, {on}"
+    beside = f"with {_span(table['n_labels'])} labels and {_span(table['compared'] + 1)} configurations"
+    return f"{_listed(first)} {verb} best, or not shown to be worse than the best, {on}, {beside}"
 
 
 def _listed(words: Iterable[str]) -> str:
@@ -320,15 +317,12 @@ def points(mean: float, low: float = np.nan, high: float = np.nan) -> str:
 
 def score_vs_data(best: pd.DataFrame) -> list[str]:
     """From `tables.best`: the best configuration of each dataset × model with the fewest and with the most labels."""
-    return [_score_vs_data(title, part) for title, part in best.groupby("dataset_model", sort=False)] or [NOTHING]
-
-
-def _score_vs_data(title: str, part: pd.DataFrame) -> str:
-    few, many = part.loc[part["n_labels"].idxmin()], part.loc[part["n_labels"].idxmax()]
-    said = f"{title}: {scored(few)}"
-    if many["n_labels"] > few["n_labels"]:
-        said += f". {scored(many)}, {100 * (many['score'] - few['score']):+.1f} points"
-    return f"{said}."
+    found = []
+    for title, part in best.groupby("dataset_model", sort=False):
+        few, many = part.loc[part["n_labels"].idxmin()], part.loc[part["n_labels"].idxmax()]
+        more = f". {scored(many)}, {points(many['score'] - few['score'])} points" if len(part) > 1 else ""
+        found.append(f"{title}: {scored(few)}{more}.")
+    return found or [NOTHING]
 
 
 def scored(row: pd.Series) -> str:
@@ -364,7 +358,7 @@ def _of_the_best(needs: pd.DataFrame) -> pd.DataFrame:
 def needed(row: Any) -> str:
     """Of a row of `tables.needs`: how many labels the configuration needs, with its interval and any doubts."""
     target = f"{row.target:.3f}, {curves.SHARE:.0%} of the best {row.score_name} at the largest size"
-    doubts = f"; not to be relied on: {', '.join(row.doubts)}" if row.doubts else ""
+    doubts = f"; not reliable: {', '.join(row.doubts)}" if row.doubts else ""
     if np.isinf(row.n_labels):
         return f"{row.configuration} does not reach {target}, even with all {row.full} labels{doubts}"
     count = f"at most {row.n_labels:.0f}"
@@ -439,15 +433,13 @@ def times(ours: float, theirs: float) -> str:
 
 def gains(table: pd.DataFrame) -> list[str]:
     """For each dataset × model of `tables.gains`: the difference to the tuned baseline, and its costs over those."""
-    return [f"{row.dataset_model}: {_gained(row)}." for row in table.itertuples()] or [
-        f"{OURS} and {TUNED} did not run together at the size of the first answer."
-    ]
-
-
-def _gained(row: Any) -> str:
-    time = "" if pd.isna(row.seconds_ratio) else f" and {row.seconds_ratio:.2g} times the device seconds"
-    gain = f"{points(row.mean, row.low, row.high)} points over {TUNED} with {row.n_labels} labels"
-    return f"{OURS} is {gain}, {VERDICTS[row.verdict]}, at {row.flops_ratio:.2g} times the FLOPs{time}"
+    found = []
+    for row in table.itertuples():
+        time = "" if pd.isna(row.seconds_ratio) else f" and {row.seconds_ratio:.2g} times the device seconds"
+        gain = f"{points(row.mean, row.low, row.high)} points over {TUNED} with {row.n_labels} labels"
+        cost = f"{VERDICTS[row.verdict]}, at {row.flops_ratio:.2g} times the FLOPs{time}"
+        found.append(f"{row.dataset_model}: {OURS} is {gain}, {cost}.")
+    return found or [f"{OURS} and {TUNED} did not run together at the size of the first answer."]
 
 
 def differences(table: pd.DataFrame, baseline: str) -> list[str]:
@@ -474,15 +466,12 @@ def at_every_size(part: pd.DataFrame) -> str:
 
     Sizes where the two share too few seeds do not count.
     """
-    known = part[part["verdict"] != stats.TOO_FEW_SEEDS].groupby("configuration")["verdict"].agg(set)
-    words = {verdict: f"{word} at every size" for verdict, word in VERDICTS.items()}
-    words |= {"several": "differs by size", stats.TOO_FEW_SEEDS: VERDICTS[stats.TOO_FEW_SEEDS]}
-    order = ["better", "worse", "undecided", "several", stats.TOO_FEW_SEEDS]
-    found: dict[str, list[str]] = {verdict: [] for verdict in order}
-    for configuration in sorted(set(part["configuration"])):
-        each = known.get(configuration, {stats.TOO_FEW_SEEDS})
-        found[next(iter(each)) if len(each) == 1 else "several"].append(configuration)
-    return "; ".join(f"{words[verdict]}: {', '.join(names)}" for verdict, names in found.items() if names)
+    known = part["verdict"].mask(part["verdict"] == stats.TOO_FEW_SEEDS).groupby(part["configuration"])
+    said = (known.first() + " at every size").mask(known.nunique() > 1, "differs by size")
+    said = said.fillna(VERDICTS[stats.TOO_FEW_SEEDS])
+    order = [f"{verdict} at every size" for verdict in (*DECIDED, "undecided")]
+    order += ["differs by size", VERDICTS[stats.TOO_FEW_SEEDS]]
+    return "; ".join(f"{words}: {', '.join(said.index[said == words])}" for words in order if words in set(said))
 
 
 def aggregate(table: pd.DataFrame) -> list[str]:

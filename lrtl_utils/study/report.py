@@ -30,22 +30,13 @@ from lrtl_utils.study import advice, answers, tables
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+DATA, COST, REAL = "20_accuracy_vs_data", "21_accuracy_vs_cost", "23_method_comparison"
 # Each answer with its figure, the caption, and the notebook that makes it.
 SECTIONS = (
-    (answers.which, "accuracy_vs_data", "Test {score} against labelled examples", "20_accuracy_vs_data"),
-    (
-        answers.how_much,
-        "labels_needed",
-        "Labels needed for 95 % of the best {score} at the largest size",
-        "20_accuracy_vs_data",
-    ),
-    (answers.cost, "accuracy_vs_seconds", "Test {score} against device seconds", "21_accuracy_vs_cost"),
-    (
-        answers.real,
-        "differences",
-        "Paired differences in {score} to conventional, tuned where it was, in points",
-        "23_method_comparison",
-    ),
+    (answers.which, "accuracy_vs_data", "Test {score} against labelled examples", DATA),
+    (answers.how_much, "labels_needed", "Labels needed for 95 % of the best {score} at the largest size", DATA),
+    (answers.cost, "accuracy_vs_seconds", "Test {score} against device seconds", COST),
+    (answers.real, "differences", "Paired differences in {score} to conventional, tuned where it was, in points", REAL),
 )
 COLUMNS = ("labels", "seed", "score", "device seconds", "FLOPs", "peak MiB")  # of numbers, in the table of runs
 # Columns that the sentences of an answer repeat.

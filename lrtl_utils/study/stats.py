@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import norm, t, trim_mean
 
-from lrtl_utils.measure.metrics import Outcome, unpack_answers, unpack_counts, unpack_hits
+from lrtl_utils.measure.metrics import Outcome, unpack_hits, unpack_rows
 
 DRAWS = 1000
 EXACT = 2**24  # up to here a 32-bit float holds every whole number
@@ -47,9 +47,9 @@ def outcomes(runs: Iterable[Outcome]) -> Outcomes:
     """What happened on each test example under each seed, [seeds, examples, parts], and the score of its totals."""
     runs = list(runs)
     if runs[0].metric == "entity_f1":
-        return np.stack([unpack_counts(run.packed) for run in runs]), entity_f1
+        return np.stack([unpack_rows(run.packed, 3) for run in runs]), entity_f1
     if runs[0].metric == "macro_f1":
-        return np.stack([_by_class(unpack_answers(run.packed), run.classes) for run in runs]), macro_f1
+        return np.stack([_by_class(unpack_rows(run.packed, 2), run.classes) for run in runs]), macro_f1
     hits = np.stack([unpack_hits(run.packed, run.examples) for run in runs])
     return np.stack([hits, np.ones_like(hits)], axis=-1).astype(float), accuracy
 

@@ -471,13 +471,13 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
         drawn = part.groupby(["configuration", "n_labels"])["seed"].nunique()
         often = set(drawn.index[drawn >= stats.LEAST_SEEDS].get_level_values("configuration"))
         for n_labels, sized in part.groupby("n_labels"):
-            rows.append({"dataset_model": dataset_model, "n_labels": n_labels} | _best(sized, often))
+            rows.append([dataset_model, n_labels, *_best(sized, often)])
     columns = ["dataset_model", "n_labels", "configuration", "score_name", "score", "low", "high", "seeds", "undecided"]
     return pd.DataFrame(rows, columns=[*columns, "too_few_seeds", "missing", "configurations", "compared", "variants"])
 
 
-def _best(sized: pd.DataFrame, often: set[str]) -> dict[str, Any]:
-    """A row of `best`; `often` are the configurations with three seeds at any size."""
+def _best(sized: pd.DataFrame, often: set[str]) -> list[Any]:
+    """A row of `best` from `configuration` on; `often` are the configurations with three seeds at any size."""
     runs = _runs(sized)
     drawn = {name: set(each.outcomes) for name, each in runs.items()}
     enough = [name for name, seeds in drawn.items() if len(seeds) >= stats.LEAST_SEEDS]
@@ -496,21 +496,10 @@ def _best(sized: pd.DataFrame, often: set[str]) -> dict[str, Any]:
             if verdicts[name] == "undecided":
                 undecided[name] = found["mean"], found["low"], found["high"]
     known = [name for name in verdicts if verdicts[name] != stats.TOO_FEW_SEEDS]
-    low, high = _interval(ours.values())
-    return {
-        "configuration": top,
-        "score_name": sized["score_name"].iloc[0],
-        "score": means.iloc[0],
-        "low": low,
-        "high": high,
-        "seeds": len(ours),
-        "undecided": undecided,
-        "too_few_seeds": [name for name in verdicts if name not in known],
-        "missing": sorted(often - {top, *known}),
-        "configurations": len(runs),
-        "compared": len(known),
-        "variants": list(dict.fromkeys(runs[name].variant for name in (top, *undecided))),
-    }
+    few = [name for name in verdicts if name not in known]
+    variants = list(dict.fromkeys(runs[name].variant for name in (top, *undecided)))
+    about = [top, sized["score_name"].iloc[0], means.iloc[0], *_interval(ours.values()), len(ours), undecided]
+    return [*about, few, sorted(often - {top, *known}), len(runs), len(known), variants]
 
 
 def at_most_labels(best: pd.DataFrame, *, fewest: bool = False) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from lrtl_utils.config import RunConfig
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.errors import InputError
 from lrtl_utils.measure import metrics as scoring
-from lrtl_utils.measure.metrics import unpack_counts
+from lrtl_utils.measure.metrics import unpack_rows
 from lrtl_utils.methods import loop as training
 from lrtl_utils.models import catalog
 from lrtl_utils.models.build import build
@@ -122,7 +122,7 @@ def test_a_sentence_longer_than_the_model_is_cut_and_its_end_counts_as_o():
     (tags,) = scoring.tag_names(prediction, [["O"] * 602], labels)
     assert tags == ["I-LOC"] * 510 + ["O"] * 92
     scores = scoring.evaluate(examples.targets, prediction, labels)
-    assert unpack_counts(scores["counts"])[0, 2] == 2  # the lost one is missed, not forgotten
+    assert unpack_rows(scores["counts"], 3)[0, 2] == 2  # the lost one is missed, not forgotten
 
 
 def test_an_epoch_has_every_example_once_in_its_own_order():

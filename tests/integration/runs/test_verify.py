@@ -95,11 +95,11 @@ def flip_hit(record):
 
 
 def moved(packed):
-    return metrics.pack(np.roll(metrics.unpack_answers(packed), 1, axis=0))
+    return metrics.pack(np.roll(metrics.unpack_rows(packed, 2), 1, axis=0))
 
 
 def one_more_found(packed):
-    counts = metrics.unpack_counts(packed).copy()
+    counts = metrics.unpack_rows(packed, 3).copy()
     counts[np.argmin(counts[:, 0])] += 1
     return metrics.pack(counts)
 

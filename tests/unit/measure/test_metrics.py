@@ -10,9 +10,8 @@ from lrtl_utils.measure.metrics import (
     pack,
     spans,
     temperature,
-    unpack_answers,
-    unpack_counts,
     unpack_hits,
+    unpack_rows,
 )
 
 NAMES = ("cat", "dog", "fish")
@@ -27,7 +26,7 @@ def test_classification_by_hand():
     assert scores["f1"] == pytest.approx((0.8 + 2 / 3 + 0) / 3)
     assert scores["per_class"]["dog"] == pytest.approx({"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "support": 2})
     assert unpack_hits(scores["hits"], 6).tolist() == [True, True, False, True, True, False]
-    assert unpack_answers(scores["answers"]).T.tolist() == [[0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 1, 1]]
+    assert unpack_rows(scores["answers"], 2).T.tolist() == [[0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 1, 1]]
     with pytest.raises(ValueError, match="1 bytes of hits are not those of 9 examples"):
         unpack_hits(scores["hits"], 9)
 
@@ -57,7 +56,7 @@ def test_entities_by_hand():
     assert scores["per_class"]["PER"]["f1"] == 1
     assert scores["per_class"]["LOC"] == {"precision": 0, "recall": 0, "f1": 0, "support": 1}
     assert unpack_hits(scores["hits"], 3).tolist() == [False, False, True]
-    assert unpack_counts(scores["counts"]).tolist() == [[1, 2, 2], [1, 2, 1], [0, 0, 0]]
+    assert unpack_rows(scores["counts"], 3).tolist() == [[1, 2, 2], [1, 2, 1], [0, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,7 @@ def test_entities_by_hand():
 def test_an_entity_counts_only_whole_and_strict(predicted, why):
     scores = entities([["B-PER", "I-PER", "O"]], [predicted])
     assert (scores["precision"], scores["recall"], scores["f1"]) == (0, 0, 0), why
-    assert unpack_counts(scores["counts"])[0, 0] == 0
+    assert unpack_rows(scores["counts"], 3)[0, 0] == 0
 
 
 def test_entities_agree_with_nervaluate():
@@ -125,7 +124,7 @@ def test_sentences_without_entities():
 
 def test_a_sentence_may_have_many_entities():
     tags = [["B-LOC"] * 300, ["O"]]
-    assert unpack_counts(entities(tags, tags)["counts"]).tolist() == [[300, 300, 300], [0, 0, 0]]
+    assert unpack_rows(entities(tags, tags)["counts"], 3).tolist() == [[300, 300, 300], [0, 0, 0]]
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 2000])

@@ -489,10 +489,10 @@ def test_nothing_gives_tables_without_rows(tmp_path):
 
 
 def test_what_is_assumed_of_two_methods_is_what_the_committed_records_have():
-    frame = tables.read(["results/study", "results/confirmation"])
-    alike = frame["configuration"].isin(["progressive", "full", "linear_probe"]) & frame["n_labels"].isin([100, 316])
+    frame = tables.read("results/confirmation")
     rows = []
-    for _, sized in frame[alike & (frame["score_name"] == "accuracy")].groupby(["dataset", "n_labels"]):
+    trained = (frame["method"] != "tfidf") & (frame["score_name"] == "accuracy")
+    for _, sized in frame[trained].groupby(["dataset", "n_labels"]):
         lines = [group.set_index("seed")["outcome"] for _, group in sized.groupby("configuration")]
         for one, other in itertools.combinations(lines, 2):
             seeds = sorted(set(one.index) & set(other.index))
@@ -505,9 +505,8 @@ def test_what_is_assumed_of_two_methods_is_what_the_committed_records_have():
             left = differ.mean(axis=1).var(ddof=1) - share * (1 - correlation) / differ.shape[1]
             rows.append([share, correlation, max(left, 0) ** 0.5])
     assert len(rows) >= 10
-    measured = np.median(rows, axis=0)
-    assert measured == pytest.approx([stats.DISAGREEMENT, stats.RECURRING, stats.TRAINING], abs=0.03)
-    assert measured[2] == pytest.approx(stats.TRAINING, abs=0.006)
+    off = np.abs(np.median(rows, axis=0) - [stats.DISAGREEMENT, stats.RECURRING, stats.TRAINING])
+    assert (off <= [0.03, 0.05, 0.006]).all()
 
 
 def test_of_each_method_the_newest_version_is_compared(tmp_path):
