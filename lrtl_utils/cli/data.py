@@ -41,9 +41,9 @@ def suggest(
     unlabelled: Annotated[Path, Option(help="Examples without labels: a table of texts or of images, or a folder.")],
     count: Annotated[int, Option("-n", min=1, help="Number of examples to suggest.")] = 50,
     by: Annotated[Selection, Option(help="At random, or where a linear head is least sure (margin).")] = "random",
-    model: Annotated[str | None, Option(help="The model that margin reads the examples with.")] = None,
+    model: Annotated[str | None, Option(help="Model that --by margin uses.")] = None,
     output: Annotated[
-        Path | None, Option(help="The CSV file to write. Default: NAME.suggested.csv beside the unlabelled ones.")
+        Path | None, Option(help="The CSV file to write. Default: NAME.suggested.csv beside the unlabelled file.")
     ] = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
@@ -69,7 +69,7 @@ def fetch(
     models: Annotated[str | None, Option(help="Names of models, separated by commas.")] = None,
     to: Annotated[Path | None, Option(help="Folder of the mirror. Default: LRTL_MIRROR.")] = None,
 ) -> None:
-    """Download data sets and models (default: all) from the hub to a folder that can be copied; can be continued."""
+    """Download data sets and models (default: all) to a folder that can be copied. Run it again to continue."""
     from lrtl_utils.cli.doctor import repositories
     from lrtl_utils.data import hub
 

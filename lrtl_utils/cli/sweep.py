@@ -47,7 +47,7 @@ def sweep(
     price_per_hour: Annotated[float | None, Option(min=0, help="Price of one device hour, for --dry-run.")] = None,
     no_cache: NoCache = False,
 ) -> None:
-    """Run every combination of a grid that has no record yet; can be interrupted and continued."""
+    """Run every combination of a grid that has no record yet. After an interruption, run it again to continue."""
     from lrtl_utils.runs.run import Run
     from lrtl_utils.sweep import engines
     from lrtl_utils.sweep.grid import plan, read_grid
@@ -121,7 +121,7 @@ def search(
         int | None, Option(min=1, help="Run nothing; repeat the search this many times on the records of a grid.")
     ] = None,
 ) -> None:
-    """Search a grid for its best setting by TPE or successive halving; can be interrupted and continued."""
+    """Search a grid for its best setting by TPE or successive halving. Run it again to continue."""
     require_package("optuna")
     from lrtl_utils.study.benchmarks import replay as replays
     from lrtl_utils.sweep import search as searches

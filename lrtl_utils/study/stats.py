@@ -18,8 +18,8 @@ TOO_FEW_SEEDS = "too few seeds"  # the verdict on a difference without an interv
 LEVEL = 0.05  # of tests: above it a difference is undecided
 COVERED = 0.95  # the level of intervals
 MARGIN = 0.01  # of score: "at least as good" is an interval that does not reach further below zero
-# Of two methods of like strength at 100 to 316 labels, the medians over this project's committed records (a test
-# computes them again): the share of test examples that they answer differently, the correlation of that between seeds,
+# Of two methods, about the medians over the committed records of texts and images with 100 labels (a test computes
+# them again): the share of test examples that they answer differently, the correlation of that between seeds,
 # and the standard deviation between seeds that training adds to the difference of their scores.
 DISAGREEMENT, RECURRING, TRAINING = 0.16, 0.11, 0.018
 

@@ -61,11 +61,11 @@ def claim(table: pd.DataFrame) -> str:
     (found,) = recipe.counts(table).to_dict("records")
     low, high = (1 / table["flops"]).agg(["min", "max"])
     return (
-        f"**In {counted(found['settings'], 'setting')} so far, on data sets whose examples did not help to choose it, "
-        f"this project's method `{tables.OURS}` differs from tuned `{tables.BASELINE}` fine-tuning by "
-        f"{answers.points(found['gain'], found['low'], found['high'])} points on average, with {low:.0%} to {high:.0%} "
-        f"of its FLOPs. It is better in {found['won']}, worse in {found['lost']}, and in {found['undecided']} the "
-        "difference is undecided.**"
+        f"**In {counted(found['settings'], 'setting')} (data set, model, number of labels) so far, on data sets whose "
+        f"examples did not help to choose it, this project's method `{tables.OURS}` differs from tuned "
+        f"`{tables.BASELINE}` fine-tuning by {answers.points(found['gain'], found['low'], found['high'])} points on "
+        f"average, with {low:.0%} to {high:.0%} of its FLOPs. It is better in {found['won']}, worse in "
+        f"{found['lost']}, and in {found['undecided']} the difference is undecided.**"
     )
 
 
@@ -89,22 +89,22 @@ def _titles(table: pd.DataFrame) -> pd.Series:
 
 
 def in_short(frame: pd.DataFrame, confirmed: pd.DataFrame | None, results: Path, root: Path) -> Iterator[str]:
-    """The tables of the confirmation, and each question with the sentence that answers it.
+    """Each question with the sentence that answers it, and the tables of the confirmation.
 
     Answered by the runs of the confirmation on data sets that are not of the plan, if there are any, except how many
     labels are needed, which takes a curve: by those of the study, `frame`. What is real is what the tables say.
     """
     other = None
     if confirmed is not None:
-        yield f"{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
-        compared = recipe.compared(confirmed)
-        yield counted_so_far(compared)
-        other = confirmed[~confirmed["dataset"].isin(TASKS)]
+        compared, other = recipe.compared(confirmed), confirmed[~confirmed["dataset"].isin(TASKS)]
     for ask, *_ in SECTIONS:
         asked = frame if other is None or ask == answers.how_much else other
         answer = ask(asked)
         said = answer.headline if other is None or ask != answers.real else shown(compared)
         yield " ".join([f"- **{answer.question}**", said, *store.outdated(asked["record"])])
+    if confirmed is not None:
+        yield f"\n{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
+        yield counted_so_far(compared)
     page = os.path.relpath(results / "README.md", root)
     yield f"\n[The answers of the study, for each of its data sets and with pictures]({page})"
 
@@ -124,7 +124,7 @@ def counted_so_far(table: pd.DataFrame) -> str:
         rows[gain] = {row.Index: answers.points(row.gain, row.low, row.high) for row in counts.itertuples()}
     found = pd.DataFrame(rows).fillna("").T.rename_axis("against")
     found = found[sorted(found, key=lambda name: (name not in TUNED, name))].reset_index()
-    return f"{found.to_markdown(index=False, disable_numparse=True)}\n"
+    return found.to_markdown(index=False, disable_numparse=True)
 
 
 def shown(table: pd.DataFrame) -> str:

@@ -57,7 +57,9 @@ def test_counts_of_data_sets_of_one_kind_alone(results):
 
 def test_the_claim_is_of_the_data_sets_that_chose_nothing_and_has_its_interval(results):
     said = readme.claim(recipe.compared(recipe.runs(results)))
-    assert said.startswith("**In 2 settings so far, on data sets whose examples did not help to choose it, this proj")
+    assert said.startswith(
+        "**In 2 settings (data set, model, number of labels) so far, on data sets whose examples did not "
+    )
     assert "with 25% to 25% of its FLOPs. It is better in 2, worse in 0, and in 0 the difference is undecided" in said
 
 
