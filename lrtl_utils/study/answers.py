@@ -67,7 +67,7 @@ def _leading(table: pd.DataFrame) -> str:
     on += f", and {'has' if len(first) == 1 else 'have'} the highest mean on "
     on += _listed(str(highest.get(name, 0)) for name in first) + (", respectively" if len(first) > 1 else "")
     beside = f"with {_span(table['n_labels'])} labels and {_span(table['compared'] + 1)} configurations"
-    return f"{_listed(first)} {verb} best, or not shown to be worse than the best, {on}, {beside}"
+    return f"{beside}, {_listed(first)} {verb} best, or not shown to be worse than the best, {on}"
 
 
 def _listed(words: Iterable[str]) -> str:

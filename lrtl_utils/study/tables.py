@@ -134,7 +134,8 @@ def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         return compared(frames[0])
     frame = _newest(pd.concat([each for each in frames if len(each)]))
     named = compared(frame)
-    return named[named["dataset"].isin(named["dataset"][named["folder"] == 0])]
+    ours = named["dataset"].isin(named["dataset"][named["folder"] == 0])
+    return named if ours.all() else compared(frame.loc[named.index[ours]])  # anew: what was left out varied names too
 
 
 def folders(results: str | Path | Sequence[str]) -> list[str | Path]:

@@ -295,7 +295,7 @@ def test_the_four_answers(frame, monkeypatch):
     which, how_much, cost, real = (answer(frame) for answer in answers.ANSWERS)
     assert "full and progressive are each best, or not shown to be worse than the best, on 2 of 2" in which.headline
     others = tables.summarise(frame).query("n_labels == 1000").groupby("dataset")["configuration"].nunique() - 1
-    assert f"with 1000 labels and {others.min() + 1} to {others.max() + 1} configurations. This" in which.headline
+    assert f"with 1000 labels and {others.min() + 1} to {others.max() + 1} configurations, full" in which.headline
     assert set(which.table["n_labels"]) == {1000}
     assert all(
         [one.split(": ")[0] for one in found.each] == ["conll2003 · minilm_crf", "sst2 · minilm"]

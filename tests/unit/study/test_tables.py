@@ -165,9 +165,11 @@ def test_runs_on_a_part_of_the_test_split_do_not_count_beside_whole_ones(tmp_pat
 
 def test_of_further_folders_runs_on_data_sets_of_the_first_are_read(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
-    write_run(first, outcomes(0.5, 32, 0), method="full", **SST2)
-    write_run(second, outcomes(0.5, 100, 0), method="full", **SST2 | {"train_size": 100})
-    write_run(second, outcomes(0.5, 32, 0), method="conventional", **SST2 | {"dataset": "imdb"})
+    asked = SST2 | {"weight_decay": 0.1}
+    write_run(first, outcomes(0.5, 32, 0), method="full", **asked)
+    write_run(second, outcomes(0.5, 100, 0), method="full", **asked | {"train_size": 100})
+    for decay in (0.1, None):  # it varies on a data set that is left out, so it is in no name
+        write_run(second, outcomes(0.5, 32, 0), method="full", **asked | {"dataset": "imdb", "weight_decay": decay})
     shutil.copytree(first, second, dirs_exist_ok=True)  # the same run there too
     frame = tables.read([first, second])
     assert sorted(zip(frame["configuration"], frame["n_labels"], strict=True)) == [("full", 32), ("full", 100)]
