@@ -49,20 +49,20 @@ class Comparison:
     """The four answers from the records below `results`; a notebook shows them with their figures.
 
     `cells` are the runs that were planned, and `outcome` says what became of them (None if nothing was run).
-    `metric` ranks the configurations; None is accuracy, or for tagged sentences entity F1. Only runs on data with the
-    checksum `sha256` count, or all (None).
+    `metric` ranks the configurations; None is accuracy, or for tagged sentences entity F1. Only runs on the data `of`,
+    from `tables.read_from`, count, or all (None).
     """
 
     results: Path
     cells: Sequence[grid.Cell] = ()
     outcome: sweeps.Outcome | None = None
     metric: str | None = None
-    sha256: str | None = None
+    of: tuple[Any, ...] | None = None
 
     @cached_property
     def runs(self) -> pd.DataFrame:
         """The runs that are compared, as in `tables.read`."""
-        return of_data(tables.read(self.results, self.metric), self.sha256)
+        return of_data(tables.read(self.results, self.metric), self.of)
 
     @cached_property
     def answers(self) -> list[answers.Answer]:
@@ -173,7 +173,7 @@ def compare(
     kept, left_out = within_budget(priced, left, workers)
     for line in [*plan_in_words(kept, left_out, len(examples.train), left, workers), how]:
         show(line)
-    of = examples.source.sha256
+    of = (examples.source.sha256, *list(load.reading(fixed).values())[1:])
     if dry_run:
         return Comparison(folder, [one.cell for one in kept], None, metric, of)
     # Further runs are of the same configurations: one more, if the time ends during its runs, would be missing at the
@@ -194,14 +194,18 @@ def compare(
     return Comparison(folder, [*ran.values()], outcome, metric, of)
 
 
-def of_data(frame: pd.DataFrame, sha256: str | None) -> pd.DataFrame:
-    """The runs on data with this checksum. A folder may hold others, such as those on a file before it was changed."""
-    read = frame["record"].map(lambda record: record["data"]["source"]["sha256"])
-    return frame if sha256 is None else frame[read == sha256]
+def of_data(frame: pd.DataFrame, of: tuple[Any, ...] | None) -> pd.DataFrame:
+    """The runs on these data. A folder may hold others, such as those with another column as label."""
+    return frame if of is None else frame[[tables.read_from(record) == of for record in frame["record"]]]
 
 
 def answer_so_far(
-    results: Path, sha256: str, started: float, end: float, show: Callable[[str], None], metric: str | None = None
+    results: Path,
+    of: tuple[Any, ...] | None,
+    started: float,
+    end: float,
+    show: Callable[[str], None],
+    metric: str | None = None,
 ) -> Callable[[], None]:
     """A function to be called again and again: each minute it shows what is best so far, and the time until `end`."""
     shown = started
@@ -210,7 +214,7 @@ def answer_so_far(
         nonlocal shown
         if time.monotonic() - shown < ANSWER_EVERY_SECONDS:
             return
-        row = advice.leading(advice.together(of_data(tables.read(results, metric), sha256)))
+        row = advice.leading(advice.together(of_data(tables.read(results, metric), of)))
         best = "no run has ended yet" if row is None else answers.scored(row)
         show(f"So far: {best}. {max(0.0, end - time.monotonic()) / 60:.1f} minutes are left.")
         shown = time.monotonic()

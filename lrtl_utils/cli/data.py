@@ -43,7 +43,7 @@ def suggest(
     by: Annotated[Selection, Option(help="At random, or where a linear head is least sure (margin).")] = "random",
     model: Annotated[str | None, Option(help="Model that --by margin uses.")] = None,
     output: Annotated[
-        Path | None, Option(help="The CSV file to write. Default: NAME.suggested.csv beside the unlabelled file.")
+        Path | None, Option(help="The CSV file to write. Default: NAME.suggested.csv beside the unlabelled examples.")
     ] = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def compare(
     dataset: Annotated[str, Argument(help="Your own file or folder, or the name of a data set.")],
     budget: Annotated[float, Option(min=0, help="Minutes of wall-clock time, plan and report included.")] = 30.0,
-    results: Annotated[Path | None, Option(help="common.Folder of the records. Default: results/compare-NAME.")] = None,
+    results: Annotated[Path | None, Option(help="Folder of the records. Default: results/compare-NAME.")] = None,
     text_column: common.TextColumn = None,
     label_column: common.LabelColumn = None,
     drop_leaks: Annotated[
@@ -155,7 +155,7 @@ def _table(rows: "pd.DataFrame") -> Iterator[str]:
 
 
 def figures(
-    folder: Annotated[Path | None, Argument(help="common.Folder of notebooks. Default: the committed ones.")] = None,
+    folder: Annotated[Path | None, Argument(help="Folder of notebooks. Default: the committed ones.")] = None,
 ) -> None:
     """Execute the committed summary notebooks in place and write their answers into the README beside them.
 
@@ -182,8 +182,8 @@ def confirm(
             callback=shipped,
         ),
     ] = Path("tuning"),
-    tuned: Annotated[Path, Option(help="common.Folder of these searches.")] = Path("results/tuning"),
-    results: common.Results = Path("results/confirmation"),
+    tuned: Annotated[Path, Option(help="Folder of these searches.")] = Path("results/tuning"),
+    results: Annotated[Path | None, Option(help="Folder of the records. Default: results/NAME, of the grid.")] = None,
     workers: common.Workers = 1,
 ) -> None:
     """Run a grid of frozen methods and tuned baselines, and write its table. Run it again to continue."""
@@ -194,7 +194,8 @@ def confirm(
     from lrtl_utils.sweep.search import search, space_of
     from lrtl_utils.sweep.sweep import sweep
 
-    searches, folder, incomplete = absolute_path(tuned), absolute_path(results), False
+    folder, incomplete = absolute_path(results or Path("results", grid.stem)), False
+    searches = absolute_path(tuned)
     with interruptible("with the remaining runs"):
         recipe.require_frozen(folder, [grid, tuning])
         spaces, options = baselines.spaces(read_grid(tuning)), {"workers": workers, "report": show}

@@ -343,7 +343,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=2**18)  # as many as a folder of images may have: they are read one after the other, again and again
 def _sha256(path: Path, _stamp: tuple[int, ...]) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

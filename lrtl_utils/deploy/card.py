@@ -29,7 +29,7 @@ model = SentenceTransformer("FOLDER")
 logits = model.encode(["a text"])  # [texts, classes]; the classes are those of config.json's id2label""",
     "transformers": """from transformers import pipeline
 
-pipeline("TASK", model="FOLDER")("a text")""",
+pipeline("TASK", model="FOLDER")("a text"CUT)""",
     "timm": """import timm
 
 model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()
@@ -113,6 +113,11 @@ best sequence.
 {{ code }}
 ```
 
+{% if tail -%}
+Of a text of more than {{ max_length }} tokens, this code reads the beginning alone. `lrtl predict` reads both ends, \
+as the run did.
+
+{% endif -%}
 {% endif -%}
 With the workbook: `lrtl predict FOLDER FILE`.
 
@@ -163,6 +168,7 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
         eval_results=results,
     )
     knobs = {name: value for name, value in config.items() if value is not None and name != "asked"}
+    cut = ", truncation=True" if facts["kind"] == "text" else ""
     text = ModelCard.from_template(
         header,
         template_str=TEMPLATE,
@@ -180,7 +186,9 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
         least_seeds=stats.LEAST_SEEDS,
         headline=outcome(record).name,
         crf=library and facts["crf"],
-        code=library and _USE[library].replace("TASK", task),
+        code=library and _USE[library].replace("TASK", task).replace("CUT", cut),
+        tail=facts.get("tail"),
+        max_length=facts.get("max_length"),
     )
     return f"{text}\n"
 

@@ -368,6 +368,7 @@ def _save_backbone(net: Any, model: Model, classes: Sequence[str], folder: Path)
     net.config.id2label = dict(enumerate(classes))
     net.config.label2id = {label: i for i, label in enumerate(classes)}
     net.save_pretrained(folder)
+    model.reader.tokenizer.model_max_length = model.reader.max_length  # where the libraries cut
     model.reader.tokenizer.save_pretrained(folder)
 
 

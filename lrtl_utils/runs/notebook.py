@@ -134,12 +134,14 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
     if unknown:  # papermill would only warn, and inject the name as code
         raise InputError(f"{notebook.name} has no parameter {min(unknown)!r}.")
     output.parent.mkdir(parents=True, exist_ok=True)
+    # papermill formats both with the parameters
+    source, target = (str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, output))
     with _private_jupyter() as folder, _handing_on_signals(), open(os.devnull, "w") as null:
         try:
             with redirect_stdout(null), redirect_stderr(null):
                 papermill.execute_notebook(
-                    notebook,
-                    output,
+                    source,
+                    target,
                     dict(parameters),
                     kernel_name="python3",
                     language="python",

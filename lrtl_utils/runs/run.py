@@ -114,7 +114,6 @@ class Run:
         self.path = store.record_path(self.results, config.dataset, self.id)
         self.folder = store.work_folder(self.results, self.id)
         self.meter = CostMeter(config.device)
-        self._started = max(_last_recorded[0], store.process_start())
         self._planned = (plan or {}).get("asked", {})
         self._claim = Path(plan["claim"]) if plan and plan.get("claim") else None
         self._shares, self._shared = bool(plan and plan.get("shared")), None
@@ -202,6 +201,7 @@ class Run:
         """
         if self._labelled:
             return self._labelled
+        self._started = max(_last_recorded[0], store.process_start())  # not before: other runs may have come between
         model, chosen = self.model, None
         from lrtl_utils.methods import active
 

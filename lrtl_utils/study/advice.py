@@ -33,7 +33,8 @@ def at_a_glance(frame: pd.DataFrame) -> pd.DataFrame:
     needs = needs[needs["first"]].set_index("dataset_model")
     costs = answers.cost(frame).table.set_index("dataset_model")
     keys = ["dataset_model", "configuration", "n_labels"]
-    over = tables.differences(frame).set_index(keys)
+    baseline = tables.tuned(frame)
+    over = tables.differences(frame, baseline).set_index(keys)
     rows = []
     for row in best.itertuples():
         key = (row.dataset_model, row.configuration, row.n_labels)
@@ -45,7 +46,7 @@ def at_a_glance(frame: pd.DataFrame) -> pd.DataFrame:
                 "score": f"{row.score:.3f}{answers.between(row.low, row.high)} {row.score_name}",
                 "enough labels": _enough(needs.loc[row.dataset_model]) if row.dataset_model in needs.index else UNKNOWN,
                 "cheapest not shown worse": _cheapest(costs.loc[row.dataset_model]),
-                f"over {tables.BASELINE}": _over(over.loc[key]) if key in over.index else UNKNOWN,
+                f"over {baseline}": _over(over.loc[key]) if key in over.index else UNKNOWN,
             }
         )
     return pd.DataFrame(rows)
@@ -65,6 +66,8 @@ def _enough(need: pd.Series) -> str:
 
 
 def _cheapest(cost: pd.Series) -> str:
+    if not cost["compared"]:
+        return UNKNOWN
     if cost["cheapest"] == cost["best"]:
         return "the best itself"
     share = f"{cost['cheapest_flops'] / cost['best_flops']:.0%} of the FLOPs"
@@ -95,7 +98,8 @@ def lines(frame: pd.DataFrame, results: Path) -> Iterator[str]:
     yield from advice(frame, row)
     if row is None:
         return
-    record = frame[frame["configuration"] == row["configuration"]].iloc[0]["record"]
+    best = (frame["configuration"] == row["configuration"]) & (frame["n_labels"] == row["n_labels"])
+    record = frame[best].iloc[0]["record"]
     yield "This trains it on all labels of the train split and saves the model:"
     yield training(record, results)
     kind, config = kind_of(record), record["config"]

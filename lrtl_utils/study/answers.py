@@ -50,9 +50,9 @@ def which(frame: pd.DataFrame) -> Answer:
         headline = "At no size did two configurations run with the same three seeds, so none can be called best."
     elif len(table):
         most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
-        headline = f"By {tables.metrics_of(table)}, {_leading(most)}. This is the largest number of labels at which "
-        headline += "the most configurations share three seeds or more."
-        headline += "" if few.equals(most) else f" At the smallest such number, {_leading(few)}."
+        headline = f"By {tables.metrics_of(table)}, {_leading(most)}. For each pair it is the largest number of labels "
+        headline += "at which the most configurations share three seeds or more."
+        headline += "" if few.equals(most) else f" At the smallest such numbers, {_leading(few)}."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
 
@@ -96,15 +96,17 @@ def cost(frame: pd.DataFrame) -> Answer:
     parts = dict(tables.by_dataset_and_model(tables.summarise(frame)))
     rows = tables.at_most_labels(tables.best(frame)).itertuples()
     table = pd.DataFrame([_costs(r, parts[r.dataset_model].set_index(["configuration", "n_labels"])) for r in rows])
-    headline = _nothing(frame)
-    if len(table):
-        cheaper, metric = int((table["best"] != table["cheapest"]).sum()), tables.metrics_of(frame)
-        pairs = f"{counted(len(table), 'pair')} of data set and model"
-        names = [f"{name} on {count}" for name, count in table["best"].value_counts().items()]
+    headline, compared = _nothing(frame), table[table["compared"] > 0] if len(table) else table
+    if len(table) and compared.empty:
+        headline = "At no size did two configurations run with the same three seeds, so no saving can be shown."
+    elif len(table):
+        cheaper, metric = int((compared["best"] != compared["cheapest"]).sum()), tables.metrics_of(frame)
+        pairs = f"{counted(len(compared), 'pair')} of data set and model"
+        names = [f"{name} on {count}" for name, count in compared["best"].value_counts().items()]
         headline = f"On each of {pairs}, no cheaper configuration reaches the best ({_listed(names)}) within its 95 % "
         headline += f"interval, by {metric}."
         if cheaper:
-            good = f"{sum(table['low'] >= -stats.MARGIN)} of them it is at least as good"
+            good = f"{sum(compared['low'] >= -stats.MARGIN)} of them it is at least as good"
             headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs is not shown to be worse by {metric}"
             headline += f" than the best; on {good} (within {100 * stats.MARGIN:g} point)."
         if cached := int(tables.took_from_cache(frame).sum()):
@@ -179,7 +181,7 @@ def _costs(row: Any, means: pd.DataFrame) -> dict[str, object]:
     """
     at = [(configuration, row.n_labels) for configuration in [row.configuration, *_as_good(row.undecided)]]
     cheapest = means.loc[at, "flops"].idxmin()
-    keys = {"dataset_model": row.dataset_model, "n_labels": row.n_labels}
+    keys = {"dataset_model": row.dataset_model, "n_labels": row.n_labels, "compared": row.compared}
     difference = row.undecided.get(cheapest[0], (np.nan,) * 3)
     keys |= dict(zip(("mean", "low", "high"), difference, strict=True))
     costs = {"best": row.configuration, "cheapest": cheapest[0]}
@@ -250,16 +252,15 @@ def claim_best(best: pd.DataFrame) -> str:
 
 def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
     """On how many data sets something with less of that cost than the best is not shown to be worse."""
-    if not (best["compared"] > 0).any():
-        return (
-            f"There are too few seeds here to say whether a method that needs {NEEDS_LESS[cost]} is as good as the best"
-        )
     found = []
-    for part, row in _beside_best(front, best):
+    for part, row in _beside_best(front, best[best["compared"] > 0]):
         costs = part.set_index("configuration")[cost]
         if row["configuration"] in costs:
             alike = costs[costs.index.isin(_as_good(row["undecided"]))]
             found.append((alike < costs[row["configuration"]]).any())
+    if not found:
+        few = "Too few costs were measured here" if best["compared"].any() else "There are too few seeds here"
+        return f"{few} to say whether a method that needs {NEEDS_LESS[cost]} is as good as the best"
     on = f"On {sum(found)} of {len(found)} {_pairs(front)}"
     return f"{on}, a method that needs {NEEDS_LESS[cost]} than the best is not shown to be worse"
 
@@ -274,12 +275,14 @@ def claim_differences(table: pd.DataFrame, baseline: str) -> str:
 
 def claim_needs(needs: pd.DataFrame) -> str:
     """Which configuration most often needs the fewest labels, among those whose curves can be relied on."""
-    sure = needs[np.isfinite(needs["n_labels"])].sort_values("n_labels", kind="stable")
-    fewest = sure.drop_duplicates("dataset_model")
+    sure = needs[np.isfinite(needs["n_labels"])]
+    fewest = sure[sure["n_labels"] == sure.groupby("dataset_model")["n_labels"].transform("min")]
     if fewest.empty:
         return f"No curve that can be relied on reaches {curves.SHARE:.0%} of the best score"
     counts = fewest["variant"].value_counts()
-    return f"{counts.index[0]} needs the fewest labels on {counts.iloc[0]} of {len(fewest)} {_pairs(fewest)}"
+    first, on = sorted(counts.index[counts == counts.iloc[0]]), fewest["dataset_model"].nunique()
+    need = "needs the fewest labels" if len(first) == 1 else "each need the fewest labels"
+    return f"{_listed(first)} {need} on {counts.iloc[0]} of {on} {_pairs(fewest)}"
 
 
 def claim_aggregate(table: pd.DataFrame) -> str:

@@ -21,17 +21,16 @@ def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
     """The most settings tried on one data set, model, method and size, the knobs in which they differ, and on what.
 
     A row for each setting: its knobs, its mean validation `score` over seeds, and the `device_seconds` and `flops` of
-    all of them (no seconds if one of the runs took any from a cache). A warm-up is the one asked for: what is used of
-    it follows the other knobs. Runs without a validation split do not count; without a knob that has two values there
-    is nothing.
+    all of them (no seconds if one of the runs took any from a cache). Knobs that the data, the machine or other knobs
+    change, such as a warm-up, have the values that were asked for. Runs without a validation split do not count;
+    without a knob that has two values there is nothing.
     """
     found: tuple[pd.DataFrame, list[str], str] = pd.DataFrame(columns=[*TRIED]), [], ""
     judged = frame[frame["validation.score"].notna()]
     for (dataset, model, method, n_labels), part in judged.groupby(["dataset", "model", "method", "n_labels"]):
         # A knob that was added later has its default.
         configs = [DEFAULTS | record["config"] for record in part["record"]]
-        values = pd.DataFrame([{name: config[name] for name in DEFAULTS} for config in configs])
-        values["warmup_steps"] = [_asked_warmup(config) for config in configs]
+        values = pd.DataFrame([{name: _asked(config, name) for name in DEFAULTS} for config in configs])
         if knobs := [name for name in DEFAULTS if values[name].nunique(dropna=False) > 1]:
             outcomes = part[["score_name", "validation.score", "cost.device_seconds", "cost.flops"]]
             outcomes = outcomes.set_axis([*TRIED], axis=1).reset_index(drop=True)
@@ -97,10 +96,10 @@ def budget(settings: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(spent | {"expected": stats.expected_best(settings["score"])})
 
 
-def _asked_warmup(config: dict[str, Any]) -> int | None:
-    """An asked None is the method's default, which was used."""
-    asked = config["asked"].get("warmup_steps")
-    return config["warmup_steps"] if asked is None else asked
+def _asked(config: dict[str, Any], name: str) -> Any:
+    """A warm-up of None is the method's default, which was used."""
+    asked = config["asked"].get(name, config[name]) if name in tables.NOT_CHOSEN else config[name]
+    return config[name] if name == "warmup_steps" and asked is None else asked
 
 
 def searches(results: str) -> pd.DataFrame:

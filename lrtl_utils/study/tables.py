@@ -11,6 +11,7 @@ from scipy.stats import false_discovery_control
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data.catalog import TASKS
+from lrtl_utils.data.load import READING
 from lrtl_utils.files import data_name, existing_folder
 from lrtl_utils.measure.metrics import METRICS, Outcome, outcome
 from lrtl_utils.models.catalog import MODELS
@@ -130,17 +131,24 @@ def read(results: str | Path | Sequence[str], metric: str | None = None) -> pd.D
 def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """What `read` gives, of the completed runs of each folder; `folder` is the number of the run's."""
     frames = [each.assign(folder=at) for at, each in enumerate(frames)]
+    frames = [each[each["dataset"].isin(frames[0]["dataset"])] for each in frames]
     if frames[0].empty:
         return compared(frames[0])
     frame = _newest(pd.concat([each for each in frames if len(each)]))
     named = compared(frame)
-    ours = named["dataset"].isin(named["dataset"][named["folder"] == 0])
+    ours = named["dataset"].isin({*frames[0]["dataset"], *named["dataset"][named["folder"] == 0]})
     return named if ours.all() else compared(frame.loc[named.index[ours]])  # anew: what was left out varied names too
 
 
 def folders(results: str | Path | Sequence[str]) -> list[str | Path]:
     """One folder of results, or several, as a list."""
     return [results] if isinstance(results, str | Path) else list(results)
+
+
+def read_from(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the data of a run are: the checksum of their source, and the parameters by which they were read from it."""
+    config = DEFAULTS | record["config"]
+    return record["data"]["source"]["sha256"], *(config[name] for name in READING[1:])
 
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:
@@ -150,11 +158,14 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     settings are never averaged, nor are runs in another precision or on another kind of device, which follow from the
     machine. The variant has the same name on all data sets: the method, or `method (tuned)` where a data set has one
     setting other than the default, or only that one while another data set has the default. `conventional` and `full`
-    with a learning rate that was asked for are tuned too, also if each number of labels has a setting of its own.
+    with a learning rate that was asked for, and not for other methods, are tuned too, also if each number of labels has
+    a setting of its own.
 
     A data set that was read from several sources counts as several data sets, and so does a model: each is named by the
-    first digits of its checksum too. Left out are runs on a part of a test split that others used in full, a second run
-    of one configuration, number of labels and seed, and runs of an earlier version of their method than others here.
+    first digits of its checksum too. So does a data set whose columns were not always the same, or whose leaks were not
+    always dropped, and where runs with `shots` saw other examples than others with as many labels. Left out are runs on
+    a part of a test split that others used in full, a second run of one configuration, number of labels and seed, and
+    runs of an earlier version of their method than others here.
     """
     if "configuration" in frame:
         return frame
@@ -163,15 +174,25 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.assign(configuration="", variant="")
     frame = frame.assign(
         source=[record["data"]["source"]["sha256"][:6] for record in frame["record"]],
+        reading=[_in_brackets(zip(READING[1:], read_from(record)[1:], strict=True)) for record in frame["record"]],
         weights=[(record["model"]["source"] or {"sha256": ""})["sha256"][:6] for record in frame["record"]],
         tested=[record["data"]["test_size"] for record in frame["record"]],
+        subset=[record["data"]["subset_sha256"] for record in frame["record"]],
     )
-    frame = frame[frame["tested"] == frame.groupby(["dataset", "source"])["tested"].transform("max")]
-    for name, checksum in (("dataset", "source"), ("model", "weights")):
+    frame = frame[frame["tested"] == frame.groupby(["dataset", "source", "reading"])["tested"].transform("max")]
+    for name, checksum in (("dataset", "source"), ("model", "weights"), ("dataset", "reading")):
         several = frame.groupby(name)[checksum].transform("nunique") > 1
-        frame[name] = frame[name].where(~several, frame[name] + " " + frame[checksum])
+        frame[name] = frame[name].where(~several, (frame[name] + " " + frame[checksum]).str.rstrip())
+    drawn = frame[frame["config.selection"] == "random"].groupby(["dataset", "n_labels", "seed"])["subset"].nunique()
+    balanced = frame["dataset"].isin(drawn[drawn > 1].reset_index()["dataset"]) & frame["config.shots"].notna()
+    frame["dataset"] = frame["dataset"].where(~balanced, frame["dataset"] + " [shots]")
     frame = _by_machine(with_configurations(frame)).drop_duplicates([*KEYS, "seed"])
     return frame.sort_values(["dataset", "model", "method", "n_labels", "seed"])
+
+
+def _in_brackets(values: Iterable[tuple[str, Any]]) -> str:
+    given = ", ".join(f"{name}={value}" for name, value in values if value)
+    return f"[{given}]" if given else ""
 
 
 def _newest(frame: pd.DataFrame) -> pd.DataFrame:
@@ -190,11 +211,12 @@ def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
     varied: dict[str, set[str]] = {}
     for (method, *_), own in zip(groups, differing, strict=True):
         varied.setdefault(method, set()).update(own)
+    others = {each["learning_rate"] for method, *_, settings in groups if method not in WITH_RATE for each in settings}
     names: dict[int, tuple[str, str]] = {}
     for (method, index, sizes, settings), own in zip(groups, differing, strict=True):
         elsewhere = {name for name in varied[method] if settings[0][name] != DEFAULTS[name]}
         given = {name for name in TUNED_BY if any(each[name] != DEFAULTS[name] for each in settings)}
-        rated = method in WITH_RATE and "learning_rate" in given
+        rated = method in WITH_RATE and bool({each["learning_rate"] for each in settings} - others - {None})
         differ = own | elsewhere
         differ |= given if rated and "learning_rate" not in differ else set()
         varying = [name for name in DEFAULTS if name in differ]
@@ -224,12 +246,14 @@ def _named(
     """Configuration and variant of each of a method's runs on a data set, from the settings that differ."""
     others = {each for each in chosen if any(value != DEFAULTS[name] for name, value in each)}
     at_sizes = {(size, each) for size, each in zip(sizes, chosen, strict=True) if each in others}
-    by_size = rated and len(at_sizes) == len({size for size, _ in at_sizes})  # one setting at each size
-    tuned = f"{method} (tuned)" if by_size or (len(others) == 1 and {name for name, _ in chosen[0]} <= TUNABLE) else ""
+    of_training = {name for name, _ in chosen[0]} <= (TUNABLE | {"label_names"} if rated else TUNABLE)
+    rates = [dict(each).get("learning_rate") for each in others]
+    by_size = rated and None not in rates and len(at_sizes) == len({size for size, _ in at_sizes})  # one at each size
+    tuned = f"{method} (tuned)" if of_training and (by_size or len(others) == 1) else ""
     names = dict.fromkeys(chosen, (method, method))
     for each in others:
         configuration = f"{method} [{', '.join(f'{name}={value}' for name, value in each)}]"
-        names[each] = tuned if by_size and len(others) > 1 else configuration, tuned or configuration
+        names[each] = tuned if tuned and len(others) > 1 else configuration, tuned or configuration
     return [names[each] for each in chosen]
 
 
@@ -494,7 +518,7 @@ def _best(sized: pd.DataFrame, often: set[str]) -> list[Any]:
     for name in means.index[1:]:
         if found := paired(runs[name].outcomes, ours):
             verdicts[name] = stats.verdict(found["mean"], found["p"] and found["p"] / 2 * (len(means) - 1))
-            if verdicts[name] == "undecided":
+            if verdicts[name] in ("undecided", "better"):  # than the best, on seeds that others lack
                 undecided[name] = found["mean"], found["low"], found["high"]
     known = [name for name in verdicts if verdicts[name] != stats.TOO_FEW_SEEDS]
     few = [name for name in verdicts if name not in known]

@@ -42,7 +42,7 @@ def local(file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
     def start(slot: Slot) -> tuple[Any, Connection]:
         """A worker process, and the pipe whose end tells it that this process is gone."""
         theirs, ours = multiprocessing.Pipe(duplex=False)
-        process = clean_forks().Process(target=work, args=(file, slot, theirs))
+        process = clean_forks().Process(target=_work, args=(dict(os.environ), file, slot, theirs))
         with _main_hidden():
             process.start()
         theirs.close()
@@ -213,16 +213,23 @@ def clean_forks() -> Any:
     return context
 
 
+def _work(environment: Mapping[str, str], file: Path, slot: Slot, owner: Connection) -> None:
+    """`work` in the environment of the process that started it: the forks are of one that was started earlier."""
+    os.environ.clear()
+    os.environ.update(environment)
+    work(file, slot, owner)
+
+
 @contextlib.contextmanager
 def _main_hidden() -> Iterator[None]:
     """Processes that are started meanwhile do not run the user's script, where `compare` may be called, once more."""
     main = sys.modules["__main__"].__dict__
-    path = main.pop("__file__", None)
+    hidden = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
     try:
         yield
     finally:
-        if path is not None:
-            main["__file__"] = path
+        main.update(hidden)
 
 
 @contextlib.contextmanager

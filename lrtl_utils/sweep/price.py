@@ -110,9 +110,10 @@ def lines(priced: Sequence[Priced], workers: int, price_per_hour: float | None) 
 
 def load(config: RunConfig) -> Load:
     """What the run of a resolved configuration does; runs that differ in nothing that has a price are walked once."""
-    seed = config.seed if isinstance(data_of(config), Data) else 0
+    data = data_of(config)
+    seed, of = (config.seed, data.source.sha256) if isinstance(data, Data) else (0, None)
     rate = config.learning_rate and 1.0
-    return _load(config.model_copy(update=dict.fromkeys(FREE) | {"seed": seed, "learning_rate": rate}))
+    return _load(config.model_copy(update=dict.fromkeys(FREE) | {"seed": seed, "learning_rate": rate}), of)
 
 
 def _here(config: RunConfig) -> RunConfig:
@@ -132,7 +133,7 @@ def data_of(config: RunConfig) -> Data | Facts:
 
 
 @lru_cache(maxsize=4096)
-def _load(config: RunConfig) -> Load:
+def _load(config: RunConfig, _of: str | None) -> Load:
     data = data_of(config)
     train, validation, test = _examples(data, config)
     if config.model == NO_MODEL:

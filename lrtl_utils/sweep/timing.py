@@ -83,6 +83,9 @@ def rates(
                 bench = _Bench(alike[key][0], threads)
                 found[key], timed = bench.rate(left / (len(waiting) - i)), timed + 1
                 disturbed |= bench.disturbed
+                del bench
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()  # for the workers
     device = store.device_name(jobs[0].config.device) if jobs else "no device"
     how = f"of {len(alike)} kinds of run, this machine has recorded the seconds of {known}, and {timed} were timed in"
     how += f" {time.monotonic() - began:.0f} s ({device}, threads a run: {threads})"

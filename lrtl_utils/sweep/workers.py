@@ -129,6 +129,7 @@ class _Worker:
 
     def __init__(self, file: Path, plan: Plan, slot: Slot, owner: Connection):
         self.file, self.plan, self.slot, self.owner = file, plan, slot, owner
+        self.failed: set[str] = set()  # ids of cells that failed here: by a clock that was set back, before the sweep
 
     def work(self) -> None:
         """Run what is left, in the order of the plan. A cell that another worker has comes after all others again."""
@@ -136,11 +137,13 @@ class _Worker:
         while waiting:
             planned = waiting.popleft()
             cell, record = latest(planned, self.plan)
-            if record:
+            if record or cell.id in self.failed:
                 continue
             if self.stopped():
                 return
             if self.claim_and_run(planned, cell):
+                if (own := store.readable(cell.path(self.plan.results))) and own["status"] == "failed":
+                    self.failed.add(cell.id)
                 waiting.appendleft(planned)  # it is done now, or half of it is left
                 passed = 0
                 continue

@@ -205,6 +205,16 @@ def test_a_run_is_labelled_trained_and_recorded_once_and_with_its_own_examples(p
     assert other.record(other.test())["status"] == "completed"
 
 
+def test_a_run_begins_when_it_is_labelled_and_not_while_another_runs(path, tmp_path):
+    given = {"dataset": str(path), "method": "tfidf", "train_size": 20, "results": tmp_path, **COLUMNS}
+    ahead = [Run(**given, seed=seed) for seed in range(2)]
+    records = []
+    for run in ahead:
+        run.fit(*run.label())
+        records.append(run.record(run.test()))
+    assert records[0]["finished_at"] <= records[1]["started_at"]
+
+
 def test_a_loss_that_is_no_number_is_no_result(tmp_path):
     given = {"model": "efficientnet_lite0", "method": "linear_probe", "train_size": 20, "image_size": 32}
     run = Run(dataset="digits", penalty=1e300, results=tmp_path, **given)

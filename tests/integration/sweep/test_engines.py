@@ -37,9 +37,19 @@ with engines.local(Path({str(file)!r}), [engines.Slot(1)]) as running:
         pass
 """
     )
-    words = [sys.executable, tmp_path / "script.py"]
-    done = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert (done.stdout, done.stderr, done.returncode) == ("once\n", "", 0)
+    for words in ([tmp_path / "script.py"], ["-m", "script"]):
+        options = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "capture_output": True, "text": True}
+        done = subprocess.run([sys.executable, *words], **options)
+        assert (done.stdout, done.stderr, done.returncode) == ("once\n", "", 0)
+
+
+def test_workers_have_the_environment_of_today(tmp_path, monkeypatch):
+    said = tmp_path / "said"
+    monkeypatch.setattr(engines, "work", lambda *_: said.write_text(os.environ["LRTL_MIRROR"]))
+    monkeypatch.setenv("LRTL_MIRROR", "before")
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    engines._work(os.environ | {"LRTL_MIRROR": "now"}, tmp_path / "plan.json", Slot(1), None)
+    assert said.read_text() == "now"
 
 
 def test_a_sweep_may_be_called_beside_the_main_thread():

@@ -1,9 +1,12 @@
 """Effects of knobs, against a grid whose scores are a formula."""
 
+import json
+
 import pytest
 from scipy.stats import t
 from synthetic import outcomes, write_run
 
+from lrtl_utils.runs import record as schema
 from lrtl_utils.study import answers, effects, figures, tables
 
 RATES, EPOCHS, SCHEDULERS = (1e-5, 3e-5, 5e-5), (3, 10), ("linear", "cosine")
@@ -97,6 +100,20 @@ def test_every_knob_distinguishes_settings_and_a_warm_up_as_it_was_asked_for(tmp
     settings, knobs, _ = effects.trials(tables.records(tmp_path, "completed"))
     assert knobs == ["epochs", "warmup_steps"]
     assert effects.is_whole(settings, knobs)
+
+
+def test_what_the_texts_decide_is_no_knob(tmp_path):
+    base = {"dataset": "sst2", "model": "minilm", "method": "full", "train_size": 100, "validation_share": 0.2}
+    for rate in (1e-4, 1e-3):
+        for seed, length in ((0, 128), (1, 256)):  # nobody asked for these
+            path = write_run(tmp_path, outcomes(0.5, 100, 0), validation=0.5, learning_rate=rate, seed=seed, **base)
+            record = json.loads(path.read_text())
+            config = record["config"] | {"max_length": length}
+            config["asked"] = config["asked"] | {"max_length": None}
+            changed = record | {"config": config}
+            path.write_text(json.dumps(changed | {"checksum": schema.checksum(changed)}))
+    settings, knobs, _ = effects.trials(tables.records(tmp_path, "completed"))
+    assert (knobs, len(settings)) == (["learning_rate"], 2)
 
 
 def test_a_knob_that_is_none_in_some_settings_counts(tmp_path):

@@ -283,6 +283,9 @@ def test_claims_come_from_the_numbers(frame):
     needs = tables.needs(frame)
     fewest = needs.loc[needs.groupby("dataset_model")["n_labels"].idxmin(), "variant"].value_counts()
     assert answers.claim_needs(needs) == f"{fewest.index[0]} needs the fewest labels on {fewest.iloc[0]} of 2 data sets"
+    many = answers.claim_needs(needs.assign(n_labels=32.0))
+    assert "full" in many
+    assert " and progressive each need the fewest labels on 2 of 2 data sets" in many
     assert answers.claim_needs(needs.assign(n_labels=np.inf)).startswith("No curve that can be relied on reaches 95%")
     assert answers.claim_aggregate(tables.aggregate(frame)) == (
         "Over the data sets, progressive is highest at 4 of 4 sizes"

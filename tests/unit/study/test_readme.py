@@ -1,8 +1,12 @@
 """README's table, from records whose outcomes were chosen."""
 
+import shutil
+
 import pytest
 from synthetic import outcomes, write_run
 
+from lrtl_utils.errors import InputError
+from lrtl_utils.files import ROOT
 from lrtl_utils.study.benchmarks import readme, recipe
 
 
@@ -55,12 +59,25 @@ def test_counts_of_data_sets_of_one_kind_alone(results):
     assert [row.count("2, 0, 0") for row in said.splitlines()[2:]] == [2, 0, 0, 0]
 
 
-def test_the_claim_is_of_the_data_sets_that_chose_nothing_and_has_its_interval(results):
+def test_a_readme_without_the_marks_of_a_claim_is_refused_before_any_run_is_read(tmp_path):
+    (tmp_path / "results" / "confirmation").mkdir(parents=True)
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "20_accuracy_vs_data.ipynb", tmp_path / "notebooks")
+    (tmp_path / "README.md").write_text(before := "\n".join(["# Ours", *readme.MARKS, ""]))
+    with pytest.raises(InputError, match=f"must have a line {readme.CLAIM[0]}"):
+        readme.refresh(tmp_path / "README.md", tmp_path / "notebooks")
+    assert (tmp_path / "README.md").read_text() == before
+
+
+def test_the_claim_is_of_the_data_sets_that_chose_nothing_and_has_its_interval(results, tmp_path):
     said = readme.claim(recipe.compared(recipe.runs(results)))
-    assert said.startswith(
-        "**In 2 settings (data set, model, number of labels) so far, on data sets whose examples did not "
-    )
-    assert "with 25% to 25% of its FLOPs. It is better in 2, worse in 0, and in 0 the difference is undecided" in said
+    assert said.startswith("**On data sets whose examples did not help to choose its rule, this project's method `pro")
+    assert " points on average, with 25% of its FLOPs, in 2 settings (data set, model, number of labels) so far" in said
+    assert said.endswith(" It is better in 2, worse in 0, and in 0 the difference is undecided.**")
+    for seed in range(3):
+        knobs = {"dataset": "sst2", "model": "minilm", "train_size": 40, "seed": seed}
+        write_run(tmp_path / "alone", outcomes(0.8, 40, seed), method="progressive", **knobs)
+    assert "have not run" in readme.claim(recipe.compared(recipe.runs(tmp_path / "alone")))
 
 
 def test_what_is_real_is_what_the_table_says(results):

@@ -133,6 +133,14 @@ def test_a_confirmation_runs_only_the_frozen_methods_in_the_folder_that_was_name
         recipe.require_frozen(confirmation)
 
 
+def test_rung_zero_is_judged_by_the_bar_of_its_kind(results):
+    rows = "sst2,minilm,100,4,1.4\nconll2003,minilm_crf,100,4,1.4\n"
+    (results / "rung_zero.csv").write_text(f"data set,model,labels,turns,share\n{rows}")
+    text, tags = recipe.write(results).read_text().split("## Rung 0")[1].strip().splitlines()[-2:]
+    assert "missed" in text
+    assert "met" in tags
+
+
 def test_a_baseline_whose_rate_was_chosen_is_named_as_tuned_at_every_size(tmp_path):
     for seed in range(3):
         for size, rate in ((100, 3e-4), (500, 1e-3)):

@@ -106,6 +106,24 @@ def test_a_baseline_with_one_chosen_rate_at_each_size_is_one_configuration_whose
         assert set(names) == {"conventional (tuned)", "full (tuned)", "progressive"}
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [{"learning_rate": 3e-5}],  # the rate of another method too
+        [{"learning_rate": 1e-3}, {"weight_decay": 0.1, "train_size": 100}],  # one of them has the default rate
+        [{"learning_rate": 1e-3}, {"learning_rate": 1e-4}],  # two at one size
+        [{"learning_rate": 1e-3, "max_length": 64}, {"learning_rate": 1e-3, "max_length": 96, "train_size": 100}],
+    ],
+)
+def test_what_nobody_tuned_is_not_named_as_tuned(tmp_path, settings):
+    for chosen in settings:
+        write_run(tmp_path, outcomes(0.5, 32, 0), method="conventional", **SST2 | chosen)
+    write_run(tmp_path, outcomes(0.5, 32, 0), method="lp_ft", **SST2 | {"learning_rate": 3e-5})
+    frame = tables.read(tmp_path).query("method == 'conventional'")
+    assert not frame["variant"].str.contains("tuned").any()
+    assert frame["configuration"].nunique() == len(settings)
+
+
 def test_a_default_that_follows_the_number_of_labels_is_one_configuration(tmp_path):
     for labels in (32, 100, 1000):
         write_run(tmp_path, outcomes(0.5, labels, 0), method="progressive", **SST2 | {"train_size": labels})
@@ -155,6 +173,40 @@ def test_two_folders_of_one_name_and_one_folder_that_changed_are_kept_apart(tmp_
         write_run(tmp_path, outcomes(0.5, 32, seed), method="full", seed=seed, **SST2 | named)
     summary = tables.summarise(tables.records(tmp_path, "completed"))
     assert summary.set_index(knob)["seeds"].to_dict() == {"own.csv 111111": 2, "own.csv 222222": 1, "own.csv 333333": 1}
+
+
+def test_runs_on_another_column_or_with_other_leaks_are_on_other_data(tmp_path):
+    for reading in ({}, {"label_column": "topic"}, {"drop_leaks": True}):
+        for method in ("full", "conventional"):
+            write_run(tmp_path, outcomes(0.5, 32, 0), method=method, **SST2 | reading)
+    frame = tables.read(tmp_path)
+    assert set(frame["dataset"]) == {"sst2", "sst2 [label_column=topic]", "sst2 [drop_leaks=True]"}
+    assert set(frame["configuration"]) == {"full", "conventional"}
+    assert tables.titled("sst2 [drop_leaks=True] · minilm") == "SST-2 [drop_leaks=True], all-MiniLM-L6-v2"
+
+
+def test_as_many_labels_of_each_class_are_other_data_where_the_examples_are_others(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, outcomes(0.5, 32, seed), method="full", seed=seed, **SST2)
+        shots = SST2 | {"train_size": None, "shots": 16, "seed": seed}
+        path = write_run(tmp_path, outcomes(0.5, 32, seed), method="progressive", **shots)
+        record = json.loads(path.read_text())
+        assert set(tables.compared(tables.frame_of([record]))["dataset"]) == {"sst2"}
+        other = record | {"data": record["data"] | {"subset_sha256": "2" * 64}}
+        path.write_text(json.dumps(other | {"checksum": schema.checksum(other)}))
+    assert set(tables.read(tmp_path)["dataset"]) == {"sst2", "sst2 [shots]"}
+
+
+def test_none_is_best_that_another_beats_on_the_seeds_of_both(tmp_path):
+    skills = {"full": (0.2, 0.2, 0.2, 5, 5), "conventional": (0.4, 0.4, 0.4)}
+    for method, each in skills.items():
+        for seed, skill in enumerate(each):
+            write_run(tmp_path, outcomes(skill, 1000, 7), method=method, seed=seed, **SST2)
+    for seed in (5, 6, 7):
+        write_run(tmp_path, outcomes(0.1, 1000, 7), method="lp_ft", seed=seed, **SST2)
+    row = tables.best(tables.read(tmp_path)).iloc[0]
+    assert row["configuration"] == "full"
+    assert row["undecided"]["conventional"][0] > 0
 
 
 def test_runs_on_a_part_of_the_test_split_do_not_count_beside_whole_ones(tmp_path):
@@ -493,7 +545,7 @@ def test_nothing_gives_tables_without_rows(tmp_path):
 def test_what_is_assumed_of_two_methods_is_what_the_committed_records_have():
     frame = tables.read("results/confirmation")
     rows = []
-    trained = (frame["method"] != "tfidf") & (frame["score_name"] == "accuracy")
+    trained = (frame["method"] != "tfidf") & (frame["score_name"] == "accuracy") & (frame["n_labels"] == 100)
     for _, sized in frame[trained].groupby(["dataset", "n_labels"]):
         lines = [group.set_index("seed")["outcome"] for _, group in sized.groupby("configuration")]
         for one, other in itertools.combinations(lines, 2):
