@@ -23,6 +23,7 @@ def call(*words, **options):
 
 
 def test_run_prints_the_path_of_a_complete_record_last(tmp_path):
+    tmp_path = tmp_path / "{x} {seed}"  # papermill formats paths
     words = ["run", "text_classification", "-p", "method=linear_probe", *SMALL, "--results", tmp_path]
     done = call(*words)
     assert done.returncode == 0, done.stderr

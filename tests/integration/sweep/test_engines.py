@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -41,6 +42,19 @@ with engines.local(Path({str(file)!r}), [engines.Slot(1)]) as running:
         options = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "capture_output": True, "text": True}
         done = subprocess.run([sys.executable, *words], **options)
         assert (done.stdout, done.stderr, done.returncode) == ("once\n", "", 0)
+
+
+def test_a_cell_that_fails_is_not_run_again_because_the_clock_was_set_back(tmp_path):
+    (tmp_path / "own.csv").write_text("text,label\n" + "".join(f"word {i},{'ab'[i % 2]}\n" for i in range(40)))
+    asked = {"dataset": str(tmp_path / "own.csv"), "method": "tfidf", "train_size": 20, "test_limit": 4}
+    cells = tuple(plan(read_grid(written(tmp_path, asked))))
+    with (tmp_path / "own.csv").open("a") as file:
+        file.write("more,a\n")  # other data than were planned, so the cell fails
+    write_plan(Plan(tmp_path, cells, started=time.time() + 3600), tmp_path / "plan.json")
+    words = [sys.executable, "-m", "lrtl_utils", "work", tmp_path / "plan.json"]
+    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE) as worker:
+        assert worker.wait(timeout=120) == 0
+    assert len(list(tmp_path.glob("runs/*/*.json"))) == 1
 
 
 def test_workers_have_the_environment_of_today(tmp_path, monkeypatch):

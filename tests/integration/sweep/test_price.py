@@ -93,6 +93,15 @@ def test_a_record_whose_data_is_gone_prices_no_predictions(tmp_path, nothing_her
     assert "has recorded the seconds of 1" in how
 
 
+def test_a_price_is_of_the_data_as_they_are(tmp_path):
+    file, given = tmp_path / "own.csv", {"method": "tfidf", "data_fraction": 1.0, "device": "cpu"}
+    priced = []
+    for rows in (40, 400):
+        file.write_text("text,label\n" + "".join(f"word{i} and {i % 7},{'ab'[i % 2]}\n" for i in range(rows)))
+        priced.append(price.load(Run(RunConfig(dataset=str(file), **given)).config).flops)
+    assert priced[1] > 2 * priced[0]
+
+
 def test_a_recorded_cell_is_done_and_its_seconds_price_the_others(tmp_path, monkeypatch):
     knobs = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
     path = written(tmp_path, knobs | {"train_size": 20, "seed": [0, 1], "device": "cpu"})
