@@ -81,7 +81,7 @@ lock: ## Write .ci/constraints.txt anew: the versions that pip takes today (Linu
 	build/lock/bin/pip freeze | sed 's/+cpu$$//' > .ci/constraints.txt
 
 study: .venv/installed ## Run the committed study's grid on real data (days; resumes) and its pictures
-	$(RUN) confirm study --results results/study
+	$(RUN) confirm study
 	$(RUN) figures
 
 figures: .venv/installed ## Make the committed pictures and summary notebooks anew from the committed records

@@ -84,7 +84,9 @@ def how_much(frame: pd.DataFrame) -> Answer:
         rows, target = _of_the_best(table), f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)}"
         reached = rows[np.isfinite(rows["n_labels"])]["n_labels"].round().astype(int)
         about = f"need about {_span(reached)} labels to reach" if len(reached) else "do not reach"
-        headline = f"The best configurations {about} {target} at the largest size. "
+        many = table.groupby("dataset_model").size()
+        of = f"The best of {_span(many)} configurations with a curve" if many.max() > 1 else "The best configurations"
+        headline = f"{of} {about} {target} at the largest size. "
         if never := len(reached) and len(rows) - len(reached):
             headline += f"On {never} of {len(rows)} pairs of data set and model they never reach it. "
         headline += f"{sum(not doubts for doubts in rows['doubts'])} of their {len(rows)} curves can be relied on."
