@@ -50,8 +50,8 @@ def which(frame: pd.DataFrame) -> Answer:
         headline = "At no size did two configurations run with the same three seeds, so none can be called best."
     elif len(table):
         most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
-        headline = f"By {tables.metrics_of(table)}, {_leading(most)}. For each pair it is the largest number of labels "
-        headline += "at which the most configurations share three seeds or more."
+        headline = f"By {tables.metrics_of(table)}, {_leading(most)}. Each pair is judged at the largest number of "
+        headline += "labels at which the most configurations share three seeds or more."
         headline += "" if few.equals(most) else f" At the smallest such numbers, {_leading(few)}."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
@@ -83,10 +83,10 @@ def how_much(frame: pd.DataFrame) -> Answer:
     if each:
         rows, target = _of_the_best(table), f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)}"
         reached = rows[np.isfinite(rows["n_labels"])]["n_labels"].round().astype(int)
-        about = f"need about {_span(reached)} labels to reach" if len(reached) else "do not reach"
         many = table.groupby("dataset_model").size()
-        of = f"The best of {_span(many)} configurations with a curve" if many.max() > 1 else "The best configurations"
-        headline = f"{of} {about} {target} at the largest size. "
+        about = f"needs about {_span(reached)} labels to reach" if len(reached) else "does not reach"
+        best = f"On each pair of data set and model, the best configuration (of {_span(many)} with a curve)"
+        headline = f"{best} {about} {target} at the largest size. "
         if never := len(reached) and len(rows) - len(reached):
             headline += f"On {never} of {len(rows)} pairs of data set and model they never reach it. "
         headline += f"{sum(not doubts for doubts in rows['doubts'])} of their {len(rows)} curves can be relied on."
@@ -206,7 +206,8 @@ def _cheaper(row: Any) -> str:
     alike = on_one_machine(row.best_device, row.cheapest_device)
     if row.best == row.cheapest:
         mixed = "" if alike else ", the means over several machines"
-        return f"{row.best} itself ({of_best}, {row.best_peak_memory_mib:.0f} MiB{mixed})"
+        alone = "" if row.compared else "; too few seeds to compare"
+        return f"{row.best} itself ({of_best}, {row.best_peak_memory_mib:.0f} MiB{mixed}{alone})"
     share = row.cheapest_flops / row.best_flops
     memory = f"{row.cheapest_peak_memory_mib:.0f} against {row.best_peak_memory_mib:.0f} MiB"
     seconds = f"{row.cheapest_device_seconds:.3g} against {of_best}" if timed else of_best

@@ -97,9 +97,9 @@ def budget(settings: pd.DataFrame) -> pd.DataFrame:
 
 
 def _asked(config: dict[str, Any], name: str) -> Any:
-    """A warm-up of None is the method's default, which was used."""
+    """A warm-up or a batch size of None is the method's default, which was used."""
     asked = config["asked"].get(name, config[name]) if name in tables.NOT_CHOSEN else config[name]
-    return config[name] if name == "warmup_steps" and asked is None else asked
+    return config[name] if name in ("warmup_steps", "batch_size") and asked is None else asked
 
 
 def searches(results: str) -> pd.DataFrame:

@@ -136,7 +136,8 @@ def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         return compared(frames[0])
     frame = _newest(pd.concat([each for each in frames if len(each)]))
     named = compared(frame)
-    ours = named["dataset"].isin({*frames[0]["dataset"], *named["dataset"][named["folder"] == 0]})
+    first, raw = named["folder"] == 0, frame["dataset"].loc[named.index]
+    ours = named["dataset"].isin(named["dataset"][first]) | ~raw.isin(raw[first])
     return named if ours.all() else compared(frame.loc[named.index[ours]])  # anew: what was left out varied names too
 
 
@@ -162,10 +163,11 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     a setting of its own.
 
     A data set that was read from several sources counts as several data sets, and so does a model: each is named by the
-    first digits of its checksum too. So does a data set whose columns were not always the same, or whose leaks were not
-    always dropped, and where runs with `shots` saw other examples than others with as many labels. Left out are runs on
-    a part of a test split that others used in full, a second run of one configuration, number of labels and seed, and
-    runs of an earlier version of their method than others here.
+    first digits of its checksum too. A data set for which `text_column`, `label_column` or `drop_leaks` differed is
+    several as well, with those that were given in brackets; and where runs with `shots` saw other examples than others
+    with as many labels and the same seed, they are on `NAME [shots]`. Left out are runs on a part of a test split that
+    others used in full, a second run of one configuration, number of labels and seed, and runs of an earlier version of
+    their method than others here.
     """
     if "configuration" in frame:
         return frame

@@ -13,6 +13,7 @@ from typing import Any
 
 from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import writable_folder
+from lrtl_utils.runs import store
 from lrtl_utils.sweep import claims, engines, status
 from lrtl_utils.sweep.grid import Cell
 from lrtl_utils.sweep.workers import END, FINISH, TERMINATION_SECONDS, Plan, ask_to_stop, latest, shortage, write_plan
@@ -71,6 +72,7 @@ def sweep(
     _require_room(results)
     slots = engines.slots(workers, not elsewhere and any(cell.config.device == "cuda" for cell in pending))
     planned = [cell.id for cell in cells]
+    before = {cell.id: store.readable(latest(cell, plan)[0].path(results)) for cell in pending}
     with (
         _plan_file(plan) as file,
         _signals() as received,
@@ -81,7 +83,9 @@ def sweep(
             show()
             meanwhile()
     for cell in pending:
-        _, record = latest(cell, plan)
+        last, record = latest(cell, plan)
+        if record is None and (own := store.readable(last.path(results))) and own != before[cell.id]:
+            record = own  # it failed now, by a clock that was set back meanwhile
         if record is None:
             outcome.left += 1
         elif record["status"] == "completed":

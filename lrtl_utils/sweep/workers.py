@@ -141,8 +141,10 @@ class _Worker:
                 continue
             if self.stopped():
                 return
+            before = store.readable(cell.path(self.plan.results))
             if self.claim_and_run(planned, cell):
-                if (own := store.readable(cell.path(self.plan.results))) and own["status"] == "failed":
+                own = store.readable(cell.path(self.plan.results))
+                if own and own["status"] == "failed" and own != before:
                     self.failed.add(cell.id)
                 waiting.appendleft(planned)  # it is done now, or half of it is left
                 passed = 0

@@ -154,7 +154,7 @@ def test_an_answer_so_far_is_shown_each_minute_and_only_of_the_data_as_it_is(tmp
     empty()
     assert shown.pop() == "So far: no run has ended yet. 2.3 minutes are left."
     clock.append(1000.0)
-    answer = comparison.answer_so_far(tmp_path, 64 * "1", 1000.0, 1200.0, shown.append)
+    answer = comparison.answer_so_far(tmp_path, (64 * "1", None, None, False), 1000.0, 1200.0, shown.append)
     for now in (1059.0, 1060.0, 1061.0, 1120.0):
         clock.append(now)
         answer()

@@ -26,10 +26,11 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     columns = ["dataset", "model", "configuration", "n_labels", "score_name", "score", "on", "source", "measured"]
     rows = []
     for dataset, part in tables.summarise(frame).groupby("dataset", sort=False):
-        alike = {"dataset": dataset, "score_name": part["score_name"].iloc[0]}
-        theirs = [figure for figure in PUBLISHED["figures"] if alike.items() <= figure.items()]
+        name = dataset.split(" ")[0] if dataset.endswith("]") else dataset
+        alike = {"dataset": name, "score_name": part["score_name"].iloc[0]}
+        theirs = [figure | {"dataset": dataset} for figure in PUBLISHED["figures"] if alike.items() <= figure.items()]
         rows += [figure | {"n_labels": "all", "measured": NOT_HERE} for figure in theirs]
-        on = (TASKS[dataset].test or "held out") if dataset in TASKS else "test"
+        on = (TASKS[name].test or "held out") if name in TASKS else "test"
         for dataset_model, means in tables.by_dataset_and_model(part):
             top = best.loc[dataset_model]
             chosen = (means["configuration"] == top["configuration"]) & (means["n_labels"] == top["n_labels"])

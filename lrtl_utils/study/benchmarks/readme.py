@@ -101,7 +101,7 @@ def in_short(frame: pd.DataFrame, confirmed: pd.DataFrame | None, results: Path,
     """
     other = None
     if confirmed is not None:
-        compared, other = recipe.compared(confirmed), confirmed[~confirmed["dataset"].isin(TASKS)]
+        compared, other = recipe.compared(confirmed), confirmed[~confirmed["dataset"].str.split().str[0].isin(TASKS)]
     for ask, *_ in SECTIONS:
         asked = frame if other is None or ask == answers.how_much else other
         answer = ask(asked)

@@ -138,6 +138,18 @@ def test_sentence_transformers_gives_the_logits(kept):
         np.testing.assert_allclose(given, flat(found[name][1]), atol=1e-4)
 
 
+def test_the_libraries_cut_texts_where_the_model_does_and_the_card_says_what_they_do_not_read(kept):
+    folder, _ = kept
+    for name in ("own_head", "ladder"):
+        facts = json.loads((folder / name / export.KEPT_FILE).read_text())
+        tokenizer = json.loads((folder / name / "tokenizer_config.json").read_text())
+        assert tokenizer["model_max_length"] == facts["max_length"]
+    cards = {name: (folder / name / "README.md").read_text() for name in ("own_head", "crf", "ladder", "both_ends")}
+    assert '("a text", truncation=True)' in cards["own_head"]
+    assert '("a text")' in cards["crf"]
+    assert "reads the beginning alone" not in cards["ladder"]
+
+
 def test_the_card_states_data_protocol_scores_and_cost(kept):
     folder, _ = kept
     text, record = (folder / "crf/README.md").read_text(), json.loads((folder / "crf/record.json").read_text())

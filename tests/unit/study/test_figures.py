@@ -308,9 +308,8 @@ def test_the_four_answers(frame, monkeypatch):
     assert how_much.each == answers.labels_needed(needs)
     assert [*needs[needs["first"]]["n_labels"].round()] == [324, 324]
     many = how_much.table.groupby("dataset_model").size()
-    assert how_much.headline.startswith(
-        f"The best of {many.min()} to {many.max()} configurations with a curve need about "
-    )
+    best = f"On each pair of data set and model, the best configuration (of {many.min()} to {many.max()} with a curve) "
+    assert how_much.headline.startswith(f"{best}needs about 324 labels to reach 95% of the best ")
     never = needs.assign(n_labels=needs["n_labels"].mask(needs["dataset_model"].str.startswith("sst2"), np.inf))
     monkeypatch.setattr(tables, "needs", lambda frame: never)
     assert "On 1 of 2 pairs of data set and model they never reach it. " in answers.how_much(frame).headline
