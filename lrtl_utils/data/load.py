@@ -40,10 +40,10 @@ def absolute(dataset: str) -> str:
     return str(absolute_path(dataset)) if _is_own(dataset) and not files.on_hub(dataset) else dataset
 
 
-def find(dataset: str, *, fetch: bool = True) -> Source:
+def find(dataset: str, text_column: str | None = None, *, fetch: bool = True) -> Source:
     """The files of a data set, downloaded if necessary and `fetch` is true; `InputError` if they cannot be found."""
     if _is_own(dataset):
-        return _of_path(own.find, dataset, fetch=fetch)
+        return _of_path(own.find, dataset, text_column, fetch=fetch)
     task = TASKS[dataset]
     if task.package:
         module, file = task.package
@@ -58,7 +58,7 @@ def load(
 
     Warns about rows that are left out, and about train examples that are also in the test split unless `drop_leaks`.
     """
-    source = find(dataset)
+    source = find(dataset, text_column)
     _ = source.sha256  # taken before anything is read
     if _is_own(dataset):
         data = _of_path(own.read, dataset, source, text_column, label_column)

@@ -1,6 +1,7 @@
 """Builds the model that a row of the catalog describes: a backbone with a new head, in fp32."""
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,9 @@ def _text_model(row: Backbone, source: Source | None, kind: str, classes: int, p
     weights = source.files[0] if pretrained else None
     if weights and weights.suffix != ".onnx":
         # The checkpoint's own dtype would be taken otherwise, and seeds differ between dtypes.
-        net = auto.from_pretrained(weights.parent, config=architecture, dtype=torch.float32)
+        given = {"config": architecture, "dtype": torch.float32, "output_loading_info": True}
+        net, loaded = auto.from_pretrained(weights.parent, **given)
+        _require_loaded(net, loaded["missing_keys"], weights, own_head)
     else:
         net = auto.from_config(architecture, dtype=torch.float32)
         if weights:
@@ -147,6 +150,16 @@ def _text_model(row: Backbone, source: Source | None, kind: str, classes: int, p
     if kind == "text":
         return PooledClassifier(net, architecture.hidden_size, classes, dropout, reader)
     return Tagger(net, architecture.hidden_size, classes, dropout, reader, row.crf)
+
+
+def _require_loaded(net: Any, missing: Collection[str], weights: Path, own_head: bool) -> None:
+    """`InputError` if a weight of the backbone was not in the file: the library would start it at random."""
+    prefix = f"{net.base_model_prefix}." if own_head else ""
+    absent = sorted(name for name in missing if name.startswith(prefix) and "pooler" not in name)
+    if absent:
+        raise InputError(
+            f"{weights} lacks {len(absent)} of the weights that its config.json describes, such as {absent[0]}."
+        )
 
 
 def _text_architecture(row: Backbone, source: Source | None, classes: int) -> Any:

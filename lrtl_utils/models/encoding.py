@@ -284,6 +284,8 @@ def decode_image(image: Any) -> Image.Image:
     picture = Image.open(io.BytesIO(image), formats=FORMATS) if isinstance(image, bytes) else Image.fromarray(image)
     if picture.width * picture.height > MOST_PIXELS:  # told by its first bytes; nothing is decoded yet
         raise ValueError(f"it has {picture.width} × {picture.height} pixels, more than the {MOST_PIXELS:,} allowed")
+    if picture.mode == "F" or (picture.mode == "I" and picture.format == "TIFF"):
+        raise ValueError("its pixels are fractions or 32-bit numbers, whose range nobody knows; save it with 8 bits")
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I"):
         picture = Image.fromarray((np.asarray(picture, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8))

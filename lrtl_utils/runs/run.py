@@ -107,7 +107,7 @@ class Run:
             raise InputError("A Run takes a RunConfig, or else parameters by their names, such as Run(dataset=…).")
         asked = _absolute(asked or read_config(on_disk(parameters)))
         check(asked)
-        data = _load(load.find(asked.dataset).sha256, **load.reading(asked))
+        data = _load(load.find(asked.dataset, asked.text_column).sha256, **load.reading(asked))
         config = resolve(asked, data, elsewhere=elsewhere)
         self._identify(asked, config, data, find_weights(config))
         self.results = absolute_path(results)
@@ -365,7 +365,7 @@ def find_weights(config: RunConfig, *, fetch: bool = True) -> Source | None:
 def data_at_hand(config: RunConfig) -> Data | Facts:
     """The examples if their files are on this machine, else what is published about them; `InputError` without both."""
     try:
-        source = load.find(config.dataset, fetch=False)
+        source = load.find(config.dataset, config.text_column, fetch=False)
     except InputError:
         facts = load.published(config.dataset)
         if facts is None:

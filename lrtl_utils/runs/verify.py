@@ -144,7 +144,7 @@ def _drawn_again(results: Path, completed: Mapping[Path, Completed], report: Rep
 def _at_hand(config: RunConfig, sha256: str) -> splits.Data | None:
     """The data set, if it is here and is the one with that checksum."""
     try:
-        here = load.find(config.dataset, fetch=False).sha256 == sha256
+        here = load.find(config.dataset, config.text_column, fetch=False).sha256 == sha256
         with warnings.catch_warnings(action="ignore"):  # the runs have shown them
             return load.load(**load.reading(config)) if here else None
     except InputError:

@@ -4,7 +4,7 @@ import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -89,14 +89,15 @@ def _plain(column: "pd.Series") -> "pd.Series":
     return column.map(str, na_action="ignore") if str in kinds and len(kinds) > 1 else column
 
 
-def find(dataset: str, *, fetch: bool = True) -> Source:
+def find(dataset: str, text_column: str | None = None, *, fetch: bool = True) -> Source:
     """The files at a path, as a source without revision, or those of a repository of the hub.
 
-    `InputError` if there is nothing that can be read.
+    Those of images are among them if the input column of a table, `text_column`, names them. `InputError` if there is
+    nothing that can be read.
     """
     if source := find_own_on_hub(dataset, fetch=fetch):
         return source
-    layout = look(dataset)
+    layout = look(dataset, text_column)
     return Source("folder", data_name(dataset), None, layout.folder, layout.files)
 
 
@@ -143,6 +144,8 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
         for split, tags in targets.items():
             targets[split], scheme = conll.to_iob2(tags)
             notes.noted += [f"tags converted from {scheme} to IOB2"] if scheme else []
+    else:
+        _require_shared(targets, dataset)
     classes = _classes(kind, [target for part in targets.values() for target in part], dataset)
     index = {label: i for i, label in enumerate(classes)}
     examples = {}
@@ -210,7 +213,17 @@ def _read_conll(file: Path, layout: Layout, split: str, columns: Columns, notes:
     where = file.relative_to(layout.folder)
     text, odd_lines = tables.decode(file.read_bytes(), where)
     _warn_of(odd_lines, where, notes)
-    return _rows(*conll.read_conll(text, where, *columns), where, "sentence")
+    first = layout.splits["train" if "train" in layout.splits else "all"][0]
+    if file != first:  # as in tables: else another column that has tags might be the labels there
+        columns = _conll_columns(first, first.stat().st_mtime_ns, *columns)
+    sentences, (words, tags) = conll.read_conll(text, where, *columns)
+    notes.noted.append(f"words from column {words}, tags from column {tags}")
+    return _rows(*sentences, where, "sentence")
+
+
+@lru_cache(maxsize=4)
+def _conll_columns(file: Path, _modified: int, *columns: str | None) -> Columns:
+    return conll.read_conll(tables.decode(file.read_bytes(), file)[0], file, *columns)[1]
 
 
 def _read_image(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> list[Row]:
@@ -252,8 +265,11 @@ def input_of(value: Any, where: Path) -> Any:
             raise InputError(f"{where} has paths of images instead of the images; they are not read.")
         return value.get("bytes")
     if isinstance(value, list):
+        if None in value:
+            raise InputError(f"{where} has a list of words in which one is missing: {shown(value)}.")
         return [str(word) for word in value]
-    return value if value is None or isinstance(value, bytes) else str(value)
+    missing = value is None or value != value  # NaN
+    return None if missing else value if isinstance(value, bytes) else str(value)
 
 
 def _target(value: Any, names: list[str] | None) -> Any:
@@ -280,6 +296,20 @@ def _require_alike(kind: str, rows: Sequence[Row]) -> None:
         tagged = isinstance(row.target, list) and all(isinstance(tag, str) for tag in row.target)
         if not isinstance(row.input, form) or not (tagged if kind == "tokens" else isinstance(row.target, str)):
             raise InputError(f"{row.place} does not have {what}, as the first row does.")
+
+
+def _require_shared(targets: Mapping[str, Sequence[str]], dataset: str) -> None:
+    """`InputError` if the rows to train on have one class, or none that the test split has."""
+    train, test = ({*targets.get(split, ())} for split in ("train", "test"))
+    if test and not train & test:
+        raise InputError(
+            f"{dataset}: the train split has labels such as {shown(min(train))} and the test split others, such as "
+            f"{shown(min(test))}; they have none in common."
+        )
+    if len(train) < 2 <= len(train | test):
+        raise InputError(
+            f"{dataset}: all rows to train on have the label {shown(min(train))}; give rows of others too."
+        )
 
 
 def _require_single(targets: Sequence[Any], dataset: str) -> None:

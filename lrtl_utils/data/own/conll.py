@@ -1,7 +1,9 @@
 """Tagged sentences: reading CoNLL files, and converting tags of other schemes to IOB2."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 
 from lrtl_utils.errors import InputError
@@ -9,20 +11,21 @@ from lrtl_utils.errors import InputError
 Sentences = tuple[list[list[str]], list[list[str]]]  # words and tags
 
 _TAG = re.compile(r"O|[BIESLU]-.+")
+_NUMBER = re.compile(r"\d+([-.]\d+)?")  # of a word; with a dash or dot, of a line that repeats or adds one (CoNLL-U)
 _INSIDE = {"E": "I", "L": "I", "S": "B", "U": "B"}  # edges of IOBES and BILOU, in IOB2
 
 
-def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> Sentences:
+def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> tuple[Sentences, tuple[str, str]]:
     """One word per line, and blank lines between sentences. `token` and `tag` are columns, counted from 1.
 
     Without them, the tags are the last column with tags only, and the words the first that is not a running number.
+    Returns the sentences, and the two columns.
     """
     blocks = _blocks(text)
-    rows = [row for block in blocks for row in block]
-    if not rows:
+    if not blocks:
         raise InputError(f"{file} has no tagged word.")
-    width = min(map(len, rows))
-    word = _position(token, width, file) if token else _word_column(rows, width)
+    blocks, word, width = _words_of(blocks, token, file)
+    rows = [row for block in blocks for row in block]
     known = (i for i in reversed(range(width)) if i != word and all(_TAG.fullmatch(row[i]) for row in rows))
     mark = _position(tag, width, file) if tag else next(known, None)
     if mark is None:
@@ -30,15 +33,13 @@ def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> Sen
             f"{file}: no column has only tags such as O, B-PER and I-PER; "
             "set label_column, for example label_column=3 for the third column."
         )
-    return [[row[word] for row in block] for block in blocks], [[row[mark] for row in block] for block in blocks]
+    sentences = tuple([[row[column] for row in block] for block in blocks] for column in (word, mark))
+    return sentences, (str(word + 1), str(mark + 1))
 
 
 def read_words(text: str, file: Path, token: str | None) -> list[list[str]]:
     """The words of a CoNLL file, one list per sentence, in the column `token` if given; it may have no tags."""
-    blocks = _blocks(text)
-    rows = [row for block in blocks for row in block]
-    width = min(map(len, rows), default=1)
-    word = _position(token, width, file) if token else _word_column(rows, width)
+    blocks, word, _ = _words_of(_blocks(text, tagged=False), token, file)
     return [[row[word] for row in block] for block in blocks]
 
 
@@ -70,22 +71,37 @@ def _with_beginnings(tags: Sequence[str]) -> list[str]:
     return [f"B{tag[1:]}" if tag[0] == "I" and before[i][1:] != tag[1:] else tag for i, tag in enumerate(tags)]
 
 
-def _blocks(text: str) -> list[list[list[str]]]:
-    """The fields of each line, one block per sentence, without comments and `-DOCSTART-`."""
+def _blocks(text: str, tagged: bool = True) -> list[list[list[str]]]:
+    """The fields of each line, one block per sentence, without comments and `-DOCSTART-`.
+
+    A comment begins with `#`, and has no tag; if the lines are not `tagged`, another number of fields than most.
+    """
+    lines = [line.split("\t") if "\t" in line else re.split("[ \r]+", line.strip()) for line in text.split("\n")]
+    usual = max(Counter(len(fields) for fields in lines if any(fields)).items(), key=itemgetter(1), default=(0, 0))[0]
     blocks: list[list[list[str]]] = [[]]
-    for line in text.split("\n"):
-        # A no-break space may be part of a word.
-        fields = line.split("\t") if "\t" in line else re.split("[ \r]+", line.strip())
-        if not line.strip() or fields[0] == "-DOCSTART-":
+    for fields in lines:  # a no-break space may be part of a word
+        plain = any(map(_TAG.fullmatch, fields[1:])) if tagged else len(fields) == usual
+        if not "".join(fields).strip() or fields[0] == "-DOCSTART-":
             blocks.append([])
-        elif not (fields[0].startswith("#") and len(fields) > 1 and not any(map(_TAG.fullmatch, fields[1:]))):
+        elif not (fields[0].startswith("#") and len(fields) > 1 and not plain):
             blocks[-1].append([field.strip() for field in fields])
     return [block for block in blocks if block]
 
 
-def _word_column(rows: Sequence[Sequence[str]], width: int) -> int:
-    """The first column, or the second if the first numbers the words of each sentence and the second is not tags."""
-    return int(width > 1 and all(row[0].isdigit() for row in rows) and not all(_TAG.fullmatch(row[1]) for row in rows))
+def _words_of(blocks: list[list[list[str]]], token: str | None, file: Path) -> tuple[list[list[list[str]]], int, int]:
+    """The rows that are words, the column of the words, and the number of columns that all have.
+
+    Without a `token`, the words are the first column, or the second if the first numbers the words of each sentence and
+    the second is not tags. Where a number has a dash or a dot, the line is no word of its own.
+    """
+    rows = [row for block in blocks for row in block]
+    width = min(map(len, rows), default=1)
+    numbered = width > 1 and all(_NUMBER.fullmatch(row[0]) for row in rows)
+    numbered = numbered and not all(_TAG.fullmatch(row[1]) for row in rows)
+    word = _position(token, width, file) if token else int(numbered)
+    if numbered and word:
+        blocks = [[row for row in block if row[0].isdigit()] for block in blocks]
+    return [block for block in blocks if block], word, width
 
 
 def _position(given: str, width: int, file: Path) -> int:

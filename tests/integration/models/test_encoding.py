@@ -22,6 +22,7 @@ from lrtl_utils.models.encoding import (
     Collator,
     Reader,
     by_length,
+    decode_image,
     encode_bags,
     encode_images,
     encode_text,
@@ -107,6 +108,14 @@ def test_words_past_the_cut_are_not_trained_on(tokenizer):
     assert batch["word_mask"].tolist() == [[True, True], [True, False]]
     assert batch["targets"].tolist() == [[1, 2], [5, 0]]
     assert batch["words"].max() < 3
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_pixels_of_an_unknown_range_are_refused_and_not_black(mode):
+    stream = io.BytesIO()
+    Image.fromarray(np.ones((8, 8), {"F": np.float32, "I": np.int32}[mode])).save(stream, "TIFF")
+    with pytest.raises(ValueError, match="whose range nobody knows; save it with 8 bits"):
+        decode_image(stream.getvalue())
 
 
 def test_a_sentence_longer_than_the_model_is_cut_and_its_end_counts_as_o():

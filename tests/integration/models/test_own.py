@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from checkpoints import OWN_IMAGE, OWN_TEXT, WIDTH, write_own_image_model, write_own_text_model
+from safetensors.torch import load_file, save_file
 from whole_run import run
 
 from lrtl_utils.config import read_config
@@ -42,6 +43,17 @@ def own(tmp_path_factory):
     for name in OWN_IMAGE:
         write_own_image_model(folder / "timm" / name, name)
     return folder
+
+
+def test_weights_that_are_not_in_the_file_are_refused_and_not_random(own, tmp_path):
+    folder = shutil.copytree(own / "acme" / "distilbert", tmp_path / "lacking")
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if ".layer.1." not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    for method in ("conventional", "full"):
+        with pytest.raises(InputError, match=r"lacks \d+ of the weights that its config.json describes, such as "):
+            build(folder, method=method, **TEXT)
 
 
 def build(name, **knobs):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections import Counter
 
 import numpy as np
@@ -14,7 +15,8 @@ from PIL import Image
 from lrtl_utils.config import read_config
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
-from lrtl_utils.data.load import load
+from lrtl_utils.data.load import find, load
+from lrtl_utils.data.own import conll
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import data_name
 from lrtl_utils.models import own
@@ -463,7 +465,11 @@ def test_conll_files_are_read_and_their_tags_turned_into_iob2(scheme, form, tmp_
     assert data.classes == ("O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER")
     assert data.train.inputs[0] == ["Ada", "Lovelace", f"met{data.train.index[0]}", "Acme", "Oslo", "Rome"]
     assert [data.classes[tag] for tag in data.train.targets[0]] == [tag for _, tag in IOB2]
-    assert data.notes == (() if scheme == "IOB2" else (f"tags converted from {scheme} to IOB2",))
+    words, *_, tags = [at for at, part in enumerate(re.split("[ \t]", form), 1) if part in ("{word}", "{tag}")]
+    assert data.notes == (
+        f"words from column {words}, tags from column {tags}",
+        *([] if scheme == "IOB2" else [f"tags converted from {scheme} to IOB2"]),
+    )
 
 
 def test_conll_columns_can_be_given_and_tags_must_be_of_entities(tmp_path):
@@ -475,6 +481,53 @@ def test_conll_columns_can_be_given_and_tags_must_be_of_entities(tmp_path):
         load(str(tmp_path / "r.conll"), label_column="4")
     with pytest.raises(InputError, match="of an unknown scheme; entities are tagged"):
         load(str(tmp_path / "r.conll"), label_column="1")
+
+
+def test_all_files_have_the_columns_of_the_first_and_lines_that_repeat_words_are_none(tmp_path):
+    for split, hidden in (("train", "B-ORG"), ("test", "_")):
+        text = "\n\n".join(f"Acme{split}{i} NNP B-NP {hidden}\nran VBD B-VP O" for i in range(12))
+        (tmp_path / f"{split}.conll").write_text(text)
+    with pytest.raises(InputError, match="Tag '_' is of an unknown scheme"):  # before, the chunks were the test's tags
+        load(str(tmp_path))
+    lines = [f"1-2\tdel{i}\tO\n1\tde\tO\n2\tel{i}\tO\n2.1\tadded\tO\n3\tRey\tB-PER" for i in range(12)]
+    (tmp_path / "ud.conll").write_text("\n\n".join(lines))
+    data = load(str(tmp_path / "ud.conll"))
+    assert data.train.inputs[0] == ["de", f"el{data.train.index[0]}", "Rey"]
+    tagged = "# a comment\nI PRP\nlove VBP\n#python NNP\n"
+    assert conll.read_words(tagged, tmp_path / "new.conll", None) == [["I", "love", "#python"]]
+
+
+def test_splits_that_share_no_label_and_a_train_split_of_one_are_refused(tmp_path):
+    rows = {"train": ("0", "1"), "test": ("neg", "pos")}
+    for split, labels in rows.items():
+        lines = [f"{split} {i},{labels[i % 2]}" for i in range(20)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,label", *lines]))
+    with pytest.raises(InputError, match="such as '0' and the test split others, such as 'neg'; they have none in"):
+        load(str(tmp_path))
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *(f"row {i},neg" for i in range(20))]))
+    with pytest.raises(InputError, match="all rows to train on have the label 'neg'"):
+        load(str(tmp_path))
+
+
+def test_the_checksum_covers_the_images_that_the_named_column_names(tmp_path):
+    lines = []
+    for i in range(12):
+        Image.new("RGB", (8, 8), (20 * i, 0, 0)).save(tmp_path / f"{i}.png")
+        lines.append(f"a text about {i},{i}.png,{'ab'[i % 2]}")
+    (tmp_path / "all.csv").write_text("\n".join(["text,image,label", *lines]))
+    table = str(tmp_path / "all.csv")
+    texts, images = find(table).sha256, find(table, "image").sha256
+    Image.new("RGB", (8, 8), "white").save(tmp_path / "3.png")
+    assert find(table).sha256 == texts
+    assert find(table, "image").sha256 != images
+
+
+def test_a_missing_word_is_an_error_and_not_the_word_none(tmp_path):
+    rows = [{"tokens": ["EU", "rejects"], "tags": ["B-ORG", "O"]} for _ in range(12)]
+    rows[5] = {"tokens": ["EU", None], "tags": ["B-ORG", "O"]}
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(InputError, match="has a list of words in which one is missing"):
+        load(str(tmp_path / "t.jsonl"))
 
 
 def test_a_word_may_begin_with_a_hash_or_hold_a_no_break_space_and_a_tsv_may_be_tagged(tmp_path):
