@@ -216,8 +216,8 @@ def _read_conll(file: Path, layout: Layout, split: str, columns: Columns, notes:
     first = layout.splits["train" if "train" in layout.splits else "all"][0]
     if file != first:  # as in tables: else another column that has tags might be the labels there
         columns = _conll_columns(first, first.stat().st_mtime_ns, *columns)
-    sentences, (words, tags) = conll.read_conll(text, where, *columns)
-    notes.noted.append(f"words from column {words}, tags from column {tags}")
+    sentences, (words, tags), several = conll.read_conll(text, where, *columns)
+    notes.noted += [f"words from column {words}, tags from column {tags}; others have only tags too"] if several else []
     return _rows(*sentences, where, "sentence")
 
 

@@ -15,26 +15,26 @@ _NUMBER = re.compile(r"\d+([-.]\d+)?")  # of a word; with a dash or dot, of a li
 _INSIDE = {"E": "I", "L": "I", "S": "B", "U": "B"}  # edges of IOBES and BILOU, in IOB2
 
 
-def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> tuple[Sentences, tuple[str, str]]:
+def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> tuple[Sentences, tuple[str, str], bool]:
     """One word per line, and blank lines between sentences. `token` and `tag` are columns, counted from 1.
 
     Without them, the tags are the last column with tags only, and the words the first that is not a running number.
-    Returns the sentences, and the two columns.
+    Returns the sentences, the two columns, and whether other columns could have been the tags.
     """
     blocks = _blocks(text)
     if not blocks:
         raise InputError(f"{file} has no tagged word.")
     blocks, word, width = _words_of(blocks, token, file)
     rows = [row for block in blocks for row in block]
-    known = (i for i in reversed(range(width)) if i != word and all(_TAG.fullmatch(row[i]) for row in rows))
-    mark = _position(tag, width, file) if tag else next(known, None)
+    known = [i for i in reversed(range(width)) if i != word and all(_TAG.fullmatch(row[i]) for row in rows)]
+    mark = _position(tag, width, file) if tag else next(iter(known), None)
     if mark is None:
         raise InputError(
             f"{file}: no column has only tags such as O, B-PER and I-PER; "
             "set label_column, for example label_column=3 for the third column."
         )
     sentences = tuple([[row[column] for row in block] for block in blocks] for column in (word, mark))
-    return sentences, (str(word + 1), str(mark + 1))
+    return sentences, (str(word + 1), str(mark + 1)), len(known) > 1 and not tag
 
 
 def read_words(text: str, file: Path, token: str | None) -> list[list[str]]:
