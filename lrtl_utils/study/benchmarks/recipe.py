@@ -144,7 +144,7 @@ def write(results: Path) -> Path:
         score=_with_bounds(table, "score", "low", "high", "{:.1f}"),
         mean=_with_bounds(table, "mean", "points_low", "points_high", "{:+.1f}"),
         p_corrected=table["p_corrected"].map(lambda p: f"{p:.3f}" if p >= 0.001 else "< 0.001", na_action="ignore"),
-        flops=table["flops"].map("{:.3f}".format),
+        flops=table["flops"].map("{:.3f}".format, na_action="ignore"),
         seconds=table["seconds"].map("{:.2f}".format, na_action="ignore"),
     )[[*AT, *named]]
     shown = tables.shown(shown.rename(columns=named)).fillna("")
