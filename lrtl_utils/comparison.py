@@ -173,7 +173,8 @@ def compare(
     kept, left_out = within_budget(priced, left, workers)
     for line in [*plan_in_words(kept, left_out, len(examples.train), left, workers), how]:
         show(line)
-    of = (examples.source.sha256, *list(load.reading(fixed).values())[1:])
+    columns = tables.columns_read(examples.notes, fixed.text_column, fixed.label_column)
+    of = examples.source.sha256, columns, fixed.drop_leaks
     if dry_run:
         return Comparison(folder, [one.cell for one in kept], None, metric, of)
     # Further runs are of the same configurations: one more, if the time ends during its runs, would be missing at the

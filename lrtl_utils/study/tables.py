@@ -58,7 +58,7 @@ TUNABLE = {"learning_rate", "batch_size", "epochs", "scheduler", "warmup_steps",
 # Clamped, left to a rule, or what the machine is faster with.
 NOT_CHOSEN = {"batch_size", "warmup_steps", "max_length", "precision", "device"}
 # These do not make a configuration; `test_limit` is no part of training.
-APART = {"dataset", "model", "method", "data_fraction", "train_size", "shots", "seed", "asked", "test_limit"}
+APART = {*READING, "model", "method", "data_fraction", "train_size", "shots", "seed", "asked", "test_limit"}
 DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items() if name not in APART}
 # The words that a printed table has for the names of columns.
 SHOWN = {"n_labels": "labels", "too_few_seeds": "too few seeds", "at_least_as_good": "at least as good"}
@@ -147,9 +147,15 @@ def folders(results: str | Path | Sequence[str]) -> list[str | Path]:
 
 
 def read_from(record: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What the data of a run are: the checksum of their source, and the parameters by which they were read from it."""
-    config = DEFAULTS | record["config"]
-    return record["data"]["source"]["sha256"], *(config[name] for name in READING[1:])
+    """What the data of a run are: the checksum of their source, the columns, and whether leaks were dropped."""
+    config, data = record["config"], record["data"]
+    columns = columns_read(data.get("notes", ()), config.get("text_column"), config.get("label_column"))
+    return data["source"]["sha256"], columns, config.get("drop_leaks", False)
+
+
+def columns_read(notes: Iterable[str], *given: str | None) -> tuple[str | None, ...]:
+    """The columns of a data set as its notes name them, recognised or given; without such a note, those `given`."""
+    return tuple(note for note in notes if note.startswith("inputs from column ")) or given
 
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:
@@ -163,11 +169,11 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     a setting of its own.
 
     A data set that was read from several sources counts as several data sets, and so does a model: each is named by the
-    first digits of its checksum too. A data set for which `text_column`, `label_column` or `drop_leaks` differed is
-    several as well, with those that were given in brackets; and where runs with `shots` saw other examples than others
-    with as many labels and the same seed, they are on `NAME [shots]`. Left out are runs on a part of a test split that
-    others used in full, a second run of one configuration, number of labels and seed, and runs of an earlier version of
-    their method than others here.
+    first digits of its checksum too. A data set of which other columns were read, or leaks dropped, is several as well,
+    with what was asked for in brackets; and where runs with `shots` saw other examples than others with as many labels
+    and the same seed, they are on `NAME [shots]`. Left out are runs on a part of a test split that others used in full,
+    a second run of one configuration, number of labels and seed, and runs of an earlier version of their method than
+    others here.
     """
     if "configuration" in frame:
         return frame
@@ -176,15 +182,21 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.assign(configuration="", variant="")
     frame = frame.assign(
         source=[record["data"]["source"]["sha256"][:6] for record in frame["record"]],
-        reading=[_in_brackets(zip(READING[1:], read_from(record)[1:], strict=True)) for record in frame["record"]],
+        read=[str(read_from(record)[1:]) for record in frame["record"]],
+        given=[_given(record["config"]) for record in frame["record"]],
         weights=[(record["model"]["source"] or {"sha256": ""})["sha256"][:6] for record in frame["record"]],
         tested=[record["data"]["test_size"] for record in frame["record"]],
         subset=[record["data"]["subset_sha256"] for record in frame["record"]],
     )
-    frame = frame[frame["tested"] == frame.groupby(["dataset", "source", "reading"])["tested"].transform("max")]
-    for name, checksum in (("dataset", "source"), ("model", "weights"), ("dataset", "reading")):
-        several = frame.groupby(name)[checksum].transform("nunique") > 1
-        frame[name] = frame[name].where(~several, (frame[name] + " " + frame[checksum]).str.rstrip())
+    frame = frame[frame["tested"] == frame.groupby(["dataset", "source", "read"])["tested"].transform("max")]
+    frame["given"] = frame.groupby(["dataset", "source", "read"])["given"].transform("max")
+    for name, differs, added in (
+        ("dataset", "source", "source"),
+        ("model", "weights", "weights"),
+        ("dataset", "read", "given"),
+    ):
+        several = frame.groupby(name)[differs].transform("nunique") > 1
+        frame[name] = frame[name].where(~several, (frame[name] + " " + frame[added]).str.rstrip())
     drawn = frame[frame["config.selection"] == "random"].groupby(["dataset", "n_labels", "seed"])["subset"].nunique()
     balanced = frame["dataset"].isin(drawn[drawn > 1].reset_index()["dataset"]) & frame["config.shots"].notna()
     frame["dataset"] = frame["dataset"].where(~balanced, frame["dataset"] + " [shots]")
@@ -192,8 +204,8 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values(["dataset", "model", "method", "n_labels", "seed"])
 
 
-def _in_brackets(values: Iterable[tuple[str, Any]]) -> str:
-    given = ", ".join(f"{name}={value}" for name, value in values if value)
+def _given(config: Mapping[str, Any]) -> str:
+    given = ", ".join(f"{name}={config[name]}" for name in READING[1:] if config.get(name))
     return f"[{given}]" if given else ""
 
 

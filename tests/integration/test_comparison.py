@@ -147,20 +147,20 @@ def test_an_answer_so_far_is_shown_each_minute_and_only_of_the_data_as_it_is(tmp
     shown, clock = [], [1000.0]
     monkeypatch.setattr(comparison.time, "monotonic", lambda: clock[-1])
     (empty_folder := tmp_path / "empty").mkdir()
-    nothing = comparison.Comparison(empty_folder, of=(64 * "1", None, None, False))
+    nothing = comparison.Comparison(empty_folder, of=(64 * "1", (None, None), False))
     assert "There is no completed run here yet" in str(nothing)
     empty = comparison.answer_so_far(nothing.results, nothing.of, 1000.0, 1200.0, shown.append)
     clock.append(1060.0)
     empty()
     assert shown.pop() == "So far: no run has ended yet. 2.3 minutes are left."
     clock.append(1000.0)
-    answer = comparison.answer_so_far(tmp_path, (64 * "1", None, None, False), 1000.0, 1200.0, shown.append)
+    answer = comparison.answer_so_far(tmp_path, (64 * "1", (None, None), False), 1000.0, 1200.0, shown.append)
     for now in (1059.0, 1060.0, 1061.0, 1120.0):
         clock.append(now)
         answer()
     assert [line.split(". ")[-1] for line in shown] == ["2.3 minutes are left.", "1.3 minutes are left."]
     assert shown[0].startswith("So far: progressive, accuracy 0.")
-    told = str(comparison.Comparison(tmp_path, of=(64 * "1", None, None, False)))
+    told = str(comparison.Comparison(tmp_path, of=(64 * "1", (None, None), False)))
     assert "Use progressive, accuracy" in told
     assert "Use full" not in told
 

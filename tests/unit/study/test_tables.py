@@ -185,6 +185,17 @@ def test_runs_on_another_column_or_with_other_leaks_are_on_other_data(tmp_path):
     assert tables.titled("sst2 [drop_leaks=True] · minilm") == "SST-2 [drop_leaks=True], all-MiniLM-L6-v2"
 
 
+def test_a_column_that_is_recognised_is_the_one_that_is_named(tmp_path):
+    notes = ["inputs from column 'text', labels from column 'label'"]
+    for seed, reading in enumerate(({}, {"label_column": "label"}, {"label_column": "topic"})):
+        path = write_run(tmp_path, outcomes(0.5, 32, 0), method="full", seed=seed, **SST2 | reading)
+        record = json.loads(path.read_text())
+        noted = record | {"data": record["data"] | {"notes": [] if "topic" in reading.values() else notes}}
+        path.write_text(json.dumps(noted | {"checksum": schema.checksum(noted)}))
+    frame = tables.read(tmp_path).set_index("seed")["dataset"]
+    assert frame[0] == frame[1] != frame[2] == "sst2 [label_column=topic]"
+
+
 def test_as_many_labels_of_each_class_are_other_data_where_the_examples_are_others(tmp_path):
     for seed in range(3):
         write_run(tmp_path, outcomes(0.5, 32, seed), method="full", seed=seed, **SST2)
