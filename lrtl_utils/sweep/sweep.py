@@ -13,10 +13,20 @@ from typing import Any
 
 from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import writable_folder
-from lrtl_utils.runs import store
 from lrtl_utils.sweep import claims, engines, status
 from lrtl_utils.sweep.grid import Cell
-from lrtl_utils.sweep.workers import END, FINISH, TERMINATION_SECONDS, Plan, ask_to_stop, latest, shortage, write_plan
+from lrtl_utils.sweep.workers import (
+    END,
+    FINISH,
+    TERMINATION_SECONDS,
+    Plan,
+    ask_to_stop,
+    last_of,
+    latest,
+    shortage,
+    stamp,
+    write_plan,
+)
 
 END_SECONDS = TERMINATION_SECONDS + 5  # after which workers that were asked to end are taken for lost
 ALONE_SECONDS = 120.0  # without a worker at work, after which a sweep says so; then after twice as long, and so on
@@ -63,8 +73,10 @@ def sweep(
     """
     results = writable_folder(results)
     started = claims.file_system_now(results)
-    plan = Plan(results, tuple(cells), started, deadline_seconds, memory_limit_mib, on_oom, shared)
-    pending = [cell for cell in cells if latest(cell, plan)[1] is None]
+    ends = [(cell, *last_of(cell, results, on_oom)) for cell in cells]
+    pending = [cell for cell, _, record in ends if record is None or record["status"] == "failed"]
+    failed = {last.id: stamp(last.path(results)) for _, last, record in ends if record and record["status"] == "failed"}
+    plan = Plan(results, tuple(cells), failed, deadline_seconds, memory_limit_mib, on_oom, shared)
     outcome = Outcome(found=len(cells) - len(pending))
     report(f"{counted(len(cells), 'cell')}, {outcome.found} already done, {len(pending)} to run, {workers} at a time")
     if not pending:
@@ -72,7 +84,6 @@ def sweep(
     _require_room(results)
     slots = engines.slots(workers, not elsewhere and any(cell.config.device == "cuda" for cell in pending))
     planned = [cell.id for cell in cells]
-    before = {cell.id: store.readable(latest(cell, plan)[0].path(results)) for cell in pending}
     with (
         _plan_file(plan) as file,
         _signals() as received,
@@ -83,9 +94,7 @@ def sweep(
             show()
             meanwhile()
     for cell in pending:
-        last, record = latest(cell, plan)
-        if record is None and (own := store.readable(last.path(results))) and own != before[cell.id]:
-            record = own  # it failed now, by a clock that was set back meanwhile
+        _, record = latest(cell, plan)
         if record is None:
             outcome.left += 1
         elif record["status"] == "completed":

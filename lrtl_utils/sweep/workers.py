@@ -38,7 +38,8 @@ FINISH, END = "finish", "end"  # what a plan's stop file says: claim no more, or
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep wants done. Cells that failed after `started` (by the file system's clock) are not tried again.
+    """What a sweep wants done. A cell that fails is not tried again, unless its record is one of those that `failed`
+    before the sweep: the times of these files by the ids of their cells, in nanoseconds.
 
     `deadline_seconds` and `memory_limit_mib` (resident, of all that the cell started) bound each cell. With
     `on_oom="halve"`, a cell that ran out of memory is tried again at half its batch. If it is `shared`, a cell may take
@@ -47,7 +48,7 @@ class Plan:
 
     results: Path
     cells: tuple[Cell, ...]
-    started: float
+    failed: dict[str, int]
     deadline_seconds: float | None = None
     memory_limit_mib: float | None = None
     on_oom: str = "fail"
@@ -99,15 +100,20 @@ def latest(planned: Cell, plan: Plan) -> tuple[Cell, dict[str, Any] | None]:
 
     None instead of a record if the cell is still to be run: it has none, or it failed before this sweep.
     """
+    cell, record = last_of(planned, plan.results, plan.on_oom)
+    before = cell.id in plan.failed and plan.failed[cell.id] == stamp(cell.path(plan.results))
+    return cell, None if before else record
+
+
+def last_of(planned: Cell, results: Path, on_oom: str) -> tuple[Cell, dict[str, Any] | None]:
+    """The planned cell, or the half that runs in its place after it ran out of memory; with its record, if any."""
     cell = planned
     while True:
-        path = cell.path(plan.results)
-        record = store.readable(path)
-        failed = record is not None and record["status"] == "failed"
-        too_large = failed and record["error"].startswith(notebook.OUT_OF_MEMORY)
-        smaller = halved(cell) if too_large and plan.on_oom == "halve" else None
+        record = store.readable(cell.path(results))
+        too_large = record and record["status"] == "failed" and record["error"].startswith(notebook.OUT_OF_MEMORY)
+        smaller = halved(cell) if too_large and on_oom == "halve" else None
         if smaller is None:
-            return cell, None if failed and not _written_since(path, plan.started) else record
+            return cell, record
         cell = smaller
 
 
@@ -129,7 +135,6 @@ class _Worker:
 
     def __init__(self, file: Path, plan: Plan, slot: Slot, owner: Connection):
         self.file, self.plan, self.slot, self.owner = file, plan, slot, owner
-        self.failed: set[str] = set()  # ids of cells that failed here: by a clock that was set back, before the sweep
 
     def work(self) -> None:
         """Run what is left, in the order of the plan. A cell that another worker has comes after all others again."""
@@ -137,15 +142,11 @@ class _Worker:
         while waiting:
             planned = waiting.popleft()
             cell, record = latest(planned, self.plan)
-            if record or cell.id in self.failed:
+            if record:
                 continue
             if self.stopped():
                 return
-            before = store.readable(cell.path(self.plan.results))
             if self.claim_and_run(planned, cell):
-                own = store.readable(cell.path(self.plan.results))
-                if own and own["status"] == "failed" and own != before:
-                    self.failed.add(cell.id)
                 waiting.appendleft(planned)  # it is done now, or half of it is left
                 passed = 0
                 continue
@@ -173,7 +174,7 @@ class _Worker:
 
     def _run(self, planned: Cell, cell: Cell, claim: claims.Claim) -> None:
         results, started, path = self.plan.results, time.time(), cell.path(self.plan.results)
-        stamp, kills = claims.file_system_now(results), oom_kills()
+        before, kills = stamp(path), oom_kills()
         watched, ours = FORK.Pipe(duplex=False)
         mark = claims.path_of(results, claim)
         process = FORK.Process(target=_run_cell, args=(cell, planned, self.plan, mark, self.slot, watched, ours))
@@ -183,7 +184,7 @@ class _Worker:
             reason = self._watch(process, claim)
         if reason is None:
             return
-        own = store.readable(path) if _written_since(path, stamp) else None
+        own = store.readable(path) if stamp(path) != before else None
         # The count is that of all workers, so this cell or its kernel must have been killed too.
         killed = str(own["error"]).startswith(notebook.KERNEL_ENDED) if own else process.exitcode == -signal.SIGKILL
         if killed and oom_kills() > kills:
@@ -293,8 +294,9 @@ def _stop_file(file: Path) -> Path:
     return file.with_suffix(".stop")
 
 
-def _written_since(path: Path, stamp: float) -> bool:
-    return path.is_file() and path.stat().st_mtime >= stamp
+def stamp(path: Path) -> int | None:
+    """When a file was written, in nanoseconds; None without it. Others of its name differ, also if clocks are set."""
+    return path.stat().st_mtime_ns if path.is_file() else None
 
 
 def end_softly(process: Any) -> None:

@@ -219,7 +219,7 @@ def test_a_cell_is_not_blamed_for_the_memory_of_another(tmp_path, monkeypatch):
     path.write_text(yaml.safe_dump({"dataset": leaky(tmp_path / "data"), "method": "tfidf", "train_size": 6}))
     (cell,) = plan(read_grid(path))
     shutil.rmtree(tmp_path / "data")
-    planned = workers.Plan(tmp_path, (cell,), claims.file_system_now(tmp_path))
+    planned = workers.Plan(tmp_path, (cell,), {})
     owner, _other_end = multiprocessing.Pipe()
     assert workers._Worker(tmp_path / "plan.json", planned, workers.Slot(1), owner).claim_and_run(cell, cell)
     assert runs.read(cell.path(tmp_path))["error"].startswith("There is no file or folder")

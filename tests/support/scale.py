@@ -62,7 +62,7 @@ def run(count, workers_count, folder):
     file = folder / "plan.json"
     planned = cells(count, folder)
     results.mkdir()
-    workers.write_plan(workers.Plan(results, planned, time.time()), file)
+    workers.write_plan(workers.Plan(results, planned, {}), file)
     watched, ours = FORK.Pipe(duplex=False)
     pipes, processes, before = [], [], os.times()
     for _ in range(workers_count):

@@ -26,7 +26,7 @@ SWEEP = [sys.executable, "-m", "lrtl_utils", "sweep"]
 
 def test_a_script_that_starts_workers_is_not_run_again_by_them(tmp_path):
     file = tmp_path / "plan.json"
-    write_plan(Plan(tmp_path, tuple(plan(read_grid(written(tmp_path, SMALL)))), 0.0), file)
+    write_plan(Plan(tmp_path, tuple(plan(read_grid(written(tmp_path, SMALL)))), {}), file)
     ask_to_stop(file, END)
     (tmp_path / "script.py").write_text(
         f"""
@@ -44,17 +44,19 @@ with engines.local(Path({str(file)!r}), [engines.Slot(1)]) as running:
         assert (done.stdout, done.stderr, done.returncode) == ("once\n", "", 0)
 
 
-def test_a_cell_that_fails_is_not_run_again_because_the_clock_was_set_back(tmp_path):
+def test_a_cell_that_failed_before_is_run_once_more_although_the_clock_was_set_back(tmp_path):
     (tmp_path / "own.csv").write_text("text,label\n" + "".join(f"word {i},{'ab'[i % 2]}\n" for i in range(40)))
     asked = {"dataset": str(tmp_path / "own.csv"), "method": "tfidf", "train_size": 20, "test_limit": 4}
-    cells = tuple(plan(read_grid(written(tmp_path, asked))))
+    cells = plan(read_grid(written(tmp_path, asked)))
     with (tmp_path / "own.csv").open("a") as file:
         file.write("more,a\n")  # other data than were planned, so the cell fails
-    write_plan(Plan(tmp_path, cells, started=time.time() + 3600), tmp_path / "plan.json")
-    words = [sys.executable, "-m", "lrtl_utils", "work", tmp_path / "plan.json"]
-    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE) as worker:
-        assert worker.wait(timeout=120) == 0
-    assert len(list(tmp_path.glob("runs/*/*.json"))) == 1
+    assert len(sweeps.sweep(cells, tmp_path).failed) == 1
+    (path,) = tmp_path.glob("runs/*/*.json")
+    first = path.read_text()
+    os.utime(path, (time.time() + 3600,) * 2)
+    outcome = sweeps.sweep(cells, tmp_path, stop_after_seconds=120)
+    assert (len(outcome.failed), outcome.left) == (1, 0)
+    assert path.read_text() != first
 
 
 def test_workers_have_the_environment_of_today(tmp_path, monkeypatch):
@@ -77,7 +79,7 @@ def test_a_sweep_may_be_called_beside_the_main_thread():
 
 def test_a_plan_may_lie_in_a_folder_whose_name_is_not_utf8(tmp_path):
     cells = tuple(plan(read_grid(written(tmp_path, SMALL))))
-    asked = Plan(tmp_path / "caf\udce9", cells, 1.5, memory_limit_mib=3.0)
+    asked = Plan(tmp_path / "caf\udce9", cells, {"0123456789ab": 15}, memory_limit_mib=3.0)
     write_plan(asked, tmp_path / "plan.json")
     assert read_plan(tmp_path / "plan.json") == asked
 
@@ -97,7 +99,7 @@ def test_nobody_without_its_keys_can_talk_to_the_cluster_of_a_sweep(tmp_path):
     from distributed import Client, Security, default_client
 
     file = tmp_path / "plan.json"
-    write_plan(Plan(tmp_path, (), 0.0), file)
+    write_plan(Plan(tmp_path, (), {}), file)
     with engines.dask(file, [Slot(1)]):
         place = default_client().scheduler.address.partition("://")[2]
         with pytest.raises(OSError, match=r"tcp://"):
