@@ -173,7 +173,7 @@ def compare(
     kept, left_out = within_budget(priced, left, workers)
     for line in [*plan_in_words(kept, left_out, len(examples.train), left, workers), how]:
         show(line)
-    columns = tables.columns_read(examples.notes, fixed.text_column, fixed.label_column)
+    columns = own.columns_read(examples.notes, fixed.text_column, fixed.label_column)
     of = examples.source.sha256, columns, fixed.drop_leaks
     if dry_run:
         return Comparison(folder, [one.cell for one in kept], None, metric, of)

@@ -194,8 +194,8 @@ def confirm(
     from lrtl_utils.sweep.search import search, space_of
     from lrtl_utils.sweep.sweep import sweep
 
-    folder, incomplete = absolute_path(results or Path("results", grid.stem)), False
-    searches = absolute_path(tuned)
+    folder, searches = absolute_path(results or Path("results", grid.stem)), absolute_path(tuned)
+    incomplete = False
     with interruptible("with the remaining runs"):
         recipe.require_frozen(folder, [grid, tuning])
         spaces, options = baselines.spaces(read_grid(tuning)), {"workers": workers, "report": show}

@@ -64,7 +64,7 @@ def sweep(
     configs, results = read_grid(grid), writable_folder(results)
     elsewhere = engine == "slurm" or scheduler is not None
     cells = plan(configs, Run.outline if dry_run else partial(Run, elsewhere=elsewhere))
-    show([counted(len(configs), "cell"), f"{len(cells)} of them differ"])
+    show([counted(len(configs), "cell"), counted(len(cells), "different cell")])
     if dry_run:
         from lrtl_utils.sweep import price
 

@@ -89,7 +89,7 @@ def how_much(frame: pd.DataFrame) -> Answer:
         headline = f"{best} {about} {target} at the largest size. "
         if never := len(reached) and len(rows) - len(reached):
             headline += f"On {never} of {len(rows)} pairs of data set and model they never reach it. "
-        headline += f"{sum(not doubts for doubts in rows['doubts'])} of their {len(rows)} curves can be relied on."
+        headline += f"{sum(not doubts for doubts in rows['doubts'])} of these {len(rows)} curves can be relied on."
     return Answer("How much data do I need?", headline, each, table)
 
 

@@ -12,6 +12,7 @@ from scipy.stats import false_discovery_control
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.load import READING
+from lrtl_utils.data.own import columns_read
 from lrtl_utils.files import data_name, existing_folder
 from lrtl_utils.measure.metrics import METRICS, Outcome, outcome
 from lrtl_utils.models.catalog import MODELS
@@ -151,11 +152,6 @@ def read_from(record: Mapping[str, Any]) -> tuple[Any, ...]:
     config, data = record["config"], record["data"]
     columns = columns_read(data.get("notes", ()), config.get("text_column"), config.get("label_column"))
     return data["source"]["sha256"], columns, config.get("drop_leaks", False)
-
-
-def columns_read(notes: Iterable[str], *given: str | None) -> tuple[str | None, ...]:
-    """The columns of a data set as its notes name them, recognised or given; without such a note, those `given`."""
-    return tuple(note for note in notes if note.startswith("inputs from column ")) or given
 
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:

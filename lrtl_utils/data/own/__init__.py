@@ -4,7 +4,7 @@ import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -165,6 +165,12 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
 
 
 Columns = tuple[str | None, str | None]
+COLUMNS_READ = "inputs from column "  # begins the note on a table
+
+
+def columns_read(notes: Iterable[str], *given: str | None) -> tuple[str | None, ...]:
+    """The columns of a data set as its notes name them, recognised or given; without such a note, those `given`."""
+    return tuple(note for note in notes if note.startswith(COLUMNS_READ)) or given
 
 
 def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> list[Row]:
@@ -185,7 +191,7 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
         return []
     others = ", ".join(repr(name) for name in table.columns if name not in (text, label))
     unread = f"; not read: {others}" if others else ""
-    notes.noted.append(f"inputs from column {text!r}, labels from column {label!r}{unread}")
+    notes.noted.append(f"{COLUMNS_READ}{text!r}, labels from column {label!r}{unread}")
     inputs = [input_of(value, where) for value in table.columns[text]]
     if layout.form == "table" and sum(map(names_image, inputs)) > len(inputs) / 2:
         raise InputError(

@@ -1,9 +1,7 @@
 """Tagged sentences: reading CoNLL files, and converting tags of other schemes to IOB2."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
-from operator import itemgetter
 from pathlib import Path
 
 from lrtl_utils.errors import InputError
@@ -74,16 +72,16 @@ def _with_beginnings(tags: Sequence[str]) -> list[str]:
 def _blocks(text: str, tagged: bool = True) -> list[list[list[str]]]:
     """The fields of each line, one block per sentence, without comments and `-DOCSTART-`.
 
-    A comment begins with `#`, and has no tag; if the lines are not `tagged`, another number of fields than most.
+    In a file that is `tagged`, a comment begins with `#` and has no tag; in another, `#` is a field of its own.
     """
-    lines = [line.split("\t") if "\t" in line else re.split("[ \r]+", line.strip()) for line in text.split("\n")]
-    usual = max(Counter(len(fields) for fields in lines if any(fields)).items(), key=itemgetter(1), default=(0, 0))[0]
     blocks: list[list[list[str]]] = [[]]
-    for fields in lines:  # a no-break space may be part of a word
-        plain = any(map(_TAG.fullmatch, fields[1:])) if tagged else len(fields) == usual
-        if not "".join(fields).strip() or fields[0] == "-DOCSTART-":
+    for line in text.split("\n"):
+        # A no-break space may be part of a word.
+        fields = line.split("\t") if "\t" in line else re.split("[ \r]+", line.strip())
+        comment = fields[0].startswith("#") and not any(map(_TAG.fullmatch, fields)) if tagged else fields[0] == "#"
+        if not line.strip() or fields[0] == "-DOCSTART-":
             blocks.append([])
-        elif not (fields[0].startswith("#") and len(fields) > 1 and not plain):
+        elif not (comment and len(fields) > 1):
             blocks[-1].append([field.strip() for field in fields])
     return [block for block in blocks if block]
 

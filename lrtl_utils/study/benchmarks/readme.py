@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import read_text, write_text
 from lrtl_utils.runs import store
@@ -19,7 +18,7 @@ from lrtl_utils.study.report import SECTIONS, committed_sources
 MARKS = ("<!-- the four answers: `make figures` writes them -->", "<!-- end of the four answers -->")
 CLAIM = ("<!-- the claim: `make figures` writes it -->", "<!-- end of the claim -->")
 USUAL = 100  # labels: of the settings of a data set and model, the nearest to this is shown
-TUNED = [f"{method} (tuned)" for method in recipe.TUNED]
+TUNED = [f"{method} (tuned)" for method in tables.WITH_RATE]
 MOST_BYTES = 1_000_000
 
 
@@ -31,7 +30,7 @@ def refresh(path: Path, folder: Path) -> Path:
     marks.
     """
     study, *others = committed_sources(folder)
-    confirmation, confirmed = study.parent / recipe.CONFIRMATION, None
+    confirmation, confirmed, compared = study.parent / recipe.CONFIRMATION, None, None
     text = read_text(path, MOST_BYTES)
     for marks in [MARKS, CLAIM] if confirmation.is_dir() else [MARKS]:
         text = _between(path, text, marks, "")  # refused before any run is read
@@ -39,10 +38,11 @@ def refresh(path: Path, folder: Path) -> Path:
     found = [ask(frame) for ask, *_ in SECTIONS]
     if confirmation.is_dir():
         confirmed = recipe.runs(confirmation)
+        compared = recipe.compared(confirmed)
         figures.style()
         figures.save(figures.headline(gains(confirmed, tables.TUNED)), confirmation, "headline")
-        text = _between(path, text, CLAIM, claim(recipe.compared(confirmed)))
-    short = "\n".join(in_short(frame, confirmed, study, path.parent))
+        text = _between(path, text, CLAIM, claim(compared))
+    short = "\n".join(in_short(frame, confirmed, compared, study, path.parent))
     write_text(path, _between(path, text, MARKS, f"\n{short}"))
     write_text(study / "README.md", "\n".join(in_full(found, frame, study, folder)))
     return path
@@ -59,7 +59,7 @@ def _between(path: Path, text: str, marks: tuple[str, str], content: str) -> str
 
 def claim(table: pd.DataFrame) -> str:
     """The gain over tuned `conventional` on data sets that are not of the plan, from a table of `recipe.compared`."""
-    table = table[~recipe.of_the_plan(table) & (table["configuration"] == tables.TUNED)]
+    table = table[~recipe.of_the_plan(table["dataset_model"]) & (table["configuration"] == tables.TUNED)]
     table = table[table["verdict"].isin(recipe.WON)]
     if table.empty:
         return f"`{tables.OURS}` and tuned `{tables.BASELINE}` have not run with three seeds in any setting yet."
@@ -81,7 +81,7 @@ def gains(confirmed: pd.DataFrame, baseline: str) -> pd.DataFrame:
     all data sets and numbers of labels, as on the page of these results.
     """
     found = tables.gains(confirmed, baseline, everywhere=True)
-    found = found[~recipe.of_the_plan(found)]
+    found = found[~recipe.of_the_plan(found["dataset_model"])]
     away = np.abs(np.log(found["n_labels"].astype(float) / USUAL))
     nearest = found.loc[away.groupby(found["dataset_model"]).idxmin()]
     names = nearest["dataset_model"].str.partition(" ")  # columns: data set, space, model
@@ -93,15 +93,18 @@ def _titles(table: pd.DataFrame) -> pd.Series:
     return table["dataset_model"].str.partition(" ")[0].replace(PUBLISHED["titles"])
 
 
-def in_short(frame: pd.DataFrame, confirmed: pd.DataFrame | None, results: Path, root: Path) -> Iterator[str]:
+def in_short(
+    frame: pd.DataFrame, confirmed: pd.DataFrame | None, compared: pd.DataFrame | None, results: Path, root: Path
+) -> Iterator[str]:
     """Each question with the sentence that answers it, and the tables of the confirmation.
 
     Answered by the runs of the confirmation on data sets that are not of the plan, if there are any, except how many
     labels are needed, which takes a curve: by those of the study, `frame`. What is real is what the tables say.
+    `confirmed` is from `recipe.runs`, and `compared` from `recipe.compared`; None without a confirmation.
     """
     other = None
     if confirmed is not None:
-        compared, other = recipe.compared(confirmed), confirmed[~confirmed["dataset"].str.split().str[0].isin(TASKS)]
+        other = confirmed[~recipe.of_the_plan(confirmed["dataset"])]
     for ask, *_ in SECTIONS:
         asked = frame if other is None or ask == answers.how_much else other
         answer = ask(asked)
@@ -120,7 +123,7 @@ def counted_so_far(table: pd.DataFrame) -> str:
     The data sets of the plan, which helped to choose the rule, are counted apart.
     """
     rows: dict[str, dict[str, str]] = {}
-    planned = recipe.of_the_plan(table)
+    planned = recipe.of_the_plan(table["dataset_model"])
     about = [(f"other data sets: `{tables.OURS}` won, lost, undecided", "other data sets: mean gain in points")]
     about += [("data sets that helped to choose its rule: won, lost, undecided", "the same: mean gain in points")]
     for (won, gain), part in zip(about, (table[~planned], table[planned]), strict=True):
@@ -137,7 +140,11 @@ def shown(table: pd.DataFrame) -> str:
 
     `table` is of `recipe.compared`.
     """
-    table = table[~recipe.of_the_plan(table) & table["configuration"].isin(TUNED) & table["verdict"].isin(recipe.WON)]
+    table = table[
+        ~recipe.of_the_plan(table["dataset_model"])
+        & table["configuration"].isin(TUNED)
+        & table["verdict"].isin(recipe.WON)
+    ]
     better, worse, undecided = (sum(table["verdict"] == verdict) for verdict in recipe.WON)
     on = ", ".join(dict.fromkeys(_titles(table[table["verdict"] == "worse"])))
     return (

@@ -30,7 +30,6 @@ from lrtl_utils.study import stats, tables
 from lrtl_utils.study.benchmarks import published
 
 OURS, FIRST = "progressive", "progressive, version 1"
-TUNED = ("conventional", "full")
 READ = {"label_names": True, "layers": 0.5, "word_shape": True}  # by `progressive`, where nothing else is asked for
 CONFIRMATION = "confirmation"  # the folder beside this one with its records
 WON = {"worse": "won", "better": "lost", "undecided": "undecided"}  # by what is said of the other configuration
@@ -108,9 +107,9 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     return table[[*AT, "configuration", "seeds", "score", "low", "high", *added, "flops", "seconds"]]
 
 
-def of_the_plan(table: pd.DataFrame) -> pd.Series:
-    """For each row of a table with a `dataset_model`, whether its data set is one of the original plan."""
-    return table["dataset_model"].str.split().str[0].isin(TASKS)
+def of_the_plan(names: pd.Series) -> pd.Series:
+    """For each name of a data set, or of one with a model, whether the data set is one of the original plan."""
+    return names.str.split().str[0].isin(TASKS)
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
@@ -153,7 +152,7 @@ def write(results: Path) -> Path:
     failed = tables.records(results, "failed")
     machines += [f"- Runs that failed, and are in no row: {len(failed)}."] if len(failed) else []
     others = table[~_is_piece(table)]
-    planned = of_the_plan(others)
+    planned = of_the_plan(others["dataset_model"])
     counted = {"The data sets of the plan": others[planned], "The other data sets": others[~planned]}
     page = [
         f"# `progressive` beside the other methods: {results.name}",

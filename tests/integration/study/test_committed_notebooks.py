@@ -21,8 +21,9 @@ def test_the_committed_readme_and_notebooks_say_what_the_committed_records_do():
     found = [ask(frame) for ask in answers.ANSWERS]
     short = (ROOT / "README.md").read_text().partition(readme.MARKS[0])[2].partition(readme.MARKS[1])[0]
     confirmed = recipe.runs(confirmation)
-    assert short.strip() == "\n".join(readme.in_short(frame, confirmed, study, ROOT)).strip()
-    assert f"{readme.CLAIM[0]}\n{readme.claim(recipe.compared(confirmed))}\n" in (ROOT / "README.md").read_text()
+    compared = recipe.compared(confirmed)
+    assert short.strip() == "\n".join(readme.in_short(frame, confirmed, compared, study, ROOT)).strip()
+    assert f"{readme.CLAIM[0]}\n{readme.claim(compared)}\n" in (ROOT / "README.md").read_text()
     text = (study / "README.md").read_text()
     assert text.strip() == "\n".join(readme.in_full(found, frame, study, ROOT / "notebooks")).strip()
     said = [output.get("text", "") for path in summary_notebooks() for output in outputs(path)]

@@ -52,7 +52,7 @@ def test_a_dry_run_prints_the_price_with_nothing_at_hand(tmp_path, nothing_here)
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     # Three epochs of 4,000 images in batches of 32 are 375 steps: there both warm-ups are clamped to the same tenth.
-    assert lines[:3] == ["144 cells", "132 of them differ", "0 already done, 132 to run"]
+    assert lines[:3] == ["144 cells", "132 different cells", "0 already done, 132 to run"]
     printed = {
         line.split(": ")[0]: float(re.search(r"[\d.,e+]+", line.split(": ")[1])[0].replace(",", ""))
         for line in lines[3:8]
