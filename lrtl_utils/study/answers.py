@@ -98,7 +98,8 @@ def cost(frame: pd.DataFrame) -> Answer:
     parts = dict(tables.by_dataset_and_model(tables.summarise(frame)))
     rows = tables.at_most_labels(tables.best(frame)).itertuples()
     table = pd.DataFrame([_costs(r, parts[r.dataset_model].set_index(["configuration", "n_labels"])) for r in rows])
-    headline, compared = _nothing(frame), table[table["compared"] > 0] if len(table) else table
+    compared = table[table["compared"] > 0] if len(table) else table
+    headline = _nothing(frame)
     if len(table) and compared.empty:
         headline = "At no size did two configurations run with the same three seeds, so no saving can be shown."
     elif len(table):

@@ -221,14 +221,15 @@ def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
     varied: dict[str, set[str]] = {}
     for (method, *_), own in zip(groups, differing, strict=True):
         varied.setdefault(method, set()).update(own)
-    others = {each["learning_rate"] for method, *_, settings in groups if method not in WITH_RATE for each in settings}
+    # Rates that other methods have too, which nobody chose for one.
+    of_all = {each["learning_rate"] for method, *_, own in groups if method not in WITH_RATE for each in own} | {None}
     names: dict[int, tuple[str, str]] = {}
     for (method, index, sizes, settings), own in zip(groups, differing, strict=True):
         elsewhere = {name for name in varied[method] if settings[0][name] != DEFAULTS[name]}
-        given = {name for name in TUNED_BY if any(each[name] != DEFAULTS[name] for each in settings)}
-        rated = method in WITH_RATE and bool({each["learning_rate"] for each in settings} - others - {None})
+        rated = method in WITH_RATE and not {each["learning_rate"] for each in settings} <= of_all
         differ = own | elsewhere
-        differ |= given if rated and "learning_rate" not in differ else set()
+        if rated and "learning_rate" not in differ:
+            differ |= {name for name in TUNED_BY if any(each[name] != DEFAULTS[name] for each in settings)}
         varying = [name for name in DEFAULTS if name in differ]
         chosen = [tuple((name, each[name]) for name in varying) for each in settings]
         names |= dict(zip(index, _named(method, chosen, sizes, rated), strict=True))

@@ -59,13 +59,12 @@ def test_a_cell_that_failed_before_is_run_once_more_although_the_clock_was_set_b
     assert path.read_text() != first
 
 
-def test_workers_have_the_environment_of_today(tmp_path, monkeypatch):
-    said = tmp_path / "said"
-    monkeypatch.setattr(engines, "work", lambda *_: said.write_text(os.environ["LRTL_MIRROR"]))
-    monkeypatch.setenv("LRTL_MIRROR", "before")
-    monkeypatch.setattr(os, "environ", os.environ.copy())
-    engines._work(os.environ | {"LRTL_MIRROR": "now"}, tmp_path / "plan.json", Slot(1), None)
-    assert said.read_text() == "now"
+def test_workers_have_the_environment_of_today(mirrored, tmp_path, monkeypatch):
+    monkeypatch.setenv("LRTL_MIRROR", str(tmp_path))
+    engines.clean_forks()  # the process that workers are forked from, unless an earlier test has started it
+    monkeypatch.setenv("LRTL_MIRROR", str(mirrored))
+    asked = {"dataset": "sst2", "method": "tfidf", "train_size": 16, "test_limit": 8}
+    assert sweeps.sweep(plan(read_grid(written(tmp_path, asked))), tmp_path / "results").completed == 1
 
 
 def test_a_sweep_may_be_called_beside_the_main_thread():
