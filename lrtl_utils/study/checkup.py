@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtl_utils.data import load, own
+from lrtl_utils.data import load
 from lrtl_utils.data.splits import Data, Examples
 from lrtl_utils.study import stats
 
@@ -127,11 +127,6 @@ def _concerns(data: Data) -> Iterator[str]:
     if clashing := _clashes(data):
         yield f"{clashing} inputs occur with two different labels; a person should decide which one is right."
     yield from (f"{sentence[0].upper()}{sentence[1:]}." for sentence in data.warned)
-    if len(data.strata_names) > own.FEW_NUMBERS and all(map(str.isdigit, data.strata_names)):
-        yield (
-            f"The {len(data.strata_names)} labels are whole numbers, which are taken for names of classes. If they are "
-            "amounts, this is regression, which is not supported; use scikit-learn or AutoGluon."
-        )
     train, test = counts(data, data.train), counts(data, data.test)
     for label, other in typos(train + test):
         yield f"Label {label!r} ({(train + test)[label]}) looks like {other!r} ({(train + test)[other]}); is it a typo?"

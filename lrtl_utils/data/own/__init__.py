@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LEAST_ROWS = 8  # labelled rows without which there is nothing to learn
 MOST_CLASSES = 1000  # a record's confusion matrix has the square of it
+MOST_TYPES = 100  # of entities; a CRF weighs each pair of their tags at each word
 FEW_NUMBERS = 20  # so many different numbers may be classes, whatever they are
 MOST_SEVERAL = 0.1  # of the rows may have several labels; so few may be mistakes, or names with a comma
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
@@ -136,7 +137,7 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
         raise InputError(f"{dataset}: {count} labelled rows to train on; at least {LEAST_ROWS} are needed.")
     kind = _kind([row.input for row in splits["train"]])
     if kind != "tokens":
-        _require_single([row.target for row in splits["train"]], dataset)
+        _require_single([row.target for row in splits["train"]], dataset, notes)
     for rows in splits.values():
         _require_alike(kind, rows)
     targets = {split: [row.target for row in rows] for split, rows in splits.items()}
@@ -147,6 +148,11 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
     else:
         _require_shared(targets, dataset)
     classes = _classes(kind, [target for part in targets.values() for target in part], dataset)
+    if len(classes) > FEW_NUMBERS and all(map(str.isdigit, classes)):
+        notes.warned.append(
+            f"the {len(classes)} labels are whole numbers, which are taken for names of classes; if they are amounts, "
+            "this is regression, which is not supported: use scikit-learn or AutoGluon"
+        )
     index = {label: i for i, label in enumerate(classes)}
     examples = {}
     for split, rows in splits.items():
@@ -318,8 +324,11 @@ def _require_shared(targets: Mapping[str, Sequence[str]], dataset: str) -> None:
         )
 
 
-def _require_single(targets: Sequence[Any], dataset: str) -> None:
-    """`InputError` if many rows have several labels: in a list, or separated by semicolons, bars or commas."""
+def _require_single(targets: Sequence[Any], dataset: str, notes: Notes) -> None:
+    """`InputError` if many rows have several labels: in a list, or separated by semicolons, bars or commas.
+
+    A few are noted as a warning.
+    """
     lists = _lists({target for target in targets if isinstance(target, str)})
     several = [target for target in targets if isinstance(target, list) or target in lists]
     if len(several) > MOST_SEVERAL * len(targets):
@@ -327,6 +336,11 @@ def _require_single(targets: Sequence[Any], dataset: str) -> None:
             f"{dataset}: {len(several)} of {len(targets)} rows have several labels, such as {shown(several[0])}, and a "
             "row may have one; train a model for each label on a column that says yes or no, or replace the separator "
             "if this is one name."
+        )
+    if several:
+        notes.warned.append(
+            f"rows that look as if they had several labels: {len(several)}, such as {shown(several[0])}; each such "
+            "label is taken for one name"
         )
 
 
@@ -381,6 +395,11 @@ def _classes(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]
         types = sorted({tag[2:] for marks in targets for tag in marks if tag != "O"})
         if not types:
             raise InputError(f"{dataset}: every word is tagged O; there is no entity to learn.")
+        if len(types) > MOST_TYPES:
+            raise InputError(
+                f"{dataset}: {len(types)} types of entities, such as {shown(types[0])}, are too many; there may be at "
+                f"most {MOST_TYPES}."
+            )
         return ("O", *(f"{edge}-{each}" for each in types for edge in "BI"))
     counts = Counter(targets)
     if len(counts) < 2:

@@ -293,10 +293,21 @@ def test_a_table_that_cannot_be_used_is_one_sentence(content, said, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_running_numbers_and_a_few_amounts_are_classes(tmp_path):
-    for labels in (range(64), range(1, 65), [i / 2 for i in range(11)]):
+def test_running_numbers_with_a_warning_and_a_few_amounts_are_classes(tmp_path, recwarn):
+    for labels, warned in ((range(64), 1), (range(101), 1), (range(1, 21), 0), ([i / 2 for i in range(11)], 0)):
         path = write_csv(tmp_path / "r.csv", [(f"text {i} {label}", label) for i in range(9) for label in labels])
+        recwarn.clear()
         assert len(load(str(path)).classes) == len(labels)
+        said = [str(each.message) for each in recwarn]
+        assert len(said) == warned
+        assert all(f"the {len(labels)} labels are whole numbers" in s and "this is regression" in s for s in said)
+
+
+def test_types_of_entities_without_end_are_refused(tmp_path):
+    rows = [json.dumps({"tokens": [f"w{i}"], "tags": [f"B-{i}"]}) for i in range(101)]
+    (tmp_path / "r.jsonl").write_text("\n".join(rows))
+    with pytest.raises(InputError, match="101 types of entities, such as '0', are too many; there may be at most 100"):
+        load(str(tmp_path / "r.jsonl"))
 
 
 def test_a_list_of_labels_in_most_rows_is_refused_and_a_bar_in_a_few_is_part_of_a_name(tmp_path):
@@ -312,6 +323,13 @@ def test_a_list_of_labels_in_most_rows_is_refused_and_a_bar_in_a_few_is_part_of_
     names = ("Arts", "Arts, Crafts", "New York, New York")
     path = write_csv(tmp_path / "r.csv", [(text, names[i % 3]) for i, (text, _) in enumerate(rows(24))])
     assert load(str(path)).classes == names
+
+
+def test_a_few_rows_with_several_labels_are_read_with_a_warning(tmp_path):
+    targets = ["billing;refund", "refund;billing", *["billing", "refund"] * 20]
+    path = write_csv(tmp_path / "r.csv", [(f"text {i}", target) for i, target in enumerate(targets)])
+    with pytest.warns(UserWarning, match="several labels: 2, such as 'billing;refund'; each such label is taken"):
+        assert len(load(str(path)).classes) == 4
 
 
 def test_an_example_knows_its_place(tmp_path):
