@@ -235,10 +235,13 @@ def claim_gains(gains: pd.DataFrame) -> str:
     rows, at = ("settings", "in") if gains["dataset_model"].duplicated().any() else (_pairs(gains), "on")
     ahead = f"is {'' if better else 'not shown to be '}better than {TUNED} {at} {better or 'any'}"
     behind = f" and worse {at} {worse}" if worse else ""
-    ratios = gains["flops_ratio"]
-    low, high = (f"{float(f'{100 * bound:.2g}'):g}" for bound in (ratios.min(), ratios.max()))  # no power of ten
-    cost = f"with {low if low == high else f'{low} to {high}'} % of its FLOPs"
-    return f"With {_span(gains['n_labels'])} labels, {OURS} {ahead} of {len(gains)} {rows}{behind}, {cost}"
+    labels, cost = _span(gains["n_labels"]), shares(gains["flops_ratio"])
+    return f"With {labels} labels, {OURS} {ahead} of {len(gains)} {rows}{behind}, with {cost} of its FLOPs"
+
+
+def shares(ratios: pd.Series) -> str:
+    """The lowest and the highest of these ratios: `3% to 8%`."""
+    return " to ".join(dict.fromkeys(f"{bound:.{int(bound < 0.01)}%}" for bound in ratios.agg(["min", "max"])))
 
 
 def claim_best(best: pd.DataFrame) -> str:
@@ -278,15 +281,20 @@ def claim_differences(table: pd.DataFrame, baseline: str) -> str:
 
 
 def claim_needs(needs: pd.DataFrame) -> str:
-    """Which configuration most often needs the fewest labels, among those whose curves can be relied on."""
-    sure = needs[np.isfinite(needs["n_labels"])]
-    fewest = sure[sure["n_labels"] == sure.groupby("dataset_model")["n_labels"].transform("min")]
-    if fewest.empty:
+    """Which configuration most often needs fewer labels than all others, from the curves that can be relied on."""
+    if not np.isfinite(needs["n_labels"]).any():
         return f"No curve that can be relied on reaches {curves.SHARE:.0%} of the best score"
-    counts = fewest["variant"].value_counts()
-    first, on = sorted(counts.index[counts == counts.iloc[0]]), fewest["dataset_model"].nunique()
+    parts = [part.sort_values("n_labels") for _, part in needs.groupby("dataset_model") if len(part) > 1]
+    if not parts:
+        return "On no data set can two curves be relied on, so the labels that methods need cannot be compared"
+    on = f"{len(parts)} {_pairs(needs)} with two reliable curves or more"
+    fewest = [part["variant"].iloc[0] for part in parts if part["high"].iloc[0] < part["low"].iloc[1:].min()]
+    if not fewest:
+        return f"By intervals that do not overlap, no method needs the fewest labels on any of {on}"
+    counts = pd.Series(fewest).value_counts()
+    first = sorted(counts.index[counts == counts.iloc[0]])
     need = "needs the fewest labels" if len(first) == 1 else "each need the fewest labels"
-    return f"{_listed(first)} {need} on {counts.iloc[0]} of {on} {_pairs(fewest)}"
+    return f"By intervals that do not overlap, {_listed(first)} {need} on {counts.iloc[0]} of {on}"
 
 
 def claim_aggregate(table: pd.DataFrame) -> str:

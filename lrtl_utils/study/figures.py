@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import EngFormatter, LogLocator
 
 from lrtl_utils.errors import counted
 from lrtl_utils.files import absolute_path
@@ -25,7 +26,7 @@ from lrtl_utils.study import answers, curves, stats, tables
 _SAFE = sns.color_palette("colorblind")
 # Without two that are faint on white and in grey; those of `NAMED` differ in grey too.
 _PALETTE = [*(_SAFE[at] for at in (2, 1, 0, 3, 4, 5, 9, 7)), (0.0, 0.0, 0.0)]
-_MARKS = "XvosD^P*<h"  # one more than colours, so that pairs of the two differ for many methods
+_MARKS = "XvosD^P*ph"  # one more than colours, so that pairs of the two differ for many methods
 COLOURS = dict(zip(METHODS, itertools.cycle(_PALETTE), strict=False))
 MARKS = dict(zip(METHODS, itertools.cycle(_MARKS), strict=False))
 NAMED = (tables.OURS, "full", tables.BASELINE, "linear_probe")  # have colours and names where there are many others
@@ -137,7 +138,7 @@ def headline(gains: pd.DataFrame) -> Figure | None:
             right.scatter(rows[column], at, marker="D", color=colour, edgecolors="black", s=50, zorder=3, label=name)
     right.axvline(1, color="black", linewidth=1)
     right.set(xscale="log", xlabel=f"cost of {tables.OURS},\nas a share of that of\n{tables.TUNED}")
-    right.xaxis.set_major_formatter("{x:g}")
+    _ticks(right, "{x:g}")
     right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     note = "Left: differences with 95 % intervals; a hollow mark is undecided. Right: time is shown only where the "
     note += "runs of three pairs had one machine and began within an hour of each other."
@@ -215,8 +216,14 @@ def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure 
 def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
     far = front["method"] == "tfidf"  # it may cost a thousandth of the others, which would then share a corner
     shown = front if far.all() else front[~far]
-    aside = [f"{row['method']}: {row['score']:.3f} at {row[cost]:.2g}" for row in front[far].to_dict("records")]
-    aside = ["not drawn: " + aside[0]] if aside and not far.all() else []
+    aside = (
+        []
+        if far.all()
+        else [
+            f"not drawn: {row['method']}: {row['score']:.3f} at {row[cost]:.2g} {tables.COSTS[cost]}"
+            for row in front[far].to_dict("records")
+        ]
+    )
     aside += [f"not measured: {names}" for names in front["unmeasured"].unique() if names]
     steps = shown[shown["on_front"]].sort_values(cost)
     places = [*steps[cost], shown[cost].max()], [*steps["score"], steps["score"].max()]
@@ -225,14 +232,12 @@ def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
         look = _look(row["variant"])
         ax.vlines(row[cost], row["low"], row["high"], color=look["color"], linewidth=1)
         ax.scatter(row[cost], row["score"], s=45, zorder=3, **look)
-        ax.text(row[cost], row["score"], row["method"], gid=_NAME, in_layout=False)
+        dark = [0.7 * part for part in to_rgb(look["color"])]
+        ax.text(row[cost], row["score"], row["method"], color=dark, gid=_NAME, in_layout=False)
     ax.margins(0.15)
     ax.set(xscale="log", xlabel="\n".join([_with_labels(front, cost), *aside]))
     ax.set_ylabel(f"test {front['score_name'].iloc[0]}")
-    if cost == "device_seconds":
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        ax.xaxis.set_major_formatter("{x:g}")
-        ax.minorticks_off()
+    _ticks(ax, "{x:g}" if cost == "device_seconds" else EngFormatter())
 
 
 def memory(front: pd.DataFrame, best: pd.DataFrame) -> Figure | None:
@@ -418,11 +423,12 @@ def _lines(table: pd.DataFrame, ax: Axes) -> Iterator[tuple[str, pd.DataFrame]]:
         if variant in named:
             ax.plot(sizes, points["score"], **look)
             ax.fill_between(sizes, points["low"], points["high"], color=look["color"], alpha=0.15)
+            if len(points) == 1:
+                ax.vlines(sizes, points["low"], points["high"], color=look["color"], linewidth=1)
             yield variant, points
         else:
             ax.plot(sizes, points["score"], color=GREY, marker=".", linewidth=1, zorder=1)
-    spread = np.ptp(table["score"]) + 0.02
-    ax.set_ylim(table["score"].min() - 0.1 * spread, table["score"].max() + 0.2 * spread)
+    ax.margins(y=0.1)
 
 
 def _others(table: pd.DataFrame) -> str:
@@ -456,6 +462,13 @@ def _of_labels(ax: Axes, sizes: set[int]) -> None:
     ax.set_xticks(kept, [f"{size:,}" for size in kept])
     ax.minorticks_off()
     ax.set_xlabel("labelled examples")
+
+
+def _ticks(ax: Axes, form: Any) -> None:
+    """Ticks at 1 and 3 of each power of ten on a logarithmic axis of a cost."""
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.xaxis.set_major_formatter(form)
+    ax.minorticks_off()
 
 
 def _with_labels(front: pd.DataFrame, cost: str) -> str:

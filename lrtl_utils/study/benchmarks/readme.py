@@ -64,7 +64,7 @@ def claim(table: pd.DataFrame) -> str:
     if table.empty:
         return f"`{tables.OURS}` and tuned `{tables.BASELINE}` have not run with three seeds in any setting yet."
     (found,) = recipe.counts(table).to_dict("records")
-    shares = " to ".join(dict.fromkeys(f"{share:.0%}" for share in (1 / table["flops"]).agg(["min", "max"])))
+    shares = answers.shares(1 / table["flops"])
     return (
         f"**On data sets whose examples did not help to choose its rule, this project's method `{tables.OURS}` differs "
         f"from tuned `{tables.BASELINE}` fine-tuning by {answers.points(found['gain'], found['low'], found['high'])} "
