@@ -147,10 +147,14 @@ def test_labels_needed_are_those_of_reliable_curves_and_an_arrow_is_never(frame)
     assert figures.labels_needed(needs.assign(doubts=[["few"]] * len(needs))) is None
 
 
-def test_the_headline_has_filled_marks_where_a_difference_is_shown():
+@pytest.fixture
+def gains():
     rows = {"n_labels": 100, "low": -0.02, "high": 0.06, "flops_ratio": 0.1, "seconds_ratio": [0.2, np.nan]}
     named = {"dataset_model": ["sst2 · minilm", "imdb · minilm"], "verdict": ["better", "undecided"]}
-    gains = pd.DataFrame(rows | named | {"mean": [0.05, 0.02]})
+    return pd.DataFrame(rows | named | {"mean": [0.05, 0.02]})
+
+
+def test_the_headline_has_filled_marks_where_a_difference_is_shown(gains):
     left, right = figures.headline(gains).axes
     (marks,) = [drawn for drawn in left.collections if isinstance(drawn, PathCollection)]
     assert [to_hex(colour) for colour in marks.get_facecolors()] == ["#ffffff", "#000000"]  # from the bottom
@@ -166,10 +170,20 @@ def test_the_headline_has_filled_marks_where_a_difference_is_shown():
     assert figures.headline(gains[:0]) is None
 
 
-def test_text_has_nine_points_or_more_and_a_claim_stands_above(frame):
+def of_a_search():
+    settings, knobs, _ = effects.trials(tables.read("results/search"))
+    return {
+        "main_effects": figures.main_effects(effects.main_effects(settings, knobs)),
+        "interaction": figures.interaction(effects.interactions(settings, knobs), settings),
+        "expected_best": figures.expected_best(effects.budget(settings)),
+        "searches": figures.searches(effects.searches("results/search")),
+    }
+
+
+def test_text_has_nine_points_or_more_and_a_claim_stands_above(frame, gains):
     with plt.rc_context():
         figures.style()
-        for name, figure in of_every_kind(frame).items():
+        for name, figure in {**of_every_kind(frame), "headline": figures.headline(gains), **of_a_search()}.items():
             assert figure.get_figwidth() == figures.WIDTH
             assert figure.get_suptitle(), name
             texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
