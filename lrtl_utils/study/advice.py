@@ -17,7 +17,6 @@ from lrtl_utils.runs.notebook import NOTEBOOK_OF, notebook_path, parameters_of
 from lrtl_utils.runs.record import kind_of
 from lrtl_utils.study import answers, curves, tables
 
-UNKNOWN = "not known"
 NOTHING = "Too few runs have finished to recommend it; to continue, run the same command again or raise its budget."
 
 
@@ -44,9 +43,9 @@ def at_a_glance(frame: pd.DataFrame) -> pd.DataFrame:
                 "labels": row.n_labels,
                 "best": row.configuration,
                 "score": f"{row.score:.3f}{answers.between(row.low, row.high)} {row.score_name}",
-                "enough labels": _enough(needs.loc[row.dataset_model]) if row.dataset_model in needs.index else UNKNOWN,
+                "enough labels": _enough(needs, row.dataset_model),
                 "cheapest not shown worse": _cheapest(costs.loc[row.dataset_model]),
-                f"over {baseline}": _over(over.loc[key]) if key in over.index else UNKNOWN,
+                f"over {baseline}": _over(over.loc[key]) if key in over.index else "not compared",
             }
         )
     return pd.DataFrame(rows)
@@ -60,14 +59,17 @@ def spent(frame: pd.DataFrame) -> str:
     return f"{counted(len(frame), 'run')} took {seconds / 60:.3g} device minutes ({machines})."
 
 
-def _enough(need: pd.Series) -> str:
+def _enough(needs: pd.DataFrame, dataset_model: str) -> str:
+    if dataset_model not in needs.index:
+        return "too few sizes"
+    need = needs.loc[dataset_model]
     labels = "never" if np.isinf(need["n_labels"]) else f"{need['n_labels']:.0f}"
     return f"{labels}, not reliable" if need["doubts"] else labels
 
 
 def _cheapest(cost: pd.Series) -> str:
     if not cost["compared"]:
-        return UNKNOWN
+        return "too few seeds or methods"
     if cost["cheapest"] == cost["best"]:
         return "the best itself"
     share = f"{cost['cheapest_flops'] / cost['best_flops']:.0%} of the FLOPs"

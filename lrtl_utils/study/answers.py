@@ -50,9 +50,8 @@ def which(frame: pd.DataFrame) -> Answer:
         headline = "At no size did two configurations run with the same three seeds, so none can be called best."
     elif len(table):
         most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
-        headline = f"By {tables.metrics_of(table)}, {_leading(most)}. Each pair is judged at the largest number of "
-        headline += "labels at which the most configurations share three seeds or more."
-        headline += "" if few.equals(most) else f" At the smallest such numbers, {_leading(few)}."
+        headline = f"By {tables.metrics_of(table)}, {_leading(most)}."
+        headline += "" if few.equals(most) else f" At the smallest sizes with as many of them, {_leading(few)}."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
 
@@ -83,13 +82,11 @@ def how_much(frame: pd.DataFrame) -> Answer:
     if each:
         rows, target = _of_the_best(table), f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)}"
         reached = rows[np.isfinite(rows["n_labels"])]["n_labels"].round().astype(int)
-        many = table.groupby("dataset_model").size()
-        about = f"needs about {_span(reached)} labels to reach" if len(reached) else "does not reach"
-        best = f"On each pair of data set and model, the best configuration (of {_span(many)} with a curve)"
-        headline = f"{best} {about} {target} at the largest size. "
-        if never := len(reached) and len(rows) - len(reached):
-            headline += f"On {never} of {len(rows)} pairs of data set and model they never reach it. "
-        headline += f"{sum(not doubts for doubts in rows['doubts'])} of these {len(rows)} curves can be relied on."
+        on, many = counted(len(rows), "pair"), _span(table.groupby("dataset_model").size())
+        headline = f"On {len(reached)} of {on} of data set and model, the best configuration (of {many} with a curve)"
+        headline += f" needs about {_span(reached)} labels to reach " if len(reached) else " reaches "
+        headline += f"{target} at the largest size; {sum(not doubts for doubts in rows['doubts'])} of "
+        headline += f"{counted(len(rows), 'curve')} can be relied on."
     return Answer("How much data do I need?", headline, each, table)
 
 
@@ -406,7 +403,7 @@ def _score_vs_cost(part: pd.DataFrame, best: pd.Series, cost: str, name: str) ->
     several = cost != "flops" and not on_one_machine(*part["device"].unique())
     about = f"{_front(part)}{'; the points are of several machines' if several else ''}"
     if cheap.name == top.name:
-        return f"{best['dataset_model']}: {scored(best)} is also the cheapest of that size; {about}."
+        return f"{best['dataset_model']}: {scored(best)} is also the cheapest of the methods drawn; {about}."
     multiple = f"{times(top[cost], cheap[cost])} the {name} of {cheap.name}, which reaches {cheap['score']:.3f}"
     return f"{best['dataset_model']}: {scored(best)} costs {multiple}; {about}."
 
@@ -461,7 +458,7 @@ def differences(table: pd.DataFrame, baseline: str) -> list[str]:
     """For each dataset × model: which configurations are better than the baseline, worse or undecided, by size."""
     parts = table.groupby("dataset_model", sort=False)
     return [f"{title}, {tables.metrics_of(part)} against {baseline}: {verdicts(part)}." for title, part in parts] or [
-        f"There is no run of {baseline} here to compare with."
+        f"No run here can be compared with one of {baseline} on the same data, labels and seeds."
     ]
 
 
@@ -492,7 +489,8 @@ def at_every_size(part: pd.DataFrame) -> str:
 def aggregate(table: pd.DataFrame) -> list[str]:
     """For each number of labels: the variant that is highest over the data sets, and others that reach its interval."""
     if table.empty:
-        return ["`from_scratch` and another method never ran with three seeds here, so no score can be normalised."]
+        why = "`from_scratch` did not run with three seeds here, or nothing was better than it"
+        return [f"{why}, so no score can be normalised."]
     return [_aggregate(n_labels, part) for n_labels, part in table.groupby("n_labels")]
 
 

@@ -88,6 +88,7 @@ def mlflow(results: Path, uri: str | None = None) -> list[str]:
 def trackio(results: Path) -> list[str]:
     """Add the runs that are not there yet to trackio's project with the folder's name, each under its run_id.
 
+    A failed run has a name of its own, because the run that repairs it has the same id.
     It is kept in the folder `trackio` in the results, unless `TRACKIO_DIR` or `TRACKIO_SERVER_URL` names another place.
     """
     records = _records(results)
@@ -97,12 +98,13 @@ def trackio(results: Path) -> list[str]:
     there: set[str] = set()
     with contextlib.suppress(ValueError):  # there is no such project yet
         there = {run.name for run in library.Api().runs(results.name)}
-    new = [record for record in records if record["run_id"] not in there]
+    named = {record["run_id"] + (" failed" if record["error"] else ""): record for record in records}
+    new = {name: record for name, record in named.items() if name not in there}
     with contextlib.redirect_stdout(sys.stderr):  # it prints how it is used
-        for record in new:
+        for name, record in new.items():
             params, metrics = _parts(record)
             off = {"embed": False, "auto_log_cpu": False, "auto_log_gpu": False}
-            run = library.init(results.name, name=record["run_id"], config=params | {"status": record["status"]}, **off)
+            run = library.init(results.name, name=name, config=params | {"status": record["status"]}, **off)
             for step, point in _curve(record):
                 run.log(point, step=step)
             run.log(metrics, step=len(record["curve"]) + 1)

@@ -206,10 +206,10 @@ def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure 
     """Test score against a cost, a named point for each method, at one size; `front` and `best` are from `tables`."""
     figure = _each_data_set(front, _score_vs_cost, 2.7, cost=cost)
     note = "Bars are 95 % intervals. The steps are the Pareto front: nothing is both cheaper and better. Of each "
-    note += "method there is one setting, the tuned one where there is one."
+    note += "method there is one setting: the best configuration, or else the tuned one if there is one."
     if cost == "device_seconds":  # of several machines and hours, so that nothing is claimed of them
-        note += " Seconds are those of the machine that a run had; a device hour has 3,600. The title is about FLOPs."
-        cost = "flops"
+        note += " Seconds are those of the machine that a run had; a device hour has 3,600."
+        return figure and _finished(figure, answers.claim_best(best), note)
     return figure and _finished(figure, answers.claim_cost(front, best, cost), note)
 
 
@@ -260,7 +260,7 @@ def differences(table: pd.DataFrame, baseline: str) -> Figure | None:
     known = table[table["verdict"] != stats.TOO_FEW_SEEDS]
     figure = _each_data_set(known, _differences, 0.9 + 0.24 * _most_rows(known))
     note = f"Points over {baseline}, paired by seed and test example: blue is better, red is worse, grey and in "
-    note += "brackets is undecided. Where a cell is blank, there are too few seeds."
+    note += "brackets is undecided. Where a cell is blank, the two share fewer than three seeds."
     return figure and _finished(figure, answers.claim_differences(table, baseline), note)
 
 

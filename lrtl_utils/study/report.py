@@ -111,7 +111,8 @@ def _executed(results: Path, metric: str | None) -> list[Path]:
     paths = []
     for original in originals:
         path = results / "executed" / original.name
-        as_asked = path.is_file() and path.stat().st_mtime >= newest and _is_whole(path, metric)
+        is_new = path.is_file() and path.stat().st_mtime >= max(newest, original.stat().st_mtime)
+        as_asked = is_new and _is_whole(path, metric)
         if not as_asked and (reason := summarise(results, metric, original)):
             raise InputError(f"{original.name}: {reason}")
         paths.append(path)
@@ -183,7 +184,7 @@ def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     lost = f", {len(records) - len(done)} failed" if len(done) < len(records) else ""
     on = f", on {'; '.join(devices)}" if devices else ""
     yield f"{counted(len(done), 'completed run')}{lost}{on}."
-    sizes = {r["config"]["model"]: r["model"]["parameters"] for r in done if r["config"]["model"] in MODELS}
+    sizes = {data_name(r["config"]["model"]): r["model"]["parameters"] for r in done if r["config"]["model"] != "none"}
     if not sizes:
         return
     named = [f"{name} ({size / 1e6:.3g} M parameters)" for name, size in sorted(sizes.items())]
@@ -191,7 +192,7 @@ def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield f"{only}{', '.join(named)}."
     absent = [name for name, row in MODELS.items() if row.library != "ours" and not row.package and name not in sizes]
     if absent:
-        yield f"Not measured here: {', '.join(absent)}. No number on these pages is about these models."
+        yield f"Not measured here: {', '.join(absent)}. No number that was measured here is about these models."
 
 
 def _answer(section: tuple[Any, ...], results: Path, frame: pd.DataFrame, titles: Mapping[str, str]) -> dict[str, Any]:

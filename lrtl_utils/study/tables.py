@@ -160,7 +160,7 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     A configuration is a method, followed by the settings that differ where a method ran with several: runs of different
     settings are never averaged, nor are runs in another precision or on another kind of device, which follow from the
     machine. The variant has the same name on all data sets: the method, or `method (tuned)` where a data set has one
-    setting other than the default, or only that one while another data set has the default. `conventional` and `full`
+    setting other than the default, or only that one while another data set has both. `conventional` and `full`
     with a learning rate that was asked for, and not for other methods, are tuned too, also if each number of labels has
     a setting of its own.
 
@@ -196,7 +196,7 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     drawn = frame[frame["config.selection"] == "random"].groupby(["dataset", "n_labels", "seed"])["subset"].nunique()
     balanced = frame["dataset"].isin(drawn[drawn > 1].reset_index()["dataset"]) & frame["config.shots"].notna()
     frame["dataset"] = frame["dataset"].where(~balanced, frame["dataset"] + " [shots]")
-    frame = _by_machine(with_configurations(frame)).drop_duplicates([*KEYS, "seed"])
+    frame = by_machine(with_configurations(frame)).drop_duplicates([*KEYS, "seed"])
     return frame.sort_values(["dataset", "model", "method", "n_labels", "seed"])
 
 
@@ -237,7 +237,7 @@ def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(configuration=named["configuration"], variant=named["variant"])
 
 
-def _by_machine(frame: pd.DataFrame) -> pd.DataFrame:
+def by_machine(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs, of which those say so in their names that used another device or precision than most of their kind."""
     for name in ("device", "precision"):
         used = frame["record"].map(lambda record, name=name: str(record["config"][name]))

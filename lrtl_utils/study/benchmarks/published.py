@@ -46,7 +46,8 @@ def few_shot(scores: pd.DataFrame) -> pd.DataFrame:
     """
     theirs = pd.DataFrame(PUBLISHED["few_shot"])
     ours = scores[scores["dataset"].isin(theirs["dataset"]) & (scores["n_labels"] == scores["full"])]
-    ours = ours.assign(model=ours["configuration"] + " of " + ours["model"], source="here")
+    named = (ours["configuration"] + " of " + ours["model"]).str.removesuffix(" of none")
+    ours = ours.assign(model=named, source="here")
     both = pd.concat([theirs[theirs["dataset"].isin(ours["dataset"])], ours]).sort_values("dataset", kind="stable")
     columns = ["dataset", "model", "parameters", "score", "low", "high", "device_seconds", "flops", "source"]
     return both.reindex(columns=columns)
@@ -80,14 +81,15 @@ def one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
     rows = [row | {"title": f"the report: {row['title']}"} for row in PUBLISHED["report"]]
     frame = tables.timed(frame)
     tested = [record["data"]["test_size"] for record in frame["record"]]
-    runs = frame.reset_index(drop=True).assign(examples=tested).rename(columns={"config.epochs": "epochs"})
-    runs = tables.with_configurations(runs)
+    runs = frame.reset_index(drop=True).assign(examples=tested)
+    parts = [tables.compared(part) for _, part in runs.groupby("examples")] or [tables.compared(runs)]
+    runs = pd.concat(parts).rename(columns={"config.epochs": "epochs"})
     is_base, alike = (runs["method"] == BASELINE) & (runs["epochs"] == 1), ["dataset", "model", "n_labels", "examples"]
     bases = {key: tables.by_seed(base) for key, base in runs[is_base].groupby(alike)}
     means = {name: f"metrics.{name}" for name in ("loss", "accuracy")}
     means |= {"runtime": "cost.predict_seconds", "device_seconds": "cost.device_seconds"}
     for values, group in runs.groupby(ONE_EPOCH, dropna=False):
-        row = dict(zip(ONE_EPOCH, values, strict=True)) | {"title": "here", "seeds": len(group)}
+        row = dict(zip(ONE_EPOCH, values, strict=True)) | {"title": "here", "seeds": group["seed"].nunique()}
         row |= {name: group[column].astype(float).mean() for name, column in means.items()}
         base = bases.get(tuple(row[name] for name in alike), {})
         found = tables.paired(tables.by_seed(group), base) if row["method"] != BASELINE else {}

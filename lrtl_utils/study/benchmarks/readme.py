@@ -96,7 +96,7 @@ def _titles(table: pd.DataFrame) -> pd.Series:
 def in_short(
     frame: pd.DataFrame, confirmed: pd.DataFrame | None, compared: pd.DataFrame | None, results: Path, root: Path
 ) -> Iterator[str]:
-    """Each question with the sentence that answers it, and the tables of the confirmation.
+    """Each question with the sentence that answers it, and the table of the confirmation.
 
     Answered by the runs of the confirmation on data sets that are not of the plan, if there are any, except how many
     labels are needed, which takes a curve: by those of the study, `frame`. What is real is what the tables say.
@@ -106,33 +106,38 @@ def in_short(
     if confirmed is not None:
         other = confirmed[~recipe.of_the_plan(confirmed["dataset"])]
     for ask, *_ in SECTIONS:
-        asked = frame if other is None or ask == answers.how_much else other
+        asked = frame if other is None or other.empty or ask == answers.how_much else other
         answer = ask(asked)
         said = answer.headline if other is None or ask != answers.real else shown(compared)
         yield " ".join([f"- **{answer.question}**", said, *store.outdated(asked["record"])])
     if confirmed is not None:
         yield f"\n{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
-        yield counted_so_far(compared)
+        yield from counted_so_far(compared)
     page = os.path.relpath(results / "README.md", root)
     yield f"\n[The answers of the study, for each of its data sets and with pictures]({page})"
 
 
-def counted_so_far(table: pd.DataFrame) -> str:
-    """What `recipe.counts` finds in all settings of `recipe.compared`, a column for each method.
+def counted_so_far(table: pd.DataFrame) -> Iterator[str]:
+    """What `recipe.counts` finds in all settings of `recipe.compared`, a line for each group of data sets.
 
-    The data sets of the plan, which helped to choose the rule, are counted apart.
+    The data sets of the plan, which helped to choose the rule, are counted apart. A gain is said over tuned baselines
+    alone, because one over another may only show that a default is poor.
     """
-    rows: dict[str, dict[str, str]] = {}
     planned = recipe.of_the_plan(table["dataset_model"])
-    about = [(f"other data sets: `{tables.OURS}` won, lost, undecided", "other data sets: mean gain in points")]
-    about += [("data sets that helped to choose its rule: won, lost, undecided", "the same: mean gain in points")]
-    for (won, gain), part in zip(about, (table[~planned], table[planned]), strict=True):
+    groups = {"On these data sets": table[~planned], "On data sets that helped to choose its rule": table[planned]}
+    for beginning, part in groups.items():
         counts = recipe.counts(part).set_index("configuration")
-        rows[won] = {row.Index: f"{row.won}, {row.lost}, {row.undecided}" for row in counts.itertuples()}
-        rows[gain] = {row.Index: answers.points(row.gain, row.low, row.high) for row in counts.itertuples()}
-    found = pd.DataFrame(rows).fillna("").T.rename_axis("against")
-    found = found[sorted(found, key=lambda name: (name not in TUNED, name))].reset_index()
-    return found.to_markdown(index=False, disable_numparse=True)
+        won = {row.Index: f"{row.Index} {row.won}, {row.lost}, {row.undecided}" for row in counts.itertuples()}
+        tuned = [
+            f"{said} ({answers.points(*counts.loc[name, ['gain', 'low', 'high']])} points on average)"
+            for name, said in won.items()
+            if name in TUNED
+        ]
+        others = [said for name, said in won.items() if name not in TUNED]
+        said = [", ".join(tuned), *([f"with their defaults, {', '.join(others)}"] if others else [])]
+        about = f"settings that `{tables.OURS}` won, lost and left undecided"
+        if len(counts):
+            yield f"- {beginning}, {about}: {'; '.join(filter(None, said))}."
 
 
 def shown(table: pd.DataFrame) -> str:
@@ -147,10 +152,11 @@ def shown(table: pd.DataFrame) -> str:
     ]
     better, worse, undecided = (sum(table["verdict"] == verdict) for verdict in recipe.WON)
     on = ", ".join(dict.fromkeys(_titles(table[table["verdict"] == "worse"])))
+    on = f" ({on})" if on else ""
     return (
         f"Of {counted(len(table), 'difference')} between {tables.OURS} and a tuned baseline on the data sets of the "
-        f"first table, {better} show it to be better{f' ({on})' if on else ''} and {worse} to be worse; {undecided} "
-        "are undecided. P-values are corrected over all settings of each baseline."
+        f"table, corrected over all settings of each baseline, {better} show it to be better{on}, {worse} to be worse, "
+        f"and {undecided} are undecided."
     )
 
 

@@ -62,10 +62,11 @@ def runs(results: Path) -> pd.DataFrame:
     frame, first = tables.records(results, "completed"), results / "version-1"
     if first.is_dir():
         frame = pd.concat([frame, tables.records(first, "completed").assign(method=FIRST)])
-    frame = tables.compared(frame)
+    frame = tables.compared(frame).reset_index(drop=True)
     tuned, ours = frame["variant"].str.endswith(" (tuned)"), frame["method"] == OURS
     names = frame["configuration"].mask(tuned, frame["variant"]).mask(ours, OURS + frame["record"].map(_changed))
-    return frame.assign(configuration=names, variant=frame["variant"].mask(ours, names))
+    frame = frame.assign(configuration=names, variant=frame["variant"].mask(ours, names))
+    return pd.concat([tables.by_machine(frame[ours]), frame[~ours]]).sort_index()
 
 
 def _changed(record: dict[str, Any]) -> str:
@@ -98,11 +99,14 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     table = scores.merge(differences[[*AT, "configuration", *added]], "left", [*AT, "configuration"])
     ours = scores[scores["configuration"] == OURS].set_index(AT)
     table["flops"] /= pd.MultiIndex.from_frame(table[AT]).map(ours["flops"])
-    place = ["dataset", "model", "n_labels"]
-    by_seed = {key: tables.by_seed(each, "record") for key, each in frame.groupby([*place, "variant"])}
+    by_seed = {
+        (name, *key): tables.by_seed(each, "record")
+        for name, part in tables.by_dataset_and_model(frame)
+        for key, each in part.groupby(["n_labels", "variant"])
+    }
     table["seconds"] = [
         tables.seconds_ratio(by_seed[*at, each], by_seed.get((*at, OURS), {}))
-        for *at, each in scores[[*place, "variant"]].itertuples(index=False)
+        for *at, each in scores[[*AT, "variant"]].itertuples(index=False)
     ]
     return table[[*AT, "configuration", "seeds", "score", "low", "high", *added, "flops", "seconds"]]
 

@@ -147,7 +147,8 @@ def test_the_table_says_what_it_does_not_know(tmp_path):
     write(tmp_path, "progressive", [0.9, 0.2, 0.5], seeds=[0])
     (row,) = advice.at_a_glance(tables.read(tmp_path)).to_dict("records")
     assert row["enough labels"].endswith(", not reliable")
-    assert row["over conventional"] == row["cheapest not shown worse"] == "not known"
+    assert row["over conventional"] == "not compared"
+    assert row["cheapest not shown worse"] == "too few seeds or methods"
     assert advice.at_a_glance(tables.frame_of([])).empty
 
 

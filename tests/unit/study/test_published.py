@@ -54,6 +54,16 @@ def test_one_epoch_is_shown_in_the_form_of_the_report(tmp_path):
     assert "the report" not in stated  # its lines are of 500 and of 872 examples
 
 
+def test_runs_on_files_that_changed_meanwhile_are_not_averaged(tmp_path):
+    for skill, digit in ((0.8, "0"), (0.2, "1")):
+        for seed in range(2):
+            knobs = SST2 | {"method": "conventional", "epochs": 1, "seed": seed}
+            write_run(tmp_path, outcomes(skill, 1000, seed), data=digit, **knobs)
+    ours = published.one_epoch(tables.records(tmp_path, "completed")).query("title == 'here'")
+    assert ours["seeds"].tolist() == [2, 2]
+    assert ours["dataset"].nunique() == 2
+
+
 def test_runs_of_different_settings_are_lines_of_their_own(tmp_path):
     for rate in (1e-5, 3e-5):
         knobs = SST2 | {"epochs": 1, "learning_rate": rate}

@@ -53,6 +53,29 @@ def test_settings_won_and_lost_are_counted_for_each_configuration(results):
     assert np.isnan(won.loc["full", "low"])  # of one setting
 
 
+def test_runs_in_another_precision_are_not_further_seeds(results):
+    for seed in range(2):
+        knobs = {"method": "progressive", "seed": seed, "precision": "bf16"} | SST2
+        write_run(results, outcomes(0.8, 100, seed), flops=10, **knobs)
+    table = recipe.compared(recipe.runs(results)).set_index("configuration")
+    assert table["seeds"].to_dict() == {
+        "full": 3,
+        "progressive": 3,
+        "progressive [without=soften]": 3,
+        "progressive, version 1": 3,
+        "progressive [precision=bf16]": 2,
+    }
+
+
+def test_seconds_are_compared_also_with_a_method_that_has_no_model(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, outcomes(0.8, 100, seed), method="progressive", seed=seed, seconds=4.0, **SST2)
+        knobs = {"dataset": "sst2", "train_size": 100, "method": "tfidf", "seed": seed}
+        write_run(tmp_path, outcomes(0.3, 100, seed), seconds=1.0, **knobs)
+    table = recipe.compared(recipe.runs(tmp_path)).set_index("configuration")
+    assert table["seconds"].to_dict() == {"progressive": 1, "tfidf": 0.25}
+
+
 def test_with_too_few_seeds_for_a_verdict_the_page_has_its_rows_and_counts_nothing(tmp_path):
     for method in ("progressive", "full"):
         write_run(tmp_path, outcomes(0.8, 100, 0), method=method, **SST2)
