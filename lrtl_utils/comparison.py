@@ -21,7 +21,7 @@ from lrtl_utils.config import NO_MODEL, RunConfig, read_config
 from lrtl_utils.data import load, own
 from lrtl_utils.data.splits import Data, share_of
 from lrtl_utils.errors import InputError, counted
-from lrtl_utils.files import writable_folder
+from lrtl_utils.files import data_name, writable_folder
 from lrtl_utils.measure.metrics import require_metric
 from lrtl_utils.methods import METHODS
 from lrtl_utils.models.catalog import MODELS, find
@@ -161,7 +161,8 @@ def compare(
         show(line)
     if not dry_run:
         engines.clean_forks()  # imports for the workers while the plan is made
-    name = f"table-{dataset.parent.name[:8]}" if in_memory else examples.name  # the folder is named by a checksum
+    # The folder of what was in memory is named by a checksum.
+    name = f"table-{dataset.parent.name[:8]}" if in_memory else data_name(examples.name)
     cells = grid.plan(every_run(examples, fixed, models or models_at_hand(examples.kind)))
     folder = writable_folder(results or f"results/compare-{name}")
     if metric:

@@ -26,7 +26,7 @@ def report() -> Iterator[str]:
     for what, table, find in (("dataset", catalog.TASKS, load.find), ("model", models.MODELS, models.find)):
         for name in table:
             try:
-                source = find(name)
+                source = find(name, fetch=False)
                 origin = f"{source.kind}, {source.id}, {source.folder}" if source else "nothing to fetch"
             except InputError as error:
                 origin = f"missing: {error}"

@@ -26,6 +26,7 @@ from lrtl_utils.files import absolute_path, write_text
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 PROBE_SECONDS = 2.0
+ASKED_AGAIN = 60.0  # seconds for which an answer of the hub, or none, is believed
 BESIDE = {"dataset": [], "model": ["*.json", "*.txt"]}  # files that are fetched too, but not in the checksum
 MANIFEST = "manifest.json"
 PART = re.compile(r"(.+)-\d{5}-of-(\d{5}).*\.parquet")
@@ -113,10 +114,10 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
     if files := _matching(place, repository.patterns):
         return Source("mirror", repository.id, _revision_in_mirror(place, repository, files), place, files)
     folder = download(repository, cached=True)
-    if folder is None and fetch and reachable():
+    if fetch and not (folder and _is_listed(folder)) and reachable():
         folder = download(repository)
     if folder and (files := _matching(folder, repository.patterns)):
-        return Source("hub", repository.id, repository.revision or folder.name, folder, files)
+        return Source("hub", repository.id, folder.name, folder, files)
     if pickles := _matching(place, PICKLES) if repository.kind == "model" else ():
         raise InputError(
             f"{name}: {pickles[0]} is a pickle, which may run code when it is read; weights are taken from {wanted} "
@@ -176,7 +177,7 @@ def reachable() -> bool:
     """Whether the hub answers one request within 2 s; False if `HF_HUB_OFFLINE` is set."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return False
-    return _answers_in_time(endpoint())
+    return _answers_in_time(endpoint(), int(time.monotonic() // ASKED_AGAIN))
 
 
 def endpoint() -> str:
@@ -210,6 +211,11 @@ def download(repository: Repository, folder: Path | None = None, *, cached: bool
     return Path(path)
 
 
+def _is_listed(snapshot: Path) -> bool:
+    """Whether the cache knows which files this folder of it should hold, by which it has been found to be whole."""
+    return (snapshot.parents[1] / "trees" / f"{snapshot.name}.json").is_file()
+
+
 @contextmanager
 def asking_the_hub(repository: Repository) -> Iterator[None]:
     """Turn an error of the hub's client into an `InputError` of one sentence, with the error as its cause."""
@@ -221,13 +227,12 @@ def asking_the_hub(repository: Repository) -> Iterator[None]:
     except (httpx.HTTPError, XetDownloadError, HFValidationError, OSError) as error:
         cause = error.__cause__ or error  # the outer error is long and says less
         reason = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
-        raise InputError(
-            f"{repository.id} at revision {repository.revision} could not be fetched from {endpoint()}: {reason}"
-        ) from cause
+        at = f" at revision {repository.revision}" if repository.revision else ""
+        raise InputError(f"{repository.id}{at} could not be fetched from {endpoint()}: {reason}") from cause
 
 
 @lru_cache(maxsize=8)
-def _answers_in_time(url: str) -> bool:
+def _answers_in_time(url: str, _: int) -> bool:
     answer: list[bool] = []
     # In a thread, because the time-out does not apply to looking up a host name.
     probe = threading.Thread(target=lambda: answer.append(_answers(url)), daemon=True)

@@ -22,7 +22,7 @@ _LIBRARIES = {
 }
 _TASKS = {"text": "text-classification", "tokens": "token-classification", "image": "image-classification"}
 _INPUTS = {"text": "texts", "tokens": "words", "image": "images"}
-_USE = {
+USE = {
     "sentence-transformers": """from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("FOLDER")
@@ -186,7 +186,7 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
         least_seeds=stats.LEAST_SEEDS,
         headline=outcome(record).name,
         crf=library and facts["crf"],
-        code=library and _USE[library].replace("TASK", task).replace("CUT", cut),
+        code=library and USE[library].replace("TASK", task).replace("CUT", cut),
         tail=facts.get("tail"),
         max_length=facts.get("max_length"),
     )

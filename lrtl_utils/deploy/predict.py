@@ -132,7 +132,7 @@ def _sentences(file: Path, column: str | None, usual: Sequence[str]) -> tuple[li
         sentences, beside = tags.read_words(text, file, number), {}
     else:
         cells, beside = _cells(file, column, usual)
-        sentences = [[*map(str, cell)] if isinstance(cell, list) else str(cell or "").split() for cell in cells]
+        sentences = [own.input_of(cell, file) if isinstance(cell, list) else str(cell or "").split() for cell in cells]
         sentences, beside = _whole(sentences, beside, "a word")
     return [" ".join(words) for words in sentences], sentences, beside
 

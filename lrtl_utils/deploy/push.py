@@ -29,12 +29,13 @@ def push(folder: str | Path, repository: str, licence: str, *, private: bool = F
     model_card = ModelCard.load(folder / "README.md")
     model_card.data.license = licence
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    content = paths | {"README.md": str(model_card).encode()}
-    files = [CommitOperationAdd(name, given) for name, given in content.items()]
     message = f"Model of run {json.loads((folder / 'record.json').read_text())['run_id']}"
     api = HfApi(endpoint=hub.endpoint())
     try:
-        api.create_repo(repository, private=private, exist_ok=True)
+        repository = api.create_repo(repository, private=private, exist_ok=True).repo_id  # with the user's name
+        text = str(model_card).replace('"local-dir:FOLDER"', f'"hf-hub:{repository}"')
+        content = paths | {"README.md": text.replace('"FOLDER"', f'"{repository}"').encode()}
+        files = [CommitOperationAdd(name, given) for name, given in content.items()]
         api.create_commit(repository, files, commit_message=message)
     except (httpx.HTTPError, OSError, ValueError) as error:  # the client's own errors are of these
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

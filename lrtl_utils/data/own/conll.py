@@ -37,7 +37,7 @@ def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> tup
 
 def read_words(text: str, file: Path, token: str | None) -> list[list[str]]:
     """The words of a CoNLL file, one list per sentence, in the column `token` if given; it may have no tags."""
-    blocks, word, _ = _words_of(_blocks(text, tagged=False), token, file)
+    blocks, word, _ = _words_of(_blocks(text, tagged=looks_tagged(text)), token, file)
     return [[row[word] for row in block] for block in blocks]
 
 

@@ -85,7 +85,11 @@ def on_hub(dataset: str) -> Repository | None:
 def find_own_on_hub(dataset: str, *, fetch: bool = True) -> Source | None:
     """The files of the repository that is meant; None where none is. `InputError` if they cannot be had."""
     repository = on_hub(dataset)
-    return repository and find_on_hub(f"{dataset}, which is no file or folder here,", repository, fetch=fetch)
+    try:
+        return repository and find_on_hub(dataset, repository, fetch=fetch)
+    except InputError as error:
+        absent = f"There is no file or folder {dataset} here, and it cannot be had from the hub"
+        raise InputError(f"{absent}: {error}") from None
 
 
 def look(dataset: str, text_column: str | None = None) -> Layout:
@@ -106,7 +110,7 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
     if not path.exists():
         raise InputError(f"There is no file or folder {path}.")
     if path.is_file():
-        form = _form(path)
+        form = _form(path) or ("conll" if path.suffix.lower() in CONLL else None)
         if form is None:
             raise InputError(f"{path} is not of a type that can be read; use {_known()}.")
         listing = _listing(path, text_column) if form == "table" else None

@@ -139,6 +139,8 @@ def _check_rows(text: str, file: Path, separator: str, quoting: int) -> tuple[li
             raise InputError(f"{file}: the first line must name each column once; it has {names}.")
         count = 0
         for row in filter(None, reader):
+            if len(row) == 1 and row[0].isspace():
+                continue  # as pandas does
             count += 1
             if len(row) != len(header):
                 raise InputError(

@@ -74,6 +74,24 @@ def test_half_a_download_is_not_taken_for_the_whole(hub, tmp_path):
     assert find_ag_news(tmp_path, hub)["sha256"] == whole["sha256"]
 
 
+def test_one_file_that_another_program_has_fetched_is_not_taken_for_the_whole(hub, tmp_path):
+    whole = find_ag_news(tmp_path / "whole", hub)
+    fetch = "from huggingface_hub import hf_hub_download as get; import sys; get(*sys.argv[1:3], repo_type='dataset', "
+    fetch += "revision=sys.argv[3])"
+    command = [sys.executable, "-c", fetch, AG_NEWS, "data/train-00000-of-00001.parquet", REVISION]
+    subprocess.run(command, env=environment(hub, tmp_path), check=True, timeout=60)
+    found = find_ag_news(tmp_path, hub)
+    assert found["files"] == whole["files"]
+    assert found["sha256"] == whole["sha256"]
+
+
+def test_doctor_asks_the_hub_for_no_file(hub, tmp_path):
+    command = [sys.executable, "-m", "lrtl_utils", "doctor"]
+    done = subprocess.run(command, env=environment(hub, tmp_path), capture_output=True, text=True, timeout=60)
+    assert "dataset ag_news: missing: ag_news is not on this machine: copy fancyzhx/ag_news" in done.stdout, done.stderr
+    assert {part for _, part, _ in hub.asked} == {""}
+
+
 def test_a_revision_that_the_hub_does_not_have_is_one_sentence(hub, tmp_path):
     hub.holds = {(f"datasets/{AG_NEWS}", "0" * 40): FILES}
     error = find_ag_news(tmp_path, hub)["error"]

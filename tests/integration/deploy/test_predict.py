@@ -142,6 +142,15 @@ def test_tagged_files_sentences_and_lists_of_words_give_the_same_tags(tagger, tm
     assert answers[0][1]["tags"].split()[16:] == ["O"] * 6  # past max_length
 
 
+def test_a_word_that_is_a_number_sign_is_read_as_in_training_and_a_missing_one_is_refused(tagger, tmp_path):
+    (tmp_path / "in.conll").write_text("#\tO\nAda\tB-PER\n")
+    (answer,) = rows_of(scoring.predict(tagger, tmp_path / "in.conll", tmp_path / "out.csv"))
+    assert answer["tokens"] == "# Ada"
+    (tmp_path / "in.jsonl").write_text(json.dumps({"tokens": ["EU", None]}))
+    with pytest.raises(InputError, match="has a list of words in which one is missing"):
+        scoring.predict(tagger, tmp_path / "in.jsonl", tmp_path / "out.csv")
+
+
 def test_the_words_of_a_conll_file_are_where_they_were_in_training(tagger, tmp_path):
     (tmp_path / "numbers.conll").write_text("1\tAda\n2\tran\n\n1\tOslo\n")
     (tmp_path / "tagged.tsv").write_text("Ada\tO\nran\tO\n\nOslo\tO\n")

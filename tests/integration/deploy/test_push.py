@@ -1,5 +1,6 @@
 """A saved model goes to a hub on loopback, over the hub's real client."""
 
+import shutil
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ from hub import TOKEN, environment, serve
 from huggingface_hub import ModelCard
 from whole_run import run
 
-from lrtl_utils.deploy import export
+from lrtl_utils.deploy import card, export
 from lrtl_utils.files import ROOT
 
 
@@ -43,13 +44,23 @@ def test_every_file_arrives_and_the_card_is_complete(hub, saved, tmp_path):
         name: content for name, content in given.items() if name != "README.md"
     }
     assert files.keys() == given.keys()
-    card, before = (ModelCard(text.decode()).data for text in (files["README.md"], given["README.md"]))
-    assert (card.license, before.license) == ("apache-2.0", None)
-    assert card.base_model == "sentence-transformers/paraphrase-MiniLM-L3-v2"
-    assert card.model_name == "minilm_l3-news_sample-linear_probe"
-    scores = {result.metric_type: result.metric_value for result in card.eval_results}
+    known, before = (ModelCard(text.decode()).data for text in (files["README.md"], given["README.md"]))
+    assert (known.license, before.license) == ("apache-2.0", None)
+    assert known.base_model == "sentence-transformers/paraphrase-MiniLM-L3-v2"
+    assert known.model_name == "minilm_l3-news_sample-linear_probe"
+    scores = {result.metric_type: result.metric_value for result in known.eval_results}
     assert scores.keys() == {"accuracy", "precision", "recall", "f1"}
     assert [part for verb, part, _ in hub.asked if part == "main" and verb == "POST"] == ["main", "main"]
+
+
+def test_the_code_of_the_card_names_the_repository(hub, saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "model")
+    code = [card.USE["sentence-transformers"], card.USE["timm"]]
+    (folder / "README.md").write_text("\n".join([(folder / "README.md").read_text(), *code]))
+    assert push(hub, tmp_path, folder).returncode == 0
+    text = hub.pushed["acme/news"]["README.md"].decode()
+    assert 'SentenceTransformer("acme/news")' in text
+    assert 'create_model("hf-hub:acme/news", pretrained=True)' in text
 
 
 @pytest.mark.parametrize(

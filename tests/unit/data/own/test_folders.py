@@ -15,7 +15,7 @@ from lrtl_utils.config import read_config
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
 from lrtl_utils.data.load import find, load
-from lrtl_utils.data.own import conll
+from lrtl_utils.data.own import conll, tables
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import data_name
 from lrtl_utils.models import own
@@ -259,6 +259,22 @@ def test_lone_quotes_in_a_tsv_are_text(tmp_path):
     assert every(load(str(tmp_path / "r.tsv"))) == sorted((f'" {text}', label) for text, label in rows(12))
 
 
+def test_lines_of_spaces_are_no_rows(tmp_path):
+    lines = [f"{text},{label}" for text, label in rows(12)]
+    (tmp_path / "r.csv").write_text("\n".join(["text,label", *lines[:6], "   ", *lines[6:], "  "]))
+    assert every(load(str(tmp_path / "r.csv"))) == sorted(rows(12))
+    (tmp_path / "texts.csv").write_text("text\none\n  \ntwo\n \n")
+    assert tables.read(tmp_path / "texts.csv").columns == {"text": ["one", "two"]}
+
+
+def test_a_conll_file_whose_tags_are_of_another_form_is_not_of_a_wrong_type(tmp_path):
+    (tmp_path / "r.conll").write_text("Ada\tPER\nran\tO\n\n" * 9)
+    with pytest.raises(InputError, match="no column has only tags such as O, B-PER and I-PER; set label_column"):
+        load(str(tmp_path / "r.conll"))
+    with pytest.raises(InputError, match="Tag 'PER' is of an unknown scheme"):
+        load(str(tmp_path / "r.conll"), label_column="2")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -421,7 +437,8 @@ def test_a_data_set_of_the_hub_is_named_by_its_id(tmp_path, monkeypatch):
     (folder / "test-0.parquet").rename(tmp_path / "datasets/acme/films/other/test-0.parquet")
     with pytest.raises(InputError, match="has the configurations data, other; load one with"):
         load("acme/films")
-    with pytest.raises(InputError, match="acme/none, which is no file or folder here, is not on this machine"):
+    absent = "There is no file or folder acme/none here, and it cannot be had from the hub: acme/none is not on this"
+    with pytest.raises(InputError, match=absent):
         load("acme/none")
     with pytest.raises(InputError, match=r"There is no file or folder .*acme/none.csv"):
         load("acme/none.csv")
