@@ -32,7 +32,7 @@ from lrtl_utils.files import (
     write_text,
 )
 from lrtl_utils.methods import VERSIONS
-from lrtl_utils.runs.record import SCHEMA, checksum, parse, problems
+from lrtl_utils.runs.record import SCHEMA, CostSoFar, checksum, parse, problems
 
 MOST_BYTES = 2**25  # of a record, which has a few thousand
 PAUSES = (0.1, 0.3, 0.6)  # seconds until a record that could not be read is tried again: most such errors pass
@@ -81,15 +81,19 @@ def failed(
 
     The record of a completed run stays.
     """
-    try:
-        spent = json.loads((work_folder(results, identity) / "progress.json").read_bytes())
-        hours = spent["device_seconds"] / 3600
-    except (OSError, ValueError, KeyError, TypeError):  # nothing was written yet, or the file is damaged
-        spent, hours = {"device_seconds": 0.0}, 0.0
     parts = dict.fromkeys(("data", "metrics", "validation", "model")) | {"curve": []}
-    parts["cost"] = spent | {"gpu_hours": hours}
+    spent = progress(results, identity) or CostSoFar(device_seconds=0.0, gpu_hours=0.0)
+    parts["cost"] = spent.model_dump(exclude_unset=True)
     _write(results, identity, config, asked, started, error, parts)
     return record_path(results, config.dataset, identity)
+
+
+def progress(results: Path, identity: str) -> CostSoFar | None:
+    """What a run has written of its cost (see `methods.loop.write_progress`); None if nothing, or nothing readable."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        spent = json.loads((work_folder(results, identity) / "progress.json").read_bytes())
+        return CostSoFar(**spent, gpu_hours=spent["device_seconds"] / 3600)
+    return None
 
 
 def changed(asked: RunConfig, used: RunConfig) -> dict[str, Any]:
@@ -183,11 +187,12 @@ def readable(path: Path) -> dict[str, Any] | None:
         raise
     except Absent:
         return None
-    except InputError:
+    except InputError as error:
         target = path.parents[2] / "quarantine" / f"{path.stem}-{time.time_ns()}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # another worker moved it first
             path.rename(target)
+            warnings.warn(f"{error} It is moved to {target}, and its run is to be done.", stacklevel=2)
         return None
 
 

@@ -82,14 +82,16 @@ def dask(file: Path, slots: Sequence[Slot], address: str | None = None) -> Itera
     with contextlib.ExitStack() as stack:
         if address is None:
             options = {"host": "127.0.0.1", "dashboard_address": None, "resources": {RESOURCE: 1}, "security": True}
+            # Ctrl-C in the terminal is for the sweep alone. Dask may run this twice.
+            options["preload"] = ["import os\nif os.getpgrp() != os.getpid(): os.setsid()\n"]
             cluster = LocalCluster(n_workers=len(slots), threads_per_worker=1, scheduler_kwargs=NO_DASHBOARD, **options)
             client = stack.enter_context(Client(stack.enter_context(cluster)))
         else:
             try:
                 client = stack.enter_context(Client(address, timeout=5))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:  # keys that are wrong, say
                 said = " ".join(str(error).split())
-                raise InputError(f"No Dask scheduler answers at {address}: {said}.") from None
+                raise InputError(f"No Dask scheduler can be used at {address}: {said}.") from None
         if not _offered(client):
             raise InputError(
                 f"No worker of the Dask scheduler at {address} offers a slot: start one with "
@@ -234,7 +236,7 @@ def _main_hidden() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _tasks(client: Any, file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
-    options = {"resources": {RESOURCE: 1}, "retries": 0, "pure": False}
+    options = {"resources": {RESOURCE: 1}, "retries": REPLACEMENTS, "pure": False}
     futures = [
         client.submit(_work_in_process, str(file), slot, key=f"{file.stem}-{i}", **options)
         for i, slot in enumerate(slots)
@@ -251,7 +253,7 @@ def _tasks(client: Any, file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
             client.cancel(left, force=True)
 
 
-def _work_in_process(file: str, slot: Slot) -> int:
+def _work_in_process(file: str, slot: Slot) -> None:
     """A Dask task: run a worker in its own process, whose standard input closes when this process or its sweep is gone.
 
     Dask cancels the task of a sweep that it lost, but cannot end it.
@@ -267,4 +269,5 @@ def _work_in_process(file: str, slot: Slot) -> int:
             if task.state == "cancelled":
                 process.stdin.close()
             time.sleep(LOOK_SECONDS)
-        return process.returncode
+        if process.returncode and task.state != "cancelled":
+            raise RuntimeError(f"a worker of the sweep ended with status {process.returncode}")  # another is started

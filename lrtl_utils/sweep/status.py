@@ -4,33 +4,22 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasPath, BaseModel, Field, ValidationError
+from pydantic import AliasPath, BaseModel, Field
 
 from lrtl_utils.errors import InputError, counted, printable
 from lrtl_utils.files import existing_folder, read_text
 from lrtl_utils.runs import store
-from lrtl_utils.runs.record import in_words
+from lrtl_utils.runs.record import CostSoFar, in_words
 from lrtl_utils.sweep import claims
 
 PLAIN_SECONDS = 5.0  # at least, between two plain lines
 SHOWN = 10  # failures and files that are named
 HEADERS = ("running", "host", "elapsed", "device time", "progress")
-
-
-class Progress(BaseModel):
-    """What a running cell has written about its progress; see `methods.loop.write_progress`."""
-
-    device_seconds: float = Field(ge=0, allow_inf_nan=False)
-    epoch: int = Field(ge=0)  # completed
-    batch: int = Field(ge=0)
-
-    def __str__(self) -> str:
-        return f"{self.epoch} epochs, {self.batch} batches"
 
 
 class Named(BaseModel):
@@ -124,7 +113,7 @@ class Watch:
         records, unreadable = self._records()
         done = {name: run for name, run in records.items() if run.status == "completed"}
         failed = {name: run for name, run in records.items() if run.status == "failed" and name not in alive}
-        progress = {name: _progress(self.results, name) for name in alive if name not in done}
+        progress = {name: store.progress(self.results, name) for name in alive if name not in done}
         spent = sum(run.hours for run in (*done.values(), *failed.values()))
         left = None if self.identities is None else len(self.identities) - len(done) - len(failed)
         overheads = [run.overhead_seconds for run in done.values() if run.overhead_seconds is not None]
@@ -132,7 +121,7 @@ class Watch:
             done=len(done),
             running=tuple(_row(alive[name], now, written) for name, written in progress.items()),
             failed=tuple(f"{run}: {run.error}" for run in failed.values()),
-            silent=tuple(_claimed(claim) for claim in held if claim.identity not in alive),
+            silent=tuple(_claimed(claim) for claim in held if claim.identity not in alive.keys() | done.keys()),
             left=left,
             best=_best(done.values()),
             hours_spent=spent + sum(written.device_seconds for written in progress.values() if written) / 3600,
@@ -217,8 +206,8 @@ def showing(results: Path, identity: str) -> Iterator[None]:
     started, console = time.monotonic(), Console(file=sys.stderr)  # a notebook sets another in its place
 
     def line() -> str:
-        clock, written = _clock(time.monotonic() - started), _progress(results, identity)
-        return f"{clock}  {written}" if written else clock
+        clock, written = _clock(time.monotonic() - started), store.progress(results, identity)
+        return f"{clock}  {_how_far(written)}" if written else clock
 
     if not sys.stderr.isatty() or console.is_dumb_terminal:
         yield
@@ -253,24 +242,21 @@ def status(results: Path) -> Iterator[str]:
         yield from tabulate(snapshot.running, HEADERS, tablefmt="simple", disable_numparse=True).splitlines()
 
 
-def _row(claim: claims.Claim, now: float, progress: Progress | None) -> tuple[str, ...]:
+def _row(claim: claims.Claim, now: float, progress: CostSoFar | None) -> tuple[str, ...]:
     elapsed = max(0.0, min(now - claim.started, now))  # a clock elsewhere may be ahead, or the file may hold anything
     row = printable(_claimed(claim)), printable(claim.host.split(" ")[0]), _clock(elapsed)
     if progress is None:
         return *row, "–", "–"
-    return *row, _clock(progress.device_seconds), str(progress)
+    return *row, _clock(progress.device_seconds), _how_far(progress)
+
+
+def _how_far(progress: CostSoFar) -> str:
+    return f"{progress.epoch or 0} epochs, {progress.batch or 0} batches"
 
 
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-
-
-def _progress(results: Path, identity: str) -> Progress | None:
-    """What a running cell has written; None until then."""
-    with suppress(OSError, ValidationError):
-        return Progress.model_validate_json((store.work_folder(results, identity) / "progress.json").read_bytes())
-    return None
 
 
 def _claimed(claim: claims.Claim) -> str:

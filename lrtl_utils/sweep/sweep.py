@@ -24,7 +24,6 @@ from lrtl_utils.sweep.workers import (
     last_of,
     latest,
     shortage,
-    stamp,
     write_plan,
 )
 
@@ -75,7 +74,7 @@ def sweep(
     started = claims.file_system_now(results)
     ends = [(cell, *last_of(cell, results, on_oom)) for cell in cells]
     pending = [cell for cell, _, record in ends if record is None or record["status"] == "failed"]
-    failed = {last.id: stamp(last.path(results)) for _, last, record in ends if record and record["status"] == "failed"}
+    failed = {last.id: record["checksum"] for _, last, record in ends if record and record["status"] == "failed"}
     plan = Plan(results, tuple(cells), failed, deadline_seconds, memory_limit_mib, on_oom, shared)
     outcome = Outcome(found=len(cells) - len(pending))
     report(f"{counted(len(cells), 'cell')}, {outcome.found} already done, {len(pending)} to run, {workers} at a time")

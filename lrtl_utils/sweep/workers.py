@@ -39,7 +39,7 @@ FINISH, END = "finish", "end"  # what a plan's stop file says: claim no more, or
 @dataclass(frozen=True)
 class Plan:
     """What a sweep wants done. A cell that fails is not tried again, unless its record is one of those that `failed`
-    before the sweep: the times of these files by the ids of their cells, in nanoseconds.
+    before the sweep: the checksums of these records by the ids of their cells.
 
     `deadline_seconds` and `memory_limit_mib` (resident, of all that the cell started) bound each cell. With
     `on_oom="halve"`, a cell that ran out of memory is tried again at half its batch. If it is `shared`, a cell may take
@@ -48,7 +48,7 @@ class Plan:
 
     results: Path
     cells: tuple[Cell, ...]
-    failed: dict[str, int]
+    failed: dict[str, str]
     deadline_seconds: float | None = None
     memory_limit_mib: float | None = None
     on_oom: str = "fail"
@@ -101,8 +101,7 @@ def latest(planned: Cell, plan: Plan) -> tuple[Cell, dict[str, Any] | None]:
     None instead of a record if the cell is still to be run: it has none, or it failed before this sweep.
     """
     cell, record = last_of(planned, plan.results, plan.on_oom)
-    before = cell.id in plan.failed and plan.failed[cell.id] == stamp(cell.path(plan.results))
-    return cell, None if before else record
+    return cell, None if record and record["checksum"] == plan.failed.get(cell.id) else record
 
 
 def last_of(planned: Cell, results: Path, on_oom: str) -> tuple[Cell, dict[str, Any] | None]:
@@ -166,6 +165,7 @@ class _Worker:
         if claim is None:
             return False
         try:
+            _look_anew(cell.path(self.plan.results).parent)
             if latest(cell, self.plan) == (cell, None):
                 self._run(planned, cell, claim)
         finally:
@@ -174,7 +174,7 @@ class _Worker:
 
     def _run(self, planned: Cell, cell: Cell, claim: claims.Claim) -> None:
         results, started, path = self.plan.results, time.time(), cell.path(self.plan.results)
-        before, kills = stamp(path), oom_kills()
+        before, kills = store.readable(path), oom_kills()
         watched, ours = FORK.Pipe(duplex=False)
         mark = claims.path_of(results, claim)
         process = FORK.Process(target=_run_cell, args=(cell, planned, self.plan, mark, self.slot, watched, ours))
@@ -184,9 +184,9 @@ class _Worker:
             reason = self._watch(process, claim)
         if reason is None:
             return
-        own = store.readable(path) if stamp(path) != before else None
-        # The count is that of all workers, so this cell or its kernel must have been killed too.
-        killed = str(own["error"]).startswith(notebook.KERNEL_ENDED) if own else process.exitcode == -signal.SIGKILL
+        own = record if (record := store.readable(path)) != before else None
+        # The count is that of all workers, so this cell or its kernel must have been killed too, and by the system.
+        killed = str(own["error"]).startswith(notebook.KERNEL_ENDED) if own else reason == _died(-signal.SIGKILL)
         if killed and oom_kills() > kills:
             reason = f"{notebook.OUT_OF_MEMORY}: the system ended the cell"
         elif own:
@@ -218,7 +218,7 @@ class _Worker:
                 process.join()
                 return reason
         process.join()
-        return None if process.exitcode == 0 else f"its process died ({process.exitcode})"
+        return None if process.exitcode == 0 else _died(process.exitcode)
 
     def _over_bounds(self, process: Any, started: float) -> str | None:
         deadline, limit = self.plan.deadline_seconds, self.plan.memory_limit_mib
@@ -229,8 +229,9 @@ class _Worker:
         return None
 
     def _stop_asked(self) -> str | None:
-        file = _stop_file(self.file)
-        return file.read_text() if file.is_file() else None
+        with contextlib.suppress(OSError):  # there is none, or the file system has an error that may pass
+            return _stop_file(self.file).read_text()
+        return None
 
 
 def shortage(results: Path) -> str | None:
@@ -294,9 +295,14 @@ def _stop_file(file: Path) -> Path:
     return file.with_suffix(".stop")
 
 
-def stamp(path: Path) -> int | None:
-    """When a file was written, in nanoseconds; None without it. Others of its name differ, also if clocks are set."""
-    return path.stat().st_mtime_ns if path.is_file() else None
+def _died(status: int) -> str:
+    return f"its process died ({status})"
+
+
+def _look_anew(folder: Path) -> None:
+    """Have a network file system forget that a file was not in the folder a moment ago, which opening it does."""
+    with contextlib.suppress(OSError):  # it is not there yet, or this system opens no folders
+        os.close(os.open(folder, os.O_RDONLY))
 
 
 def end_softly(process: Any) -> None:

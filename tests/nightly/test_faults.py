@@ -225,6 +225,18 @@ def test_a_cell_is_not_blamed_for_the_memory_of_another(tmp_path, monkeypatch):
     assert runs.read(cell.path(tmp_path))["error"].startswith("There is no file or folder")
 
 
+def test_a_cell_past_its_deadline_is_not_called_out_of_memory_when_the_system_ended_another(tmp_path, monkeypatch):
+    kills = itertools.count()
+    monkeypatch.setattr(workers, "oom_kills", lambda: next(kills))
+    path = tmp_path / "slow.yaml"
+    path.write_text(yaml.safe_dump(HUNGRY))
+    (cell,) = plan(read_grid(path))
+    planned = workers.Plan(tmp_path, (cell,), {}, deadline_seconds=0.5)
+    owner, _other_end = multiprocessing.Pipe()
+    assert workers._Worker(tmp_path / "plan.json", planned, workers.Slot(1), owner).claim_and_run(cell, cell)
+    assert runs.read(cell.path(tmp_path))["error"] == "past its deadline of 0.5 s"
+
+
 def test_errors_of_allocation_are_reported_as_out_of_memory():
     import torch
 
@@ -245,7 +257,7 @@ def test_a_truncated_record_is_put_aside_and_its_cell_run_again(grid, undisturbe
     with pytest.warns(UserWarning, match="not a readable record"):
         assert records(tmp_path, "completed").empty
     assert sweep(cells, tmp_path, workers=2).completed == 1
-    assert stated(tmp_path) == {cells[0].identity: undisturbed[cells[0].identity]}
+    assert stated(tmp_path) == {cells[0].id: undisturbed[cells[0].id]}
     assert [kept.read_bytes() for kept in (tmp_path / "quarantine").iterdir()] == [whole[: len(whole) // 3]]
 
 

@@ -33,7 +33,10 @@ write_atomically(pathlib.Path(sys.argv[1]), die)
     assert len(list(store.records(tmp_path))) == 1
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", "{torn"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{}", "[]", "{torn", '{"device_seconds": -1}', '{"device_seconds": 1e999}', '{"device_seconds": 1, "x": 2}'],
+)
 def test_a_damaged_count_of_what_was_spent_does_not_keep_a_failure_from_being_recorded(tmp_path, content):
     config = RunConfig(dataset="news_sample", method="tfidf", device="cpu", precision="fp32")
     folder = store.work_folder(tmp_path, 12 * "a")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,12 @@ from grid_files import written
 
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
+from lrtl_utils.runs import store
 from lrtl_utils.study.tables import records
 from lrtl_utils.sweep import engines
 from lrtl_utils.sweep import sweep as sweeps
 from lrtl_utils.sweep.grid import plan, read_grid
-from lrtl_utils.sweep.workers import END, Plan, Slot, ask_to_stop, read_plan, write_plan
+from lrtl_utils.sweep.workers import END, Plan, Slot, ask_to_stop, latest, read_plan, write_plan
 
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
 SWEEP = [sys.executable, "-m", "lrtl_utils", "sweep"]
@@ -59,6 +61,29 @@ def test_a_cell_that_failed_before_is_run_once_more_although_the_clock_was_set_b
     assert path.read_text() != first
 
 
+def test_a_cell_that_another_sweep_completed_meanwhile_is_not_run_again(tmp_path):
+    (cell,) = plan(read_grid(written(tmp_path, {"dataset": "news_sample", "method": "tfidf", "train_size": 20})))
+    store.failed(tmp_path, cell.id, cell.config, {}, "of the past", time.time())
+    before = store.read(cell.path(tmp_path))
+    begun = Plan(tmp_path, (cell,), {cell.id: before["checksum"]})
+    assert latest(cell, begun) == (cell, None)
+    assert sweeps.sweep([cell], tmp_path).completed == 1
+    assert latest(cell, begun)[1]["status"] == "completed"
+
+
+def test_a_model_that_cannot_be_read_fails_its_cells_alone(mirrored, tmp_path, monkeypatch):
+    shutil.copytree(mirrored, tmp_path / "mirror")
+    monkeypatch.setenv("LRTL_MIRROR", str(tmp_path / "mirror"))
+    (config,) = (tmp_path / "mirror").rglob("distilbert*/config.json")
+    config.write_text(config.read_text()[:-20])
+    blocks = {"torn": {"model": "distilbert", "method": "full", "max_length": 8}, "whole": {"method": "tfidf"}}
+    asked = {"dataset": "sst2", "train_size": 8, "test_limit": 4, "device": "cpu", "blocks": blocks}
+    outcome = sweeps.sweep(plan(read_grid(written(tmp_path, asked))), tmp_path / "results")
+    assert (outcome.completed, outcome.left) == (1, 0)
+    ((cell, _),) = outcome.failed
+    assert cell.config.model == "distilbert"
+
+
 def test_workers_have_the_environment_of_today(mirrored, tmp_path, monkeypatch):
     monkeypatch.setenv("LRTL_MIRROR", str(tmp_path))
     engines.clean_forks()  # the process that workers are forked from, unless an earlier test has started it
@@ -78,7 +103,7 @@ def test_a_sweep_may_be_called_beside_the_main_thread():
 
 def test_a_plan_may_lie_in_a_folder_whose_name_is_not_utf8(tmp_path):
     cells = tuple(plan(read_grid(written(tmp_path, SMALL))))
-    asked = Plan(tmp_path / "caf\udce9", cells, {"0123456789ab": 15}, memory_limit_mib=3.0)
+    asked = Plan(tmp_path / "caf\udce9", cells, {"0123456789ab": "15"}, memory_limit_mib=3.0)
     write_plan(asked, tmp_path / "plan.json")
     assert read_plan(tmp_path / "plan.json") == asked
 
@@ -101,6 +126,7 @@ def test_nobody_without_its_keys_can_talk_to_the_cluster_of_a_sweep(tmp_path):
     write_plan(Plan(tmp_path, (), {}), file)
     with engines.dask(file, [Slot(1)]):
         place = default_client().scheduler.address.partition("://")[2]
+        assert os.getpgrp() not in default_client().run(os.getpgrp).values()  # Ctrl-C does not reach its workers
         with pytest.raises(OSError, match=r"tcp://"):
             Client(f"tcp://{place}", timeout=5)
         with pytest.raises(OSError, match=r"TLS certificate does not match"):
@@ -165,7 +191,7 @@ def test_the_job_script_asks_slurm_for_what_was_given_and_dask_for_one_slot():
         (["--slurm", "cores=2"], "goes with --engine slurm"),
         pytest.param(
             ["--engine", "dask", "--scheduler", "tcp://127.0.0.1:9"],
-            "No Dask scheduler answers at tcp://127.0.0.1:9",
+            "No Dask scheduler can be used at tcp://127.0.0.1:9",
             marks=pytest.mark.slow,
         ),
     ],

@@ -144,6 +144,13 @@ def test_a_record_without_its_overhead_counts_as_the_others(made, tmp_path):
     assert watch.Watch(tmp_path).look().done == 2
 
 
+def test_a_claim_that_its_owner_could_not_release_is_of_no_cell_that_is_done(made, tmp_path):
+    shutil.copytree(made / "runs", tmp_path / "runs")
+    claim(tmp_path, next(tmp_path.glob("runs/*/*.json")).stem, age=1e6)
+    snapshot = watch.Watch(tmp_path).look()
+    assert (snapshot.done, snapshot.silent) == (2, ())
+
+
 def test_an_empty_folder_and_none(tmp_path):
     assert status(tmp_path).stdout == "0 cells done, 0 running, 0 failed\n0 device hours spent\n"
     done = status(tmp_path / "none")
