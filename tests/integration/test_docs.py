@@ -43,6 +43,19 @@ def test_every_link_leads_somewhere(page):
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
+def test_readme_is_read_in_a_minute_and_prints_what_the_example_printed():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 120
+    (block,) = [block for block in blocks("README.md", "") if block.startswith("Use ")]
+    printed = " ".join((ROOT / "docs/example.md").read_text().split())
+    for part in re.split(r"(?<=[.:,]) | --| …", " ".join(block.split())):
+        assert part in printed
+
+
+def test_how_often_the_bar_is_missed_is_what_the_table_says():
+    (said,) = re.findall(r"misses this bar in (\d+ of \d+) settings", (ROOT / "docs/progressive.md").read_text())
+    assert f"\nIn {said} settings the mean of another" in (ROOT / "results/recipe-2/table.md").read_text()
+
+
 def test_the_demo_has_as_many_runs_as_is_said():
     runs_of = len(grids.plan(grids.read_grid("notebooks/grids/demo.yaml")))
     for page in (ROOT / "README.md", ROOT / "lrtl_utils/study/templates/index.html"):

@@ -1,5 +1,7 @@
 """The static site: in real Chromium where that is installed, and as files everywhere."""
 
+import re
+
 import pytest
 from hostile_site import IMAGE, SCRIPT, of
 
@@ -114,6 +116,17 @@ def test_the_chart_shows_the_runs_of_the_table_and_opens_the_one_pointed_at(brow
     choose(browser, "#axis", browser.evaluate("document.querySelector('#axis').options[1].value"))
     assert len(marks(browser)) == len(scores)
     assert "device seconds" in browser.evaluate("document.querySelector('#chart svg').textContent")
+    assert re.search(r": mean 0\.\d{3}", said)
+    for name in ("dataset", "method"):
+        label = f"[...document.querySelectorAll('#filter label')].find((one) => one.innerText.startsWith({name!r}))"
+        menu = f"{label}.querySelector('select')"
+        for at in (1, 0):
+            browser.evaluate(
+                f"{menu}.selectedIndex = {at}, {menu}.dispatchEvent(new Event('input', {{bubbles: true}}))"
+            )
+            rows = [row for row in shown(browser)[0] if "–" not in row.split("\t")[7]]
+            assert len(marks(browser)) == len(rows)
+        assert len(rows) == len(scores)
     browser.type("#text", "tfidf")
     assert 0 < len(marks(browser)) < len(scores)
     clean(browser)

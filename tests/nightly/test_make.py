@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,6 +46,22 @@ def test_lab_listens_on_loopback_and_answers_only_with_its_token(tmp_path):
             os.killpg(lab.pid, signal.SIGTERM)
         lab.wait(timeout=60)
     assert not psutil.pid_exists(server["pid"])
+
+
+def test_the_demo_answers_the_four_questions_and_says_how_to_go_on(tmp_path):
+    done = subprocess.run(
+        [*MAKE, "--no-print-directory", "demo", f"RESULTS={tmp_path}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    _, _, told = done.stdout.partition("60 completed, 0 already done, 0 failed\n")
+    table, took, page, following = (part.strip() for part in re.split(r"(60 runs took .*\n)\n(.*)\n", told))
+    (news,) = re.findall(r"(?s) news_sample,.*", table)
+    assert len(re.findall(r"[+-]\d+\.\d \[", news)) == 1  # over conventional, with its interval
+    assert not re.search("too few|not compared|with too few seeds", news)
+    assert took.startswith("60 runs took ")
+    assert Path(page) == tmp_path / "report" / "index.html"
+    assert Path(page).is_file()
+    assert following.endswith("lrtl compare my.csv --budget 10")
 
 
 def status(address):

@@ -1,4 +1,4 @@
-"""The commands of docs/own_data.md, run in their order on a user's own file."""
+"""The commands of docs/own_data.md, run in their order on a user's own file; and `compare` on data of every form."""
 
 import csv
 import random
@@ -7,8 +7,11 @@ import shlex
 import subprocess
 import sys
 
+import datasets
 import pytest
+from PIL import Image
 
+import lrtl_utils
 from lrtl_utils.files import ROOT, absolute_path
 from lrtl_utils.study.tables import records
 
@@ -81,3 +84,55 @@ def test_commands_of_the_page_do_what_it_says(tmp_path):
     assert said["run"].splitlines()[-1] == str(record)
     assert len(list(csv.DictReader((tmp_path / "new.predictions.csv").open()))) == 6
     assert "1 record, 0 fail" in said["verify"]
+
+
+def as_a_dataset(folder):
+    rows = [{"text": f"a {word} film number {i}", "label": word} for i in range(45) for word in ("fine", "dull")]
+    return datasets.Dataset.from_list(rows)
+
+
+def as_images(folder):
+    for name, colour in (("cat", "black"), ("dog", "white")):
+        (folder / "pets" / name).mkdir(parents=True)
+        for i in range(45):
+            Image.new("RGB", (8 + i, 8), colour).save(folder / "pets" / name / f"{i}.png")
+    return "pets"
+
+
+def as_a_list_of_images(folder):
+    as_images(folder)
+    lines = [f"{path.relative_to(folder)},{path.parent.name}" for path in sorted(folder.rglob("*.png"))]
+    (folder / "pets.csv").write_text("\n".join(["image,label", *lines]))
+    return "pets.csv"
+
+
+def as_conll(folder):
+    (folder / "names.conll").write_text("".join(f"Ada{i}\tB-PER\nran\tO\n\n" for i in range(45)))
+    return "names.conll"
+
+
+def as_a_repository(folder):
+    place = folder / "mirror/datasets/acme/films/data"
+    place.mkdir(parents=True)
+    as_a_dataset(folder).to_parquet(place / "train-0.parquet")
+    return "acme/films"
+
+
+@pytest.mark.parametrize(
+    ("made", "model"),
+    [
+        (as_a_dataset, "minilm_l3"),
+        (as_images, "efficientnet_lite0"),
+        (as_a_list_of_images, "efficientnet_lite0"),
+        (as_conll, "minilm_l3_crf"),
+        (as_a_repository, "minilm_l3"),
+    ],
+)
+def test_compare_takes_data_of_every_form(made, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LRTL_MIRROR", str(tmp_path / "mirror"))
+    options = {"budget_minutes": 1e4, "dry_run": True, "show": lambda _: None}
+    compared = lrtl_utils.compare(made(tmp_path), models=[model], **options)
+    assert {cell.config.method for cell in compared.cells} >= {"linear_probe", "progressive", "full"}
+    assert compared.results.parent == tmp_path / "results"

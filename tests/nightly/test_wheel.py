@@ -38,6 +38,10 @@ def lrtl(tmp_path_factory):
     return place / "bin" / "lrtl"
 
 
+def test_type_checkers_find_its_types(lrtl):
+    assert len([*lrtl.parent.parent.glob("lib/python*/site-packages/lrtl_utils/py.typed")]) == 1
+
+
 def test_an_installed_wheel_works_in_an_empty_folder(lrtl, tmp_path):
     (tmp_path / "my.csv").write_text(REVIEWS)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
