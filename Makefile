@@ -40,6 +40,7 @@ e2e: .venv/installed ## Real processes, and nbval over every notebook
 nightly: .venv/installed ## Fuzz, unsafe input, browser, pages of docs run whole, the golden checks
 	$(PYTEST) $(SIDE_BY_SIDE) tests/nightly
 	$(PYTEST) -m slow tests
+	$(MAKE) trackers
 
 faults: .venv/installed ## Kill, fill and cut short what runs, for LRTL_FAULT_MINUTES (20)
 	$(BIN)/python -m pytest -q -m faults tests/nightly/test_faults.py

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import calibration
 import datasets
 import pandas as pd
 import pytest
@@ -249,3 +250,11 @@ def test_a_run_that_makes_no_mistake_has_a_table_of_none(path):
 def test_fit_without_labelled_examples_is_refused_in_one_sentence(path):
     with pytest.raises(InputError, match=r"call label\(\) first"):
         Run(dataset=str(path), method="tfidf", train_size=40, **COLUMNS).fit(None, None)
+
+
+@pytest.mark.slow
+def test_a_temperature_mends_the_most_of_what_a_head_is_unsure_about():
+    knobs = {"dataset": "news_sample", "method": "linear_probe", "train_size": 200, "device": "cpu"}
+    temperature, before, after = calibration.measure(validation_share=calibration.SHARE, **knobs)
+    assert temperature < 1  # the solved head is not sure enough
+    assert after < before / 2
