@@ -93,6 +93,12 @@ def test_a_record_whose_data_is_gone_prices_no_predictions(tmp_path, nothing_her
     assert "has recorded the seconds of 1" in how
 
 
+def test_no_more_than_the_test_split_is_priced(nothing_here):
+    config = RunConfig(dataset="sst2", method="tfidf", train_size=8, test_limit=10**6)
+    data = price.data_of(config)
+    assert len(price._examples(data, config)[2]) == data.test
+
+
 def test_a_price_is_of_the_data_as_they_are(tmp_path):
     file, given = tmp_path / "own.csv", {"method": "tfidf", "data_fraction": 1.0, "device": "cpu"}
     priced = []
