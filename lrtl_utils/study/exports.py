@@ -88,8 +88,8 @@ def mlflow(results: Path, uri: str | None = None) -> list[str]:
 def trackio(results: Path) -> list[str]:
     """Add the runs that are not there yet to trackio's project with the folder's name, each under its run_id.
 
-    A failed run has a name of its own, because the run that repairs it has the same id.
-    It is kept in the folder `trackio` in the results, unless `TRACKIO_DIR` or `TRACKIO_SERVER_URL` names another place.
+    A failed run has a name of its own, because the run that repairs it has the same id. The project is in the folder
+    `trackio` in the results, unless `TRACKIO_DIR` or `TRACKIO_SERVER_URL` names another place.
     """
     records = _records(results)
     place = os.environ.setdefault("TRACKIO_DIR", str(results / "trackio"))

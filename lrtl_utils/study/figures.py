@@ -216,14 +216,10 @@ def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure 
 def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
     far = front["method"] == "tfidf"  # it may cost a thousandth of the others, which would then share a corner
     shown = front if far.all() else front[~far]
-    aside = (
-        []
-        if far.all()
-        else [
-            f"not drawn: {row['method']}: {row['score']:.3f} at {row[cost]:.2g} {tables.COSTS[cost]}"
-            for row in front[far].to_dict("records")
-        ]
-    )
+    aside = [
+        f"not drawn: {row['method']}: {row['score']:.3f} at {row[cost]:.2g} {tables.COSTS[cost]}"
+        for row in front[far & ~far.all()].to_dict("records")
+    ]
     aside += [f"not measured: {names}" for names in front["unmeasured"].unique() if names]
     steps = shown[shown["on_front"]].sort_values(cost)
     places = [*steps[cost], shown[cost].max()], [*steps["score"], steps["score"].max()]
