@@ -37,5 +37,5 @@ def main() -> None:
         app(prog_name="lrtl")
     except InputError as error:
         fail(str(error), code=2)
-    except OSError as error:  # of the disk, say
-        fail(f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}.", code=1)
+    except OSError as error:  # the disk is full, say
+        fail(f"{error.filename or 'The system reports'}: {error.strerror or error}.", code=1)

@@ -1,7 +1,7 @@
 """What this machine has, and where each data set and model comes from."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,14 +23,18 @@ def report() -> Iterator[str]:
     yield f"versions: {', '.join(f'{name} {version(name)}' for name in PACKAGES)}"
     yield f"mirror: {hub.mirror()}{'' if hub.mirror().is_dir() else ' (absent)'}"
     yield f"hub: {'reachable' if hub.reachable() else 'not reachable'} at {hub.endpoint()}"
-    for what, table, find in (("dataset", catalog.TASKS, load.find), ("model", models.MODELS, models.find)):
-        for name in table:
-            try:
-                source = find(name, fetch=False)
-                origin = f"{source.kind}, {source.id}, {source.folder}" if source else "nothing to fetch"
-            except InputError as error:
-                origin = f"missing: {error}"
-            yield f"{what} {name}: {origin}"
+    on_hub = repositories()
+    for what, find, names in (("dataset", load.find, catalog.TASKS), ("model", models.find, models.MODELS)):
+        yield from (f"{what} {name}: {_origin(find, name, on_hub[name])}" for name in names)
+
+
+def _origin(find: Callable[..., hub.Source | None], name: str, repository: hub.Repository | None) -> str:
+    try:
+        source = find(name, fetch=False)
+    except InputError as error:
+        fetched = repository and hub.reachable()
+        return "not here; it is fetched from the hub when it is first used" if fetched else f"missing: {error}"
+    return f"{source.kind}, {source.id}, {source.folder}" if source else "nothing to fetch"
 
 
 def check(dataset: str, labels: bool | None, **reading: str | None) -> Iterator[str]:

@@ -115,7 +115,11 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
         return Source("mirror", repository.id, _revision_in_mirror(place, repository, files), place, files)
     folder = download(repository, cached=True)
     if fetch and not (folder and _is_listed(folder)) and reachable():
-        folder = download(repository)
+        try:
+            folder = download(repository)
+        except InputError:
+            if folder is None:  # else it is used as it is, as without a connection
+                raise
     if folder and (files := _matching(folder, repository.patterns)):
         return Source("hub", repository.id, folder.name, folder, files)
     if pickles := _matching(place, PICKLES) if repository.kind == "model" else ():

@@ -55,7 +55,8 @@ def find(name: str, *, fetch: bool = True) -> Source:
         try:
             found = find_on_hub(name, repositories[1], fetch=fetch)
         except InputError:
-            raise InputError(f"There is no folder {name} here, and it cannot be had from the hub: {missing}") from None
+            absent = f"There is no folder {name} here, and as a repository of the hub it cannot be read"
+            raise InputError(f"{absent}: {missing}") from None
     if found.kind == "mirror" and found.revision is None and named[2]:
         warnings.warn(f"{name} is taken from {found.folder}, whose revision no manifest says.", stacklevel=2)
     top = min((file.parent for file in found.files), key=lambda parent: len(parent.parts))

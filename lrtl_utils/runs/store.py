@@ -90,7 +90,7 @@ def failed(
 
 def progress(results: Path, identity: str) -> CostSoFar | None:
     """What a run has written of its cost (see `methods.loop.write_progress`); None if nothing, or nothing readable."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         spent = json.loads((work_folder(results, identity) / "progress.json").read_bytes())
         return CostSoFar(**spent, gpu_hours=spent["device_seconds"] / 3600)
     return None
@@ -192,7 +192,7 @@ def readable(path: Path) -> dict[str, Any] | None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # another worker moved it first
             path.rename(target)
-            warnings.warn(f"{error} It is moved to {target}, and its run is to be done.", stacklevel=2)
+            warnings.warn(f"{error} It was moved to {target}, and no longer counts.", stacklevel=2)
         return None
 
 

@@ -51,7 +51,8 @@ def which(frame: pd.DataFrame) -> Answer:
     elif len(table):
         most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
         headline = f"By {tables.metrics_of(table)}, {_leading(most)}."
-        headline += "" if few.equals(most) else f" At the smallest sizes with as many of them, {_leading(few)}."
+        if not few.equals(most):
+            headline += f" At the smallest sizes at which as many configurations were compared, {_leading(few)}."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
 
@@ -238,7 +239,8 @@ def claim_gains(gains: pd.DataFrame) -> str:
 
 def shares(ratios: pd.Series) -> str:
     """The lowest and the highest of these ratios: `3% to 8%`."""
-    return " to ".join(dict.fromkeys(f"{bound:.{int(bound < 0.01)}%}" for bound in ratios.agg(["min", "max"])))
+    bounds = (100 * ratios).agg(["min", "max"])
+    return " to ".join(dict.fromkeys(f"{bound:.0f}%" if bound >= 1 else f"{bound:.1g}%" for bound in bounds))
 
 
 def claim_best(best: pd.DataFrame) -> str:
@@ -403,7 +405,7 @@ def _score_vs_cost(part: pd.DataFrame, best: pd.Series, cost: str, name: str) ->
     several = cost != "flops" and not on_one_machine(*part["device"].unique())
     about = f"{_front(part)}{'; the points are of several machines' if several else ''}"
     if cheap.name == top.name:
-        return f"{best['dataset_model']}: {scored(best)} is also the cheapest of the methods drawn; {about}."
+        return f"{best['dataset_model']}: {scored(best)} is also the cheapest of one setting for each method; {about}."
     multiple = f"{times(top[cost], cheap[cost])} the {name} of {cheap.name}, which reaches {cheap['score']:.3f}"
     return f"{best['dataset_model']}: {scored(best)} costs {multiple}; {about}."
 

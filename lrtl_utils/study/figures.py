@@ -216,8 +216,9 @@ def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure 
 def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
     far = front["method"] == "tfidf"  # it may cost a thousandth of the others, which would then share a corner
     shown = front if far.all() else front[~far]
+    form, amount = (EngFormatter(), EngFormatter(places=1)) if cost == "flops" else ("{x:g}", "{:.2g}".format)
     aside = [
-        f"not drawn: {row['method']}: {row['score']:.3f} at {row[cost]:.2g} {tables.COSTS[cost]}"
+        f"not drawn: {row['method']}: {row['score']:.3f} at {amount(row[cost])} {tables.COSTS[cost]}"
         for row in front[far & ~far.all()].to_dict("records")
     ]
     aside += [f"not measured: {names}" for names in front["unmeasured"].unique() if names]
@@ -233,7 +234,7 @@ def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
     ax.margins(0.15)
     ax.set(xscale="log", xlabel="\n".join([_with_labels(front, cost), *aside]))
     ax.set_ylabel(f"test {front['score_name'].iloc[0]}")
-    _ticks(ax, "{x:g}" if cost == "device_seconds" else EngFormatter())
+    _ticks(ax, form)
 
 
 def memory(front: pd.DataFrame, best: pd.DataFrame) -> Figure | None:

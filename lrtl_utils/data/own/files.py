@@ -84,11 +84,12 @@ def on_hub(dataset: str) -> Repository | None:
 
 def find_own_on_hub(dataset: str, *, fetch: bool = True) -> Source | None:
     """The files of the repository that is meant; None where none is. `InputError` if they cannot be had."""
-    repository = on_hub(dataset)
+    if (repository := on_hub(dataset)) is None:
+        return None
     try:
-        return repository and find_on_hub(dataset, repository, fetch=fetch)
+        return find_on_hub(dataset, repository, fetch=fetch)
     except InputError as error:
-        absent = f"There is no file or folder {dataset} here, and it cannot be had from the hub"
+        absent = f"There is no file or folder {dataset} here, and as a repository of the hub it cannot be read"
         raise InputError(f"{absent}: {error}") from None
 
 

@@ -100,7 +100,7 @@ def _read_delimited(file: Path) -> Table:
     text, odd = decode(file.read_bytes(), file)
     if file.suffix.lower() == ".tsv":
         separator = "\t"
-        lines = [line for line in text.split("\n") if line.strip("\r")]
+        lines = [line for line in text.split("\n") if line.strip(" \r")]
         # Where every line has as many tabs, each line is a row, and a lone quote is text.
         quoted = len({line.count("\t") for line in lines}) != 1
     else:
@@ -112,7 +112,7 @@ def _read_delimited(file: Path) -> Table:
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     header, count = _check_rows(text, file, separator, quoting)
     columns = rows.read_delimited(file, text, header, sep=separator, quoting=quoting)
-    if (found := len(columns[header[0]])) != count:
+    if (found := len(columns[header[0]])) != count and len(header) > 1:
         raise InputError(f"{file}: {count} rows follow the first line, and pandas finds {found}.")
     columns = {name: column for name, column in columns.items() if name.strip(UNNAMED)}
     if not quoted:
@@ -139,8 +139,8 @@ def _check_rows(text: str, file: Path, separator: str, quoting: int) -> tuple[li
             raise InputError(f"{file}: the first line must name each column once; it has {names}.")
         count = 0
         for row in filter(None, reader):
-            if len(row) == 1 and row[0].isspace():
-                continue  # as pandas does
+            if len(row) == 1 and row[0] and not row[0].strip(" \t"):
+                continue  # as pandas does, unless it is in quotes
             count += 1
             if len(row) != len(header):
                 raise InputError(

@@ -106,7 +106,7 @@ def in_short(
     if confirmed is not None:
         other = confirmed[~recipe.of_the_plan(confirmed["dataset"])]
     for ask, *_ in SECTIONS:
-        asked = frame if other is None or other.empty or ask == answers.how_much else other
+        asked = frame if other is None or ask == answers.how_much else other
         answer = ask(asked)
         said = answer.headline if other is None or ask != answers.real else shown(compared)
         yield " ".join([f"- **{answer.question}**", said, *store.outdated(asked["record"])])
@@ -126,16 +126,16 @@ def counted_so_far(table: pd.DataFrame) -> Iterator[str]:
     planned = recipe.of_the_plan(table["dataset_model"])
     groups = {"On these data sets": table[~planned], "On data sets that helped to choose its rule": table[planned]}
     for beginning, part in groups.items():
-        counts = recipe.counts(part).set_index("configuration")
-        won = {row.Index: f"{row.Index} {row.won}, {row.lost}, {row.undecided}" for row in counts.itertuples()}
+        counts = recipe.counts(part[~recipe.is_piece(part)]).set_index("configuration")
+        won = {row.Index: f"{row.Index} {row.won}/{row.lost}/{row.undecided}" for row in counts.itertuples()}
         tuned = [
             f"{said} ({answers.points(*counts.loc[name, ['gain', 'low', 'high']])} points on average)"
             for name, said in won.items()
-            if name in TUNED
+            if name.startswith(tuple(TUNED))
         ]
-        others = [said for name, said in won.items() if name not in TUNED]
+        others = [said for name, said in won.items() if not name.startswith(tuple(TUNED))]
         said = [", ".join(tuned), *([f"with their defaults, {', '.join(others)}"] if others else [])]
-        about = f"settings that `{tables.OURS}` won, lost and left undecided"
+        about = f"settings that `{tables.OURS}` won / lost / left undecided"
         if len(counts):
             yield f"- {beginning}, {about}: {'; '.join(filter(None, said))}."
 

@@ -155,7 +155,7 @@ def write(results: Path) -> Path:
     machines = [f"- {each}" for each in store.machines(frame["record"][frame["method"] != FIRST])]
     failed = tables.records(results, "failed")
     machines += [f"- Runs that failed, and are in no row: {len(failed)}."] if len(failed) else []
-    others = table[~_is_piece(table)]
+    others = table[~is_piece(table)]
     planned = of_the_plan(others["dataset_model"])
     counted = {"The data sets of the plan": others[planned], "The other data sets": others[~planned]}
     page = [
@@ -173,13 +173,14 @@ def write(results: Path) -> Path:
     return results / "table.md"
 
 
-def _is_piece(table: pd.DataFrame) -> pd.Series:
+def is_piece(table: pd.DataFrame) -> pd.Series:
+    """Whether a row is of `progressive` with something left out or changed."""
     return table["configuration"].str.startswith(f"{OURS} [")
 
 
 def _pieces(table: pd.DataFrame) -> list[str]:
     """What each change of `progressive` does, a column each, where there was one."""
-    rows = table[_is_piece(table) & table["mean"].notna()]
+    rows = table[is_piece(table) & table["mean"].notna()]
     if rows.empty:
         return []
     star = np.where(rows["verdict"].isin(["better", "worse"]), " *", "")

@@ -278,6 +278,18 @@ def test_records_of_an_earlier_version_pass_with_a_note(results):
     assert_one_fails(results, path, "metrics: recall is 0.123 where the answers make it")
 
 
+def test_a_record_may_lack_a_note_that_a_later_version_makes_and_may_not_make_one_up(tmp_path):
+    (tmp_path / "own.csv").write_text("text,label\n" + "".join(f"text {i},{i % 21}\n" for i in range(168)))
+    path = run(tmp_path, dataset=str(tmp_path / "own.csv"), method="tfidf", data_fraction=1.0)[1]
+    noted = json.loads(path.read_text())["data"]["notes"]
+    assert any("the 21 labels are whole numbers" in note for note in noted)
+    change(path, put("data.notes", noted[:-1]))
+    assert not verify(tmp_path).faults
+    change(path, put("data.notes", [*noted, "nothing is repeated"]))
+    ((fault,),) = verify(tmp_path).faults.values()
+    assert fault.startswith("data: notes is ")
+
+
 def test_what_is_no_record_fails_in_words(results):
     path = results / "runs" / "digits" / "foreign.json"
     path.write_text('{"checksum": 1, "schema": 1}')

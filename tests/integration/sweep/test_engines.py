@@ -64,11 +64,16 @@ def test_a_cell_that_failed_before_is_run_once_more_although_the_clock_was_set_b
 def test_a_cell_that_another_sweep_completed_meanwhile_is_not_run_again(tmp_path):
     (cell,) = plan(read_grid(written(tmp_path, {"dataset": "news_sample", "method": "tfidf", "train_size": 20})))
     store.failed(tmp_path, cell.id, cell.config, {}, "of the past", time.time())
-    before = store.read(cell.path(tmp_path))
-    begun = Plan(tmp_path, (cell,), {cell.id: before["checksum"]})
-    assert latest(cell, begun) == (cell, None)
-    assert sweeps.sweep([cell], tmp_path).completed == 1
-    assert latest(cell, begun)[1]["status"] == "completed"
+    begun = []
+
+    @contextlib.contextmanager
+    def engine(file, slots):
+        begun.append(read_plan(file))
+        with engines.local(file, slots) as running:
+            yield running
+
+    assert sweeps.sweep([cell], tmp_path, engine=engine).completed == 1
+    assert latest(cell, begun[0])[1]["status"] == "completed"
 
 
 def test_a_model_that_cannot_be_read_fails_its_cells_alone(mirrored, tmp_path, monkeypatch):
@@ -85,9 +90,9 @@ def test_a_model_that_cannot_be_read_fails_its_cells_alone(mirrored, tmp_path, m
 
 
 def test_workers_have_the_environment_of_today(mirrored, tmp_path, monkeypatch):
-    monkeypatch.setenv("LRTL_MIRROR", str(tmp_path))
-    engines.clean_forks()  # the process that workers are forked from, unless an earlier test has started it
-    monkeypatch.setenv("LRTL_MIRROR", str(mirrored))
+    shutil.copytree(mirrored, tmp_path / "mirror")  # a place that the process that workers are forked from has not seen
+    engines.clean_forks()
+    monkeypatch.setenv("LRTL_MIRROR", str(tmp_path / "mirror"))
     asked = {"dataset": "sst2", "method": "tfidf", "train_size": 16, "test_limit": 8}
     assert sweeps.sweep(plan(read_grid(written(tmp_path, asked))), tmp_path / "results").completed == 1
 

@@ -1,5 +1,6 @@
 """The command line within this process: help, wrong calls, missing extras."""
 
+import errno
 import warnings
 
 import pytest
@@ -39,6 +40,15 @@ def test_a_warning_is_shown_once_however_often_it_comes(call, monkeypatch):
 
     monkeypatch.setattr(cli, "app", warn)
     assert call() == (0, "", "warning: first\nwarning: second\n")
+
+
+@pytest.mark.parametrize(("file", "said"), [("a.json", "a.json: "), (None, "The system reports: ")])
+def test_an_error_of_the_system_is_one_sentence(call, monkeypatch, file, said):
+    def fail(**_options):
+        raise OSError(errno.ENOSPC, "No space left on device", file)
+
+    monkeypatch.setattr(cli, "app", fail)
+    assert call() == (1, "", f"{said}No space left on device.\n")
 
 
 def test_help_names_every_verb_but_the_hidden_one():

@@ -45,10 +45,10 @@ def test_the_counts_below_the_table_are_of_every_size(results):
         knobs = {"dataset": str(results / "own.csv"), "model": "minilm", "train_size": 120, "seed": seed}
         write_run(results, outcomes(0.95, 120, seed), method="bitfit", **knobs)
     others, planned = readme.counted_so_far(recipe.compared(recipe.runs(results)))
-    assert others.startswith("- On these data sets, settings that `progressive` won, lost and left undecided: conv")
-    assert "conventional (tuned) 2, 0, 0 (+" in others
-    assert "full (tuned) 2, 0, 0 (+" in others
-    assert others.endswith(" points on average); with their defaults, bitfit 0, 1, 0.")
+    assert others.startswith("- On these data sets, settings that `progressive` won / lost / left undecided: conv")
+    assert "conventional (tuned) 2/0/0 (+" in others
+    assert "full (tuned) 2/0/0 (+" in others
+    assert others.endswith(" points on average); with their defaults, bitfit 0/1/0.")
     assert planned.startswith("- On data sets that helped to choose its rule, ")
     assert "bitfit" not in planned
 
@@ -56,7 +56,7 @@ def test_the_counts_below_the_table_are_of_every_size(results):
 def test_counts_of_data_sets_of_one_kind_alone(results):
     table = recipe.compared(recipe.runs(results))
     (said,) = readme.counted_so_far(table[~recipe.of_the_plan(table["dataset_model"])])
-    assert said.count("2, 0, 0") == 2
+    assert said.count("2/0/0") == 2
 
 
 def test_a_readme_without_the_marks_of_a_claim_is_refused_before_any_run_is_read(tmp_path):

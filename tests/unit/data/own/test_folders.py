@@ -263,8 +263,10 @@ def test_lines_of_spaces_are_no_rows(tmp_path):
     lines = [f"{text},{label}" for text, label in rows(12)]
     (tmp_path / "r.csv").write_text("\n".join(["text,label", *lines[:6], "   ", *lines[6:], "  "]))
     assert every(load(str(tmp_path / "r.csv"))) == sorted(rows(12))
-    (tmp_path / "texts.csv").write_text("text\none\n  \ntwo\n \n")
-    assert tables.read(tmp_path / "texts.csv").columns == {"text": ["one", "two"]}
+    (tmp_path / "texts.csv").write_text('text\none\n  \ntwo\n \n" "\n\u00a0\n')
+    assert [text.strip() for text in tables.read(tmp_path / "texts.csv").columns["text"]] == ["one", "two", "", ""]
+    (tmp_path / "r.tsv").write_text('text\tlabel\na 5" disc\tgood\n  \nanother\tbad\n')
+    assert tables.read(tmp_path / "r.tsv").columns["text"] == ['a 5" disc', "another"]
 
 
 def test_a_conll_file_whose_tags_are_of_another_form_is_not_of_a_wrong_type(tmp_path):
@@ -437,7 +439,7 @@ def test_a_data_set_of_the_hub_is_named_by_its_id(tmp_path, monkeypatch):
     (folder / "test-0.parquet").rename(tmp_path / "datasets/acme/films/other/test-0.parquet")
     with pytest.raises(InputError, match="has the configurations data, other; load one with"):
         load("acme/films")
-    absent = "There is no file or folder acme/none here, and it cannot be had from the hub: acme/none is not on this"
+    absent = "no file or folder acme/none here, and as a repository of the hub it cannot be read: acme/none is not on"
     with pytest.raises(InputError, match=absent):
         load("acme/none")
     with pytest.raises(InputError, match=r"There is no file or folder .*acme/none.csv"):
