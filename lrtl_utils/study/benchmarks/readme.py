@@ -151,7 +151,7 @@ def shown(table: pd.DataFrame) -> str:
         & table["verdict"].isin(recipe.WON)
     ]
     better, worse, undecided = (sum(table["verdict"] == verdict) for verdict in recipe.WON)
-    on = ", ".join(dict.fromkeys(_titles(table[table["verdict"] == "worse"])))
+    on = "; ".join(dict.fromkeys(_titles(table[table["verdict"] == "worse"])))
     on = f" ({on})" if on else ""
     return (
         f"Of {counted(len(table), 'difference')} between {tables.OURS} and a tuned baseline on the data sets of the "
