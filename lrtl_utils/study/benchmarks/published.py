@@ -12,7 +12,7 @@ from lrtl_utils.study import answers, tables
 from lrtl_utils.study.tables import BASELINE
 
 PUBLISHED = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
-NOT_HERE = "not measured here"
+HERE, NOT_HERE = "here", "not measured here"
 ONE_EPOCH = ["dataset", "model", "method", "configuration", "n_labels", "epochs", "examples"]
 
 
@@ -47,7 +47,7 @@ def few_shot(scores: pd.DataFrame) -> pd.DataFrame:
     theirs = pd.DataFrame(PUBLISHED["few_shot"])
     ours = scores[scores["dataset"].isin(theirs["dataset"]) & (scores["n_labels"] == scores["full"])]
     named = (ours["configuration"] + " of " + ours["model"]).str.removesuffix(" of none")
-    ours = ours.assign(model=named, source="here")
+    ours = ours.assign(model=named, source=HERE)
     both = pd.concat([theirs[theirs["dataset"].isin(ours["dataset"])], ours]).sort_values("dataset", kind="stable")
     columns = ["dataset", "model", "parameters", "score", "low", "high", "device_seconds", "flops", "source"]
     return both.reindex(columns=columns)
@@ -89,7 +89,7 @@ def one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
     means = {name: f"metrics.{name}" for name in ("loss", "accuracy")}
     means |= {"runtime": "cost.predict_seconds", "device_seconds": "cost.device_seconds"}
     for values, group in runs.groupby(ONE_EPOCH, dropna=False):
-        row = dict(zip(ONE_EPOCH, values, strict=True)) | {"title": "here", "seeds": group["seed"].nunique()}
+        row = dict(zip(ONE_EPOCH, values, strict=True)) | {"title": HERE, "seeds": group["seed"].nunique()}
         row |= {name: group[column].astype(float).mean() for name, column in means.items()}
         base = bases.get(tuple(row[name] for name in alike), {})
         found = tables.paired(tables.by_seed(group), base) if row["method"] != BASELINE else {}

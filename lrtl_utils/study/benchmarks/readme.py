@@ -12,7 +12,7 @@ from lrtl_utils.files import read_text, write_text
 from lrtl_utils.runs import store
 from lrtl_utils.study import answers, figures, tables
 from lrtl_utils.study.benchmarks import recipe
-from lrtl_utils.study.benchmarks.published import PUBLISHED
+from lrtl_utils.study.benchmarks.published import HERE, PUBLISHED, few_shot
 from lrtl_utils.study.report import SECTIONS, committed_sources
 
 MARKS = ("<!-- the four answers: `make figures` writes them -->", "<!-- end of the four answers -->")
@@ -113,6 +113,7 @@ def in_short(
     if confirmed is not None:
         yield f"\n{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
         yield from counted_so_far(compared)
+        yield from beside_published(confirmed)
     page = os.path.relpath(results / "README.md", root)
     yield f"\n[The answers of the study, for each of its data sets and with pictures]({page})"
 
@@ -138,6 +139,16 @@ def counted_so_far(table: pd.DataFrame) -> Iterator[str]:
         about = f"settings that `{tables.OURS}` won / lost / left undecided"
         if len(counts):
             yield f"- {beginning}, {about}: {'; '.join(filter(None, said))}."
+
+
+def beside_published(confirmed: pd.DataFrame) -> Iterator[str]:
+    """A line for each split of which others published figures: theirs, and what `progressive` reaches on it."""
+    for dataset, part in few_shot(tables.summarise(confirmed)).groupby("dataset"):
+        ours = part["model"].str.startswith(f"{tables.OURS} of ")
+        rows = part[ours | (part["source"] != HERE)].sort_values("score", ascending=False)
+        said = "; ".join(f"{row.score:.3f} by {row.model} ({row.source})" for row in rows.itertuples())
+        if ours.any():
+            yield f"- On the published split of {PUBLISHED['titles'][dataset]}: {said}."
 
 
 def shown(table: pd.DataFrame) -> str:

@@ -59,6 +59,21 @@ def test_counts_of_data_sets_of_one_kind_alone(results):
     assert said.count("2/0/0") == 2
 
 
+def test_ours_stands_among_the_published_figures_of_the_same_split(tmp_path):
+    folder = tmp_path / "banking77_5"
+    folder.mkdir()
+    for split, start in (("train", 0), ("test", 60)):
+        lines = (f"request {i},{'ab'[i % 2]}\n" for i in range(start, start + 60))
+        (folder / f"{split}.csv").write_text("text,label\n" + "".join(lines))
+    for method in ("progressive", "linear_probe"):
+        knobs = {"dataset": str(folder), "model": "minilm", "data_fraction": 1.0, "train_size": 60}
+        write_run(tmp_path, [True] * 50 + [False] * 10, method=method, **knobs)
+    (said,) = readme.beside_published(recipe.runs(tmp_path))
+    assert said.startswith("- On the published split of BANKING77, 5 examples a class: 0.840 by RoBERTa-large, with")
+    assert "(Lin et al. 2023); 0.833 by progressive of minilm (here); 0.809 by RoBERTa-base, trained" in said
+    assert "linear_probe" not in said
+
+
 def test_a_readme_without_the_marks_of_a_claim_is_refused_before_any_run_is_read(tmp_path):
     (tmp_path / "results" / "confirmation").mkdir(parents=True)
     (tmp_path / "notebooks").mkdir()
