@@ -22,9 +22,9 @@ from lrtl_utils.runs import notebook as notebooks
 from lrtl_utils.runs import store as runs
 from lrtl_utils.runs import verify
 from lrtl_utils.runs.record import checksum
+from lrtl_utils.sweep import grid as grids
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* was moved to")  # of records that are damaged on purpose
-from lrtl_utils.sweep import grid as grids
 
 settings.register_profile(
     "here",
