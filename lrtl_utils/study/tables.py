@@ -221,12 +221,12 @@ def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
     varied: dict[str, set[str]] = {}
     for (method, *_), own in zip(groups, differing, strict=True):
         varied.setdefault(method, set()).update(own)
-    # Rates that other methods have too, which nobody chose for one.
-    of_all = {each["learning_rate"] for method, *_, own in groups if method not in WITH_RATE for each in own} | {None}
+    # Rates that other methods have too were chosen for none of them.
+    of_all = {each["learning_rate"] for method, *_, asked in groups if method not in WITH_RATE for each in asked}
     names: dict[int, tuple[str, str]] = {}
     for (method, index, sizes, settings), own in zip(groups, differing, strict=True):
         elsewhere = {name for name in varied[method] if settings[0][name] != DEFAULTS[name]}
-        rated = method in WITH_RATE and not {each["learning_rate"] for each in settings} <= of_all
+        rated = method in WITH_RATE and not {each["learning_rate"] for each in settings} <= of_all | {None}
         differ = own | elsewhere
         if rated and "learning_rate" not in differ:
             differ |= {name for name in TUNED_BY if any(each[name] != DEFAULTS[name] for each in settings)}

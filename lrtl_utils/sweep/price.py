@@ -157,10 +157,8 @@ def _examples(data: Data | Facts, config: RunConfig) -> tuple[Examples, Examples
             chosen = np.arange(count_labelled([len(data.train)], config.data_fraction, config.train_size, None))
         return *splits.labelled(data, config, chosen), splits.test_examples(data, config)
     n_labels = count_labelled(data.sizes, **{name: getattr(config, name) for name in SIZES})
-    validation, tested = (
-        share_of(n_labels, config.validation_share or 0),
-        min(config.test_limit or data.test, data.test),
-    )
+    validation = share_of(n_labels, config.validation_share or 0)
+    tested = min(config.test_limit or data.test, data.test)
     train, held, test = (timing.invented(data, size) for size in (n_labels - validation, validation, tested))
     return train, held if validation else None, test
 

@@ -89,7 +89,7 @@ def one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
     means = {name: f"metrics.{name}" for name in ("loss", "accuracy")}
     means |= {"runtime": "cost.predict_seconds", "device_seconds": "cost.device_seconds"}
     for values, group in runs.groupby(ONE_EPOCH, dropna=False):
-        row = dict(zip(ONE_EPOCH, values, strict=True)) | {"title": HERE, "seeds": group["seed"].nunique()}
+        row = dict(zip(ONE_EPOCH, values, strict=True)) | {"title": HERE, "seeds": len(group)}
         row |= {name: group[column].astype(float).mean() for name, column in means.items()}
         base = bases.get(tuple(row[name] for name in alike), {})
         found = tables.paired(tables.by_seed(group), base) if row["method"] != BASELINE else {}

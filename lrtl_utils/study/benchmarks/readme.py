@@ -129,16 +129,12 @@ def counted_so_far(table: pd.DataFrame) -> Iterator[str]:
     for beginning, part in groups.items():
         counts = recipe.counts(part[~recipe.is_piece(part)]).set_index("configuration")
         won = {row.Index: f"{row.Index} {row.won}/{row.lost}/{row.undecided}" for row in counts.itertuples()}
-        tuned = [
-            f"{said} ({answers.points(*counts.loc[name, ['gain', 'low', 'high']])} points on average)"
-            for name, said in won.items()
-            if name.startswith(tuple(TUNED))
-        ]
-        others = [said for name, said in won.items() if not name.startswith(tuple(TUNED))]
-        said = [", ".join(tuned), *([f"with their defaults, {', '.join(others)}"] if others else [])]
-        about = f"settings that `{tables.OURS}` won / lost / left undecided"
-        if len(counts):
-            yield f"- {beginning}, {about}: {'; '.join(filter(None, said))}."
+        gained = {n: answers.points(*counts.loc[n, ["gain", "low", "high"]]) for n in won if n.startswith(tuple(TUNED))}
+        said = [f"{won[name]} ({gain} points on average)" for name, gain in gained.items()]
+        if others := [won[name] for name in won if name not in gained]:
+            said.append(f"with their defaults, {', '.join(others)}")
+        if said:
+            yield f"- {beginning}, settings that `{tables.OURS}` won / lost / left undecided: {'; '.join(said)}."
 
 
 def beside_published(confirmed: pd.DataFrame) -> Iterator[str]:
