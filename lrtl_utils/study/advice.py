@@ -45,7 +45,7 @@ def at_a_glance(frame: pd.DataFrame) -> pd.DataFrame:
                 "score": f"{row.score:.3f}{answers.between(row.low, row.high)} {row.score_name}",
                 "enough labels": _enough(needs, row.dataset_model),
                 "cheapest not shown worse": _cheapest(costs.loc[row.dataset_model]),
-                f"over {baseline}": _over(over.loc[key]) if key in over.index else _not_over(row, baseline),
+                f"over {baseline}": _over(over, key, itself=row.variants[0] == baseline),
             }
         )
     return pd.DataFrame(rows)
@@ -76,12 +76,11 @@ def _cheapest(cost: pd.Series) -> str:
     return f"{cost['cheapest']} ({share}, {answers.points(cost['mean'])} points)"
 
 
-def _over(row: pd.Series) -> str:
+def _over(over: pd.DataFrame, key: tuple[Any, ...], itself: bool) -> str:
+    if key not in over.index:
+        return "the baseline itself" if itself else "not compared"
+    row = over.loc[key]
     return f"{answers.points(row['mean'], row['low'], row['high'])}, {answers.VERDICTS[row['verdict']]}"
-
-
-def _not_over(row: Any, baseline: str) -> str:
-    return "the baseline itself" if row.variants[0] == baseline else "not compared"
 
 
 def together(frame: pd.DataFrame) -> pd.DataFrame:
