@@ -17,7 +17,7 @@ from lrtl_utils.runs import store
 from lrtl_utils.runs.record import in_words
 from lrtl_utils.study import kept, tables
 
-MOST_METRICS = 1000  # in one request to MLflow
+MOST_METRICS, MOST_RUNS = 1000, 50_000  # in one request to MLflow
 
 
 def csv(results: Path, file: Path | None = None) -> list[str]:
@@ -56,9 +56,7 @@ def mlflow(results: Path, uri: str | None = None) -> list[str]:
         client = client_library.MlflowClient(uri)
         experiment = client.get_experiment_by_name(results.name)
         number = experiment.experiment_id if experiment else client.create_experiment(results.name)
-        there = {
-            run.data.tags.get("checksum") for run in _pages(lambda at: client.search_runs([number], page_token=at))
-        }
+        there = {run.data.tags.get("checksum") for run in client.search_runs([number], max_results=MOST_RUNS)}
         new = [record for record in records if record["checksum"] not in there]
         for record in new:
             times = (datetime.fromisoformat(record[name]) for name in ("started_at", "finished_at"))
@@ -188,11 +186,3 @@ def _curve(record: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, float]]]:
     """The epoch of each point of the curve, and the values that it has."""
     for point in record["curve"]:
         yield point["epoch"], {f"curve.{name}": point[name] for name in tables.CURVE if point[name] is not None}
-
-
-def _pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
-    page = ask(None)
-    yield from page
-    while page.token:
-        page = ask(page.token)
-        yield from page

@@ -7,7 +7,7 @@ from math import comb
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm, t, trim_mean
+from scipy.stats import norm, sem, t, trim_mean
 
 from lrtl_utils.measure.metrics import Outcome, unpack_hits, unpack_rows
 
@@ -118,7 +118,7 @@ def interval(sample: Sample, least: float = 0.0) -> tuple[float, float] | None:
     """
     if len(sample.scores) < LEAST_SEEDS:
         return None
-    half = float(t.ppf((1 + COVERED) / 2, len(sample.scores) - 1)) * _error(sample)
+    half = float(t.ppf((1 + COVERED) / 2, len(sample.scores) - 1)) * sem(sample.scores)
     mean = float(sample.scores.mean())
     low, high = max(middle(resample(sample)), (mean - half, mean + half), key=lambda bounds: bounds[1] - bounds[0])
     alike = 1 - ((1 - COVERED) / 2) ** (1 / sample.examples)
@@ -133,15 +133,10 @@ def p_value(sample: Sample) -> float | None:
     """
     if len(sample.scores) < LEAST_SEEDS:
         return None
-    mean, errors = abs(float(sample.scores.mean())), (_error(sample), float(resample(sample).std()))
+    mean, errors = abs(float(sample.scores.mean())), (sem(sample.scores), float(resample(sample).std()))
     over_seeds, drawn = (mean / error if error else math.inf if mean else 0.0 for error in errors)
     alike = min(1.0, 2 * (1 - mean) ** sample.examples)
     return float(max(2 * t.sf(over_seeds, len(sample.scores) - 1), 2 * norm.sf(drawn), alike))
-
-
-def _error(sample: Sample) -> float:
-    """The standard error of the mean over seeds, from the seeds alone."""
-    return float(sample.scores.std(ddof=1)) / math.sqrt(len(sample.scores))
 
 
 def middle(draws: np.ndarray) -> tuple[float, float]:

@@ -218,15 +218,3 @@ def test_a_report_reads_each_record_once(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "_executed", lambda results, metric: [])  # notebooks are processes of their own
     report.write(tmp_path)
     assert sorted(counted) == store.paths(tmp_path)
-
-
-def test_pages_that_would_be_the_same_are_left_as_they_are(tmp_path, monkeypatch):
-    write_study(tmp_path, datasets=("sst2",), sizes=(32, 100))
-    monkeypatch.setattr(report, "_executed", lambda results, metric: [])
-    index = report.write(tmp_path)
-    cut, whole = sorted(index.parent.glob("runs/*.html"))[:2]
-    right, written = cut.read_text(), whole.stat().st_mtime_ns
-    cut.write_text(right[:1000])
-    report.write(tmp_path)
-    assert cut.read_text() == right
-    assert whole.stat().st_mtime_ns == written
