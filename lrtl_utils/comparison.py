@@ -296,12 +296,12 @@ def plan_in_words(
     """What is run and what is left out; `available` counts the examples of the whole train split."""
     due = seconds(kept, workers)
     fits = "" if due <= budget_seconds else ", which is over the budget, but fewer runs could not be compared"
-    yield f"{counted(len(kept), 'cell')}, about {due / 60:.3g} of {budget_seconds / 60:.3g} minutes{fits}:"
+    yield f"{counted(len(kept), 'run')}, about {due / 60:.3g} of {budget_seconds / 60:.3g} minutes{fits}:"
     yield from _listed(kept, available)
     if left_out:
         never = sorted({*map(_configuration, left_out)} - {*map(_configuration, kept)})
-        without = f", among them all of {', '.join(never)}" if never else ""
-        yield f"{len(left_out)} cells are left out{without}; run again with a larger --budget to include them."
+        without = f", among them every run of {' and of '.join(never)}" if never else ""
+        yield f"Left out: {counted(len(left_out), 'run')}{without}. To include them, run again with a larger --budget."
 
 
 def _png(figure: Figure) -> str:

@@ -105,14 +105,14 @@ def lines(frame: pd.DataFrame, results: Path) -> Iterator[str]:
         return
     best = (frame["configuration"] == row["configuration"]) & (frame["n_labels"] == row["n_labels"])
     record = frame[best].iloc[0]["record"]
-    yield "This trains it on all labels of the train split and saves the model:"
+    yield "To train it on all labels of the train split and save the model:"
     yield training(record, results)
     kind, config = kind_of(record), record["config"]
     if kind == "tokens":
         return
     if not config["validation_share"]:
-        yield "Its probabilities are not calibrated; -p validation_share=0.2 holds out a fifth of the labels to do so."
-    yield "This chooses the next examples to label from POOL, a file or folder of examples without labels:"
+        yield "Its probabilities are not calibrated; -p validation_share=0.2 keeps a fifth of the labels for that."
+    yield "To choose the next examples to label from POOL, a file or folder of unlabelled examples:"
     given = ((name, config[name]) for name in ("text_column", "label_column") if config[name])
     columns = [f" --{name.replace('_', '-')} {shlex.quote(value)}" for name, value in given]
     dataset = shlex.quote(_here(config["dataset"], results))
@@ -152,7 +152,7 @@ def advice(frame: pd.DataFrame, row: pd.Series | None) -> Iterator[str]:
     yield from _beside_one_answer(frame, row)
     yield from (f"{answers.needed(need)}." for need in needs.itertuples())
     if row["n_labels"] == at["full"]:
-        yield "All labels of the train split were used, so the interval does not show what other labels would change."
+        yield "All labels of the train split were used, so the interval does not cover the choice of what to label."
     if len(own) > 1:
         yield _growth(frame, own, sure=any(not doubts for doubts in needs["doubts"]))
     if pd.notna(at["device_seconds"]):

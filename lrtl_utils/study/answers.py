@@ -66,8 +66,8 @@ def _leading(table: pd.DataFrame) -> str:
     highest = table["variants"].str[0].value_counts()
     on += f", and {'has' if len(first) == 1 else 'have'} the highest mean on "
     on += _listed(str(highest.get(name, 0)) for name in first) + (", respectively" if len(first) > 1 else "")
-    beside = f"with {_span(table['n_labels'])} labels and {_span(table['compared'] + 1)} configurations"
-    return f"{beside}, {_listed(first)} {verb} best, or not shown to be worse than the best, {on}"
+    compared = f"{_span(table['compared'] + 1)} configurations, {_span(table['n_labels'])} labels"
+    return f"{_listed(first)} {verb} best, or not shown to be worse than the best, {on} ({compared})"
 
 
 def _listed(words: Iterable[str]) -> str:
@@ -84,10 +84,11 @@ def how_much(frame: pd.DataFrame) -> Answer:
         rows, target = _of_the_best(table), f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)}"
         reached = rows[np.isfinite(rows["n_labels"])]["n_labels"].round().astype(int)
         on, many = counted(len(rows), "pair"), _span(table.groupby("dataset_model").size())
-        headline = f"On {len(reached)} of {on} of data set and model, the best configuration (of {many} with a curve)"
-        headline += f" needs about {_span(reached)} labels to reach " if len(reached) else " reaches "
+        curved = f"{many} configuration{'' if many == '1' else 's'} with a curve"
+        headline = f"On {len(reached)} of {on} of data set and model, the best of {curved} "
+        headline += f"needs about {_span(reached)} labels to reach " if len(reached) else "reaches "
         headline += f"{target} at the largest size; {sum(not doubts for doubts in rows['doubts'])} of "
-        headline += f"{counted(len(rows), 'curve')} can be relied on."
+        headline += f"{counted(len(rows), 'curve')} {'is' if len(rows) == 1 else 'are'} reliable."
     return Answer("How much data do I need?", headline, each, table)
 
 
@@ -104,12 +105,17 @@ def cost(frame: pd.DataFrame) -> Answer:
         cheaper, metric = int((compared["best"] != compared["cheapest"]).sum()), tables.metrics_of(frame)
         pairs = f"{counted(len(compared), 'pair')} of data set and model"
         names = [f"{name} on {count}" for name, count in compared["best"].value_counts().items()]
-        headline = f"On each of {pairs}, no cheaper configuration reaches the best ({_listed(names)}) within its 95 % "
-        headline += f"interval, by {metric}."
+        headline = f"On each of {pairs}, every compared configuration with fewer FLOPs than the best "
+        headline += f"({_listed(names)}) is shown to be worse by {metric}."
         if cheaper:
-            good = f"{sum(compared['low'] >= -stats.MARGIN)} of them it is at least as good"
-            headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs is not shown to be worse by {metric}"
-            headline += f" than the best; on {good} (within {100 * stats.MARGIN:g} point)."
+            good = f"at least as good, within {100 * stats.MARGIN:g} point"
+            headline = (
+                f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best is not shown to be worse "
+            )
+            headline += f"by {metric}. It is shown to be {good}, on {sum(compared['low'] >= -stats.MARGIN)} of them."
+        if len(spent := compared["best_device_seconds"].dropna()):
+            bounds = dict.fromkeys(f"{bound:.3g}" for bound in (spent.min(), spent.max()))
+            headline += f" Training the best takes {' to '.join(bounds)} device seconds."
         if cached := int(tables.took_from_cache(frame).sum()):
             why = "because an earlier run of a sweep had done a part of their work"
             headline += f" The seconds of {cached} of {counted(len(frame), 'run')} are left out, {why}."
@@ -348,7 +354,7 @@ def scored(row: pd.Series) -> str:
         said += f", {word} of {row['compared'] + 1} configurations"
     near = [f"{name} {points(mean)}" for name, (mean, *_) in row["undecided"].items()]
     others = (
-        ("not shown to be worse, in points", near),
+        ("not shown to be worse, with the difference in points", near),
         ("too few seeds to compare", row["too_few_seeds"]),
         ("not run with these seeds here", sorted({*row["missing"]} - {*row["too_few_seeds"]})),
     )
@@ -371,15 +377,15 @@ def _of_the_best(needs: pd.DataFrame) -> pd.DataFrame:
 
 def needed(row: Any) -> str:
     """Of a row of `tables.needs`: how many labels the configuration needs, with its interval and any doubts."""
-    target = f"{row.target:.3f}, {curves.SHARE:.0%} of the best {row.score_name} at the largest size"
-    doubts = f"; not reliable: {', '.join(row.doubts)}" if row.doubts else ""
+    target = f"{row.target:.3f}, which is {curves.SHARE:.0%} of the best {row.score_name} at the largest size"
+    doubts = f" (not reliable: {', '.join(row.doubts)})" if row.doubts else ""
     if np.isinf(row.n_labels):
         return f"{row.configuration} does not reach {target}, even with all {row.full} labels{doubts}"
     count = f"at most {row.n_labels:.0f}"
     if row.n_labels > row.sizes[0]:
         between = f" ({row.low:.0f} to {row.high:.0f})" if pd.notna(row.low) and np.isfinite(row.high) else ""
         count = f"about {row.n_labels:.0f}{between}"
-    return f"{row.configuration} needs {count} of {row.full} labels for {target}{doubts}"
+    return f"{row.configuration} needs {count} of the {row.full} labels to reach {target}{doubts}"
 
 
 def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> list[str]:

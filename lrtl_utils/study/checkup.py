@@ -177,11 +177,11 @@ def _prospects(data: Data) -> Iterator[str]:
         next(n for n in range(50, 10**6, 50) if 100 * stats.smallest_difference(n, seeds) <= 3)
         for seeds in (SEEDS, 2 * SEEDS)
     )
-    more = f"; 3 points would take {enough} of them, or {fewer} with {2 * SEEDS} seeds" if points > 3 else ""
     unit = "sentences" if data.kind == "tokens" else "examples"
+    more = f" To detect 3 points takes {enough} test {unit}, or {fewer} with {2 * SEEDS} seeds." if points > 3 else ""
     yield (
-        f"With {len(data.test)} test {unit} and {SEEDS} seeds, a difference of {points:.1f} points between two methods "
-        f"is found in four of five experiments that compare only these, and a smaller one mostly stays undecided{more}."
+        f"With {len(data.test)} test {unit} and {SEEDS} seeds, a comparison of two methods detects a difference of "
+        f"{points:.1f} points in four of five experiments. Smaller differences mostly stay undecided.{more}"
     )
     yield (
         f"This assumes, as measured on this project's records, that the two answer {stats.DISAGREEMENT:.0%} of them "

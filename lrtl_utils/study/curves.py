@@ -109,7 +109,7 @@ def _doubts(
     if law.b == 0:
         doubts.append("the scores do not rise with the labels")
     if missed is None:
-        doubts.append(f"{len(sizes)} sizes, and a curve needs {LEAST_SIZES}")
+        doubts.append(f"only {len(sizes)} of the {LEAST_SIZES} sizes that a curve needs")
     elif abs(missed) > MOST_MISSED:
         doubts.append(f"the curve of the smaller sizes misses the largest by {100 * missed:+.1f} points")
     if low is None:

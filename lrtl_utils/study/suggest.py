@@ -102,9 +102,11 @@ def finding(table: Path = FOUND) -> str:
         f"{row.dataset_model} with {row.n_labels} labels {answers.points(row.mean, row.points_low, row.points_high)}"
         for row in rows.itertuples()
     ]
-    counts = [f"{verdict} in {sum(rows['verdict'] == verdict)}" for verdict in ("better", "worse", "undecided")]
-    said = f"In this project's records, margin beside labels drawn at random is {', '.join(counts)}"
-    return f"{said} of {counted(len(rows), 'comparison')}: {'; '.join(points)}."
+    better, worse, undecided = (sum(rows["verdict"] == verdict) for verdict in ("better", "worse", "undecided"))
+    said = (
+        f"In {counted(len(rows), 'comparison')} in this project's records, choosing by margin was better than a random"
+    )
+    return f"{said} draw in {better}, worse in {worse} and undecided in {undecided}: {'; '.join(points)}."
 
 
 def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:

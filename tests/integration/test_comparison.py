@@ -110,7 +110,7 @@ def test_the_plan_is_shown_in_words(priced):
     lines = [*comparison.plan_in_words(kept, left_out, 67, 0, 1)]
     assert lines[0].endswith("of 0 minutes, which is over the budget, but fewer runs could not be compared:")
     assert lines[1] == "- tfidf: 32, 67 labels with seeds 0"
-    assert lines[3].startswith("46 cells are left out, among them all of minilm conventional, minilm full, ")
+    assert lines[3].startswith("Left out: 46 runs, among them every run of minilm conventional and of minilm full")
     assert len(lines) == 4
 
 
@@ -252,7 +252,7 @@ def test_time_that_is_left_goes_to_further_runs(reviews, tmp_path, monkeypatch):
     estimate, shown = comparison.price.estimate, []
     monkeypatch.setattr(comparison.price, "estimate", dear)
     compared = lrtl_utils.compare(reviews, budget_minutes=60, results=tmp_path, models=["minilm"], show=shown.append)
-    assert any(line.startswith("4 cells, about") for line in shown)
+    assert any(line.startswith("4 runs, about") for line in shown)
     assert "The runs were quicker than estimated, so 4 more runs can be made." in shown
     assert compared.outcome.completed == len(compared.cells) == len(lrtl_utils.records(tmp_path)) >= 8
 

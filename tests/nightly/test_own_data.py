@@ -65,7 +65,7 @@ def test_commands_of_the_page_do_what_it_says(tmp_path):
     assert page in said["compare"]
     assert "of 90 examples their label" in about_labels
     for stated in (
-        "4 cells, about",
+        "4 runs, about",
         "4 completed, 0 already done, 0 failed",
         "Which model and which method is best?",
         "How much data do I need?",

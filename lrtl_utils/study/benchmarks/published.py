@@ -75,8 +75,8 @@ def one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
     """The evaluations of the first report, then ours: a row for each configuration and number of test examples.
 
     Ours are means over `seeds`. `runtime` is the seconds of the test prediction, `steps_per_second` counts steps of 32
-    examples, and `device_seconds` are those of the training, both of runs that are `tables.timed`. `points` are paired
-    differences to one epoch of the baseline on as many labels, with their interval, all as fractions.
+    examples, and `device_seconds` are those of the training, both of runs that are `tables.timed`. `difference` is
+    the paired one to one epoch of the baseline on as many labels, with its interval, all as fractions.
     """
     rows = [row | {"title": f"the report: {row['title']}"} for row in PUBLISHED["report"]]
     frame = tables.timed(frame)
@@ -93,9 +93,9 @@ def one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
         row |= {name: group[column].astype(float).mean() for name, column in means.items()}
         base = bases.get(tuple(row[name] for name in alike), {})
         found = tables.paired(tables.by_seed(group), base) if row["method"] != BASELINE else {}
-        rows.append(row | {"points": found.get("mean"), "low": found.get("low"), "high": found.get("high")})
-    spent = ["seeds", "device_seconds", "loss", "accuracy", "points", "low", "high", "runtime", "samples_per_second"]
-    table = pd.DataFrame(rows, columns=["title", *ONE_EPOCH, *spent])
+        rows.append(row | {"difference": found.get("mean"), "low": found.get("low"), "high": found.get("high")})
+    found = ["seeds", "device_seconds", "loss", "accuracy", "difference", "low", "high"]
+    table = pd.DataFrame(rows, columns=["title", *ONE_EPOCH, *found, "runtime", "samples_per_second"])
     table["samples_per_second"] = table["samples_per_second"].fillna(table["examples"] / table["runtime"])
     counts = ["n_labels", "epochs", "seeds"]  # absent from the rows of the report
     table[counts] = table[counts].astype("Int64")
@@ -120,6 +120,6 @@ def one_epoch_in_words(table: pd.DataFrame) -> list[str]:
 
 def _in_seconds_of(row: Any, base: Any) -> str:
     share = row.device_seconds / base.device_seconds
-    points = "" if pd.isna(row.points) else f", {answers.points(row.points, row.low, row.high)} points"
+    points = "" if pd.isna(row.difference) else f", {answers.points(row.difference, row.low, row.high)} points"
     spent = "" if pd.isna(share) else f"{points and ','} in {share:.2f} of its device seconds"
     return f"{row.configuration} reaches {row.accuracy:.3f}{points}{spent}"

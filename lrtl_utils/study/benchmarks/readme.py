@@ -66,11 +66,11 @@ def claim(table: pd.DataFrame) -> str:
     (found,) = recipe.counts(table).to_dict("records")
     shares = answers.shares(1 / table["flops"])
     return (
-        f"**On data sets whose examples did not help to choose its rule, this project's method `{tables.OURS}` differs "
-        f"from tuned `{tables.BASELINE}` fine-tuning by {answers.points(found['gain'], found['low'], found['high'])} "
-        f"points on average, with {shares} of its FLOPs, in {counted(found['settings'], 'setting')} (data set, model, "
-        f"number of labels) so far. It is better in {found['won']}, worse in {found['lost']}, and in "
-        f"{found['undecided']} the difference is undecided.**"
+        f"**`{tables.OURS}`, this project's own method, trains with {shares} of the FLOPs of tuned `{tables.BASELINE}` "
+        f"fine-tuning. Over the {counted(found['settings'], 'setting')} (data set, model, number of labels) that have "
+        f"run so far, its score differs by {answers.points(found['gain'], found['low'], found['high'])} points on "
+        f"average (95 % interval in brackets): it is better in {found['won']}, worse in {found['lost']} and undecided "
+        f"in {found['undecided']}. No example of these data sets helped to choose its rule.**"
     )
 
 
@@ -134,7 +134,10 @@ def counted_so_far(table: pd.DataFrame) -> Iterator[str]:
         if others := [won[name] for name in won if name not in gained]:
             said.append(f"with their defaults, {', '.join(others)}")
         if said:
-            yield f"- {beginning}, settings that `{tables.OURS}` won / lost / left undecided: {'; '.join(said)}."
+            yield (
+                f"- {beginning}, `{tables.OURS}` is better / worse / undecided in this many settings: against "
+                f"{'; '.join(said)}."
+            )
 
 
 def beside_published(confirmed: pd.DataFrame) -> Iterator[str]:
@@ -143,6 +146,7 @@ def beside_published(confirmed: pd.DataFrame) -> Iterator[str]:
         ours = part["model"].str.startswith(f"{tables.OURS} of ")
         rows = part[ours | (part["source"] != HERE)].sort_values("score", ascending=False)
         said = "; ".join(f"{row.score:.3f} by {row.model} ({row.source})" for row in rows.itertuples())
+        said = said.replace(f"{tables.OURS} of ", f"{tables.OURS} with ")
         if ours.any():
             yield f"- On the published split of {PUBLISHED['titles'][dataset]}: {said}."
 
@@ -162,8 +166,7 @@ def shown(table: pd.DataFrame) -> str:
     on = f" ({on})" if on else ""
     return (
         f"Of {counted(len(table), 'difference')} between {tables.OURS} and a tuned baseline on the data sets of the "
-        f"table, corrected over all settings of each baseline, {better} show it to be better{on}, {worse} to be worse, "
-        f"and {undecided} are undecided."
+        f"table, {better} show it to be better{on}, {worse} to be worse, and {undecided} are undecided."
     )
 
 
@@ -193,6 +196,7 @@ def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
 def in_full(found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, folder: Path) -> Iterator[str]:
     """Each question with its answer, a sentence for each data set and model, and the figure with its notebook."""
     yield "# The four answers of this study\n"
+    yield "Where `full` was tuned, as in `full [learning_rate=0.0003, epochs=30]`, it is called `full (tuned)` too.\n"
     yield from (f"{sentence}\n" for sentence in store.outdated(frame["record"]))
     for answer, (_, picture, caption, notebook) in zip(found, SECTIONS, strict=True):
         place = os.path.relpath(folder / f"{notebook}.ipynb", results)

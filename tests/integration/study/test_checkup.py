@@ -57,7 +57,7 @@ def test_the_page_lists_all_that_is_wrong_and_what_to_do(spoilt):
         "The largest class has 92 times the smallest",
         "Without a test example, so that no score tells anything about them: Negative, positve.",
         "These classes have fewer than 10 test examples, so their scores say little: negative.",
-        "3 points would take 8150 of them, or 650 with 10 seeds.",
+        "To detect 3 points takes 8150 test examples, or 650 with 10 seeds.",
     ):
         assert stated in page, f"{stated}\n\n{page}"
 

@@ -89,8 +89,8 @@ def test_two_models_are_compared_with_each_other(tmp_path):
     write(tmp_path, "full", [0.05, 0.05], model="minilm_l3")
     write(tmp_path, "full", [0.05, 0.05], model="minilm")
     headline = answers.which(tables.read(tmp_path)).headline
-    alike = "linear_probe is best, or not shown to be worse than the best, on 2 of 2 pairs"
-    assert f"labels and 2 configurations, {alike}" in headline
+    assert "linear_probe is best, or not shown to be worse than the best, on 2 of 2 pairs" in headline
+    assert "(2 configurations, " in headline
 
 
 def test_time_that_an_earlier_run_spent_counts_once(tmp_path):

@@ -246,7 +246,7 @@ def test_sentences_come_from_the_numbers(frame):
     assert (
         f"{top['configuration']}, accuracy {top['score']:.3f} ({top['low']:.3f} to {top['high']:.3f}) {of_all}" in data
     )
-    assert ("(not shown to be worse, in points: full -1.1)" in data) == ([*tied] == ["full"])
+    assert ("(not shown to be worse, with the difference in points: full -1.1)" in data) == ([*tied] == ["full"])
 
     best = tables.at_most_labels(best)
     (_, cost) = answers.score_vs_cost(tables.front(frame, best, "flops"), best, "flops")
@@ -258,13 +258,14 @@ def test_sentences_come_from_the_numbers(frame):
     needs = tables.needs(frame)
     (_, needed) = answers.labels_needed(needs)
     row = needs[(needs["dataset_model"] == "sst2 · minilm") & (needs["configuration"] == "progressive")].iloc[0]
-    assert f"progressive needs about {row['n_labels']:.0f} ({row['low']:.0f} to {row['high']:.0f}) of 67349" in needed
-    assert f"for {row['target']:.3f}, 95% of the best accuracy at the largest size" in needed
+    interval = f"({row['low']:.0f} to {row['high']:.0f})"
+    assert f"progressive needs about {row['n_labels']:.0f} {interval} of the 67349 labels to reach" in needed
+    assert f"to reach {row['target']:.3f}, which is 95% of the best accuracy at the largest size" in needed
     never = answers.labels_needed(needs.assign(n_labels=np.inf, doubts=[["why"]] * len(needs)))
-    said = (
-        f"does not reach {row['target']:.3f}, 95% of the best accuracy at the largest size, even with all 67349 labels"
+    assert (
+        f"does not reach {row['target']:.3f}, which is 95% of the best accuracy at the largest size, even" in never[1]
     )
-    assert never[1].endswith(f"{said}; not reliable: why.")
+    assert never[1].endswith("even with all 67349 labels (not reliable: why).")
 
     (_, against) = answers.differences(tables.differences(frame), "conventional")
     assert "better with 32, 100, 316, 1000 labels: full" in against
@@ -318,7 +319,7 @@ def test_the_four_answers(frame, monkeypatch):
     which, how_much, cost, real = (answer(frame) for answer in answers.ANSWERS)
     assert "full and progressive are each best, or not shown to be worse than the best, on 2 of 2" in which.headline
     others = tables.summarise(frame).query("n_labels == 1000").groupby("dataset")["configuration"].nunique() - 1
-    assert f"with 1000 labels and {others.min() + 1} to {others.max() + 1} configurations, full" in which.headline
+    assert f"({others.min() + 1} to {others.max() + 1} configurations, 1000 labels)" in which.headline
     assert set(which.table["n_labels"]) == {1000}
     assert all(
         [one.split(": ")[0] for one in found.each] == ["conll2003 · minilm_crf", "sst2 · minilm"]
@@ -328,9 +329,9 @@ def test_the_four_answers(frame, monkeypatch):
     assert how_much.each == answers.labels_needed(needs)
     assert [*needs[needs["first"]]["n_labels"].round()] == [324, 324]
     many = how_much.table.groupby("dataset_model").size()
-    best = f"pairs of data set and model, the best configuration (of {many.min()} to {many.max()} with a curve) needs "
+    best = f"pairs of data set and model, the best of {many.min()} to {many.max()} configurations with a curve needs "
     assert how_much.headline.startswith(f"On 2 of 2 {best}about 324 labels to reach 95% of the best ")
-    assert how_much.headline.endswith(" at the largest size; 2 of 2 curves can be relied on.")
+    assert how_much.headline.endswith(" at the largest size; 2 of 2 curves are reliable.")
     never = needs.assign(n_labels=needs["n_labels"].mask(needs["dataset_model"].str.startswith("sst2"), np.inf))
     monkeypatch.setattr(tables, "needs", lambda frame: never)
     assert answers.how_much(frame).headline.startswith(f"On 1 of 2 {best}")
@@ -429,7 +430,7 @@ def test_a_cheaper_method_that_ties_is_found(tmp_path):
     found = answers.cost(tables.read(tmp_path))
     assert list(found.table["cheapest"]) == ["linear_probe"]
     assert "linear_probe at 1.00% of the FLOPs of full (" in found.each[0]
-    assert found.headline.endswith("; on 0 of them it is at least as good (within 1 point).")
+    assert " It is shown to be at least as good, within 1 point, on 0 of them. " in found.headline
 
 
 def test_what_its_own_interval_shows_to_be_worse_is_no_cheaper_choice(frame):
