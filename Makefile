@@ -59,6 +59,7 @@ trackers: .venv/trackers/bin/python ## The tests of MLflow and trackio, which ho
 peers: RESULTS ?= results/recipe-2
 peers: .venv/peers/bin/python ## SetFit and MTEB's probe beside the runs of linear_probe in RESULTS (hours; resumes)
 	$< -m pip install --quiet 'sentence-transformers>=5,<7' 'setfit>=1.2,<2'
+	OMP_NUM_THREADS=1 $< -m pytest -q tests/nightly/test_peers.py
 	OMP_NUM_THREADS=1 $< -m lrtl_utils.study.benchmarks.peers $(RESULTS)
 
 lint: .venv/installed ## Format and lint, checked

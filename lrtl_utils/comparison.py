@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +21,13 @@ from lrtl_utils.config import NO_MODEL, RunConfig, read_config
 from lrtl_utils.data import load, own
 from lrtl_utils.data.splits import Data, share_of
 from lrtl_utils.errors import InputError, counted
-from lrtl_utils.files import data_name, writable_folder
+from lrtl_utils.files import absolute_path, data_name, writable_folder
 from lrtl_utils.measure.metrics import require_metric
 from lrtl_utils.methods import METHODS
 from lrtl_utils.models.catalog import MODELS, find
 from lrtl_utils.runs import store
 from lrtl_utils.runs.notebook import NOTEBOOK_OF, read_parameters
+from lrtl_utils.runs.run import Run
 from lrtl_utils.study import advice, answers, checkup, figures, report, stats, tables
 from lrtl_utils.sweep import engines, grid, price
 from lrtl_utils.sweep import sweep as sweeps
@@ -152,19 +153,18 @@ def compare(
     examples = checkup.read(**load.reading(fixed))
     if metric:
         require_metric(metric, examples.kind == "tokens", examples.name)
-    if examples.kind != "tokens" and len({*examples.test.targets}) < 2:
-        raise InputError(
-            f"All test examples of {examples.name} are of one class, so no score could tell methods apart; more "
-            "examples of the other classes are needed."
-        )
-    for line in [*checkup.page(examples), "", "## What is run"]:
+    # The folder of what was in memory is named by a checksum.
+    name = f"table-{dataset.parent.name[:8]}" if in_memory else data_name(examples.name)
+    folder = absolute_path(results or f"results/compare-{name}")
+    store.require_apart(folder, load.absolute(fixed.dataset))
+    _require_comparable(examples)
+    for line in [*checkup.page(examples, broken=()), "", "## What is run"]:
         show(line)
     if not dry_run:
         engines.clean_forks()  # imports for the workers while the plan is made
-    # The folder of what was in memory is named by a checksum.
-    name = f"table-{dataset.parent.name[:8]}" if in_memory else data_name(examples.name)
-    cells = grid.plan(every_run(examples, fixed, models or models_at_hand(examples.kind)))
-    folder = writable_folder(results or f"results/compare-{name}")
+    runs = every_run(examples, fixed, models or models_at_hand(examples.kind))
+    cells = [*_that_can_run(grid.plan(runs, partial(Run, data=examples)), examples, show)]
+    writable_folder(folder)
     if metric:
         tables.records(folder, "completed", metric)  # refused before anything is run, where its records lack the metric
     show(f"The seconds of {len(cells)} possible runs are estimated, which takes up to a minute.")
@@ -194,6 +194,37 @@ def compare(
         priced = [replace(one, done=one.done or store.is_completed(one.cell.path(folder))) for one in priced]
         kept, _ = within_budget(priced, left, workers)
     return Comparison(folder, [*ran.values()], outcome, metric, of)
+
+
+def _require_comparable(data: Data) -> None:
+    """`InputError` where every run would fail, or no score could tell methods apart."""
+    if broken := [*checkup.find_broken(data)]:
+        named = f", such as {broken[0]}" if broken[0] else ""
+        raise InputError(
+            f"{counted(len(broken), 'image')} of {data.name} cannot be decoded{named}, and a run fails at the first "
+            "one that it reads; move them away."
+        )
+    if data.kind == "tokens" and not checkup.counts(data, data.test):
+        raise InputError(f"No test sentence of {data.name} has an entity, so no score could tell methods apart.")
+    if data.kind != "tokens" and len({*data.test.targets}) < 2:
+        raise InputError(
+            f"All test examples of {data.name} are of one class, so no score could tell methods apart; more examples "
+            "of the other classes are needed."
+        )
+
+
+def _that_can_run(cells: Sequence[grid.Cell], data: Data, show: Callable[[str], None]) -> Iterator[grid.Cell]:
+    """The cells on these data whose work can be counted; why a method is not for a model is shown, once."""
+    refused: dict[str, None] = {}
+    for cell in cells:
+        try:
+            price.load(cell.config, data)
+        except InputError as error:
+            refused[str(error)] = None
+        else:
+            yield cell
+    for reason in refused:
+        show(f"Left out: {reason}")
 
 
 def of_data(frame: pd.DataFrame, of: tuple[Any, ...] | None) -> pd.DataFrame:
@@ -237,7 +268,7 @@ def every_run(data: Data, fixed: RunConfig, models: Sequence[str]) -> list[tuple
     """
     notebook, given = NOTEBOOK_OF[data.kind], fixed.model_dump(exclude_unset=True)
     return [
-        (notebook, read_parameters(notebook, given | cell))
+        (notebook, read_parameters(notebook, given | cell, lambda *_: data.kind))
         for method in METHODS_TO_TRY
         if data.kind in METHODS[method].kinds
         for model in (models if METHODS[method].needs_model else models[:1])

@@ -7,8 +7,8 @@ from typing import Annotated
 from typer import Argument, Option
 
 from lrtl_utils.cli.common import LOCAL, Parameters, Results, TextColumn, fail, interruptible, pairs
-from lrtl_utils.errors import printable
-from lrtl_utils.files import writable_folder
+from lrtl_utils.errors import InputError, printable
+from lrtl_utils.files import absolute_path, writable_folder
 
 
 def run(
@@ -18,6 +18,7 @@ def run(
     save_model: Annotated[Path | None, Option(help="Folder to save the trained model in.")] = None,
 ) -> None:
     """Run a task notebook once. The last line printed is the path of its record; stderr has its score."""
+    from lrtl_utils.data.load import absolute
     from lrtl_utils.measure import metrics
     from lrtl_utils.runs import store
     from lrtl_utils.runs.notebook import RunFailed, read_parameters, run_notebook
@@ -31,7 +32,11 @@ def run(
         from lrtl_utils.deploy import export
 
         kept = export.check(named)
-    asked, results = read_parameters(notebook, given), writable_folder(results)
+    asked, results = read_parameters(notebook, given), absolute_path(results)
+    store.require_apart(results, absolute(asked.dataset))
+    if kept and results.is_relative_to(kept):
+        raise InputError(f"{kept} holds the records; --save-model needs a folder of its own, such as {results}/model.")
+    writable_folder(results)
     try:
         with interruptible("from the last checkpoint"):
             from lrtl_utils.sweep import kernels, status

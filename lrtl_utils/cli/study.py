@@ -45,29 +45,21 @@ def compare(
 
     given = pairs(parameter or []) | ({"drop_leaks": True} if drop_leaks else {})
     read_config(given)  # so that no name of an argument below is among them
-    load.kind_of(dataset, text_column, label_column)  # data that are not there are refused before torch is imported
+    columns = {"text_column": text_column, "label_column": label_column}
+    given = given | {name: column for name, column in columns.items() if column}
+    label, text = given.pop("label_column", None), given.pop("text_column", None)
+    load.kind_of(dataset, text, label)  # data that are not there are refused before torch is imported
     from lrtl_utils import comparison
 
     with interruptible("with the remaining runs"):
-        compared = comparison.compare(
-            dataset,
-            label_column,
-            text_column,
-            budget,
-            results,
-            models=model,
-            metric=metric,
-            workers=workers,
-            dry_run=dry_run,
-            shared=not no_cache,
-            show=show,
-            **given,
-        )
+        options = {"models": model, "metric": metric, "workers": workers, "dry_run": dry_run, "shared": not no_cache}
+        compared = comparison.compare(dataset, label, text, budget, results, show=show, **options, **given)
     if dry_run:
         return
     show_outcome(compared.outcome, compared.cells, compared.results)
-    if compared.outcome.failed and compared.runs.empty:
-        fail("No run was completed, so there is nothing to compare; what failed is said above.", code=1)
+    if compared.runs.empty:
+        next_step = "what failed is said above" if compared.outcome.failed else "run it again with a larger --budget"
+        fail(f"No run was completed, so there is nothing to compare; {next_step}.", code=1)
     show(["", "## The answers", *compared.lines(), "", "## Pictures, made by the summary notebooks"])
     summary(compared.results, metric)
     show(["", "## What to do now", *compared.advice(), "", "The page with every run, answer and picture:"])

@@ -48,11 +48,26 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
 
     kept = export.load(folder)
     shown, examples, beside = read(kept, file, column)
-    answers = _table(shown, examples, loop.predict(kept.model, examples, kept.config), kept)
-    answers = _beside(answers, beside)
+    try:
+        prediction = loop.predict(kept.model, examples, kept.config)
+    except InputError:
+        _name_what_cannot_be_decoded(shown, examples, kept.kind)
+        raise
+    answers = _beside(_table(shown, examples, prediction, kept), beside)
     with writing_to(target):
         write_text(target, answers.to_csv(index=False, float_format="%.6f", lineterminator="\r\n"))
     return target
+
+
+def _name_what_cannot_be_decoded(shown: list[str], examples: Examples, kind: str) -> None:
+    """`InputError` with the file of the first such image; who encodes images knows only its number."""
+    from lrtl_utils.models.encoding import UNDECODABLE, decode_image
+
+    for name, image in zip(shown, examples.inputs, strict=True) if kind == "image" else ():
+        try:
+            decode_image(image)
+        except UNDECODABLE as error:
+            raise InputError(f"{name} cannot be decoded: {error}.") from None
 
 
 def read(kept: "Kept", file: Path, column: str | None = None) -> tuple[list[str], Examples, Columns]:

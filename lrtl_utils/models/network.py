@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lrtl_utils.errors import InputError
 from lrtl_utils.models.encoding import SHAPE_COLUMNS, Reader
 
 Batch = dict[str, torch.Tensor]
@@ -222,12 +223,12 @@ def image_blocks(backbone: nn.Module) -> list[nn.Module]:
 
 
 def set_dropout(model: nn.Module, probability: float) -> None:
-    """Give every dropout layer this probability and check that it took; `ValueError` if the model has none."""
+    """Give every dropout layer this probability and check that it took; `InputError` if the model has none."""
     layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
     for layer in layers:
         layer.p = probability
     if not layers:
-        raise ValueError("dropout was asked for, and this model has no dropout layer.")
+        raise InputError("dropout was asked for, and this model has no dropout layer; leave dropout out.")
 
 
 def find_blocks(model: Model) -> None:

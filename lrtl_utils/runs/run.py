@@ -17,7 +17,7 @@ from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.splits import Data, Examples, Facts, count_labelled, share_of
 from lrtl_utils.errors import InputError, require_name
-from lrtl_utils.files import absolute_path
+from lrtl_utils.files import absolute_path, writable_folder
 from lrtl_utils.measure import metrics
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import METHODS, VERSIONS
@@ -94,6 +94,7 @@ class Run:
         results: str | Path = RESULTS,
         plan: Mapping[str, Any] | None = None,
         elsewhere: bool = False,
+        data: Data | None = None,
         **parameters: Any,
     ):
         """`parameters` are those of `RunConfig`; `dataset` may also be a pandas DataFrame or a `datasets.Dataset`.
@@ -101,13 +102,15 @@ class Run:
         `InputError` says in one sentence why it cannot be run. `plan` is what a sweep planned: the `id` that this run
         must have, its `device` and `precision`, the planned values that it replaces (`asked`), the file without which
         the run is no longer this process's (`claim`), and whether it may take what an earlier run has computed
-        (`shared`). A run that is only planned here, and runs `elsewhere`, may name a device that is not here.
+        (`shared`). A run that is only planned here, and runs `elsewhere`, may name a device that is not here. `data` is
+        what has been read already of the data set.
         """
         if asked is not None and (parameters or not isinstance(asked, RunConfig)):
             raise InputError("A Run takes a RunConfig, or else parameters by their names, such as Run(dataset=…).")
         asked = _absolute(asked or read_config(on_disk(parameters)))
-        check(asked)
-        data = _load(load.find(asked.dataset, asked.text_column).sha256, **load.reading(asked))
+        check(asked, load.kind_of if data is None else lambda *_: data.kind)
+        if data is None:
+            data = read_again(load.find(asked.dataset, asked.text_column).sha256, **load.reading(asked))
         config = resolve(asked, data, elsewhere=elsewhere)
         self._identify(asked, config, data, find_weights(config))
         self.results = absolute_path(results)
@@ -224,6 +227,8 @@ class Run:
                 "This run has been trained already, wholly or in part; make it anew. In a notebook, run the cell that "
                 "makes `run` again, and then those below it."
             )
+        store.require_apart(self.results, self.asked.dataset)
+        writable_folder(self.results)  # else the result would be lost
         method, model, self._begun = METHODS[self.config.method], self.model, True
         with self.meter.measure():
             if method.prepare:
@@ -349,6 +354,8 @@ def resolve(asked: RunConfig, data: Data | Facts, *, elsewhere: bool = False) ->
     defaults = method.defaults(data.kind, row, n_labels)
     for name in set(values) - ALWAYS:
         values[name] = defaults.get(name) if values[name] is None else values[name] if name in defaults else None
+    if values["without"]:
+        values["without"] = ",".join(sorted({*values["without"].split(",")}))
     values["model"] = asked.model if method.needs_model else NO_MODEL
     values["device"] = resolve_device(asked.device, elsewhere=elsewhere) if method.needs_model else "cpu"
     if values["precision"]:
@@ -371,7 +378,7 @@ def data_at_hand(config: RunConfig) -> Data | Facts:
         if facts is None:
             raise
         return facts
-    return _load(source.sha256, **load.reading(config))
+    return read_again(source.sha256, **load.reading(config))
 
 
 def build(config: RunConfig, data: Data | Facts, weights: Source | None, *, pretrained: bool = True) -> "Model":
@@ -411,6 +418,6 @@ def _limited(values: dict[str, Any], n_labels: int) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4)
-def _load(_sha256: str, **reading: Any) -> Data:
-    """The data set, read again only if its files have changed: a grid has many runs on it."""
+def read_again(_sha256: str, **reading: Any) -> Data:
+    """The data set of that checksum, read only once if its files have not changed: a grid has many runs on it."""
     return load.load(**reading)

@@ -129,6 +129,12 @@ def _write(
     return record
 
 
+def require_apart(results: Path, dataset: str) -> None:
+    """`InputError` where records would be written into the folder of the data, which every run looks through."""
+    if os.path.isabs(dataset) and results.is_relative_to(dataset):
+        raise InputError(f"{results} is in the folder of the data, {dataset}; --results must name another place.")
+
+
 def _placeless(results: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     """With paths of own data and an own model as seen from the results folder: a record names no place of a machine."""
     given = {name: values[name] for name in ("dataset", "model") if os.path.isabs(values.get(name) or "")}

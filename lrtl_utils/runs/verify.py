@@ -11,6 +11,7 @@ from typing import Any
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load, splits
+from lrtl_utils.data.own import files
 from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import existing_folder
 from lrtl_utils.runs import store
@@ -122,9 +123,8 @@ def _frozen(results: Path, completed: Mapping[Path, Completed], report: Report) 
 def _drawn_again(results: Path, completed: Mapping[Path, Completed], report: Report) -> None:
     """Draw the subsets again, from the data on this machine: they are prefixes of one order, and so they nest."""
     data, drawn = {}, {}
-    for path, run in sorted(completed.items()):
-        config, claimed = run.config, run.data
-        source = (*load.reading(config).items(), claimed.source.sha256)
+    for path, run in sorted(completed.items(), key=lambda each: (str(_source(each[1])), each[0])):
+        config, claimed, source = run.config, run.data, _source(run)
         if source not in data:
             here = config.model_copy(update={"dataset": store.place(results, config.dataset)})
             data = {source: _at_hand(here, claimed.source.sha256)}  # one at a time: some are large
@@ -137,10 +137,20 @@ def _drawn_again(results: Path, completed: Mapping[Path, Completed], report: Rep
         for name, value in drawn[draw].items():
             if name == "subset_sha256" and config.selection != "random":
                 report.notes["which examples were chosen by their selection was not computed again"] += 1
-            elif name == "notes" and {*claimed.notes} <= {*value}:  # a later version may note more
+            elif name == "notes" and {*filter(_is_of_the_data, claimed.notes)} <= {*value}:  # later versions note more
                 continue
             elif getattr(claimed, name, None) not in (None, value):  # records of earlier versions tell less
                 report.faults[path].append(f"data: {name} is {getattr(claimed, name)}, and drawn again {value}")
+
+
+def _source(run: Any) -> tuple[Any, ...]:
+    """What was read for a record."""
+    return (*load.reading(run.config).items(), run.data.source.sha256)
+
+
+def _is_of_the_data(note: str) -> bool:
+    """Whether a note is about the data, and not about files that are not read and may come and go."""
+    return not (note.startswith("files of type ") or note.endswith(files.NOT_READ))
 
 
 def _at_hand(config: RunConfig, sha256: str) -> splits.Data | None:

@@ -17,7 +17,10 @@ from lrtl_utils.runs.notebook import NOTEBOOK_OF, notebook_path, parameters_of
 from lrtl_utils.runs.record import kind_of
 from lrtl_utils.study import answers, curves, tables
 
-NOTHING = "Too few runs have finished to recommend it; to continue, run the same command again or raise its budget."
+NOTHING = (
+    "It is not recommended yet, because no two configurations have three seeds in common; after `lrtl compare`, run "
+    "the same command again or raise its budget."
+)
 
 
 def at_a_glance(frame: pd.DataFrame) -> pd.DataFrame:
@@ -135,7 +138,9 @@ def training(record: Mapping[str, Any], results: Path) -> str:
 def _here(name: str, results: Path) -> str:
     """A data set or model of a record below `results`, as a person types it here."""
     placed = store.place(results, name)
-    return from_here(Path(placed)) if os.path.isabs(placed) else placed
+    here = from_here(Path(placed)) if os.path.isabs(placed) else placed
+    # A folder of this folder might have the name of a data set or a model.
+    return os.path.join(".", here) if os.path.isabs(placed) and os.sep not in here else here
 
 
 def advice(frame: pd.DataFrame, row: pd.Series | None) -> Iterator[str]:

@@ -5,19 +5,21 @@ import io
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from lrtl_utils.data import load
 from lrtl_utils.data.splits import Data, Examples
+from lrtl_utils.errors import counted
 from lrtl_utils.study import stats
 
 STEPS = (32, 100, 316, 1000)  # numbers of labels, evenly spaced on a logarithmic scale
 SEEDS = 5
 UNEVEN = 3  # the largest class is mentioned from so many times the smallest
 FEW = 10  # with fewer test examples, the scores of a class say little
+LARGE = 1000  # pixels of a side: models read a few hundred
 LONG = 128  # longer texts, in words, cost noticeably more
 
 
@@ -27,8 +29,11 @@ def read(dataset: str, **reading: Any) -> Data:
         return load.load(dataset, **reading)
 
 
-def page(data: Data) -> Iterator[str]:
-    """Lines of Markdown: what was read, classes, inputs, what to look at, and what can be compared."""
+def page(data: Data, broken: Sequence[str] | None = None) -> Iterator[str]:
+    """Lines of Markdown: what was read, classes, inputs, what to look at, and what can be compared.
+
+    The `broken` images of the data are looked for unless they are given.
+    """
     kinds = f"{len(data.strata_names)} classes"
     if data.kind == "tokens":
         kinds = f"{len({name[2:] for name in data.classes if name != 'O'})} types of entity"
@@ -38,7 +43,7 @@ def page(data: Data) -> Iterator[str]:
     yield from ("", "## Classes", *_classes(data))
     yield from ("", "## Inputs", *_inputs(data))
     yield from ("", "## To look at")
-    concerns = [*_concerns(data)]
+    concerns = [*_broken(broken if broken is not None else [*find_broken(data)]), *_concerns(data)]
     yield from (f"{i}. {concern}" for i, concern in enumerate(concerns, 1))
     if not concerns:
         yield "Nothing."
@@ -90,9 +95,11 @@ def _inputs(data: Data) -> Iterator[str]:
         if len(sizes) == 1:
             ((width, height),) = sizes
             yield f"All images have {width} × {height} pixels."
-            return
-        shown = ", ".join(f"{w} × {h} ({count})" for (w, h), count in sizes.most_common(3))
-        yield f"{len(sizes)} sizes in pixels; the commonest: {shown}."
+        else:
+            shown = ", ".join(f"{w} × {h} ({count})" for (w, h), count in sizes.most_common(3))
+            yield f"{len(sizes)} sizes in pixels; the commonest: {shown}."
+        if (longest := max((side for size in sizes for side in size), default=0)) > LARGE:
+            yield f"The longest side has {longest} pixels. Each run decodes what it reads, so smaller copies save time."
         return
     words = np.array([len(x.split() if isinstance(x, str) else x) for x in inputs])
     median, most = np.quantile(words, [0.5, 0.95])
@@ -144,16 +151,19 @@ def _concerns(data: Data) -> Iterator[str]:
         yield f"Without a test example, so that no score tells anything about them: {', '.join(absent)}."
     if few := sorted(label for label in train if 0 < test[label] < FEW):
         yield f"These classes have fewer than {FEW} test examples, so their scores say little: {', '.join(few)}."
-    if data.kind == "image" and (broken := [*_broken(data)]):
-        named = f", such as {broken[0]}" if broken[0] else ""
-        yield f"{len(broken)} images cannot be decoded{named}; a run would fail at the first one."
 
 
-def _broken(data: Data) -> Iterator[str]:
+def _broken(places: Sequence[str]) -> Iterator[str]:
+    if places:
+        named = f", such as {places[0]}" if places[0] else ""
+        yield f"{counted(len(places), 'image')} cannot be decoded{named}; a run fails at the first one that it reads."
+
+
+def find_broken(data: Data) -> Iterator[str]:
     """Where the images are that cannot be decoded; an empty string where no place is known."""
     from lrtl_utils.models.encoding import UNDECODABLE, decode_image
 
-    for examples in (data.train, data.test):
+    for examples in (data.train, data.test) if data.kind == "image" else ():
         for at, image in enumerate(examples.inputs):
             try:
                 decode_image(image)

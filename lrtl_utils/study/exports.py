@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -79,7 +80,7 @@ def mlflow(results: Path, uri: str | None = None) -> list[str]:
     except client_library.MlflowException as error:
         raise InputError(f"MLflow at {uri} cannot be used: {' '.join(str(error).split())[:300]}") from error
     local = "://" not in uri or uri.startswith("sqlite")
-    opened = f"; `mlflow ui --backend-store-uri {uri}` opens it" if local else ""
+    opened = f"; `mlflow ui --backend-store-uri {shlex.quote(uri)}` opens it" if local else ""
     return [f"runs added: {len(new)}, already there: {len(records) - len(new)}{opened}", uri]
 
 
@@ -107,7 +108,7 @@ def trackio(results: Path) -> list[str]:
                 run.log(point, step=step)
             run.log(metrics, step=len(record["curve"]) + 1)
             run.finish()
-    opened = f"`TRACKIO_DIR={place} trackio show` opens it"
+    opened = f"`TRACKIO_DIR={shlex.quote(place)} trackio show` opens it"
     return [f"runs added: {len(new)}, already there: {len(records) - len(new)}; {opened}", place]
 
 
@@ -139,7 +140,7 @@ def optuna(results: Path, file: Path | None = None) -> list[str]:
             library.delete_study(study_name=name, storage=storage)
         study = library.create_study(storage=storage, study_name=name, direction="maximize")
         study.add_trials([_trial(row, space["knobs"]) for row in (*search["known"], *search["trials"])])
-    return [f"studies written: {len(searches)}; `optuna-dashboard {url}` opens them", url]
+    return [f"studies written: {len(searches)}; `optuna-dashboard {shlex.quote(url)}` opens them", url]
 
 
 def _search(path: Path) -> dict[str, Any]:

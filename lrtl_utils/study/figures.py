@@ -33,6 +33,7 @@ NAMED = (tables.OURS, "full", tables.BASELINE, "linear_probe")  # have colours a
 GREY = "0.7"  # of other methods
 LEADER = {"arrowstyle": "-", "color": "0.55", "linewidth": 0.6}  # from a name to what it names
 LONGEST = 30  # letters of a name beside which there is room for two data sets in a row
+MOST_NAMED = 40  # classes of a confusion matrix: more make a picture that no screen shows
 STRENGTHS = (0.1, 0.4)  # of a difference: from here to there its colour grows, so that a decided one is never grey
 WIDTH = 8.6  # inches: 830 pixels of a screen with 96 to the inch
 
@@ -66,13 +67,13 @@ def class_balance(targets: Sequence[int], classes: Sequence[str], ax: Axes) -> A
     counts = np.bincount(np.asarray(targets), minlength=len(classes))
     ax.barh(list(classes), counts, color=_SAFE[0])
     ax.invert_yaxis()
-    ax.set(xlabel="labelled examples", title="Class balance")
+    ax.set(xlabel="examples to train on", title="Class balance")
     return ax
 
 
 def text_lengths(lengths: Sequence[int], ax: Axes) -> Axes:
     """How many words the texts have, with the median."""
-    ax.hist(lengths, bins="auto", color=_SAFE[0])
+    ax.hist(lengths, bins="auto", color=_SAFE[0], histtype="stepfilled")  # one shape, however long the longest is
     ax.axvline(np.median(lengths), color="black", linestyle="--", label=f"median {np.median(lengths):.0f}")
     ax.set(xlabel="words", ylabel="texts", title="Lengths")
     ax.legend()
@@ -81,11 +82,14 @@ def text_lengths(lengths: Sequence[int], ax: Axes) -> Axes:
 
 def tiles(images: Sequence[Any], titles: Sequence[str], ax: Axes, columns: int = 5) -> Axes:
     """The images in rows of `columns`, each with its title above, in one ax: an ax for each would be slow to draw."""
-    from lrtl_utils.models.encoding import decode_image  # it imports torch, which no other figure needs
+    from lrtl_utils.models.encoding import UNDECODABLE, decode_image  # it imports torch, which no other figure needs
 
     rows = -(-len(images) // columns)
     for i, (image, title) in enumerate(zip(images, titles, strict=True)):
-        pixels = np.asarray(decode_image(image))
+        try:
+            pixels = np.asarray(decode_image(image))
+        except UNDECODABLE:  # a run that reads it says so
+            continue
         y, x = divmod(i, columns)
         height, width = 0.8 * np.array(pixels.shape[:2]) / max(pixels.shape[:2])
         ax.imshow(pixels, extent=(x, x + width, y + height, y))
@@ -109,9 +113,13 @@ def learning_curve(curve: Sequence[dict[str, Any]], ax: Axes) -> Axes:
 
 
 def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], ax: Axes) -> Axes:
-    """Test examples by true class (rows) and predicted class (columns); where there is none the field is empty."""
-    counts, ticks = np.asarray(matrix), {"xticklabels": classes, "yticklabels": classes}
-    shown = np.where(counts, counts.astype(str), "")
+    """Test examples by true class (rows) and predicted class (columns); where there is none the field is empty.
+
+    With more than `MOST_NAMED` classes there are colours alone.
+    """
+    counts, few = np.asarray(matrix), len(classes) <= MOST_NAMED
+    ticks = dict.fromkeys(("xticklabels", "yticklabels"), classes if few else False)
+    shown = np.where(counts, counts.astype(str), "") if few else False
     sns.heatmap(counts, annot=shown, fmt="", cmap="Blues", cbar=False, square=True, ax=ax, **ticks)
     ax.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
     return ax

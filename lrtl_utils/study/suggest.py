@@ -113,6 +113,8 @@ def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
     """A table that has the column `text` or, unless a person named that, another that is recognised; for images, a
     folder or a list of them."""
     layout = files.look(str(pool))
+    if layout.form in {"table", "listed"} and text in tables.read(layout.files[0]).columns:
+        layout = files.look(str(pool), text)
     name, paths = absolute_path(pool).name, layout.files
     if kind == "image":
         if layout.form == "images":

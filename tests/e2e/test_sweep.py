@@ -55,11 +55,15 @@ def test_cells_planned_for_a_gpu_that_a_worker_lacks_fail_once_untrained_and_the
 
 
 def test_a_cell_past_its_deadline_ends_with_all_that_it_started(tmp_path):
-    content = {"dataset": "news_sample", "method": "from_scratch", "epochs": 1000}
-    outcome = sweep(plan(read_grid(written(tmp_path, content))), tmp_path, deadline_seconds=3, report=print)
-    assert "past its deadline of 3 s" in outcome.failed[0][1]
+    path = written(tmp_path, {"dataset": "news_sample", "method": "from_scratch", "epochs": 1000})
+    words = ["sweep", path, "--results", tmp_path / "out", "--deadline", 3, "--memory-limit", 100_000]
+    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "past its deadline of 3 s" in done.stdout + done.stderr
     assert not writers_below(tmp_path)
-    assert records(tmp_path, "failed")["error"].str.contains("deadline").all()
+    (error,) = records(tmp_path / "out", "failed")["error"]
+    assert error == "past its deadline of 3 s"
 
 
 def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path):

@@ -267,3 +267,56 @@ def test_compare_takes_a_dataframe(tmp_path, monkeypatch):
     assert compared.results.match(str(tmp_path / "results" / "compare-table-????????"))
     assert any("labels from column 'y'" in line for line in shown)
     assert compared.cells
+
+
+@pytest.mark.slow
+def test_the_command_takes_what_is_named_and_ends_with_the_page(tmp_path):
+    rows = [(f"note {i}", "ab"[i // 2 % 2], f"a {word} film {i}", word) for i in range(45) for word in ("fine", "dull")]
+    path, out = tmp_path / "reviews.csv", tmp_path / "out"
+    pd.DataFrame(rows, columns=["text", "label", "body", "stars"]).to_csv(path, index=False)
+    words = ["--text-column", "body", "--label-column", "stars", "--drop-leaks", "--model", "minilm_l3"]
+    words += ["--metric", "macro_f1", "-p", "max_length=32", "--budget", "0", "--results", str(out)]
+    command = [sys.executable, "-m", "lrtl_utils", "compare", str(path), *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(out / "report/index.html")
+    assert "macro F1 0." in done.stdout or "macro F1 1." in done.stdout
+    configs = [record["config"] for record in lrtl_utils.records(out, "completed")["record"]]
+    assert {(c["text_column"], c["label_column"], c["drop_leaks"]) for c in configs} == {("body", "stars", True)}
+    assert {(c["model"], c["max_length"]) for c in configs if c["method"] != "tfidf"} == {("minilm_l3", 32)}
+
+
+def test_data_on_which_no_run_could_end_are_refused_before_any_is_priced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(8):
+            (tmp_path / "pets" / name / f"{i}.png").write_bytes(bytes([i]) * 9)
+    (tmp_path / "tags").mkdir()
+    for split, tag in (("train", "B-PER"), ("test", "O")):
+        (tmp_path / "tags" / f"{split}.conll").write_text("".join(f"Ada{i} {tag}\nsaid O\n\n" for i in range(8)))
+    for data, said in (
+        ("pets", r"16 images of pets cannot be decoded, such as [ab]/\d.png, and a run fails at the first"),
+        ("tags", "No test sentence of tags has an entity"),
+    ):
+        with pytest.raises(InputError, match=said):
+            comparison.compare(data, results=tmp_path / "out")
+    with pytest.raises(InputError, match=r"is in the folder of the data, .*; --results must name another place"):
+        comparison.compare("tags", results="tags/out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_one_block_is_compared_without_the_method_that_needs_several(reviews, tmp_path, monkeypatch):
+    load = comparison.price.load
+
+    def refuse(config, data):
+        if config.method == "progressive":
+            raise InputError("Method 'progressive' is not for it.")
+        return load(config, data)
+
+    monkeypatch.setattr(comparison.price, "load", refuse)
+    said = []
+    compared = comparison.compare(reviews, results=tmp_path, models=["minilm_l3"], dry_run=True, show=said.append)
+    assert said.count("Left out: Method 'progressive' is not for it.") == 1
+    assert {cell.config.method for cell in compared.cells} >= {"tfidf", "linear_probe", "full"}
+    assert "progressive" not in {cell.config.method for cell in compared.cells}

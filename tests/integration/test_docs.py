@@ -4,11 +4,14 @@ import json
 import re
 import shlex
 
+import pandas as pd
 import pytest
 import typer
 
 from lrtl_utils import cli
+from lrtl_utils.cli.common import pairs
 from lrtl_utils.cli.sweep import slurm_parameters
+from lrtl_utils.config import read_config
 from lrtl_utils.files import ROOT
 from lrtl_utils.sweep import engines
 from lrtl_utils.sweep import grid as grids
@@ -24,7 +27,7 @@ def commands(page):
     """The words behind `lrtl` of each such line in a block of code."""
     fenced = re.findall(r"^```([\w ]*)\n(.*?)^```$", page.read_text(), flags=re.M | re.S)
     text = "\n".join(block for language, block in fenced if language in {"", "bash", "sh"})
-    lines = re.findall(r"^(?:\$ |exec )?(?:\.venv/bin/)?lrtl (.*)", text.replace("\\\n", " "), flags=re.M)
+    lines = re.findall(r"^(?:\$ |exec |.*&& )?(?:\.venv/bin/)?lrtl (.*)", text.replace("\\\n", " "), flags=re.M)
     return [shlex.split(line, comments=True) for line in lines]
 
 
@@ -35,11 +38,12 @@ def test_every_command_is_one(page):
     known = typer.main.get_command(cli.app).commands
     for verb, *words in commands(page):
         known[verb].make_context(verb, words)  # raises where a name or a number of words is wrong
+        read_config(pairs(words[i + 1] for i, word in enumerate(words) if word == "-p"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_link_leads_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
@@ -54,6 +58,21 @@ def test_readme_is_read_in_a_minute_and_prints_what_the_example_printed():
 def test_how_often_the_bar_is_missed_is_what_the_table_says():
     (said,) = re.findall(r"misses this bar in (\d+ of \d+) settings", (ROOT / "docs/progressive.md").read_text())
     assert f"\nIn {said} settings the mean of another" in (ROOT / "results/recipe-2/table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("page", "said", "folder"),
+    [
+        ("evidence", r"it has lost in (\w+) settings with 100 labels so far", "confirmation"),
+        ("progressive", r"\*\*It lost (\w+) settings after the correction", "recipe-2"),
+    ],
+)
+def test_how_many_settings_were_lost_is_what_the_table_says(page, said, folder):
+    (count,) = re.findall(said, (ROOT / f"docs/{page}.md").read_text())
+    table = pd.read_csv(ROOT / f"results/{folder}/table.csv")
+    others = table[~table["configuration"].str.startswith("progressive [")]
+    lost = others[others["verdict"] == "better"][["dataset_model", "n_labels"]].drop_duplicates()
+    assert ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")[len(lost)] == count
 
 
 def test_the_demo_has_as_many_runs_as_is_said():

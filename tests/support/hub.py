@@ -18,10 +18,11 @@ LARGE = (".parquet", ".safetensors")  # kept by their SHA-256, the others by git
 def serve():
     """A hub at `address`. `holds` maps a repository (`models/org/name`) and a revision to its files; `asked` are the
     requests as (verb, last part of the path, range); `faults` are what the next such requests meet, by (verb, part).
-    `pushed` are the files of repositories that were uploaded to with the token `TOKEN`, by their id."""
+    `pushed` are the files of repositories that were uploaded to with the token `TOKEN`, by their id; `created` is what
+    was asked for new ones."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     server.holds, server.asked, server.faults = {}, [], defaultdict(list)
-    server.pushed, server.large = {}, {}  # large files, by their SHA-256, until a commit names them
+    server.pushed, server.created, server.large = {}, [], {}  # large files, by their SHA-256, until a commit names them
     server.address = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -76,6 +77,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
             return self.commit(path.split("/")[3:5], [json.loads(line) for line in body.splitlines()])
         asked, found = json.loads(body), {}
         if path == "/api/repos/create":
+            self.server.created.append(asked)
             found = {"url": f"{self.server.address}/{asked['organization']}/{asked['name']}"}
         if path.endswith("/preupload/main"):
             names = [file["path"] for file in asked["files"]]

@@ -18,6 +18,16 @@ def write_csv(path, lines, header=("text", "label"), encoding="utf-8", **options
     return path
 
 
+def of_one(count, label, start=0):
+    """So many different reviews of one label."""
+    return rows(count, start, {label: f"{label} words of review number"})
+
+
+def written_csv(path, lines):
+    """The path, as a person would give it, of a CSV file with these lines."""
+    return str(write_csv(path, lines))
+
+
 def leaky(folder):
     """Ten train reviews of which three are in the test split too, one twice, one in other letters."""
     write_csv(folder / "train.csv", [*rows(10), rows(1)[0], ("A Dull  and clumsy film number 101", "bad")])

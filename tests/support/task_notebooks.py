@@ -96,7 +96,7 @@ PICTURES = {  # by kind: the first examples, the labelled ones, the scores, wher
 figures.class_balance(train.targets, run.data.classes, axes[0])
 figures.text_lengths([len(text.split()) for text in train.inputs], axes[1]);""",
         "Scores are fractions in [0, 1]. Precision, recall and F1 are means over the classes.",
-        """size = 2 + 0.5 * len(run.data.classes)
+        """size = 2 + 0.5 * min(len(run.data.classes), figures.MOST_NAMED)
 figures.confusion(tested.metrics["confusion"], run.data.classes, plt.subplots(figsize=(size, size))[1]);""",
         "tested.mistakes()",
     ),
@@ -105,7 +105,7 @@ figures.confusion(tested.metrics["confusion"], run.data.classes, plt.subplots(fi
 figures.tiles(run.data.train.inputs[:16], labels, plt.subplots(figsize=(10, 3))[1], columns=8);""",
         "figures.class_balance(train.targets, run.data.classes, plt.subplots(figsize=(5, 3))[1]);",
         "Scores are fractions in [0, 1]. Precision, recall and F1 are means over the classes.",
-        """size = 2 + 0.5 * len(run.data.classes)
+        """size = 2 + 0.5 * min(len(run.data.classes), figures.MOST_NAMED)
 figures.confusion(tested.metrics["confusion"], run.data.classes, plt.subplots(figsize=(size, size))[1]);""",
         """wrong = tested.mistakes()
 titles = wrong["true"] + " → " + wrong["predicted"]
@@ -156,15 +156,14 @@ def notebook(name: str) -> nbformat.NotebookNode:
             "from lrtl_utils.deploy import export\nfrom lrtl_utils.study import figures\n\nfigures.style()"
         ),
         text(
-            "## The run\nEverything is checked here, the data is loaded, and every `None` is replaced. The table shows "
-            "what was asked for and what\nis used. The same configuration, data, weights and method always have the "
-            "same id."
+            "## The run\nEverything is checked here, the data is loaded, and every `None` becomes the method's own "
+            "value. The table shows what was\nasked for and what is used; a dash is what does nothing here, or is "
+            "decided by the data or the model. The same\nconfiguration, data, weights and method always have the same "
+            "id."
         ),
         code("run = Run.from_parameters(globals())\nrun.settings"),
         text("## The data\nThe first examples of the train split, with their labels."),
         code(examples),
-        text("## The model\nA pre-trained backbone with a new head."),
-        code("pd.Series(run.describe_model()).to_frame(run.config.model)"),
         text(
             "## The labels\nThe clock starts here. `train` are the examples that the method learns from; `validation` "
             "are those it sets aside, or None."
@@ -174,9 +173,11 @@ def notebook(name: str) -> nbformat.NotebookNode:
         text("## Training\nThe clock runs. An interrupted run continues from its last checkpoint."),
         code("curve = run.fit(train, validation)"),
         code("figures.learning_curve(curve, plt.subplots(figsize=(5, 3))[1]);"),
+        text("## The model\nWhere its weights came from, and how many parameters it has and the method trained."),
+        code("pd.Series(run.describe_model()).to_frame(run.config.model)"),
         text(
             "## The test split\nIt is predicted once, and off the clock. The record, one JSON file with all that the "
-            f"summary notebooks read, is written at\nonce. {scores}"
+            f"summary notebooks read, is written at\nonce; one that this run has already is kept. {scores}"
         ),
         code("tested = run.test()\nrecord = run.record(tested)"),
         code(
@@ -186,7 +187,7 @@ def notebook(name: str) -> nbformat.NotebookNode:
         code(wrong),
         text("The mistakes of which the model is most certain:"),
         code(mistakes),
-        text("## The cost\nThis is what the run cost, as its record has it."),
+        text("## The cost\nThis is what the run cost."),
         code('pd.Series(record["cost"]).to_frame("cost")'),
         text(
             "## The saved model\nIf `save_model` names a folder, the weights, the labels and a model card are written "

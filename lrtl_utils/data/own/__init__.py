@@ -15,6 +15,7 @@ import numpy as np
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.own import conll, tables
 from lrtl_utils.data.own.files import Layout, find_own_on_hub, look, names_image
+from lrtl_utils.data.rows import MOST_BYTES
 from lrtl_utils.data.splits import Data, Examples
 from lrtl_utils.errors import InputError, shown
 from lrtl_utils.files import absolute_path, data_name, write_atomically
@@ -126,6 +127,12 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
     validation split, else None. `InputError` if there is nothing to learn.
     """
     layout = look(dataset, columns[0])
+    held = sum(file.stat().st_size for file in layout.files) if layout.form in {"images", "listed"} else 0
+    if held > MOST_BYTES:
+        raise InputError(
+            f"{layout.folder} has {held / 2**30:.1f} GiB of images, more than the {MOST_BYTES / 2**30:.0f} GiB that a "
+            "run holds in memory; save smaller copies, because models read a few hundred pixels a side."
+        )
     notes = Notes(list(layout.noted))
     parts = {}
     for split, files in layout.splits.items():

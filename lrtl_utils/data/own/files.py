@@ -21,6 +21,7 @@ HUB_ID = re.compile(r"(?!\.)([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
 REVISION = re.compile(r"[0-9a-f]{40}")
 DEPTH = 4  # levels of folders that are searched
 MOST_FILES = 200_000
+NOT_READ = " is not read: its name has no split in it"  # ends a note on a file
 SPLITS = {
     "train": ("train", "training", "trainset", "traindata"),
     "test": ("test", "testing", "testb", "testset", "testdata"),
@@ -228,7 +229,7 @@ def _layout(folder: Path, form: str, files: Sequence[Path]) -> Layout:
             raise InputError(f"{folder} has files for {' and '.join(splits)} and none with train in its name.")
         return Layout(folder, form, {"all": tuple(files)})
     aside = dict.fromkeys(Path(*names[file]) for file in splits.pop("all", []))
-    noted = tuple(f"{name} is not read: its name has no split in it" for name in aside)
+    noted = tuple(f"{name}{NOT_READ}" for name in aside)
     return Layout(folder, form, {split: tuple(paths) for split, paths in splits.items()}, noted)
 
 

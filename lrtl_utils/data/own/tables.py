@@ -104,7 +104,7 @@ def _read_delimited(file: Path) -> Table:
         # Where every line has as many tabs, each line is a row, and a lone quote is text.
         quoted = len({line.count("\t") for line in lines}) != 1
     else:
-        quoted, first = True, io.StringIO(text, newline="").readline().rstrip("\r\n")
+        quoted, first = True, io.StringIO(text.lstrip("\r\n"), newline="").readline().rstrip("\r\n")
         if declared := re.match(r"sep=(.)\r?\n", text):  # a line that Excel writes and reads
             separator, text = declared[1], text[declared.end() - 1 :]
         else:

@@ -323,7 +323,7 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
         (news, "none.jsonl", None, "has no inputs to predict"),
         (news, "words.jsonl", None, "where a text is expected"),
         (news, ".", None, "is a folder"),
-        (seer, "text.png", None, "Image 0 cannot be decoded"),
+        (seer, "text.png", None, "text.png cannot be decoded"),
     ):
         with pytest.raises(InputError, match=said):
             scoring.predict(model, tmp_path / file, tmp_path / "out.csv", column)
@@ -336,3 +336,11 @@ def test_predict_prints_the_path_of_its_csv(news, tmp_path):
     done = CliRunner().invoke(app, ["predict", str(news), str(tmp_path / "in.csv")])
     assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'in.predictions.csv'}\n"), done.output
     assert rows_of(tmp_path / "in.predictions.csv")[0]["label"] == "Business"
+
+
+def test_predict_reads_the_column_and_writes_the_file_that_are_named(news, tmp_path):
+    (tmp_path / "in.csv").write_text("first,second\nA late goal won the match.,Shares fell today.\n")
+    words = ["predict", news, tmp_path / "in.csv", "--output", tmp_path / "out.csv", "--text-column", "second"]
+    done = CliRunner().invoke(app, [*map(str, words)])
+    assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'out.csv'}\n"), done.output
+    assert rows_of(tmp_path / "out.csv")[0]["label"] == "Business"

@@ -27,9 +27,9 @@ def hub():
         yield server
 
 
-def push(server, folder, model, **variables):
+def push(server, folder, model, *more, **variables):
     """`lrtl push`; over the hub's older protocol for large files, since the newer one is not HTTP on one host."""
-    words = ["push", str(model), "acme/news", "--license", "apache-2.0"]
+    words = ["push", str(model), "acme/news", "--license", "apache-2.0", *more]
     known = environment(server, folder) | {"HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"} | variables
     options = {"cwd": ROOT, "env": known, "capture_output": True, "text": True, "timeout": 120}
     return subprocess.run([sys.executable, "-m", "lrtl_utils", *words], **options)
@@ -78,3 +78,11 @@ def test_what_stops_an_upload_is_one_sentence(hub, saved, tmp_path, variables, s
     assert sentence in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert hub.pushed == {}
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_new_repository_is_private_only_where_that_is_asked_for(hub, saved, tmp_path, private):
+    done = push(hub, tmp_path, saved, *["--private"] * private)
+    assert done.returncode == 0, done.stderr
+    (asked,) = hub.created
+    assert (asked.get("visibility") == "private" or asked.get("private") is True) == private

@@ -88,10 +88,11 @@ def without_seconds(curve):
     return [{key: value for key, value in point.items() if key != "device_seconds"} for point in curve]
 
 
-def test_conventional_ends_where_trainer_does(tmp_path):
+@pytest.mark.parametrize(("scheduler", "warmup"), [("linear", 0), ("cosine", 2), ("constant", 2)])
+def test_conventional_ends_where_trainer_does(scheduler, warmup, tmp_path):
     from transformers import Trainer, TrainingArguments
 
-    run = prepare(dropout=0.0, learning_rate=1e-2)
+    run = prepare(dropout=0.0, learning_rate=1e-2, scheduler=scheduler, warmup_steps=warmup)
     net, start = copy.deepcopy(run.model.net), [weight.clone() for weight in run.model.net.parameters()]
     tokenizer, texts, labels = run.model.reader.tokenizer, run.train.inputs, torch.as_tensor(run.train.targets)
     lengths = np.array([len(ids) for ids in tokenizer(texts)["input_ids"]])
@@ -122,7 +123,8 @@ def test_conventional_ends_where_trainer_does(tmp_path):
         learning_rate=1e-2,
         weight_decay=0.01,
         max_grad_norm=1.0,
-        lr_scheduler_type="linear",
+        lr_scheduler_type={"constant": "constant_with_warmup"}.get(scheduler, scheduler),
+        warmup_steps=warmup,
         use_cpu=True,
         report_to=[],
         save_strategy="no",

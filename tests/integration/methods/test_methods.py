@@ -1,11 +1,12 @@
 """What each method stands for: its defaults, the models it takes, and one tiny run of each with each."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pieces as methods
 import pytest
-from adapting import ADAPTING, DATASET, MIRRORED, prepare, run
+from adapting import ADAPTING, DATASET, MIRRORED, TINY, prepare, run
 from checkpoints import LAYERS
 
 from lrtl_utils.config import RunConfig
@@ -199,11 +200,21 @@ def test_a_batch_is_no_larger_than_the_shots_there_are(mirror):
     assert config.batch_size == len(splits.labelled(data, config)[0])
 
 
-@pytest.mark.parametrize(("given", "used"), [(12, 12), (13, 1), (500, 1), (0, 0)])
-def test_a_warm_up_longer_than_the_run_is_a_tenth_of_it(mirror, given, used):
+@pytest.mark.parametrize(
+    ("given", "more", "used"),
+    [
+        (12, {}, 12),
+        (13, {}, 1),
+        (500, {}, 1),
+        (0, {}, 0),
+        (500, {"accumulate": 5}, 0),  # 3 steps
+        (500, {"validation_share": 0.25}, 0),  # 9 steps
+    ],
+)
+def test_a_warm_up_longer_than_the_run_is_a_tenth_of_it(mirror, given, more, used):
     # 32 examples in batches of 8, three times: 12 steps.
     knobs = {"dataset": "ag_news", "model": "bert_base", "method": "conventional", "train_size": 32, "batch_size": 8}
-    asked, _, config = prepare(**knobs, warmup_steps=given)
+    asked, _, config = prepare(**knobs, warmup_steps=given, **more)
     assert config.warmup_steps == used
     assert runs.changed(asked, config).get("warmup_steps", used) == given
 
@@ -252,3 +263,28 @@ def test_an_explicit_default_is_the_same_run(mirror):
     assert identity(train_size=48, warmup_steps=500, epochs=4) == identity(train_size=48, warmup_steps=1, epochs=4)
     others = [{"seed": 1}, {"epochs": 4}, {"dropout": 0.1}, {"max_length": 64}, {"test_limit": 5}]
     assert len({plain, *(identity(train_size=20, **more) for more in others)}) == 1 + len(others)
+
+
+@pytest.mark.parametrize("method", [*ADAPTING, "tfidf"])
+def test_a_method_sees_its_labelled_examples_and_no_others(mirror, monkeypatch, tmp_path, method):
+    monkeypatch.setattr(ladder, "KEPT", dict.fromkeys(ladder.KEPT, ((1, 1.0),)))  # let it climb
+    done = Run(dataset="ag_news", model="bert_base", method=method, results=tmp_path, **TINY)
+    labelled, whole = done.label(), done.data
+    done.data = replace(whole, train=None, test=None)  # neither the other labels nor the test split
+    done.fit(*labelled)
+    done.data = whole
+    assert len(done.test().examples) == len(whole.test)
+
+
+@pytest.mark.parametrize("method", [*ADAPTING, "tfidf"])
+def test_every_method_weighs_the_classes_where_that_is_asked_for(mirror, method):
+    knobs = {"dataset": "ag_news", "model": "bert_base", "method": method, "train_size": 14}
+    plain, balanced = (run(class_weights=weights, **knobs) for weights in (None, "balanced"))
+    assert sorted(np.bincount(plain.train.targets)) == [3, 3, 4, 4]
+    assert not np.array_equal(plain.prediction.confidence, balanced.prediction.confidence)
+
+
+def test_pieces_that_are_left_out_are_one_run_in_any_order(mirror):
+    knobs = {"dataset": "ag_news", "model": "bert_base", "method": "progressive", "train_size": 16}
+    found = {prepare(**knobs, without=names)[2].without for names in ("soften,decay", "decay,soften,decay")}
+    assert found == {"decay,soften"}

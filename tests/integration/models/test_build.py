@@ -5,12 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from checkpoints import LAYERS, TAGS, WIDTH
+from checkpoints import LAYERS, WIDTH
 from safetensors.torch import load_file
 from sklearn.datasets import load_sample_image
 
 from lrtl_utils.config import RunConfig
-from lrtl_utils.data import load as tasks
 from lrtl_utils.models import catalog
 from lrtl_utils.models.build import build, build_tfidf
 from lrtl_utils.models.network import find_blocks, set_dropout
@@ -50,34 +49,6 @@ def batch_of(model, kind, positions=(0, 1)):
 
 def backbone(model):
     return model.net.base_model if hasattr(model, "net") else model.backbone
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "train", "test", "labels"),
-    [
-        ("ag_news", "text", 48, 24, ("World", "Sports", "Business", "Sci/Tech")),
-        ("imdb", "text", 40, 20, ("neg", "pos")),  # without the `unsupervised` split
-        ("sst2", "text", 40, 20, ("negative", "positive")),  # tested on `validation`: `test` has labels −1
-        ("cifar10", "image", 40, 20, None),
-        ("fashion_mnist", "image", 40, 20, None),
-        ("conll2003", "tokens", 40, 12, tuple(TAGS)),
-    ],
-)
-def test_data_sets_load_by_name(name, kind, train, test, labels):
-    data = tasks.load(name)
-    assert (data.kind, len(data.train), len(data.test)) == (kind, train, test)
-    assert data.classes == labels if labels else len(data.classes) == 10
-    assert data.source.describe() | {"sha256": None} == {
-        "kind": "mirror",
-        "id": tasks.TASKS[name].hub,
-        "revision": None,
-        "sha256": None,
-    }
-    if kind == "tokens":
-        assert [len(words) for words in data.test.inputs] == [len(tags) for tags in data.test.targets]
-        assert "B-PER" in {data.classes[tag] for tags in data.test.targets for tag in tags}
-    else:
-        assert set(data.test.targets) == set(range(len(data.classes)))
 
 
 @pytest.mark.parametrize(("name", "kind", "pooling"), PRETRAINED + SIMPLE)

@@ -1,13 +1,16 @@
 """Committed records verify (checksum, schema, and the id of a configuration), and give the committed table."""
 
-import io
+import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from lrtl_utils.files import ROOT
+from lrtl_utils.runs.record import kind_of
 from lrtl_utils.runs.verify import verify
-from lrtl_utils.study.benchmarks import recipe
+from lrtl_utils.study import tables
+from lrtl_utils.study.benchmarks import recipe, tuning
 
 FOLDERS = sorted(path.parent.name for path in (ROOT / "results").glob("*/runs"))
 
@@ -23,8 +26,27 @@ def test_no_committed_record_has_a_fault(name):
     assert list(report.faults.items()) == []
 
 
-@pytest.mark.parametrize("name", ["recipe-2", "confirmation"])
-def test_a_committed_table_is_what_its_records_give(name):
-    folder = ROOT / "results" / name
-    again = recipe.compared(recipe.runs(folder)).to_csv(index=False)
-    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(again)), pd.read_csv(folder / "table.csv"))
+@pytest.mark.parametrize("name", ["recipe-2", "confirmation", "study"])
+def test_a_committed_table_is_what_its_records_give(name, tmp_path):
+    folder, copy = ROOT / "results" / name, tmp_path / name
+    copy.mkdir()
+    for path in folder.iterdir():  # records are read where they are
+        (copy / path.name).symlink_to(path) if path.is_dir() else shutil.copy(path, copy)
+    assert recipe.write(copy).read_text() == (folder / "table.md").read_text()
+    pd.testing.assert_frame_equal(*(pd.read_csv(each / "table.csv") for each in (copy, folder)))
+
+
+def test_the_committed_page_of_the_searches_is_what_they_say(tmp_path):
+    (tmp_path / "search").symlink_to(ROOT / "results/tuning/search")
+    assert tuning.write(tmp_path).read_text() == (ROOT / "results/tuning/tuning.md").read_text()
+
+
+def test_the_tuned_baselines_ran_with_what_the_searches_chose():
+    chosen, frame = tuning.chosen(ROOT / "results/tuning"), tables.records(ROOT / "results/confirmation", "completed")
+    ran = frame[frame["method"].isin(chosen["method"])]
+    assert len(ran)
+    for row in ran.itertuples():
+        rows = chosen[(chosen["method"] == row.method) & (chosen["kind"] == kind_of(row.record))]
+        setting = rows["setting"].iloc[np.abs(np.log(rows["labels"].to_numpy() / row.n_labels)).argmin()]
+        config = row.record["config"] | row.record["config"]["asked"]
+        assert {name: config[name] for name in setting} == setting, row.run_id

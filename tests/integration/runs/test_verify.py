@@ -335,3 +335,19 @@ def test_records_of_a_confirmation_have_the_frozen_versions_and_are_younger(resu
         (results.parent / "frozen.json").write_text(broken)
         with pytest.raises(InputError, match=r"frozen\.json does not say what was frozen"):
             verify(results)
+
+
+def test_files_beside_the_data_that_are_not_read_may_come_and_go(tmp_path):
+    for split, first in (("train", 0), ("test", 100)):
+        lines = [f"review {i},{'ab'[i % 2]}" for i in range(first, first + 20)]
+        path = tmp_path / "data" / f"{split}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(["text,label", *lines]))
+    (tmp_path / "data/about.pdf").write_bytes(b"%PDF")
+    (tmp_path / "data/more.csv").write_text("text,label\nnew,a\n")
+    path = run(tmp_path / "out", dataset=str(tmp_path / "data"), method="tfidf", train_size=10)[1]
+    assert len(json.loads(path.read_text())["data"]["notes"]) == 3
+    (tmp_path / "data/more.csv").unlink()
+    (tmp_path / "data/second.pdf").write_bytes(b"%PDF")
+    report = verify(tmp_path / "out")
+    assert (report.records, dict(report.faults)) == (1, {})

@@ -1,25 +1,16 @@
 """The check of a user's data: what the page says, and that it is true."""
 
-import csv
 from collections import Counter
 
 import numpy as np
 import pytest
+from own_files import of_one as rows
+from own_files import written_csv as write_csv
 from PIL import Image
 
 from lrtl_utils.data import splits
 from lrtl_utils.errors import InputError
 from lrtl_utils.study import checkup, stats
-
-
-def write_csv(path, rows):
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("text", "label"), *rows])
-    return str(path)
-
-
-def rows(count, label, start=0):
-    return [(f"{label} words of review number {i}", label) for i in range(start, start + count)]
 
 
 @pytest.fixture
@@ -95,7 +86,7 @@ def test_the_sizes_of_images_are_reported_and_the_broken_ones(tmp_path):
     (tmp_path / "cat" / "broken.png").write_bytes(b"no image")
     page = "\n".join(checkup.page(checkup.read(str(tmp_path))))
     assert "2 sizes in pixels; the commonest: 20 × 10 (22), 40 × 30 (2)." in page
-    assert "1 images cannot be decoded" in page
+    assert "1. 1 image cannot be decoded, such as cat/broken.png" in page
 
 
 def test_tagged_sentences_are_counted_by_entities(tmp_path):

@@ -14,3 +14,12 @@ def test_tiles_and_curves_draw_what_they_are_given():
     ax = figures.learning_curve(curve, plt.subplots()[1])
     assert list(ax.get_lines()[0].get_ydata()) == [1, 0.5]
     plt.close("all")
+
+
+def test_many_classes_and_broken_images_take_neither_memory_nor_the_run():
+    ax = figures.confusion(np.eye(400, dtype=int), [f"class {i}" for i in range(400)], plt.subplots()[1])
+    assert len(ax.texts) == 0
+    ax = figures.confusion(np.eye(3, dtype=int), "abc", plt.subplots()[1])
+    assert [text.get_text() for text in ax.texts if text.get_text()] == ["1"] * 3
+    ax = figures.tiles([np.zeros((8, 8), np.uint8), b"no image"], ["whole", "broken"], plt.subplots()[1])
+    assert [text.get_text() for text in ax.texts] == ["whole"]

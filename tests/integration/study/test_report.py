@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 from hostile_site import IMAGE, SCRIPT, call, of
 from nbformat import v4
@@ -53,6 +54,7 @@ def test_pages_are_whole_load_nothing_and_their_links_lead_somewhere(site, kind)
         parsed = Elements(page)
         assert parsed.open == []
         assert sum(tag == "script" for tag, _ in parsed.found) == (page.name == "index.html")
+        assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-" in page.read_text()
         for tag, attributes in parsed.found:
             assert not [name for name in attributes if name.startswith("on")], (page, tag)
             assert tag not in ("link", "iframe", "object", "embed", "base")
@@ -218,3 +220,17 @@ def test_a_report_reads_each_record_once(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "_executed", lambda results, metric: [])  # notebooks are processes of their own
     report.write(tmp_path)
     assert sorted(counted) == store.paths(tmp_path)
+
+
+@pytest.mark.slow
+def test_by_another_metric_the_answers_and_the_notebooks_are_made_anew(tmp_path):
+    true, rng = np.arange(400) % 4, np.random.default_rng(0)
+    for seed in range(3):
+        for method, skill in (("full", 0.9), ("conventional", 0.5)):
+            answered = np.stack([true, np.where(rng.random(400) < skill, true, 0)], axis=1)
+            write_run(tmp_path, answered, method=method, seed=seed, dataset="ag_news", model="minilm", train_size=32)
+    for words, stated in (([], False), (["--metric", "macro_f1"], True)):
+        done = call("report", tmp_path, *words)
+        assert done.returncode == 0, done.stderr
+        pages = [tmp_path / "report/index.html", *(tmp_path / "report/notebooks").glob("2[013]_*.html")]
+        assert ["macro F1" in Elements(page).words for page in pages] == [stated] * 4

@@ -66,3 +66,17 @@ def test_the_command_writes_beside_the_pool_and_prints_the_path_last(mine, pool)
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (again.returncode, again.stdout) == (2, "")
     assert "may hold labels that you filled in; --output names another file" in again.stderr
+
+
+def test_the_command_takes_the_columns_the_model_and_the_file_that_are_named(tmp_path):
+    known = [(f"note {i}", *row) for i, row in enumerate(rows(60))]
+    mine = write_csv(tmp_path / "mine.csv", known, ("text", "body", "stars"))
+    asked = [(f"note {i}", text) for i, (text, _) in enumerate(rows(12, 100), 100)]
+    pool = write_csv(tmp_path / "pool.csv", asked, ("text", "body"))
+    words = ["suggest", mine, "--unlabelled", pool, "-n", 3, "--by", "margin", "--model", "minilm_l3"]
+    words += ["--text-column", "body", "--label-column", "stars", "--output", tmp_path / "out.csv"]
+    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "out.csv")
+    assert "3 rows are suggested, chosen by margin. Fill in their column 'stars'." in done.stdout

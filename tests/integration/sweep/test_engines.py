@@ -221,15 +221,18 @@ def test_every_slot_of_gpu_cells_sees_one_card(monkeypatch):
 
 
 @pytest.mark.slow
-def test_ctrl_c_twice_ends_the_running_cells_at_their_checkpoints(tmp_path):
+@pytest.mark.parametrize("sent", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)], ids=["ctrl-c twice", "sigterm"])
+def test_ctrl_c_twice_or_sigterm_ends_the_running_cells_at_their_checkpoints(sent, tmp_path):
     endless = {"dataset": "news_sample", "method": "from_scratch", "epochs": 1000, "train_size": 16, "max_length": 16}
     grid, out = written(tmp_path, endless | {"seed": [0, 1]}), tmp_path / "out"
     process = subprocess.Popen([*SWEEP, grid, "--results", out], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     wait_for(lambda: list(out.glob("work/*/progress.json")))
-    process.send_signal(signal.SIGINT)
-    lines = iter(process.stdout.readline, "")
-    assert any("the running ones finish (Ctrl-C again ends them)" in line for line in lines)
-    process.send_signal(signal.SIGINT)
+    *first, last = sent
+    for number in first:
+        process.send_signal(number)
+        lines = iter(process.stdout.readline, "")
+        assert any("the running ones finish (Ctrl-C again ends them)" in line for line in lines)
+    process.send_signal(last)
     assert "ended at their checkpoints" in process.communicate(timeout=60)[0]
     assert process.returncode == 130
     assert len(list(out.glob("work/*/checkpoint.pt"))) == 1  # the second cell was never claimed

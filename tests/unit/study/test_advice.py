@@ -163,3 +163,11 @@ def test_what_is_not_shown_to_beat_one_answer_is_said(tmp_path):
             record["metrics"] |= {"per_class": {"bad": {}, "good": {}}, "confusion": [[rows, 0], [0, 1000 - rows]]}
         warned = f"This is not shown to be better than always answering 'bad', whose accuracy is {rows / 1000:.3f}."
         assert (warned in advice.advice(frame, advice.leading(frame))) is said
+
+
+def test_own_folders_are_not_taken_for_what_the_catalog_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "imdb").mkdir()
+    assert advice._here("./../imdb", tmp_path / "results") == "./imdb"
+    assert advice._here("./../my/imdb", tmp_path / "results") == "my/imdb"
+    assert advice._here("imdb", tmp_path / "results") == "imdb"
