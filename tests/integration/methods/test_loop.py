@@ -135,7 +135,7 @@ def test_conventional_ends_where_trainer_does(scheduler, warmup, tmp_path):
     for (name, ours), theirs, old in zip(run.model.net.named_parameters(), net.parameters(), start, strict=True):
         assert not torch.equal(theirs, old)
         # The gradient of the keys' bias is zero but for rounding, which Adam magnifies.
-        tolerance = 1e-4 if name.endswith("key.bias") else 1e-6
+        tolerance = 1e-3 if name.endswith("key.bias") else 1e-6
         torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
 
 
