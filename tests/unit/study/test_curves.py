@@ -75,7 +75,7 @@ def test_what_the_data_cannot_say_is_said():
     exact, draws = law(SIZES, 0.9, 1.2, 0.4), noisy(500, 0.002)
     assert curves.need(SIZES[:2], exact[:2], draws[:, :2], 1000, 0.7) is None  # any exponent goes through two points
     three = curves.need(SIZES[:3], exact[:3], draws[:, :3], 900, 0.7)
-    assert "3 sizes" in three.doubts[0]
+    assert three.doubts[0] == "only 3 of the 4 sizes that a curve needs"
     assert three.missed is None
     assert curves.need(SIZES, exact, None, 3000, 0.8).doubts == ["too few seeds for an interval"]
     wide = curves.need(SIZES, exact, noisy(500, 0.1), 10**9, 0.7)

@@ -126,8 +126,10 @@ def test_the_finding_is_that_of_the_table(tmp_path):
                 knobs = {"dataset": dataset, "model": "minilm", "train_size": 100, "selection": way, "seed": seed}
                 write_run(tmp_path, outcomes(skill, 100, seed), method="progressive", **knobs)
     shown = finding(recipe.write(tmp_path).with_suffix(".csv"))
-    counts = "better in 0, worse in 2, undecided in 0 of 2 comparisons"
-    assert f"{counts}: ag_news · minilm with 100 labels -" in shown
+    assert shown.startswith(
+        "In 2 comparisons in this project's records, choosing by margin was better than a random draw "
+    )
+    assert f"in 0, worse in 2 and undecided in 0: ag_news · minilm with 100 labels -" in shown
 
 
 @pytest.mark.parametrize("page", ["own_data", "example"])
