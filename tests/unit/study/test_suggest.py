@@ -129,7 +129,7 @@ def test_the_finding_is_that_of_the_table(tmp_path):
     assert shown.startswith(
         "In 2 comparisons in this project's records, choosing by margin was better than a random draw "
     )
-    assert f"in 0, worse in 2 and undecided in 0: ag_news · minilm with 100 labels -" in shown
+    assert "in 0, worse in 2 and undecided in 0: ag_news · minilm with 100 labels -" in shown
 
 
 @pytest.mark.parametrize("page", ["own_data", "example"])
