@@ -165,7 +165,9 @@ class Model(nn.Module):
             if weight.requires_grad:
                 twin.register_post_accumulate_grad_hook(_forget_gradient)
         memo |= {id(buffer): torch.zeros_like(buffer, device="cpu") for buffer in self.buffers()}
-        return copy.deepcopy(self, memo)
+        twin = copy.deepcopy(self, memo)
+        set_dropout(twin, 0.0)  # its draws would move the generator that the run itself draws from
+        return twin
 
     def described(self, *, trained: bool) -> str:
         """All that decides what a pass of it computes, in words; with what is `trained`, for its backward pass too."""
@@ -223,11 +225,11 @@ def image_blocks(backbone: nn.Module) -> list[nn.Module]:
 
 
 def set_dropout(model: nn.Module, probability: float) -> None:
-    """Give every dropout layer this probability and check that it took; `InputError` if the model has none."""
+    """Give every dropout layer this probability; `InputError` if that is to be more than 0 and there is none."""
     layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
     for layer in layers:
         layer.p = probability
-    if not layers:
+    if not layers and probability:
         raise InputError("dropout was asked for, and this model has no dropout layer; leave dropout out.")
 
 

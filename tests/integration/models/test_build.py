@@ -171,6 +171,14 @@ def test_dropout_is_what_was_asked_for(name, kind, pooling):
     assert {m.p for m in make(name, kind, pooling, dropout=0.3).modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
 
 
+@pytest.mark.parametrize(("name", "kind", "pooling"), PRETRAINED + SIMPLE)
+def test_a_pass_that_is_counted_draws_no_numbers_of_the_run(name, kind, pooling):
+    twin = make(name, kind, pooling, dropout=0.3).for_counting().train()
+    before = torch.get_rng_state()
+    twin(batch_of(twin, kind))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_dropout_of_a_model_without_any_raises():
     with pytest.raises(ValueError, match="no dropout layer"):
         set_dropout(build_tfidf(), 0.1)
