@@ -163,11 +163,12 @@ def compare(
     if not dry_run:
         engines.clean_forks()  # imports for the workers while the plan is made
     runs = every_run(examples, fixed, models or models_at_hand(examples.kind))
-    cells = [*_that_can_run(grid.plan(runs, partial(Run, data=examples)), examples, show)]
+    cells = grid.plan(runs, partial(Run, loaded=examples))
     writable_folder(folder)
     if metric:
         tables.records(folder, "completed", metric)  # refused before anything is run, where its records lack the metric
     show(f"The seconds of {len(cells)} possible runs are estimated, which takes up to a minute.")
+    cells = _that_can_run(cells, examples, show)
     priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
     end = started + 60 * budget_minutes
     left = max(0.0, end - ANSWERING_SECONDS - time.monotonic())
@@ -197,12 +198,12 @@ def compare(
 
 
 def _require_comparable(data: Data) -> None:
-    """`InputError` where every run would fail, or no score could tell methods apart."""
+    """`InputError` where runs would fail, or no score could tell methods apart."""
     if broken := [*checkup.find_broken(data)]:
-        named = f", such as {broken[0]}" if broken[0] else ""
+        named = ", ".join(filter(None, broken[:10])) or "whose places are unknown"
         raise InputError(
-            f"{counted(len(broken), 'image')} of {data.name} cannot be decoded{named}, and a run fails at the first "
-            "one that it reads; move them away."
+            f"{counted(len(broken), 'image')} of {data.name} cannot be decoded, and a run fails at the first one "
+            f"that it reads; leave them out: {named}{', …' if len(broken) > 10 else ''}."
         )
     if data.kind == "tokens" and not checkup.counts(data, data.test):
         raise InputError(f"No test sentence of {data.name} has an entity, so no score could tell methods apart.")
@@ -213,18 +214,23 @@ def _require_comparable(data: Data) -> None:
         )
 
 
-def _that_can_run(cells: Sequence[grid.Cell], data: Data, show: Callable[[str], None]) -> Iterator[grid.Cell]:
-    """The cells on these data whose work can be counted; why a method is not for a model is shown, once."""
-    refused: dict[str, None] = {}
-    for cell in cells:
+def _that_can_run(cells: Sequence[grid.Cell], data: Data, show: Callable[[str], None]) -> list[grid.Cell]:
+    """The cells of methods that are for their model on these data; why another is not is shown.
+
+    One cell of each method and model is counted. `InputError` where no method is for a model.
+    """
+    refused: dict[tuple[str, str], str] = {}
+    for key, cell in {(cell.config.model, cell.config.method): cell for cell in cells}.items():
         try:
             price.load(cell.config, data)
         except InputError as error:
-            refused[str(error)] = None
-        else:
-            yield cell
-    for reason in refused:
+            refused[key] = str(error)
+    kept = [cell for cell in cells if (cell.config.model, cell.config.method) not in refused]
+    for (model, _), reason in refused.items():
+        if model not in {cell.config.model for cell in kept}:
+            raise InputError(reason)
         show(f"Left out: {reason}")
+    return kept
 
 
 def of_data(frame: pd.DataFrame, of: tuple[Any, ...] | None) -> pd.DataFrame:
@@ -331,7 +337,7 @@ def plan_in_words(
     yield from _listed(kept, available)
     if left_out:
         never = sorted({*map(_configuration, left_out)} - {*map(_configuration, kept)})
-        without = f", among them every run of {' and of '.join(never)}" if never else ""
+        without = f", among them every run of {', '.join(never)}" if never else ""
         yield f"Left out: {counted(len(left_out), 'run')}{without}. To include them, run again with a larger --budget."
 
 

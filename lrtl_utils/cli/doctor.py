@@ -32,7 +32,8 @@ def _origin(find: Callable[..., hub.Source | None], name: str, repository: hub.R
     try:
         source = find(name, fetch=False)
     except InputError as error:
-        damaged = repository and (hub.mirror() / repository.place).is_dir()
+        place = repository and hub.mirror() / repository.place
+        damaged = place and any(any(place.rglob(pattern)) for pattern in repository.patterns)
         fetched = repository and not damaged and hub.reachable()
         return "not here; it is fetched from the hub when it is first used" if fetched else f"missing: {error}"
     return f"{source.kind}, {source.id}, {source.folder}" if source else "nothing to fetch"

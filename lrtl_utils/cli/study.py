@@ -44,10 +44,8 @@ def compare(
     from lrtl_utils.data import load
 
     given = pairs(parameter or []) | ({"drop_leaks": True} if drop_leaks else {})
-    read_config(given)  # so that no name of an argument below is among them
-    columns = {"text_column": text_column, "label_column": label_column}
-    given = given | {name: column for name, column in columns.items() if column}
-    label, text = given.pop("label_column", None), given.pop("text_column", None)
+    asked = read_config(given)  # so that no name of an argument below is among them
+    label, text = label_column or asked.label_column, text_column or asked.text_column
     load.kind_of(dataset, text, label)  # data that are not there are refused before torch is imported
     from lrtl_utils import comparison
 

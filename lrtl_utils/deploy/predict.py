@@ -51,7 +51,8 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     try:
         prediction = loop.predict(kept.model, examples, kept.config)
     except InputError:
-        _name_what_cannot_be_decoded(shown, examples, kept.kind)
+        if kept.kind == "image":
+            _name_what_cannot_be_decoded(shown, examples, kept.model.reader.collate.image_size)
         raise
     answers = _beside(_table(shown, examples, prediction, kept), beside)
     with writing_to(target):
@@ -59,15 +60,15 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     return target
 
 
-def _name_what_cannot_be_decoded(shown: list[str], examples: Examples, kind: str) -> None:
-    """`InputError` with the file of the first such image; who encodes images knows only its number."""
-    from lrtl_utils.models.encoding import UNDECODABLE, decode_image
+def _name_what_cannot_be_decoded(shown: list[str], examples: Examples, size: int) -> None:
+    """`InputError` with the file of the first such image, of which its encoding knows only the number."""
+    from lrtl_utils.models.encoding import encode_images
 
-    for name, image in zip(shown, examples.inputs, strict=True) if kind == "image" else ():
+    for name, image in zip(shown, examples.inputs, strict=True):
         try:
-            decode_image(image)
-        except UNDECODABLE as error:
-            raise InputError(f"{name} cannot be decoded: {error}.") from None
+            encode_images([image], [0], size)
+        except InputError as error:
+            raise InputError(str(error).replace("Image 0", name, 1)) from None
 
 
 def read(kept: "Kept", file: Path, column: str | None = None) -> tuple[list[str], Examples, Columns]:

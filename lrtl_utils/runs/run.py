@@ -94,7 +94,7 @@ class Run:
         results: str | Path = RESULTS,
         plan: Mapping[str, Any] | None = None,
         elsewhere: bool = False,
-        data: Data | None = None,
+        loaded: Data | None = None,
         **parameters: Any,
     ):
         """`parameters` are those of `RunConfig`; `dataset` may also be a pandas DataFrame or a `datasets.Dataset`.
@@ -102,15 +102,14 @@ class Run:
         `InputError` says in one sentence why it cannot be run. `plan` is what a sweep planned: the `id` that this run
         must have, its `device` and `precision`, the planned values that it replaces (`asked`), the file without which
         the run is no longer this process's (`claim`), and whether it may take what an earlier run has computed
-        (`shared`). A run that is only planned here, and runs `elsewhere`, may name a device that is not here. `data` is
-        what has been read already of the data set.
+        (`shared`). A run that is only planned here, and runs `elsewhere`, may name a device that is not here. `loaded`
+        is the data set, where it has been read already.
         """
         if asked is not None and (parameters or not isinstance(asked, RunConfig)):
             raise InputError("A Run takes a RunConfig, or else parameters by their names, such as Run(dataset=…).")
         asked = _absolute(asked or read_config(on_disk(parameters)))
-        check(asked, load.kind_of if data is None else lambda *_: data.kind)
-        if data is None:
-            data = read_again(load.find(asked.dataset, asked.text_column).sha256, **load.reading(asked))
+        check(asked, load.kind_of if loaded is None else lambda *_: loaded.kind)
+        data = loaded or read_again(load.find(asked.dataset, asked.text_column).sha256, **load.reading(asked))
         config = resolve(asked, data, elsewhere=elsewhere)
         self._identify(asked, config, data, find_weights(config))
         self.results = absolute_path(results)

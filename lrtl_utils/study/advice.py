@@ -18,8 +18,8 @@ from lrtl_utils.runs.record import kind_of
 from lrtl_utils.study import answers, curves, tables
 
 NOTHING = (
-    "It is not recommended yet, because no two configurations have three seeds in common; after `lrtl compare`, run "
-    "the same command again or raise its budget."
+    "It is not recommended yet, because at no number of labels did two configurations run with the same three seeds; "
+    "after `lrtl compare`, run the same command again or raise its budget."
 )
 
 

@@ -114,7 +114,7 @@ def cost(frame: pd.DataFrame) -> Answer:
             )
             headline += f"by {metric}. It is shown to be {good}, on {sum(compared['low'] >= -stats.MARGIN)} of them."
         if len(spent := compared["best_device_seconds"].dropna()):
-            bounds = dict.fromkeys(f"{bound:.3g}" for bound in (spent.min(), spent.max()))
+            bounds = dict.fromkeys(f"{float(f'{bound:.3g}'):,g}" for bound in (spent.min(), spent.max()))
             headline += f" Training the best takes {' to '.join(bounds)} device seconds."
         if cached := int(tables.took_from_cache(frame).sum()):
             why = "because an earlier run of a sweep had done a part of their work"

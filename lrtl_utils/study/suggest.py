@@ -103,17 +103,16 @@ def finding(table: Path = FOUND) -> str:
         for row in rows.itertuples()
     ]
     better, worse, undecided = (sum(rows["verdict"] == verdict) for verdict in ("better", "worse", "undecided"))
-    said = (
-        f"In {counted(len(rows), 'comparison')} in this project's records, choosing by margin was better than a random"
-    )
-    return f"{said} draw in {better}, worse in {worse} and undecided in {undecided}: {'; '.join(points)}."
+    said = f"In {counted(len(rows), 'comparison')} in this project's records, choosing by margin was shown to be better"
+    said += f" than a random draw in {better}, and worse in {worse}; {undecided} are undecided"
+    return f"{said}: {'; '.join(points)}."
 
 
 def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
     """A table that has the column `text` or, unless a person named that, another that is recognised; for images, a
     folder or a list of them."""
     layout = files.look(str(pool))
-    if layout.form in {"table", "listed"} and text in tables.read(layout.files[0]).columns:
+    if layout.form in {"table", "listed"} and text in tables.read(next(iter(layout.splits.values()))[0]).columns:
         layout = files.look(str(pool), text)
     name, paths = absolute_path(pool).name, layout.files
     if kind == "image":

@@ -63,8 +63,7 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
     done = {name for record in recorded for name in estimates.names(record)}
     configs = [_here(cell.config) for cell in cells]
     once = cache(lambda *reading: data_of(RunConfig(**dict(reading))))  # a folder may have many files to look at
-    data = [once(*loading.reading(config).items()) for config in configs]
-    jobs = [timing.Job(config, each, load(config, each)) for config, each in zip(configs, data, strict=True)]
+    jobs = [timing.Job(config, one := once(*loading.reading(config).items()), load(config, one)) for config in configs]
     rates, how = timing.rates(jobs, recorded, _test_flops, threads, end)
     priced = []
     for cell, job in zip(cells, jobs, strict=True):
@@ -114,7 +113,7 @@ def lines(priced: Sequence[Priced], workers: int, price_per_hour: float | None) 
 def load(config: RunConfig, data: Data | Facts | None = None) -> Load:
     """What the run of a resolved configuration does; runs that differ in nothing that has a price are walked once.
 
-    `data` is its `data_of`, where that is known.
+    `data` is what `data_of` gives, if the caller has it.
     """
     data = data_of(config) if data is None else data
     seed, of = (config.seed, data.source.sha256) if isinstance(data, Data) else (0, None)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils.errors import InputError, counted
-from lrtl_utils.files import writable_folder
+from lrtl_utils.files import absolute_path, writable_folder
+from lrtl_utils.runs import store
 from lrtl_utils.sweep import claims, engines, status
 from lrtl_utils.sweep.grid import Cell
 from lrtl_utils.sweep.workers import (
@@ -70,6 +71,8 @@ def sweep(
     too, without an error: `left` of the outcome counts what was not done. `meanwhile` is called about once a second.
     `InputError` where the disk is full.
     """
+    for cell in cells:
+        store.require_apart(absolute_path(results), cell.asked.dataset)
     results = writable_folder(results)
     started = claims.file_system_now(results)
     ends = [(cell, *last_of(cell, results, on_oom)) for cell in cells]

@@ -157,9 +157,9 @@ def notebook(name: str) -> nbformat.NotebookNode:
         ),
         text(
             "## The run\nEverything is checked here, the data is loaded, and every `None` becomes the method's own "
-            "value. The table shows what was\nasked for and what is used; a dash is what does nothing here, or is "
-            "decided by the data or the model. The same\nconfiguration, data, weights and method always have the same "
-            "id."
+            "value. The table shows what was\nasked for and what is used. In the column `used`, a dash marks a "
+            "parameter that has no effect here, or that the data or\nthe model decide. The same configuration, data, "
+            "weights and method always have the same id."
         ),
         code("run = Run.from_parameters(globals())\nrun.settings"),
         text("## The data\nThe first examples of the train split, with their labels."),
@@ -173,11 +173,14 @@ def notebook(name: str) -> nbformat.NotebookNode:
         text("## Training\nThe clock runs. An interrupted run continues from its last checkpoint."),
         code("curve = run.fit(train, validation)"),
         code("figures.learning_curve(curve, plt.subplots(figsize=(5, 3))[1]);"),
-        text("## The model\nWhere its weights came from, and how many parameters it has and the method trained."),
+        text(
+            "## The model\nWhere its weights came from, how many parameters it has, and how many of them the method "
+            "trained."
+        ),
         code("pd.Series(run.describe_model()).to_frame(run.config.model)"),
         text(
             "## The test split\nIt is predicted once, and off the clock. The record, one JSON file with all that the "
-            f"summary notebooks read, is written at\nonce; one that this run has already is kept. {scores}"
+            f"summary notebooks read, is written at\nonce. If this run already has a record, that one is kept. {scores}"
         ),
         code("tested = run.test()\nrecord = run.record(tested)"),
         code(

@@ -196,7 +196,7 @@ def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
 def in_full(found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, folder: Path) -> Iterator[str]:
     """Each question with its answer, a sentence for each data set and model, and the figure with its notebook."""
     yield "# The four answers of this study\n"
-    yield "Where `full` was tuned, as in `full [learning_rate=0.0003, epochs=30]`, it is called `full (tuned)` too.\n"
+    yield "`METHOD (tuned)` is that method with tuned hyperparameters, which other lines give in brackets.\n"
     yield from (f"{sentence}\n" for sentence in store.outdated(frame["record"]))
     for answer, (_, picture, caption, notebook) in zip(found, SECTIONS, strict=True):
         place = os.path.relpath(folder / f"{notebook}.ipynb", results)

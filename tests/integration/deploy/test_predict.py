@@ -323,7 +323,7 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
         (news, "none.jsonl", None, "has no inputs to predict"),
         (news, "words.jsonl", None, "where a text is expected"),
         (news, ".", None, "is a folder"),
-        (seer, "text.png", None, "text.png cannot be decoded"),
+        (seer, "text.png", None, "text.png cannot be decoded: it is none of PNG"),
     ):
         with pytest.raises(InputError, match=said):
             scoring.predict(model, tmp_path / file, tmp_path / "out.csv", column)
