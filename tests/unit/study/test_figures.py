@@ -69,10 +69,10 @@ def test_records_of_another_tool_are_drawn_too(frame):
     names = ["configuration", "variant", "method"]
     peers = frame.assign(**{name: frame[name].str.replace("full", "setfit") for name in names})
     assert "setfit" in set(peers["method"])
-    drawn = of_every_kind(peers)
-    rows = [text.get_text() for ax in drawn["differences"].axes for text in ax.get_yticklabels()]
-    assert "setfit" in rows
-    assert all(drawn[name] for name in ("accuracy_vs_data", "accuracy_vs_seconds", "memory"))
+    best = tables.at_most_labels(tables.best(peers))
+    drawn = figures.differences(tables.differences(peers), "conventional")
+    assert "setfit" in [text.get_text() for ax in drawn.axes for text in ax.get_yticklabels()]
+    assert figures.score_vs_cost(tables.front(peers, best, "flops"), best, "flops")
 
 
 def test_names_at_the_ends_do_not_overlap_where_the_ends_do(frame):
@@ -180,23 +180,21 @@ def of_a_search():
     }
 
 
-def test_text_has_nine_points_or_more_and_a_claim_stands_above(frame, gains):
+def test_figures_have_a_claim_text_of_nine_points_or_more_and_the_same_bytes_twice(frame, gains, tmp_path):
     with plt.rc_context():
         figures.style()
-        for name, figure in {**of_every_kind(frame), "headline": figures.headline(gains), **of_a_search()}.items():
+        first, second = of_every_kind(frame), of_every_kind(frame)
+        for name, figure in {**first, "headline": figures.headline(gains), **of_a_search()}.items():
             assert figure.get_figwidth() == figures.WIDTH
             assert figure.get_suptitle(), name
             texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
             assert min(text.get_fontsize() for text in texts) >= 9, name
             assert not any("$" in text.get_text() for text in texts), f"{name}: exponents are smaller"
-
-
-def test_every_figure_of_a_study_is_drawn_the_same_twice(frame, tmp_path):
-    for folder in ("a", "b"):
-        for name, figure in of_every_kind(frame).items():
-            assert figures.save(figure, tmp_path / folder, name)
-    first, second = (sorted((tmp_path / folder / "figures").iterdir()) for folder in ("a", "b"))
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+        for folder, drawn in (("a", first), ("b", second)):
+            for name, figure in drawn.items():
+                assert figures.save(figure, tmp_path / folder, name)
+    one, other = (sorted((tmp_path / folder / "figures").iterdir()) for folder in ("a", "b"))
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
 
 
 def test_one_data_set_size_and_seed_is_drawn_and_claims_nothing(frame):
