@@ -139,12 +139,7 @@ def compare(
     computed once if `shared`. With `dry_run`, the data are checked, the plan is shown, and nothing runs.
     """
     started = time.monotonic()
-    if fixed_here := COMPARED & parameters.keys():
-        raise InputError(f"{min(fixed_here)} cannot be given here: it is compared, or has an option of its own.")
-    if not (isinstance(budget_minutes, Real) and budget_minutes >= 0):  # nor NaN
-        raise InputError(f"budget_minutes={budget_minutes!r} is no length of time; give minutes, 0 or more.")
-    if not (isinstance(workers, Integral) and workers >= 1):
-        raise InputError(f"workers={workers!r} is no number of processes; give 1 or more.")
+    _require_arguments(budget_minutes, workers, parameters)
     models = [models] if isinstance(models, str | Path) else models
     in_memory = not isinstance(data, str | Path)
     dataset = own.keep(data, "table") if in_memory else data
@@ -171,7 +166,7 @@ def compare(
     cells = _that_can_run(cells, examples, show)
     priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
     end = started + 60 * budget_minutes
-    left = max(0.0, end - ANSWERING_SECONDS - time.monotonic())
+    left = _seconds_until(end)
     kept, left_out = within_budget(priced, left, workers)
     for line in [*plan_in_words(kept, left_out, len(examples.train), left, workers), how]:
         show(line)
@@ -179,22 +174,45 @@ def compare(
     of = examples.source.sha256, columns, fixed.drop_leaks
     if dry_run:
         return Comparison(folder, [one.cell for one in kept], None, metric, of)
-    # Further runs are of the same configurations: one more, if the time ends during its runs, would be missing at the
-    # largest size, and then nothing is called best there.
-    priced = _of(priced, {*map(_configuration, kept)})
-    ran: dict[str, grid.Cell] = {}
-    outcome, answer = sweeps.Outcome(), answer_so_far(folder, of, started, end, show, metric)
-    options = {"workers": workers, "shared": shared, "report": show, "meanwhile": answer}
-    while chosen := [one.cell for one in kept if one.cell.id not in ran]:
+    answer = answer_so_far(folder, of, started, end, show, metric)
+    cells, outcome = _run_until(end, priced, kept, folder, workers, shared=shared, report=show, meanwhile=answer)
+    return Comparison(folder, cells, outcome, metric, of)
+
+
+def _require_arguments(budget_minutes: Any, workers: Any, parameters: Collection[str]) -> None:
+    if fixed_here := COMPARED.intersection(parameters):
+        raise InputError(f"{min(fixed_here)} cannot be given here: it is compared, or has an option of its own.")
+    if not (isinstance(budget_minutes, Real) and budget_minutes >= 0):  # nor NaN
+        raise InputError(f"budget_minutes={budget_minutes!r} is no length of time; give minutes, 0 or more.")
+    if not (isinstance(workers, Integral) and workers >= 1):
+        raise InputError(f"workers={workers!r} is no number of processes; give 1 or more.")
+
+
+def _seconds_until(end: float) -> float:
+    """What is left for runs."""
+    return max(0.0, end - ANSWERING_SECONDS - time.monotonic())
+
+
+def _run_until(
+    end: float, priced: Sequence[Priced], kept: Sequence[Priced], folder: Path, workers: int, **options: Any
+) -> tuple[list[grid.Cell], sweeps.Outcome]:
+    """Run those that are `kept`, and then as long as there is time more of `priced`; the cells, and their outcome.
+
+    Further runs are of the same configurations: one more, if the time ends during its runs, would be missing at the
+    largest size, and then nothing is called best there.
+    """
+    priced, ran, outcome = _of(priced, {*map(_configuration, kept)}), {}, sweeps.Outcome()
+    while chosen := {one.cell.id: one.cell for one in kept if one.cell.id not in ran}:
         if ran:
-            show(f"The runs were quicker than estimated, so {counted(len(chosen), 'more run')} can be made.")
+            more = counted(len(chosen), "more run")
+            options["report"](f"The runs were quicker than estimated, so {more} can be made.")
+        left = _seconds_until(end)
         stop = left if seconds(kept, workers) <= left else math.inf  # the least that can be compared is always run
-        outcome += sweeps.sweep(chosen, folder, stop_after_seconds=stop, **options)
-        ran |= {cell.id: cell for cell in chosen}
-        left = max(0.0, end - ANSWERING_SECONDS - time.monotonic())
+        outcome += sweeps.sweep([*chosen.values()], folder, workers=workers, stop_after_seconds=stop, **options)
+        ran |= chosen
         priced = [replace(one, done=one.done or store.is_completed(one.cell.path(folder))) for one in priced]
-        kept, _ = within_budget(priced, left, workers)
-    return Comparison(folder, [*ran.values()], outcome, metric, of)
+        kept, _ = within_budget(priced, _seconds_until(end), workers)
+    return [*ran.values()], outcome
 
 
 def _require_comparable(data: Data) -> None:
