@@ -50,24 +50,27 @@ def which(frame: pd.DataFrame) -> Answer:
         headline = "At no size did two configurations run with the same three seeds, so none can be called best."
     elif len(table):
         most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
-        headline = f"By {tables.metrics_of(table)}, {_leading(most)}."
+        headline = f"By {tables.metrics_of(table)}, {_leading(most)} ({_compared(most)})."
         if not few.equals(most):
-            headline += f" At the smallest sizes at which as many configurations were compared, {_leading(few)}."
+            smallest = "At the smallest sizes at which as many configurations were compared"
+            headline += f" {smallest}, {_leading(few)} ({_compared(few)})."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
 
 
 def _leading(table: pd.DataFrame) -> str:
-    """The variants that are most often best or not shown to be worse, in these rows of `tables.best`."""
-    counts = table["variants"].explode().value_counts()
-    first = sorted(counts.index[counts == counts.iloc[0]])
-    verb = "is" if len(first) == 1 else "are each"
-    on = f"on {counts.iloc[0]} of {counted(len(table), 'pair')} of data set and model"
-    highest = table["variants"].str[0].value_counts()
-    on += f", and {'has' if len(first) == 1 else 'have'} the highest mean on "
-    on += _listed(str(highest.get(name, 0)) for name in first) + (", respectively" if len(first) > 1 else "")
-    compared = f"{_span(table['compared'] + 1)} configurations, {_span(table['n_labels'])} labels"
-    return f"{_listed(first)} {verb} best, or not shown to be worse than the best, {on} ({compared})"
+    """The variants that most often have the highest mean, and of these those most often not shown to be worse."""
+    highest, near = table["variants"].str[0].value_counts(), table["variants"].explode().value_counts()
+    top = highest[highest == highest.max()].index
+    first = sorted(name for name in top if near[name] == near[top].max())
+    has, be = ("has", "is") if len(first) == 1 else ("each have", "are")
+    said = f"{_listed(first)} {has} the highest mean on {highest.max()} of {len(table)} {_pairs(table)}"
+    return f"{said}, and {be} not shown to be worse than the highest on {near[first[0]]}"
+
+
+def _compared(table: pd.DataFrame) -> str:
+    """How many configurations were compared in these rows of `tables.best`, with how many labels."""
+    return f"{_span(table['compared'] + 1)} configurations, {_span(table['n_labels'])} labels"
 
 
 def _listed(words: Iterable[str]) -> str:
@@ -81,14 +84,16 @@ def how_much(frame: pd.DataFrame) -> Answer:
     headline = NOTHING if frame.empty else "No configuration ran with three numbers of labels, so there is no curve."
     each = labels_needed(table) if len(table) else []
     if each:
-        rows, target = _of_the_best(table), f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)}"
+        rows = _of_the_best(table)
+        target = f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)} with {_span(rows['sizes'].str[-1])} labels"
         reached = rows[np.isfinite(rows["n_labels"])]["n_labels"].round().astype(int)
         on, many = counted(len(rows), "pair"), _span(table.groupby("dataset_model").size())
-        curved = f"{many} configuration{'' if many == '1' else 's'} with a curve"
+        names = sorted(set(table["variant"]))
+        curved = _listed(names) if len(names) < 4 else f"{many} configuration{'' if many == '1' else 's'} with a curve"
         headline = f"On {len(reached)} of {on} of data set and model, the best of {curved} "
         headline += f"needs about {_span(reached)} labels to reach " if len(reached) else "reaches "
-        headline += f"{target} at the largest size; {sum(not doubts for doubts in rows['doubts'])} of "
-        headline += f"{counted(len(rows), 'curve')} {'is' if len(rows) == 1 else 'are'} reliable."
+        headline += f"{target}; {sum(not doubts for doubts in rows['doubts'])} of {counted(len(rows), 'curve')} "
+        headline += f"{'passes' if len(rows) == 1 else 'pass'} the checks."
     return Answer("How much data do I need?", headline, each, table)
 
 
@@ -105,14 +110,14 @@ def cost(frame: pd.DataFrame) -> Answer:
         cheaper, metric = int((compared["best"] != compared["cheapest"]).sum()), tables.metrics_of(frame)
         pairs = f"{counted(len(compared), 'pair')} of data set and model"
         names = [f"{name} on {count}" for name, count in compared["best"].value_counts().items()]
-        headline = f"On each of {pairs}, every compared configuration with fewer FLOPs than the best "
-        headline += f"({_listed(names)}) is shown to be worse by {metric}."
+        headline = (
+            f"On each of {pairs}, the interval of the difference to the best ({_listed(names)}) is below zero for "
+        )
+        headline += f"every configuration with fewer FLOPs, by {metric}."
         if cheaper:
-            good = f"at least as good, within {100 * stats.MARGIN:g} point"
-            headline = (
-                f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best is not shown to be worse "
-            )
-            headline += f"by {metric}. It is shown to be {good}, on {sum(compared['low'] >= -stats.MARGIN)} of them."
+            headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best differs from it by an "
+            headline += f"interval that reaches zero, by {metric}. It is shown to be at least as good, within "
+            headline += f"{100 * stats.MARGIN:g} point, on {sum(compared['low'] >= -stats.MARGIN)} of them."
         if len(spent := compared["best_device_seconds"].dropna()):
             bounds = dict.fromkeys(f"{float(f'{bound:.3g}'):,g}" for bound in (spent.min(), spent.max()))
             headline += f" Training the best takes {' to '.join(bounds)} device seconds."
@@ -250,20 +255,15 @@ def shares(ratios: pd.Series) -> str:
 
 
 def claim_best(best: pd.DataFrame) -> str:
-    """From `tables.best`: the configuration that is most often best or not shown to be worse, and how many others."""
+    """From `tables.best`: the configuration that most often has the highest mean."""
     table = tables.at_most_labels(best[best["compared"] > 0])
     if table.empty:
         return "There are too few seeds here to say which configuration is best"
-    counts = table["variants"].explode().value_counts()
-    leading = [name for name in counts.index if counts[name] == counts.iloc[0]]
-    first = table["variants"].str[0].value_counts().reindex(leading).fillna(0).idxmax()
-    others = f" and {counted(len(leading) - 1, 'other')} are" if len(leading) > 1 else " is"
-    on = f"on {counts.iloc[0]} of {len(table)} {_pairs(table)}"
-    return f"With {_span(table['n_labels'])} labels, {first}{others} best, or not shown to be worse than the best, {on}"
+    return f"With {_span(table['n_labels'])} labels, {_leading(table)}"
 
 
 def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
-    """On how many data sets something with less of that cost than the best is not shown to be worse."""
+    """On how many data sets something with less of that cost than the best may be as good, by its own interval."""
     found = []
     for part, row in _beside_best(front, best[best["compared"] > 0]):
         costs = part.set_index("configuration")[cost]
@@ -274,7 +274,8 @@ def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
         few = "Too few costs were measured here" if best["compared"].any() else "There are too few seeds here"
         return f"{few} to say whether a method that needs {NEEDS_LESS[cost]} is as good as the best"
     on = f"On {sum(found)} of {len(found)} {_pairs(front)}"
-    return f"{on}, a method that needs {NEEDS_LESS[cost]} than the best is not shown to be worse"
+    less = f"a method that needs {NEEDS_LESS[cost]} than the best"
+    return f"{on}, {less} differs from it by an interval that reaches zero"
 
 
 def claim_differences(table: pd.DataFrame, baseline: str) -> str:
@@ -332,7 +333,13 @@ def between(low: float, high: float) -> str:
 
 def points(mean: float, low: float = np.nan, high: float = np.nan) -> str:
     """A difference of scores in points, with its interval where there is one: `+1.1 [-4.8, +7.0]`."""
-    return f"{100 * mean:+.1f}" + ("" if pd.isna(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]")
+    return signed(mean) + ("" if pd.isna(low) else f" [{signed(low)}, {signed(high)}]")
+
+
+def signed(difference: float) -> str:
+    """A difference of scores in points: `+1.1`, or where that would hide on which side of zero it is, `-0.03`."""
+    short = f"{100 * difference:+.1f}"
+    return short if float(short) or not difference else f"{100 * difference:+.1g}"
 
 
 def score_vs_data(best: pd.DataFrame) -> list[str]:
@@ -412,8 +419,10 @@ def _score_vs_cost(part: pd.DataFrame, best: pd.Series, cost: str, name: str) ->
     about = f"{_front(part)}{'; the points are of several machines' if several else ''}"
     if cheap.name == top.name:
         return f"{best['dataset_model']}: {scored(best)} is also the cheapest of one setting for each method; {about}."
-    multiple = f"{times(top[cost], cheap[cost])} the {name} of {cheap.name}, which reaches {cheap['score']:.3f}"
-    return f"{best['dataset_model']}: {scored(best)} costs {multiple}; {about}."
+    beside = f"{times(top[cost], cheap[cost])} the {name} of {cheap.name}, which reaches {cheap['score']:.3f}"
+    if cost == "device_seconds":  # these are not of pairs that were run together
+        beside = f"{top[cost]:.3g} {name}, and {cheap.name}, which reaches {cheap['score']:.3f}, {cheap[cost]:.3g}"
+    return f"{best['dataset_model']}: {scored(best)} costs {beside}; {about}."
 
 
 def money(front: pd.DataFrame, best: pd.DataFrame) -> list[str]:

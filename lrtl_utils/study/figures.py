@@ -188,8 +188,8 @@ def labels_needed(needs: pd.DataFrame) -> Figure | None:
     """The labels that reach the target of each dataset × model, by the curves of `tables.needs` without a doubt."""
     sure = needs[needs["doubts"].map(len) == 0]
     figure = _each_data_set(sure, _labels_needed, 1.0 + 0.22 * _most_rows(sure))
-    note = f"The target is {curves.SHARE:.0%} of the best {tables.metrics_of(needs)} at the largest size. Bars are 95 "
-    note += "% intervals. An arrow means that all labels do not reach it. Left out: "
+    note = f"The target is {curves.SHARE:.0%} of the best {tables.metrics_of(needs)} at the largest size. Bars are the "
+    note += "middle 95 % of bootstrap draws. An arrow means that all labels do not reach it. Left out: "
     note += f"{counted(len(needs) - len(sure), 'curve')} that cannot be relied on."
     return figure and _finished(figure, answers.claim_needs(sure), note)
 

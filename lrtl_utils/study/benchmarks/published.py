@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.measure.metrics import PREDICT_BATCH
 from lrtl_utils.study import answers, tables
 from lrtl_utils.study.tables import BASELINE
@@ -23,6 +22,7 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     names the machine of our runs, and says of published figures that they were not measured here.
     """
     best = tables.at_most_labels(tables.best(frame)).set_index("dataset_model")
+    records = frame.groupby("dataset")["record"].first() if len(frame) else {}
     columns = ["dataset", "model", "configuration", "n_labels", "score_name", "score", "on", "source", "measured"]
     rows = []
     for dataset, part in tables.summarise(frame).groupby("dataset", sort=False):
@@ -30,7 +30,7 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
         alike = {"dataset": name, "score_name": part["score_name"].iloc[0]}
         theirs = [figure | {"dataset": dataset} for figure in PUBLISHED["figures"] if alike.items() <= figure.items()]
         rows += [figure | {"n_labels": "all", "measured": NOT_HERE} for figure in theirs]
-        on = (TASKS[name].test or "held out") if name in TASKS else "test"
+        on = f"{records[dataset]['data']['test_size']:,} test examples of the copy used here"
         for dataset_model, means in tables.by_dataset_and_model(part):
             top = best.loc[dataset_model]
             chosen = (means["configuration"] == top["configuration"]) & (means["n_labels"] == top["n_labels"])
@@ -63,12 +63,12 @@ def _beside_in_words(dataset: str, part: pd.DataFrame) -> str:
     best = ours.nlargest(1, "score").iloc[0]
     model = "" if best["model"] == "none" else f" of {best['model']}"
     score = f"{best['score']:.3f} {best['score_name']}"
-    reached = f"{best['configuration']}{model} reaches {score} here with {best['n_labels']} labels"
+    reached = f"{best['configuration']}{model} reaches {score} with {best['n_labels']} labels on {best['on']}"
     if theirs.empty:
         return f"{dataset}: {reached}; no published figure of that is listed."
     low = theirs.nsmallest(1, "score").iloc[0]
     figure = f"{low['score']:.3f}{' or more' if len(theirs) > 1 else ''}, by {low['model']} ({low['source']})"
-    return f"{dataset}: {reached}; published, with all labels: {figure}."
+    return f"{dataset}: {reached}; published, with all labels on its own {low['on']} split: {figure}."
 
 
 def one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
@@ -119,7 +119,7 @@ def one_epoch_in_words(table: pd.DataFrame) -> list[str]:
 
 
 def _in_seconds_of(row: Any, base: Any) -> str:
-    share = row.device_seconds / base.device_seconds
     points = "" if pd.isna(row.difference) else f", {answers.points(row.difference, row.low, row.high)} points"
-    spent = "" if pd.isna(share) else f"{points and ','} in {share:.2f} of its device seconds"
+    timed = pd.notna(row.device_seconds) and pd.notna(base.device_seconds)
+    spent = f" in {row.device_seconds:.3g} device seconds, where it takes {base.device_seconds:.3g}" if timed else ""
     return f"{row.configuration} reaches {row.accuracy:.3f}{points}{spent}"

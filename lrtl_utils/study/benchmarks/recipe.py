@@ -26,7 +26,7 @@ from lrtl_utils.files import absolute_path, notebooks_folder, write_text
 from lrtl_utils.methods import VERSIONS
 from lrtl_utils.models.catalog import backbone
 from lrtl_utils.runs import store, verify
-from lrtl_utils.study import stats, tables
+from lrtl_utils.study import answers, stats, tables
 from lrtl_utils.study.benchmarks import published
 
 OURS, FIRST = "progressive", "progressive, version 1"
@@ -43,14 +43,16 @@ other."""
 MEMORY = """Peak memory of `progressive` as a share of what accounts for it: the peak of `linear_probe`, its own cache,
 and what its trained blocks and a batch hold, counted as in fp32."""
 PUBLISHED = """Accuracy in per cent on the same fixed splits: five or ten examples of each class, and the whole test
-split. Parameters are in millions. What others reached was not measured here."""
+split. Parameters are in millions. What others reached was not measured here, and they had other models and other
+information: minilm (all-MiniLM-L6-v2) was trained on pairs of sentences, and most methods here read the names of the
+classes."""
 PIECES = """How far `progressive` with something left out or changed is from `progressive`, in points with a 95 %
 interval. What is below zero speaks for the piece. A star marks what the corrected p-value shows. `..._wrong_names` are
 copies of data sets in which each class has the name of another."""
 SUMMED = f"""In how many settings (data set, model, labels) `progressive` won or lost against each configuration, after
 this correction. "At least as good" counts, uncorrected, where its interval stays above -{100 * stats.MARGIN:.1f}
 points, and the gain is its mean over the settings, with a 95 % interval. Settings that differ only in the number of
-labels share a test split, so they are not independent."""
+labels or in the model share a test split, so they are not independent, and this interval is too narrow."""
 
 
 def runs(results: Path) -> pd.DataFrame:
@@ -220,6 +222,8 @@ def _beside_published(frame: pd.DataFrame) -> str:
 def _with_bounds(table: pd.DataFrame, *columns: str) -> list[str]:
     """A fraction as percent or points, with its interval where there is one."""
     *names, form = columns
+    if form == "{:+.1f}":
+        return ["" if pd.isna(row[0]) else answers.points(*row) for row in table[names].astype(float).to_numpy()]
     rows = (100 * table[names].astype(float)).to_numpy()
     bounded = f"{form} [{form}, {form}]"
     return ["" if pd.isna(row[0]) else (form if pd.isna(row[1]) else bounded).format(*row) for row in rows]

@@ -27,12 +27,12 @@ def test_ours_stand_beside_theirs_and_neither_can_be_taken_for_the_other(tmp_pat
     assert set(theirs["n_labels"]) == {"all"}
     assert set(theirs["measured"]) == {published.NOT_HERE}
     assert (ours["measured"] != "").all()
-    assert ours.set_index("dataset")["on"].to_dict() == {"sst2": "validation", "fashion_mnist": "test"}
+    assert set(ours["on"]) == {"400 test examples of the copy used here"}
     assert ours.set_index("dataset")["configuration"].to_dict() == {"sst2": "full", "fashion_mnist": "full"}
     assert set(ours["n_labels"]) == {100}
     fashion, sst2 = published.beside_in_words(table)
     assert fashion.endswith("no published figure of that is listed.")
-    assert "0.913 or more, by DistilBERT (Sanh et al. 2019" in sst2
+    assert "published, with all labels on its own validation split: 0.913 or more, by DistilBERT (Sanh et al." in sst2
 
 
 def test_one_epoch_is_shown_in_the_form_of_the_report(tmp_path):
@@ -50,7 +50,7 @@ def test_one_epoch_is_shown_in_the_form_of_the_report(tmp_path):
     assert stated.startswith(
         f"sst2 · minilm, 400 test examples: one epoch of conventional on 1000 labels reaches {row['accuracy']:.3f}"
     )
-    assert "in 0.25 of its device seconds" in stated
+    assert "points in 2 device seconds, where it takes 8." in stated
     assert "the report" not in stated  # its lines are of 500 and of 872 examples
 
 
