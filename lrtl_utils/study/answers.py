@@ -63,9 +63,12 @@ def _leading(table: pd.DataFrame) -> str:
     highest, near = table["variants"].str[0].value_counts(), table["variants"].explode().value_counts()
     top = highest[highest == highest.max()].index
     first = sorted(name for name in top if near[name] == near[top].max())
-    has, be = ("has", "is") if len(first) == 1 else ("each have", "are")
-    said = f"{_listed(first)} {has} the highest mean on {highest.max()} of {len(table)} {_pairs(table)}"
-    return f"{said}, and {be} not shown to be worse than the highest on {near[first[0]]}"
+    on = f"{highest.max()} of {len(table)} {_pairs(table)}"
+    near_it = f"not shown to be worse than the highest on {near[first[0]]}"
+    if len(top) == 1:
+        return f"{first[0]} has the highest mean on {on}, and is {near_it}"
+    be = "is" if len(first) == 1 else "are"
+    return f"no configuration has the highest mean on more than {on}; {_listed(first)} {be} {near_it}"
 
 
 def _compared(table: pd.DataFrame) -> str:
@@ -115,8 +118,10 @@ def cost(frame: pd.DataFrame) -> Answer:
         )
         headline += f"every configuration with fewer FLOPs, by {metric}."
         if cheaper:
-            headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best differs from it by an "
-            headline += f"interval that reaches zero, by {metric}. It is shown to be at least as good, within "
+            headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best may be as good: the "
+            headline += (
+                f"interval of the difference reaches zero, by {metric}. It is shown to be at least as good, within "
+            )
             headline += f"{100 * stats.MARGIN:g} point, on {sum(compared['low'] >= -stats.MARGIN)} of them."
         if len(spent := compared["best_device_seconds"].dropna()):
             bounds = dict.fromkeys(f"{float(f'{bound:.3g}'):,g}" for bound in (spent.min(), spent.max()))
@@ -274,8 +279,9 @@ def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
         few = "Too few costs were measured here" if best["compared"].any() else "There are too few seeds here"
         return f"{few} to say whether a method that needs {NEEDS_LESS[cost]} is as good as the best"
     on = f"On {sum(found)} of {len(found)} {_pairs(front)}"
-    less = f"a method that needs {NEEDS_LESS[cost]} than the best"
-    return f"{on}, {less} differs from it by an interval that reaches zero"
+    return (
+        f"{on}, a method that needs {NEEDS_LESS[cost]} than the best may be as good, by the interval of the difference"
+    )
 
 
 def claim_differences(table: pd.DataFrame, baseline: str) -> str:
