@@ -131,12 +131,14 @@ def compare(
     """Run the models, methods, numbers of labels and seeds that fit the budget, and answer the four questions.
 
     `data` is a path, the name of a data set, a pandas DataFrame or a `datasets.Dataset`; `label` and `text` name its
-    columns, else they are recognised. `models` are all that are on this machine unless some are named, and `parameters`
-    hold for every run (`max_length=64`). `metric` ranks them: accuracy, macro_f1 or entity_f1. A run that has a record
-    below `results` (default: results/compare-NAME) is not run again, so a second call continues. The budget is
-    wall-clock time: when it is over, running cells are ended at their checkpoints, unless even the least that can be
-    compared takes longer. Time that is left goes to further runs. What several runs would compute in the same way is
-    computed once if `shared`. With `dry_run`, the data are checked, the plan is shown, and nothing runs.
+    columns (None: recognised by usual names). `models` are those to compare (None: all on this machine that read such
+    data), and `parameters` apply to every run (`max_length=64`). `metric` ranks the configurations: accuracy, macro_f1
+    or entity_f1 (None: accuracy, or for tagged sentences entity_f1). A run that has a record below `results` (None:
+    results/compare-NAME) is not run again, so a second call continues. `budget_minutes` of wall-clock time are 0 or
+    more: when they are over, running cells end at their checkpoints, unless even the least that can be compared takes
+    longer. Time that is left goes to further runs, of which `workers` run at a time. If `shared`, what several runs
+    would compute in the same way is computed once. With `dry_run`, the data are checked, the plan is shown, and nothing
+    runs. `InputError` if the data or a parameter cannot be used, or if no score could tell methods apart.
     """
     started = time.monotonic()
     _require_arguments(budget_minutes, workers, parameters)
@@ -181,11 +183,11 @@ def compare(
 
 def _require_arguments(budget_minutes: Any, workers: Any, parameters: Collection[str]) -> None:
     if fixed_here := COMPARED.intersection(parameters):
-        raise InputError(f"{min(fixed_here)} cannot be given here: it is compared, or has an option of its own.")
+        raise InputError(f"{min(fixed_here)} cannot be given here: a comparison varies it, or has an option for it.")
     if not (isinstance(budget_minutes, Real) and budget_minutes >= 0):  # nor NaN
-        raise InputError(f"budget_minutes={budget_minutes!r} is no length of time; give minutes, 0 or more.")
+        raise InputError(f"budget_minutes={budget_minutes!r} is not a number of minutes; give 0 or more.")
     if not (isinstance(workers, Integral) and workers >= 1):
-        raise InputError(f"workers={workers!r} is no number of processes; give 1 or more.")
+        raise InputError(f"workers={workers!r} is not a whole number of processes; give 1 or more.")
 
 
 def _seconds_until(end: float) -> float:

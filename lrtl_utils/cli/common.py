@@ -36,7 +36,7 @@ def known_metric(name: str | None) -> str | None:
 Metric = Annotated[
     str | None,
     Option(
-        help="What ranks the configurations: accuracy, macro_f1 or entity_f1. Default: accuracy; for tags entity_f1.",
+        help="Metric to rank by: accuracy, macro_f1 or entity_f1. Default: accuracy; entity_f1 for tagged sentences.",
         callback=known_metric,
     ),
 ]

@@ -12,7 +12,7 @@ from lrtl_utils.files import absolute_path
 
 def doctor(
     dataset: Annotated[
-        str | None, Argument(help="A data set to check: your own file or folder, or the name of one.")
+        str | None, Argument(help="A data set to check: your own file or folder, or the name of a data set.")
     ] = None,
     mirror: Annotated[bool, Option("--mirror", help="Check the files of the mirror; needs no network.")] = False,
     text_column: TextColumn = None,
@@ -38,9 +38,9 @@ def doctor(
 
 def suggest(
     dataset: Annotated[str, Argument(help="Your labelled examples: a file or a folder.")],
-    unlabelled: Annotated[Path, Option(help="Examples without labels: a table of texts or of images, or a folder.")],
+    unlabelled: Annotated[Path, Option(help="Unlabelled examples: a table of texts or images, or a folder of images.")],
     count: Annotated[int, Option("-n", min=1, help="Number of examples to suggest.")] = 50,
-    by: Annotated[Selection, Option(help="At random, or where a linear head is least sure (margin).")] = "random",
+    by: Annotated[Selection, Option(help="At random, or by margin: where a linear head is least sure.")] = "random",
     model: Annotated[str | None, Option(help="Model that --by margin uses.")] = None,
     output: Annotated[
         Path | None, Option(help="The CSV file to write. Default: NAME.suggested.csv beside the unlabelled examples.")
@@ -84,7 +84,7 @@ def fetch(
 
 
 def verify(results: Folder = LOCAL) -> None:
-    """Check every record of a folder: schema, checksum, identity and protocol. Each faulty one is one line."""
+    """Check every record of a folder: schema, checksum, identity and protocol. Prints a line for each faulty record."""
     from lrtl_utils.runs import verify as verification
 
     folder = absolute_path(results)

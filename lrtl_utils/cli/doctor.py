@@ -50,7 +50,7 @@ def check(dataset: str, labels: bool | None, **reading: str | None) -> Iterator[
     from lrtl_utils.study.labels import FEW, page
 
     if labels is None and len(data.train) + len(data.test) > FEW:
-        yield "--labels also looks for wrong labels, for which a model reads the examples."
+        yield "With --labels, a model also reads the examples and looks for wrong labels."
         return
     try:
         yield from page(dataset, **reading)

@@ -38,7 +38,7 @@ def export(
     if uri and to != "mlflow":
         raise InputError("--uri goes with --to mlflow.")
     if file and to in ("mlflow", "trackio"):
-        raise InputError(f"--to {to} writes no FILE.")
+        raise InputError(f"--to {to} writes no FILE; leave FILE out.")
     folder, file = absolute_path(folder), file and absolute_path(file)
     if onnx:
         require_package("onnxruntime")
@@ -58,7 +58,7 @@ def export(
 
 def push(
     model: Annotated[Path, Argument(help="A folder that `run --save-model` wrote.")],
-    repository: Annotated[str, Argument(help="The repository on the hub, as org/name; it is made if need be.")],
+    repository: Annotated[str, Argument(help="The repository on the hub, as org/name; created if it does not exist.")],
     licence: Annotated[
         str, Option("--license", help="License of the model, as the hub names it, for example apache-2.0.")
     ],

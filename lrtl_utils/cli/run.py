@@ -12,7 +12,7 @@ from lrtl_utils.files import absolute_path, writable_folder
 
 
 def run(
-    notebook: Annotated[str, Argument(help="A task notebook, without its number and suffix: text_classification.")],
+    notebook: Annotated[str, Argument(help="Name of a task notebook, such as text_classification, without number.")],
     parameter: Parameters = None,
     results: Results = LOCAL,
     save_model: Annotated[Path | None, Option(help="Folder to save the trained model in.")] = None,
@@ -60,7 +60,7 @@ def run(
 def predict(
     model: Annotated[Path, Argument(help="A folder that `run --save-model` wrote.")],
     file: Annotated[
-        Path, Argument(help="A table, a text file with one text in each line, CoNLL, a folder or a table of images.")
+        Path, Argument(help="A table, a text file with one text per line, a CoNLL file, or a folder or list of images.")
     ],
     output: Annotated[Path | None, Option(help="The CSV file to write. Default: NAME.predictions.csv.")] = None,
     text_column: TextColumn = None,

@@ -56,7 +56,7 @@ def compare(
         return
     show_outcome(compared.outcome, compared.cells, compared.results)
     if compared.runs.empty:
-        next_step = "what failed is said above" if compared.outcome.failed else "run it again with a larger --budget"
+        next_step = "the reasons are above" if compared.outcome.failed else "run it again with a larger --budget"
         fail(f"No run was completed, so there is nothing to compare; {next_step}.", code=1)
     show(["", "## The answers", *compared.lines(), "", "## Pictures, made by the summary notebooks"])
     summary(compared.results, metric)
@@ -173,7 +173,7 @@ def confirm(
         ),
     ] = Path("tuning"),
     tuned: Annotated[Path, Option(help="Folder of these searches.")] = Path("results/tuning"),
-    results: Annotated[Path | None, Option(help="Folder of the records. Default: results/NAME, of the grid.")] = None,
+    results: Annotated[Path | None, Option(help="Folder of the records. Default: results/GRID.")] = None,
     workers: common.Workers = 1,
 ) -> None:
     """Run a grid of frozen methods and tuned baselines, and write its table. Run it again to continue."""

@@ -34,7 +34,7 @@ def sweep(
     ] = None,
     on_oom: Annotated[
         Literal["fail", "halve"],
-        Option(help="When a run is out of memory: fail, or run it with half the batch and twice the accumulation."),
+        Option(help="When out of memory, let a run fail, or repeat it with half the batch and twice the accumulation."),
     ] = "fail",
     engine: Annotated[Literal["local", "dask", "slurm"], Option(help="What starts the workers.")] = "local",
     scheduler: Annotated[
@@ -104,7 +104,7 @@ def search(
     space: Annotated[Path, Argument(help="A grid in YAML; each list in it is searched.", callback=shipped)],
     results: Results = LOCAL,
     trials: Annotated[
-        int | None, Option(min=1, help="Number of settings to try; with --halving, to start with.")
+        int | None, Option(min=1, help="Settings to try; with --halving, at first. Default: a quarter, at least 10.")
     ] = None,
     seed: Annotated[
         int, Option(min=0, max=2**31 - 1, help="Seed of the search. Scores are averaged over the grid's seeds.")

@@ -92,7 +92,7 @@ class Source:
         """`InputError` if a file is another one than when its checksum was taken; called when it has been read."""
         for file, stamp in self._stamps.items():
             if not file.is_file() or _stamp(file) != stamp:
-                raise InputError(f"{file} has changed while it was read; start again when nothing writes to it.")
+                raise InputError(f"{file} changed while it was being read; start again when nothing writes to it.")
 
     def describe(self) -> dict[str, Any]:
         """What a record says about it."""
@@ -339,7 +339,8 @@ def faults(folder: Path, locked: Locked) -> Iterator[str]:
         elif path.stat().st_size != expected.size:
             yield f"{path} has {path.stat().st_size} bytes where the manifest has {expected.size}"
         elif (found := file_sha256(path)) != expected.sha256:
-            yield f"{path} is damaged: its SHA-256 begins {found[:8]}, in the manifest {expected.sha256[:8]}"
+            was, now = expected.sha256[:8], found[:8]
+            yield f"{path} is damaged: its SHA-256 begins with {now}, but with {was} in the manifest"
 
 
 def file_sha256(path: Path) -> str:
@@ -366,7 +367,7 @@ def fetch(wanted: Mapping[str, Repository | None], mirror: Path, report: Callabl
     if not reachable():
         raise InputError(
             f"The hub at {endpoint()} cannot be reached (or HF_HUB_OFFLINE is set): "
-            "fetch where there is internet access, and carry the folder over."
+            "run `lrtl fetch` where there is internet access, and copy its folder to this machine."
         )
     failures = []
     for name, repository in wanted.items():
@@ -385,7 +386,7 @@ def _bring(repository: Repository, mirror: Path) -> str:
         raise InputError(f"{folder} exists but is not in the manifest: move it away, or fetch to another folder.")
     revision = repository.revision or (held and held.revision) or _patiently(lambda: _newest(repository))
     if held and held.revision == revision and not any(faults(folder, held)):
-        return f"there, at {revision}"
+        return f"already complete, at {revision}"
     partial = mirror / PARTIAL / revision
     _patiently(lambda: _download(replace(repository, revision=revision), partial))
     shutil.rmtree(partial / ".cache")  # the client's

@@ -133,9 +133,9 @@ def differs(folder: Path, record: Path) -> str | None:
     if again["metrics"]["hits"] == before["metrics"]["hits"]:  # the loss may differ in its last digits
         return None
     return (
-        f"Done again, the run scored {again['metrics']['accuracy']:.4f} where its record says "
-        f"{before['metrics']['accuracy']:.4f} (accuracy): the model in {folder} has a record of its own beside it, "
-        "which differs in machine or versions, and the earlier record stays."
+        "This run had a record already, and was repeated to save its model. The repetition has an accuracy of "
+        f"{again['metrics']['accuracy']:.4f}, and the record {before['metrics']['accuracy']:.4f}, because the machine "
+        f"or the versions differ. The model in {folder} has its own record beside it, and the earlier record stays."
     )
 
 

@@ -25,13 +25,14 @@ Columns = dict[str, list[Any]]
 
 
 def predict(model: str | Path, file: str | Path, output: str | Path | None = None, column: str | None = None) -> Path:
-    """Score every input of `file` by the model kept in a folder; returns the path of the CSV that was written.
+    """Predict every input of `file` with the model saved in a folder; returns the path of the CSV file.
 
-    Without `output` that is `<file>.predictions.csv`. A row an input, in their order: `text` or `file` with `label` and
-    each class's probability, or `tokens` with `tags` and `confidence`; then a table's other columns, with "(input)"
-    after a name that is taken. A text that a spreadsheet program would take for a formula has an
-    apostrophe before it, and an empty one gets no label. A table's column of inputs is `column`, else the one that the
-    model was trained on, else one of a usual name. `InputError` where something cannot be read.
+    Without `output` that is NAME.predictions.csv beside the file, without its suffix. There is a row for each input, in
+    the same order: `text` or `file` with `label` and the probability of each class in [0, 1], or `tokens` with `tags`
+    and `confidence`; then a table's other columns, with "(input)" after a name that is taken. A text that a
+    spreadsheet program would take for a formula has an apostrophe before it. An empty text gets no label; a sentence
+    without a word and a missing image get no row. A table's inputs are in `column`, else in the column that the model
+    was trained on, else in one with a usual name. `InputError` if something cannot be read or written.
     """
     file = absolute_path(file)
     target = absolute_path(output) if output else file.with_name(f"{file.stem}.predictions.csv")
@@ -39,7 +40,7 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
         raise InputError(f"There is no file or folder {file}.")
     if target == file or target.is_dir():
         raise InputError(
-            f"The answers cannot be written to {target}: it is the input or a folder; set another --output."
+            f"The answers cannot be written to {target}, the input or a folder; name another file with --output."
         )
     folder = existing_folder(model)
     writable_folder(target.parent)
@@ -98,7 +99,7 @@ def _table(shown: list[str], examples: Examples, prediction: Prediction, kept: "
     shares = softmax(np.asarray(prediction.scores, float) / kept.temperature, axis=1)
     empty = np.array([not each.strip() for each in shown])
     if empty.any():
-        warnings.warn(f"Inputs that are empty, and get no label: {empty.sum()} of {len(empty)}.", stacklevel=3)
+        warnings.warn(f"Empty inputs get no label: {empty.sum()} of {len(empty)}.", stacklevel=3)
         labels, shares = np.where(empty, "", labels), np.where(empty[:, None], np.nan, shares)
     table = {"file" if kept.kind == "image" else "text": inputs, "label": labels}
     return pd.DataFrame(table | {f"p_{name}": share for name, share in zip(kept.classes, shares.T, strict=True)})
@@ -156,7 +157,7 @@ def _sentences(file: Path, column: str | None, usual: Sequence[str]) -> tuple[li
 def _whole(inputs: list[Any], beside: Columns, what: str) -> tuple[list[Any], Columns]:
     """The inputs that are not empty, and their cells of the other columns; `what` is what the others lack."""
     if empty := sum(not each for each in inputs):
-        warnings.warn(f"Inputs without {what}, which get no row: {empty} of {len(inputs)}.", stacklevel=5)
+        warnings.warn(f"Inputs without {what} get no row: {empty} of {len(inputs)}.", stacklevel=5)
     return [*filter(None, inputs)], {name: [*compress(cells, inputs)] for name, cells in beside.items()}
 
 
@@ -167,14 +168,14 @@ def _pictures(file: Path, column: str | None, usual: Sequence[str]) -> tuple[lis
         if file.suffix.lower() in (".csv", ".tsv"):
             usual = [name for name in (usual[0], layout.listing) if name]
             if not (column or usual):
-                raise InputError(f"{file} has no column with nothing but paths of images; --text-column names one.")
+                raise InputError(f"No column of {file} has only paths of images; name one with --text-column.")
         cells, beside = _cells(file, column, usual)
         named = [cell if isinstance(cell, str) else f"row {i}" for i, cell in enumerate(cells, 1)]
         listed = (layout.listed(cell).read_bytes() if cell and isinstance(cell, str) else cell for cell in cells)
         images = [own.input_of(image, file) for image in listed]
         return [*compress(named, images)], *_whole(images, beside, "an image")
     if column:
-        raise InputError("--text-column is for tables, but this model reads images.")
+        raise InputError(f"--text-column names a column of a table, and {file} is not a table; leave the option out.")
     base = file.parent if file.is_file() else file
     found = {path.relative_to(base): path for path in ([file] if file.is_file() else file.rglob("*"))}
     images = {

@@ -60,11 +60,11 @@ class Written:
     def lines(self) -> list[str]:
         """What a user wants to know, one sentence each."""
         return [
-            f"The answers to {self.rows} rows of {self.source} are {self.equal:.1%} equal to the model's, and no score "
-            f"differs by more than {self.difference:.2g}.",
+            f"On {self.rows} rows of {self.source}, {self.equal:.1%} of the answers are the same as the model's, and "
+            f"no score differs by more than {self.difference:.2g}.",
             f"On these rows, onnxruntime is {self.speed:.2f} times as fast as torch "
             f"(CPU, {counted(self.threads, 'thread')}).",
-            f"The file has {self.path.stat().st_size / 1e6:.1f} MB.",
+            f"The file is {self.path.stat().st_size / 1e6:.1f} MB.",
         ]
 
 

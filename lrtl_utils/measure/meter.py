@@ -80,9 +80,9 @@ class CostMeter:
             self._started += time.perf_counter() - began
 
     def take(self, seconds: float, peak_memory_mib: float, energy_wh: float | None) -> None:
-        """Add what it cost an earlier run to do what this one need not do again, so that it costs what it would alone.
+        """Add the cost of work that an earlier run did and this run reuses, so that it costs what it would cost alone.
 
-        Of memory, the higher peak counts.
+        In seconds, MiB and Wh (None: not reported). Of the two peaks of memory, the higher one counts.
         """
         self.device_seconds += seconds
         self.cached_seconds += seconds

@@ -25,8 +25,8 @@ PREDICT_BATCH = 32  # examples, at most, in a step of a prediction
 class Prediction:
     """`predicted` classes [n] or lists of tags; `confidence` [n] in [0, 1]; mean `loss` in nats; `seconds` it took.
 
-    `scores` are the logits in fp32: [classes] for each example, or [words, classes]. `cached_seconds` are those of the
-    seconds that an earlier run took, which had computed a part of it.
+    `scores` are the logits in fp32: [classes] for each example, or [words, classes]. `cached_seconds` is the part of
+    `seconds` that an earlier run spent, because it had computed a part of the prediction.
     """
 
     predicted: list[Any]

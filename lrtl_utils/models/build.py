@@ -75,7 +75,7 @@ def _widen(model: Model, config: RunConfig, classes: int) -> None:
     layers = math.ceil(layers * above) if layers < 1 else int(layers)
     if layers > above:
         raise InputError(
-            f"layers={layers} is more than model {config.model!r} has: {above} above its embeddings or its stem."
+            f"layers={layers} is too many: model {config.model!r} has {above} above its embeddings or its stem."
         )
     model.layers, model.reader.word_shape = layers, bool(config.word_shape)
     size = config.image_size

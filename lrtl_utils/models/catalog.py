@@ -109,7 +109,7 @@ def find(name: str, *, fetch: bool = True) -> Source | None:
     folder = beside.files[0].parent
     adapter = folder / "adapter_config.json"
     if adapter.is_file():
-        raise InputError(f"{adapter} is of an adapter: merge it into the weights, or move it away from them.")
+        raise InputError(f"{adapter} belongs to an adapter: merge it into the weights, or move it away from them.")
     return replace(source, beside=tuple(folder / name for name in LOADED if (folder / name).is_file()))
 
 

@@ -146,9 +146,9 @@ class Reader:
         return self.cut(data) if self.max_length else data
 
     def cut(self, data: Encoded) -> Encoded:
-        """Texts cut to `max_length` tokens, the last of which are their last: `tail` of them, the closing one at least.
+        """Texts cut to `max_length` tokens. The share `tail` of these, at least the closing one, is from their end.
 
-        Sentences to tag keep no more of their end; words past the cut are tagged O by `predict`.
+        Of sentences to tag, only the closing token is from the end; `predict` tags the words past the cut O.
         """
         most, tail = self.max_length, max(1, round(self.tail * self.max_length))
         if not len(data) or data.lengths.max() <= most:

@@ -54,7 +54,7 @@ class Model(nn.Module):
 
     @property
     def lowest_read(self) -> int:
-        """The number of the lowest blocks whose output, as the highest of them gives it, is the lowest that is read."""
+        """How many of the lowest blocks an input passes through before the lowest output that the head reads."""
         return len(self.blocks) - self.layers + 1
 
     def forward(self, batch: Batch) -> torch.Tensor:
@@ -100,7 +100,7 @@ class Model(nn.Module):
 
     @contextlib.contextmanager
     def given(self, blocks: int, output: torch.Tensor) -> Iterator[None]:
-        """Passes in which the lowest `blocks` do not run: what they gave before, `output`, is taken."""
+        """In the block, passes do not run the lowest `blocks`: they take `output`, which these blocks gave earlier."""
         below = self.called(self.live, blocks)
         for module in below:
             gives = getattr(module, "gives", 0)
@@ -116,9 +116,9 @@ class Model(nn.Module):
     def watched(
         self, depths: Sequence[int], form: Callable[[torch.Tensor], torch.Tensor] = torch.clone
     ) -> Iterator[dict[int, torch.Tensor]]:
-        """Passes in which what the lowest `depth` blocks give is kept in a `form` of it, by depth.
+        """In the block, passes keep the output of the lowest `depth` blocks, for each of `depths`; gives them by depth.
 
-        That is a copy, or what else is computed from it at once, because what follows may work in place.
+        `form` makes what is kept of an output at once, by default a copy, because later layers may change it in place.
         """
         kept: dict[int, torch.Tensor] = {}
 
@@ -170,7 +170,7 @@ class Model(nn.Module):
         return twin
 
     def described(self, *, trained: bool) -> str:
-        """All that decides what a pass of it computes, in words; with what is `trained`, for its backward pass too."""
+        """A text of all that decides what a pass computes; with `trained`, also which weights it gives gradients."""
         configured = getattr(getattr(self, "backbone", None), "config", "")
         weights = [f"{name} {list(weight.shape)}" for name, weight in self.named_parameters()]
         wanted = [weight.requires_grad for weight in self.parameters()] if trained else ""

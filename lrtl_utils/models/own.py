@@ -58,7 +58,7 @@ def find(name: str, *, fetch: bool = True) -> Source:
             absent = f"There is no folder {name} here, and as a repository of the hub it cannot be read"
             raise InputError(f"{absent}: {missing}") from None
     if found.kind == "mirror" and found.revision is None and named[2]:
-        warnings.warn(f"{name} is taken from {found.folder}, whose revision no manifest says.", stacklevel=2)
+        warnings.warn(f"{name} is read from {found.folder}; no manifest gives the revision of that.", stacklevel=2)
     top = min((file.parent for file in found.files), key=lambda parent: len(parent.parts))
     return Source(found.kind, found.id, found.revision, top, tuple(f for f in found.files if f.parent == top))
 
@@ -89,7 +89,7 @@ def read_row(source: Source) -> dict[str, Any]:
         facts["width"] = next((config[name] for name in _WIDTHS if name in config), None)
         name, sizes = config.get("model_type"), {key: value for key, value in config.items() if key != "model_type"}
     if not isinstance(name, str) or not isinstance(facts["width"], int) or not isinstance(sizes, dict):
-        raise InputError(f"{path} does not say what is needed here: the architecture, and the width of its vectors.")
+        raise InputError(f"{path} must give the model's architecture and the width of its vectors; one is missing.")
     return facts | {"architecture": (name, sizes)}
 
 

@@ -71,7 +71,9 @@ def read_parameters(name: str, given: Mapping[str, Any], kind_of: Callable[..., 
     check(asked, kind_of)
     own, kind = kind_of(defaults["dataset"]), kind_of(asked.dataset, asked.text_column, asked.label_column)
     if own != kind:
-        raise InputError(f"Notebook {name!r} is for {own}; {asked.dataset!r} is {kind}.")
+        raise InputError(
+            f"Notebook {name!r} is for {own} data, but {asked.dataset!r} has {kind} data; use {NOTEBOOK_OF[kind]}."
+        )
     return asked
 
 

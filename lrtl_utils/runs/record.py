@@ -90,8 +90,8 @@ class Scores(Rates):
 class Cost(Part):
     """What the run cost. Early records have no `flops_by_phase` or `resumed_seconds`.
 
-    `cached_seconds` are those of the device seconds in which an earlier run did what this one took from the cache of a
-    sweep, and `cached_predict_seconds` likewise of the test prediction.
+    `cached_seconds` is the part of `device_seconds` that an earlier run spent on work that this run took from the
+    cache of a sweep, and `cached_predict_seconds` is that part of `predict_seconds`.
     """
 
     device_seconds: Amount
@@ -327,7 +327,7 @@ def _sizes(run: Completed) -> Iterator[str]:
     data, config = run.data, run.config
     n_labels, asked = data.train_size + data.validation_size, labels_asked_for(run)
     if n_labels > asked or (n_labels < asked and not config.shots):
-        yield f"data: {n_labels} labelled examples where the config makes them {asked}"
+        yield f"data: {n_labels} labelled examples, but the config asks for {asked}"
     if data.validation_size != splits.share_of(n_labels, config.validation_share or 0):
         yield f"data: {data.validation_size} validation examples where validation_share={config.validation_share}"
     if run.validation is None and config.validation_share:
@@ -421,11 +421,11 @@ def _costs(run: Completed) -> Iterator[str]:
         yield "cost: more seconds are from the cache than there are"
     predicted = cost.predict_samples_per_second * cost.predict_seconds
     if not math.isclose(predicted, run.data.test_size, rel_tol=1e-6):
-        yield f"cost: {predicted:.6g} test predictions were timed where each of {run.data.test_size} is due once"
+        yield f"cost: {predicted:.6g} test predictions were timed, but there are {run.data.test_size} test examples"
     for name in ("device_seconds", "flops"):
         values = [getattr(point, name) for point in run.curve if getattr(point, name) is not None]
         if [*values, getattr(cost, name)] != sorted([*values, getattr(cost, name)]):
-            yield f"curve: {name} fall, or end above the run's {getattr(cost, name)}"
+            yield f"curve: {name} decreases along the curve, or ends above the {getattr(cost, name)} of the run"
 
 
 def _curve(run: Completed) -> Iterator[str]:

@@ -134,8 +134,8 @@ class Run:
         if planned == here:
             return "the data, the weights or the code here differ from those of the plan"
         return (
-            f"that has device={planned[0]} and precision={planned[1]}, and here they are {here[0]} and {here[1]}; name "
-            "them (device: cuda in a grid), or plan the run on a machine like this one"
+            f"the plan has device={planned[0]} and precision={planned[1]}, but here they are {here[0]} and {here[1]}; "
+            "set both in the plan (device: cuda in a grid), or plan the run on a machine like this one"
         )
 
     @classmethod
@@ -325,7 +325,8 @@ def check(asked: RunConfig, kind_of: Callable[..., str] = load.kind_of) -> None:
         raise InputError(f"selection={asked.selection!r} needs frozen features; of the methods, {fitting} have them.")
     if asked.selection != "random" and asked.shots is not None:
         raise InputError(
-            f"selection={asked.selection!r} cannot count shots of a class unseen; give train_size instead."
+            f"shots cannot be combined with selection={asked.selection!r}, because the classes of the examples are not "
+            "known before they are chosen; give train_size instead."
         )
     for piece in asked.without.split(",") if asked.without and method.pieces else []:
         require_name(f"piece of {asked.method}", piece, method.pieces)
@@ -397,7 +398,10 @@ def build(config: RunConfig, data: Data | Facts, weights: Source | None, *, pret
     if len(model.blocks) == 1:
         if method.needs_blocks:
             fitting = ", ".join(name for name, row in METHODS.items() if row.needs_model and not row.needs_blocks)
-            raise InputError(f"Method {config.method!r} is not for {config.model!r}: {ONE_BLOCK}; {fitting} are.")
+            raise InputError(
+                f"Method {config.method!r} needs the blocks of a model, and those of {config.model!r} cannot be found; "
+                f"use {fitting}."
+            )
         warnings.warn(f"{config.model}: {ONE_BLOCK}.", stacklevel=2)
     return model
 

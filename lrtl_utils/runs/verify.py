@@ -140,7 +140,7 @@ def _drawn_again(results: Path, completed: Mapping[Path, Completed], report: Rep
             elif name == "notes" and {*filter(_is_of_the_data, claimed.notes)} <= {*value}:  # later versions note more
                 continue
             elif getattr(claimed, name, None) not in (None, value):  # records of earlier versions tell less
-                report.faults[path].append(f"data: {name} is {getattr(claimed, name)}, and drawn again {value}")
+                report.faults[path].append(f"data: {name} is {getattr(claimed, name)}, but {value} when drawn again")
 
 
 def _source(run: Any) -> tuple[Any, ...]:

@@ -138,7 +138,7 @@ def _concerns(data: Data) -> Iterator[str]:
     for label, other in typos(train + test):
         yield f"Label {label!r} ({(train + test)[label]}) looks like {other!r} ({(train + test)[other]}); is it a typo?"
     if unseen := sorted(set(test) - set(train)):
-        yield f"Only in the test split, so they cannot be learned: {', '.join(unseen)}."
+        yield f"These classes occur only in the test split, so they cannot be learned: {', '.join(unseen)}."
     if repeats["train"] or repeats["test"]:
         yield f"Repeated examples: {repeats['train']} in the train split, {repeats['test']} in the test split."
     least, most = min(train.values(), default=0), max(train.values(), default=0)
@@ -148,7 +148,7 @@ def _concerns(data: Data) -> Iterator[str]:
             "score in which every class counts the same, and -p class_weights=balanced trains for it."
         )
     if absent := sorted(label for label in train if not test[label]):
-        yield f"Without a test example, so that no score tells anything about them: {', '.join(absent)}."
+        yield f"These classes have no test example, so no score says anything about them: {', '.join(absent)}."
     if few := sorted(label for label in train if 0 < test[label] < FEW):
         yield f"These classes have fewer than {FEW} test examples, so their scores say little: {', '.join(few)}."
 
@@ -194,7 +194,7 @@ def _prospects(data: Data) -> Iterator[str]:
         f"{points:.1f} points in four of five experiments. Smaller differences mostly stay undecided.{more}"
     )
     yield (
-        f"This assumes, as measured on this project's records, that the two answer {stats.DISAGREEMENT:.0%} of them "
-        f"differently, the same ones under another seed with correlation {stats.RECURRING:g}, and that training moves "
-        f"the difference by {100 * stats.TRAINING:.1f} points between seeds; see stats.smallest_difference."
+        f"This assumes what was measured on this project's records: the two methods answer {stats.DISAGREEMENT:.0%} of "
+        f"the test {unit} differently, with a correlation of {stats.RECURRING:g} between seeds, and training adds a "
+        f"standard deviation of {100 * stats.TRAINING:.1f} points between seeds (see stats.smallest_difference)."
     )

@@ -22,9 +22,9 @@ MOST_METRICS, MOST_RUNS = 1000, 50_000  # in one request to MLflow
 
 
 def csv(results: Path, file: Path | None = None) -> list[str]:
-    """Write a row for each run to `file` (None: `runs.csv` in the folder), with the columns of `tables.records`.
+    """Write a row for each run to `file` (None: `runs.csv` in the folder).
 
-    The columns are those but `record`; as in all of these functions, `InputError` where the folder has no records.
+    The columns are those of `tables.records`, except `record` and `outcome`. `InputError` if the folder has no records.
     """
     return _table(results, file or results / "runs.csv", pd.DataFrame.to_csv)
 

@@ -29,8 +29,8 @@ def page(dataset: str, **reading: Any) -> Iterator[str]:
     run = probe(dataset, **reading)
     found, agreement, checked = suspects(run)
     yield (
-        f"A linear head on frozen features of {run.config.model} predicts the given label of {agreement:.0%} of "
-        f"{checked} examples; each is predicted by a head that was solved without it."
+        f"A linear head on frozen features of {run.config.model} predicts the given label for {agreement:.0%} of "
+        f"{checked} examples; each is predicted by a head that was fitted without it."
     )
     rule = f"a probability below {UNLIKELY:.0%} where another label has more than {LIKELY:.0%}"
     if found.empty:

@@ -187,7 +187,7 @@ def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield f"{only}{', '.join(named)}."
     absent = [name for name, row in MODELS.items() if row.library != "ours" and not row.package and name not in sizes]
     if absent:
-        yield f"Not measured here: {', '.join(absent)}. No number that was measured here is about these models."
+        yield f"These models were not measured here, so no number here is about them: {', '.join(absent)}."
 
 
 def _answer(section: tuple[Any, ...], results: Path, frame: pd.DataFrame, titles: Mapping[str, str]) -> dict[str, Any]:

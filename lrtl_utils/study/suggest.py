@@ -55,7 +55,7 @@ class Suggestion:
 def require_absent(path: Path) -> None:
     """`InputError` where a file is that may have been filled in."""
     if path.exists():
-        raise InputError(f"{path} exists, and may hold labels that you filled in; --output names another file.")
+        raise InputError(f"{path} exists and may hold labels that you filled in; name another file with --output.")
 
 
 def suggest(
@@ -127,7 +127,9 @@ def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
             "are images."
         )
     if layout.form != "table" or len(paths) > 1:
-        raise InputError(f"{pool} is not one table of texts ({', '.join(tables.SUFFIXES)}), as it must be here.")
+        raise InputError(
+            f"{pool} must be one table of texts ({', '.join(tables.SUFFIXES)}), as the labelled examples are texts."
+        )
     columns = tables.read(paths[0]).columns
     usual = text if named or text in columns else tables.usual(columns, tables.INPUTS) or text
     require_name(f"column of {name}", usual, columns)

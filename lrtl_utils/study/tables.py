@@ -238,7 +238,7 @@ def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_machine(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs, of which those say so in their names that used another device or precision than most of their kind."""
+    """The runs; the names of those on another device, or in another precision, than most of their kind say so."""
     for name in ("device", "precision"):
         used = frame["record"].map(lambda record, name=name: str(record["config"][name]))
         if used.nunique() == 1:
@@ -286,7 +286,10 @@ def _settings(records: Sequence[dict[str, Any]], n_labels: Sequence[int]) -> lis
 
 
 def took_from_cache(frame: pd.DataFrame, key: str = "cached_seconds") -> np.ndarray:
-    """Of which runs an earlier one did a part, bool [runs]: on their clock, or in their test prediction."""
+    """Whether an earlier run did a part of each run's work, bool [runs].
+
+    By `key` that is the work on the clock (`cached_seconds`) or the test prediction (`cached_predict_seconds`).
+    """
     return np.array([bool((record["cost"] or {}).get(key)) for record in frame["record"]], dtype=bool)
 
 
@@ -498,9 +501,10 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
 
     Best is the highest mean over the shared seeds. The `undecided` may be the best too: one-sided tests, which count
     that the best was chosen on the same runs (Hsu 1981), do not show them to be worse. Each is a name with its paired
-    difference to the best: the mean, and the bounds of its own interval. `too_few_seeds` are shared with
-    others; `missing` have three seeds at another size and not at this one. `compared` counts the others that share
-    enough seeds; `variants` are those of the best, which is first, and of the undecided.
+    difference to the best: the mean, and the bounds of its own interval. `too_few_seeds` names those that share fewer
+    than three seeds with the best, and `missing` those that have three seeds at another size but not at this one.
+    `compared` counts the others that share enough seeds; `variants` are those of the best, which is first, and of the
+    undecided.
     """
     rows = []
     for dataset_model, part in by_dataset_and_model(comparable(frame)[COMPARED]):

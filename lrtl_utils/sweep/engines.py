@@ -37,7 +37,7 @@ Running = Callable[[], Crew]  # dead workers are replaced meanwhile
 
 @contextlib.contextmanager
 def local(file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
-    """A process a slot on this machine, which ends when this one does. One that dies is replaced."""
+    """Start one process for each slot on this machine; it ends when this process does, and is replaced if it dies."""
 
     def start(slot: Slot) -> tuple[Any, Connection]:
         """A worker process, and the pipe whose end tells it that this process is gone."""
@@ -72,7 +72,7 @@ def local(file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def dask(file: Path, slots: Sequence[Slot], address: str | None = None) -> Iterator[Running]:
-    """A task a slot on a Dask cluster: the one at `address`, or one on loopback for the length of the sweep.
+    """Start one task for each slot on a Dask cluster: the one at `address`, or one on loopback until the sweep ends.
 
     Each task starts a worker in a process of its own, and holds one unit of the resource `slot`. The cluster on
     loopback has keys of its own, so no other user of the machine can talk to it.
@@ -102,7 +102,7 @@ def dask(file: Path, slots: Sequence[Slot], address: str | None = None) -> Itera
 
 @contextlib.contextmanager
 def slurm(file: Path, slots: Sequence[Slot], parameters: Mapping[str, Any]) -> Iterator[Running]:
-    """A SLURM job a slot, submitted by dask-jobqueue with its parameters: cores and memory, queue, walltime, …
+    """Submit one SLURM job for each slot, by dask-jobqueue with its parameters: cores and memory, queue, walltime, …
 
     Its keys lie beside the plan, readable by this user alone. A job that SLURM ended is submitted again.
     """
@@ -140,7 +140,7 @@ def slots(workers: int, on_gpu: bool) -> list[Slot]:
         return [Slot(threads)] * workers
     cards = visible_gpus()
     if workers > len(cards):
-        raise InputError(f"{workers} workers need a GPU each and this machine shows {len(cards)}; give --workers less.")
+        raise InputError(f"{workers} workers need one GPU each, but {len(cards)} can be used here; lower --workers.")
     return [Slot(threads, card) for card in cards[:workers]]
 
 
@@ -208,7 +208,7 @@ def _submit(cluster: Any, jobs: int) -> None:
 
 
 def clean_forks() -> Any:
-    """Where processes are forked from a clean one, which imports everything once and starts to do so now."""
+    """A multiprocessing context that forks from a clean process, which starts now and imports everything once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(kernels.IMPORTED)
     forkserver.ensure_running()

@@ -87,7 +87,9 @@ def space_of(name: str, grid: Sequence[tuple[str, RunConfig]]) -> Space:
         groups.setdefault((notebook, asked.model_copy(update={"seed": 0, "dataset": ""})), {})[cell.id] = cell
     drawn = {frozenset((cell.config.dataset, cell.config.seed) for cell in each.values()) for each in groups.values()}
     if len(drawn) > 1:
-        raise InputError(f"{name}: settings that differ in data sets or seeds cannot be compared; give all the same.")
+        raise InputError(
+            f"{name}: settings that differ in data sets or seeds cannot be compared; give every setting the same ones."
+        )
     distinct: dict[tuple[str, ...], RunConfig] = {}
     for (_, asked), cells in groups.items():
         distinct.setdefault(tuple(cells), asked)
@@ -326,8 +328,8 @@ def replays(
     judged = comparable(space, fidelity)
     if any(result.cached_seconds for result in grid):
         raise InputError(
-            f"{results} has runs that took seconds from the cache of a sweep, and a replay compares seconds; `sweep "
-            "--no-cache` the same file into another folder."
+            f"{results} has runs that reused work from a cache, so their seconds cannot be compared; run `lrtl sweep "
+            "--no-cache` on the same file with another --results folder."
         )
     table = pd.DataFrame(map(asdict, grid)).assign(
         comparable=[at in judged for at in range(len(grid))],

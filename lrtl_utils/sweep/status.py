@@ -86,10 +86,13 @@ class Snapshot:
         if self.overhead_seconds is not None:
             lines.append(f"{self.overhead_seconds:.2f} s per cell beyond its timed work (median)")
         lines += [f"best by validation: {score:.4f}, {cell}" for _, (score, cell) in sorted(self.best.items())]
-        for what, names in {"that stopped responding": self.silent, "not readable as records": self.unreadable}.items():
+        for names, one, several in (
+            (self.silent, "cell has stopped responding", "cells have stopped responding"),
+            (self.unreadable, "file cannot be read as a record", "files cannot be read as records"),
+        ):
             if names:
                 more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-                lines.append(f"{len(names)} {what}: {', '.join(names[:SHOWN])}{more}")
+                lines.append(f"{len(names)} {one if len(names) == 1 else several}: {', '.join(names[:SHOWN])}{more}")
         return [printable(line) for line in lines]
 
 

@@ -16,6 +16,7 @@ from scipy.optimize import nnls
 
 from lrtl_utils.config import NO_MODEL, RunConfig
 from lrtl_utils.data.splits import Data, Examples, Facts
+from lrtl_utils.errors import counted
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import METHODS, loop
 from lrtl_utils.methods.method import Work
@@ -87,9 +88,9 @@ def rates(
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()  # for the workers
     device = store.device_name(jobs[0].config.device) if jobs else "no device"
-    how = f"of {len(alike)} kinds of run, this machine has recorded the seconds of {known}, and {timed} were timed in"
-    how += f" {time.monotonic() - began:.0f} s ({device}, threads a run: {threads})"
-    return found, how + (", which other work disturbed" if disturbed else "")
+    how = f"Seconds come from records of this machine for {known} of {counted(len(alike), 'kind')} of run, and for "
+    how += f"{timed} from a timing of {time.monotonic() - began:.0f} s ({device}, {counted(threads, 'thread')} a run)"
+    return found, how + (". Other work disturbed the timing" if disturbed else "")
 
 
 def seconds(rates: Mapping[Key, Rate], job: Job) -> tuple[float, float]:

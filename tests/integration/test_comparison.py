@@ -123,13 +123,13 @@ def test_a_test_split_of_one_class_is_refused(tmp_path):
 
 @pytest.mark.parametrize("minutes", [float("nan"), -1, "10"])
 def test_a_budget_that_is_no_length_of_time_is_refused(minutes, reviews, tmp_path):
-    with pytest.raises(InputError, match="is no length of time"):
+    with pytest.raises(InputError, match="is not a number of minutes"):
         comparison.compare(reviews, budget_minutes=minutes, results=tmp_path)
 
 
 @pytest.mark.parametrize("workers", [0, 1.5])
 def test_a_number_of_workers_that_is_none_is_refused(workers, reviews, tmp_path):
-    with pytest.raises(InputError, match="is no number of processes"):
+    with pytest.raises(InputError, match="is not a whole number of processes"):
         comparison.compare(reviews, workers=workers, results=tmp_path)
 
 
@@ -176,7 +176,7 @@ def test_a_wrong_folder_or_model_is_one_sentence_and_nothing_is_run(reviews, tmp
         ([tmp_path / "none.csv"], "There is no file or folder"),
         ([reviews, "--model", "minilmm"], "did you mean 'minilm'"),
         ([reviews, "--model", "resnet50"], "does not read text"),
-        ([reviews, "-p", "train_size=50"], "train_size cannot be given here: it is compared"),
+        ([reviews, "-p", "train_size=50"], "train_size cannot be given here: a comparison varies it"),
     ):
         done = call("compare", *words, "--results", tmp_path / "results")
         assert done.returncode == 2
@@ -301,7 +301,7 @@ def test_data_on_which_no_run_could_end_are_refused_before_any_is_priced(tmp_pat
     ):
         with pytest.raises(InputError, match=said):
             comparison.compare(data, results=tmp_path / "out")
-    with pytest.raises(InputError, match=r"is in the folder of the data, .*; --results must name another place"):
+    with pytest.raises(InputError, match=r"is in the folder of the data, .*; name another folder with --results"):
         comparison.compare("tags", results="tags/out")
     assert not (tmp_path / "out").exists()
 

@@ -63,7 +63,7 @@ def test_commands_of_the_page_do_what_it_says(tmp_path):
     )
     page, _, about_labels = said["doctor"].partition("\n## Labels that may be wrong\n")
     assert page in said["compare"]
-    assert "of 90 examples; each is predicted by a head that was solved without it." in about_labels
+    assert "of 90 examples; each is predicted by a head that was fitted without it." in about_labels
     for stated in (
         "4 runs, about",
         "4 completed, 0 already done, 0 failed",

@@ -17,7 +17,7 @@ from lrtl_utils.data.own import conll, tables
 from lrtl_utils.data.own.files import Layout, find_own_on_hub, look, names_image
 from lrtl_utils.data.rows import MOST_BYTES
 from lrtl_utils.data.splits import Data, Examples
-from lrtl_utils.errors import InputError, shown
+from lrtl_utils.errors import InputError, counted, shown
 from lrtl_utils.files import absolute_path, data_name, write_atomically
 
 if TYPE_CHECKING:
@@ -141,7 +141,8 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
     splits, taken = _choose(parts, layout, notes)
     if len(splits["train"]) < LEAST_ROWS:
         count = len(splits["train"])
-        raise InputError(f"{dataset}: {count} labelled rows to train on; at least {LEAST_ROWS} are needed.")
+        labelled = counted(count, "labelled row")
+        raise InputError(f"{dataset} has {labelled} to train on, but at least {LEAST_ROWS} are needed.")
     kind = _kind([row.input for row in splits["train"]])
     if kind != "tokens":
         _require_single([row.target for row in splits["train"]], dataset, notes)
@@ -208,8 +209,8 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
     inputs = [input_of(value, where) for value in table.columns[text]]
     if layout.form == "table" and sum(map(names_image, inputs)) > len(inputs) / 2:
         raise InputError(
-            f"{where}: column {text!r} has names of images, such as {shown(inputs[0])}, which are not all files beside "
-            "the table of a type that is read; name another column if that has texts."
+            f"{where}: column {text!r} names images, such as {shown(inputs[0])}, but a list of images must be a CSV or "
+            "TSV file with their paths, relative to its folder; if another column has texts, name it with text_column."
         )
     targets = [_target(value, table.names.get(label)) for value in table.columns[label]]
     return _rows(inputs, targets, where)
@@ -247,10 +248,12 @@ def _conll_columns(file: Path, _modified: int, *columns: str | None) -> Columns:
 
 def _read_image(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> list[Row]:
     if any(columns):
-        raise InputError("text_column and label_column are for tables and CoNLL files, but these are images.")
+        raise InputError(
+            f"text_column and label_column are for tables and CoNLL files, but {layout.folder} has images; omit them."
+        )
     inside = file.relative_to(layout.folder).parts[0 if split == "all" else 1 :]
     if len(inside) < 2:
-        raise InputError(f"{file} is not in a folder of a class; the folder of an image names its class.")
+        raise InputError(f"{file} is not in a class folder; put each image into a folder named after its class.")
     return [Row(file.read_bytes(), inside[0], str(file.relative_to(layout.folder)))]
 
 
@@ -281,7 +284,9 @@ def input_of(value: Any, where: Path) -> Any:
     """The value of a cell as a text, a list of words, or the bytes of an image."""
     if isinstance(value, dict):
         if value.get("bytes") is None and value.get("path"):
-            raise InputError(f"{where} has paths of images instead of the images; they are not read.")
+            raise InputError(
+                f"{where} has paths of images instead of images; list the paths and the labels in a CSV or TSV file."
+            )
         return value.get("bytes")
     if isinstance(value, list):
         if None in value:
@@ -322,12 +327,12 @@ def _require_shared(targets: Mapping[str, Sequence[str]], dataset: str) -> None:
     train, test = ({*targets.get(split, ())} for split in ("train", "test"))
     if test and not train & test:
         raise InputError(
-            f"{dataset}: the train split has labels such as {shown(min(train))} and the test split others, such as "
-            f"{shown(min(test))}; they have none in common."
+            f"{dataset}: the train and the test split have no label in common; use the same names in both, and not "
+            f"such as {shown(min(train))} in the one and {shown(min(test))} in the other."
         )
     if len(train) < 2 <= len(train | test):
         raise InputError(
-            f"{dataset}: all rows to train on have the label {shown(min(train))}; give rows of others too."
+            f"{dataset}: all rows to train on have the label {shown(min(train))}; add rows with other labels."
         )
 
 
@@ -340,9 +345,9 @@ def _require_single(targets: Sequence[Any], dataset: str, notes: Notes) -> None:
     several = [target for target in targets if isinstance(target, list) or target in lists]
     if len(several) > MOST_SEVERAL * len(targets):
         raise InputError(
-            f"{dataset}: {len(several)} of {len(targets)} rows have several labels, such as {shown(several[0])}, and a "
-            "row may have one; train a model for each label on a column that says yes or no, or replace the separator "
-            "if this is one name."
+            f"{dataset}: {len(several)} of {len(targets)} rows have several labels, such as {shown(several[0])}, but a "
+            "row may have only one; train a model for each label, on a column that says yes or no, or replace the "
+            "separator in the labels if each of them is one name."
         )
     if several:
         notes.warned.append(
@@ -410,7 +415,7 @@ def _classes(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]
         return ("O", *(f"{edge}-{each}" for each in types for edge in "BI"))
     counts = Counter(targets)
     if len(counts) < 2:
-        raise InputError(f"{dataset}: every row has the label {next(iter(counts))!r}; at least two are needed.")
+        raise InputError(f"{dataset}: every row has the label {next(iter(counts))!r}; two different labels are needed.")
     numbers = all(map(NUMBER.fullmatch, counts))
     if numbers and _are_amounts([*map(_number, counts)]):
         raise InputError(

@@ -56,7 +56,7 @@ class Layout:
         """The file of an image that a table lists. `InputError` if it is missing or outside of the table's folder."""
         path = self.folder / str(image)
         if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise InputError(f"{path} is not in {self.folder}, where the table is that lists it; copy it there.")
+            raise InputError(f"{path} is outside {self.folder}, the folder of the table that lists it; copy it there.")
         if not path.is_file():
             raise InputError(f"There is no file {path}, which the table lists as an image.")
         return path
@@ -158,7 +158,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             if path.is_dir():
                 continue
             if not path.is_file():
-                raise InputError(f"{path} is not a regular file; it is not read.")
+                raise InputError(f"{path} is not a regular file, so {folder} cannot be read; move it elsewhere.")
             count += 1
             if count > MOST_FILES:
                 raise InputError(f"{folder} has more than {MOST_FILES:,} files; give the path of a sub-folder.")
@@ -226,7 +226,8 @@ def _layout(folder: Path, form: str, files: Sequence[Path]) -> Layout:
         splits.setdefault(_split_of(parts) or "all", []).append(file)
     if "train" not in splits:
         if len(splits) > 1:
-            raise InputError(f"{folder} has files for {' and '.join(splits)} and none with train in its name.")
+            named = " and ".join(split for split in splits if split != "all")
+            raise InputError(f"{folder} has files for {named}, but none has train in its name; rename some.")
         return Layout(folder, form, {"all": tuple(files)})
     aside = dict.fromkeys(Path(*names[file]) for file in splits.pop("all", []))
     noted = tuple(f"{name}{NOT_READ}" for name in aside)

@@ -71,8 +71,8 @@ def choose(columns: Iterable[str], text: str | None, label: str | None, where: o
         label = label or next(name for name in columns if name != text)
     if text is None or label is None:
         raise InputError(
-            f"{where} has the columns {', '.join(map(repr, columns))}; say with text_column and "
-            "label_column which has the input and which the label."
+            f"{where} has the columns {', '.join(map(repr, columns))}; name the one with the inputs with text_column "
+            "and the one with the labels with label_column."
         )
     return text, label
 
@@ -133,7 +133,7 @@ def _check_rows(text: str, file: Path, separator: str, quoting: int) -> tuple[li
             header = [_unquoted(name) for name in header]
         header = [name or UNNAMED * at for at, name in enumerate(header, 1)]  # of an index, or behind a last separator
         if not "".join(header).strip(UNNAMED):
-            raise InputError(f"{file} is empty; its first line names the columns.")
+            raise InputError(f"{file} is empty; its first line must name the columns.")
         if len(set(header)) < len(header):
             names = ", ".join(map(repr, header))
             raise InputError(f"{file}: the first line must name each column once; it has {names}.")
@@ -144,7 +144,7 @@ def _check_rows(text: str, file: Path, separator: str, quoting: int) -> tuple[li
             count += 1
             if len(row) != len(header):
                 raise InputError(
-                    f"{file}, line {reader.line_num}: {len(row)} fields where the first line names {len(header)} "
+                    f"{file}, line {reader.line_num} has {len(row)} fields, but the first line names {len(header)} "
                     "columns; the first line must name them all, and a text with the separator in it must be in quotes."
                 )
     except csv.Error as error:

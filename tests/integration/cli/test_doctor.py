@@ -27,8 +27,8 @@ def test_doctor_prints_the_page_and_neutralises_what_would_steer_a_terminal(tmp_
 
 def test_labels_are_checked_as_asked_and_what_cannot_be_read_is_said(tmp_path):
     path = write_csv(tmp_path / "r.csv", [*rows(520, "good"), *rows(520, "bad")])
-    assert [*doctor.check(path, None)][-1].startswith("--labels also looks for wrong labels")
-    assert not [line for line in doctor.check(path, False) if "labels" in line][-1].startswith("--labels")
+    assert [*doctor.check(path, None)][-1].startswith("With --labels, a model")
+    assert not [line for line in doctor.check(path, False) if "labels" in line][-1].startswith("With --labels")
     said = [*doctor.check("entities_sample", True)][-1]
     assert said.startswith("The labels cannot be checked: entities_sample has tagged sentences")
     for name in ("cat", "dog"):

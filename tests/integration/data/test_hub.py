@@ -81,7 +81,7 @@ def test_what_is_read_is_fetched_summed_and_used_without_a_network(hub, tmp_path
     # The newest revision is what it was when it was first fetched.
     hub.holds[B0, "c0" * 20] = hub.holds.pop((B0, NEWEST))
     again = fetch(hub, tmp_path, "--models", "efficientnet_b0")
-    assert again.stdout.splitlines()[0] == f"efficientnet_b0: there, at {NEWEST}"
+    assert again.stdout.splitlines()[0] == f"efficientnet_b0: already complete, at {NEWEST}"
     assert got(hub) == []
 
 
@@ -190,7 +190,7 @@ def test_an_endpoint_without_a_scheme_does_not_answer():
 def test_without_a_hub_fetch_ends_in_one_sentence(tmp_path):
     done = call(None, tmp_path, "fetch", "--datasets", "ag_news", HF_HUB_OFFLINE="1")
     assert done.returncode == 2
-    assert "fetch where there is internet access" in done.stderr
+    assert "run `lrtl fetch` where there is internet access" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

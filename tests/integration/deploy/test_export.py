@@ -245,4 +245,4 @@ def test_a_run_done_again_is_remarked_on_only_where_other_examples_are_right(tmp
         tmp_path / "s", outcomes(0.1, 32, 0), dataset="sst2", model="minilm", method="full", train_size=32
     )
     (tmp_path / "record.json").write_text(other.read_text())
-    assert export.differs(tmp_path, path).startswith("Done again, the run scored 0.")
+    assert export.differs(tmp_path, path).startswith("This run had a record already")

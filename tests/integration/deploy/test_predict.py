@@ -81,7 +81,7 @@ def test_rows_without_a_text_or_with_a_number_are_kept(news, tmp_path):
 
 def test_an_empty_input_gets_no_label(news, tmp_path):
     (tmp_path / "in.csv").write_text("id,text\n1,prices rise\n2,\n3,a goal\n")
-    with pytest.warns(UserWarning, match="Inputs that are empty, and get no label: 1 of 3"):
+    with pytest.warns(UserWarning, match="Empty inputs get no label: 1 of 3"):
         found = rows_of(scoring.predict(news, tmp_path / "in.csv", tmp_path / "out.csv"))
     assert [bool(row["label"]) for row in found] == [True, False, True]
     assert found[1].pop("id") == "2"
@@ -104,7 +104,7 @@ def test_the_other_columns_of_a_table_follow_the_answers(news, tagger, tmp_path)
     assert [found[0][name] for name in others] == ["kept", "Sports", "1e-09", str(2**53 + 1)]
     sentences = [{"n": 1, "tokens": ["Ada", "ran"]}, {"n": 2, "tokens": []}, {"n": 3, "tokens": ["Oslo"]}]
     (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, sentences)))
-    with pytest.warns(UserWarning, match="Inputs without a word, which get no row: 1 of 3"):
+    with pytest.warns(UserWarning, match="Inputs without a word get no row: 1 of 3"):
         found = rows_of(scoring.predict(tagger, tmp_path / "in.jsonl", tmp_path / "out.csv"))
     assert [(row["tokens"], row["n"]) for row in found] == [("Ada ran", "1"), ("Oslo", "3")]
 
@@ -196,7 +196,7 @@ def test_images_in_a_table_and_rows_without_one(seer, tmp_path):
     datasets.Dataset.from_list(rows).to_parquet(tmp_path / "held.parquet")
     (tmp_path / "listed.csv").write_text("picture,n\na.png,1\n,2\nb.png,3\n")
     for name, files in (("held.parquet", ["row 1", "row 3"]), ("listed.csv", ["a.png", "b.png"])):
-        with pytest.warns(UserWarning, match="Inputs without an image, which get no row: 1 of 3"):
+        with pytest.warns(UserWarning, match="Inputs without an image get no row: 1 of 3"):
             found = rows_of(scoring.predict(seer, tmp_path / name))
         assert [(row["file"], row["n"]) for row in found] == [(files[0], "1"), (files[1], "3")]
 
@@ -218,7 +218,7 @@ def test_a_folder_of_images_in_the_order_of_their_paths(seer, tmp_path):
     assert [row["label"] for row in listed] == [answers[at]["label"] for at in (1, 0, 1)]
     assert float(listed[0]["p_0"]) == pytest.approx(float(answers[1]["p_0"]), abs=1e-5)
     (tmp_path / "list.csv").write_text("id,text\n1,no picture\n")
-    with pytest.raises(InputError, match="has no column with nothing but paths of images"):
+    with pytest.raises(InputError, match="has only paths of images"):
         scoring.predict(seer, tmp_path / "list.csv")
 
 

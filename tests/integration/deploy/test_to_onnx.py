@@ -68,7 +68,7 @@ def test_int8_is_smaller_and_its_equal_answers_are_counted(name, saved):
     assert small.path.stat().st_size < whole.path.stat().st_size
     assert 0.3 < small.equal <= 1
     assert small.difference > whole.difference
-    assert f"{small.equal:.1%} equal" in small.lines()[0]
+    assert f"{small.equal:.1%} of the answers" in small.lines()[0]
 
 
 def test_given_rows_are_compared_and_the_command_prints_what_it_found(saved, tmp_path):
@@ -78,9 +78,11 @@ def test_given_rows_are_compared_and_the_command_prints_what_it_found(saved, tmp
     done = CliRunner().invoke(app, [str(word) for word in words])
     assert done.exit_code == 0, done.output
     answers, speed, size, path = done.stdout.splitlines()
-    assert answers.startswith(f"The answers to 2 rows of {tmp_path / 'rows.csv'} are 100.0% equal to the model's")
+    assert answers.startswith(
+        f"On 2 rows of {tmp_path / 'rows.csv'}, 100.0% of the answers are the same as the model's"
+    )
     assert re.search(r"onnxruntime is \d+\.\d\d times as fast as torch \(CPU, 1 thread\)\.$", speed)
-    assert re.fullmatch(r"The file has \d+\.\d MB\.", size)
+    assert re.fullmatch(r"The file is \d+\.\d MB\.", size)
     assert path == str(tmp_path / "out/reviews.onnx")
 
 

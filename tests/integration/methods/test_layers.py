@@ -110,7 +110,7 @@ def test_tokens_and_maps_with_channels_last_are_averaged_over_their_positions(na
 @pytest.mark.parametrize(("knobs", "above"), [(TEXT, 3), (TOKENS, 3), (IMAGE, 7)])
 def test_more_layers_than_there_are_is_one_sentence(knobs, above):
     built(**knobs, layers=above)
-    with pytest.raises(InputError, match=rf"^layers={above + 1} is more than model .* has: {above} above .*\.$"):
+    with pytest.raises(InputError, match=rf"^layers={above + 1} is too many: model .* has {above} above .*\.$"):
         built(**knobs, layers=above + 1)
 
 

@@ -124,7 +124,7 @@ def test_data_that_change_while_they_are_read_give_no_run(path, monkeypatch):
 
     monkeypatch.setattr(own, "read", read_slowly)
     TABLE.iloc[:58].to_csv(path, index=False)
-    with pytest.raises(InputError, match=f"{path} has changed while it was read") as refused:
+    with pytest.raises(InputError, match=f"{path} changed while it was being read") as refused:
         Run(asked)
     assert "\n" not in str(refused.value)
     monkeypatch.undo()
@@ -137,7 +137,7 @@ def test_weights_that_change_before_they_are_loaded_give_no_record(path, tmp_pat
     run = Run(dataset=path, **COLUMNS, **options)
     weights = tmp_path / "encoder/model.safetensors"
     weights.write_bytes(weights.read_bytes())  # at another time
-    with pytest.raises(InputError, match=f"{weights} has changed while it was read"):
+    with pytest.raises(InputError, match=f"{weights} changed while it was being read"):
         run.label()
     assert not run.path.exists()
 
@@ -145,7 +145,9 @@ def test_weights_that_change_before_they_are_loaded_give_no_record(path, tmp_pat
 def test_another_device_than_the_planned_one_is_named_with_what_to_do(path):
     asked = RunConfig(dataset=str(path), **COLUMNS, model="simple_nn", method="from_scratch", train_size=20)
     planned = {"id": "0" * 12, "device": "mps", "precision": "fp32", "asked": {}}
-    said = "that has device=mps and precision=fp32, and here they are .* name them .* or plan the run on a machine like"
+    said = (
+        "the plan has device=mps and precision=fp32, but here they are .* set both .* or plan the run on a machine like"
+    )
     with pytest.raises(InputError, match=said) as refused:
         Run(asked, plan=planned)
     assert "\n" not in str(refused.value)

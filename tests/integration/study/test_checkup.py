@@ -43,10 +43,10 @@ def test_the_page_lists_all_that_is_wrong_and_what_to_do(spoilt):
         "Rows of the train split that are left out: 1 without input, 1 without label.",
         "Label 'positve' (1) looks like 'positive' (122); is it a typo?",
         "Label 'Negative' (1) looks like 'negative' (30)",
-        "Only in the test split, so they cannot be learned: mixed.",
+        "These classes occur only in the test split, so they cannot be learned: mixed.",
         "Repeated examples: 2 in the train split, 0 in the test split.",
         "The largest class has 92 times the smallest",
-        "Without a test example, so that no score tells anything about them: Negative, positve.",
+        "These classes have no test example, so no score says anything about them: Negative, positve.",
         "These classes have fewer than 10 test examples, so their scores say little: negative.",
         "To detect 3 points takes 8150 test examples, or 650 with 10 seeds.",
     ):
@@ -104,7 +104,7 @@ def test_a_train_split_without_an_entity_is_said_and_no_error(tmp_path):
     for split, tag in (("train", "O"), ("test", "B-PER")):
         (tmp_path / f"{split}.conll").write_text("\n\n".join(f"Ada{i} {tag}\nmet O" for i in range(30)))
     page = "\n".join(checkup.page(checkup.read(str(tmp_path))))
-    assert "Only in the test split, so they cannot be learned: PER." in page
+    assert "These classes occur only in the test split, so they cannot be learned: PER." in page
 
 
 def test_the_smallest_difference_is_its_formula_and_what_the_paired_interval_finds(monkeypatch):

@@ -25,7 +25,7 @@ def test_clean_data_raise_no_alarm():
     assert agreement > 0.95
     assert len(found) <= 3
     said = [*labels.page("reviews_sample")]
-    assert " of 524 examples; each is predicted by a head that was solved without it." in said[2]
+    assert " of 524 examples; each is predicted by a head that was fitted without it." in said[2]
     assert int(said[3].split(" labels look wrong")[0]) < 0.03 * 524
 
 

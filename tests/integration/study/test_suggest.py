@@ -65,7 +65,7 @@ def test_the_command_writes_beside_the_pool_and_prints_the_path_last(mine, pool)
         assert len([*csv.reader(stream)]) == 4
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (again.returncode, again.stdout) == (2, "")
-    assert "may hold labels that you filled in; --output names another file" in again.stderr
+    assert "may hold labels that you filled in; name another file with --output" in again.stderr
 
 
 def test_the_command_takes_the_columns_the_model_and_the_file_that_are_named(tmp_path):

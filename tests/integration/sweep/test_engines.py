@@ -214,7 +214,7 @@ def test_every_slot_of_gpu_cells_sees_one_card(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-5d2a")
     cards = [slot.gpu for slot in engines.slots(2, on_gpu=True)]
     assert cards == ["3", "GPU-5d2a"]
-    with pytest.raises(InputError, match="3 workers need a GPU each and this machine shows 2"):
+    with pytest.raises(InputError, match="3 workers need one GPU each, but 2 can be used here"):
         engines.slots(3, on_gpu=True)
     assert {slot.gpu for slot in engines.slots(3, on_gpu=False)} == {None}
     assert [slot.threads for slot in engines.slots(10**6, on_gpu=False)[:1]] == [1]

@@ -81,7 +81,7 @@ def test_what_is_merged_may_be_replaced(tmp_path):
         ("- a\n- b\n", "not a mapping"),
         ("a: [1, 2", "not plain YAML"),
         ("dataset: !!python/object/apply:os.getcwd []\n", "not plain YAML"),
-        ("blocks: 3\n", "`blocks` names groups"),
+        ("blocks: 3\n", "`blocks` must map"),
         ("blocks: {}\n", "has no block"),
         ("seed: 0\ndataset: digits\nseed: [1, 2]\n", "seed appears twice, the second time in line 3"),
         ("blocks:\n  a: {seed: 0}\n  a: {seed: 1}\n", "a appears twice, the second time in line 3"),

@@ -90,7 +90,7 @@ def test_a_record_whose_data_is_gone_prices_no_predictions(tmp_path, nothing_her
             cells.append(grid.Cell.of("text_classification", run))
     (priced,), how = price.estimate(cells[1:], tmp_path / "results", 1)
     assert priced.seconds > 0 == priced.predict_seconds
-    assert "has recorded the seconds of 1" in how
+    assert "for 1 of 1 kind of run" in how
 
 
 def test_no_more_than_the_test_split_is_priced(nothing_here):
@@ -118,7 +118,7 @@ def test_a_recorded_cell_is_done_and_its_seconds_price_the_others(tmp_path, monk
     cells = grid.plan(grid.read_grid(path), Run.outline)
     priced, how = price.estimate(cells, tmp_path, torch.get_num_threads())
     assert [one.done for one in priced] == [True, False]
-    assert "has recorded the seconds of 1, and 0 were timed" in how
+    assert "for 1 of 1 kind of run, and for 0 from a timing" in how
     for one in priced:
         assert one.seconds == pytest.approx(record["cost"]["device_seconds"], rel=0.01)  # its FLOPs are not quite equal
     assert next(iter(price.lines(priced, 1, None))) == "1 already done, 1 to run"
@@ -135,7 +135,7 @@ def test_cells_for_a_device_that_is_not_here_are_priced_on_what_is(tmp_path):
     knobs = {"dataset": "news_sample", "model": "simple_nn", "method": "from_scratch", "device": "cuda"}
     (one,), how = price.estimate(grid.plan([("text_classification", RunConfig(**knobs))], Run.outline), tmp_path, 1)
     assert one.seconds > 0
-    assert "seconds are not those of cuda, which is not here." in how
+    assert "They are not the seconds of cuda, which this machine does not have." in how
 
 
 def test_without_an_estimate_there_is_nothing_to_compare(tmp_path):
@@ -148,7 +148,7 @@ def test_a_timing_keeps_its_time_and_takes_the_dearest_first():
     jobs, threads = [job(method=method) for method in ("tfidf", "linear_probe")], torch.get_num_threads()
     rates, how = timing.rates(jobs, [], len, 1, end=0.0)
     assert [key[2] for key in rates] == ["linear_probe"]
-    assert "has recorded the seconds of 0, and 1 were timed" in how
+    assert "for 0 of 2 kinds of run, and for 1 from a timing" in how
     assert torch.get_num_threads() == threads
     assert all(seconds > 0 for one in jobs for seconds in timing.seconds(rates, one))  # the most alike stands for both
 
@@ -162,7 +162,7 @@ def test_seconds_of_one_size_grow_with_the_flops_of_another(tmp_path):
     others = [one | {"cost": one["cost"] | {"flops": share * one["cost"]["flops"]}} for share in (0.8, 1.1)]
     small, large, other = job(**knobs), job(method="linear_probe"), job(method="full")
     rates, how = timing.rates([small, large, other], [one, *others], len, one["environment"]["threads"], end=0.0)
-    assert "has recorded the seconds of 1, and 1 were timed" in how
+    assert "for 1 of 2 kinds of run, and for 1 from a timing" in how
     (few, _), (more, _) = (timing.seconds(rates, each) for each in (small, large))
     assert more / few == pytest.approx(large.load.flops / small.load.flops)
 

@@ -168,7 +168,7 @@ def test_claims_alone_are_shown_as_running_or_without_a_sign_of_life(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0] == "0 cells done, 2 running, 0 failed"
     assert lines[1] == f"{61.5 / 3600:.3g} device hours spent"
-    assert lines[2] == "1 that stopped responding: a cell of the dead"
+    assert lines[2] == "1 cell has stopped responding: a cell of the dead"
     (row,) = [line for line in lines if line.startswith(CELL)]
     assert re.split(r"\s{2,}", row)[1::2] == ["node7", "0:01:01"]
     assert re.search(r" 1:01:4\d +0:01:01 +2 epochs, 12 batches$", row)
@@ -210,7 +210,7 @@ def test_torn_and_foreign_files_are_counted_and_named(made, tmp_path):
     done = status(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.match(r"0 cells done, \d running, 0 failed\n", done.stdout)
-    assert "7 not readable as records: " in done.stdout
+    assert "7 files cannot be read as records: " in done.stdout
     for name in ("torn", "empty", "list", "binary", r"a\x1b[2J", "folder", "pipe"):
         assert f"digits/{name}.json" in done.stdout
     assert r"a\x1b]0;title\x07 cell\r" in done.stdout

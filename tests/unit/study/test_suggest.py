@@ -58,7 +58,7 @@ def test_the_file_has_the_columns_of_the_pool_and_an_empty_one_for_the_label(min
     assert len({i for i, *_ in lines}) == 7
     assert [i for i, *_ in lines] != [str(i) for i in range(7)]
     assert suggest(mine, pool, 7) == found
-    with pytest.raises(InputError, match=r"next.csv exists, and may hold labels that you filled in"):
+    with pytest.raises(InputError, match=r"next.csv exists and may hold labels that you filled in"):
         found.write(path)
 
 
@@ -114,7 +114,7 @@ def test_what_cannot_be_suggested_is_one_sentence(mine, tmp_path):
     (tmp_path / "two").mkdir()
     for name in ("a.csv", "b.csv"):
         pool_of(tmp_path / "two", ["x"], name=name)
-    with pytest.raises(InputError, match="is not one table of texts"):
+    with pytest.raises(InputError, match="must be one table of texts"):
         suggest(mine, tmp_path / "two", 5)
 
 
