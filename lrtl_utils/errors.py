@@ -16,7 +16,7 @@ class InputError(ValueError):
 
 
 class Absent(InputError):
-    """There is no regular file of that name."""
+    """What was looked for is not there."""
 
 
 class Unreadable(InputError):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lrtl_utils.config import resolve_device
 from lrtl_utils.data import catalog, hub, load
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import Absent, InputError
 from lrtl_utils.models import catalog as models
 
 PACKAGES = ("torch", "transformers", "datasets", "timm", "accelerate", "papermill", "scikit-learn")
@@ -32,9 +32,7 @@ def _origin(find: Callable[..., hub.Source | None], name: str, repository: hub.R
     try:
         source = find(name, fetch=False)
     except InputError as error:
-        place = repository and hub.mirror() / repository.place
-        damaged = place and any(any(place.rglob(pattern)) for pattern in repository.patterns)
-        fetched = repository and not damaged and hub.reachable()
+        fetched = isinstance(error, Absent) and repository and hub.reachable()
         return "not here; it is fetched from the hub when it is first used" if fetched else f"missing: {error}"
     return f"{source.kind}, {source.id}, {source.folder}" if source else "nothing to fetch"
 

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import Absent, InputError
 from lrtl_utils.files import absolute_path, write_text
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -108,7 +108,7 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
     """The files of a repository: from the mirror, else the hub's local cache, else the hub if `fetch` is true.
 
     Files of a mirror are checked against its manifest, if it has one, as is a revision, and no part of a table may be
-    missing. `InputError` says what is wrong or missing, and how to get it.
+    missing. `InputError` says what is wrong, and `Absent` what is missing and how to get it.
     """
     place, wanted = mirror() / repository.place, " or ".join(repository.patterns)
     if files := _matching(place, repository.patterns):
@@ -129,9 +129,9 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
         )
     _revision_in_mirror(place, repository, ())  # what its manifest has and it has lost
     if folder or place.is_dir():
-        raise InputError(f"{name}: {repository.id if folder else place} holds no {wanted}.")
+        raise Absent(f"{name}: {repository.id if folder else place} holds no {wanted}.")
     unreached = f" and the hub at {endpoint()} cannot be reached" if fetch else ""
-    raise InputError(
+    raise Absent(
         f"{name} is not on this machine{unreached}: copy {repository.id} as the hub lays it out to "
         f"{place} (or set LRTL_MIRROR to a folder that holds {repository.place}), "
         "or run once with internet access."
