@@ -6,12 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load, splits
-from lrtl_utils.data.own import files
+from lrtl_utils.data.own.files import is_of_unread
 from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import existing_folder
 from lrtl_utils.runs import store
@@ -137,8 +138,8 @@ def _drawn_again(results: Path, completed: Mapping[Path, Completed], report: Rep
         for name, value in drawn[draw].items():
             if name == "subset_sha256" and config.selection != "random":
                 report.notes["which examples were chosen by their selection was not computed again"] += 1
-            elif name == "notes" and {*filter(_is_of_the_data, claimed.notes)} <= {*value}:  # later versions note more
-                continue
+            elif name == "notes" and {*filterfalse(is_of_unread, claimed.notes)} <= {*value}:
+                continue  # a later version may note more
             elif getattr(claimed, name, None) not in (None, value):  # records of earlier versions tell less
                 report.faults[path].append(f"data: {name} is {getattr(claimed, name)}, but {value} when drawn again")
 
@@ -146,11 +147,6 @@ def _drawn_again(results: Path, completed: Mapping[Path, Completed], report: Rep
 def _source(run: Any) -> tuple[Any, ...]:
     """What was read for a record."""
     return (*load.reading(run.config).items(), run.data.source.sha256)
-
-
-def _is_of_the_data(note: str) -> bool:
-    """Whether a note is about the data, and not about files that are not read and may come and go."""
-    return not (note.startswith("files of type ") or note.endswith(files.NOT_READ))
 
 
 def _at_hand(config: RunConfig, sha256: str) -> splits.Data | None:

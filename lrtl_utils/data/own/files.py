@@ -21,12 +21,18 @@ HUB_ID = re.compile(r"(?!\.)([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
 REVISION = re.compile(r"[0-9a-f]{40}")
 DEPTH = 4  # levels of folders that are searched
 MOST_FILES = 200_000
-NOT_READ = " is not read: its name has no split in it"  # ends a note on a file
+ASIDE = "is not read: its name has no split in it"
+OTHER_TYPES = "files of type"
 SPLITS = {
     "train": ("train", "training", "trainset", "traindata"),
     "test": ("test", "testing", "testb", "testset", "testdata"),
     "validation": ("validation", "valid", "val", "dev", "eval", "testa", "valset", "devset"),
 }
+
+
+def is_of_unread(note: str) -> bool:
+    """Whether a note is about files that are not read, which may come and go."""
+    return note.startswith(OTHER_TYPES) or note.endswith(ASIDE)
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
         examples = " and ".join(str(file.relative_to(path)) for file in first.values())
         raise InputError(f"{path} has data of several kinds ({examples}); give the path of one file or sub-folder.")
     layout, unknown = _layout(path, *first, [*found]), Counter(file.suffix for file in files if file not in found)
-    noted = (f"files of type {suffix!r} that are not read: {count}" for suffix, count in unknown.items())
+    noted = (f"{OTHER_TYPES} {suffix!r} that are not read: {count}" for suffix, count in unknown.items())
     return replace(layout, noted=(*layout.noted, *noted))
 
 
@@ -230,7 +236,7 @@ def _layout(folder: Path, form: str, files: Sequence[Path]) -> Layout:
             raise InputError(f"{folder} has files for {named}, but none has train in its name; rename some.")
         return Layout(folder, form, {"all": tuple(files)})
     aside = dict.fromkeys(Path(*names[file]) for file in splits.pop("all", []))
-    noted = tuple(f"{name}{NOT_READ}" for name in aside)
+    noted = tuple(f"{name} {ASIDE}" for name in aside)
     return Layout(folder, form, {split: tuple(paths) for split, paths in splits.items()}, noted)
 
 
