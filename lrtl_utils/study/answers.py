@@ -113,16 +113,12 @@ def cost(frame: pd.DataFrame) -> Answer:
         cheaper, metric = int((compared["best"] != compared["cheapest"]).sum()), tables.metrics_of(frame)
         pairs = f"{counted(len(compared), 'pair')} of data set and model"
         names = [f"{name} on {count}" for name, count in compared["best"].value_counts().items()]
-        headline = (
-            f"On each of {pairs}, the interval of the difference to the best ({_listed(names)}) is below zero for "
-        )
-        headline += f"every configuration with fewer FLOPs, by {metric}."
+        headline = f"On each of {pairs}, the interval of the difference to the best ({_listed(names)}) is below "
+        headline += f"zero for every configuration with fewer FLOPs, by {metric}."
         if cheaper:
             headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best may be as good: the "
-            headline += (
-                f"interval of the difference reaches zero, by {metric}. It is shown to be at least as good, within "
-            )
-            headline += f"{100 * stats.MARGIN:g} point, on {sum(compared['low'] >= -stats.MARGIN)} of them."
+            headline += f"interval of the difference reaches zero, by {metric}. It is shown to be at least as good, "
+            headline += f"within {100 * stats.MARGIN:g} point, on {sum(compared['low'] >= -stats.MARGIN)} of them."
         if len(spent := compared["best_device_seconds"].dropna()):
             bounds = dict.fromkeys(f"{float(f'{bound:.3g}'):,g}" for bound in (spent.min(), spent.max()))
             headline += f" Training the best takes {' to '.join(bounds)} device seconds."
@@ -278,10 +274,8 @@ def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
     if not found:
         few = "Too few costs were measured here" if best["compared"].any() else "There are too few seeds here"
         return f"{few} to say whether a method that needs {NEEDS_LESS[cost]} is as good as the best"
-    on = f"On {sum(found)} of {len(found)} {_pairs(front)}"
-    return (
-        f"{on}, a method that needs {NEEDS_LESS[cost]} than the best may be as good, by the interval of the difference"
-    )
+    less = f"On {sum(found)} of {len(found)} {_pairs(front)}, a method that needs {NEEDS_LESS[cost]} than the best"
+    return f"{less} may be as good, by the interval of the difference"
 
 
 def claim_differences(table: pd.DataFrame, baseline: str) -> str:

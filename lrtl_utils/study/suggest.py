@@ -112,7 +112,9 @@ def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
     """A table that has the column `text` or, unless a person named that, another that is recognised; for images, a
     folder or a list of them."""
     layout = files.look(str(pool))
-    if layout.form in {"table", "listed"} and text in tables.read(next(iter(layout.splits.values()))[0]).columns:
+    first = next(iter(layout.splits.values()))[0]
+    columns = tables.read(first).columns if layout.form in {"table", "listed"} else {}
+    if text in columns:
         layout = files.look(str(pool), text)
     name, paths = absolute_path(pool).name, layout.files
     if kind == "image":
@@ -120,7 +122,6 @@ def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
             names = [str(path.relative_to(layout.folder)) for path in paths]
             return Pool(name, {"file": names}, [path.read_bytes() for path in paths])
         if layout.form == "listed":
-            columns = tables.read(*layout.splits["all"]).columns
             return Pool(name, columns, [path and layout.listed(path).read_bytes() for path in columns[layout.listing]])
         raise InputError(
             f"{pool} must be a folder of images, or a CSV or TSV file with their paths, because the labelled examples "
@@ -130,7 +131,6 @@ def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
         raise InputError(
             f"{pool} must be one table of texts ({', '.join(tables.SUFFIXES)}), as the labelled examples are texts."
         )
-    columns = tables.read(paths[0]).columns
     usual = text if named or text in columns else tables.usual(columns, tables.INPUTS) or text
     require_name(f"column of {name}", usual, columns)
     cells = {each: ["" if value is None else value for value in column] for each, column in columns.items()}

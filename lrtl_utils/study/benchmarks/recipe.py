@@ -146,8 +146,8 @@ def write(results: Path) -> Path:
     named = {"configuration": "configuration", "seeds": "seeds", "score": "score", "mean": "points"}
     named |= {"p_corrected": "p", "verdict": "beside progressive", "flops": "FLOPs", "seconds": "seconds"}
     shown = table.assign(
-        score=_with_bounds(table, "score", "low", "high", "{:.1f}"),
-        mean=_with_bounds(table, "mean", "points_low", "points_high", "{:+.1f}"),
+        score=_percent(table, "score", "low", "high"),
+        mean=_points(table, "mean", "points_low", "points_high"),
         p_corrected=table["p_corrected"].map(lambda p: f"{p:.3f}" if p >= 0.001 else "< 0.001", na_action="ignore"),
         flops=table["flops"].map("{:.3f}".format, na_action="ignore"),
         seconds=table["seconds"].map("{:.2f}".format, na_action="ignore"),
@@ -186,7 +186,7 @@ def _pieces(table: pd.DataFrame) -> list[str]:
     if rows.empty:
         return []
     star = np.where(rows["verdict"].isin(["better", "worse"]), " *", "")
-    points = _with_bounds(rows, "mean", "points_low", "points_high", "{:+.1f}") + star.astype(object)
+    points = _points(rows, "mean", "points_low", "points_high") + star.astype(object)
     rows = rows.assign(points=points, configuration=rows["configuration"].str.removeprefix(OURS).str.strip(" []"))
     pivot = rows.pivot(index=AT, columns="configuration", values="points").fillna("").reset_index()
     return ["## What each piece does", PIECES, tables.shown(pivot).to_markdown(index=False)]
@@ -194,7 +194,7 @@ def _pieces(table: pd.DataFrame) -> list[str]:
 
 def _counted(table: pd.DataFrame) -> str:
     found = counts(table)
-    found["gain"] = _with_bounds(found, "gain", "low", "high", "{:+.1f}")
+    found["gain"] = _points(found, "gain", "low", "high")
     return tables.shown(found.drop(columns=["low", "high"])).to_markdown(index=False)
 
 
@@ -212,21 +212,24 @@ def _beside_published(frame: pd.DataFrame) -> str:
     table = published.few_shot(scores.assign(parameters=scores["model"].map(millions).round(1)))
     if table.empty:
         return ""
-    table["score"] = _with_bounds(table, "score", "low", "high", "{:.1f}")
+    table["score"] = _percent(table, "score", "low", "high")
     for name, form in (("device_seconds", "{:.1f}"), ("flops", "{:.2e}")):
         table[name] = table[name].map(form.format, na_action="ignore")
     shown = tables.shown(table.drop(columns=["low", "high"])).astype(object).fillna("")
     return f"\n## Beside published figures\n\n{PUBLISHED}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
 
 
-def _with_bounds(table: pd.DataFrame, *columns: str) -> list[str]:
-    """A fraction as percent or points, with its interval where there is one."""
-    *names, form = columns
-    if form == "{:+.1f}":
-        return ["" if pd.isna(row[0]) else answers.points(*row) for row in table[names].astype(float).to_numpy()]
-    rows = (100 * table[names].astype(float)).to_numpy()
-    bounded = f"{form} [{form}, {form}]"
-    return ["" if pd.isna(row[0]) else (form if pd.isna(row[1]) else bounded).format(*row) for row in rows]
+def _percent(table: pd.DataFrame, *columns: str) -> list[str]:
+    """A fraction as percent, with its interval where there is one."""
+    rows = 100 * table[[*columns]].astype(float).to_numpy()
+    bounded = "{:.1f} [{:.1f}, {:.1f}]"
+    return ["" if pd.isna(row[0]) else ("{:.1f}" if pd.isna(row[1]) else bounded).format(*row) for row in rows]
+
+
+def _points(table: pd.DataFrame, *columns: str) -> list[str]:
+    """A difference in points, with its interval where there is one."""
+    rows = table[[*columns]].astype(float).to_numpy()
+    return ["" if pd.isna(row[0]) else answers.points(*row) for row in rows]
 
 
 def measure(results: Path) -> Path:
