@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from checkpoints import write_own_image_model, write_own_text_model
 from synthetic import outcomes, write_run
 
 import lrtl_utils
@@ -306,17 +307,18 @@ def test_data_on_which_no_run_could_end_are_refused_before_any_is_priced(tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_of_one_block_is_compared_without_the_method_that_needs_several(reviews, tmp_path, monkeypatch):
-    load = comparison.price.load
+def test_a_model_of_one_block_is_compared_without_the_method_that_needs_several(tmp_path):
+    write_own_image_model(tmp_path / "visformer", "visformer_tiny")
+    said, knobs = [], {"models": [str(tmp_path / "visformer")], "dry_run": True, "image_size": 32}
+    compared = comparison.compare("digits", results=tmp_path / "out", show=said.append, **knobs)
+    (left_out,) = [line for line in said if line.startswith("Left out: Method 'progressive' needs the blocks of")]
+    assert "linear_probe" in left_out
+    methods = {cell.config.method for cell in compared.cells}
+    assert "linear_probe" in methods
+    assert "progressive" not in methods
 
-    def refuse(config, data):
-        if config.method == "progressive":
-            raise InputError("Method 'progressive' is not for it.")
-        return load(config, data)
 
-    monkeypatch.setattr(comparison.price, "load", refuse)
-    said = []
-    compared = comparison.compare(reviews, results=tmp_path, models=["minilm_l3"], dry_run=True, show=said.append)
-    assert said.count("Left out: Method 'progressive' is not for it.") == 1
-    assert {cell.config.method for cell in compared.cells} >= {"tfidf", "linear_probe", "full"}
-    assert "progressive" not in {cell.config.method for cell in compared.cells}
+def test_a_model_that_cannot_be_counted_is_an_error_and_not_left_out(reviews, tmp_path):
+    write_own_text_model(tmp_path / "gpt2", "gpt2")
+    with pytest.raises(InputError, match="cannot be counted without weights"):
+        comparison.compare(reviews, results=tmp_path / "out", models=[str(tmp_path / "gpt2")], max_length=16)

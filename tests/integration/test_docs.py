@@ -13,6 +13,7 @@ from lrtl_utils.cli.common import pairs
 from lrtl_utils.cli.sweep import slurm_parameters
 from lrtl_utils.config import read_config
 from lrtl_utils.files import ROOT
+from lrtl_utils.study.benchmarks import recipe
 from lrtl_utils.sweep import engines
 from lrtl_utils.sweep import grid as grids
 
@@ -73,6 +74,22 @@ def test_how_many_settings_were_lost_is_what_the_table_says(page, said, folder):
     others = table[~table["configuration"].str.startswith("progressive [")]
     lost = others[others["verdict"] == "better"][["dataset_model", "n_labels"]].drop_duplicates()
     assert ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")[len(lost)] == count
+
+
+def test_what_would_be_confirmed_today_is_what_the_rule_gives():
+    table = recipe.compared(recipe.runs(ROOT / "results/confirmation"))
+    counts = recipe.counts(table[~recipe.of_the_plan(table["dataset_model"])])
+    confirmed = counts[(counts["lost"] == 0) & (counts["low"] > 0)]["configuration"].tolist()
+    assert confirmed == ["tfidf"]
+    for page in ("README.md", "docs/evidence.md"):
+        assert "would be confirmed against `tfidf` alone" in " ".join((ROOT / page).read_text().split())
+
+
+def test_the_share_of_intervals_in_readme_is_that_of_the_simulations():
+    of_intervals = r"^\| (?:3|5|10) \| .* \| ([\d.]+)% \| [\d.]+% \| ([\d.]+)% \|$"
+    rows = re.findall(of_intervals, (ROOT / "docs/summaries.md").read_text(), flags=re.M)
+    shares = [float(share) for row in rows for share in row]
+    assert f"{min(shares)} to {max(shares)} % of the 95 % intervals" in (ROOT / "README.md").read_text()
 
 
 def test_the_demo_has_as_many_runs_as_is_said():
