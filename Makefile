@@ -9,7 +9,7 @@ help: ## Say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 .venv/installed: requirements.txt pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
@@ -34,8 +34,10 @@ unit: .venv/installed ## The unit tests: no torch, no processes
 integration: .venv/installed ## The tests with tiny checkpoints
 	$(PYTEST) $(SIDE_BY_SIDE) --durations=20 tests/integration
 
-e2e: .venv/installed ## Real processes, and nbval over every notebook
-	$(PYTEST) $(SIDE_BY_SIDE) --nbval-lax --nbval-cell-timeout 120 -p no:cacheprovider tests/e2e notebooks
+E2E := build/e2e
+e2e: .venv/installed ## Real processes, and nbval over a copy of every notebook, beside which it writes its records
+	rm -rf $(E2E) && mkdir -p $(E2E) && git ls-files -z notebooks results | tar --null -T - -cf - | tar -xf - -C $(E2E)
+	$(PYTEST) $(SIDE_BY_SIDE) --nbval-lax --nbval-cell-timeout 120 -p no:cacheprovider tests/e2e $(E2E)/notebooks
 
 nightly: .venv/installed ## Fuzz, unsafe input, browser, pages of docs run whole, the golden checks
 	$(PYTEST) $(SIDE_BY_SIDE) tests/nightly
@@ -115,4 +117,4 @@ clean: ## Remove what a test or a build left; results and .venv stay
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 .PHONY: help audit install demo trackers test unit integration e2e nightly faults gpu lint docs lock study figures report
-.PHONY: speed lab clean
+.PHONY: speed peers lab clean

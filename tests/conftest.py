@@ -3,6 +3,8 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_CACHE"] = "/nowhere"  # what a user has fetched is no part of a test
+os.environ.setdefault("LRTL_MIRROR", "/nowhere")
 os.environ["OMP_NUM_THREADS"] = "1"  # a test's own processes inherit it; many threads on few cores are slow
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # Tests that run side by side have a core each: a sweep divides what it may use, and takes no other's.

@@ -189,6 +189,7 @@ def refresh(path: Path) -> None:
         if cell.cell_type == "code":
             cell.outputs = [each for each in cell.outputs if WIDGET not in each.get("data", {})]
     notebook.metadata.pop("widgets", None)
+    notebook.metadata.get("language_info", {}).pop("version", None)  # of Python, which differs between machines
     write_text(path, nbformat.writes(notebook) + "\n")
 
 

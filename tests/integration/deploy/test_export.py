@@ -1,6 +1,5 @@
 """A kept model is the same in a fresh process, with this project and without it."""
 
-import importlib.util
 import json
 import os
 import re
@@ -128,7 +127,6 @@ def test_weights_are_safetensors_only_and_readable_by_all(kept):
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("sentence_transformers"), reason="sentence-transformers is no part")
 def test_sentence_transformers_gives_the_logits(kept):
     from sentence_transformers import SentenceTransformer
 

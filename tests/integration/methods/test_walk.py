@@ -29,6 +29,12 @@ CASES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Runs that name no results write below the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 def run(**knobs):
     one = Run(RunConfig(**{"device": "cpu", "train_size": 40, "batch_size": 8, "seed": 1} | knobs))
     one.fit(*one.label())

@@ -23,7 +23,17 @@ def digest(module: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body[0] = ast.Pass()
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(shape(tree)).encode()).hexdigest()[:16]
+
+
+def shape(node) -> str | list:
+    """A syntax tree as lists and texts, without empty fields, because which of these there are depends on the Python."""
+    if isinstance(node, list):
+        return [shape(each) for each in node]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = ((name, shape(each)) for name, each in ast.iter_fields(node) if each is not None and each != [])
+    return [type(node).__name__, *fields]
 
 
 def current() -> dict[str, list]:

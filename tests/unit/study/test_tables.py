@@ -416,7 +416,8 @@ def test_aggregate_is_the_interquartile_mean_of_normalised_scores(frame):
 def test_every_data_set_weighs_the_same_in_the_aggregate_and_one_seed_sets_no_scale(frame):
     whole = tables.aggregate(frame).set_index(["n_labels", "variant"])["iqm"]
     extra = frame[(frame["dataset"] == "sst2") & (frame["method"] == "full") & (frame["n_labels"] == 100)]
-    alone = extra[:1].assign(method="lora", line="lora", variant="lora", score=1.0)
+    perfect = extra["outcome"].iloc[0]._replace(score=1.0)
+    alone = extra[:1].assign(method="lora", configuration="lora", variant="lora", outcome=[perfect])
     assert (
         tables.aggregate(pd.concat([frame, alone], ignore_index=True))
         .set_index(["n_labels", "variant"])["iqm"]
