@@ -147,7 +147,7 @@ def _table(rows: "pd.DataFrame") -> Iterator[str]:
 def figures(
     folder: Annotated[Path | None, Argument(help="Folder of notebooks. Default: the committed ones.")] = None,
 ) -> None:
-    """Execute the committed summary notebooks in place and write their answers into the README beside them.
+    """Execute the summary notebooks in place; write their answers to README.md one folder up and beside the records.
 
     On one machine, the same records give the same bytes.
     """
@@ -172,7 +172,7 @@ def confirm(
             callback=shipped,
         ),
     ] = Path("tuning"),
-    tuned: Annotated[Path, Option(help="Folder of these searches.")] = Path("results/tuning"),
+    tuned: Annotated[Path, Option(help="Folder of the searches that tuned the baselines.")] = Path("results/tuning"),
     results: Annotated[Path | None, Option(help="Folder of the records. Default: results/GRID.")] = None,
     workers: common.Workers = 1,
 ) -> None:

@@ -165,7 +165,7 @@ def temperature(scores: Sequence[np.ndarray], targets: Sequence[int]) -> float:
 def entities(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Micro-averaged precision, recall and F1 over whole entities, strict IOB2 (Tjong Kim Sang & De Meulder 2003).
 
-    `accuracy` is over tokens; `hits` are the sentences without a mistake; `counts` packs, for each sentence, how many
+    `accuracy` is over words; `hits` are the sentences without a mistake; `counts` packs, for each sentence, how many
     of its entities were found correctly, predicted and expected ([sentences, 3]), from which F1 is resampled.
     """
     by_sentence, by_type = [], defaultdict(lambda: [0, 0, 0])

@@ -117,7 +117,7 @@ figures.tiles(wrong["input"], titles, plt.subplots(figsize=(10, 4))[1]);""",
 balance = figures.class_balance(run.data.strata(train), run.data.strata_names, axes[0])
 balance.set_xlabel("sentences, by their rarest entity type")
 figures.text_lengths([len(words) for words in train.inputs], axes[1]);""",
-        "Precision, recall and F1 are over whole entities (strict IOB2); accuracy is over tokens.",
+        "Precision, recall and F1 are over whole entities (strict IOB2); accuracy is over words.",
         'pd.DataFrame(tested.metrics["per_class"]).T.round(3)',
         "tested.mistakes()",
     ),
