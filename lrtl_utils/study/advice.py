@@ -19,7 +19,7 @@ from lrtl_utils.study import answers, curves, tables
 
 NOTHING = (
     "It is not recommended yet, because at no number of labels did two configurations run with the same three seeds; "
-    "after `lrtl compare`, run the same command again or raise its budget."
+    "after `lrtl compare`, run the same command again with a larger budget."
 )
 
 
@@ -59,7 +59,7 @@ def spent(frame: pd.DataFrame) -> str:
     costs = [record["cost"] for record in frame["record"]]
     seconds = sum(cost["device_seconds"] - (cost.get("cached_seconds") or 0.0) for cost in costs)
     machines = " + ".join(sorted(set(frame["device"])))
-    return f"{counted(len(frame), 'run')} took {seconds / 60:.3g} device minutes ({machines})."
+    return f"{counted(len(frame), 'run')} took {answers.short(seconds / 60)} device minutes ({machines})."
 
 
 def _enough(needs: pd.DataFrame, dataset_model: str) -> str:
@@ -75,7 +75,7 @@ def _cheapest(cost: pd.Series) -> str:
         return "too few seeds or methods"
     if cost["cheapest"] == cost["best"]:
         return "the best itself"
-    share = f"{cost['cheapest_flops'] / cost['best_flops']:.0%} of the FLOPs"
+    share = f"{answers.share(cost['cheapest_flops'] / cost['best_flops'])} of the FLOPs"
     return f"{cost['cheapest']} ({share}, {answers.points(cost['mean'])} points)"
 
 
@@ -161,7 +161,7 @@ def advice(frame: pd.DataFrame, row: pd.Series | None) -> Iterator[str]:
     if len(own) > 1:
         yield _growth(frame, own, sure=any(not doubts for doubts in needs["doubts"]))
     if pd.notna(at["device_seconds"]):
-        spent = f"{at['device_seconds']:.3g} device seconds ({at['device']})"
+        spent = f"{answers.short(at['device_seconds'])} device seconds ({at['device']})"
         yield f"Training it with {row['n_labels']} labels takes {spent}."
 
 

@@ -120,7 +120,7 @@ def cost(frame: pd.DataFrame) -> Answer:
             headline += f"interval of the difference reaches zero, by {metric}. It is shown to be at least as good, "
             headline += f"within {100 * stats.MARGIN:g} point, on {sum(compared['low'] >= -stats.MARGIN)} of them."
         if len(spent := compared["best_device_seconds"].dropna()):
-            bounds = dict.fromkeys(f"{float(f'{bound:.3g}'):,g}" for bound in (spent.min(), spent.max()))
+            bounds = dict.fromkeys(map(short, (spent.min(), spent.max())))
             headline += f" Training the best takes {' to '.join(bounds)} device seconds."
         if cached := int(tables.took_from_cache(frame).sum()):
             why = "because an earlier run of a sweep had done a part of their work"
@@ -213,18 +213,19 @@ def _as_good(undecided: Mapping[str, tuple[float, float, float]]) -> list[str]:
 
 def _cheaper(row: Any) -> str:
     timed = pd.notna(row.best_device_seconds) and pd.notna(row.cheapest_device_seconds)
-    of_best = f"{row.best_device_seconds:.3g} device seconds" if timed else "seconds not measured"
+    of_best = f"{short(row.best_device_seconds)} device seconds" if timed else "seconds not measured"
     alike = on_one_machine(row.best_device, row.cheapest_device)
     if row.best == row.cheapest:
         mixed = "" if alike else ", the means over several machines"
         alone = "" if row.compared else "; too few seeds to compare"
         return f"{row.best} itself ({of_best}, {row.best_peak_memory_mib:.0f} MiB{mixed}{alone})"
-    share = row.cheapest_flops / row.best_flops
     memory = f"{row.cheapest_peak_memory_mib:.0f} against {row.best_peak_memory_mib:.0f} MiB"
-    seconds = f"{row.cheapest_device_seconds:.3g} against {of_best}" if timed else of_best
+    seconds = f"{short(row.cheapest_device_seconds)} against {of_best}" if timed else of_best
     spent = f"{seconds}, {memory}" if alike else "on several machines"
     gain = f"{points(row.mean, row.low, row.high)} points"
-    return f"{row.cheapest} at {share:.2%} of the FLOPs of {row.best} ({gain}, {spent})"
+    return (
+        f"{row.cheapest} at {share(row.cheapest_flops / row.best_flops)} of the FLOPs of {row.best} ({gain}, {spent})"
+    )
 
 
 # The claim above every figure, in a line or two
@@ -251,8 +252,17 @@ def claim_gains(gains: pd.DataFrame) -> str:
 
 def shares(ratios: pd.Series) -> str:
     """The lowest and the highest of these ratios: `3% to 8%`."""
-    bounds = (100 * ratios).agg(["min", "max"])
-    return " to ".join(dict.fromkeys(f"{bound:.0f}%" if bound >= 1 else f"{bound:.1g}%" for bound in bounds))
+    return " to ".join(dict.fromkeys(map(share, (ratios.min(), ratios.max()))))
+
+
+def share(ratio: float) -> str:
+    """`24%`, or in one digit below 1 %: a share is never shown as 0 %."""
+    return f"{ratio:.0%}" if ratio >= 0.01 else f"{100 * ratio:.1g}%"
+
+
+def short(number: float, digits: int = 3) -> str:
+    """A number in few digits, with commas and without an exponent below a million: `1,230`."""
+    return f"{float(f'{number:.{digits}g}'):,g}"
 
 
 def claim_best(best: pd.DataFrame) -> str:
@@ -282,8 +292,8 @@ def claim_differences(table: pd.DataFrame, baseline: str) -> str:
     """How many differences to the baseline are better, worse and undecided."""
     counts = table["verdict"].value_counts()
     better, worse, undecided = (counts.get(verdict, 0) for verdict in ("better", "worse", "undecided"))
-    found = f"{better} are better, {worse} worse and {undecided} undecided"
-    return f"Of {better + worse + undecided} differences to {baseline}, {found}"
+    made = counted(better + worse + undecided, "difference")
+    return f"Of {made} to {baseline}: {better} better, {worse} worse and {undecided} undecided"
 
 
 def claim_needs(needs: pd.DataFrame) -> str:
@@ -422,7 +432,9 @@ def _score_vs_cost(part: pd.DataFrame, best: pd.Series, cost: str, name: str) ->
         return f"{best['dataset_model']}: {scored(best)} is also the cheapest of one setting for each method; {about}."
     beside = f"{times(top[cost], cheap[cost])} the {name} of {cheap.name}, which reaches {cheap['score']:.3f}"
     if cost == "device_seconds":  # these are not of pairs that were run together
-        beside = f"{top[cost]:.3g} {name}, and {cheap.name}, which reaches {cheap['score']:.3f}, {cheap[cost]:.3g}"
+        beside = (
+            f"{short(top[cost])} {name}, and {cheap.name}, which reaches {cheap['score']:.3f}, {short(cheap[cost])}"
+        )
     return f"{best['dataset_model']}: {scored(best)} costs {beside}; {about}."
 
 
@@ -436,8 +448,8 @@ def _money(part: pd.DataFrame, best: pd.Series) -> str:
     top, cheapest = best["configuration"], money.idxmin()
     if top not in money:
         return f"{best['dataset_model']}: {top} has no device hours on record."
-    spent = f"{best['dataset_model']}: a run of {top} with {best['n_labels']} labels costs {money[top]:.2g}"
-    return f"{spent}." if cheapest == top else f"{spent}, one of {cheapest} {money.min():.2g}."
+    spent = f"{best['dataset_model']}: a run of {top} with {best['n_labels']} labels costs {short(money[top], 2)}"
+    return f"{spent}." if cheapest == top else f"{spent}, one of {cheapest} {short(money.min(), 2)}."
 
 
 def on_one_machine(*devices: str) -> bool:

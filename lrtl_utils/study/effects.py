@@ -54,12 +54,13 @@ def main_effects(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
         means = settings.groupby(knob, dropna=False)["score"].agg(["mean", "sem", "size"])
         top, numbers = int(means["mean"].argmax()), int(means.index.notna().sum())  # None, which is none, comes last
         ends = (0, numbers - 1) if means.index.dtype.kind in "if" else ()
+        alone = bool((means["mean"] > means["mean"].max() - 1e-9).sum() == 1)  # of equal ones none is at the edge
         for at, (value, mean, error, count) in enumerate(means.itertuples()):
             half = t.ppf(0.975, count - 1) * error if count > 1 else np.nan
             row = {"knob": knob, "value": "None" if pd.isna(value) else value, "settings": count, "share": shares[knob]}
             row |= {"score_name": settings["score_name"].iloc[0]}
             row |= {"score": mean, "low": mean - half, "high": mean + half}
-            rows.append(row | {"best": at == top, "at_edge": at == top and at in ends})
+            rows.append(row | {"best": at == top, "at_edge": alone and at == top and at in ends})
     columns = ["knob", "value", "score_name", "score", "low", "high", "best", "at_edge", "settings", "share"]
     return pd.DataFrame(rows, columns=columns)
 

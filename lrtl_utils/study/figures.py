@@ -33,6 +33,7 @@ NAMED = (tables.OURS, "full", tables.BASELINE, "linear_probe")  # have colours a
 GREY = "0.7"  # of other methods
 LEADER = {"arrowstyle": "-", "color": "0.55", "linewidth": 0.6}  # from a name to what it names
 LONGEST = 30  # letters of a name beside which there is room for two data sets in a row
+LONGEST_TITLE = 40  # letters of a title of one of these, with room for a target
 MOST_NAMED = 40  # classes of a confusion matrix: more make a picture that no screen shows
 STRENGTHS = (0.1, 0.4)  # of a difference: from here to there its colour grows, so that a decided one is never grey
 WIDTH = 8.6  # inches: 830 pixels of a screen with 96 to the inch
@@ -62,10 +63,17 @@ def save(figure: Figure | None, results: str | Sequence[str], name: str) -> Figu
 # One run
 
 
+def _plain(names: Sequence[str]) -> list[str]:
+    """Names that users gave, as they are: what stands between two dollars would be drawn as a formula."""
+    return [name.replace("$", r"\$") for name in names]
+
+
 def class_balance(targets: Sequence[int], classes: Sequence[str], ax: Axes) -> Axes:
     """How many examples each class has."""
     counts = np.bincount(np.asarray(targets), minlength=len(classes))
-    ax.barh(list(classes), counts, color=_SAFE[0])
+    ax.barh(range(len(classes)), counts, color=_SAFE[0])
+    few = len(classes) <= MOST_NAMED
+    ax.set_yticks(range(len(classes)) if few else [], _plain(classes) if few else [])
     ax.invert_yaxis()
     ax.set(xlabel="examples to train on", title="Class balance")
     return ax
@@ -85,7 +93,7 @@ def tiles(images: Sequence[Any], titles: Sequence[str], ax: Axes, columns: int =
     from lrtl_utils.models.encoding import UNDECODABLE, decode_image  # it imports torch, which no other figure needs
 
     rows = -(-len(images) // columns)
-    for i, (image, title) in enumerate(zip(images, titles, strict=True)):
+    for i, (image, title) in enumerate(zip(images, _plain(titles), strict=True)):
         try:
             pixels = np.asarray(decode_image(image))
         except UNDECODABLE:  # a run that reads it says so
@@ -118,7 +126,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], ax: Axes)
     With more than `MOST_NAMED` classes there are colours alone.
     """
     counts, few = np.asarray(matrix), len(classes) <= MOST_NAMED
-    ticks = dict.fromkeys(("xticklabels", "yticklabels"), classes if few else False)
+    ticks = dict.fromkeys(("xticklabels", "yticklabels"), _plain(classes) if few else False)
     shown = np.where(counts, counts.astype(str), "") if few else False
     sns.heatmap(counts, annot=shown, fmt="", cmap="Blues", cbar=False, square=True, ax=ax, **ticks)
     ax.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
@@ -386,8 +394,8 @@ def _each_data_set(table: pd.DataFrame, draw: Callable[..., None], height: float
     parts = list(table.groupby("dataset_model", sort=False) if named else tables.by_dataset_and_model(table))
     if not parts:
         return None
-    longest = table["variant"].map(len).max()
-    columns = 1 if len(parts) == 1 or longest > LONGEST else 2
+    longest, widest = table["variant"].map(len).max(), max(len(tables.titled(name)) for name, _ in parts)
+    columns = 1 if len(parts) == 1 or longest > LONGEST or widest > LONGEST_TITLE else 2
     figure, axes = _subplots(0.8 + height * -(-len(parts) // columns), len(parts), columns)
     for (name, part), ax in zip(parts, axes, strict=True):
         ax.set_title(tables.titled(name), loc="left")

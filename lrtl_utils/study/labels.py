@@ -67,15 +67,24 @@ def probe(dataset: str, model: str | None = None, **reading: Any) -> Run:
 
 
 def features(run: Run, examples: Examples) -> "list[Batch]":
-    """What the head of the run's model reads, by one pass of the frozen backbone or as an earlier one kept it."""
+    """What the head of the run's model reads, by one pass of the frozen backbone or as an earlier one kept it.
+
+    `InputError` says where an image is that cannot be decoded.
+    """
     from lrtl_utils.methods import loop
     from lrtl_utils.methods.shared import Shared
+    from lrtl_utils.models.encoding import name_undecodable
 
     config, model = run.config, run.model
     model.freeze(len(model.blocks))
     shared = Shared(model, run.weights.sha256, config.precision, store.device_name(config.device))
     with run.meter.measure():  # a pass that took long is kept
-        rows = loop.encode_training(model, examples, config.max_length)
+        try:
+            rows = loop.encode_training(model, examples, config.max_length)
+        except InputError:
+            if run.data.kind == "image":
+                name_undecodable(examples.places, examples.inputs, model.reader.collate.image_size)
+            raise
         return loop.extract(model, rows, config, run.meter, shared=shared)
 
 
@@ -115,9 +124,17 @@ def _all(data: Data) -> Examples:
     for split, part in (("train", data.train), ("test", data.test)):
         inputs += part.inputs
         targets += list(part.targets)
-        places += part.places or [f"{split} split, row {row + 1}" for row in part.index]
+        places += places_of(part, split)
     return Examples(inputs, np.array(targets), np.arange(len(inputs)), places)
 
 
+def places_of(part: Examples, split: str) -> list[str]:
+    """Where each example of a split is: in a user's own files, or its row in the split, counted from 1."""
+    return [*part.places] or [f"{split} split, row {row + 1}" for row in part.index]
+
+
 def _beginning(value: Any) -> str:
-    return textwrap.shorten(value, 80, placeholder=" …") if isinstance(value, str) else ""
+    """The beginning of a text, up to the end of a word if that leaves half of it: not all scripts have spaces."""
+    text = " ".join(value.split()) if isinstance(value, str) else ""
+    short = textwrap.shorten(text, 80, placeholder=" …")
+    return short if len(short) > 40 or len(text) <= 80 else f"{text[:78]} …"

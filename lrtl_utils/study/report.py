@@ -144,8 +144,9 @@ def _index(
     metric: str | None,
 ) -> str:
     names = ("dataset", "model", "method", "status")
-    configurations, means = dict(zip(frame["run_id"], frame["configuration"], strict=True)), _means(frame)
-    rows = [_row(record, metric, configurations, means) for record in records]
+    columns, means = (frame[name] for name in ("run_id", "dataset", "model", "configuration")), _means(frame)
+    named = {run: names for run, *names in zip(*columns, strict=True)}
+    rows = [_row(record, metric, named, means) for record in records]
     rows.sort(key=lambda row: [row[name] for name in names])
     return render(
         "index.html",
@@ -205,19 +206,21 @@ def _answer(section: tuple[Any, ...], results: Path, frame: pd.DataFrame, titles
 
 
 def _row(
-    record: Mapping[str, Any], metric: str | None, configurations: Mapping[str, str], means: Mapping[str, str]
+    record: Mapping[str, Any], metric: str | None, named: Mapping[str, Sequence[str]], means: Mapping[str, str]
 ) -> dict[str, Any]:
-    """A row of the table of runs; a run that is not compared has its method's name, and no mean."""
+    """A row of the table of runs, with the names of data set, model and configuration that the answers have.
+
+    A run that is not compared has its method's name, and no mean.
+    """
     run, identity = tables.row_of(record, metric), record["run_id"]
     costs = [run.get(f"cost.{name}") for name in ("device_seconds", "flops", "peak_memory_mib")]
     numbers = [(one, value(one)) for one in (run["n_labels"] or None, run["seed"], run["score"], *costs)]
     if run["score"] is not None:
         numbers[2] = run["score"], f"{run['score']:.3f}"
+    own = run["dataset"], record["config"]["model"], run["method"]
     return {
         "run_id": identity,
-        "dataset": run["dataset"],
-        "model": record["config"]["model"],
-        "method": configurations.get(identity, run["method"]),
+        **dict(zip(("dataset", "model", "method"), named.get(identity, own), strict=True)),
         "status": run["status"],
         "mean": means.get(identity, ""),
         "numbers": numbers,

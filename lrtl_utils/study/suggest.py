@@ -27,11 +27,12 @@ FOUND = ROOT / "results/recipe-2/table.csv"  # absent from an installed package
 
 @dataclass(frozen=True)
 class Pool:
-    """A user's unlabelled rows: the columns of a CSV file that has them, and the input of each."""
+    """A user's unlabelled rows: the columns of a CSV file that has them, the input of each, and where it is."""
 
     name: str
     columns: dict[str, list[Any]]
     inputs: Sequence[Any]
+    places: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,13 @@ def suggest(
     label = tables.usual(unlabelled.columns, [label.strip().lower()]) or label  # names of columns differ in case
     kept, left_out = _sort(unlabelled, data, label)
     if not kept:
-        raise InputError(f"{unlabelled.name} has no row to suggest: {in_words(left_out)}.")
+        why = in_words(left_out) if left_out else "it has no rows"
+        raise InputError(f"{unlabelled.name} has no row to suggest: {why}.")
     if by == "random":
         order = np.random.default_rng(derived_seed(0, "suggestion")).permutation(len(kept))
     else:
-        run, inputs = labels.probe(dataset, model, **reading), [unlabelled.inputs[i] for i in kept]
-        order = _least_sure(run, inputs, min(count, len(kept)))
+        inputs, places = ([each[i] for i in kept] for each in (unlabelled.inputs, unlabelled.places))
+        order = _least_sure(labels.probe(dataset, model, **reading), inputs, places, min(count, len(kept)))
     header = [name for name in unlabelled.columns if name != label]
     rows = [[*(unlabelled.columns[name][kept[i]] for name in header), ""] for i in order[:count]]
     return Suggestion([*header, label], rows, left_out)
@@ -120,9 +122,10 @@ def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
     if kind == "image":
         if layout.form == "images":
             names = [str(path.relative_to(layout.folder)) for path in paths]
-            return Pool(name, {"file": names}, [path.read_bytes() for path in paths])
+            return Pool(name, {"file": names}, [path.read_bytes() for path in paths], [*map(str, paths)])
         if layout.form == "listed":
-            return Pool(name, columns, [path and layout.listed(path).read_bytes() for path in columns[layout.listing]])
+            names = columns[layout.listing]
+            return Pool(name, columns, [path and layout.listed(path).read_bytes() for path in names], names)
         raise InputError(
             f"{pool} must be a folder of images, or a CSV or TSV file with their paths, because the labelled examples "
             "are images."
@@ -134,7 +137,7 @@ def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
     usual = text if named or text in columns else tables.usual(columns, tables.INPUTS) or text
     require_name(f"column of {name}", usual, columns)
     cells = {each: ["" if value is None else value for value in column] for each, column in columns.items()}
-    return Pool(name, cells, [str(value) for value in cells[usual]])
+    return Pool(name, cells, [*map(str, cells[usual])], [f"row {i}" for i, _ in enumerate(cells[usual], 1)])
 
 
 def _sort(pool: Pool, data: Data, label: str) -> tuple[list[int], Counter[str]]:
@@ -155,12 +158,13 @@ def _sort(pool: Pool, data: Data, label: str) -> tuple[list[int], Counter[str]]:
     return kept, left_out
 
 
-def _least_sure(run: Run, inputs: Sequence[Any], count: int) -> np.ndarray:
+def _least_sure(run: Run, inputs: Sequence[Any], places: Sequence[str], count: int) -> np.ndarray:
     """Positions of the inputs to label next, in order."""
     from lrtl_utils.methods import active
 
     known = run.data.train
     targets = np.concatenate([known.targets, np.zeros(len(inputs), dtype=np.int64)])  # nobody knows those of the pool
-    rows = Examples([*known.inputs, *inputs], targets, np.arange(len(targets)))
+    places = [*labels.places_of(known, "train"), *places]
+    rows = Examples([*known.inputs, *inputs], targets, np.arange(len(targets)), places)
     chunks = labels.features(run, rows)
     return active.next_to_label(run.model, chunks, np.arange(len(known)), count, run.meter) - len(known)

@@ -290,7 +290,7 @@ def took_from_cache(frame: pd.DataFrame, key: str = "cached_seconds") -> np.ndar
 
     By `key` that is the work on the clock (`cached_seconds`) or the test prediction (`cached_predict_seconds`).
     """
-    return np.array([bool((record["cost"] or {}).get(key)) for record in frame["record"]], dtype=bool)
+    return np.array([bool(record["cost"].get(key)) for record in frame["record"]], dtype=bool)
 
 
 def timed(frame: pd.DataFrame) -> pd.DataFrame:

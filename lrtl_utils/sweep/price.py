@@ -30,7 +30,7 @@ from lrtl_utils.runs import store
 from lrtl_utils.runs.record import identifying
 from lrtl_utils.runs.run import build, data_at_hand, read_again
 from lrtl_utils.sweep import estimates, timing
-from lrtl_utils.sweep.grid import Cell
+from lrtl_utils.sweep.grid import Cell, by_data
 
 IN_ALL_SECONDS = 50.0  # for counting and timing, at most
 TFIDF_ROWS = 1000  # texts, at most, on which TF-IDF is really fitted to learn what it costs
@@ -63,7 +63,10 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
     done = {name for record in recorded for name in estimates.names(record)}
     configs = [_here(cell.config) for cell in cells]
     once = cache(lambda *reading: data_of(RunConfig(**dict(reading))))  # a folder may have many files to look at
-    jobs = [timing.Job(config, one := once(*loading.reading(config).items()), load(config, one)) for config in configs]
+    made = {}
+    for config in (configs[at] for at in by_data(configs)):
+        made[config] = timing.Job(config, one := once(*loading.reading(config).items()), load(config, one))
+    jobs = [made[config] for config in configs]
     rates, how = timing.rates(jobs, recorded, _test_flops, threads, end)
     priced = []
     for cell, job in zip(cells, jobs, strict=True):
@@ -172,8 +175,11 @@ def _tfidf(data: Data | Facts, train: Examples, test: Examples, config: RunConfi
     """TF-IDF is fitted, on at most `TFIDF_ROWS` texts, for what it costs: it is linear in them, and cheap."""
     few = timing.as_texts(train.take(np.arange(min(len(train), TFIDF_ROWS))))
     meter = CostMeter()
-    with meter.measure():
-        METHODS[config.method].fit(Work(build(config, data, None), data, few, None, config, meter))
+    try:
+        with meter.measure():
+            METHODS[config.method].fit(Work(build(config, data, None), data, few, None, config, meter))
+    except ValueError as error:  # no text has a word of two letters
+        raise InputError(f"Method {config.method} cannot be fitted to these texts: {error}.") from None
     flops = round(meter.flops() * len(train) / len(few))
     return Load({"closed form": flops}, round(flops * len(test) / len(train)), meter.peak_memory_mib, 0.0, False)
 

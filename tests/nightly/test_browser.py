@@ -116,7 +116,6 @@ def test_the_chart_shows_the_runs_of_the_table_and_opens_the_one_pointed_at(brow
     choose(browser, "#axis", browser.evaluate("document.querySelector('#axis').options[1].value"))
     assert len(marks(browser)) == len(scores)
     assert "device seconds" in browser.evaluate("document.querySelector('#chart svg').textContent")
-    assert re.search(r": mean 0\.\d{3}", said)
     for name in ("dataset", "method"):
         label = f"[...document.querySelectorAll('#filter label')].find((one) => one.innerText.startsWith({name!r}))"
         menu = f"{label}.querySelector('select')"
@@ -129,6 +128,9 @@ def test_the_chart_shows_the_runs_of_the_table_and_opens_the_one_pointed_at(brow
         assert len(rows) == len(scores)
     browser.type("#text", "tfidf")
     assert 0 < len(marks(browser)) < len(scores)
+    browser.point("#chart circle")
+    interval = r"\(0\.\d{3} to [01]\.\d{3}\)"
+    assert re.search(rf"tfidf: mean [01]\.\d{{3}} {interval} of 4 seeds", chosen(browser)[0])
     clean(browser)
     browser.click("#chart circle")
     browser.wait_for_load()

@@ -56,7 +56,9 @@ function logarithmicTicks(low, high) {
   const [first, last] = [low, high].map((value) => Math.floor(Math.log10(value)));
   const powers = Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i));
   const factors = last - first > 1 ? [1] : [1, 2, 5];
-  return powers.flatMap((power) => factors.map((factor) => factor * power)).filter((at) => low <= at && at <= high);
+  const round = powers.flatMap((power) => factors.map((factor) => factor * power));
+  const found = round.filter((at) => low <= at && at <= high);
+  return found.length ? found : [Math.sqrt(low * high)];
 }
 
 function written(value) {

@@ -29,13 +29,14 @@ def test_clean_data_raise_no_alarm():
     assert int(said[3].split(" labels look wrong")[0]) < 0.03 * 524
 
 
-def test_a_wrong_label_is_shown_with_its_row_and_the_likelier_one(tmp_path):
-    lines = rows(60)
-    lines[17] = (lines[17][0], "good" if lines[17][1] == "bad" else "bad")
+@pytest.mark.parametrize("long", [False, True])
+def test_a_wrong_label_is_shown_with_its_row_and_the_likelier_one(long, tmp_path):
+    lines = [(text.replace(" ", "_") + 60 * "_" if long else text, label) for text, label in rows(60)]
+    text, label = lines[17]
+    lines[17] = (text, "good" if label == "bad" else "bad")
     shown = [*labels.page(str(write_csv(tmp_path / "r.csv", lines)))]
-    text, label = rows(60)[17]
     assert shown[-1].startswith(f"- r.csv, row 18: {lines[17][1]!r}, perhaps {label!r} (")
-    assert shown[-1].endswith(text)
+    assert shown[-1].endswith(f" {text[:78]} …" if long else f" {text}")  # as a text without spaces is cut
 
 
 def test_many_classes_of_few_examples_and_images_are_checked_and_tags_are_not(mirror):

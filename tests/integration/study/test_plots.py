@@ -23,3 +23,18 @@ def test_many_classes_and_broken_images_take_neither_memory_nor_the_run():
     assert [text.get_text() for text in ax.texts if text.get_text()] == ["1"] * 3
     ax = figures.tiles([np.zeros((8, 8), np.uint8), b"no image"], ["whole", "broken"], plt.subplots()[1])
     assert [text.get_text() for text in ax.texts] == ["whole"]
+    ax = figures.class_balance([0, 1], [f"class {i}" for i in range(400)], plt.subplots()[1])
+    assert [*ax.get_yticks()] == []
+
+
+def test_a_class_named_by_dollars_is_no_formula():
+    figure, axes = plt.subplots(3)
+    figures.class_balance([0, 1], ["$$", "$50-$100"], axes[0])
+    figures.confusion(np.eye(2, dtype=int), ["$$", "$50-$100"], axes[1])
+    figures.tiles([np.zeros((8, 8), np.uint8)], ["$$ or $"], axes[2])
+    figure.canvas.draw()
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == [
+        r"\$\$",
+        r"\$50-\$100",
+    ]  # as matplotlib escapes
+    plt.close("all")

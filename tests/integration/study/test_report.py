@@ -2,6 +2,7 @@
 
 import html
 import os
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -153,6 +154,7 @@ def test_a_folder_of_failed_runs_answers_nothing(tmp_path):
     store.failed(tmp_path, "0123456789ab", config, {}, "out of memory", started=0.0)
     page = Elements(report.write(tmp_path))
     assert "0 completed runs, 1 failed." in page.words
+    assert "Scores are" not in page.words
     assert answers.ANSWERS[0](tables.read(tmp_path)).question not in page.words
 
 
@@ -190,11 +192,13 @@ def test_a_notebook_keeps_its_prose_tables_and_pictures_and_no_markup_that_acts(
 def test_a_folder_as_a_first_sweep_leaves_it_has_its_page_and_settings_differ_in_name(tmp_path):
     """Two seeds, no `from_scratch`, three kinds of task."""
     write_study(tmp_path, ("sst2", "cifar10", "conll2003"), (32, 100), seeds=2, names=("full", "conventional"))
+    write_run(tmp_path, outcomes(0.5, 32, 0), method="full", dataset="sst2", model="minilm", train_size=32, data="1")
     for dataset in ("sst2", "cifar10"):
         knobs = {"dataset": dataset, "model": MODEL.get(dataset, "minilm"), "train_size": 32, "learning_rate": 1e-4}
         write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **knobs)
     words = Elements(report.write(tmp_path)).words
-    assert "26 completed runs" in words
+    assert "27 completed runs" in words
+    assert len(set(re.findall(r"sst2 [0-9a-f]{6}", words))) == 2  # rows of two versions of the data are told apart
     assert words.count("full [learning_rate=0.0001]") >= 2
 
 

@@ -9,6 +9,7 @@ import pytest
 from own_files import rows, write_csv
 from PIL import Image
 
+from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.methods import shared
 from lrtl_utils.study import labels
@@ -42,6 +43,10 @@ def test_images_are_chosen_from_a_folder(mirror, tmp_path):
             Image.fromarray(np.full((8, 8, 3), shade + i, dtype=np.uint8)).save(tmp_path / place / f"{i}.png")
     found = suggest(str(tmp_path / "mine"), tmp_path / "pool", 5, "margin", "efficientnet_b0")
     assert len({file for file, _ in found.rows} & {f"{i}.png" for i in range(8)}) == 5
+    for place, name in (("pool/3.png", tmp_path / "pool/3.png"), ("mine/light/2.png", "light/2.png")):
+        (tmp_path / place).write_bytes(b"torn")
+        with pytest.raises(InputError, match=f"^{name} cannot be decoded"):
+            suggest(str(tmp_path / "mine"), tmp_path / "pool", 5, "margin", "efficientnet_b0")
 
 
 def test_a_second_call_takes_the_features_of_the_first(mine, monkeypatch, tmp_path):

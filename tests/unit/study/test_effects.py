@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 from scipy.stats import t
 from synthetic import outcomes, write_run
@@ -152,3 +153,10 @@ def test_a_grid_with_seconds_from_a_cache_has_none(tmp_path):
     (said,) = answers.expected_best(effects.budget(settings))
     assert "seconds" not in said
     assert figures.expected_best(effects.budget(settings))
+
+
+def test_of_equal_settings_none_is_best_at_an_edge():
+    knobs = ["learning_rate", "epochs"]
+    settings = pd.DataFrame([(rate, epochs) for rate in (1e-5, 3e-5, 5e-5) for epochs in (3, 5)], columns=knobs)
+    main = effects.main_effects(settings.assign(score=1.0, score_name="validation accuracy"), knobs)
+    assert not main["at_edge"].any()

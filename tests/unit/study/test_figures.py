@@ -251,7 +251,7 @@ def test_sentences_come_from_the_numbers(frame):
     assert "costs 4.5 times the FLOPs of from_scratch" in cost  # 1 + 10 · 0.8 against 1 + 10 · 0.1
     front = tables.front(frame, best, "device_seconds")
     (_, spent) = answers.money(front.assign(money=3600 * front["gpu_hours"]), best)  # a second costs one
-    assert spent == "sst2 · minilm: a run of progressive with 1000 labels costs 1.8e+02, one of from_scratch 40."
+    assert spent == "sst2 · minilm: a run of progressive with 1000 labels costs 180, one of from_scratch 40."
 
     needs = tables.needs(frame)
     (_, needed) = answers.labels_needed(needs)
@@ -275,7 +275,7 @@ def test_sentences_come_from_the_numbers(frame):
 def test_claims_come_from_the_numbers(frame):
     best, table = tables.best(frame), tables.differences(frame)
     counts = table["verdict"].value_counts()
-    known = f"Of {counts.sum()} differences to conventional, {counts['better']} are better, {counts['worse']} worse"
+    known = f"Of {counts.sum()} differences to conventional: {counts['better']} better, {counts['worse']} worse"
     assert answers.claim_differences(table, "conventional").startswith(known)
     claim = "With 1000 labels, progressive"
     assert answers.claim_best(best).startswith(claim)
@@ -430,7 +430,7 @@ def test_a_cheaper_method_that_ties_is_found(tmp_path):
             write_run(tmp_path, hits, flops=flops, method=method, **knobs)
     found = answers.cost(tables.read(tmp_path))
     assert list(found.table["cheapest"]) == ["linear_probe"]
-    assert "linear_probe at 1.00% of the FLOPs of full (" in found.each[0]
+    assert "linear_probe at 1% of the FLOPs of full (" in found.each[0]
     assert "than the best may be as good: the interval of the difference reaches zero, by accuracy." in found.headline
     assert " It is shown to be at least as good, within 1 point, on 0 of them. " in found.headline
 

@@ -124,6 +124,17 @@ def test_p_and_interval_are_of_one_test():
         assert stats.p_value(moved) == pytest.approx(0.05, abs=0.02)
 
 
+@pytest.mark.parametrize(("examples", "wrong"), [(4, 0), (5, 2)])
+def test_so_few_examples_decide_nothing(examples, wrong):
+    """Of four or five, all in one direction have a p of 0.125 or 0.0625 in a sign test."""
+    right, other = (np.ones((3, examples), bool) for _ in range(2))
+    other[:, wrong:] = False
+    found = stats.difference(sample(right), sample(other))
+    assert found.mean > 0.5
+    assert found.p >= 2 * 0.5**examples
+    assert stats.verdict(found.mean, found.p) == "undecided"
+
+
 @pytest.mark.parametrize("examples", [30, 400])
 def test_where_all_examples_come_out_alike_the_interval_is_exact(examples):
     right = sample(np.ones((3, examples), bool))

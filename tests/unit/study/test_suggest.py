@@ -3,13 +3,16 @@
 import csv
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from own_files import rows, write_csv
 from PIL import Image
 from synthetic import outcomes, write_run
+from typer.testing import CliRunner
 
+from lrtl_utils.cli import app
 from lrtl_utils.data.load import load
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
@@ -62,6 +65,19 @@ def test_the_file_has_the_columns_of_the_pool_and_an_empty_one_for_the_label(min
         found.write(path)
 
 
+def test_what_was_filled_in_is_read_beside_the_first_labels(mine, tmp_path):
+    """As docs/own_data.md says: both files in a folder of their own. The names are sorted either way."""
+    suggested = suggest(mine, pool_of(tmp_path, [f"a new film {i}" for i in range(30)]), 20).write(tmp_path / "s.csv")
+    with suggested.open(newline="") as stream:
+        header, *lines = csv.reader(stream)
+    filled = [[*line[:-1], "good" if i % 2 else ""] for i, line in enumerate(lines)]
+    (tmp_path / "both").mkdir()
+    write_csv(tmp_path / "both/pool.suggested.csv", filled, header)
+    Path(mine).rename(tmp_path / "both/mine.csv")
+    data = load(str(tmp_path / "both"))
+    assert (len(data.train) + len(data.test), data.classes) == (40 + 10, ("bad", "good"))
+
+
 def test_a_pool_may_have_labels_in_some_rows_and_another_name_for_the_texts(mine, tmp_path):
     lines = [(f"new film {i}", "good" if i < 4 else "", i) for i in range(10)]
     found = suggest(mine, write_csv(tmp_path / "pool.csv", lines, ("text", "verdict", "id")), 50)
@@ -104,6 +120,16 @@ def test_a_folder_of_images_is_a_pool_of_images(tmp_path):
         suggest(str(tmp_path / "mine"), pool_of(tmp_path, ["a text"]), 50)
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path):
+    pool = pool_of(tmp_path, ["a film"])
+    words = ["suggest", tmp_path / "absent.csv", "--unlabelled", pool, "--output", pool / "next.csv"]
+    done = CliRunner().invoke(app, [*map(str, words)])
+    assert str(done.exception).startswith(f"No file can be written in the folder {pool}: ")
+    absent = tmp_path / "typo/pool.csv"
+    done = CliRunner().invoke(app, ["suggest", str(pool), "--unlabelled", str(absent)])
+    assert not absent.parent.exists()
+
+
 def test_what_cannot_be_suggested_is_one_sentence(mine, tmp_path):
     with pytest.raises(InputError, match="has tagged sentences; this is for texts and images"):
         suggest("entities_sample", mine, 5)
@@ -111,6 +137,8 @@ def test_what_cannot_be_suggested_is_one_sentence(mine, tmp_path):
         suggest(mine, mine, 5, by="kcenter")
     with pytest.raises(InputError, match="There is no file or folder"):
         suggest(mine, tmp_path / "absent.csv", 5)
+    with pytest.raises(InputError, match=r"empty.csv has no row to suggest: it has no rows\."):
+        suggest(mine, pool_of(tmp_path, [], name="empty.csv"), 5)
     (tmp_path / "two").mkdir()
     for name in ("a.csv", "b.csv"):
         pool_of(tmp_path / "two", ["x"], name=name)
