@@ -53,5 +53,8 @@ def counted(number: int, what: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text from elsewhere, safe to print: control characters are written out (`\\x1b`), on one line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """Text from elsewhere, safe to print: control characters are written out (`\\x1b`), on one line.
+
+    The two joiners, which are in the words of some languages and in emoji, are left.
+    """
+    return "".join(c if c.isprintable() or c in "\u200c\u200d" else c.encode("unicode_escape").decode() for c in text)

@@ -7,7 +7,7 @@ from typer import Argument, Exit, Option
 
 from lrtl_utils.cli.common import LOCAL, Folder, LabelColumn, TextColumn, fail, interruptible, show
 from lrtl_utils.config import Selection
-from lrtl_utils.files import absolute_path
+from lrtl_utils.files import absolute_path, writable_folder
 
 
 def doctor(
@@ -55,6 +55,8 @@ def suggest(
     columns = {"text_column": text_column, "label_column": label_column}
     output = absolute_path(output or pool.with_name(f"{pool.stem}.suggested.csv"))
     suggestions.require_absent(output)  # before the model reads everything
+    if pool.exists():  # else no folder is made for it
+        writable_folder(output.parent)
     found = suggestions.suggest(dataset, pool, count, by, model, **columns)
     path = found.write(output)
     how = "drawn at random" if by == "random" else f"chosen by {by}"

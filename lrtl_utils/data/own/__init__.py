@@ -14,7 +14,7 @@ import numpy as np
 
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.own import conll, tables
-from lrtl_utils.data.own.files import Layout, find_own_on_hub, look, names_image
+from lrtl_utils.data.own.files import Layout, find_own_on_hub, is_image, look, names_image
 from lrtl_utils.data.rows import MOST_BYTES
 from lrtl_utils.data.splits import Data, Examples
 from lrtl_utils.errors import InputError, counted, shown
@@ -52,10 +52,10 @@ class Notes:
     warned: list[str] = field(default_factory=list)
 
 
-def keep(table: Any, name: str | None = None) -> Path:
+def keep(table: Any) -> Path:
     """Write a pandas DataFrame or a `datasets.Dataset` once, as a parquet file that loads like any other own file.
 
-    It is in `~/.cache/lrtl/tables`, named by the checksum of its content; `name` is what pictures and folders call it.
+    It is in `~/.cache/lrtl/tables`, in a folder named by the checksum of its content.
     """
     import datasets
     import pandas as pd
@@ -76,8 +76,7 @@ def keep(table: Any, name: str | None = None) -> Path:
         several = "; a column must hold values of one type" if isinstance(error, pa.ArrowException) else ""
         raise InputError(f"The table cannot be kept: {reason}{several}.") from None
     checksum = hashlib.sha256(content.getbuffer()).hexdigest()
-    folder = absolute_path("~/.cache/lrtl/tables")
-    path = folder / checksum / f"{data_name(name)}.parquet" if name else folder / f"{checksum}.parquet"
+    path = absolute_path("~/.cache/lrtl/tables") / checksum / "table.parquet"
     if not path.exists():
         write_atomically(path, lambda stream: stream.write(content.getbuffer()))
     return path
@@ -117,7 +116,9 @@ def kind_of(dataset: str, text_column: str | None = None, label_column: str | No
 @lru_cache(maxsize=4)
 def _kind_of_table(file: Path, _modified: int, *columns: str | None) -> str:
     table = tables.read(file)
-    return _kind(table.columns[tables.choose(table.columns, *columns, file.name)[0]])
+    inputs = table.columns[tables.choose(table.columns, *columns, file.name)[0]]
+    input_of(next((value for value in inputs if value is not None), None), Path(file.name))
+    return _kind(inputs)
 
 
 def read(dataset: str, source: Source, *columns: str | None) -> Data:
@@ -156,6 +157,12 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
     else:
         _require_shared(targets, dataset)
     classes = _classes(kind, [target for part in targets.values() for target in part], dataset)
+    if kind == "text" and "O" in classes and all(map(conll.is_tag, classes)):
+        raise InputError(
+            f"{dataset}: the labels are tags of words, such as {shown(classes[0])}, with one word in each row; tagged "
+            "sentences are read from a CoNLL file, which has no line of names, or from a table with lists of words and "
+            "of tags."
+        )
     if len(classes) > FEW_NUMBERS and all(map(str.isdigit, classes)):
         notes.warned.append(
             f"the {len(classes)} labels are whole numbers, which are taken for names of classes; if they are amounts, "
@@ -207,10 +214,14 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
     unread = f"; not read: {others}" if others else ""
     notes.noted.append(f"{COLUMNS_READ}{text!r}, labels from column {label!r}{unread}")
     inputs = [input_of(value, where) for value in table.columns[text]]
-    if layout.form == "table" and sum(map(names_image, inputs)) > len(inputs) / 2:
+    pictures = [cell for cell in inputs if names_image(cell)]
+    if layout.form == "table" and len(pictures) > len(inputs) / 2:
+        odd = [cell for cell in inputs if cell and not is_image(cell, layout.folder)]
         raise InputError(
-            f"{where}: column {text!r} names images, such as {shown(inputs[0])}, but a list of images must be a CSV or "
-            "TSV file with their paths, relative to its folder; if another column has texts, name it with text_column."
+            f"{where}: column {text!r} names images, such as {shown(pictures[0])}, but images must be listed in one "
+            "CSV or TSV file, given by its own path, in which each cell of the column is an image file relative to its "
+            f"folder (with /){f', and {shown(odd[0])} is not one' if odd else ''}; if another column has texts, name "
+            "it with text_column."
         )
     targets = [_target(value, table.names.get(label)) for value in table.columns[label]]
     return _rows(inputs, targets, where)
@@ -283,6 +294,11 @@ def _warn_of(odd_lines: int, where: Path, notes: Notes) -> None:
 def input_of(value: Any, where: Path) -> Any:
     """The value of a cell as a text, a list of words, or the bytes of an image."""
     if isinstance(value, dict):
+        if not {"bytes", "path"} & value.keys():
+            raise InputError(
+                f"{where} has an object, {shown(value)}, where a text, a list of words or an image is expected; write "
+                "one JSON object for each row (with pandas: orient='records'), with the text itself in a column."
+            )
         if value.get("bytes") is None and value.get("path"):
             raise InputError(
                 f"{where} has paths of images instead of images; list the paths and the labels in a CSV or TSV file."
@@ -344,6 +360,17 @@ def _require_single(targets: Sequence[Any], dataset: str, notes: Notes) -> None:
     lists = _lists({target for target in targets if isinstance(target, str)})
     several = [target for target in targets if isinstance(target, list) or target in lists]
     if len(several) > MOST_SEVERAL * len(targets):
+        parts = [part for target in several if isinstance(target, list) for part in target]
+        if parts and all(isinstance(part, str) and conll.is_tag(part) for part in parts):
+            raise InputError(
+                f"{dataset}: the labels are lists of tags, but the inputs are texts; name the column of the words with "
+                "text_column."
+            )
+        if any(isinstance(part, list) for part in parts):
+            raise InputError(
+                f"{dataset}: the labels are lists in lists, such as {shown(several[0])}; entities that are given by "
+                "their positions in a text are not read: write a CoNLL file, or lists of words and of tags."
+            )
         raise InputError(
             f"{dataset}: {len(several)} of {len(targets)} rows have several labels, such as {shown(several[0])}, but a "
             "row may have only one; train a model for each label, on a column that says yes or no, or replace the "

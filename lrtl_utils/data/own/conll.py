@@ -47,6 +47,11 @@ def looks_tagged(text: str) -> bool:
     return bool(rows) and all(len(row) > 1 and any(map(_TAG.fullmatch, row[1:])) for row in rows)
 
 
+def is_tag(label: str) -> bool:
+    """Whether a label is `O` or of the form EDGE-TYPE."""
+    return bool(_TAG.fullmatch(label))
+
+
 def to_iob2(sentences: Sequence[Sequence[str]]) -> tuple[list[list[str]], str | None]:
     """Tags in strict IOB2, and the scheme that they were in (None if nothing had to change).
 
@@ -72,17 +77,21 @@ def _with_beginnings(tags: Sequence[str]) -> list[str]:
 def _blocks(text: str, tagged: bool = True) -> list[list[list[str]]]:
     """The fields of each line, one block per sentence, without comments and `-DOCSTART-`.
 
-    In a file that is `tagged`, a comment begins with `#` and has no tag; in another, `#` is a field of its own.
+    In a file that is `tagged`, a comment begins with `#` and has no tag; in another, `#` is a field of its own. Beside
+    lines with tabs, one that begins with `# ` and has no tab is a comment, whatever its words look like.
     """
     blocks: list[list[list[str]]] = [[]]
-    for line in text.split("\n"):
+    lines = text.split("\n")
+    tabbed = any("\t" in line and line[0] != "#" for line in lines)
+    for line in lines:
         # A no-break space may be part of a word.
-        fields = line.split("\t") if "\t" in line else re.split("[ \r]+", line.strip())
-        comment = fields[0].startswith("#") and not any(map(_TAG.fullmatch, fields)) if tagged else fields[0] == "#"
+        fields = [field.strip() for field in (line.split("\t") if "\t" in line else re.split("[ \r]+", line.strip()))]
+        bare = not any(map(_TAG.fullmatch, fields)) or (tabbed and "\t" not in line and line.startswith("# "))
+        comment = fields[0].startswith("#") and bare if tagged else fields[0] == "#"
         if not line.strip() or fields[0] == "-DOCSTART-":
             blocks.append([])
         elif not (comment and len(fields) > 1):
-            blocks[-1].append([field.strip() for field in fields])
+            blocks[-1].append(fields)
     return [block for block in blocks if block]
 
 

@@ -23,6 +23,7 @@ DEPTH = 4  # levels of folders that are searched
 MOST_FILES = 200_000
 ASIDE = "is not read: its name has no split in it"
 OTHER_TYPES = "files of type"
+ANSWERS = ".predictions.csv"  # what `predict` writes beside its input, which is no data to learn from
 SPLITS = {
     "train": ("train", "training", "trainset", "traindata"),
     "test": ("test", "testing", "testb", "testset", "testdata"),
@@ -60,7 +61,7 @@ class Layout:
 
     def listed(self, image: str) -> Path:
         """The file of an image that a table lists. `InputError` if it is missing or outside of the table's folder."""
-        path = self.folder / str(image)
+        path = self.folder / str(image).strip()
         if not path.resolve().is_relative_to(self.folder.resolve()):
             raise InputError(f"{path} is outside {self.folder}, the folder of the table that lists it; copy it there.")
         if not path.is_file():
@@ -127,7 +128,7 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
         raise InputError(f"{path} is neither a file nor a folder.")
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return _saved_layout(path)
-    files = [*_walk(path)]
+    files = [file for file in _walk(path) if not file.name.endswith(ANSWERS)]
     found = {file: form for file in files if (form := _form(file))}
     # A .json file beside others describes them, unless its name has a split in it.
     data = {file: form for file, form in found.items() if file.suffix.lower() != ".json" or _split_of([file.stem])}
@@ -200,14 +201,20 @@ def _listing(table: Path, text_column: str | None) -> str | None:
         return None
     for name in [text_column] if text_column else columns:
         named = [cell for cell in columns.get(name, ()) if cell]
-        if named and all(map(names_image, named)) and (table.parent / named[0]).is_file():
+        if named and all(map(names_image, named)) and is_image(named[0], table.parent):
             return name
     return None
 
 
 def names_image(cell: Any) -> bool:
-    """Whether the cell of a table ends like the name of an image, and is no address."""
-    return isinstance(cell, str) and cell.strip().lower().endswith(IMAGES) and "://" not in cell
+    """Whether the cell of a table ends like the name or address of an image, and is no text that has an address."""
+    named = isinstance(cell, str) and cell.strip().lower().endswith(IMAGES)
+    return named and ("://" not in cell or len(cell.split()) == 1)
+
+
+def is_image(cell: Any, folder: Path) -> bool:
+    """Whether the cell of a table names an image that is there."""
+    return names_image(cell) and os.path.isfile(folder / cell.strip())  # not of Path, which fails at very long names
 
 
 def _split_of(names: Sequence[str]) -> str | None:

@@ -152,8 +152,10 @@ def test_texts_beside_addresses_of_images_are_texts(tmp_path):
     data = load(str(path), text_column="title", label_column="category")
     assert (data.kind, data.train.inputs[0][:5]) == ("text", "a hat")
     path = write_csv(tmp_path / "gone.csv", [(f"{i}.png", "ab"[i % 2]) for i in range(20)], ("image", "label"))
-    with pytest.raises(InputError, match=r"column 'image' names images, such as '0.png', but a list of images"):
+    with pytest.raises(InputError, match=r"column 'image' names images, such as '0.png', but .* '0.png' is not one"):
         load(str(path))
+    posts = [(f"{text} https://x.com/{i}.jpg", label) for i, (text, label) in enumerate(rows(20))]
+    assert load(str(write_csv(tmp_path / "posts.csv", posts))).kind == "text"
 
 
 def test_a_name_that_is_not_utf8_is_refused(tmp_path):
@@ -212,6 +214,7 @@ def test_other_files_are_left_aside(tmp_path):
     (tmp_path / "README.md").write_text("about")
     (tmp_path / "about.json").write_text("{}")
     (tmp_path / ".hidden.csv").write_text("nothing")
+    write_csv(tmp_path / "test.predictions.csv", rows(6, 300))
     data = load(str(tmp_path))
     assert (len(data.train), len(data.test)) == (10, 6)
     assert data.notes[0] == "sample_submission.csv is not read: its name has no split in it"
@@ -288,8 +291,8 @@ def test_a_conll_file_whose_tags_are_of_another_form_is_not_of_a_wrong_type(tmp_
         (b"text,label\nonly one,good\n", "1 labelled row to train on, but at least 8 are needed"),
         (b"text,label\n" + b"".join(b"t %d,same\n" % i for i in range(9)), "every row has the label 'same'"),
         (b"text,label\n" + b"".join(b"t %d,%d\n" % (i, i) for i in range(30)), "too many for classes"),
-        (b"text,price\n" + b"".join(b"t %d,%d.5\n" % (i, i % 30) for i in range(300)), "looks like regression"),
-        (b"text,year\n" + b"".join(b"t %d,%d\n" % (i, 1900 + i % 30) for i in range(300)), "looks like regression"),
+        (b"text,price\n" + b"".join(b"t %d,%d.5\n" % (i, i % 30) for i in range(300)), "regression.*or AutoGluon"),
+        (b"text,year\n" + b"".join(b"t %d,%d\n" % (i, 1900 + i % 30) for i in range(300)), "regression.*or AutoGluon"),
         (
             b"text,label\n" + b"".join(b"t %d,c%d\n" % (i, i // 3) for i in range(3003)),
             "there may be at most 1000, and",
@@ -300,8 +303,12 @@ def test_a_conll_file_whose_tags_are_of_another_form_is_not_of_a_wrong_type(tmp_
         ),
         (b"text,label\n" + b"".join(b't %d,"a,b"\nu %d,a\nv %d,b\n' % (i, i, i) for i in range(9)), "such as 'a,b'"),
         (b"text,label\n" + b"".join(b"t %d,a;b\nu %d,a\nv %d,b\n" % (i, i, i) for i in range(9)), "9 of 27 rows"),
-        (b"text;cost\n" + b"".join(b"t %d;%d,5\n" % (i, i % 30) for i in range(300)), "looks like regression"),
+        (b"text;cost\n" + b"".join(b"t %d;%d,5\n" % (i, i % 30) for i in range(300)), "regression.*or AutoGluon"),
         (b"text,label\n" + b"".join(b"t %d,\"['a', 'b']\"\n" % i for i in range(9)), "9 of 9 rows have several labels"),
+        (
+            b"token,label\n" + b"".join(b"Ada%d,B-PER\nmet%d,O\n" % (i, i) for i in range(9)),
+            "labels are tags of words, such as 'B-PER', with one word in each row",
+        ),
         (b"text,text\na,b\n", "must name each column once"),
         (b"te\0xt,label\n", "not a text file: it contains NUL bytes"),
     ],
@@ -343,6 +350,30 @@ def test_a_list_of_labels_in_most_rows_is_refused_and_a_bar_in_a_few_is_part_of_
     names = ("Arts", "Arts, Crafts", "New York, New York")
     path = write_csv(tmp_path / "r.csv", [(text, names[i % 3]) for i, (text, _) in enumerate(rows(24))])
     assert load(str(path)).classes == names
+
+
+WORDS = {"text": "EU rejects", "tokens": ["EU", "rejects"], "ner_tags": ["B-ORG", "O"]}
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (WORDS, "labels are lists of tags, but the inputs are texts; name the column of the words with text_column"),
+        ({"text": "EU rejects", "label": [[0, 2, "ORG"]]}, r"such as \[\['0', '2', 'ORG'\]\]; .* write a CoNLL file"),
+        ({"text": {"en": "EU rejects"}, "label": "a"}, "has an object, {'en': 'EU rejects'}, where a text, "),
+    ],
+)
+def test_nested_json_is_refused_with_what_helps(row, said, tmp_path):
+    (tmp_path / "r.jsonl").write_text("\n".join(json.dumps(row) for _ in range(12)))
+    with pytest.raises(InputError, match=said):
+        load(str(tmp_path / "r.jsonl"))
+
+
+def test_an_object_of_columns_is_no_image(tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps({"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}}))
+    for read in (load, tasks.kind_of):
+        with pytest.raises(InputError, match=r"with pandas: orient='records'"):
+            read(str(tmp_path / "r.json"))
 
 
 def test_a_few_rows_with_several_labels_are_read_with_a_warning(tmp_path):
@@ -407,6 +438,34 @@ def test_a_listed_image_that_is_missing_or_elsewhere_is_one_sentence(image, said
     write_csv(folder / "list.csv", [*listed, (image, "cat")], header=("image", "label"))
     with pytest.raises(InputError, match=said):
         load(str(folder / "list.csv"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "many", "odd"),
+    [
+        (r"cat\{}.png", True, r"cat\0.png"),
+        ("https://x.com/{}.png", True, "https://x.com/0.png"),
+        (300 * "x" + ".png", True, 100 * "x"),  # the system has no such long names
+        ("gone/{}.png", False, "gone/0.png"),
+        ("cat/{}.heic", False, "cat/0.heic"),
+    ],
+)
+def test_the_cell_that_makes_a_table_no_list_of_images_is_named(cell, many, odd, tmp_path):
+    write_images(tmp_path)
+    lines = [(f"{name}/{i}.png", name) for name in ("cat", "dog") for i in range(6)]
+    lines = [(cell.format(i) if many or i == 0 else path, name) for i, (path, name) in enumerate(lines)]
+    path = write_csv(tmp_path / "list.csv", lines, ("image", "label"))
+    with pytest.raises(InputError, match="names images, such as ") as error:
+        load(str(path))
+    assert f"relative to its folder (with /), and {odd!r}"[:-1] in str(error.value)
+
+
+def test_a_list_of_images_may_have_spaces_after_its_commas(tmp_path):
+    write_images(tmp_path)
+    lines = [f"{name}, {name}/{i}.png" for name in ("cat", "dog") for i in range(6)]
+    (tmp_path / "list.csv").write_text("\n".join(["label, path", *lines]))
+    data = load(str(tmp_path / "list.csv"))
+    assert (data.kind, len(data.train) + len(data.test)) == ("image", 12)
 
 
 def test_texts_that_mention_or_come_with_an_image_are_texts(tmp_path):
@@ -575,6 +634,16 @@ def test_a_word_may_begin_with_a_hash_or_hold_a_no_break_space_and_a_tsv_may_be_
     (tmp_path / "train.tsv").write_text("\n".join(f"Ada{i}\tB-PER\nleft\tO\n" for i in range(12)))
     tagged = load(str(tmp_path / "train.tsv"))
     assert (tagged.kind, tagged.classes) == ("tokens", ("O", "B-PER", "I-PER"))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " \n"])
+@pytest.mark.parametrize("comment", ["# id 1", "# text = O AI e I-95"])
+def test_line_ends_hide_no_tag_and_a_comment_beside_tabs_has_none(comment, end, tmp_path):
+    text = "\n".join(f"{comment}\n#AI{i}\tO\n#\tO\nAda\tB-PER\n" for i in range(12)).replace("\n", end)
+    (tmp_path / "a.tsv").write_bytes(text.encode())
+    data = load(str(tmp_path / "a.tsv"))
+    assert data.train.inputs == [[f"#AI{i}", "#", "Ada"] for i in data.train.index]
+    assert conll.read_words(text, tmp_path / "a.tsv", None) == [[f"#AI{i}", "#", "Ada"] for i in range(12)]
 
 
 def test_the_files_of_conll_2003_are_known_by_their_names(tmp_path):

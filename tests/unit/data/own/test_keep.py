@@ -24,21 +24,15 @@ def frame():
 
 def test_a_data_frame_is_written_once_and_loads_like_a_file(home):
     path = keep(frame())
-    assert path.parent == home / ".cache/lrtl/tables"
-    assert len(path.stem) == 64
+    assert path.parent.parent == home / ".cache/lrtl/tables"
+    assert (len(path.parent.name), path.name) == (64, "table.parquet")
     written = path.stat().st_mtime_ns
     assert keep(frame()) == path
     assert path.stat().st_mtime_ns == written
     assert keep(frame().assign(text="another")) != path
     data = load(str(path))
     assert (data.kind, data.classes, len(data.train), len(data.test)) == ("text", ("bad", "good"), 15, 5)
-    assert len([*path.parent.iterdir()]) == 2  # no temporary file is left
-
-
-def test_a_kept_table_can_have_a_name(home):
-    path = keep(frame(), "my reviews")
-    assert path.name == "my-reviews.parquet"
-    assert load(str(path)).name == "my-reviews.parquet"
+    assert [*path.parent.iterdir()] == [path]  # no temporary file is left
 
 
 def test_categories_and_columns_with_numbers_for_names_are_kept(home):
