@@ -144,9 +144,9 @@ def compare(
     _require_arguments(budget_minutes, workers, parameters)
     models = [models] if isinstance(models, str | Path) else models
     in_memory = not isinstance(data, str | Path)
-    dataset = own.keep(data, "table") if in_memory else data
+    dataset = own.keep(data) if in_memory else data
     columns = {name: column for name, column in (("label_column", label), ("text_column", text)) if column is not None}
-    fixed = read_config(parameters | columns | {"dataset": str(dataset)})
+    fixed = read_config(parameters | columns | {"dataset": dataset})
     examples = checkup.read(**load.reading(fixed))
     if metric:
         require_metric(metric, examples.kind == "tokens", examples.name)
@@ -237,7 +237,7 @@ def _require_comparable(data: Data) -> None:
 def _that_can_run(cells: Sequence[grid.Cell], data: Data, show: Callable[[str], None]) -> list[grid.Cell]:
     """The cells of methods that are for their model on these data; why another is not is shown.
 
-    One cell of each method and model is counted. `InputError` where no method is for a model.
+    One cell of each method and model is counted. `InputError` where no method is for a model, or none is left at all.
     """
     refused: dict[tuple[str, str], str] = {}
     for key, cell in {(cell.config.model, cell.config.method): cell for cell in cells}.items():
@@ -247,7 +247,7 @@ def _that_can_run(cells: Sequence[grid.Cell], data: Data, show: Callable[[str], 
             refused[key] = str(error)
     kept = [cell for cell in cells if (cell.config.model, cell.config.method) not in refused]
     for (model, _), reason in refused.items():
-        if model not in {cell.config.model for cell in kept}:
+        if model not in {cell.config.model for cell in kept} and (model != NO_MODEL or not kept):
             raise InputError(reason)
         show(f"Left out: {reason}")
     return kept
@@ -351,9 +351,9 @@ def plan_in_words(
     kept: Sequence[Priced], left_out: Sequence[Priced], available: int, budget_seconds: float, workers: int
 ) -> Iterator[str]:
     """What is run and what is left out; `available` counts the examples of the whole train split."""
-    due = seconds(kept, workers)
+    due, given = seconds(kept, workers), answers.short(budget_seconds / 60)
     fits = "" if due <= budget_seconds else ", which is over the budget, but fewer runs could not be compared"
-    yield f"{counted(len(kept), 'run')}, about {due / 60:.3g} of {budget_seconds / 60:.3g} minutes{fits}:"
+    yield f"{counted(len(kept), 'run')}, about {answers.short(due / 60)} of {given} minutes{fits}:"
     yield from _listed(kept, available)
     if left_out:
         never = sorted({*map(_configuration, left_out)} - {*map(_configuration, kept)})
@@ -389,5 +389,5 @@ def _listed(cells: Sequence[Priced], available: int) -> Iterator[str]:
         alike: dict[str, list[str]] = {}
         for fraction, drawn in sizes.items():
             alike.setdefault(", ".join(map(str, sorted(drawn))), []).append(str(share_of(available, fraction)))
-        words = [f"{', '.join(counts)} labels with seeds {each}" for each, counts in alike.items()]
+        words = [f"{', '.join(counts)} labels with seed{'s' * (', ' in each)} {each}" for each, counts in alike.items()]
         yield f"- {configuration}: {'; '.join(words)}"

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from lrtl_utils.errors import InputError, require_name, shown
+from lrtl_utils.files import named_by
 
 SIZES = ("shots", "train_size", "data_fraction")  # the first one that is given counts
 NO_MODEL = "none"  # the model of a method that needs none
@@ -55,7 +56,9 @@ class RunConfig(BaseModel):
         default=None, description="schedule of the learning rate after warm-up"
     )
     warmup_steps: int | None = Field(
-        default=None, ge=0, description="steps of rising learning rate; if longer than the run, a tenth of it"
+        default=None,
+        ge=0,
+        description="steps in which the learning rate rises; a tenth of the run if it has fewer steps",
     )
     dropout: float | None = Field(default=None, ge=0, lt=1, description="probability in every dropout layer")
     weight_decay: float | None = Field(
@@ -69,7 +72,7 @@ class RunConfig(BaseModel):
     max_length: int | None = Field(default=None, ge=8, le=8192, description="tokens of a text that are kept")
     padding: Literal["longest"] | None = Field(
         default=None,
-        description="padding of the training texts of conventional: to the longest of a batch; None is to max_length",
+        description="padding of conventional's training texts: longest pads to the batch's longest, None to max_length",
     )
     image_size: int | None = Field(
         default=None, ge=8, le=1024, description="width and height of the model's images, in pixels"
@@ -82,14 +85,13 @@ class RunConfig(BaseModel):
     penalty: float | None = Field(
         default=None,
         gt=0,
-        description="L2 penalty of a solved head for each layer and each row of a class; None chooses it",
+        description="L2 penalty of a solved head, times layers × rows ÷ classes; None chooses it by leave-one-out",
     )
     word_shape: bool | None = Field(
         default=None, description="whether a tagger's head also reads capitals, digits and punctuation of the words"
     )
     label_names: bool | None = Field(
-        default=None,
-        description="whether sentences with the names of the classes are further examples of a text classifier",
+        default=None, description="whether a text classifier also learns from sentences with the names of the classes"
     )
     class_weights: Literal["balanced"] | None = Field(
         default=None,
@@ -101,9 +103,7 @@ class RunConfig(BaseModel):
     validation_share: float | None = Field(
         default=None, ge=0, lt=1, description="share of the labelled examples that is the validation split"
     )
-    budget_seconds: float | None = Field(
-        default=None, gt=0, description="device seconds after which a method with rungs stops"
-    )
+    budget_seconds: float | None = Field(default=None, gt=0, description="device seconds after which progressive stops")
     without: str | None = Field(default=None, description="pieces of the method to leave out, separated by commas")
     test_limit: int | None = Field(
         default=None, ge=1, description="number of test examples to use; for smoke runs only"
@@ -123,7 +123,9 @@ class RunConfig(BaseModel):
         wanted = cls.model_fields[info.field_name].annotation
         if str(value) in ("True", "False") and not isinstance(value, str) and wanted not in (bool, bool | None):
             raise ValueError("true and false are not allowed here")
-        if isinstance(value, PurePath) or (isinstance(value, Integral) and info.field_name.endswith("_column")):
+        if isinstance(value, PurePath):
+            return named_by(value)
+        if isinstance(value, Integral) and info.field_name.endswith("_column"):
             return str(value)
         if value == "" and wanted == (str | None):
             return None

@@ -29,6 +29,11 @@ def from_here(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
+def named_by(path: PurePath) -> str:
+    """A path as a text that is no name of a catalog: with a folder, if only the current one (`./imdb`)."""
+    return str(path) if path.parent.name or path.is_absolute() else os.path.join(".", path)
+
+
 def existing_folder(path: str | Path) -> Path:
     """The absolute path of a folder; `InputError` if there is none."""
     folder = absolute_path(path)

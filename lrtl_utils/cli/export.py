@@ -62,7 +62,9 @@ def push(
     licence: Annotated[
         str, Option("--license", help="License of the model, as the hub names it, for example apache-2.0.")
     ],
-    private: Annotated[bool, Option("--private", help="Make a new repository private.")] = False,
+    private: Annotated[
+        bool, Option("--private", help="Make the new repository private. An existing public one is refused.")
+    ] = False,
 ) -> None:
     """Upload a saved model, with its model card, to the hub. The last line printed is its address."""
     from lrtl_utils.deploy import push as pushing

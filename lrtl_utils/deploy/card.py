@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from lrtl_utils.config import NO_MODEL
 from lrtl_utils.files import data_name
 from lrtl_utils.measure.metrics import outcome
+from lrtl_utils.methods import METHODS
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import identity
 from lrtl_utils.study import stats
@@ -153,7 +154,9 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
     """
     library = None if facts["head"] and facts["head"]["file"] == "head.safetensors" else _LIBRARIES.get(facts["form"])
     config, data, metrics = record["config"], record["data"], record["metrics"]
-    source, what = record["model"]["source"], "A linear head" if config["model"] == NO_MODEL else config["model"]
+    # A source of random weights is that of the tokenizer and the architecture alone.
+    source = record["model"]["source"] if METHODS[config["method"]].pretrained else None
+    what = "A linear head" if config["model"] == NO_MODEL else config["model"]
     task, dataset, model_name = _TASKS[facts["kind"]], data_name(config["dataset"]), data_name(config["model"])
     results = [
         EvalResult(task, dataset, dataset, name, round(metrics[name], 4), dataset_split="test")

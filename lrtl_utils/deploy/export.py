@@ -78,12 +78,14 @@ class Noted(BaseModel):
 def check(folder: str | Path) -> Path:
     """The absolute path of a folder that may be written; `InputError` if something else lies there.
 
-    The folder around it is made, so that a place that cannot be written is refused before a run.
+    `save` puts a new folder in its place. The folder around it is made, so that a place that cannot be written is
+    refused before a run.
     """
     target = absolute_path(folder)
-    if target.is_dir() and (not any(target.iterdir()) or (target / KEPT_FILE).is_file()):
-        return target
-    if target.exists():
+    if os.path.ismount(target):
+        raise InputError(f"{target} is where a volume is mounted, so it cannot be replaced; name a folder below it.")
+    ours = target.is_dir() and (not any(target.iterdir()) or (target / KEPT_FILE).is_file())
+    if target.exists() and not ours:
         raise InputError(f"{target} exists and is not a model that this project saved, so it is not overwritten.")
     writable_folder(target.parent)
     return target
@@ -110,7 +112,6 @@ def save(
     written = store.read(record)
     described = card.without_places(measured or written)
     merge(model.cpu().eval())
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         form = type(model).__name__

@@ -1,5 +1,6 @@
 """A kept model at work: files of inputs in, one CSV of answers out."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from itertools import compress
@@ -31,11 +32,12 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     the same order: `text` or `file` with `label` and the probability of each class in [0, 1], or `tokens` with `tags`
     and `confidence`; then a table's other columns, with "(input)" after a name that is taken. A text that a
     spreadsheet program would take for a formula has an apostrophe before it. An empty text gets no label; a sentence
-    without a word and a missing image get no row. A table's inputs are in `column`, else in the column that the model
-    was trained on, else in one with a usual name. `InputError` if something cannot be read or written.
+    without a word and a missing image get no row. A table's inputs are in `column`; else in the `text_column` of
+    training, if it had one; else in the column that training found, or in one with a usual name. `InputError` if
+    something cannot be read or written.
     """
     file = absolute_path(file)
-    target = absolute_path(output) if output else file.with_name(f"{file.stem}.predictions.csv")
+    target = absolute_path(output) if output else file.with_name(f"{file.stem}{files.ANSWERS}")
     if not (file.is_file() or file.is_dir()):  # a pipe would keep its reader waiting
         raise InputError(f"There is no file or folder {file}.")
     if target == file or target.is_dir():
@@ -46,6 +48,7 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     writable_folder(target.parent)
     from lrtl_utils.deploy import export  # with torch, which takes seconds
     from lrtl_utils.methods import loop
+    from lrtl_utils.models.encoding import name_undecodable
 
     kept = export.load(folder)
     shown, examples, beside = read(kept, file, column)
@@ -53,23 +56,12 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
         prediction = loop.predict(kept.model, examples, kept.config)
     except InputError:
         if kept.kind == "image":
-            _name_what_cannot_be_decoded(shown, examples, kept.model.reader.collate.image_size)
+            name_undecodable(shown, examples.inputs, kept.model.reader.collate.image_size)
         raise
     answers = _beside(_table(shown, examples, prediction, kept), beside)
     with writing_to(target):
         write_text(target, answers.to_csv(index=False, float_format="%.6f", lineterminator="\r\n"))
     return target
-
-
-def _name_what_cannot_be_decoded(shown: list[str], examples: Examples, size: int) -> None:
-    """`InputError` with the file of the first such image, of which its encoding knows only the number."""
-    from lrtl_utils.models.encoding import encode_images
-
-    for name, image in zip(shown, examples.inputs, strict=True):
-        try:
-            encode_images([image], [0], size)
-        except InputError as error:
-            raise InputError(str(error).replace("Image 0", name, 1)) from None
 
 
 def read(kept: "Kept", file: Path, column: str | None = None) -> tuple[list[str], Examples, Columns]:
@@ -179,7 +171,7 @@ def _pictures(file: Path, column: str | None, usual: Sequence[str]) -> tuple[lis
     base = file.parent if file.is_file() else file
     found = {path.relative_to(base): path for path in ([file] if file.is_file() else file.rglob("*"))}
     images = {
-        name.as_posix(): path.read_bytes()
+        os.fsencode(name.as_posix()).decode(errors="backslashreplace"): path.read_bytes()  # not all are UTF-8
         for name, path in sorted(found.items())
         if name.suffix.lower() in files.IMAGES
         and not any(part.startswith(".") for part in name.parts)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import httpx
+import yaml
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, get_token
 
 from lrtl_utils.data import hub
@@ -16,8 +17,9 @@ def push(folder: str | Path, repository: str, licence: str, *, private: bool = F
     """Upload the model that `save` kept in a folder to `org/name`, in one commit; returns its address.
 
     The repository is made if it is not there. Its card is the folder's, with the licence as the hub calls it
-    (`apache-2.0`). `InputError` where the folder is no saved model, without a token, and where the hub cannot be
-    reached or refuses.
+    (`apache-2.0`). If `private`, it must be private or new; else a new one is public, or what its organization has as
+    the default. `InputError` where the folder is no saved model, without a token, and where the hub cannot be reached
+    or refuses.
     """
     folder = absolute_path(folder)
     if not all((folder / name).is_file() for name in (KEPT_FILE, "README.md", "record.json")):
@@ -26,18 +28,26 @@ def push(folder: str | Path, repository: str, licence: str, *, private: bool = F
         raise InputError("There is no token for the hub: `hf auth login` stores one, or set HF_TOKEN.")
     if not hub.reachable():
         raise InputError(f"The hub at {hub.endpoint()} cannot be reached (or HF_HUB_OFFLINE is set).")
-    model_card = ModelCard.load(folder / "README.md")
+    try:
+        model_card = ModelCard.load(folder / "README.md")
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{folder / 'README.md'} has a header that is not valid YAML: {reason}.") from None
     model_card.data.license = licence
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     message = f"Model of run {json.loads((folder / 'record.json').read_text())['run_id']}"
     api = HfApi(endpoint=hub.endpoint())
     try:
-        repository = api.create_repo(repository, private=private, exist_ok=True).repo_id  # with the user's name
+        # Its id has the user's name. Without `private`, an organization's default counts, which False would overrule.
+        repository = api.create_repo(repository, private=private or None, exist_ok=True).repo_id
+        if private and not api.repo_info(repository).private:
+            raise ValueError("the repository exists and is public; name another, or leave --private out")
         text = str(model_card).replace('"local-dir:FOLDER"', f'"hf-hub:{repository}"')
         content = paths | {"README.md": text.replace('"FOLDER"', f'"{repository}"').encode()}
         files = [CommitOperationAdd(name, given) for name, given in content.items()]
         api.create_commit(repository, files, commit_message=message)
-    except (httpx.HTTPError, OSError, ValueError) as error:  # the client's own errors are of these
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    except (httpx.HTTPError, OSError, ValueError, RuntimeError) as error:  # the client's own errors are of these
+        cause = (error.__cause__ if isinstance(error, RuntimeError) else None) or error  # of an upload that broke off
+        reason = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
         raise InputError(f"{folder} could not be uploaded to {repository} at {hub.endpoint()}: {reason}") from error
     return f"{hub.endpoint()}/{repository}"

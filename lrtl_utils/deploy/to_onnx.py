@@ -37,6 +37,7 @@ INPUTS = {
 SAMPLES = {"text": "reviews_sample", "tokens": "entities_sample", "image": "digits"}  # shipped, by kind of model
 SAMPLE_ROWS = 64
 TOLERANCE = 1e-3  # of a score, and of its size where it is above 1: the same sums, rounded in another order
+MOST_BYTES = onnx.checker.MAXIMUM_PROTOBUF  # of a file in this format
 REPEATS = 3  # of a timed pass, of which the fastest counts
 
 
@@ -88,6 +89,12 @@ def write(
         )
     if int8 and reader.kind == "image":
         raise InputError(f"Image models lose too much accuracy in int8; export the model in {folder} without --int8.")
+    size = sum(weight.nbytes for weight in model.parameters())
+    if size > MOST_BYTES and not int8:
+        raise InputError(
+            f"The weights of the model in {folder} take {size / 1e9:.1f} GB, and an ONNX file holds at most 2; "
+            "export it with --int8."
+        )
     source = str(rows or SAMPLES[kept.kind])
     if rows:
         _, examples, _ = read(kept, absolute_path(rows))
@@ -121,7 +128,7 @@ def _export(model: Model, batch: Batch, names: Sequence[str], path: Path) -> Non
             torch.onnx.export(
                 model,
                 ({name: batch[name].contiguous() for name in names}, {}),  # torch takes a last one for named arguments
-                path,
+                str(path),  # beside one that is a text, torch can put weights of more than 2 GB into files of their own
                 input_names=[name for name, _ in inputs],
                 output_names=[OUTPUT],
                 dynamic_axes=dict(inputs),

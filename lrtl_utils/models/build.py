@@ -38,7 +38,8 @@ def build(
 ) -> Model:
     """The model that `config` names, for a task of `kind` with so many classes, in fp32, with a new head.
 
-    `pooling` is `mean`, or `own` for the architecture's own; `plain` makes training batches as an example script does.
+    `pooling` is `mean`, or `own` for the architecture's own, which keeps a head that the checkpoint has for so many
+    classes; `plain` makes training batches as an example script does.
     Without a `source` the model has random weights and no tokenizer: enough to count its work. Seeds torch's global
     generator. Whatever a model raises that no test knows becomes an `InputError` that names it.
     """
@@ -115,6 +116,8 @@ def load_tokenizer(folder: Path, kind: str) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **words)
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise InputError(f"{folder} has no tokenizer that can be read, such as tokenizer.json or vocab.txt.")
+    if kind == "tokens" and not tokenizer.is_fast:
+        raise InputError(f"The tokenizer in {folder} does not say which word a token is of, so no tagger can use it.")
     return tokenizer
 
 
@@ -124,18 +127,22 @@ def _text_model(row: Backbone, source: Source | None, kind: str, classes: int, p
     architecture, tokenizer, collate = _text_architecture(row, source, classes), None, Collator()
     if source is not None:
         tokenizer = load_tokenizer(source.reading_folder, kind)
-        if tokenizer.pad_token_id is None:  # of a model that generates; any token does, for padding is masked
+        pad_id = tokenizer.pad_token_id
+        if pad_id is None:  # of a model that generates; any token does, for padding is masked
             tokenizer.pad_token = tokenizer.eos_token
-            architecture.pad_token_id = tokenizer.pad_token_id
-        collate = Collator(tokenizer.pad_token_id)
+            known = tokenizer.pad_token_id, getattr(architecture, "pad_token_id", None), 0
+            pad_id = architecture.pad_token_id = next(number for number in known if number is not None)
+        collate = Collator(pad_id)
     own_head = kind == "text" and pooling == "own"
     auto = AutoModelForSequenceClassification if own_head else AutoModel
     weights = source.files[0] if pretrained else None
     if weights and weights.suffix != ".onnx":
         # The checkpoint's own dtype would be taken otherwise, and seeds differ between dtypes.
         given = {"config": architecture, "dtype": torch.float32, "output_loading_info": True}
+        given["ignore_mismatched_sizes"] = True  # a head for other classes is made anew
         net, loaded = auto.from_pretrained(weights.parent, **given)
-        _require_loaded(net, loaded["missing_keys"], weights, own_head)
+        absent = {*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}
+        _require_loaded(net, absent, weights, own_head)
     else:
         net = auto.from_config(architecture, dtype=torch.float32)
         if weights:
@@ -153,7 +160,7 @@ def _text_model(row: Backbone, source: Source | None, kind: str, classes: int, p
 
 
 def _require_loaded(net: Any, missing: Collection[str], weights: Path, own_head: bool) -> None:
-    """`InputError` if a weight of the backbone was not in the file: the library would start it at random."""
+    """`InputError` if the file lacks a weight of the backbone in its shape: the library would start it at random."""
     prefix = f"{net.base_model_prefix}." if own_head else ""
     absent = sorted(name for name in missing if name.startswith(prefix) and "pooler" not in name)
     if absent:

@@ -174,9 +174,13 @@ def answers(data: Encoded, positions: np.ndarray) -> dict[str, torch.Tensor]:
 
 
 def encode_text(texts: Sequence[str], targets: Sequence[Any], tokenizer: Any) -> Encoded:
-    """Token ids with the special tokens, uncut. An empty text is kept: it is its special tokens alone."""
+    """Token ids with the special tokens, uncut. An empty text is kept: it is its special tokens alone.
+
+    Where the tokenizer has none it is one of padding, because no model reads a row without a token.
+    """
     check_texts(texts)
     rows = tokenizer(list(texts), verbose=False)["input_ids"] if texts else []
+    rows = [ids or [tokenizer.pad_token_id or 0] for ids in rows]
     return Encoded("text", rows, np.array([len(ids) for ids in rows], dtype=int), targets)
 
 
@@ -212,7 +216,7 @@ def encode_words(
         # A word without a sub-word (a lone control character, say) is read at the position of the one before it.
         for word in range(len(words)):
             first.setdefault(word, first.get(word - 1, 0))
-        rows.append((ids, [first[word] for word in range(len(words))]))
+        rows.append((ids or [tokenizer.pad_token_id or 0], [first[word] for word in range(len(words))]))
     shapes = [shapes_of(words) for words in sentences] if word_shape else None
     return Encoded("tokens", rows, np.array([len(ids) for ids, _ in rows], dtype=int), targets, shapes)
 
@@ -240,8 +244,14 @@ def encode_images(images: Sequence[Any], targets: Sequence[Any], size: int) -> E
 
     Grey, CMYK, palette, 16-bit and transparent images become RGB. `InputError` names one that cannot be decoded.
     """
-    rows = [_decode(image, row, size) for row, image in enumerate(images)]
+    rows = [_decode(image, f"Image {row}", size) for row, image in enumerate(images)]
     return Encoded("image", rows, np.ones(len(rows), dtype=int), targets)
+
+
+def name_undecodable(names: Sequence[str], images: Sequence[Any], size: int) -> None:
+    """`InputError` with the name of the first image that `encode_images` could not decode, if there is one."""
+    for name, image in zip(names, images, strict=True):
+        _decode(image, name, size)
 
 
 def encode_bags(texts: Sequence[str], targets: Sequence[Any], vectorizer: Any) -> Encoded:
@@ -294,7 +304,7 @@ def decode_image(image: Any) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _decode(image: Any, row: int, size: int) -> torch.Tensor:
+def _decode(image: Any, name: str, size: int) -> torch.Tensor:
     try:
         picture = decode_image(image)
         scale = size / min(picture.size)
@@ -305,9 +315,9 @@ def _decode(image: Any, row: int, size: int) -> torch.Tensor:
                 f"{MOST_PIXELS:,} allowed"
             )
     except UnidentifiedImageError:
-        raise InputError(f"Image {row} cannot be decoded: it is none of {', '.join(FORMATS)}.") from None
+        raise InputError(f"{name} cannot be decoded: it is none of {', '.join(FORMATS)}.") from None
     except UNDECODABLE as error:
-        raise InputError(f"Image {row} cannot be decoded: {error}.") from None
+        raise InputError(f"{name} cannot be decoded: {error}.") from None
     if scale < 1:
         picture = picture.resize((width, height), resample=3)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()

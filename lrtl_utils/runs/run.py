@@ -17,7 +17,7 @@ from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.splits import Data, Examples, Facts, count_labelled, share_of
 from lrtl_utils.errors import InputError, require_name
-from lrtl_utils.files import absolute_path, writable_folder
+from lrtl_utils.files import absolute_path, named_by, writable_folder
 from lrtl_utils.measure import metrics
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import METHODS, VERSIONS
@@ -298,7 +298,7 @@ def on_disk(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
     dataset = parameters.get("dataset", "")
     if isinstance(dataset, str):
         return parameters
-    return {**parameters, "dataset": str(dataset if isinstance(dataset, PurePath) else own.keep(dataset, "table"))}
+    return {**parameters, "dataset": named_by(dataset if isinstance(dataset, PurePath) else own.keep(dataset))}
 
 
 def _absolute(asked: RunConfig) -> RunConfig:

@@ -17,7 +17,8 @@ LARGE = (".parquet", ".safetensors")  # kept by their SHA-256, the others by git
 @contextmanager
 def serve():
     """A hub at `address`. `holds` maps a repository (`models/org/name`) and a revision to its files; `asked` are the
-    requests as (verb, last part of the path, range); `faults` are what the next such requests meet, by (verb, part).
+    requests as (verb, last part of the path, range); `faults` are what the next such requests meet, by (verb, part);
+    a large file is uploaded as ("PUT", "large").
     `pushed` are the files of repositories that were uploaded to with the token `TOKEN`, by their id; `created` is what
     was asked for new ones."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
@@ -53,6 +54,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
             return self.answer(self.fault, b"", {"Retry-After": "0"} if self.fault == 429 else {})
         if path == "/":
             return self.answer(200, b"")
+        for name, asked in created(self.server).items():
+            if path == f"/api/models/{name}":
+                known = {"id": name, "private": asked.get("visibility") == "private"}
+                return self.answer(200, json.dumps(known).encode())
         for (place, revision), files in self.server.holds.items():
             resolve = f"/{place.removeprefix('models/')}/resolve/{revision}/"
             if path in (f"/api/{place}", f"/api/{place}/revision/main"):
@@ -77,8 +82,11 @@ class Hub(http.server.BaseHTTPRequestHandler):
             return self.commit(path.split("/")[3:5], [json.loads(line) for line in body.splitlines()])
         asked, found = json.loads(body), {}
         if path == "/api/repos/create":
+            name = f"{asked['organization']}/{asked['name']}"
+            found = {"url": f"{self.server.address}/{name}"}
+            if name in created(self.server):
+                return self.answer(409, json.dumps(found).encode())
             self.server.created.append(asked)
-            found = {"url": f"{self.server.address}/{asked['organization']}/{asked['name']}"}
         if path.endswith("/preupload/main"):
             names = [file["path"] for file in asked["files"]]
             modes = {name: "lfs" if name.endswith(LARGE) else "regular" for name in names}
@@ -91,7 +99,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def do_PUT(self):
         content = self.rfile.read(int(self.headers["Content-Length"]))
         self.fault, self.server.large[hashlib.sha256(content).hexdigest()] = None, content
-        self.answer(200, b"")
+        faults = self.server.faults[self.command, "large"]
+        self.answer(faults.pop(0) if faults else 200, b"")
 
     def commit(self, names, lines):
         files = self.server.pushed.setdefault("/".join(names), {})
@@ -121,6 +130,11 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+def created(server):
+    """What was asked for each new repository, by its id."""
+    return {f"{asked['organization']}/{asked['name']}": asked for asked in server.created}
 
 
 def listed(name, content):

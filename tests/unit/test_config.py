@@ -24,6 +24,14 @@ def test_a_path_a_number_of_a_column_and_nothing_are_what_they_stand_for():
             read_config(wrong)
 
 
+@pytest.mark.parametrize(
+    ("path", "name"), [("./digits", "./digits"), ("..", "./.."), ("a/b", "a/b"), ("~/x", "~/x"), ("/x", "/x")]
+)
+def test_a_path_is_never_taken_for_a_name_of_the_catalog(path, name):
+    config = read_config({"dataset": Path(path), "model": Path(path)})
+    assert (config.dataset, config.model) == (name, name)
+
+
 def test_none_stays_a_name_where_names_are_expected():
     assert read_config({"model": "none", "augment": "none"}).model_dump(include={"model", "augment"}) == {
         "model": "none",

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,16 @@ def test_a_model_of_ones_own_that_has_the_name_of_another_is_not_taken_for_it(ke
     assert ModelCard(card.card(own, [own], facts)).data.base_model is None
 
 
+def test_the_card_of_random_weights_names_no_base_model(kept):
+    folder, _ = kept
+    record, facts = (json.loads((folder / "probe" / name).read_text()) for name in ("record.json", "lrtl.json"))
+    fresh = record | {"config": record["config"] | {"method": "from_scratch"}}
+    text = card.card(fresh, [fresh], facts)
+    assert ModelCard(text).data.base_model is None
+    assert "# minilm trained on news_sample by from_scratch" in text
+    assert "There are no pre-trained weights. " in text
+
+
 def test_three_seeds_of_one_version_of_the_method_give_the_card_an_interval(tmp_path, monkeypatch):
     knobs = {"method": "tfidf", "train_size": 16, "dataset": "news_sample"}
     for seed in (1, 2, 0):
@@ -195,6 +206,21 @@ def test_what_is_not_ours_is_never_written_over(tmp_path, kept):
             export.check(tmp_path / place)
     assert export.check(folder / "probe") == folder / "probe"
     assert export.check(tmp_path / "new/er") == tmp_path / "new/er"
+
+
+def test_a_folder_that_could_not_be_replaced_is_refused_before_a_run():
+    with pytest.raises(InputError, match="/proc is where a volume is mounted, so it cannot be replaced"):
+        export.check("/proc")
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as around:
+        (Path(around) / "mine").mkdir()
+        os.chmod(around, 0o555)
+        try:
+            os.seteuid(user or 65534)  # root may write everywhere
+            with pytest.raises(InputError, match=f"No file can be written in the folder {around}"):
+                export.check(f"{around}/mine")
+        finally:
+            os.seteuid(user)
 
 
 def test_a_save_that_fails_leaves_the_one_before(tmp_path, monkeypatch):

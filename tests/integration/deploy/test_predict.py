@@ -117,6 +117,8 @@ def test_the_column_of_training_is_read_before_one_of_a_usual_name(tmp_path):
     knobs = {"dataset": str(tmp_path / "data"), "text_column": "subject", "method": "tfidf", "train_size": 20}
     model, path, data, *_ = run(tmp_path, **knobs)
     kept = export.save(model, data.classes, path, tmp_path / "kept")
+    saved = json.loads((kept / "record.json").read_text())["config"]
+    assert (saved["dataset"], {"dataset", "model"} & saved["asked"].keys()) == ("data", set())
     found = rows_of(scoring.predict(kept, tmp_path / "all.csv", tmp_path / "out.csv"))
     assert {row["text"] for row in found} == {"fine", "a bad one"}
     (tmp_path / "other.csv").write_text("id,text\n1,goods arrived late\n")
@@ -217,6 +219,10 @@ def test_a_folder_of_images_in_the_order_of_their_paths(seer, tmp_path):
     assert [row.pop("file") for row in listed] == ["in/b.png", "in/a/c.jpg", "in/b.png"]
     assert [row["label"] for row in listed] == [answers[at]["label"] for at in (1, 0, 1)]
     assert float(listed[0]["p_0"]) == pytest.approx(float(answers[1]["p_0"]), abs=1e-5)
+    shutil.copy(tmp_path / "in/b.png", tmp_path / "in" / os.fsdecode(b"M\xfcller.png"))  # of Latin-1, from an old zip
+    named = rows_of(scoring.predict(seer, tmp_path / "in"))
+    assert [row.pop("file") for row in named] == ["M\\xfcller.png", "a/c.jpg", "b.png"]
+    assert named[0] == named[2]
     (tmp_path / "list.csv").write_text("id,text\n1,no picture\n")
     with pytest.raises(InputError, match="has only paths of images"):
         scoring.predict(seer, tmp_path / "list.csv")

@@ -73,16 +73,38 @@ def test_the_code_of_the_card_names_the_repository(hub, saved, tmp_path):
     ids=["no token", "wrong token", "offline"],
 )
 def test_what_stops_an_upload_is_one_sentence(hub, saved, tmp_path, variables, sentence):
-    done = push(hub, tmp_path, saved, **variables)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert sentence in done.stderr
+    assert sentence in refused(push(hub, tmp_path, saved, **variables), hub)
+
+
+def refused(done, hub):
+    """What a command said that uploaded nothing: one sentence."""
+    assert (done.returncode, done.stdout, hub.pushed) == (2, "", {})
     assert len(done.stderr.splitlines()) == 1
-    assert hub.pushed == {}
+    return done.stderr
 
 
-@pytest.mark.parametrize("private", [False, True])
-def test_a_new_repository_is_private_only_where_that_is_asked_for(hub, saved, tmp_path, private):
-    done = push(hub, tmp_path, saved, *["--private"] * private)
+def test_an_upload_that_breaks_off_is_one_sentence(hub, saved, tmp_path):
+    hub.faults["PUT", "large"] = [403]
+    said = refused(push(hub, tmp_path, saved, HF_HUB_DISABLE_PROGRESS_BARS="1"), hub)
+    assert "could not be uploaded to acme/news at http://127.0.0.1:" in said
+    assert "403 Forbidden" in said
+
+
+def test_a_card_with_a_broken_header_is_named(hub, saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "model")
+    (folder / "README.md").write_text("---\ntags: a: b\n---\n\n# A model\n")
+    assert f"{folder / 'README.md'} has a header that is not valid YAML" in refused(push(hub, tmp_path, folder), hub)
+    assert hub.created == []
+
+
+@pytest.mark.parametrize(("more", "visibility"), [([], None), (["--private"], "private")])
+def test_a_new_repository_is_as_its_owner_s_are_by_default_or_private(hub, saved, tmp_path, more, visibility):
+    done = push(hub, tmp_path, saved, *more)
     assert done.returncode == 0, done.stderr
     (asked,) = hub.created
-    assert (asked.get("visibility") == "private" or asked.get("private") is True) == private
+    assert (asked.get("visibility"), asked.get("private")) == (visibility, None)
+
+
+def test_nothing_that_is_to_be_private_is_uploaded_to_a_public_repository(hub, saved, tmp_path):
+    hub.created.append({"organization": "acme", "name": "news"})
+    assert "the repository exists and is public" in refused(push(hub, tmp_path, saved, "--private"), hub)

@@ -94,6 +94,14 @@ def test_a_file_whose_answers_differ_is_not_written(saved, monkeypatch):
     assert not [path for path in folder.rglob("*") if "onnx" in path.name]
 
 
+def test_a_model_that_is_larger_than_the_format_allows_is_refused(saved, monkeypatch):
+    folder, _ = saved("pixels", CASES["pixels"])
+    monkeypatch.setattr(to_onnx, "MOST_BYTES", 10**5)
+    with pytest.raises(InputError, match=r"take 0\.\d+ GB, and an ONNX file holds at most 2"):
+        to_onnx.write(folder)
+    assert not [path for path in folder.rglob("*") if "onnx" in path.name]
+
+
 def test_what_has_no_graph_or_no_rows_is_refused(saved, tmp_path):
     folder, _ = saved("tfidf", {"method": "tfidf", "dataset": "reviews_sample", "train_size": 16, "test_limit": 4})
     with pytest.raises(InputError, match="reads counts of words"):

@@ -1,10 +1,9 @@
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
 import torch
+from pictures import png_that_claims
 from PIL import Image
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torchvision.transforms import v2
@@ -258,14 +257,6 @@ def test_arrays_of_one_channel_are_images_too():
     (row,) = encode_images([np.arange(64, dtype=np.uint8).reshape(8, 8)], [0], 64).rows
     assert row.shape == (3, 8, 8)
     assert row[1].flatten().tolist() == list(range(64))
-
-
-def png_that_claims(width, height):
-    def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(

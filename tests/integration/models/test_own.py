@@ -1,5 +1,6 @@
 """Models of a user's own: by folder and by hub id, of architectures that this project has no line for."""
 
+import csv
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from lrtl_utils.config import read_config
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data.hub import MANIFEST, Manifest, sums
 from lrtl_utils.deploy import export
+from lrtl_utils.deploy import predict as scoring
 from lrtl_utils.errors import InputError
 from lrtl_utils.methods import loop as training
 from lrtl_utils.models.build import describe
@@ -54,6 +56,51 @@ def test_weights_that_are_not_in_the_file_are_refused_and_not_random(own, tmp_pa
     for method in ("conventional", "full"):
         with pytest.raises(InputError, match=r"lacks \d+ of the weights that its config.json describes, such as "):
             build(folder, method=method, **TEXT)
+
+
+def test_a_classifier_of_other_classes_gives_its_backbone_and_gets_a_new_head(own, tmp_path):
+    model, path, data, *_ = run(tmp_path, model=str(own / "acme/bert"), method="conventional", **TEXT)
+    kept = export.save(model, data.classes, path, tmp_path / "kept")
+    named = ({"dataset": name} for name in ("reviews_sample", "news_sample"))
+    other, same = (build(kept, method="conventional", **TEXT | data)[0] for data in named)
+    assert (other.net.config.num_labels, other.net.classifier.out_features) == (2, 2)
+    for again in (other, same):
+        pairs = zip(again.net.base_model.parameters(), model.net.base_model.parameters(), strict=True)
+        assert all(torch.equal(one, before) for one, before in pairs)
+    assert torch.equal(same.net.classifier.weight, model.net.classifier.weight)
+    changed = json.loads((kept / "config.json").read_text()) | {"intermediate_size": 16}
+    (kept / "config.json").write_text(json.dumps(changed))
+    for method in ("conventional", "full"):
+        with pytest.raises(InputError, match=r"lacks 9 of the weights that its config.json describes"):
+            build(kept, method=method, **TEXT)
+
+
+@pytest.mark.parametrize("known", [{"eos_token": "[SEP]"}, {}], ids=["pads with its end", "has neither"])
+def test_a_tokenizer_that_adds_no_tokens_reads_batches_and_empty_texts(known, own, tmp_path):
+    folder = shutil.copytree(own / "acme/gpt2", tmp_path / "gpt2")
+    plain = json.loads((folder / "tokenizer.json").read_text()) | {"post_processor": None}
+    (folder / "tokenizer.json").write_text(json.dumps(plain))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"} | known))
+    with pytest.warns(UserWarning, match="its blocks cannot be found"):
+        model, path, data, *_ = run(tmp_path, model=str(folder), method="conventional", **TEXT)
+    kept = export.save(model, data.classes, path, tmp_path / "kept")
+    (tmp_path / "in.csv").write_text("id,text\n1,prices rise\n2,\n")
+    with pytest.warns(UserWarning, match="Empty inputs get no label: 1 of 2"):
+        answers = scoring.predict(kept, tmp_path / "in.csv")
+    with answers.open(newline="") as stream:
+        assert [bool(row["label"]) for row in csv.DictReader(stream)] == [True, False]
+
+
+def test_a_tokenizer_that_tells_no_words_apart_gives_no_tagger(own, tmp_path):
+    """Those that are written in Python read texts alone."""
+    folder = shutil.copytree(own / "acme/bert", tmp_path / "pho")
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PhobertTokenizer"}')
+    (folder / "vocab.txt").write_text("".join(f"{letter}@@ 1\n{letter} 1\n" for letter in "abcdefghijklm"))
+    (folder / "bpe.codes").write_text("a b 1\n")
+    assert len(build(folder, method="full", **TEXT)[0].blocks) == 4
+    with pytest.raises(InputError, match="does not say which word a token is of, so no tagger can use it"):
+        build(folder, method="full", **TOKENS)
 
 
 def build(name, **knobs):
@@ -146,7 +193,8 @@ def test_any_timm_model_is_an_image_model(name, own, tmp_path):
     assert np.array_equal(np.stack(again.scores), np.stack(before.scores))
     stated = "".join((tmp_path / "kept" / file).read_text() for file in ("README.md", "record.json", "lrtl.json"))
     assert name in stated
-    assert str(own) not in stated  # what may be handed on names no place of this machine
+    assert str(own) not in stated  # what may be handed on names no place of this machine,
+    assert "./../" not in stated  # nor one as it is seen from the record
 
 
 @pytest.mark.parametrize(

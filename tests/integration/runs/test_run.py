@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import calibration
 import datasets
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -62,6 +64,14 @@ def test_five_lines_on_a_path(path):
     assert held_out["model"]["temperature"] > 0
     assert held_out["validation"]["calibration_error"] < 1
     assert Run(dataset=path, **given).id == record["run_id"]
+
+
+def test_a_folder_that_has_the_name_of_a_data_set_is_read_where_it_is_given_as_a_path(path, tmp_path):
+    (tmp_path / "digits").mkdir()
+    path.rename(tmp_path / "digits/reviews.csv")
+    given = COLUMNS | {"method": "tfidf", "train_size": 20}
+    for run in (Run(dataset=Path("./digits"), **given), Run.from_parameters({"dataset": Path("digits"), **given})):
+        assert run.config.dataset == str(tmp_path / "digits")
 
 
 @pytest.mark.parametrize("table", [TABLE, datasets.Dataset.from_dict(ROWS)], ids=["DataFrame", "Dataset"])
@@ -239,14 +249,16 @@ def test_what_was_asked_for_names_no_place_of_this_machine(path, tmp_path):
     assert str(tmp_path) not in json.dumps(record)
 
 
-def test_a_run_that_makes_no_mistake_has_a_table_of_none(path):
+def test_mistakes_are_the_most_confident_ones_and_a_run_without_any_has_an_empty_table(path):
     run = Run(dataset=str(path), method="tfidf", train_size=40, **COLUMNS)
     run.fit(*run.label())
     tested = run.test()
     right = replace(tested.prediction, predicted=list(tested.examples.targets))
     assert list(replace(tested, prediction=right).mistakes()) == ["input", "true", "predicted", "confidence"]
-    wrong = replace(tested, prediction=replace(right, predicted=[1 - target for target in tested.examples.targets]))
-    assert len(wrong.mistakes(rows=5)) == 5
+    sure = np.random.default_rng(0).permutation(len(right.predicted)) / 100
+    predicted = [1 - target for target in tested.examples.targets]
+    wrong = replace(tested, prediction=replace(right, predicted=predicted, confidence=sure))
+    assert wrong.mistakes(rows=5)["confidence"].tolist() == sorted(sure, reverse=True)[:5]
 
 
 def test_fit_without_labelled_examples_is_refused_in_one_sentence(path):
