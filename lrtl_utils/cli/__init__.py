@@ -1,6 +1,8 @@
 """The command line: `lrtl VERB`, the same as `python -m lrtl_utils VERB`."""
 
+import os
 import sys
+import tempfile
 import warnings
 from functools import cache
 
@@ -34,6 +36,9 @@ def main() -> None:
     warn = cache(lambda said: print(said, file=sys.stderr))  # many runs read the same data; a kernel has its own stderr
     warnings.showwarning = lambda message, *_args, **_options: warn(printable(f"warning: {message}"))
     try:
+        # Kernels and workers are reached by sockets below it, whose whole path has at most 107 bytes.
+        if len(os.fsencode(tempfile.gettempdir())) > 60 and os.access("/tmp", os.W_OK):
+            os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"
         app(prog_name="lrtl")
     except InputError as error:
         fail(str(error), code=2)

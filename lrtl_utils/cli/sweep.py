@@ -16,7 +16,7 @@ from lrtl_utils.files import absolute_path, notebooks_folder, writable_folder
 def shipped(grid: Path) -> Path:
     """The grid file; a name without a folder or suffix, `demo`, is one of the grids that come with the package."""
     ours = notebooks_folder() / "grids" / f"{grid}.yaml"
-    return ours if len(grid.parts) == 1 and not grid.exists() and ours.is_file() else grid
+    return ours if len(grid.parts) == 1 and not grid.is_file() and ours.is_file() else grid
 
 
 GRID_HELP = "A grid in YAML: your own file, or the name of one that comes with the package (demo)."
@@ -48,6 +48,8 @@ def sweep(
     no_cache: NoCache = False,
 ) -> None:
     """Run every combination of a grid that has no record yet. After an interruption, run it again to continue."""
+    from lrtl_utils.data.load import absolute
+    from lrtl_utils.runs import store
     from lrtl_utils.runs.run import Run
     from lrtl_utils.sweep import engines
     from lrtl_utils.sweep.grid import plan, read_grid
@@ -56,12 +58,17 @@ def sweep(
     job = slurm_parameters(slurm or [])
     if (job and engine != "slurm") or (scheduler and engine != "dask"):
         raise InputError("--slurm goes with --engine slurm, and --scheduler with --engine dask.")
+    if price_per_hour is not None and not dry_run:
+        raise InputError("--price-per-hour goes with --dry-run.")
     if engine != "local":
         require_package("distributed" if engine == "dask" else "dask_jobqueue")
         require_package("cryptography")
     if engine == "slurm":
-        engines.require_resources(job)
-    configs, results = read_grid(grid), writable_folder(results)
+        engines.require_resources(job, absolute_path(results))
+    configs = read_grid(grid)
+    for dataset in {asked.dataset for _, asked in configs}:
+        store.require_apart(absolute_path(results), absolute(dataset))
+    results = writable_folder(results)
     elsewhere = engine == "slurm" or scheduler is not None
     cells = plan(configs, Run.outline if dry_run else partial(Run, elsewhere=elsewhere))
     show([counted(len(configs), "cell"), counted(len(cells), "different cell")])
@@ -83,6 +90,8 @@ def sweep(
     with interruptible("with the remaining runs"):
         outcome = run_cells(cells, results, workers=workers, engine=start, report=show, **options)
     show_outcome(outcome, cells, results)
+    if outcome.left and engine != "local":
+        show("The output of the Dask workers or of the SLURM jobs says why cells are left.")
     if outcome.failed or outcome.left:
         raise Exit(1)
 

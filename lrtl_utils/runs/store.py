@@ -136,14 +136,24 @@ def require_apart(results: Path, dataset: str) -> None:
 
 
 def _placeless(results: Path, values: Mapping[str, Any]) -> dict[str, Any]:
-    """With paths of own data and an own model as seen from the results folder: a record names no place of a machine."""
+    """With paths of own data and an own model as seen from the results folder: a record names no place of a machine.
+
+    Both are taken without links, since `..` after a link leads elsewhere; only the name of what is read stays as given.
+    """
     given = {name: values[name] for name in ("dataset", "model") if os.path.isabs(values.get(name) or "")}
-    return {**values, **{name: os.path.join(".", os.path.relpath(path, results)) for name, path in given.items()}}
+    for name, path in given.items():
+        real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        given[name] = os.path.join(".", os.path.relpath(real, os.path.realpath(results)))
+    return {**values, **given}
 
 
 def place(results: Path, name: str) -> str:
     """The path that a record of this folder means by a data set or model, or the name that it is."""
-    return os.path.normpath(results.absolute() / name) if name.startswith((".", os.sep)) else name
+    if not name.startswith((".", os.sep)):
+        return name
+    seen = os.path.normpath(results.absolute() / name)
+    # Records of earlier versions were written as seen through links.
+    return seen if os.path.exists(seen) else os.path.normpath(os.path.join(os.path.realpath(results), name))
 
 
 def placed(results: Path, record: dict[str, Any]) -> dict[str, Any]:

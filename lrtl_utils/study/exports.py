@@ -115,12 +115,12 @@ def trackio(results: Path) -> list[str]:
 def optuna(results: Path, file: Path | None = None) -> list[str]:
     """Write the searches of `lrtl search` as studies of Optuna to a SQLite file (None: `optuna.db` in the folder).
 
-    A trial is a setting with its mean validation score; settings that were known before the search come first. A
-    study of the same name in the file is replaced. `InputError` where the folder has no search.
+    A trial is a setting with its mean validation score; settings that were known before the search come first. A study
+    has the name of the search's file, and replaces one of that name. `InputError` where the folder has no search.
     """
     import optuna as library
 
-    searches = [_search(path) for path in sorted(results.glob("search/*.json"))]
+    searches = {path.stem: _search(path) for path in sorted(results.glob("search/*.json"))}
     if not searches:
         raise InputError(f"There are no searches in {results / 'search'}; `lrtl search` makes them.")
     library.logging.set_verbosity(library.logging.WARNING)
@@ -132,14 +132,15 @@ def optuna(results: Path, file: Path | None = None) -> list[str]:
             if stream.read(15) not in {b"", b"SQLite format 3"}:
                 raise InputError(f"{file} is there already, and is no database of SQLite; name another file.")
     url = f"sqlite:///{file}"
-    storage = library.storages.RDBStorage(url)
-    for search in searches:
-        space, sampler = search["space"], search["sampler"]
-        name = f"{space['name']}-{sampler['name']}-seed{sampler['seed']}"
+    try:
+        storage = library.storages.RDBStorage(url)
+    except Exception as error:  # of Optuna for an older version's file, of SQLAlchemy for one that is locked or damaged
+        raise InputError(f"{file} cannot be used by Optuna: {' '.join(str(error).split())[:300]}") from None
+    for name, search in searches.items():
         with contextlib.suppress(KeyError):
             library.delete_study(study_name=name, storage=storage)
         study = library.create_study(storage=storage, study_name=name, direction="maximize")
-        study.add_trials([_trial(row, space["knobs"]) for row in (*search["known"], *search["trials"])])
+        study.add_trials([_trial(row, search["space"]["knobs"]) for row in (*search["known"], *search["trials"])])
     return [f"studies written: {len(searches)}; `optuna-dashboard {shlex.quote(url)}` opens them", url]
 
 

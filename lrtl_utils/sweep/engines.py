@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, NamedTuple
 
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import InputError, printable
 from lrtl_utils.sweep import kernels
 from lrtl_utils.sweep.workers import TERMINATION_SECONDS, Slot, kill_tree, work
 
@@ -22,6 +23,7 @@ LOOK_SECONDS = 1.0  # between two looks at what the workers did
 REPLACEMENTS = 5  # of dead workers, for each slot
 WALLTIMES = 100  # of SLURM jobs, each submitted in place of one that ended, for each slot
 RESOURCE = "slot"  # of a Dask worker: how many cells it takes at a time
+OURS = {"processes", "worker_extra_args", "scheduler_options", "security", "shared_temp_directory"}  # of a SLURM job
 NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # what Dask serves over HTTP has no keys
 
 
@@ -118,13 +120,25 @@ def slurm(file: Path, slots: Sequence[Slot], parameters: Mapping[str, Any]) -> I
             yield running
 
 
-def require_resources(parameters: Mapping[str, Any]) -> None:
-    """Raise an `InputError` unless the parameters of a SLURM job say how many cores and how much memory it has."""
+def require_resources(parameters: Mapping[str, Any], results: Path) -> None:
+    """Raise an `InputError` unless the parameters of a SLURM job say how many cores and how much memory it has.
+
+    Likewise where one of them is set by the sweep, or where a path cannot be written into the job's script.
+    """
     missing = [name for name in ("cores", "memory") if name not in parameters]
     if missing:
         raise InputError(f"A SLURM job needs --slurm {missing[0]}=…; give the cores and the memory of one job.")
     if not str(parameters["cores"]).isdigit() or int(parameters["cores"]) < 1:
         raise InputError(f"--slurm cores={parameters['cores']} must be a whole number of at least 1.")
+    if taken := OURS & parameters.keys():
+        raise InputError(f"--slurm {min(taken)}=… is not possible, because the sweep sets it; leave it out.")
+    for path in [results] if "python" in parameters else [results, sys.executable]:
+        # dask-jobqueue writes it unquoted, so every job would end at once, without a word here.
+        if odd := re.search(r"[^\w@%+=:,./~-]", str(path)):
+            raise InputError(
+                f"{path} contains {odd[0]!r}, which the job's script cannot hold; use a path without it, or submit an "
+                "array of jobs as docs/clusters.md shows."
+            )
 
 
 def job_script(parameters: Mapping[str, Any]) -> str:
@@ -177,14 +191,13 @@ def _slurm_cluster(parameters: Mapping[str, Any], keys: Path) -> Any:
     own = {
         "processes": 1,
         "cores": int(parameters["cores"]),
-        "python": sys.executable,
         "worker_extra_args": ["--resources", f"{RESOURCE}=1"],
         "scheduler_options": NO_DASHBOARD | {"allowed_failures": WALLTIMES},
         "security": True,
         "shared_temp_directory": str(keys),
     }
     try:
-        return SLURMCluster(**dict(parameters) | own)
+        return SLURMCluster(**{"python": sys.executable} | dict(parameters) | own)
     except (TypeError, ValueError) as error:
         raise InputError(f"SLURM parameters cannot be used: {' '.join(str(error).split())}.") from None
 
@@ -249,6 +262,8 @@ def _tasks(client: Any, file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
     try:
         yield running
     finally:
+        for reason in {str(future.exception()) for future in futures if future.status == "error"}:
+            print(printable(f"No further worker is started in place of one that failed: {reason}"), file=sys.stderr)
         if left := [future for future in futures if not future.done()]:  # none where the scheduler is lost
             client.cancel(left, force=True)
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from lrtl_utils.config import RunConfig, read_config
-from lrtl_utils.data.load import kind_of
+from lrtl_utils.data.load import kind_of, reading
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path, read_text
 from lrtl_utils.runs import store
@@ -76,11 +76,16 @@ def read_blocks(path: str | Path) -> dict[str, list[tuple[str, RunConfig]]]:
 
 def plan(grid: list[tuple[str, RunConfig]], planned: Callable[[RunConfig], Run] = Run) -> list[Cell]:
     """The distinct cells of a grid, planned by `Run` or `Run.outline`; clamping makes some of them identical."""
+    cells = {at: Cell.of(grid[at][0], planned(grid[at][1])) for at in by_data([asked for _, asked in grid])}
     distinct: dict[str, Cell] = {}
-    for notebook, asked in grid:
-        cell = Cell.of(notebook, planned(asked))
-        distinct.setdefault(cell.id, cell)
+    for at in range(len(grid)):
+        distinct.setdefault(cells[at].id, cells[at])
     return list(distinct.values())
+
+
+def by_data(configs: Sequence[RunConfig]) -> list[int]:
+    """The positions of configurations, one data set after the other: few are kept in memory, and read only once."""
+    return sorted(range(len(configs)), key=lambda at: str(reading(configs[at])))
 
 
 class _Loader(yaml.SafeLoader):

@@ -97,12 +97,13 @@ def space_of(name: str, grid: Sequence[tuple[str, RunConfig]]) -> Space:
     varied = [name for name in fields if len({getattr(asked, name) for asked in distinct.values()}) > 1]
     choices = {name: list(dict.fromkeys(getattr(asked, name) for _, asked in groups)) for name in varied}
     knobs = {name: sorted(c) if _are_numbers(c) else c for name, c in choices.items()}
-    settings: dict[tuple[str, ...], Setting] = {}
+    numbers = {ids: at for at, ids in enumerate(distinct)}
+    settings: dict[int, Setting] = {}
     places: dict[tuple[Any, ...], int] = {}
     for (_, asked), cells in groups.items():
-        values = {name: getattr(asked, name) for name in knobs}
-        settings.setdefault(tuple(cells), Setting(values, tuple(cells.values())))
-        places.setdefault(tuple(values.values()), list(settings).index(tuple(cells)))
+        values, at = {name: getattr(asked, name) for name in knobs}, numbers[tuple(cells)]
+        settings.setdefault(at, Setting(values, tuple(cells.values())))
+        places.setdefault(tuple(values.values()), at)
     return Space(name, knobs, list(settings.values()), places)
 
 
@@ -163,7 +164,8 @@ def search(
 
     A cell that has a record is not run again, whether a search or a sweep made it, so a search that was killed goes on
     when it is called again. A setting with a failed run has failed; a sweep of the same file runs failed cells again.
-    Returns the search's own record, kept at `<results>/search/` and written again after every run.
+    Returns the search's own record, kept at `<results>/search/` and written again after every run. It keeps the trials
+    of earlier calls, although this one may ask for fewer.
     """
     started, running = time.monotonic(), 0.0
     results = absolute_path(results)
@@ -171,8 +173,9 @@ def search(
     judged = comparable(space, fidelity)
     at_once = max(1, workers // len(space.settings[0].cells))
     sampler = {"name": "halving" if keep else "tpe", "seed": seed, "keep": keep, "fidelity": fidelity}
-    path = results / "search" / f"{space.name}-{sampler['name']}-seed{seed}.json"
-    record = _begin(path, space, sampler, at_once, results)
+    for dataset in {cell.asked.dataset for setting in space.settings for cell in setting.cells}:
+        store.require_apart(results, dataset)
+    path, record, rows = _begin(space, sampler, at_once, results)
     earlier = record["cost"]["own_seconds"]
 
     def measure(positions: list[int]) -> list[Result]:
@@ -195,11 +198,17 @@ def search(
 
     save()
     known = {space.places[tuple(row["config"].values())]: row["score"] for row in record["known"]}
+    tried = dict.fromkeys(space.places[tuple(row["config"].values())] for row in rows)
     options = {"seed": seed, "keep": keep, "fidelity": fidelity, "at_once": record["at_once"], "known": known}
     for at, result in explore(space, measure, trials, **options):
         line = _add_trial(record, space.settings[at], result, counts=at in judged)
+        tried.pop(at, None)
         save()
         report(line)
+    for at in tried:  # it asked for more trials, or another version of Optuna chose them
+        if result := recorded(space.settings[at], results):
+            report(_add_trial(record, space.settings[at], result, counts=at in judged))
+    save()
     return record
 
 
@@ -361,11 +370,14 @@ def summary(record: dict[str, Any]) -> Iterator[str]:
     yield f"cost: {len(record['trials'])} trials, {spent}; the search itself {cost['own_seconds']:.1f} s"
 
 
-def _begin(path: Path, space: Space, sampler: dict[str, Any], at_once: int, results: Path) -> dict[str, Any]:
-    """The search's record before its first trial.
+def _begin(
+    space: Space, sampler: dict[str, Any], at_once: int, results: Path
+) -> tuple[Path, dict[str, Any], list[dict[str, Any]]]:
+    """Where the search's record is, the record before its first trial, and the trials of an earlier call.
 
     What was known then, and how many trials are asked for at once, is taken from an earlier call of the same search:
-    it then asks for its own trials again, in the same order, and finds them done.
+    it then asks for its own trials again, in the same order, and finds them done. Another search of the same name, such
+    as one of the grid before it was edited, keeps its file, and this one gets the next: `-2.json`.
     """
     ids = " ".join(cell.id for setting in space.settings for cell in setting.cells)
     about = {
@@ -377,13 +389,19 @@ def _begin(path: Path, space: Space, sampler: dict[str, Any], at_once: int, resu
     }
     found = [] if sampler["keep"] else [(setting, recorded(setting, results)) for setting in space.settings]
     known = [{"config": setting.values} | asdict(result) for setting, result in found if result]
-    own_seconds = 0.0
-    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # unreadable is as good as none
-        earlier = json.loads(read_text(path, store.MOST_BYTES))
-        if (earlier["space"], earlier["sampler"]) == (about, sampler):
+    own_seconds, rows = 0.0, []
+    for number in itertools.count(1):
+        stem = f"{space.name}-{sampler['name']}-seed{sampler['seed']}" + (f"-{number}" if number > 1 else "")
+        path = results / "search" / f"{stem}.json"
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # unreadable is as good as none
+            earlier = json.loads(read_text(path, store.MOST_BYTES))
+            if (earlier["space"], earlier["sampler"]) != (about, sampler):
+                continue
             known, at_once, own_seconds = earlier["known"], earlier["at_once"], earlier["cost"]["own_seconds"]
+            rows = earlier["trials"]
+        break
     best = max((row for row in known if row["score"] is not None), key=lambda row: row["score"], default=None)
-    return {
+    record = {
         "schema": 2,
         "space": about,
         "sampler": sampler,
@@ -394,6 +412,7 @@ def _begin(path: Path, space: Space, sampler: dict[str, Any], at_once: int, resu
         "best": best and {"config": best["config"], "score": best["score"], "trial": None},
         "cost": {"device_seconds": 0.0, "flops": 0, "own_seconds": own_seconds},
     }
+    return path, record, rows
 
 
 def _add_trial(record: dict[str, Any], setting: Setting, result: Result, counts: bool) -> str:

@@ -1,7 +1,9 @@
 """Run a grid to its end: start the workers, watch them, ask them to stop. Claims decide which worker runs a cell."""
 
 import contextlib
+import hashlib
 import math
+import os
 import signal
 import threading
 import time
@@ -10,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import absolute_path, writable_folder
@@ -155,7 +159,11 @@ def _require_room(results: Path) -> None:
 
 @contextlib.contextmanager
 def _plan_file(plan: Plan) -> Iterator[Path]:
-    file = plan.results / "sweeps" / f"{uuid.uuid4().hex[:12]}.json"
+    folder, host = plan.results / "sweeps", hashlib.sha256(claims.here().encode()).hexdigest()[:8]
+    for left in folder.glob(f"{host}-*"):
+        if not psutil.pid_exists(int(left.name.split("-")[1])):  # its sweep was killed
+            left.unlink(missing_ok=True)
+    file = folder / f"{host}-{os.getpid()}-{uuid.uuid4().hex[:12]}.json"
     write_plan(plan, file)
     try:
         yield file

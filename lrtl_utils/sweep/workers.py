@@ -7,8 +7,10 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -177,11 +179,13 @@ class _Worker:
         before, kills = store.readable(path), oom_kills()
         watched, ours = FORK.Pipe(duplex=False)
         mark = claims.path_of(results, claim)
-        process = FORK.Process(target=_run_cell, args=(cell, planned, self.plan, mark, self.slot, watched, ours))
-        process.start()
-        watched.close()
-        with ours:
-            reason = self._watch(process, claim)
+        with tempfile.TemporaryDirectory(prefix="lrtl-", ignore_cleanup_errors=True) as place:  # a cell may be killed
+            options = (cell, planned, self.plan, mark, self.slot, place, watched, ours)
+            process = FORK.Process(target=_run_cell, args=options)
+            process.start()
+            watched.close()
+            with ours:
+                reason = self._watch(process, claim)
         if reason is None:
             return
         own = record if (record := store.readable(path)) != before else None
@@ -245,9 +249,19 @@ def shortage(results: Path) -> str | None:
 
 
 def _run_cell(
-    cell: Cell, planned: Cell, plan: Plan, claim: Path, slot: Slot, worker: Connection, other_end: Connection
+    cell: Cell,
+    planned: Cell,
+    plan: Plan,
+    claim: Path,
+    slot: Slot,
+    place: str,
+    worker: Connection,
+    other_end: Connection,
 ) -> None:
-    """Run a cell; called in a process and process group of its own. All output goes to a log."""
+    """Run a cell; called in a process and process group of its own. All output goes to a log.
+
+    Its temporary files are in the folder `place`, which the worker removes.
+    """
     other_end.close()  # inherited; the pipe ends with the worker only if nobody else holds it open
     os.setsid()
     log = store.work_folder(plan.results, cell.id) / "log.txt"
@@ -255,6 +269,7 @@ def _run_cell(
     with log.open("ab") as stream:
         for descriptor in (1, 2):
             os.dup2(stream.fileno(), descriptor)
+    os.environ["TMPDIR"] = tempfile.tempdir = place
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), str(slot.threads))
     if slot.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu
@@ -262,7 +277,7 @@ def _run_cell(
     kernel = kernels.forked_kernel(threads=slot.threads) if cell.config.device == "cpu" else nullcontext()
     try:
         with kernel:
-            threading.Thread(target=_end_with, args=(worker,), daemon=True).start()  # not before the fork
+            threading.Thread(target=_end_with, args=(worker, place), daemon=True).start()  # not before the fork
             instead_of = store.changed(planned.config, cell.config)
             options = {"instead_of": instead_of, "claim": claim, "shared": plan.shared}
             notebook.run_notebook(cell.notebook, cell.asked, cell.config, cell.id, plan.results, **options)
@@ -272,12 +287,13 @@ def _run_cell(
         raise SystemExit(130) from None
 
 
-def _end_with(worker: Connection) -> None:
+def _end_with(worker: Connection, place: str) -> None:
     """End this process and its kernel at once when the worker is gone: no one would renew the claim."""
     worker.poll(None)
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
+    shutil.rmtree(place, ignore_errors=True)
     os._exit(1)
 
 

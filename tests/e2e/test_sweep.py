@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import matplotlib
 import psutil
@@ -58,7 +60,9 @@ def test_a_cell_past_its_deadline_ends_with_all_that_it_started(tmp_path):
     path = written(tmp_path, {"dataset": "news_sample", "method": "from_scratch", "epochs": 1000})
     words = ["sweep", path, "--results", tmp_path / "out", "--deadline", 3, "--memory-limit", 100_000]
     command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as place:  # short, as paths of sockets must be
+        done = subprocess.run(command, cwd=ROOT, env=os.environ | {"TMPDIR": place}, capture_output=True, text=True)
+        assert not list(Path(place).glob("lrtl-*"))
     assert done.returncode == 1
     assert "past its deadline of 3 s" in done.stdout + done.stderr
     assert not writers_below(tmp_path)

@@ -52,12 +52,12 @@ def finished(results: Path, spaces: Mapping[str, Grid]) -> set[str]:
 
     `InputError` if one of them searched another space than `spaces` has under its name.
     """
-    done = [each for each in _searches(results) if len(_tried(each)) >= _due(each)]
-    for name, knobs in ((each["space"]["name"], each["space"]["knobs"]) for each in done):
+    searches = _searches(results)
+    for name, knobs in ((each["space"]["name"], each["space"]["knobs"]) for each in searches):
         asked = {knob: {getattr(config, knob) for _, config in spaces.get(name, [])} for knob in knobs}
         if name in spaces and asked != {knob: set(choices) for knob, choices in knobs.items()}:
             raise InputError(f"{results} has a search {name} of another space; name another folder for the new one.")
-    return {each["space"]["name"] for each in done}
+    return {each["space"]["name"] for each in searches if len(_tried(each)) >= _due(each)}
 
 
 def _tried(search: dict[str, Any]) -> list[dict[str, Any]]:
@@ -70,9 +70,10 @@ def _due(search: dict[str, Any]) -> int:
 
 
 def _searches(results: Path) -> list[dict[str, Any]]:
-    paths = sorted((results / "search").glob("*.json"))
+    """The last search of each name: another method version or other data make a new one, whose file is `…-2.json`."""
+    paths = sorted((results / "search").glob("*.json"), key=lambda path: (len(path.name), path.name))
     found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return [search for search in found if NAME.fullmatch(search["space"]["name"])]
+    return [*{search["space"]["name"]: search for search in found if NAME.fullmatch(search["space"]["name"])}.values()]
 
 
 def chosen(results: Path) -> pd.DataFrame:

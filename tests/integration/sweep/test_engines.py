@@ -20,9 +20,10 @@ from lrtl_utils.study.tables import records
 from lrtl_utils.sweep import engines
 from lrtl_utils.sweep import sweep as sweeps
 from lrtl_utils.sweep.grid import plan, read_grid
-from lrtl_utils.sweep.workers import END, Plan, Slot, ask_to_stop, latest, read_plan, write_plan
+from lrtl_utils.sweep.workers import END, FORK, Plan, Slot, ask_to_stop, latest, read_plan, write_plan
 
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
+SLURM = ["--engine", "slurm", "--slurm", "cores=2", "--slurm", "memory=1GB"]
 SWEEP = [sys.executable, "-m", "lrtl_utils", "sweep"]
 
 
@@ -97,6 +98,20 @@ def test_workers_have_the_environment_of_today(mirrored, tmp_path, monkeypatch):
     assert sweeps.sweep(plan(read_grid(written(tmp_path, asked))), tmp_path / "results").completed == 1
 
 
+def test_the_plan_of_a_sweep_that_was_killed_is_removed_by_the_next(tmp_path):
+    def killed():
+        with sweeps._plan_file(Plan(tmp_path, (), {})) as file:
+            ask_to_stop(file, END)
+            os._exit(9)
+
+    process = FORK.Process(target=killed)
+    process.start()
+    process.join()
+    assert len(list((tmp_path / "sweeps").iterdir())) == 2
+    with sweeps._plan_file(Plan(tmp_path, (), {})) as first, sweeps._plan_file(Plan(tmp_path, (), {})) as second:
+        assert set((tmp_path / "sweeps").iterdir()) == {first, second}
+
+
 def test_a_sweep_may_be_called_beside_the_main_thread():
     def signals():
         with sweeps._signals() as received:
@@ -122,6 +137,22 @@ def test_dask_on_loopback_runs_every_cell_once(tmp_path):
     assert "2 completed, 0 already done, 0 failed" in done.stdout
     assert set(records(tmp_path / "out", "completed")["run_id"]) == {cell.id for cell in plan(read_grid(grid))}
     assert not list((tmp_path / "out").glob("claims/*.json"))
+
+
+@pytest.mark.slow
+def test_cells_that_dask_leaves_are_explained(tmp_path, monkeypatch, capsys):
+    out, grid = tmp_path / "out", written(tmp_path, SMALL)
+    (out / "runs").mkdir(parents=True)
+    (out / "runs" / "digits").write_text("in the way of the folder")
+    words = [*SWEEP, grid, "--results", out, "--engine", "dask"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.endswith("The output of the Dask workers or of the SLURM jobs says why cells are left.\n")
+
+    monkeypatch.setattr(engines, "REPLACEMENTS", 0)
+    (tmp_path / "plan.json").write_text("torn")
+    with engines.dask(tmp_path / "plan.json", [Slot(1)]) as running:
+        wait_for(lambda: not running().left)
+    assert "in place of one that failed: a worker of the sweep ended with status" in capsys.readouterr().err
 
 
 def test_nobody_without_its_keys_can_talk_to_the_cluster_of_a_sweep(tmp_path):
@@ -178,9 +209,11 @@ def test_a_scheduler_whose_workers_offer_no_slot_is_refused_with_what_would_be_r
 def test_the_job_script_asks_slurm_for_what_was_given_and_dask_for_one_slot():
     directives = ["--gres=gpu:1", "--nice"]
     given = {"cores": "4", "memory": "16GB", "queue": "gpu", "walltime": "02:00:00", "job_extra_directives": directives}
+    given["python"] = "apptainer exec my.sif python"
     script = engines.job_script(given)
     for line in ("#SBATCH -p gpu", "#SBATCH --cpus-per-task=4", "#SBATCH -t 02:00:00", "#SBATCH --gres=gpu:1"):
         assert line in script.splitlines()
+    assert "\napptainer exec my.sif python -m " in script
     assert "--resources slot=1" in script
     assert "--nthreads 4" in script
     assert " tls://" in script
@@ -193,6 +226,8 @@ def test_the_job_script_asks_slurm_for_what_was_given_and_dask_for_one_slot():
         (["--engine", "slurm", "--slurm", "cores=2", "--dry-run"], "needs --slurm memory="),
         (["--engine", "slurm", "--slurm", "cores", "--dry-run"], "has no '='"),
         (["--engine", "slurm", "--slurm", "cores=four", "--slurm", "memory=1GB", "--dry-run"], "a whole number"),
+        ([*SLURM, "--slurm", "processes=2", "--dry-run"], "--slurm processes=… is not possible"),
+        ([*SLURM, "--results", "My Project"], "My Project contains ' ', which the job's script cannot hold"),
         (["--slurm", "cores=2"], "goes with --engine slurm"),
         pytest.param(
             ["--engine", "dask", "--scheduler", "tcp://127.0.0.1:9"],

@@ -1,12 +1,16 @@
 """A grid is refused whole for one wrong value, and its lists multiply into distinct cells."""
 
 import json
+from pathlib import Path
 
 import pytest
 from grid_files import written
 
+from lrtl_utils.data import load as loading
 from lrtl_utils.data import own
 from lrtl_utils.errors import InputError
+from lrtl_utils.runs.run import Run
+from lrtl_utils.sweep import price
 from lrtl_utils.sweep.grid import plan, read_grid
 
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
@@ -35,6 +39,21 @@ def test_a_grid_looks_once_at_a_folder(tmp_path, monkeypatch):
     content = {"dataset": str(tmp_path / "mine.csv"), "model": "minilm", "seed": [0, 1, 2]}
     assert len(read_grid(written(tmp_path, content | {"method": ["full", "linear_probe"]}))) == 6
     assert len(looks) == 1
+
+
+def test_planning_and_pricing_read_each_data_set_once(tmp_path, monkeypatch):
+    """However many there are: their rows take turns where another list stands before theirs."""
+    names = [str(tmp_path / f"{i}.csv") for i in range(6)]
+    for i, name in enumerate(names):
+        Path(name).write_text("text,label\n" + "".join(f"word {i} of {row},{'ab'[row % 2]}\n" for row in range(40)))
+    read, load = [], loading.load
+    monkeypatch.setattr(loading, "load", lambda **asked: read.append(asked["dataset"]) or load(**asked))
+    content = {"method": "tfidf", "seed": [0, 1, 2], "train_size": 8, "dataset": names}
+    cells = plan(read_grid(written(tmp_path, content)), Run.outline)
+    assert sorted(read) == names
+    assert [cell.config.dataset for cell in cells] == names * 3
+    price.estimate(cells, tmp_path / "results", 1)
+    assert max(read.count(name) for name in names) <= 2
 
 
 def test_what_a_grid_does_not_name_has_the_default_of_its_notebook(tmp_path):

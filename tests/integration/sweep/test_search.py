@@ -85,6 +85,21 @@ def test_a_search_killed_and_called_again_goes_on_and_a_grid_shares_its_records(
 
 
 @pytest.mark.slow
+def test_no_trial_is_lost_by_asking_for_fewer_or_by_another_search_of_the_name(tmp_path):
+    space = read_space(space_file(tmp_path, {"learning_rate": [1e-4, 1e-3, 1e-2]}))
+    first = search(space, tmp_path, trials=2)
+    edited = search(read_space(space_file(tmp_path, {"learning_rate": [1e-3, 1e-2, 1e-1]})), tmp_path, trials=1)
+    before = record_files(tmp_path)
+    assert essence(search(space, tmp_path, trials=1)) == essence(first)
+    assert record_files(tmp_path) == before
+    kept = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "search").iterdir()}
+    assert {name: essence(record) for name, record in kept.items()} == {
+        "grid-tpe-seed0": essence(first),
+        "grid-tpe-seed0-2": essence(edited),
+    }
+
+
+@pytest.mark.slow
 def test_a_trial_is_the_mean_over_its_seeds_and_what_its_records_cost(tmp_path):
     path = space_file(tmp_path, {"learning_rate": [1e-3, 1e-2], "seed": [0, 1]})
     space = read_space(path)
@@ -165,3 +180,14 @@ def test_a_wrong_call_is_one_sentence_and_runs_nothing(tmp_path, content, option
     assert isinstance(done.exception, InputError)
     assert said in str(done.exception)
     assert not record_files(tmp_path)
+
+
+@pytest.mark.parametrize("verb", [["search"], ["sweep"], ["sweep", "--dry-run"]])
+def test_results_in_the_folder_of_the_data_are_refused_before_anything_is_written(verb, tmp_path):
+    data = tmp_path / "my"
+    data.mkdir()
+    (data / "reviews.json").write_text(json.dumps([{"text": f"word {i}", "label": "ab"[i % 2]} for i in range(40)]))
+    path = space_file(tmp_path, TEXTS | {"dataset": str(data), "train_size": 20, "epochs": [1, 2]})
+    done = CliRunner().invoke(app, [*verb, str(path), "--results", str(data / "results")])
+    assert "is in the folder of the data" in str(done.exception)
+    assert [each.name for each in data.iterdir()] == ["reviews.json"]

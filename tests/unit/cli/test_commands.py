@@ -1,6 +1,9 @@
 """The command line within this process: help, wrong calls, missing extras."""
 
 import errno
+import os
+import sys
+import tempfile
 import warnings
 
 import pytest
@@ -51,6 +54,15 @@ def test_an_error_of_the_system_is_one_sentence(call, monkeypatch, file, said):
     assert call() == (1, "", f"{said}No space left on device.\n")
 
 
+def test_sockets_lie_in_a_folder_whose_path_is_short_enough(call, monkeypatch, tmp_path):
+    long = tmp_path / ("x" * 80)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(cli, "app", lambda **_options: sys.exit(f"{tempfile.gettempdir()} {os.environ['TMPDIR']}"))
+    assert call()[0] == "/tmp /tmp"
+
+
 def test_help_names_every_verb_but_the_hidden_one():
     text = CliRunner().invoke(cli.app, ["--help"]).stdout
     assert "Fine-tune pre-trained models" in text
@@ -73,6 +85,7 @@ def test_every_option_of_a_verb_is_explained(verb):
         (["run", "text_classification", "-p", "seed=1", "-p", "seed=2"], "-p seed is given twice, as 1 and as 2."),
         (["sweep", "no_such_grid.yaml"], "no_such_grid.yaml cannot be read"),
         (["sweep", "demo", "--slurm", "cores=2"], "--slurm goes with --engine slurm"),
+        (["sweep", "demo", "--price-per-hour", "2.5"], "--price-per-hour goes with --dry-run."),
         (["search", "demo", "--fidelity", "epochs"], "--fidelity goes with"),
         (["verify", "no/such/folder"], "There is no folder"),
         (["compare", "news_sample", "--metric", "macrof1"], "did you mean 'macro_f1'?"),
@@ -111,7 +124,9 @@ def test_a_missing_extra_is_named(call, monkeypatch, words, extra):
 
 def test_a_grid_is_a_file_or_the_name_of_one_that_is_shipped(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()  # of results, say
     assert sweep.shipped(sweep.Path("demo")) == notebooks_folder() / "grids" / "demo.yaml"
+    (tmp_path / "demo").rmdir()
     (tmp_path / "demo").touch()
     for own in ("demo", "demo.yaml", "grids/demo", "no_such_grid"):
         assert sweep.shipped(sweep.Path(own)) == sweep.Path(own)
@@ -126,5 +141,6 @@ def test_slurm_parameters_that_take_a_list_are_collected():
 
 
 def test_what_is_shown_cannot_steer_a_terminal(capsys):
-    common.show(["\x1b[31mred"])
-    assert capsys.readouterr().out == "\\x1b[31mred\n"
+    joined = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \u2764\u200d\U0001f525"  # Persian, and an emoji
+    common.show(["\x1b[31mred\u202e", joined])
+    assert capsys.readouterr().out == f"\\x1b[31mred\\u202e\n{joined}\n"

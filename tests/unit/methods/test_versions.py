@@ -27,7 +27,7 @@ def digest(module: str) -> str:
 
 
 def shape(node) -> str | list:
-    """A syntax tree as lists and texts, without empty fields, because which of these there are depends on the Python."""
+    """A syntax tree as lists and texts, without empty fields: which of these there are depends on the Python."""
     if isinstance(node, list):
         return [shape(each) for each in node]
     if not isinstance(node, ast.AST):

@@ -152,6 +152,17 @@ def test_a_writer_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     assert path.read_bytes() == b"new"
 
 
+@pytest.mark.parametrize("written", ["scratch", "ws/me"])
+@pytest.mark.parametrize("seen", ["scratch", "ws/me"])
+def test_data_are_found_from_a_folder_of_results_behind_a_link(tmp_path, written, seen):
+    (tmp_path / "ws/me").mkdir(parents=True)
+    (tmp_path / "scratch").symlink_to(tmp_path / "ws/me")
+    (tmp_path / "my.csv").touch()
+    path = write(tmp_path / written / "res", config=CONFIG.model_copy(update={"dataset": str(tmp_path / "my.csv")}))
+    results = tmp_path / seen / "res"
+    assert os.path.samefile(store.placed(results, store.read(path))["config"]["dataset"], tmp_path / "my.csv")
+
+
 def test_numbers_that_json_has_no_word_for_are_not_written(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write(tmp_path, accuracy=float("nan"))

@@ -1,6 +1,7 @@
 """Records as tables and as studies of Optuna."""
 
 import json
+import sqlite3
 
 import optuna
 import pandas as pd
@@ -41,6 +42,19 @@ def test_a_search_is_a_study_and_a_second_export_replaces_it(tmp_path):
         assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "FAIL"]
         assert (study.best_value, study.best_params) == (0.75, {"learning_rate": 1e-4, "scheduler": None})
         assert study.best_trial.user_attrs == {"run_ids": ["a", "b"]}
+
+
+def test_searches_of_one_name_are_studies_of_their_own(tmp_path):
+    (tmp_path / "search").mkdir()
+    for name in ("demo-tpe-seed3", "demo-tpe-seed3-2"):
+        (tmp_path / f"search/{name}.json").write_text(json.dumps(SEARCH))
+    said, url = exports.optuna(tmp_path)
+    assert said.startswith("studies written: 2;")
+    assert set(optuna.get_all_study_names(url)) == {"demo-tpe-seed3", "demo-tpe-seed3-2"}
+    with sqlite3.connect(tmp_path / "optuna.db") as database:
+        database.execute("update alembic_version set version_num = 'v0.9.0.a'")
+    with pytest.raises(InputError, match=r"optuna.db cannot be used by Optuna: .*storage upgrade"):
+        exports.optuna(tmp_path)
 
 
 def test_a_folder_without_them_is_said_in_a_sentence(tmp_path):

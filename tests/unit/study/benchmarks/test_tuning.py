@@ -84,6 +84,18 @@ def test_a_search_is_finished_when_it_has_tried_enough_or_all_of_the_space_that_
         tuning.finished(results, {"full-text-100": asked[:-3]})
 
 
+def test_of_searches_of_one_name_the_last_counts_and_none_may_be_of_another_space(results):
+    path = results / "search" / "full-text-500-tpe-seed0.json"
+    search = json.loads(path.read_text())
+    other = [row | {"config": row["config"] | {"learning_rate": 1e-4}} for row in search["trials"]]
+    for number in (2, 10):
+        (path.parent / f"{path.stem}-{number}.json").write_text(json.dumps(search | {"trials": other}))
+    (row,) = tuning.chosen(results).query("search == 'full-text-500'").to_dict("records")
+    assert row["setting"]["learning_rate"] == 1e-4
+    with pytest.raises(InputError, match="has a search full-text-500 of another space"):
+        tuning.finished(results, {"full-text-500": [("", RunConfig(method="full", learning_rate=1e-5, epochs=3))]})
+
+
 def test_what_was_recorded_before_a_search_began_counts_as_tried(results):
     path = results / "search" / "full-text-100-tpe-seed0.json"
     search = json.loads(path.read_text())
