@@ -42,7 +42,7 @@ e2e: .venv/installed ## Real processes, and nbval over a copy of every notebook,
 nightly: .venv/installed ## Fuzz, unsafe input, browser, pages of docs run whole, the golden checks
 	$(PYTEST) $(SIDE_BY_SIDE) tests/nightly
 	$(PYTEST) -m slow tests
-	$(MAKE) trackers
+	$(MAKE) trackers peers-tests
 
 faults: .venv/installed ## Kill, fill and cut short what runs, for LRTL_FAULT_MINUTES (20)
 	$(BIN)/python -m pytest -q -m faults tests/nightly/test_faults.py
@@ -58,10 +58,12 @@ trackers: .venv/trackers/bin/python ## The tests of MLflow and trackio, which ho
 	$< -m pip install --quiet 'mlflow>=3,<4' 'trackio>=0.40,<1'
 	OMP_NUM_THREADS=1 $< -m pytest -q tests/nightly/test_trackers.py
 
-peers: RESULTS ?= results/recipe-2
-peers: .venv/peers/bin/python ## SetFit and MTEB's probe beside the runs of linear_probe in RESULTS (hours; resumes)
+peers-tests: .venv/peers/bin/python ## The tests of SetFit and MTEB's probe, in an environment that has SetFit
 	$< -m pip install --quiet 'sentence-transformers>=5,<7' 'setfit>=1.2,<2'
 	OMP_NUM_THREADS=1 $< -m pytest -q tests/nightly/test_peers.py
+
+peers: RESULTS ?= results/recipe-2
+peers: .venv/peers/bin/python peers-tests ## SetFit and MTEB's probe beside the runs of linear_probe in RESULTS (hours; resumes)
 	OMP_NUM_THREADS=1 $< -m lrtl_utils.study.benchmarks.peers $(RESULTS)
 
 lint: .venv/installed ## Format and lint, checked
@@ -117,4 +119,4 @@ clean: ## Remove what a test or a build left; results and .venv stay
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 .PHONY: help audit install demo trackers test unit integration e2e nightly faults gpu lint docs lock study figures report
-.PHONY: speed peers lab clean
+.PHONY: speed peers peers-tests lab clean

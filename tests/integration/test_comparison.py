@@ -110,7 +110,7 @@ def test_the_plan_is_shown_in_words(priced):
     kept, left_out = comparison.within_budget(priced, 0, 1)
     lines = [*comparison.plan_in_words(kept, left_out, 67, 0, 1)]
     assert lines[0].endswith("of 0 minutes, which is over the budget, but fewer runs could not be compared:")
-    assert lines[1] == "- tfidf: 32, 67 labels with seeds 0"
+    assert lines[1] == "- tfidf: 32, 67 labels with seed 0"
     assert lines[3].startswith("Left out: 46 runs, among them every run of minilm conventional, minilm full, ")
     assert len(lines) == 4
 
@@ -128,10 +128,31 @@ def test_a_budget_that_is_no_length_of_time_is_refused(minutes, reviews, tmp_pat
         comparison.compare(reviews, budget_minutes=minutes, results=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("data", "metric", "fitting"),
+    [("entities_sample", "macro_f1", "entity_f1"), ("reviews_sample", "entity_f1", "accuracy or macro_f1")],
+)
+def test_a_metric_that_the_task_lacks_is_refused_before_anything_is_shown(data, metric, fitting, tmp_path):
+    shown = []
+    with pytest.raises(InputError, match=f"cannot be ranked by {metric}; the metric can be {fitting}"):
+        comparison.compare(data, metric=metric, results=tmp_path / "out", show=shown.append)
+    assert shown == []
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("workers", [0, 1.5])
 def test_a_number_of_workers_that_is_none_is_refused(workers, reviews, tmp_path):
     with pytest.raises(InputError, match="is not a whole number of processes"):
         comparison.compare(reviews, workers=workers, results=tmp_path)
+
+
+def test_texts_without_words_of_two_letters_are_compared_without_tfidf(tmp_path):
+    lines = (f"{a} {b} {c},{(a, c)[a > b]}\n" for a in "acgt" for b in "acgt" for c in "acgt")
+    (tmp_path / "bases.csv").write_text("text,label\n" + "".join(lines))
+    shown, options = [], {"models": "minilm_l3", "results": tmp_path / "results", "dry_run": True}
+    found = comparison.compare(tmp_path / "bases.csv", **options, show=shown.append)
+    assert {cell.config.method for cell in found.cells} >= {"linear_probe", "progressive"}
+    assert any(line.startswith("Left out: Method tfidf cannot be fitted to these texts: empty") for line in shown)
 
 
 def test_one_model_may_be_named_without_a_list(reviews, tmp_path):
@@ -221,6 +242,10 @@ def test_compare_from_python_runs_what_fits_and_shows_it_in_a_notebook(reviews, 
     again = lrtl_utils.compare(str(reviews), budget_minutes=0, results=tmp_path, dry_run=True, show=shown.append)
     assert again.outcome is None
     assert again.table["n_labels"].tolist() == compared.table["n_labels"].tolist()
+    done = call(*shlex.split(trains)[1:])
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "model" / "lrtl.json").is_file()
+    assert len(lrtl_utils.records(tmp_path)) == 4  # it trains the configuration of a run that is there
 
 
 def test_further_runs_are_of_the_configurations_of_the_plan(priced, reviews, tmp_path, monkeypatch):

@@ -118,7 +118,7 @@ def as_a_repository(folder):
     return "acme/films"
 
 
-@pytest.mark.parametrize(
+FORMS = pytest.mark.parametrize(
     ("made", "model"),
     [
         (as_a_dataset, "minilm_l3"),
@@ -128,11 +128,30 @@ def as_a_repository(folder):
         (as_a_repository, "minilm_l3"),
     ],
 )
-def test_compare_takes_data_of_every_form(made, model, tmp_path, monkeypatch):
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder in which a user is, and which is the home and has the mirror."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("LRTL_MIRROR", str(tmp_path / "mirror"))
+    return tmp_path
+
+
+@FORMS
+def test_compare_takes_data_of_every_form(made, model, folder):
     options = {"budget_minutes": 1e4, "dry_run": True, "show": lambda _: None}
-    compared = lrtl_utils.compare(made(tmp_path), models=[model], **options)
+    compared = lrtl_utils.compare(made(folder), models=[model], **options)
     assert {cell.config.method for cell in compared.cells} >= {"linear_probe", "progressive", "full"}
-    assert compared.results.parent == tmp_path / "results"
+    assert compared.results.parent == folder / "results"
+
+
+@pytest.mark.slow
+@FORMS
+def test_compare_answers_on_data_of_every_form(made, model, folder):
+    small = {"image_size": 32} if model.startswith("efficient") else {"max_length": 16}
+    compared = lrtl_utils.compare(made(folder), models=[model], budget_minutes=0, show=lambda _: None, **small)
+    assert (compared.outcome.failed, compared.outcome.left) == ([], 0)
+    assert len(compared.runs) == len(compared.cells) > 0  # each record is known to be of these data
+    assert any(line.startswith("lrtl run ") for line in compared.advice())

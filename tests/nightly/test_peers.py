@@ -1,4 +1,4 @@
-"""Other tools' records say what these tools answer. `make peers` makes an environment that has SetFit."""
+"""Other tools' records say what these tools answer. `make peers-tests` makes an environment that has SetFit."""
 
 import json
 from importlib.util import find_spec
@@ -11,7 +11,7 @@ from lrtl_utils.measure import metrics
 from lrtl_utils.runs.run import Run
 from lrtl_utils.runs.verify import verify
 
-pytestmark = pytest.mark.skipif(find_spec("setfit") is None, reason="setfit is not installed (make peers)")
+pytestmark = pytest.mark.skipif(find_spec("setfit") is None, reason="setfit is not installed (make peers-tests)")
 ASKED = {"dataset": "news_sample", "model": "minilm", "shots": 2, "seed": 3}
 
 

@@ -4,16 +4,15 @@ import json
 import os
 import pickle
 import shutil
-import struct
 import subprocess
 import sys
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_records import write
+from pictures import png_that_claims
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
@@ -208,21 +207,9 @@ def test_data_that_links_to_a_device_is_no_file(elsewhere):
 # Bombs
 
 
-def bomb_of_pixels(width, height):
-    """A PNG that says to have so many, in a few hundred bytes."""
-
-    def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    )
-
-
 @pytest.mark.parametrize("side", [8_000, 13_000, 60_000])
 def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(side):
-    refused(lambda: encode_images([bomb_of_pixels(side, side)], [0], 32), "Image 0 cannot be decoded", "pixels")
+    refused(lambda: encode_images([png_that_claims(side, side)], [0], 32), "Image 0 cannot be decoded", "pixels")
 
 
 def test_images_that_other_programs_would_read_are_of_no_known_format():

@@ -32,6 +32,11 @@ def outcome(record: dict) -> dict:
     }
 
 
+def is_counted_alike(record: dict) -> bool:
+    """Whether its FLOPs are the same on every machine. How often a solver looks at its loss depends on rounding."""
+    return "solve" not in record["cost"]["flops_by_phase"]
+
+
 def machine(record: dict) -> dict:
     return {name: record["environment"][name] for name in MACHINE} | {"rounding": rounding()}
 

@@ -23,10 +23,12 @@ def call(*words):
 
 def like(content, results, **knobs):
     """Write a record as that one, of another configuration."""
-    config = RunConfig(**{name: one for name, one in content["config"].items() if name != "asked"} | knobs)
+    given = content["config"] | knobs
+    asked = {name: value for name, value in given.pop("asked").items() if name not in knobs}
+    config = RunConfig(**given)
     identity = schema.run_id(config.model_dump(), content["data"]["source"]["sha256"], None, 1)
     parts = {name: content[name] for name in ("data", "metrics", "validation", "cost", "model", "curve")}
-    store.completed(results, identity, config, {}, started=time.time(), clocked=0.0, **parts)
+    store.completed(results, identity, config, asked, started=time.time(), clocked=0.0, **parts)
     return identity
 
 
