@@ -66,7 +66,7 @@ def test_the_file_has_the_columns_of_the_pool_and_an_empty_one_for_the_label(min
 
 
 def test_what_was_filled_in_is_read_beside_the_first_labels(mine, tmp_path):
-    """As docs/own_data.md says: both files in a folder of their own. The names are sorted either way."""
+    """As docs/own_data.md says: both files are in a folder of their own, and some rows still have no label."""
     suggested = suggest(mine, pool_of(tmp_path, [f"a new film {i}" for i in range(30)]), 20).write(tmp_path / "s.csv")
     with suggested.open(newline="") as stream:
         header, *lines = csv.reader(stream)
@@ -74,7 +74,8 @@ def test_what_was_filled_in_is_read_beside_the_first_labels(mine, tmp_path):
     (tmp_path / "both").mkdir()
     write_csv(tmp_path / "both/pool.suggested.csv", filled, header)
     Path(mine).rename(tmp_path / "both/mine.csv")
-    data = load(str(tmp_path / "both"))
+    with pytest.warns(UserWarning, match="10 without label"):
+        data = load(str(tmp_path / "both"))
     assert (len(data.train) + len(data.test), data.classes) == (40 + 10, ("bad", "good"))
 
 
