@@ -220,7 +220,7 @@ def _labels_needed(needs: pd.DataFrame, ax: Axes) -> None:
 
 def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure | None:
     """Test score against a cost, a named point for each method, at one size; `front` and `best` are from `tables`."""
-    figure = _each_data_set(front, _score_vs_cost, 2.7, cost=cost)
+    figure = _each_data_set(front, _score_vs_cost, 3.0, cost=cost)
     note = "Bars are 95 % intervals. The steps are the Pareto front: nothing is both cheaper and better. Of each "
     note += "method there is one setting: the best configuration, or else the tuned one if there is one."
     if cost == "device_seconds":  # of several machines and hours, so that nothing is claimed of them
@@ -230,11 +230,12 @@ def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure 
 
 
 def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
-    far = front["method"] == "tfidf"  # it may cost a thousandth of the others, which would then share a corner
+    far = front["method"].isin(("tfidf", "from_scratch"))  # so cheap or so low that the others would share a corner
     shown = front if far.all() else front[~far]
     form, amount = (EngFormatter(), EngFormatter(places=1)) if cost == "flops" else ("{x:g}", "{:.2g}".format)
+    unit = "s" if cost == "device_seconds" else tables.COSTS[cost]
     aside = [
-        f"not drawn: {row['method']}: {row['score']:.3f} at {amount(row[cost])} {tables.COSTS[cost]}"
+        f"not drawn: {row['method']}, {row['score']:.3f} at {amount(row[cost])} {unit}"
         for row in front[far & ~far.all()].to_dict("records")
     ]
     aside += [f"not measured: {names}" for names in front["unmeasured"].unique() if names]
@@ -247,7 +248,7 @@ def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
         ax.scatter(row[cost], row["score"], s=45, zorder=3, **look)
         dark = [0.7 * part for part in to_rgb(look["color"])]
         ax.text(row[cost], row["score"], row["method"], color=dark, gid=_NAME, in_layout=False)
-    ax.margins(0.15)
+    ax.margins(0.15, 0.25)
     ax.set(xscale="log", xlabel="\n".join([_with_labels(front, cost), *aside]))
     ax.set_ylabel(f"test {front['score_name'].iloc[0]}")
     _ticks(ax, form)
