@@ -153,7 +153,7 @@ def compare(
     # The folder of what was in memory is named by a checksum.
     name = f"table-{dataset.parent.name[:8]}" if in_memory else data_name(examples.name)
     folder = absolute_path(results or f"results/compare-{name}")
-    store.require_apart(folder, load.absolute(fixed.dataset))
+    store.require_apart(folder, [load.absolute(fixed.dataset)])
     _require_comparable(examples)
     for line in [*checkup.page(examples, broken=()), "", "## What is run"]:
         show(line)

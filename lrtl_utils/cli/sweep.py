@@ -66,8 +66,7 @@ def sweep(
     if engine == "slurm":
         engines.require_resources(job, absolute_path(results))
     configs = read_grid(grid)
-    for dataset in {asked.dataset for _, asked in configs}:
-        store.require_apart(absolute_path(results), absolute(dataset))
+    store.require_apart(absolute_path(results), {absolute(asked.dataset) for _, asked in configs})
     results = writable_folder(results)
     elsewhere = engine == "slurm" or scheduler is not None
     cells = plan(configs, Run.outline if dry_run else partial(Run, elsewhere=elsewhere))

@@ -129,10 +129,11 @@ def _write(
     return record
 
 
-def require_apart(results: Path, dataset: str) -> None:
-    """`InputError` where records would be written into the folder of the data, which every run looks through."""
-    if os.path.isabs(dataset) and results.is_relative_to(dataset):
-        raise InputError(f"{results} is in the folder of the data, {dataset}; name another folder with --results.")
+def require_apart(results: Path, datasets: Iterable[str]) -> None:
+    """`InputError` where records would be written into a folder of data, which every run looks through."""
+    for dataset in datasets:
+        if os.path.isabs(dataset) and results.is_relative_to(dataset):
+            raise InputError(f"{results} is in the folder of the data, {dataset}; name another folder with --results.")
 
 
 def _placeless(results: Path, values: Mapping[str, Any]) -> dict[str, Any]:

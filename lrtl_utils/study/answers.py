@@ -349,8 +349,8 @@ def points(mean: float, low: float = np.nan, high: float = np.nan) -> str:
 def signed(difference: float) -> str:
     """A difference of scores in points: `+1.1`, or where that would hide on which side of zero it is, `-0.03`."""
     given = round(100 * difference, 9) + 0.0  # equal means differ in their last bits
-    short = f"{given:+.1f}"
-    return short if float(short) or not given else f"{given:+.1g}"
+    usual = f"{given:+.1f}"
+    return usual if float(usual) or not given else f"{given:+.1g}"
 
 
 def score_vs_data(best: pd.DataFrame) -> list[str]:

@@ -7,6 +7,7 @@ a claim from `answers`. Marks and names say which method is meant, so that they 
 import itertools
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -232,7 +233,8 @@ def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure 
 def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
     far = front["method"].isin(("tfidf", "from_scratch"))  # so cheap or so low that the others would share a corner
     shown = front if far.all() else front[~far]
-    form, amount = (EngFormatter(), EngFormatter(places=1)) if cost == "flops" else ("{x:g}", "{:.2g}".format)
+    few = partial(answers.short, digits=2)
+    form, amount = (EngFormatter(), EngFormatter(places=1)) if cost == "flops" else ("{x:g}", few)
     unit = "s" if cost == "device_seconds" else tables.COSTS[cost]
     aside = [
         f"not drawn: {row['method']}, {row['score']:.3f} at {amount(row[cost])} {unit}"

@@ -23,7 +23,6 @@ LOOK_SECONDS = 1.0  # between two looks at what the workers did
 REPLACEMENTS = 5  # of dead workers, for each slot
 WALLTIMES = 100  # of SLURM jobs, each submitted in place of one that ended, for each slot
 RESOURCE = "slot"  # of a Dask worker: how many cells it takes at a time
-OURS = {"processes", "worker_extra_args", "scheduler_options", "security", "shared_temp_directory"}  # of a SLURM job
 NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # what Dask serves over HTTP has no keys
 
 
@@ -130,7 +129,7 @@ def require_resources(parameters: Mapping[str, Any], results: Path) -> None:
         raise InputError(f"A SLURM job needs --slurm {missing[0]}=…; give the cores and the memory of one job.")
     if not str(parameters["cores"]).isdigit() or int(parameters["cores"]) < 1:
         raise InputError(f"--slurm cores={parameters['cores']} must be a whole number of at least 1.")
-    if taken := OURS & parameters.keys():
+    if taken := (_set_by_sweep(results).keys() & parameters.keys()):
         raise InputError(f"--slurm {min(taken)}=… is not possible, because the sweep sets it; leave it out.")
     for path in [results] if "python" in parameters else [results, sys.executable]:
         # dask-jobqueue writes it unquoted, so every job would end at once, without a word here.
@@ -188,18 +187,22 @@ def _slurm_cluster(parameters: Mapping[str, Any], keys: Path) -> Any:
     from dask_jobqueue import SLURMCluster
 
     signal.signal(signal.SIGINT, on_ctrl_c)  # that import makes Ctrl-C leave the process, with status 0
-    own = {
+    given = {"python": sys.executable, **parameters, "cores": int(parameters["cores"])}
+    try:
+        return SLURMCluster(**given | _set_by_sweep(keys))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"SLURM parameters cannot be used: {' '.join(str(error).split())}.") from None
+
+
+def _set_by_sweep(keys: Path) -> dict[str, Any]:
+    """The parameters of a SLURM job that are not the user's; `keys` is the folder for the keys of the connection."""
+    return {
         "processes": 1,
-        "cores": int(parameters["cores"]),
         "worker_extra_args": ["--resources", f"{RESOURCE}=1"],
         "scheduler_options": NO_DASHBOARD | {"allowed_failures": WALLTIMES},
         "security": True,
         "shared_temp_directory": str(keys),
     }
-    try:
-        return SLURMCluster(**{"python": sys.executable} | dict(parameters) | own)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"SLURM parameters cannot be used: {' '.join(str(error).split())}.") from None
 
 
 def _submit(cluster: Any, jobs: int) -> None:

@@ -173,8 +173,7 @@ def search(
     judged = comparable(space, fidelity)
     at_once = max(1, workers // len(space.settings[0].cells))
     sampler = {"name": "halving" if keep else "tpe", "seed": seed, "keep": keep, "fidelity": fidelity}
-    for dataset in {cell.asked.dataset for setting in space.settings for cell in setting.cells}:
-        store.require_apart(results, dataset)
+    store.require_apart(results, {cell.asked.dataset for setting in space.settings for cell in setting.cells})
     path, record, rows = _begin(space, sampler, at_once, results)
     earlier = record["cost"]["own_seconds"]
 
@@ -196,18 +195,20 @@ def search(
         record["cost"]["own_seconds"] = earlier + time.monotonic() - started - running
         write_text(path, json.dumps(record, indent=1, allow_nan=False))
 
-    save()
-    known = {space.places[tuple(row["config"].values())]: row["score"] for row in record["known"]}
-    tried = dict.fromkeys(space.places[tuple(row["config"].values())] for row in rows)
-    options = {"seed": seed, "keep": keep, "fidelity": fidelity, "at_once": record["at_once"], "known": known}
-    for at, result in explore(space, measure, trials, **options):
-        line = _add_trial(record, space.settings[at], result, counts=at in judged)
-        tried.pop(at, None)
-        save()
-        report(line)
-    for at in tried:  # it asked for more trials, or another version of Optuna chose them
+    done = set()
+    for row in rows:  # if this call asks for fewer or is killed, or another version of Optuna chooses others, they stay
+        at = space.places[tuple(row["config"].values())]
         if result := recorded(space.settings[at], results):
             report(_add_trial(record, space.settings[at], result, counts=at in judged))
+            done.add(at)
+    save()
+    known = {space.places[tuple(row["config"].values())]: row["score"] for row in record["known"]}
+    options = {"seed": seed, "keep": keep, "fidelity": fidelity, "at_once": record["at_once"], "known": known}
+    for at, result in explore(space, measure, trials, **options):
+        if at not in done:
+            line = _add_trial(record, space.settings[at], result, counts=at in judged)
+            save()
+            report(line)
     save()
     return record
 

@@ -75,8 +75,7 @@ def sweep(
     too, without an error: `left` of the outcome counts what was not done. `meanwhile` is called about once a second.
     `InputError` where the disk is full.
     """
-    for dataset in {cell.asked.dataset for cell in cells}:
-        store.require_apart(absolute_path(results), dataset)
+    store.require_apart(absolute_path(results), {cell.asked.dataset for cell in cells})
     results = writable_folder(results)
     started = claims.file_system_now(results)
     ends = [(cell, *last_of(cell, results, on_oom)) for cell in cells]

@@ -198,7 +198,7 @@ def test_a_folder_as_a_first_sweep_leaves_it_has_its_page_and_settings_differ_in
         write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **knobs)
     words = Elements(report.write(tmp_path)).words
     assert "27 completed runs" in words
-    assert len(set(re.findall(r"sst2 [0-9a-f]{6}", words))) == 2  # rows of two versions of the data are told apart
+    assert len(set(re.findall(r"sst2 [0-9a-f]{6}", words))) == 2  # rows of two versions of the data are distinguished
     assert words.count("full [learning_rate=0.0001]") >= 2
 
 

@@ -85,7 +85,7 @@ def test_a_search_killed_and_called_again_goes_on_and_a_grid_shares_its_records(
 
 
 @pytest.mark.slow
-def test_no_trial_is_lost_by_asking_for_fewer_or_by_another_search_of_the_name(tmp_path):
+def test_no_trial_is_lost_by_asking_for_fewer_another_search_of_the_name_or_a_kill(tmp_path, monkeypatch):
     space = read_space(space_file(tmp_path, {"learning_rate": [1e-4, 1e-3, 1e-2]}))
     first = search(space, tmp_path, trials=2)
     edited = search(read_space(space_file(tmp_path, {"learning_rate": [1e-3, 1e-2, 1e-1]})), tmp_path, trials=1)
@@ -97,6 +97,14 @@ def test_no_trial_is_lost_by_asking_for_fewer_or_by_another_search_of_the_name(t
         "grid-tpe-seed0": essence(first),
         "grid-tpe-seed0-2": essence(edited),
     }
+
+    def killed(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lrtl_utils.sweep.search.explore", killed)
+    with pytest.raises(KeyboardInterrupt):
+        search(space, tmp_path, trials=3)
+    assert essence(json.loads((tmp_path / "search" / "grid-tpe-seed0.json").read_text())) == essence(first)
 
 
 @pytest.mark.slow

@@ -118,6 +118,9 @@ def test_a_cost_has_one_named_point_a_method_and_the_front_as_steps(frame):
     assert set(re.findall(left, ax.get_xlabel())) == aside
     (steps,) = [line for line in ax.get_lines() if line.get_drawstyle() == "steps-post"]
     assert list(steps.get_xdata())[:-1] == sorted(part[part["on_front"]]["flops"])
+    slow = front.assign(device_seconds=140.0)
+    (ax, *_) = axes(figures.score_vs_cost(slow, best, "device_seconds")).values()
+    assert "at 140 s" in ax.get_xlabel()
     (ax, *_) = axes(figures.score_vs_cost(front.assign(unmeasured="lora"), best, "flops")).values()
     assert "not measured: lora" in ax.get_xlabel()
     alone = front[front["method"] == "tfidf"]
