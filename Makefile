@@ -86,6 +86,12 @@ lock: ## Write .ci/constraints.txt anew: the versions that pip takes today (Linu
 	build/lock/bin/pip install --quiet --requirement requirements.txt
 	build/lock/bin/pip freeze | sed 's/+cpu$$//' > .ci/constraints.txt
 
+recipe: .venv/installed ## Run every setting of the recipe on the development sets (days; resumes), and write their table
+	$(BIN)/python tests/support/wrong_names.py ../shared/dev/emotion ../shared/dev/hwu64_10 ../shared/dev/sst5
+	$(RUN) sweep notebooks/grids/recipe_2.yaml --results results/recipe-2 --workers 2 --no-cache
+	$(RUN) sweep notebooks/grids/recipe_2_bf16.yaml --results results/recipe-2/bf16 --workers 2 --no-cache
+	$(BIN)/python -m lrtl_utils.study.benchmarks.recipe results/recipe-2
+
 study: .venv/installed ## Run the committed study's grid on real data (days; resumes) and its pictures
 	$(RUN) confirm study
 	$(RUN) figures
@@ -119,4 +125,4 @@ clean: ## Remove what a test or a build left; results and .venv stay
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 .PHONY: help audit install demo trackers test unit integration e2e nightly faults gpu lint docs lock study figures report
-.PHONY: speed peers peers-tests lab clean
+.PHONY: recipe speed peers peers-tests lab clean

@@ -55,10 +55,10 @@ TASKS = {
     "cifar10": Task("image", "img", "label", "uoft-cs/cifar10", "0b2714987fa478483af9968de7c934580d0bb9a2", published=Published(50_000, 10_000, 10), title="CIFAR-10"),  # noqa: E501
     "fashion_mnist": Task("image", "image", "label", "zalando-datasets/fashion_mnist", "531be5e2ccc9dba0c201ad3ae567a4f3d16ecdd2", published=Published(60_000, 10_000, 10), title="Fashion-MNIST"),  # noqa: E501
     "conll2003": Task("tokens", "tokens", "ner_tags", "lhoestq/conll2003", "19edcb426bfd625c275c17b9a99b2239243f4377", published=Published(14_041, 3_453, 9, (20.2, 12.7)), title="CoNLL-2003"),  # noqa: E501
-    "news_sample": Task("text", "text", "label", classes=("World", "Sports", "Business", "Sci/Tech"), **_OWN),
-    "reviews_sample": Task("text", "text", "label", classes=("neg", "pos"), **_OWN),
-    "entities_sample": Task("tokens", "tokens", "ner_tags", classes=_TAGS, **_OWN),
-    "digits": Task("image", "image", "label", package=("sklearn", "datasets/data/digits.csv.gz"), classes=tuple("0123456789"), test=None),  # noqa: E501
+    "news_sample": Task("text", "text", "label", classes=("World", "Sports", "Business", "Sci/Tech"), title="News (sample)", **_OWN),  # noqa: E501
+    "reviews_sample": Task("text", "text", "label", classes=("neg", "pos"), title="Reviews (sample)", **_OWN),
+    "entities_sample": Task("tokens", "tokens", "ner_tags", classes=_TAGS, title="Entities (sample)", **_OWN),
+    "digits": Task("image", "image", "label", package=("sklearn", "datasets/data/digits.csv.gz"), classes=tuple("0123456789"), test=None, title="Digits"),  # noqa: E501
 }
 # fmt: on
 

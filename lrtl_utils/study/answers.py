@@ -88,13 +88,14 @@ def how_much(frame: pd.DataFrame) -> Answer:
     each = labels_needed(table) if len(table) else []
     if each:
         rows = _of_the_best(table)
-        target = f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)} with {_span(rows['sizes'].str[-1])} labels"
+        target = f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)} that "
+        target += f"{_span(rows['sizes'].str[-1])} labels give"
         reached = rows[np.isfinite(rows["n_labels"])]["n_labels"].round().astype(int)
         on, many = counted(len(rows), "pair"), _span(table.groupby("dataset_model").size())
         names = sorted(set(table["variant"]))
         curved = _listed(names) if len(names) < 4 else f"{many} configuration{'' if many == '1' else 's'} with a curve"
         headline = f"On {len(reached)} of {on} of data set and model, the best of {curved} "
-        headline += f"needs about {_span(reached)} labels to reach " if len(reached) else "reaches "
+        headline += f"needs about {_span(reached)} labels for " if len(reached) else "reaches "
         headline += f"{target}; {sum(not doubts for doubts in rows['doubts'])} of {counted(len(rows), 'curve')} "
         headline += f"{'passes' if len(rows) == 1 else 'pass'} the checks."
     return Answer("How much data do I need?", headline, each, table)
@@ -114,14 +115,16 @@ def cost(frame: pd.DataFrame) -> Answer:
         pairs = f"{counted(len(compared), 'pair')} of data set and model"
         names = [f"{name} on {count}" for name, count in compared["best"].value_counts().items()]
         headline = f"On each of {pairs}, the interval of the difference to the best ({_listed(names)}) is below "
-        headline += f"zero for every configuration with fewer FLOPs, by {metric}."
+        headline += f"zero for every configuration with fewer FLOPs, by {metric}"
         if cheaper:
-            headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best may be as good: the "
-            headline += f"interval of the difference reaches zero, by {metric}. It is shown to be at least as good, "
-            headline += f"within {100 * stats.MARGIN:g} point, on {sum(compared['low'] >= -stats.MARGIN)} of them."
+            headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best may be as good by "
+            headline += f"{metric} (the interval of the difference reaches zero), and on "
+            headline += f"{sum(compared['low'] >= -stats.MARGIN)} it is shown to be at most {100 * stats.MARGIN:g} "
+            headline += "point worse"
         if len(spent := compared["best_device_seconds"].dropna()):
             bounds = dict.fromkeys(map(short, (spent.min(), spent.max())))
-            headline += f" Training the best takes {' to '.join(bounds)} device seconds."
+            headline += f"; training the best of each pair takes {' to '.join(bounds)} device seconds"
+        headline += "."
         if cached := int(tables.took_from_cache(frame).sum()):
             why = "because an earlier run of a sweep had done a part of their work"
             headline += f" The seconds of {cached} of {counted(len(frame), 'run')} are left out, {why}."
@@ -286,6 +289,18 @@ def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
         return f"{few} to say whether a method that needs {NEEDS_LESS[cost]} is as good as the best"
     less = f"On {sum(found)} of {len(found)} {_pairs(front)}, a method that needs {NEEDS_LESS[cost]} than the best"
     return f"{less} may be as good, by the interval of the difference"
+
+
+def claim_seconds(front: pd.DataFrame, best: pd.DataFrame) -> str:
+    """The device seconds of training the best configuration, from the least to the most of the data sets."""
+    settled = best[best["compared"] > 0]
+    costs = [(part.set_index("configuration")["device_seconds"], row) for part, row in _beside_best(front, settled)]
+    spent = [seconds[row["configuration"]] for seconds, row in costs if row["configuration"] in seconds]
+    if not spent:
+        few = "Too few costs were measured here" if len(settled) else "There are too few seeds here"
+        return f"{few} to say how long training the best configuration takes"
+    takes = " to ".join(dict.fromkeys(map(short, (min(spent), max(spent)))))
+    return f"With {_span(settled['n_labels'])} labels, training the best configuration takes {takes} device seconds"
 
 
 def claim_differences(table: pd.DataFrame, baseline: str) -> str:

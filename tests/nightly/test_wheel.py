@@ -60,4 +60,4 @@ def test_an_installed_wheel_works_in_an_empty_folder(lrtl, tmp_path):
     assert own.splitlines()[-1].startswith(str(tmp_path / "results" / "local" / "runs" / "my.csv"))
     assert "2 cells done" in call("status")
     assert "2 records, 0 fail" in call("verify")
-    assert "60 cells" in call("sweep", "demo", "--dry-run")
+    assert "66 cells" in call("sweep", "demo", "--dry-run")

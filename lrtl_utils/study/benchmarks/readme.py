@@ -68,15 +68,15 @@ def claim(table: pd.DataFrame) -> str:
         flops = answers.shares(1 / table["flops"][table["configuration"] == found["configuration"]])
         zero = ", which contains zero" if found["low"] <= 0 <= found["high"] else ""
         said.append(
-            f"from that of `{found['configuration']}` by {answers.points(found['gain'], found['low'], found['high'])} "
-            f"points (95 % interval in brackets{zero}), with {flops} of its FLOPs: better in {found['won']}, worse in "
+            f"{answers.points(found['gain'], found['low'], found['high'])} points over `{found['configuration']}` "
+            f"(95 % interval in brackets{zero}), with {flops} of its FLOPs: better in {found['won']}, worse in "
             f"{found['lost']}, undecided in {found['undecided']}"
         )
     return (
-        f"**Over the {counted(found['settings'], 'setting')} (data set, model, number of labels) that have run so far, "
-        f"the mean score of `{tables.OURS}`, this project's own method, differs {'; and '.join(said)}. Version 1 had "
-        "been run on these data sets, and a description of its results led to version 2; the rule was chosen on "
-        "others.**"
+        f"**In the {counted(found['settings'], 'setting')} (data set, model, number of labels) that have run so far on "
+        f"data sets on which its rule was not chosen, `{tables.OURS}`, this project's own method, gains on average "
+        f"{'; and '.join(said)}. Version 1 of it had been run on these data sets, and a description of the results led "
+        "to version 2.**"
     )
 
 
@@ -118,33 +118,28 @@ def in_short(
         yield " ".join([f"- **{answer.question}**", said, *store.outdated(asked["record"])])
     if confirmed is not None:
         yield f"\n{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
-        yield from counted_so_far(compared)
+        yield lost(compared, os.path.relpath(results.parent / recipe.CONFIRMATION / "table.md", root))
         yield from beside_published(confirmed)
     page = os.path.relpath(results / "README.md", root)
-    yield f"- [The answers of the study]({page}) are for each of its data sets, with pictures."
+    yield f"- [The answers of the study]({page}) cover each of its data sets, with pictures."
 
 
-def counted_so_far(table: pd.DataFrame) -> Iterator[str]:
-    """What `recipe.counts` finds in all settings of `recipe.compared`, a line for each group of data sets.
+def lost(table: pd.DataFrame, page: str) -> str:
+    """How often `progressive` is better than any other method in the table of `recipe.compared`, and where it is worse.
 
-    The data sets of the plan, which helped to choose the rule, are counted apart, against the tuned baselines alone.
+    The data sets of the plan, on which its rule was chosen, are among them. `page` shows each comparison.
     """
-    planned, tuned = recipe.of_the_plan(table["dataset_model"]), table["configuration"].isin(TUNED)
-    groups = {
-        "On these data sets": table[~planned],
-        "On data sets that helped to choose its rule and to tune the baselines": table[planned & tuned],
-    }
-    for beginning, part in groups.items():
-        counts = recipe.counts(part[~recipe.is_piece(part)]).set_index("configuration")
-        said = [
-            f"{row.Index} {row.won}/{row.lost}/{row.undecided} ({answers.points(row.gain, row.low, row.high)})"
-            for row in counts.itertuples()
-        ]
-        if said:
-            yield (
-                f"- {beginning}, `{tables.OURS}` is better / worse / undecided in this many settings, with its mean "
-                f"gain in points: {', '.join(said)}."
-            )
+    judged = table[table["verdict"].isin(recipe.WON) & ~recipe.is_piece(table)]
+    better, worse, undecided = (sum(judged["verdict"] == verdict) for verdict in recipe.WON)
+    ahead = judged[judged["verdict"] == "better"]
+    than = "; ".join(
+        f"than {name} on {title}" for name, title in zip(ahead["configuration"], _titles(ahead), strict=True)
+    )
+    return (
+        f"- Of all {counted(len(judged), 'difference')} to another method, tuned or not, on these and on the data sets "
+        f"of the original plan, which helped to choose its rule, {better} show `{tables.OURS}` to be better, {worse} "
+        f"to be worse{f' ({than})' if than else ''}, and {undecided} are undecided ([each of them]({page}))."
+    )
 
 
 def beside_published(confirmed: pd.DataFrame) -> Iterator[str]:
@@ -157,7 +152,7 @@ def beside_published(confirmed: pd.DataFrame) -> Iterator[str]:
             f"{row.score:.3f}{answers.between(row.low, row.high)} by {row.model}" for row in ours.itertuples()
         )
         published = "; ".join(f"{row.score:.3f} by {row.model} ({row.source})" for row in theirs.itertuples())
-        yield f"- On the split of {PUBLISHED['titles'][dataset]}, here: {here}. Published: {published}."
+        yield f"- On the same split of {PUBLISHED['titles'][dataset]}: {here}. Published: {published}."
 
 
 def shown(table: pd.DataFrame) -> str:
@@ -175,7 +170,7 @@ def shown(table: pd.DataFrame) -> str:
     on = f" ({on})" if on else ""
     return (
         f"Of {counted(len(table), 'difference')} between {tables.OURS} and a tuned baseline on the data sets of the "
-        f"table, corrected over the settings of each baseline, {better} show it to be better{on}, {worse} to be worse, "
+        f"table, corrected for their number, {better} show it to be better{on}, {worse} to be worse, "
         f"and {undecided} are undecided."
     )
 
@@ -193,10 +188,10 @@ def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
                     f"{row.score:.3f}{answers.between(row.score_low, row.score_high)}" for row in found.itertuples()
                 ],
                 f"seconds ({machines})": found["device_seconds"].map("{:.1f}".format, na_action="ignore"),
-                f"points over {baseline}": [
-                    f"{answers.points(row.mean, row.low, row.high)}, {row.verdict}" for row in found.itertuples()
+                f"points over {baseline}, share of its FLOPs": [
+                    f"{answers.points(row.mean, row.low, row.high)}, {row.verdict}, {answers.share(row.flops_ratio)}"
+                    for row in found.itertuples()
                 ],
-                f"FLOPs / {baseline}": found["flops_ratio"].map("{:.0%}".format),
             }
         )
         table = shown if table is None else table.merge(shown, how="outer", on=list(table.columns[:4]))

@@ -32,6 +32,7 @@ from lrtl_utils.study.benchmarks import published
 OURS, FIRST = "progressive", "progressive, version 1"
 READ = {"label_names": True, "layers": 0.5, "word_shape": True}  # by `progressive`, where nothing else is asked for
 CONFIRMATION = "confirmation"  # the folder beside this one with its records
+DECIDED = ("better", "worse")
 WON = {"worse": "won", "better": "lost", "undecided": "undecided"}  # by what is said of the other configuration
 AT = ["dataset_model", "n_labels"]
 RUNG_ZERO = {"text": 1.3, "tokens": 1.5, "image": 1.3}  # at most so many times the seconds of one forward pass
@@ -44,8 +45,10 @@ MEMORY = """Peak memory of `progressive` as a share of what accounts for it: the
 and what its trained blocks and a batch hold, counted as in fp32."""
 PUBLISHED = """Accuracy in per cent on the same fixed splits: five or ten examples of each class, and the whole test
 split. Parameters are in millions. What others reached was not measured here, and they had other models and other
-information: minilm (all-MiniLM-L6-v2) was trained on pairs of sentences, and most methods here read the names of the
-classes."""
+information: minilm (all-MiniLM-L6-v2) was trained on pairs of sentences, and of the methods here, {readers} read the
+names of the classes."""
+GLANCE = """The same rows by data set. A cell has the number of labels, the score with its interval, a star where the
+corrected p-value shows a difference to `progressive`, FLOPs, and seconds where they can be compared."""
 PIECES = """How far `progressive` with something left out or changed is from `progressive`, in points with a 95 %
 interval. What is below zero speaks for the piece. A star marks what the corrected p-value shows. `..._wrong_names` are
 copies of data sets in which each class has the name of another."""
@@ -145,14 +148,14 @@ def write(results: Path) -> Path:
     table = compared(frame)
     named = {"configuration": "configuration", "seeds": "seeds", "score": "score", "mean": "points"}
     named |= {"p_corrected": "p", "verdict": "beside progressive", "flops": "FLOPs", "seconds": "seconds"}
-    shown = table.assign(
+    words = table.assign(
         score=_percent(table, "score", "low", "high"),
         mean=_points(table, "mean", "points_low", "points_high"),
         p_corrected=table["p_corrected"].map(lambda p: f"{p:.3f}" if p >= 0.001 else "< 0.001", na_action="ignore"),
         flops=table["flops"].map("{:.3f}".format, na_action="ignore"),
         seconds=table["seconds"].map("{:.2f}".format, na_action="ignore"),
-    )[[*AT, *named]]
-    shown = tables.shown(shown.rename(columns=named)).fillna("")
+    )[[*AT, *named]].fillna("")
+    shown = tables.shown(words.rename(columns=named))
     table.to_csv(results / "table.csv", index=False)
     machines = [f"- {each}" for each in store.machines(frame["record"][frame["method"] != FIRST])]
     failed = tables.records(results, "failed")
@@ -169,7 +172,10 @@ def write(results: Path) -> Path:
         _behind(others),
         *_pieces(table),
         "## Every setting",
-        shown.to_markdown(index=False, disable_numparse=True) + "\n",
+        shown.to_markdown(index=False, disable_numparse=True),
+        "## Every data set, by the number of labels",
+        GLANCE,
+        _by_labels(frame, words).to_markdown(index=False, disable_numparse=True) + "\n",
     ]
     write_text(results / "table.md", "\n\n".join(page) + _beside_published(frame) + _measured(results))
     return results / "table.md"
@@ -180,12 +186,32 @@ def is_piece(table: pd.DataFrame) -> pd.Series:
     return table["configuration"].str.startswith(f"{OURS} [")
 
 
+def _by_labels(frame: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
+    """A row for each data set, model and configuration, and a column for few, for 100, and for more labels.
+
+    `words` has the columns of `compared` as they are shown.
+    """
+    parts = tables.by_dataset_and_model(frame.dropna(subset=["config.shots"]))
+    few = {(name, size) for name, part in parts for size in part["n_labels"]}
+    sizes = ["few of each class", "100 labels", "more labels"]
+    at = [(row.dataset_model, row.n_labels) for row in words.itertuples()]
+    found = [0 if each in few else 1 + (each[1] > 100) for each in at]
+    cells = words["n_labels"].astype(str) + ": " + words["score"]
+    cells += words["verdict"].isin(DECIDED).map({True: " *", False: ""})
+    for name in ("flops", "seconds"):
+        cells += words[name].map(lambda word: f", {word}" if word else "")
+    words = words.assign(cell=cells, size=[sizes[at] for at in found])
+    keys = [AT[0], "configuration"]
+    pivot = words.pivot_table(index=keys, columns="size", values="cell", aggfunc="; ".join)
+    return tables.shown(pivot.reindex(columns=sizes).fillna("").reset_index())
+
+
 def _pieces(table: pd.DataFrame) -> list[str]:
     """What each change of `progressive` does, a column each, where there was one."""
     rows = table[is_piece(table) & table["mean"].notna()]
     if rows.empty:
         return []
-    star = np.where(rows["verdict"].isin(["better", "worse"]), " *", "")
+    star = np.where(rows["verdict"].isin(DECIDED), " *", "")
     points = _points(rows, "mean", "points_low", "points_high") + star.astype(object)
     rows = rows.assign(points=points, configuration=rows["configuration"].str.removeprefix(OURS).str.strip(" []"))
     pivot = rows.pivot(index=AT, columns="configuration", values="points").fillna("").reset_index()
@@ -212,11 +238,14 @@ def _beside_published(frame: pd.DataFrame) -> str:
     table = published.few_shot(scores.assign(parameters=scores["model"].map(millions).round(1)))
     if table.empty:
         return ""
+    on = frame[frame["dataset"].isin(table["dataset"]) & ~is_piece(frame)]
+    reads = on["record"].map(lambda record: bool(record["config"].get("label_names"))) | (on["method"] == FIRST)
+    about = PUBLISHED.format(readers=", ".join(sorted({*on["configuration"][reads]})))
     table["score"] = _percent(table, "score", "low", "high")
     for name, form in (("device_seconds", "{:.1f}"), ("flops", "{:.2e}")):
         table[name] = table[name].map(form.format, na_action="ignore")
     shown = tables.shown(table.drop(columns=["low", "high"])).astype(object).fillna("")
-    return f"\n## Beside published figures\n\n{PUBLISHED}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
+    return f"\n## Beside published figures\n\n{about}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
 
 
 def _percent(table: pd.DataFrame, *columns: str) -> list[str]:

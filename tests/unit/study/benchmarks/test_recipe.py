@@ -1,4 +1,5 @@
 import json
+import re
 from datetime import UTC, datetime
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_the_mean_over_the_settings_has_an_interval():
 
 
 def test_the_page_has_a_row_for_each_that_ran(results):
-    page = recipe.write(results).read_text().split("## Every setting")[1]
+    page = recipe.write(results).read_text().split("## Every ")[1]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if "sst2 · " in line]
     assert [row[2] for row in rows] == sorted(recipe.compared(recipe.runs(results))["configuration"])
     assert all("[" in row[4] for row in rows)
@@ -106,8 +107,21 @@ def test_the_page_has_a_row_for_each_that_ran(results):
     assert (results / "table.csv").is_file()
 
 
+def test_a_data_set_has_one_row_for_each_configuration_at_all_its_sizes(results):
+    for seed in range(3):
+        for knobs in ({"train_size": None, "shots": 8}, {"train_size": 500}):
+            write_run(results, outcomes(0.8, 100, seed), method="progressive", seed=seed, flops=10, **SST2 | knobs)
+    page = recipe.write(results).read_text().split("## Every data set, by the number of labels")[1]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if "sst2 · " in line]
+    (ours,) = [row[2:] for row in rows if row[1] == "progressive"]
+    assert [cell.split(":")[0] for cell in ours] == ["16", "100", "500"]
+    (full,) = [row[2:] for row in rows if row[1] == "full"]
+    assert re.fullmatch(r"100: [\d.]+ \[[\d.]+, [\d.]+\] \*, 4.000.*", full[1])
+    assert full[::2] == ["", ""]
+
+
 def test_a_piece_left_out_is_a_column_of_its_own_and_no_opponent(results):
-    counted, pieces, _ = recipe.write(results).read_text().split("\n## ")
+    counted, pieces, *_ = recipe.write(results).read_text().split("\n## ")
     assert "| full " in counted
     assert "soften" not in counted
     assert [line.split("|")[3].strip() for line in pieces.splitlines() if "labels" in line] == ["without=soften"]
