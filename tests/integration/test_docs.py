@@ -13,10 +13,13 @@ from lrtl_utils.cli.common import pairs
 from lrtl_utils.cli.sweep import slurm_parameters
 from lrtl_utils.config import read_config
 from lrtl_utils.files import ROOT
+from lrtl_utils.methods import progressive
+from lrtl_utils.study import answers, stats
 from lrtl_utils.study.benchmarks import recipe
 from lrtl_utils.sweep import engines
 from lrtl_utils.sweep import grid as grids
 
+COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -73,7 +76,72 @@ def test_how_many_settings_were_lost_is_what_the_table_says(page, said, folder):
     table = pd.read_csv(ROOT / f"results/{folder}/table.csv")
     others = table[~table["configuration"].str.startswith("progressive [")]
     lost = others[others["verdict"] == "better"][["dataset_model", "n_labels"]].drop_duplicates()
-    assert ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")[len(lost)] == count
+    assert COUNTS[len(lost)] == count
+
+
+def prose(page):
+    """Of a page in docs/, without its breaks of lines."""
+    return " ".join((ROOT / f"docs/{page}.md").read_text().split())
+
+
+def developed():
+    """The table of the development sets, less the copies with wrong names."""
+    table = pd.read_csv(ROOT / "results/recipe-2/table.csv").sort_values(["dataset_model", "n_labels"])
+    return table[~table["dataset_model"].str.contains("_wrong_names")]
+
+
+TITLES = {"ag_news": "AG News", "cifar10": "CIFAR-10", "crossner_science": "CrossNER", "hwu64_10": "HWU64"}
+TITLES |= {"imdb": "IMDB", "sst2": "SST-2", "wnut17": "WNUT-17"}
+KNOBS = {"label_names": "False", "layers": "1.0", "word_shape": "False"}
+
+
+@pytest.mark.parametrize("piece", [*progressive.PIECES, *KNOBS])
+def test_what_a_piece_earns_is_what_the_table_says(piece):
+    (row,) = re.findall(rf"^\| `{piece}` .*", (ROOT / "docs/progressive.md").read_text(), flags=re.M)
+    changed = f"{piece}={KNOBS[piece]}" if piece in KNOBS else f"without={piece}"
+    rows = developed().query(f"configuration == 'progressive [{changed}]'")
+    points = []
+    for one in rows.itertuples():
+        name = one.dataset_model.split(" · ")[0]
+        where = TITLES.get(name, f"`{name}`") + (f" with {one.n_labels} labels" if one.n_labels != 100 else "")
+        difference = answers.points(one.mean, one.points_low, one.points_high)
+        points.append(f"{where} {difference}" + r" \*" * (one.verdict in {"better", "worse"}))
+    shown = str(rows[rows["verdict"] == "worse"]["dataset_model"].nunique())
+    if (saved := 100 * (rows["flops"] - 1)).min() > 1:
+        bounds = dict.fromkeys(f"{bound:.0f}" for bound in (saved.min(), saved.max()))
+        assert f" {' to '.join(bounds)} % more FLOPs" in row
+        shown = f"{len(rows)}, in FLOPs"
+    assert [cell.strip() for cell in row.split("|")[3:5]] == ["; ".join(points), shown]
+
+
+def test_the_gaps_of_progressive_are_those_of_the_table():
+    table, page = developed(), (ROOT / "docs/progressive.md").read_text()
+    others = table[~table["configuration"].str.startswith("progressive [") & table["points_low"].notna()]
+    shown = others["verdict"] == "better"
+    undecided = others[~shown.groupby([others["dataset_model"], others["n_labels"]]).transform("any")]
+    most = undecided.groupby(["dataset_model", "n_labels"])["mean"].max().loc[lambda gaps: gaps > stats.MARGIN]
+    for begins, gaps in (("It lost", others[shown]["mean"]), (f"In {COUNTS[len(most)]} settings the gap", most)):
+        (said,) = re.findall(rf"^- \*\*{begins}.*?(?=^- )", page, flags=re.M | re.S)
+        found = re.findall(r"(?:by |\(|, )(\d\.\d)", " ".join(said.split()))
+        assert sorted(found) == sorted(f"{100 * gap:.1f}" for gap in gaps)
+
+
+def test_flops_beside_version_1_are_those_of_the_table():
+    first = developed().query("configuration == 'progressive, version 1'")
+    ratios = (1 / first["flops"]).sort_values()
+    usual, more = ratios[ratios < 1.1], ratios[ratios > 1.1]
+    assert first.loc[more.index, "dataset_model"].str.contains("hwu64|crossner").all()
+    for said in (
+        f"in {sum(ratios > 1)} of {len(ratios)} settings: {more.iloc[-1]:.2f} times as many on HWU64 with 100 labels",
+        f"{more.iloc[0]:.2f} to {more.iloc[-2]:.2f} times there",
+        f"{usual.iloc[0]:.2f} to {usual.iloc[-1]:.2f} times elsewhere",
+    ):
+        assert said in prose("progressive")
+
+
+def test_how_many_runs_had_been_seen_is_what_was_frozen():
+    seen = json.loads((ROOT / "results/frozen.json").read_text())["seen"]
+    assert f"by then: {sum(seen.values()):,} on {len(seen)} data sets" in prose("evidence")
 
 
 def test_what_would_be_confirmed_today_is_what_the_rule_gives():

@@ -15,10 +15,10 @@ FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 
 HEADINGS = {
     "00_quickstart": """# Quickstart: one run, from data to record
-A small pre-trained model (all-MiniLM-L6-v2, called `minilm` here) learns to sort news from a tenth of the labels. Run
+A small pre-trained model (all-MiniLM-L6-v2, called `minilm` here) learns news topics from a tenth of the labels. Run
 all cells: it takes seconds on two cores and downloads nothing, because the texts and the weights were installed with
 the project. Then change a parameter and run again. `method="linear_probe"` is the cheapest way to use the same model;
-`method="conventional"` is what an example script does.""",
+`method="conventional"` is what a typical example script does.""",
     "10_text_classification": """# Text classification
 Which topic is a text about? `news_sample` comes with the project, and `ag_news` is the real data set. You can also give
 the path of a file or folder of your own. The default model, `minilm`, is all-MiniLM-L6-v2; `minilm_l3`, which is
@@ -147,8 +147,8 @@ def notebook(name: str) -> nbformat.NotebookNode:
     cells = [
         text(HEADINGS[name]),
         text(
-            "## Parameters\nEvery parameter with its default and its meaning. `None` is *the method's own default*; "
-            "the table below shows\nwhich value is used. papermill writes its values below this cell."
+            "## Parameters\nEvery parameter with its default and its meaning. For a hyperparameter, `None` is *the "
+            "method's own default*; the table\nbelow shows which value is used."
         ),
         code(parameters(name), metadata={"tags": ["parameters"]}),
         code(
@@ -158,15 +158,15 @@ def notebook(name: str) -> nbformat.NotebookNode:
         text(
             "## The run\nEverything is checked here, the data is loaded, and every `None` becomes the method's own "
             "value. The table shows what was\nasked for and what is used. In the column `used`, a dash marks a "
-            "parameter that has no effect here, or that the data or\nthe model decide. The same configuration, data, "
+            "parameter that has no effect here, or that the data or\nthe model decides. The same configuration, data, "
             "weights and method always have the same id."
         ),
         code("run = Run.from_parameters(globals())\nrun.settings"),
         text("## The data\nThe first examples of the train split, with their labels."),
         code(examples),
         text(
-            "## The labels\nThe clock starts here. `train` are the examples that the method learns from; `validation` "
-            "are those it sets aside, or None."
+            "## The labels\nThe clock starts here. The method learns from `train`. It sets `validation` aside, which "
+            "is None without a validation\nsplit."
         ),
         code("train, validation = run.label()"),
         code(labelled),
@@ -180,7 +180,8 @@ def notebook(name: str) -> nbformat.NotebookNode:
         code("pd.Series(run.describe_model()).to_frame(run.config.model)"),
         text(
             "## The test split\nIt is predicted once, and off the clock. The record, one JSON file with all that the "
-            f"summary notebooks read, is written at\nonce. If this run already has a record, that one is kept. {scores}"
+            "summary notebooks read, is written\nimmediately. If this run already has a record, that one is kept. "
+            f"{scores}"
         ),
         code("tested = run.test()\nrecord = run.record(tested)"),
         code(
