@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter, LogLocator
 
 from lrtl_utils.errors import counted
@@ -35,9 +37,12 @@ GREY = "0.7"  # of other methods
 LEADER = {"arrowstyle": "-", "color": "0.55", "linewidth": 0.6}  # from a name to what it names
 LONGEST = 30  # letters of a name beside which there is room for two data sets in a row
 LONGEST_TITLE = 40  # letters of a title of one of these, with room for a target
+NEAR = 0.25  # of the height of the named lines: others are drawn down to so far below them
 MOST_NAMED = 40  # classes of a confusion matrix: more make a picture that no screen shows
 STRENGTHS = (0.1, 0.4)  # of a difference: from here to there its colour grows, so that a decided one is never grey
-WIDTH = 8.6  # inches: 830 pixels of a screen with 96 to the inch
+WIDTH = 8.6  # inches: 826 pixels of a screen with 96 to the inch; a README shows it with 800
+LINE = 0.18  # inches that a line of notes below an axis needs
+NOTE = 9.35  # points: 9 on the screen of a README, like the smallest of the other texts
 
 
 def style() -> None:
@@ -168,15 +173,22 @@ def score_vs_data(summary: pd.DataFrame, needs: pd.DataFrame, best: pd.DataFrame
     A curve goes on to the whole train split, with the interval that `needs` has there, if it passes through its marks.
     """
     figure = _each_data_set(summary, _score_vs_data, 2.7, needs=needs)
-    note = "Bands are 95 % intervals, where there are three seeds. A dotted curve is a power law that passes through "
-    note += "its marks, with an interval at the whole train split; beyond the last mark it is a guess."
-    return figure and _finished(figure, answers.claim_best(best), f"{_others(summary)}{note}")
+    note = _others(pd.concat([_near(part) for _, part in tables.by_dataset_and_model(summary)])) if figure else ""
+    note += "Bands and bars are 95 % intervals. " if summary["low"].notna().any() else ""
+    if figure and any(line.get_linestyle() == ":" for ax in figure.axes for line in ax.get_lines()):
+        note += "A dotted curve is a power law that passes through its marks; beyond the last mark it is a guess."
+    return figure and _finished(figure, answers.claim_best(best), note)
 
 
 def _score_vs_data(summary: pd.DataFrame, ax: Axes, needs: pd.DataFrame) -> None:
     ends = needs[needs["dataset_model"] == summary["dataset_model"].iloc[0]].set_index("variant")
     names, marks = [], set(summary["n_labels"])
-    for variant, points in _lines(summary, ax):
+    near = _near(summary)
+    aside = [
+        f"not drawn: {variant}, {_range(points['score'], '.3f')} with {_range(points['n_labels'], ',')} labels"
+        for variant, points in summary.drop(near.index).groupby("variant")
+    ]
+    for variant, points in _lines(near, ax):
         colour, sizes, scores = _look(variant)["color"], points["n_labels"].tolist(), points["score"].tolist()
         end = sizes[-1], scores[-1]
         law = curves.fit(sizes, scores) if len(sizes) >= curves.LEAST_SIZES else None
@@ -189,8 +201,20 @@ def _score_vs_data(summary: pd.DataFrame, ax: Axes, needs: pd.DataFrame) -> None
             marks.add(points["full"].iloc[0])
         names.append((variant, *end))
     _of_labels(ax, marks)
+    ax.set_xlabel("\n".join([ax.get_xlabel(), *aside]))
     ax.set_ylabel(f"test {summary['score_name'].iloc[0]}")
     _name_ends(ax, names)
+
+
+def _near(summary: pd.DataFrame) -> pd.DataFrame:
+    """What is not so far below the named lines that these would share the top of the picture."""
+    named = summary[summary["variant"].isin(_named(summary))]
+    lowest, highest = named[["low", "score"]].min().min(), named["score"].max()
+    return summary[summary["score"] >= lowest - NEAR * (highest - lowest)]
+
+
+def _range(values: pd.Series, form: str) -> str:
+    return " to ".join(dict.fromkeys(format(value, form) for value in (values.min(), values.max())))
 
 
 def labels_needed(needs: pd.DataFrame) -> Figure | None:
@@ -198,8 +222,10 @@ def labels_needed(needs: pd.DataFrame) -> Figure | None:
     sure = needs[needs["doubts"].map(len) == 0]
     figure = _each_data_set(sure, _labels_needed, 1.0 + 0.22 * _most_rows(sure))
     note = f"The target is {curves.SHARE:.0%} of the best {tables.metrics_of(needs)} at the largest size. Bars are the "
-    note += "middle 95 % of bootstrap draws. An arrow means that all labels do not reach it. Left out: "
-    note += f"{counted(len(needs) - len(sure), 'curve')} that cannot be relied on."
+    note += "middle 95 % of bootstrap draws. "
+    note += "An arrow means that all labels do not reach it. " if (sure["n_labels"] == np.inf).any() else ""
+    if left := len(needs) - len(sure):
+        note += f"Left out: {counted(left, 'curve')} that cannot be relied on."
     return figure and _finished(figure, answers.claim_needs(sure), note)
 
 
@@ -222,24 +248,28 @@ def _labels_needed(needs: pd.DataFrame, ax: Axes) -> None:
 def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure | None:
     """Test score against a cost, a named point for each method, at one size; `front` and `best` are from `tables`."""
     figure = _each_data_set(front, _score_vs_cost, 3.0, cost=cost)
-    note = "Bars are 95 % intervals. The steps are the Pareto front: nothing is both cheaper and better. Of each "
+    note = "Bars are 95 % intervals. " if front["low"].notna().any() else ""
+    note += "The steps are the Pareto front: nothing is both cheaper and better. Of each "
     note += "method there is one setting: the best configuration, or else the tuned one if there is one."
-    if cost == "device_seconds":  # of several machines and hours, so that nothing is claimed of them
+    if cost == "device_seconds":  # of several machines and hours, so that no two are compared
         note += " Seconds are those of the machine that a run had; a device hour has 3,600."
-        return figure and _finished(figure, answers.claim_best(best), note)
+        return figure and _finished(figure, answers.claim_seconds(front, best), note)
     return figure and _finished(figure, answers.claim_cost(front, best, cost), note)
 
 
 def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
-    far = front["method"].isin(("tfidf", "from_scratch"))  # so cheap or so low that the others would share a corner
-    shown = front if far.all() else front[~far]
-    few = partial(answers.short, digits=2)
-    form, amount = (EngFormatter(), EngFormatter(places=1)) if cost == "flops" else ("{x:g}", few)
+    enough = tables.with_enough_seeds(front)
+    far = enough["method"].isin(("tfidf", "from_scratch"))  # so cheap or so low that the others would share a corner
+    shown = enough if far.all() else enough[~far]
+    brief = partial(answers.short, digits=2)
+    form, amount = (EngFormatter(), EngFormatter(places=1)) if cost == "flops" else ("{x:g}", brief)
     unit = "s" if cost == "device_seconds" else tables.COSTS[cost]
     aside = [
         f"not drawn: {row['method']}, {row['score']:.3f} at {amount(row[cost])} {unit}"
-        for row in front[far & ~far.all()].to_dict("records")
+        for row in enough[far & ~far.all()].to_dict("records")
     ]
+    few = front.drop(enough.index).to_dict("records")
+    aside += [f"not drawn: {row['method']}, {counted(row['seeds'], 'seed')}" for row in few]
     aside += [f"not measured: {names}" for names in front["unmeasured"].unique() if names]
     steps = shown[shown["on_front"]].sort_values(cost)
     places = [*steps[cost], shown[cost].max()], [*steps["score"], steps["score"].max()]
@@ -273,21 +303,24 @@ def _memory(front: pd.DataFrame, ax: Axes) -> None:
 
 def differences(table: pd.DataFrame, baseline: str) -> Figure | None:
     """Paired differences of `tables.differences` in points: a cell for each configuration and number of labels."""
-    known = table[table["verdict"] != stats.TOO_FEW_SEEDS]
-    figure = _each_data_set(known, _differences, 0.9 + 0.24 * _most_rows(known))
+    few = table["verdict"] == stats.TOO_FEW_SEEDS
+    drawn = table[table["dataset_model"].isin(table["dataset_model"][~few])]
+    figure = _each_data_set(drawn, _differences, 0.9 + 0.24 * _most_rows(drawn))
     note = f"Points over {baseline}, paired by seed and test example: blue is better, red is worse, grey and in "
-    note += "brackets is undecided. Where a cell is blank, the two share fewer than three seeds."
+    note += "brackets is undecided."
+    note += " Where a cell is blank, the two share fewer than three seeds." if few[drawn.index].any() else ""
     return figure and _finished(figure, answers.claim_differences(table, baseline), note)
 
 
-def _differences(known: pd.DataFrame, ax: Axes) -> None:
-    decided = known["verdict"].isin(answers.DECIDED)
-    strength = known["mean"].abs().clip(*STRENGTHS) * np.sign(known["mean"])
-    points = (100 * known["mean"]).map("{:+.1f}".format)
-    known = known.assign(colour=strength.where(decided, 0), points=points.where(decided, "(" + points + ")"))
+def _differences(table: pd.DataFrame, ax: Axes) -> None:
+    decided, few = table["verdict"].isin(answers.DECIDED), table["verdict"] == stats.TOO_FEW_SEEDS
+    strength = table["mean"].abs().clip(*STRENGTHS) * np.sign(table["mean"])
+    points = (100 * table["mean"]).map("{:+.1f}".format)
+    colour = strength.where(decided, 0).mask(few)  # without a colour a cell is blank
+    table = table.assign(colour=colour, points=points.where(decided, "(" + points + ")"))
     places = {method: place for place, method in enumerate(METHODS)}
-    order = sorted(set(known["variant"]), key=lambda variant: (places.get(_method(variant), len(places)), variant))
-    cells = known.pivot(index="variant", columns="n_labels").loc[order]
+    order = sorted(set(table["variant"]), key=lambda variant: (places.get(_method(variant), len(places)), variant))
+    cells = table.pivot(index="variant", columns="n_labels").loc[order]
     look = {"cmap": "coolwarm_r", "vmin": -STRENGTHS[1], "vmax": STRENGTHS[1], "linewidths": 1, "cbar": False}
     sns.heatmap(cells["colour"], annot=cells["points"], fmt="", ax=ax, **look)
     ax.grid(visible=False)
@@ -296,8 +329,12 @@ def _differences(known: pd.DataFrame, ax: Axes) -> None:
 
 
 def aggregate(table: pd.DataFrame) -> Figure | None:
-    """Interquartile mean over data sets of normalised scores against labels: 0 is `from_scratch`, 1 the best."""
-    if table.empty:
+    """Interquartile mean over data sets of normalised scores against labels: 0 is `from_scratch`, 1 the best.
+
+    Of each size those variants that ran on all its data sets; None with fewer than two sizes.
+    """
+    table = table[table["dataset_models"] == table.groupby("n_labels")["dataset_models"].transform("max")]
+    if table["n_labels"].nunique() < 2:
         return None
     table = table.assign(method=table["variant"].map(_method), configuration=table["variant"], score=table["iqm"])
     figure, (ax,) = _subplots(3.8)
@@ -327,8 +364,8 @@ def main_effects(effects: pd.DataFrame) -> Figure | None:
         edge = "\nbest at the edge" if values["at_edge"].any() else ""
         ax.set_title(f"{knob}\n{values['share'].iloc[0]:.0%} of variance{edge}")
     figure.supylabel(f"mean validation {tables.metrics_of(effects)}", fontsize="medium")
-    note = "Bars are 95 % intervals over settings; the best value is filled. Where it is at the edge of the grid, a "
-    note += "better one may lie beyond."
+    note = "Bars are 95 % intervals over settings; the best value is filled."
+    note += " Where it is at the edge of the grid, a better one may lie beyond." if effects["at_edge"].any() else ""
     return _finished(figure, answers.claim_effects(effects), note)
 
 
@@ -341,7 +378,8 @@ def interaction(pairs: pd.DataFrame, settings: pd.DataFrame) -> Figure | None:
     for axis in (0, 1):
         means = means.rename(lambda value: "None" if pd.isna(value) else value, axis=axis)
     figure, (ax,) = _subplots(1.4 + 0.4 * len(means))
-    sns.heatmap(means, annot=True, fmt=".3f", cmap="cividis", cbar=False, ax=ax)
+    light = sns.light_palette(_SAFE[9], as_cmap=True)  # so that dark numbers can be read on each of its colours
+    sns.heatmap(means, annot=True, annot_kws={"color": "black"}, fmt=".3f", cmap=light, cbar=False, ax=ax)
     ax.tick_params(axis="y", rotation=0)
     note = f"A cell is the mean validation {tables.metrics_of(settings)} of all settings with these two values."
     return _finished(figure, answers.interaction(settings, pairs)[0], note)
@@ -372,7 +410,8 @@ def searches(table: pd.DataFrame) -> Figure | None:
         ax.scatter(100 * rows["seconds_share"], [at] * len(rows), facecolors="none", edgecolors="black")
         ax.scatter(100 * rows["seconds_share"].mean(), at, marker="D", color="black")
     ax.set_yticks(range(len(names)), names)
-    ax.set(xlabel="% of the whole grid's device seconds", xlim=(0, None), ylim=(len(names) - 0.5, -0.5))
+    ax.set_xlabel("% of the whole grid's device seconds, until within half a point of its best setting")
+    ax.set(xlim=(0, None), ylim=(len(names) - 0.5, -0.5))
     note = "A ring is a seed of the search, a diamond the mean of them."
     return _finished(figure, answers.claim_searches(known), note)
 
@@ -380,6 +419,8 @@ def searches(table: pd.DataFrame) -> Figure | None:
 # What these share
 
 _NAME = "name"  # marks the texts that find their places when the layout is known
+_MARK = 4  # pixels from the middle of a mark to its edge
+_APART = 3  # pixels at least around a name
 
 
 def _subplots(height: float, count: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
@@ -403,22 +444,60 @@ def _each_data_set(table: pd.DataFrame, draw: Callable[..., None], height: float
     for (name, part), ax in zip(parts, axes, strict=True):
         ax.set_title(tables.titled(name), loc="left")
         draw(part.assign(dataset_model=name), ax, **options)
+    lines = [ax.get_xlabel().count("\n") for ax in axes]  # of notes, which take no room from the plots
+    lines = sum(max(lines[at : at + columns]) for at in range(0, len(lines), columns))
+    figure.set_figheight(figure.get_figheight() + LINE * lines)
     return figure
 
 
 def _finished(figure: Figure, claim: str, note: str = "") -> Figure:
     """The figure with its claim above and its note below; names that would overlap are moved apart."""
     figure.suptitle(textwrap.fill(claim.rstrip("."), 88), x=0.01, ha="left", weight="bold")
-    figure.supxlabel(textwrap.fill(note, 112), x=0.01, ha="left", size=9)
+    figure.supxlabel(textwrap.fill(note, 112), x=0.01, ha="left", size=NOTE)
     figure.set_layout_engine("constrained")
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # places are looked for in the layout as it stays
     for ax in figure.axes:
         if names := [text for text in ax.texts if text.get_gid() == _NAME]:
-            from adjustText import adjust_text  # of no use to pictures of one run
-
-            adjust_text(names, ax=ax, iter_lim=200, expand=(1.15, 1.5), arrowprops=LEADER)
+            _place(names, ax)
     return figure
+
+
+def _place(names: Sequence[Text], ax: Axes) -> None:
+    """Move each name from its mark to the nearest place where it meets no mark, line, other name or edge of the axes.
+
+    A line leads to a name that is not beside its mark. All is counted in pixels from the lower left corner of the axes.
+    """
+    corner, size = ax.get_window_extent().min, ax.get_window_extent().size
+    taken = np.zeros(size.astype(int)[::-1], dtype=int)  # [y, x]
+
+    def take(*line: np.ndarray) -> None:
+        for one, other in itertools.pairwise(each for each in line if np.isfinite(each).all()):
+            x, y = np.linspace(one, other, int(np.abs(other - one).max()) + 2).astype(int).T
+            inside = (x >= 0) & (y >= 0) & (x < taken.shape[1]) & (y < taken.shape[0])
+            taken[y[inside], x[inside]] = 1
+
+    bars = [bar for drawn in ax.collections if isinstance(drawn, LineCollection) for bar in drawn.get_paths()]
+    for path in [*bars, *(line.get_path() for line in ax.get_lines())]:
+        take(*ax.transData.transform(path.vertices) - corner)
+    marks = [ax.transData.transform(name.get_position()) - corner for name in names]
+    for mark, up in itertools.product(marks, range(-_MARK, _MARK + 1)):
+        take(mark + np.array([-_MARK, up]), mark + np.array([_MARK, up]))
+    for name, mark in zip(names, marks, strict=True):
+        box = np.ceil(name.get_window_extent().size).astype(int) + 2 * _APART
+        width, height = box = np.minimum(box, taken.shape[::-1])
+        y, x = np.ogrid[: taken.shape[0] - height + 1, : taken.shape[1] - width + 1]  # lower left corners of all places
+        sums = np.pad(taken.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        met = sums[y + height, x + width] - sums[y, x + width] - sums[y + height, x] + sums[y, x]
+        away = np.hypot(mark[0] - np.clip(mark[0], x, x + width), mark[1] - np.clip(mark[1], y, y + height))
+        low, left = np.unravel_index((away + size.max() * met).argmin(), met.shape)
+        taken[low : low + height, left : left + width] = 1
+        place = np.array([left, low])
+        near, middle = (np.clip(mark, place + _APART, place + box - _APART), place + box / 2)
+        near, middle = ax.transData.inverted().transform([near + corner, middle + corner])
+        if away[low, left] > 2 * _MARK:
+            ax.annotate("", name.get_position(), near, arrowprops=LEADER)
+        name.set(position=middle, ha="center", va="center")
 
 
 def _named(table: pd.DataFrame) -> list[str]:
@@ -437,7 +516,7 @@ def _lines(table: pd.DataFrame, ax: Axes) -> Iterator[tuple[str, pd.DataFrame]]:
     for variant, points in table.sort_values("n_labels").groupby("variant"):
         sizes, look = points["n_labels"], _look(variant)
         if variant in named:
-            ax.plot(sizes, points["score"], **look)
+            ax.plot(sizes, points["score"], **look, zorder=2 + (len(points) == 1))  # no line hides a mark that is alone
             ax.fill_between(sizes, points["low"], points["high"], color=look["color"], alpha=0.15)
             if len(points) == 1:
                 ax.vlines(sizes, points["low"], points["high"], color=look["color"], linewidth=1)

@@ -591,13 +591,19 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["n_labels", "variant", "score_name", "iqm", "low", "high", "dataset_models"])
 
 
+def with_enough_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of rows with `seeds`, those with three or more; all, if none has as many."""
+    enough = rows["seeds"] >= stats.LEAST_SEEDS
+    return rows[enough] if enough.any() else rows
+
+
 def front(frame: pd.DataFrame, best: pd.DataFrame, cost: str) -> pd.DataFrame:
     """What one of each method costs, with `on_front`, and the `front_share` of bootstrap draws.
 
     A row of `summarise` for each dataset × model and method, as `one_a_method` chooses, at the size that `best` (from
-    `at_most_labels`) has for it, without methods that lack this cost, which are named in `unmeasured`. Seeds and test
-    examples are drawn, the same for configurations with as many seeds; costs are the means. A point with fewer than
-    three seeds stays where it is, and has no share.
+    `at_most_labels`) has for it, without methods that lack this cost, which are named in `unmeasured`. Only those
+    `with_enough_seeds` are on the front. Seeds and test examples are drawn, the same for configurations with as many
+    seeds; costs are the means. With fewer than three seeds there is no share.
     """
     tops = {row.dataset_model: row for row in best.itertuples()}
     rows = []
@@ -609,12 +615,14 @@ def front(frame: pd.DataFrame, best: pd.DataFrame, cost: str) -> pd.DataFrame:
         chosen = one_a_method(summarise(part), tops[dataset_model].configuration)
         unmeasured = ", ".join(chosen["method"][chosen[cost].isna()])
         summary = chosen.dropna(subset=cost).assign(dataset_model=dataset_model, unmeasured=unmeasured)
-        draws = [_draws(outcomes[key]) for key in summary[KEYS].itertuples(index=False, name=None)]
+        enough = with_enough_seeds(summary)
+        draws = [_draws(outcomes[key]) for key in enough[KEYS].itertuples(index=False, name=None)]
         if draws:
-            share = stats.pareto_front(summary[cost], np.stack(draws)).mean(axis=1)
-            share = np.where(summary["seeds"] >= stats.LEAST_SEEDS, share, np.nan)
-            on_front = stats.pareto_front(summary[cost], summary["score"])
-            rows.append(summary.assign(on_front=on_front, front_share=share))
+            share = pd.Series(stats.pareto_front(enough[cost], np.stack(draws)).mean(axis=1), enough.index)
+            on_front = pd.Series(stats.pareto_front(enough[cost], enough["score"]), enough.index)
+            summary["on_front"] = on_front.reindex(summary.index, fill_value=False)
+            summary["front_share"] = share[enough["seeds"] >= stats.LEAST_SEEDS]
+            rows.append(summary)
     nothing = {"dataset_model": "", "unmeasured": "", "on_front": False, "front_share": np.nan}
     return pd.concat(rows, ignore_index=True) if rows else summarise(frame[:0]).assign(**nothing)
 

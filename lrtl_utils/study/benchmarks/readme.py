@@ -133,7 +133,8 @@ def lost(table: pd.DataFrame, page: str) -> str:
     better, worse, undecided = (sum(judged["verdict"] == verdict) for verdict in recipe.WON)
     ahead = judged[judged["verdict"] == "better"]
     than = "; ".join(
-        f"than {name} on {title}" for name, title in zip(ahead["configuration"], _titles(ahead), strict=True)
+        f"than {name} on {tables.titled(title)}"
+        for name, title in zip(ahead["configuration"], _titles(ahead), strict=True)
     )
     return (
         f"- Of all {counted(len(judged), 'difference')} to another method, tuned or not, on these and on the data sets "

@@ -445,6 +445,20 @@ def test_front_has_the_share_of_draws_and_only_runs_with_that_cost(frame, tmp_pa
     assert np.isnan(row["front_share"])  # one seed: nothing to draw from
 
 
+def test_no_method_with_too_few_seeds_is_on_the_front_or_pushes_another_off_it(frame):
+    columns = ["method", "configuration", "variant"]
+    few = frame.assign(**{name: frame[name].replace("progressive", "setfit") for name in columns})  # the highest
+    few = few[(few["method"] != "setfit") | (few["seed"] < 2)]
+    without = few[few["method"] != "setfit"]
+    table, expected = (tables.front(each, tables.at_most_labels(tables.best(each)), "flops") for each in (few, without))
+    seeds = table.set_index("method")["seeds"]
+    assert set(seeds["setfit"]) == {2}
+    assert not table[table["method"] == "setfit"]["on_front"].any()
+    assert table[table["method"] == "setfit"]["front_share"].isna().all()
+    kept = table[table["method"] != "setfit"].reset_index(drop=True)
+    assert kept[["method", "on_front", "front_share"]].equals(expected[["method", "on_front", "front_share"]])
+
+
 def test_a_method_is_one_point_the_best_then_the_tuned_then_the_default():
     rows = pd.DataFrame(
         [("full", "full", 0.9), ("full [epochs=6]", "full (tuned)", 0.5), ("lora [epochs=6]", "lora [epochs=6]", 0.2),

@@ -50,7 +50,7 @@ def test_the_counts_below_the_table_are_of_every_size_method_and_data_set_with_w
     said = readme.lost(recipe.compared(recipe.runs(results)), "table.md")
     assert said.startswith("- Of all 10 differences to another method, ")
     worse = (
-        "2 to be worse (than bitfit on own.csv; than bitfit on sst2), and 0 are undecided ([each of them](table.md))."
+        "2 to be worse (than bitfit on own.csv; than bitfit on SST-2), and 0 are undecided ([each of them](table.md))."
     )
     assert said.endswith(f"8 show `progressive` to be better, {worse}")
 
