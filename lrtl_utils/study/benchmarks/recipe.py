@@ -203,7 +203,7 @@ def _by_labels(frame: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
     words = words.assign(cell=cells, size=[sizes[at] for at in found])
     keys = [AT[0], "configuration"]
     pivot = words.pivot_table(index=keys, columns="size", values="cell", aggfunc="; ".join)
-    return tables.shown(pivot.reindex(columns=sizes).fillna("").reset_index())
+    return tables.shown(pivot.reindex(columns=sizes).astype(object).fillna("").reset_index())
 
 
 def _pieces(table: pd.DataFrame) -> list[str]:
