@@ -171,7 +171,7 @@ def shown(table: pd.DataFrame) -> str:
     on = f" ({on})" if on else ""
     return (
         f"Of {counted(len(table), 'difference')} between {tables.OURS} and a tuned baseline on the data sets of the "
-        f"table, corrected for their number, {better} show it to be better{on}, {worse} to be worse, "
+        f"table, corrected for the number of settings, {better} show it to be better{on}, {worse} to be worse, "
         f"and {undecided} are undecided."
     )
 

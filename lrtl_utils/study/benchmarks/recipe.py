@@ -32,7 +32,6 @@ from lrtl_utils.study.benchmarks import published
 OURS, FIRST = "progressive", "progressive, version 1"
 READ = {"label_names": True, "layers": 0.5, "word_shape": True}  # by `progressive`, where nothing else is asked for
 CONFIRMATION = "confirmation"  # the folder beside this one with its records
-DECIDED = ("better", "worse")
 WON = {"worse": "won", "better": "lost", "undecided": "undecided"}  # by what is said of the other configuration
 AT = ["dataset_model", "n_labels"]
 RUNG_ZERO = {"text": 1.3, "tokens": 1.5, "image": 1.3}  # at most so many times the seconds of one forward pass
@@ -51,7 +50,8 @@ GLANCE = """The same rows by data set. A cell has the number of labels, the scor
 corrected p-value shows a difference to `progressive`, FLOPs, and seconds where they can be compared."""
 PIECES = """How far `progressive` with something left out or changed is from `progressive`, in points with a 95 %
 interval. What is below zero speaks for the piece. A star marks what the corrected p-value shows. `..._wrong_names` are
-copies of data sets in which each class has the name of another."""
+copies of data sets in which each class has the name of another, and `budget_seconds=1e-06` ends the training after
+rung 0."""
 SUMMED = f"""In how many settings (data set, model, labels) `progressive` won or lost against each configuration, after
 this correction. "At least as good" counts, uncorrected, where its interval stays above -{100 * stats.MARGIN:.1f}
 points, and the gain is its mean over the settings, with a 95 % interval. Settings that differ only in the number of
@@ -197,7 +197,7 @@ def _by_labels(frame: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
     at = [(row.dataset_model, row.n_labels) for row in words.itertuples()]
     found = [0 if each in few else 1 + (each[1] > 100) for each in at]
     cells = words["n_labels"].astype(str) + ": " + words["score"]
-    cells += words["verdict"].isin(DECIDED).map({True: " *", False: ""})
+    cells += words["verdict"].isin(answers.DECIDED).map({True: " *", False: ""})
     for name in ("flops", "seconds"):
         cells += words[name].map(lambda word: f", {word}" if word else "")
     words = words.assign(cell=cells, size=[sizes[at] for at in found])
@@ -211,7 +211,7 @@ def _pieces(table: pd.DataFrame) -> list[str]:
     rows = table[is_piece(table) & table["mean"].notna()]
     if rows.empty:
         return []
-    star = np.where(rows["verdict"].isin(DECIDED), " *", "")
+    star = np.where(rows["verdict"].isin(answers.DECIDED), " *", "")
     points = _points(rows, "mean", "points_low", "points_high") + star.astype(object)
     rows = rows.assign(points=points, configuration=rows["configuration"].str.removeprefix(OURS).str.strip(" []"))
     pivot = rows.pivot(index=AT, columns="configuration", values="points").fillna("").reset_index()
