@@ -467,22 +467,11 @@ def _place(names: Sequence[Text], ax: Axes) -> None:
     """Move each name from its mark to the nearest place where it meets no mark, line, other name or edge of the axes.
 
     A line leads to a name that is not beside its mark. All is counted in pixels from the lower left corner of the axes.
+    Not left to adjustText, which knows points and boxes: it put every fifth name of a cost picture onto a line or name.
     """
-    corner, size = ax.get_window_extent().min, ax.get_window_extent().size
-    taken = np.zeros(size.astype(int)[::-1], dtype=int)  # [y, x]
-
-    def take(*line: np.ndarray) -> None:
-        for one, other in itertools.pairwise(each for each in line if np.isfinite(each).all()):
-            x, y = np.linspace(one, other, int(np.abs(other - one).max()) + 2).astype(int).T
-            inside = (x >= 0) & (y >= 0) & (x < taken.shape[1]) & (y < taken.shape[0])
-            taken[y[inside], x[inside]] = 1
-
-    bars = [bar for drawn in ax.collections if isinstance(drawn, LineCollection) for bar in drawn.get_paths()]
-    for path in [*bars, *(line.get_path() for line in ax.get_lines())]:
-        take(*ax.transData.transform(path.vertices) - corner)
+    corner = ax.get_window_extent().min
     marks = [ax.transData.transform(name.get_position()) - corner for name in names]
-    for mark, up in itertools.product(marks, range(-_MARK, _MARK + 1)):
-        take(mark + np.array([-_MARK, up]), mark + np.array([_MARK, up]))
+    taken = _taken(ax, marks)
     for name, mark in zip(names, marks, strict=True):
         box = np.ceil(name.get_window_extent().size).astype(int) + 2 * _APART
         width, height = box = np.minimum(box, taken.shape[::-1])
@@ -490,7 +479,7 @@ def _place(names: Sequence[Text], ax: Axes) -> None:
         sums = np.pad(taken.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
         met = sums[y + height, x + width] - sums[y, x + width] - sums[y + height, x] + sums[y, x]
         away = np.hypot(mark[0] - np.clip(mark[0], x, x + width), mark[1] - np.clip(mark[1], y, y + height))
-        low, left = np.unravel_index((away + size.max() * met).argmin(), met.shape)
+        low, left = np.unravel_index((away + sum(taken.shape) * met).argmin(), met.shape)
         taken[low : low + height, left : left + width] = 1
         place = np.array([left, low])
         near, middle = (np.clip(mark, place + _APART, place + box - _APART), place + box / 2)
@@ -498,6 +487,23 @@ def _place(names: Sequence[Text], ax: Axes) -> None:
         if away[low, left] > 2 * _MARK:
             ax.annotate("", name.get_position(), near, arrowprops=LEADER)
         name.set(position=middle, ha="center", va="center")
+
+
+def _taken(ax: Axes, marks: Sequence[np.ndarray]) -> np.ndarray:
+    """Which pixels [y, x] of the axes have a line, a bar or one of the marks, whose places are in pixels."""
+    corner, size = ax.get_window_extent().min, ax.get_window_extent().size
+    taken = np.zeros(size.astype(int)[::-1], dtype=int)
+    bars = [bar for drawn in ax.collections if isinstance(drawn, LineCollection) for bar in drawn.get_paths()]
+    paths = [*bars, *(line.get_path() for line in ax.get_lines())]
+    lines = [ax.transData.transform(path.vertices) - corner for path in paths]
+    for mark, up in itertools.product(marks, range(-_MARK, _MARK + 1)):
+        lines.append(mark + np.array([[-_MARK, up], [_MARK, up]]))
+    for line in lines:
+        for one, other in itertools.pairwise(line[np.isfinite(line).all(axis=1)]):
+            x, y = np.linspace(one, other, int(np.abs(other - one).max()) + 2).astype(int).T
+            inside = (x >= 0) & (y >= 0) & (x < taken.shape[1]) & (y < taken.shape[0])
+            taken[y[inside], x[inside]] = 1
+    return taken
 
 
 def _named(table: pd.DataFrame) -> list[str]:

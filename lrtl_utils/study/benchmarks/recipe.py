@@ -195,12 +195,12 @@ def _by_labels(frame: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
     few = {(name, size) for name, part in parts for size in part["n_labels"]}
     sizes = ["few of each class", "100 labels", "more labels"]
     at = [(row.dataset_model, row.n_labels) for row in words.itertuples()]
-    found = [0 if each in few else 1 + (each[1] > 100) for each in at]
+    size = [sizes[0] if each in few else sizes[1 + (each[1] > 100)] for each in at]
     cells = words["n_labels"].astype(str) + ": " + words["score"]
     cells += words["verdict"].isin(answers.DECIDED).map({True: " *", False: ""})
     for name in ("flops", "seconds"):
         cells += words[name].map(lambda word: f", {word}" if word else "")
-    words = words.assign(cell=cells, size=[sizes[at] for at in found])
+    words = words.assign(cell=cells, size=size)
     keys = [AT[0], "configuration"]
     pivot = words.pivot_table(index=keys, columns="size", values="cell", aggfunc="; ".join)
     return tables.shown(pivot.reindex(columns=sizes).astype(object).fillna("").reset_index())
