@@ -87,7 +87,7 @@ lock: ## Write .ci/constraints.txt anew: the versions that pip takes today (Linu
 	build/lock/bin/pip freeze | sed 's/+cpu$$//' > .ci/constraints.txt
 
 recipe: .venv/installed ## Run every setting of the recipe on the development sets (days; resumes), and write their table
-	$(BIN)/python tests/support/wrong_names.py ../shared/dev/emotion ../shared/dev/hwu64_10 ../shared/dev/sst5
+	$(BIN)/python tests/support/changed_copies.py $(addprefix ../shared/dev/,emotion hwu64_10 sst5 crossner_science wnut17)
 	$(RUN) sweep notebooks/grids/recipe_2.yaml --results results/recipe-2 --workers 2 --no-cache
 	$(RUN) sweep notebooks/grids/recipe_2_bf16.yaml --results results/recipe-2/bf16 --workers 2 --no-cache
 	$(BIN)/python -m lrtl_utils.study.benchmarks.recipe results/recipe-2

@@ -46,7 +46,7 @@ DEFAULTS = {
 }
 GROUPS = {
     "What you will change first": ("dataset", "model", "method", "data_fraction", "seed", "learning_rate"),
-    "Your own files": ("text_column", "label_column", "drop_leaks"),
+    "Everything below may stay as it is.\n\n# Your own files": ("text_column", "label_column", "drop_leaks"),
     "How many labels: shots beats train_size beats data_fraction": (
         "train_size",
         "shots",
@@ -147,8 +147,8 @@ def notebook(name: str) -> nbformat.NotebookNode:
     cells = [
         text(HEADINGS[name]),
         text(
-            "## Parameters\nEvery parameter with its default and its meaning. For a hyperparameter, `None` is *the "
-            "method's own default*; the table\nbelow shows which value is used."
+            "## Parameters\nThe first six are for you to change; the others may stay as they are. For a "
+            "hyperparameter, `None` is *the method's\nown default*; the table below shows which value is used."
         ),
         code(parameters(name), metadata={"tags": ["parameters"]}),
         code(
@@ -157,11 +157,11 @@ def notebook(name: str) -> nbformat.NotebookNode:
         ),
         text(
             "## The run\nEverything is checked here, the data is loaded, and every `None` becomes the method's own "
-            "value. The table shows what was\nasked for and what is used. In the column `used`, a dash marks a "
-            "parameter that has no effect here, or that the data or\nthe model decides. The same configuration, data, "
-            "weights and method always have the same id."
+            "value. The table shows what was\nasked for and what is used, without the parameters that have neither. A "
+            "dash in the column `used` marks a parameter that\nhas no effect here, or that the data or the model "
+            "decides. The same configuration, data, weights and method always have\nthe same id."
         ),
-        code("run = Run.from_parameters(globals())\nrun.settings"),
+        code('run = Run.from_parameters(globals())\nrun.settings[run.settings.ne("–").any(axis=1)]'),
         text("## The data\nThe first examples of the train split, with their labels."),
         code(examples),
         text(
