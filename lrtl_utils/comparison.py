@@ -84,7 +84,7 @@ class Comparison:
             needs, best, baseline = tables.needs(self.runs), tables.best(self.runs), tables.tuned(self.runs)
             front = tables.front(self.runs, tables.at_most_labels(best), "device_seconds")
             drawn = {
-                "accuracy_vs_data": figures.score_vs_data(self.table, needs, best),
+                "accuracy_vs_data": figures.score_vs_data(self.table, needs, best, answers.claim_labels(self.runs)),
                 "labels_needed": figures.labels_needed(needs),
                 "accuracy_vs_seconds": figures.score_vs_cost(front, tables.at_most_labels(best), "device_seconds"),
                 "differences": figures.differences(tables.differences(self.runs, baseline), baseline),
@@ -267,7 +267,10 @@ def answer_so_far(
     show: Callable[[str], None],
     metric: str | None = None,
 ) -> Callable[[], None]:
-    """A function to be called again and again: each minute it shows what is best so far, and the time until `end`."""
+    """A function to be called again and again: each minute it shows what is best so far, and the time until `end`.
+
+    The first time is when a minute is over and a run has ended.
+    """
     shown = started
 
     def answer() -> None:
@@ -275,8 +278,9 @@ def answer_so_far(
         if time.monotonic() - shown < ANSWER_EVERY_SECONDS:
             return
         row = advice.leading(advice.together(of_data(tables.read(results, metric), of)))
-        best = "no run has ended yet" if row is None else answers.scored(row)
-        show(f"So far: {best}. {max(0.0, end - time.monotonic()) / 60:.1f} minutes are left.")
+        if row is None:
+            return
+        show(f"So far: {answers.scored(row)}. {max(0.0, end - time.monotonic()) / 60:.1f} minutes are left.")
         shown = time.monotonic()
 
     return answer

@@ -276,6 +276,26 @@ def claim_best(best: pd.DataFrame) -> str:
     return f"With {_span(table['n_labels'])} labels, {_leading(table)}"
 
 
+def claim_labels(frame: pd.DataFrame) -> str:
+    """On how many data sets `progressive` is better than `linear_probe` with the fewest labels, and with the most.
+
+    Only data sets with two sizes at which both ran with three seeds count; nothing is claimed if there is none.
+    """
+    table = tables.differences(frame, "linear_probe")
+    table = table[(table["variant"] == OURS) & (table["verdict"] != stats.TOO_FEW_SEEDS)]
+    sizes = table.groupby("dataset_model")["n_labels"]
+    table = table.assign(fewest=sizes.transform("min"), most=sizes.transform("max")).query("fewest < most")
+    if table.empty:
+        return ""
+    said = []
+    for end in ("fewest", "most"):
+        rows = table[table["n_labels"] == table[end]]
+        better, worse = ((rows["verdict"] == verdict).sum() for verdict in DECIDED)
+        behind = f" (worse on {worse})" if worse else ""
+        said += [f"{better} of {len(rows)} {_pairs(rows)}{behind} with {_span(rows['n_labels'])} labels"]
+    return f"{OURS} is shown to be better than linear_probe on {', and on '.join(said)}"
+
+
 def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
     """On how many data sets something with less of that cost than the best may be as good, by its own interval."""
     found = []

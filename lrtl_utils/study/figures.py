@@ -167,27 +167,31 @@ def headline(gains: pd.DataFrame) -> Figure | None:
     return _finished(figure, answers.claim_gains(gains), note)
 
 
-def score_vs_data(summary: pd.DataFrame, needs: pd.DataFrame, best: pd.DataFrame) -> Figure | None:
+def score_vs_data(summary: pd.DataFrame, needs: pd.DataFrame, best: pd.DataFrame, claim: str = "") -> Figure | None:
     """Test score against the number of labelled examples, for each dataset × model; the tables are from `tables`.
 
     A curve goes on to the whole train split, with the interval that `needs` has there, if it passes through its marks.
+    The claim is `answers.claim_labels`; without one it is that of `best`.
     """
     figure = _each_data_set(summary, _score_vs_data, 2.7, needs=needs)
-    note = _others(pd.concat([_near(part) for _, part in tables.by_dataset_and_model(summary)])) if figure else ""
+    parts = [part for _, part in tables.by_dataset_and_model(summary)]
+    note = _others([_near(tables.with_enough_seeds(part)) for part in parts])
     note += "Bands and bars are 95 % intervals. " if summary["low"].notna().any() else ""
     if figure and any(line.get_linestyle() == ":" for ax in figure.axes for line in ax.get_lines()):
         note += "A dotted curve is a power law that passes through its marks; beyond the last mark it is a guess."
-    return figure and _finished(figure, answers.claim_best(best), note)
+    return figure and _finished(figure, claim or answers.claim_best(best), note)
 
 
 def _score_vs_data(summary: pd.DataFrame, ax: Axes, needs: pd.DataFrame) -> None:
     ends = needs[needs["dataset_model"] == summary["dataset_model"].iloc[0]].set_index("variant")
     names, marks = [], set(summary["n_labels"])
-    near = _near(summary)
+    enough = tables.with_enough_seeds(summary)
+    near = _near(enough)
     aside = [
         f"not drawn: {variant}, {_range(points['score'], '.3f')} with {_range(points['n_labels'], ',')} labels"
-        for variant, points in summary.drop(near.index).groupby("variant")
+        for variant, points in enough.drop(near.index).groupby("variant")
     ]
+    aside += _too_few(summary)
     for variant, points in _lines(near, ax):
         colour, sizes, scores = _look(variant)["color"], points["n_labels"].tolist(), points["score"].tolist()
         end = sizes[-1], scores[-1]
@@ -224,20 +228,27 @@ def labels_needed(needs: pd.DataFrame) -> Figure | None:
     note = f"The target is {curves.SHARE:.0%} of the best {tables.metrics_of(needs)} at the largest size. Bars are the "
     note += "middle 95 % of bootstrap draws. "
     note += "An arrow means that all labels do not reach it. " if (sure["n_labels"] == np.inf).any() else ""
+    note += "A hollow mark means more labels than its method ran with. " if _beyond(sure).any() else ""
     if left := len(needs) - len(sure):
         note += f"Left out: {counted(left, 'curve')} that cannot be relied on."
     return figure and _finished(figure, answers.claim_needs(sure), note)
 
 
+def _beyond(needs: pd.DataFrame) -> pd.Series:
+    """Whether a curve reaches the target, but with more labels than its last mark has."""
+    return needs["n_labels"].between(needs["sizes"].map(max), np.inf, inclusive="neither")
+
+
 def _labels_needed(needs: pd.DataFrame, ax: Axes) -> None:
     rows, full = needs.sort_values("n_labels", ascending=False, kind="stable"), needs["full"].iloc[0]
-    for at, row in enumerate(rows.itertuples()):
+    for at, row in enumerate(rows.assign(beyond=_beyond(rows)).itertuples()):
         look = _look(row.variant)
         if np.isinf(row.n_labels):
             look["marker"] = "$→$"
         else:
             ax.hlines(at, row.low, row.high, color=look["color"])
-        ax.scatter(min(row.n_labels, full), at, s=60, zorder=3, **look)
+        fill = "white" if row.beyond else look["color"]
+        ax.scatter(min(row.n_labels, full), at, s=60, zorder=3, facecolor=fill, **look)
     ax.set_yticks(range(len(rows)), rows["variant"])
     ax.set(ylim=(-0.6, len(rows) - 0.4))
     ax.set_title(f"{tables.titled(needs['dataset_model'].iloc[0])}: target {needs['target'].iloc[0]:.3f}", loc="left")
@@ -247,7 +258,7 @@ def _labels_needed(needs: pd.DataFrame, ax: Axes) -> None:
 
 def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure | None:
     """Test score against a cost, a named point for each method, at one size; `front` and `best` are from `tables`."""
-    figure = _each_data_set(front, _score_vs_cost, 3.0, cost=cost)
+    figure = _each_data_set(front, _score_vs_cost, 3.3, cost=cost)
     note = "Bars are 95 % intervals. " if front["low"].notna().any() else ""
     note += "The steps are the Pareto front: nothing is both cheaper and better. Of each "
     note += "method there is one setting: the best configuration, or else the tuned one if there is one."
@@ -265,11 +276,10 @@ def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
     form, amount = (EngFormatter(), EngFormatter(places=1)) if cost == "flops" else ("{x:g}", brief)
     unit = "s" if cost == "device_seconds" else tables.COSTS[cost]
     aside = [
-        f"not drawn: {row['method']}, {row['score']:.3f} at {amount(row[cost])} {unit}"
+        f"not drawn: {row['variant']}, {row['score']:.3f} at {amount(row[cost])} {unit}"
         for row in enough[far & ~far.all()].to_dict("records")
     ]
-    few = front.drop(enough.index).to_dict("records")
-    aside += [f"not drawn: {row['method']}, {counted(row['seeds'], 'seed')}" for row in few]
+    aside += _too_few(front)
     aside += [f"not measured: {names}" for names in front["unmeasured"].unique() if names]
     steps = shown[shown["on_front"]].sort_values(cost)
     places = [*steps[cost], shown[cost].max()], [*steps["score"], steps["score"].max()]
@@ -279,8 +289,8 @@ def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
         ax.vlines(row[cost], row["low"], row["high"], color=look["color"], linewidth=1)
         ax.scatter(row[cost], row["score"], s=45, zorder=3, **look)
         dark = [0.7 * part for part in to_rgb(look["color"])]
-        ax.text(row[cost], row["score"], row["method"], color=dark, gid=_NAME, in_layout=False)
-    ax.margins(0.15, 0.25)
+        ax.text(row[cost], row["score"], row["variant"].replace(" (", "\n("), color=dark, gid=_NAME, in_layout=False)
+    ax.margins(0.15, 0.3)
     ax.set(xscale="log", xlabel="\n".join([_with_labels(front, cost), *aside]))
     ax.set_ylabel(f"test {front['score_name'].iloc[0]}")
     _ticks(ax, form)
@@ -294,11 +304,11 @@ def memory(front: pd.DataFrame, best: pd.DataFrame) -> Figure | None:
 
 
 def _memory(front: pd.DataFrame, ax: Axes) -> None:
-    rows = front.sort_values("peak_memory_mib", ascending=False)
+    rows = tables.with_enough_seeds(front).sort_values("peak_memory_mib", ascending=False)
     ax.bar_label(ax.barh(rows["variant"], rows["peak_memory_mib"], color=_SAFE[0]), fmt="{:,.0f}", padding=2)
-    ax.margins(x=0.2)
-    ax.yaxis.grid(visible=False)
-    ax.set_xlabel(_with_labels(front, "peak_memory_mib"))
+    ax.margins(x=0.25)
+    ax.grid(visible=False)  # a line would cross a number
+    ax.set_xlabel("\n".join([_with_labels(front, "peak_memory_mib"), *_too_few(front)]))
 
 
 def differences(table: pd.DataFrame, baseline: str) -> Figure | None:
@@ -345,7 +355,7 @@ def aggregate(table: pd.DataFrame) -> Figure | None:
     pairs = table.groupby("n_labels")["dataset_models"].max()
     over = ", ".join(f"{count} with {n_labels} labels" for n_labels, count in pairs.items())
     note = f"0 is from_scratch and 1 the best of each data set. Bands are 95 % intervals. Data sets: {over}."
-    return _finished(figure, answers.claim_aggregate(table), f"{_others(table)}{note}")
+    return _finished(figure, answers.claim_aggregate(table), f"{_others([table])}{note}")
 
 
 def main_effects(effects: pd.DataFrame) -> Figure | None:
@@ -421,6 +431,7 @@ def searches(table: pd.DataFrame) -> Figure | None:
 _NAME = "name"  # marks the texts that find their places when the layout is known
 _MARK = 4  # pixels from the middle of a mark to its edge
 _APART = 3  # pixels at least around a name
+_OWN = 30  # pixels that a name is moved further, at most, if it is then nearer to its own mark than to the others
 
 
 def _subplots(height: float, count: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
@@ -466,20 +477,23 @@ def _finished(figure: Figure, claim: str, note: str = "") -> Figure:
 def _place(names: Sequence[Text], ax: Axes) -> None:
     """Move each name from its mark to the nearest place where it meets no mark, line, other name or edge of the axes.
 
-    A line leads to a name that is not beside its mark. All is counted in pixels from the lower left corner of the axes.
+    It goes a little further to be nearer to its own mark than to others. A line leads to a name that is not beside its
+    mark. All is counted in pixels from the lower left corner of the axes.
+
     Not left to adjustText, which knows points and boxes: it put every fifth name of a cost picture onto a line or name.
     """
     corner = ax.get_window_extent().min
     marks = [ax.transData.transform(name.get_position()) - corner for name in names]
     taken = _taken(ax, marks)
-    for name, mark in zip(names, marks, strict=True):
+    for at, (name, mark) in enumerate(zip(names, marks, strict=True)):
         box = np.ceil(name.get_window_extent().size).astype(int) + 2 * _APART
         width, height = box = np.minimum(box, taken.shape[::-1])
         y, x = np.ogrid[: taken.shape[0] - height + 1, : taken.shape[1] - width + 1]  # lower left corners of all places
         sums = np.pad(taken.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
         met = sums[y + height, x + width] - sums[y, x + width] - sums[y + height, x] + sums[y, x]
-        away = np.hypot(mark[0] - np.clip(mark[0], x, x + width), mark[1] - np.clip(mark[1], y, y + height))
-        low, left = np.unravel_index((away + sum(taken.shape) * met).argmin(), met.shape)
+        apart = [np.hypot(right - np.clip(right, x, x + width), up - np.clip(up, y, y + height)) for right, up in marks]
+        away, closer = apart[at], apart[at] > np.min(apart, axis=0)
+        low, left = np.unravel_index((away + _OWN * closer + sum(taken.shape) * met).argmin(), met.shape)
         taken[low : low + height, left : left + width] = 1
         place = np.array([left, low])
         near, middle = (np.clip(mark, place + _APART, place + box - _APART), place + box / 2)
@@ -532,12 +546,20 @@ def _lines(table: pd.DataFrame, ax: Axes) -> Iterator[tuple[str, pd.DataFrame]]:
     ax.margins(y=0.1)
 
 
-def _others(table: pd.DataFrame) -> str:
-    """A sentence on what is drawn in grey, if anything is."""
-    own = table[table["method"].isin(NAMED)]
-    others = sorted({*table["method"]} - {*NAMED})
-    others += ["other settings"] if own["variant"].nunique() > own["method"].nunique() else []
-    return f"Drawn in grey: {', '.join(others)}. " if table["variant"].nunique() > len(NAMED) else ""
+def _others(parts: Sequence[pd.DataFrame]) -> str:
+    """A sentence on what is drawn in grey on the data sets whose rows these are, if anything is."""
+    grey = {method for part in parts for method in part[~part["variant"].isin(_named(part))]["method"]}
+    others = [*sorted(grey - {*NAMED}), *(["other settings"] if grey & {*NAMED} else [])]
+    return f"Drawn in grey: {', '.join(others)}. " if others else ""
+
+
+def _too_few(rows: pd.DataFrame) -> list[str]:
+    """Notes on what is not drawn because it has too few seeds, while others have enough."""
+    few = rows.drop(tables.with_enough_seeds(rows).index).groupby(["variant", "seeds"])["n_labels"]
+    return [
+        f"not drawn: {variant}, {counted(seeds, 'seed')} with {_range(sizes, ',')} labels"
+        for (variant, seeds), sizes in few
+    ]
 
 
 def _name_ends(ax: Axes, names: Sequence[tuple[str, float, float]]) -> None:
@@ -558,7 +580,9 @@ def _of_labels(ax: Axes, sizes: set[int]) -> None:
     """A logarithmic axis of labelled examples, with ticks at those of these sizes that do not come too close."""
     kept: list[int] = []
     for size in sorted(sizes, reverse=True):
-        kept += [size] if not kept or size <= kept[-1] * (min(sizes) / max(sizes)) ** 0.205 else []  # five fit
+        above = min(kept, default=np.inf)
+        apart = 0.0233 * len(f"{size:,}{above:,}")  # as a share of the axis: half of each number, and a gap
+        kept += [size] if size <= above * (min(sizes) / max(sizes)) ** apart else []
     ax.set_xscale("log")
     ax.set_xticks(kept, [f"{size:,}" for size in kept])
     ax.minorticks_off()

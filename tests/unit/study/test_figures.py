@@ -27,7 +27,8 @@ def frame(study):
 
 
 def score_vs_data(frame):
-    return figures.score_vs_data(tables.summarise(frame), tables.needs(frame), tables.best(frame))
+    claim = answers.claim_labels(frame)
+    return figures.score_vs_data(tables.summarise(frame), tables.needs(frame), tables.best(frame), claim)
 
 
 def axes(figure):
@@ -64,6 +65,24 @@ def test_a_plot_for_each_data_set_names_four_methods_at_their_ends_and_greys_the
         assert marked[figures.MARKS["full"]] == to_hex(figures.COLOURS["full"])
         assert marked["."] == to_hex(figures.GREY)
     assert drawn["CoNLL-2003, all-MiniLM-L6-v2 with CRF"].get_ylabel() == "test entity F1"
+
+
+def test_every_size_has_a_tick_where_it_fits(frame):
+    drawn = axes(score_vs_data(frame))
+    ticks = {title: ax.get_xticklabels() for title, ax in drawn.items()}
+    shown = {title: [text.get_text() for text in texts] for title, texts in ticks.items()}
+    assert shown["CoNLL-2003, all-MiniLM-L6-v2 with CRF"] == ["14,041", "1,000", "316", "100", "32"]
+    assert shown["SST-2, all-MiniLM-L6-v2"] == ["67,349", "1,000", "100", "32"]  # at 316 it would touch the next
+    for texts in ticks.values():
+        boxes = [text.get_window_extent() for text in texts]
+        assert all(below.x1 < above.x0 for above, below in itertools.pairwise(boxes))
+
+
+def test_what_is_drawn_in_colour_is_not_called_grey(frame):
+    lacking = {"sst2": ["tfidf", "from_scratch"], "conll2003": ["conventional"]}  # of each four or fewer are left
+    for dataset, methods in lacking.items():
+        frame = frame[(frame["dataset"] != dataset) | ~frame["method"].isin(methods)]
+    assert "grey" not in score_vs_data(frame).get_supxlabel()
 
 
 def test_records_of_another_tool_are_drawn_too(frame):
@@ -147,7 +166,11 @@ def test_names_in_the_committed_pictures_of_costs_meet_nothing(committed, cost):
         marks = [drawn.get_offsets()[0] for drawn in ax.collections if isinstance(drawn, PathCollection)]
         frame = ax.get_window_extent()
         assert len(marks) == len(boxes) > 5
-        for name, box in boxes.items():
+        assert {"full\n(tuned)", "conventional\n(tuned)"} < set(boxes), title
+        for own, (name, box) in zip(marks, boxes.items(), strict=True):
+            away = [mark - np.clip(mark, box.min, box.max) for mark in ax.transData.transform([own, *marks])]
+            away = np.hypot(*np.transpose(away))
+            assert away[0] < 10 + min(away), (title, name)  # not clearly nearer to another mark
             assert frame.x0 < box.x0 < box.x1 < frame.x1, (title, name)
             assert frame.y0 < box.y0 < box.y1 < frame.y1, (title, name)
             assert not any(line.intersects_bbox(box, filled=False) for line in lines), (title, name)
@@ -161,6 +184,24 @@ def test_a_method_with_too_few_seeds_is_named_below_a_cost_and_not_drawn(frame):
     (*_, ax) = axes(figures.score_vs_cost(tables.front(few, best, "flops"), best, "flops")).values()
     assert "full" not in names(ax)
     assert "\nnot drawn: full, 1 seed" in ax.get_xlabel()
+
+
+def test_a_method_with_too_few_seeds_is_named_below_scores_and_memory_and_not_drawn(frame):
+    few = frame[(frame["method"] != "from_scratch") | (frame["seed"] == 0)]
+    best = tables.at_most_labels(tables.best(few))
+    memory = figures.memory(tables.front(few, best, "peak_memory_mib"), best)
+    bars = [text.get_text() for ax in memory.axes for text in ax.get_yticklabels()]
+    assert "progressive" in bars
+    assert "from_scratch" not in bars
+    scores = score_vs_data(few)
+    assert scores.get_supxlabel().startswith("Drawn in grey: tfidf. ")
+    for figure, sizes in ((memory, "1,000"), (scores, "32 to 1,000")):
+        for ax in axes(figure).values():
+            assert ax.get_xlabel().endswith(f"\nnot drawn: from_scratch, 1 seed with {sizes} labels")
+    some = frame[(frame["method"] != "full") | (frame["seed"] == 0) | (frame["n_labels"] < 1000)]
+    (ax, *_) = axes(score_vs_data(some)).values()
+    assert "full" in names(ax)
+    assert "\nnot drawn: full, 1 seed with 1,000 labels" in ax.get_xlabel()
 
 
 def test_the_picture_of_seconds_says_what_the_best_takes(frame):
@@ -218,10 +259,11 @@ def test_notes_explain_only_what_is_drawn(frame):
     frame = frame[frame["dataset"] == "sst2"]
     needs, table = tables.needs(frame), tables.differences(frame)
     needs = needs.assign(doubts=[[]] * len(needs))
-    doubted = needs.assign(doubts=[[], *[["few"]] * (len(needs) - 1)])
+    beyond, doubted = needs.assign(n_labels=5000.0), needs.assign(doubts=[[], *[["few"]] * (len(needs) - 1)])
     few = table.assign(verdict=table["verdict"].where(table["method"] != "full", stats.TOO_FEW_SEEDS))
     pictures = {
         "An arrow": (figures.labels_needed(needs.assign(n_labels=np.inf)), figures.labels_needed(needs)),
+        "A hollow mark": (figures.labels_needed(beyond), figures.labels_needed(needs.assign(n_labels=500.0))),
         "Left out": (figures.labels_needed(doubted), figures.labels_needed(needs)),
         "cell is blank": (figures.differences(few, "conventional"), figures.differences(table, "conventional")),
         "dotted curve": (score_vs_data(frame), score_vs_data(frame[frame["n_labels"] < 1000])),
@@ -259,6 +301,16 @@ def test_labels_needed_are_those_of_reliable_curves_and_an_arrow_is_never(frame)
     assert [text.get_text() for text in ax.get_yticklabels()] == list(needs["variant"][:2])
     assert f"{len(needs) - 2} curves that cannot be relied on" in figure.get_supxlabel().replace("\n", " ")
     assert figures.labels_needed(needs.assign(doubts=[["few"]] * len(needs))) is None
+
+
+def test_a_mark_beyond_the_sizes_that_ran_is_hollow(frame):
+    needs = tables.needs(frame[frame["dataset"] == "sst2"]).sort_values("n_labels")[:3]
+    needs = needs.assign(doubts=[[]] * 3, n_labels=[500.0, 1000.0, 1001.0])
+    (ax,) = axes(figures.labels_needed(needs)).values()
+    marks = [drawn for drawn in ax.collections if isinstance(drawn, PathCollection)]
+    white = {drawn.get_offsets()[0][0]: to_hex(drawn.get_facecolor()[0]) == "#ffffff" for drawn in marks}
+    assert white == {500: False, 1000: False, 1001: True}
+    assert "#ffffff" not in {to_hex(drawn.get_edgecolor()[0]) for drawn in marks}
 
 
 @pytest.fixture
@@ -318,6 +370,8 @@ def test_one_data_set_size_and_seed_is_drawn_and_claims_nothing(frame):
     drawn = {name: figure for name, figure in of_every_kind(alone).items() if figure}
     assert set(drawn) == {"accuracy_vs_data", "accuracy_vs_seconds", "accuracy_vs_flops", "memory"}
     assert all(figure.get_suptitle().startswith("There are too few seeds here") for figure in drawn.values())
+    sized = frame[frame["n_labels"] == 100]
+    assert score_vs_data(sized).get_suptitle().replace("\n", " ") == answers.claim_best(tables.best(sized))
 
 
 def test_without_records_there_is_no_figure_and_every_sentence_says_so(tmp_path):
@@ -426,6 +480,27 @@ def test_claims_come_from_the_numbers(frame):
     )
     models = front.assign(dataset_model=["sst2 · a", "sst2 · b"] * (len(front) // 2) + ["sst2 · a"] * (len(front) % 2))
     assert answers._pairs(models) == "pairs of data set and model"
+
+
+def test_the_claim_over_labels_is_of_the_fewest_and_the_most_that_two_methods_share(frame):
+    ours, probe = (frame[frame["method"] == name] for name in ("progressive", "linear_probe"))
+    begins = "progressive is shown to be better than linear_probe on"
+    said = f"{begins} 2 of 2 data sets with 32 labels, and on 2 of 2 data sets with 1000 labels"
+    assert answers.claim_labels(frame) == said
+    assert score_vs_data(frame).get_suptitle().replace("\n", " ") == said
+    few = frame["n_labels"] == 32
+    names = {"progressive": "linear_probe", "linear_probe": "progressive"}
+    swapped = {
+        name: frame[name].mask(few, frame[name].replace(names)) for name in ("method", "variant", "configuration")
+    }
+    worse = "0 of 2 data sets (worse on 2) with 32 labels"
+    assert answers.claim_labels(frame.assign(**swapped)) == said.replace("2 of 2 data sets with 32 labels", worse)
+    uneven = pd.concat([ours, probe[(probe["n_labels"] > 32) | (probe["dataset"] == "sst2")]])
+    assert f"{begins} 2 of 2 data sets with 32 to 100 labels, " in answers.claim_labels(uneven)
+    alone = pd.concat([ours, probe[(probe["n_labels"] == 100) | (probe["dataset"] == "sst2")]])
+    assert f"{begins} 1 of 1 data sets with 32 labels, " in answers.claim_labels(alone)
+    for none in (ours, frame[frame["seed"] == 0], frame[frame["n_labels"] == 32], frame[:0]):
+        assert answers.claim_labels(none) == ""
 
 
 def test_the_four_answers(frame, monkeypatch):
