@@ -118,7 +118,8 @@ def report(results: common.Folder = common.LOCAL, metric: common.Metric = None) 
 
     frame = tables.read(results, metric)
     if len(frame):
-        show([*_table(advice.at_a_glance(frame)), advice.spent(frame), ""])
+        rows, notes = advice.at_a_glance(frame)
+        show([*_table(rows), "", *notes, advice.spent(frame), ""])
     _site(results, metric)
 
 
@@ -130,18 +131,19 @@ def _site(results: Path, metric: str | None) -> None:
 
 
 def _table(rows: "pd.DataFrame") -> Iterator[str]:
-    """The lines of a table that is as wide as the terminal, or 100 columns elsewhere."""
+    """The lines of a table that is as wide as the terminal, or 100 columns elsewhere; no word is cut."""
     from rich.box import SIMPLE
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*rows.columns, box=SIMPLE, pad_edge=False)
+    columns = (Column(Text(name), overflow="fold") for name in rows)
+    table = Table(*columns, box=SIMPLE, show_edge=False, pad_edge=False, collapse_padding=True, leading=1)
     for row in rows.itertuples(index=False):
         table.add_row(*(Text(str(cell)) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else 100, file=io.StringIO())
     console.print(table)
-    yield from (line.rstrip() for line in console.file.getvalue().splitlines() if line.strip())
+    yield from map(str.rstrip, console.file.getvalue().splitlines())
 
 
 def figures(

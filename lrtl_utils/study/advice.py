@@ -23,35 +23,44 @@ NOTHING = (
 )
 
 
-def at_a_glance(frame: pd.DataFrame) -> pd.DataFrame:
-    """The four answers of each dataset × model in a row of words, for a person who looks once. Empty without runs.
+def at_a_glance(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The four answers of each dataset × model in a row of words, for a person who looks once, and notes below it.
 
-    These are the best configuration and its score, the labels that give 95 % of the best score, the configuration with
-    the fewest FLOPs that is not shown to be worse, and the points of the best over the baseline.
+    The row has the best variant and its score, the labels that give 95 % of the best score, the variant with the fewest
+    FLOPs that is not shown to be worse, and the points of the best over the baseline. Its cells have one or two short
+    lines, so that it fits 100 columns; the model is named where a data set has several. A note gives the first doubt
+    about labels that are not reliable. Without runs there are neither rows nor notes.
     """
+    frame = tables.compared(frame)
+    frame = frame.assign(configuration=frame["variant"])  # which is shorter, and of one configuration each
     best, needs = tables.at_most_labels(tables.best(frame)), tables.needs(frame)
     if best.empty:
-        return best
+        return best, []
+    datasets = best["dataset_model"].str.split(" · ").str[0]
+    titles = best["dataset_model"].where(datasets.duplicated(keep=False), datasets).map(tables.titled)
     needs = needs[needs["first"]].set_index("dataset_model")
     costs = answers.cost(frame).table.set_index("dataset_model")
-    keys = ["dataset_model", "configuration", "n_labels"]
     baseline = tables.tuned(frame)
-    over = tables.differences(frame, baseline).set_index(keys)
-    rows = []
-    for row in best.itertuples():
+    over = tables.differences(frame, baseline).set_index(["dataset_model", "configuration", "n_labels"])
+    rows, notes = [], []
+    for title, row in zip(titles, best.itertuples(), strict=True):
         key = (row.dataset_model, row.configuration, row.n_labels)
+        need = needs.loc[row.dataset_model] if row.dataset_model in needs.index else None
         rows.append(
             {
-                "data set, model": tables.titled(row.dataset_model),
-                "labels": row.n_labels,
-                "best": row.configuration,
-                "score": f"{row.score:.3f}{answers.between(row.low, row.high)} {row.score_name}",
-                "enough labels": _enough(needs, row.dataset_model),
-                "cheapest not shown worse": _cheapest(costs.loc[row.dataset_model]),
-                f"over {baseline}": _over(over, key, itself=row.variants[0] == baseline),
+                "data set\nlabels": f"{title}\n{row.n_labels} labels",
+                f"best\n{tables.metrics_of(frame)}": f"{row.configuration}\n"
+                f"{row.score:.3f}{answers.between(row.low, row.high)}",
+                "enough\nlabels": _enough(need),
+                "cheapest not shown\nworse, in points": _cheapest(costs.loc[row.dataset_model]),
+                f"points over\n{'default ' * (baseline == tables.BASELINE)}{baseline}": _over(
+                    over, key, itself=row.configuration == baseline
+                ),
             }
         )
-    return pd.DataFrame(rows)
+        if need is not None and need["doubts"]:
+            notes.append(f"{title}: how many labels are enough is not reliable ({need['doubts'][0]}).")
+    return pd.DataFrame(rows), notes
 
 
 def spent(frame: pd.DataFrame) -> str:
@@ -62,28 +71,29 @@ def spent(frame: pd.DataFrame) -> str:
     return f"{counted(len(frame), 'run')} took {answers.short(seconds / 60)} device minutes ({machines})."
 
 
-def _enough(needs: pd.DataFrame, dataset_model: str) -> str:
-    if dataset_model not in needs.index:
-        return "too few sizes"
-    need = needs.loc[dataset_model]
+def _enough(need: pd.Series | None) -> str:
+    if need is None:
+        return "too few\nsizes"
     labels = "never" if np.isinf(need["n_labels"]) else f"{need['n_labels']:.0f}"
-    return f"{labels}, not reliable" if need["doubts"] else labels
+    if need["doubts"]:
+        return f"{labels}\nnot reliable"
+    return labels if labels == "never" else f"{labels}\n({need['low']:.0f} to {need['high']:.0f})"
 
 
 def _cheapest(cost: pd.Series) -> str:
     if not cost["compared"]:
-        return "too few seeds or methods"
+        return "too few seeds\nor methods"
     if cost["cheapest"] == cost["best"]:
         return "the best itself"
-    share = f"{answers.share(cost['cheapest_flops'] / cost['best_flops'])} of the FLOPs"
-    return f"{cost['cheapest']} ({share}, {answers.points(cost['mean'])} points)"
+    share = answers.share(cost["cheapest_flops"] / cost["best_flops"])
+    return f"{cost['cheapest']}\n{share} of FLOPs, {answers.points(cost['mean'])}"
 
 
 def _over(over: pd.DataFrame, key: tuple[Any, ...], itself: bool) -> str:
     if key not in over.index:
         return "the baseline itself" if itself else "not compared"
     row = over.loc[key]
-    return f"{answers.points(row['mean'], row['low'], row['high'])}, {answers.VERDICTS[row['verdict']]}"
+    return f"{answers.points(row['mean'], row['low'], row['high'])}\n{row['verdict']}"
 
 
 def together(frame: pd.DataFrame) -> pd.DataFrame:

@@ -174,7 +174,13 @@ def test_an_answer_so_far_is_shown_each_minute_and_only_of_the_data_as_it_is(tmp
     empty = comparison.answer_so_far(nothing.results, nothing.of, 1000.0, 1200.0, shown.append)
     clock.append(1060.0)
     empty()
-    assert shown.pop() == "So far: no run has ended yet. 2.3 minutes are left."
+    assert shown == []
+    write_run(empty_folder, outcomes(0.9, 32, 0), method="full", data="1", **knobs)
+    for now in (1066.0, 1067.0, 1127.0):  # with the first run, and a minute later
+        clock.append(now)
+        empty()
+    assert [line.split(". ")[-1] for line in shown] == ["2.2 minutes are left.", "1.2 minutes are left."]
+    shown.clear()
     clock.append(1000.0)
     answer = comparison.answer_so_far(tmp_path, (64 * "1", (None, None), False), 1000.0, 1200.0, shown.append)
     for now in (1059.0, 1060.0, 1061.0, 1120.0):

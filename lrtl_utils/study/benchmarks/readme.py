@@ -10,13 +10,14 @@ import pandas as pd
 from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import read_text, write_text
 from lrtl_utils.runs import store
-from lrtl_utils.study import answers, figures, tables
+from lrtl_utils.study import answers, figures, stats, tables
 from lrtl_utils.study.benchmarks import recipe
 from lrtl_utils.study.benchmarks.published import HERE, PUBLISHED, few_shot
 from lrtl_utils.study.report import SECTIONS, committed_sources
 
 MARKS = ("<!-- the four answers: `make figures` writes them -->", "<!-- end of the four answers -->")
 CLAIM = ("<!-- the claim: `make figures` writes it -->", "<!-- end of the claim -->")
+NOTE = "docs/progressive.md"  # beside README: the note on the recipe, with the claim and its table between marks too
 USUAL = 100  # labels: of the settings of a data set and model, the nearest to this is shown
 TUNED = [f"{method} (tuned)" for method in tables.WITH_RATE]
 MOST_BYTES = 1_000_000
@@ -26,26 +27,35 @@ def refresh(path: Path, folder: Path) -> Path:
     """Write the answers in short between the marks of the file at `path`, and in full beside the records.
 
     `folder` holds the notebooks, which name the records of the study. Beside these are those of the confirmation, if
-    any: its claim goes between marks of its own, and its picture is drawn. Returns `path`; `InputError` if it lacks the
-    marks.
+    any: its claim goes between marks of its own, here and in the note, and its picture is drawn. Returns `path`;
+    `InputError` if it lacks the marks.
     """
     study, *others = committed_sources(folder)
     confirmation, confirmed, compared = study.parent / recipe.CONFIRMATION, None, None
-    text = read_text(path, MOST_BYTES)
+    text, note = read_text(path, MOST_BYTES), path.parent / NOTE
     for marks in [MARKS, CLAIM] if confirmation.is_dir() else [MARKS]:
         text = _between(path, text, marks, "")  # refused before any run is read
     frame = tables.read([study, *others])
     found = [ask(frame) for ask, *_ in SECTIONS]
     if confirmation.is_dir():
-        confirmed = recipe.runs(confirmation)
+        confirmed = confirmed_runs(confirmation)
         compared = recipe.compared(confirmed)
         figures.style()
         figures.save(figures.headline(gains(confirmed, tables.TUNED)), confirmation, "headline")
         text = _between(path, text, CLAIM, claim(compared))
+        unseen = "\n".join(in_the_note(confirmed, compared, os.path.relpath(confirmation / "table.md", note.parent)))
+        write_text(note, _between(note, read_text(note, MOST_BYTES), CLAIM, unseen))
     short = "\n".join(in_short(frame, confirmed, compared, study, path.parent))
     write_text(path, _between(path, text, MARKS, f"\n{short}"))
     write_text(study / "README.md", "\n".join(in_full(found, frame, study, folder)))
     return path
+
+
+def confirmed_runs(confirmation: Path) -> pd.DataFrame:
+    """`recipe.runs` in the settings that have three seeds or more: with fewer there is nothing to say of them yet."""
+    frame = recipe.runs(confirmation)
+    seeds = frame.groupby(["dataset", "model", "n_labels"])["seed"].transform("nunique")
+    return frame[seeds >= stats.LEAST_SEEDS]
 
 
 def _between(path: Path, text: str, marks: tuple[str, str], content: str) -> str:
@@ -72,11 +82,12 @@ def claim(table: pd.DataFrame) -> str:
             f"(95 % interval in brackets{zero}), with {flops} of its FLOPs: better in {found['won']}, worse in "
             f"{found['lost']}, undecided in {found['undecided']}"
         )
+    first, *others = said
     return (
         f"**In the {counted(found['settings'], 'setting')} (data set, model, number of labels) that have run so far on "
         f"data sets on which its rule was not chosen, `{tables.OURS}`, this project's own method, gains on average "
-        f"{'; and '.join(said)}. Version 1 of it had been run on these data sets, and a description of the results led "
-        "to version 2.**"
+        f"{first}.** {''.join(f'There it gains {each}. ' for each in others)}Version 1 of it had been run on these "
+        "data sets, and a description of the results led to version 2."
     )
 
 
@@ -119,9 +130,15 @@ def in_short(
     if confirmed is not None:
         yield f"\n{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
         yield lost(compared, os.path.relpath(results.parent / recipe.CONFIRMATION / "table.md", root))
-        yield from beside_published(confirmed)
     page = os.path.relpath(results / "README.md", root)
     yield f"- [The answers of the study]({page}) cover each of its data sets, with pictures."
+
+
+def in_the_note(confirmed: pd.DataFrame, compared: pd.DataFrame, page: str) -> Iterator[str]:
+    """The claim, its table, the comparisons that are lost, and published figures; `page` shows each comparison."""
+    yield f"{claim(compared)}\n\n{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
+    yield lost(compared, page)
+    yield from beside_published(confirmed)
 
 
 def lost(table: pd.DataFrame, page: str) -> str:

@@ -63,6 +63,19 @@ def test_the_template_has_every_knob_once():
 
 
 @pytest.mark.parametrize("path", TASK_PATHS, ids=lambda path: path.stem)
+def test_six_knobs_are_seen_before_those_that_may_stay_as_they_are(path):
+    first, _ = cells(path)[0].source.split("# Everything below may stay as it is.")
+    assert len(ast.parse(first).body) == 6
+
+
+def test_the_quickstart_shows_no_parameter_without_a_value():
+    (shown,) = (cell.outputs[0] for cell in cells(TASK_PATHS[0]) if "run.settings" in cell.source)
+    used = dict(line.split()[::2] for line in shown.data["text/plain"].splitlines()[1:])
+    assert {"dataset", "learning_rate"} <= used.keys()
+    assert "–" not in used.values()
+
+
+@pytest.mark.parametrize("path", TASK_PATHS, ids=lambda path: path.stem)
 def test_defaults_are_small_and_shipped(path):
     asked = RunConfig.of(parameters_of(path))
     methods.check(asked)

@@ -20,7 +20,7 @@ def test_the_committed_readme_and_notebooks_say_what_the_committed_records_do():
     frame = tables.read([study, confirmation])
     found = [ask(frame) for ask in answers.ANSWERS]
     short = (ROOT / "README.md").read_text().partition(readme.MARKS[0])[2].partition(readme.MARKS[1])[0]
-    confirmed = recipe.runs(confirmation)
+    confirmed = readme.confirmed_runs(confirmation)
     compared = recipe.compared(confirmed)
     assert short.strip() == "\n".join(readme.in_short(frame, confirmed, compared, study, ROOT)).strip()
     assert f"{readme.CLAIM[0]}\n{readme.claim(compared)}\n" in (ROOT / "README.md").read_text()

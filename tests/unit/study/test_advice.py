@@ -5,6 +5,7 @@ import shlex
 
 from synthetic import outcomes, write_run
 
+from lrtl_utils.cli.study import _table
 from lrtl_utils.study import advice, answers, tables
 
 SIZES = (32, 100, 316, 1000)
@@ -119,14 +120,16 @@ def test_the_table_has_the_four_answers_in_words(tmp_path):
     write(tmp_path, "progressive", [0.5, 0.7, 0.8, 0.85])
     write(tmp_path, "conventional", [0.1, 0.2, 0.3, 0.4])
     frame = tables.read(tmp_path)
-    (row,) = advice.at_a_glance(frame).to_dict("records")
-    best = tables.best(frame).iloc[-1]
-    assert row["data set, model"] == "SST-2, all-MiniLM-L6-v2"
-    assert (row["labels"], row["best"], row["cheapest not shown worse"]) == (1000, "progressive", "the best itself")
-    assert row["score"] == f"{best['score']:.3f} ({best['low']:.3f} to {best['high']:.3f}) accuracy"
+    rows, notes = advice.at_a_glance(frame)
+    (row,), best = rows.to_dict("records"), tables.best(frame).iloc[-1]
+    score = f"{best['score']:.3f} ({best['low']:.3f} to {best['high']:.3f})"
     (need,) = tables.needs(frame).query("first").itertuples()
-    assert row["enough labels"] == f"{need.n_labels:.0f}"
-    assert row["over conventional"].endswith("], better")
+    enough = f"{need.n_labels:.0f}\n({need.low:.0f} to {need.high:.0f})"
+    *words, over = row.values()
+    assert words == ["SST-2\n1000 labels", f"progressive\n{score}", enough, "the best itself"]
+    assert over.endswith("]\nbetter")
+    assert [*row][1::3] == ["best\naccuracy", "points over\ndefault conventional"]
+    assert notes == []
     assert advice.spent(frame) == "24 runs took 1 device minutes (cpu: invented)."
 
 
@@ -139,17 +142,42 @@ def test_the_command_has_the_setting_of_the_size_whose_score_is_given(tmp_path):
     frame = tables.read(tmp_path)
     (trains,) = [line for line in advice.lines(frame, tmp_path) if line.startswith("lrtl run ")]
     assert "learning_rate=0.0003" in trains
-    (row,) = advice.at_a_glance(frame).to_dict("records")
-    assert row["over conventional (tuned)"].endswith("], better")
+    (row,) = advice.at_a_glance(frame)[0].to_dict("records")
+    assert row["best\naccuracy"].startswith("full (tuned)\n")
+    assert row["points over\nconventional (tuned)"].endswith("]\nbetter")
 
 
 def test_the_table_says_what_it_does_not_know(tmp_path):
     write(tmp_path, "progressive", [0.9, 0.2, 0.5], seeds=[0])
-    (row,) = advice.at_a_glance(tables.read(tmp_path)).to_dict("records")
-    assert row["enough labels"].endswith(", not reliable")
-    assert row["over conventional"] == "not compared"
-    assert row["cheapest not shown worse"] == "too few seeds or methods"
-    assert advice.at_a_glance(tables.frame_of([])).empty
+    write(tmp_path, "progressive", [0.9], seeds=[0], model="minilm_l3")
+    rows, notes = advice.at_a_glance(tables.read(tmp_path))
+    one, other = rows.to_dict("records")
+    assert one["data set\nlabels"] == "SST-2, all-MiniLM-L6-v2\n316 labels"
+    assert one["enough\nlabels"].endswith("\nnot reliable")
+    assert other["enough\nlabels"] == "too few\nsizes"
+    assert one["points over\ndefault conventional"] == "not compared"
+    assert one["cheapest not shown\nworse, in points"] == "too few seeds\nor methods"
+    (note,) = notes
+    assert note.startswith("SST-2, all-MiniLM-L6-v2: how many labels are enough is not reliable (")
+    rows, notes = advice.at_a_glance(tables.frame_of([]))
+    assert rows.empty
+    assert notes == []
+
+
+def test_a_row_of_the_table_takes_two_lines_of_a_narrow_terminal_and_no_name_is_cut(tmp_path):
+    for method, cost, skill in (("linear_probe", 10, 0.89), ("progressive", 100, 0.9), ("conventional", 100, 0.1)):
+        for seed in range(3):
+            knobs = {"method": method, "seed": seed, "flops": cost, "train_size": 32}
+            tagged = outcomes(skill, 32, seed, tagged=True)
+            write_run(tmp_path, tagged, dataset="entities_sample", model="minilm_l3_crf", **knobs)
+            write_run(tmp_path, outcomes(skill, 32, seed), dataset="news_sample", model="minilm_l3", **knobs)
+    lines = [*_table(advice.at_a_glance(tables.read(tmp_path))[0])]
+    assert len(lines) == 2 + 1 + 2 + 1 + 2  # the header, a rule, and two rows with a blank line between them
+    assert max(map(len, lines)) <= 100
+    table = "\n".join(lines)
+    assert "…" not in table
+    for whole in ("Entities (sample)", "10% of FLOPs, ", "accuracy or entity F1", "default conventional"):
+        assert whole in table
 
 
 def test_what_is_not_shown_to_beat_one_answer_is_said(tmp_path):
