@@ -42,6 +42,7 @@ METHODS_TO_TRY = ("tfidf", "linear_probe", "progressive", "full", "conventional"
 OVERHEAD_SECONDS = 3.0  # of a run beside its measured work: the medians of the committed folders are 2.5 to 3.6
 ANSWERING_SECONDS = 15.0  # of the budget, for answers, pictures and the report
 ANSWER_EVERY_SECONDS = 60.0  # between two answers while the runs go on
+PLANNED = 0.9  # of the time: if the last runs were cut off, their number of labels would be left without an answer
 LEAST_CONFIGURATIONS, LEAST_SIZES = 2, 3  # with fewer there is nothing to compare, and no curve
 
 
@@ -169,7 +170,7 @@ def compare(
     priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
     end = started + 60 * budget_minutes
     left = _seconds_until(end)
-    kept, left_out = within_budget(priced, left, workers)
+    kept, left_out = within_budget(priced, PLANNED * left, workers)
     for line in [*plan_in_words(kept, left_out, len(examples.train), left, workers), how]:
         show(line)
     columns = own.columns_read(examples.notes, fixed.text_column, fixed.label_column)
@@ -213,7 +214,7 @@ def _run_until(
         outcome += sweeps.sweep([*chosen.values()], folder, workers=workers, stop_after_seconds=stop, **options)
         ran |= chosen
         priced = [replace(one, done=one.done or store.is_completed(one.cell.path(folder))) for one in priced]
-        kept, _ = within_budget(priced, _seconds_until(end), workers)
+        kept, _ = within_budget(priced, PLANNED * _seconds_until(end), workers)
     return [*ran.values()], outcome
 
 

@@ -275,6 +275,16 @@ def test_further_runs_are_of_the_configurations_of_the_plan(priced, reviews, tmp
     assert len(compared.cells) == 2 * 2 * 5
 
 
+def test_a_tenth_of_the_time_is_kept_for_runs_that_take_longer_than_estimated(priced, reviews, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison.price, "estimate", lambda *_: (priced, ""))
+    whole = comparison.seconds(priced, 1) + comparison.ANSWERING_SECONDS
+    planned = [
+        len(comparison.compare(reviews, budget_minutes=share * whole / 60, results=tmp_path, dry_run=True).cells)
+        for share in (1.05, 1.2)
+    ]
+    assert planned[0] < planned[1] == len(priced)
+
+
 @pytest.mark.slow
 def test_time_that_is_left_goes_to_further_runs(reviews, tmp_path, monkeypatch):
     def dear(*given):

@@ -135,8 +135,8 @@ def test_what_lowercased_sentences_cost_is_what_the_table_says(name):
     scores = [100 * table.loc[(each, "progressive"), "score"] for each in (lower, cased)]
     without = table.loc[(lower, "progressive [word_shape=False]")]
     points = answers.points(without["mean"], without["points_low"], without["points_high"])
-    said = "On {}, `progressive` has an entity F1 of {:.1f} %, where it has {:.1f} % on the original, and {} points without"
-    assert f"{said.format(TITLES[name], *scores, points)} `word_shape`" in prose("progressive")
+    said = "has an entity F1 of {:.1f} %, where it has {:.1f} % on the original, and {} points without `word_shape`"
+    assert f"On {TITLES[name]}, `progressive` {said.format(*scores, points)}" in prose("progressive")
 
 
 def test_the_gaps_of_progressive_are_those_of_the_table():
