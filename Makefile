@@ -17,7 +17,7 @@ help: ## Say what can be made
 install: .venv/installed ## Make .venv from requirements.txt, the package in it editable
 
 demo: RESULTS ?= results/demo
-demo: .venv/installed ## Run the demo grid and answer the four questions (2 to 4 minutes; a second time, seconds)
+demo: .venv/installed ## Run the demo grid and answer the four questions (under 4 minutes; a second time, seconds)
 	$(RUN) sweep notebooks/grids/demo.yaml --results $(RESULTS) --workers 2
 	@$(RUN) summary $(RESULTS) > $(RESULTS)/pictures.txt
 	@$(RUN) report $(RESULTS)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 COMPARED = {"dataset", "model", "method", "seed", "data_fraction", "train_size", "shots"}
 METHODS_TO_TRY = ("tfidf", "linear_probe", "progressive", "full", "conventional")
 OVERHEAD_SECONDS = 3.0  # of a run beside its measured work: the medians of the committed folders are 2.5 to 3.6
-ANSWERING_SECONDS = 40.0  # of the budget, for answers, pictures and the report; 32 on a slow machine
+ANSWERING_SECONDS = 40.0  # of the budget, for answers, pictures and the report: on a slow machine, 15 were too few
 ANSWER_EVERY_SECONDS = 60.0  # between two answers while the runs go on
 PLANNED = 0.9  # of the time: if the last runs were cut off, their number of labels would be left without an answer
 LEAST_CONFIGURATIONS, LEAST_SIZES = 2, 3  # with fewer there is nothing to compare, and no curve
