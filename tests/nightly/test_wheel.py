@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import site
 import subprocess
@@ -60,4 +61,4 @@ def test_an_installed_wheel_works_in_an_empty_folder(lrtl, tmp_path):
     assert own.splitlines()[-1].startswith(str(tmp_path / "results" / "local" / "runs" / "my.csv"))
     assert "2 cells done" in call("status")
     assert "2 records, 0 fail" in call("verify")
-    assert "66 cells" in call("sweep", "demo", "--dry-run")
+    assert re.match(r"[1-9]\d* cells\n", call("sweep", "demo", "--dry-run"))
