@@ -148,7 +148,11 @@ class Point(Part):
 
 
 class Environment(Part):
-    """The machine and the versions that a number depends on; `host` is a checksum that only tells machines apart."""
+    """The machine and the versions that a number depends on; `host` is a checksum of a machine and its last start.
+
+    `setfit` and `sentence_transformers` are of an environment that has them. Earlier records have neither, nor
+    `scikit_learn`, and their `host` is of the machine's name alone.
+    """
 
     device: str
     host: str | None = None
@@ -160,6 +164,9 @@ class Environment(Part):
     transformers: str
     datasets: str
     timm: str
+    scikit_learn: str | None = None
+    setfit: str | None = None
+    sentence_transformers: str | None = None
     commit: str | None
     method_version: Count
 

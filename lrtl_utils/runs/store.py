@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -259,15 +260,17 @@ def environment(config: RunConfig) -> dict[str, Any]:
     import psutil
     import torch
 
-    packages = ("torch", "transformers", "datasets", "timm")
+    packages = ("torch", "transformers", "datasets", "timm", "scikit-learn")
+    peers = [name for name in ("setfit", "sentence-transformers") if find_spec(name.replace("-", "_"))]
+    host = " ".join([platform.node(), *lines_of(Path("/proc/sys/kernel/random/boot_id"))])  # machines share names
     return {
         "device": device_name(config.device),
-        "host": hashlib.sha256(platform.node().encode()).hexdigest()[:8],
+        "host": hashlib.sha256(host.encode()).hexdigest()[:8],
         "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
         "threads": torch.get_num_threads(),
         "precision": config.precision or "fp32",
         "python": platform.python_version(),
-        **{package: _version(package) for package in packages},
+        **{package.replace("-", "_"): _version(package) for package in (*packages, *peers)},
         "commit": _commit(),
         "method_version": VERSIONS[config.method],
     }

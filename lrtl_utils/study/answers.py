@@ -59,16 +59,19 @@ def which(frame: pd.DataFrame) -> Answer:
 
 
 def _leading(table: pd.DataFrame) -> str:
-    """The variants that most often have the highest mean, and of these those most often not shown to be worse."""
+    """The variants that most often have the highest mean, and of these those most often shown to be near it."""
     highest, near = table["variants"].str[0].value_counts(), table["variants"].explode().value_counts()
     top = highest[highest == highest.max()].index
     first = sorted(name for name in top if near[name] == near[top].max())
     on = f"{highest.max()} of {len(table)} {_pairs(table)}"
-    near_it = f"not shown to be worse than the highest on {near[first[0]]}"
-    if len(top) == 1:
-        return f"{first[0]} has the highest mean on {on}, and is {near_it}"
-    be = "is" if len(first) == 1 else "are"
-    return f"no configuration has the highest mean on more than {on}; {_listed(first)} {be} {near_it}"
+    others = near[first[0]] - highest.max()
+    within = f"shown to be at most {100 * stats.MARGIN:g} point below the highest"
+    if len(top) > 1:
+        have = "has" if len(first) == 1 else "have"
+        also = f", and each is {within} on {others} more" if others else ""
+        return f"no configuration has the highest mean on more than {on}; {_listed(first)} {have} it there{also}"
+    also = f", and is {within} on {others or 'none'} of the others" if highest.max() < len(table) else ""
+    return f"{first[0]} has the highest mean on {on}{also}"
 
 
 def _compared(table: pd.DataFrame) -> str:

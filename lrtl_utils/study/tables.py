@@ -503,8 +503,8 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
     that the best was chosen on the same runs (Hsu 1981), do not show them to be worse. Each is a name with its paired
     difference to the best: the mean, and the bounds of its own interval. `too_few_seeds` names those that share fewer
     than three seeds with the best, and `missing` those that have three seeds at another size but not at this one.
-    `compared` counts the others that share enough seeds; `variants` are those of the best, which is first, and of the
-    undecided.
+    `compared` counts the others that share enough seeds; `variants` are those of the best, which is first, and of what
+    is shown to be at most `stats.MARGIN` below it.
     """
     rows = []
     for dataset_model, part in by_dataset_and_model(comparable(frame)[COMPARED]):
@@ -530,14 +530,16 @@ def _best(sized: pd.DataFrame, often: set[str]) -> list[Any]:
     top = means.index[0]
     ours = {seed: judged for seed, judged in runs[top].outcomes.items() if seed in shared}
     verdicts, undecided = dict.fromkeys((name for name in runs if name != top), stats.TOO_FEW_SEEDS), {}
+    near = [top]
     for name in means.index[1:]:
         if found := paired(runs[name].outcomes, ours):
             verdicts[name] = stats.verdict(found["mean"], found["p"] and found["p"] / 2 * (len(means) - 1))
             if verdicts[name] in ("undecided", "better"):  # than the best, on seeds that others lack
                 undecided[name] = found["mean"], found["low"], found["high"]
+            near += [name] if found["p"] is not None and found["low"] >= -stats.MARGIN else []
     known = [name for name in verdicts if verdicts[name] != stats.TOO_FEW_SEEDS]
     few = [name for name in verdicts if name not in known]
-    variants = list(dict.fromkeys(runs[name].variant for name in (top, *undecided)))
+    variants = list(dict.fromkeys(runs[name].variant for name in near))
     about = [top, sized["score_name"].iloc[0], means.iloc[0], *_interval(ours.values()), len(ours), undecided]
     return [*about, few, sorted(often - {top, *known}), len(runs), len(known), variants]
 

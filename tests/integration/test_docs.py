@@ -15,7 +15,7 @@ from lrtl_utils.config import read_config
 from lrtl_utils.files import ROOT
 from lrtl_utils.methods import progressive
 from lrtl_utils.study import answers, stats
-from lrtl_utils.study.benchmarks import recipe
+from lrtl_utils.study.benchmarks import recipe, tuning
 from lrtl_utils.sweep import engines
 from lrtl_utils.sweep import grid as grids
 
@@ -213,6 +213,55 @@ def test_what_would_be_confirmed_today_is_what_the_rule_gives():
         assert "would be confirmed against `tfidf` alone" in " ".join((ROOT / page).read_text().split())
 
 
+def test_what_the_tuned_baselines_lack_is_what_the_tables_say():
+    table = pd.read_csv(ROOT / "results/confirmation/table.csv").query("configuration.str.endswith(' (tuned)')")
+    better = table[table["verdict"] == "worse"][["dataset_model", "configuration"]]
+    on_the_plans = better[recipe.of_the_plan(better["dataset_model"])]
+    assert on_the_plans.to_numpy().tolist() == [["cifar10 · efficientnet_lite0", "conventional (tuned)"]]
+    assert set(better["dataset_model"].str.partition("_")[0]) == {"banking77", "cifar10 · efficientnet", "crossner"}
+    rest = table[~recipe.of_the_plan(table["dataset_model"]) & ~table["dataset_model"].str.startswith("banking77")]
+    gains = recipe.counts(rest).set_index("configuration")[["gain", "low", "high"]]
+    usual, full = (answers.points(*gains.loc[f"{name} (tuned)"]) for name in ("conventional", "full"))
+    assert f"{usual} points over tuned `conventional` and {full} over tuned `full`" in prose("evidence")
+    assert f"without it, the mean gains are {usual} and {full}." in (ROOT / "README.md").read_text()
+    (behind,) = re.findall(r"In (\d+ of \d+) settings the mean", (ROOT / "results/confirmation/table.md").read_text())
+    assert f"In {behind} settings the mean of another method is more than one point higher" in prose("evidence")
+    five = developed().query("dataset_model == 'hwu64_5 · minilm'").set_index("configuration")["score"]
+    gain = 100 * (five["full [label_names=True]"] - five["full"])
+    assert f"with five requests of each intent, `full` gains {gain:.1f} points by the names" in prose("baselines")
+
+
+def test_what_the_searches_might_have_missed_is_what_they_say():
+    chosen = tuning.chosen(ROOT / "results/tuning").set_index("search")
+    lower = 100 * (chosen["score"] - chosen["fewer epochs"]).dropna()
+    assert f"it is lower by {lower.min():.1f} to {lower.max():.1f} points" in prose("baselines")
+    assert lower.idxmax().endswith("-tokens-100")
+    usual, full = (lower[f"{name}-text-100"] for name in ("conventional", "full"))
+    assert f"`conventional` scored {usual:.1f} and `full` {full:.1f} points less" in prose("baselines")
+    assert f"{COUNTS[len(lower)].capitalize()} of the {COUNTS[len(chosen)]} complete searches" in prose("baselines")
+
+
+def test_where_setfit_stands_is_what_the_table_says():
+    table = pd.read_csv(ROOT / "results/confirmation/table.csv").query("configuration.str.startswith('setfit')")
+    points = {
+        (row.dataset_model.split(" ")[0], row.configuration): (answers.points(row.mean), row.seeds, row.flops)
+        for row in table.itertuples()
+    }
+    few = {key: value for key, value in points.items() if value[1] < stats.LEAST_SEEDS}
+    assert len(few) == 5
+    of = {key: gain for key, (gain, *_) in few.items()}
+    seeds = {key: COUNTS[count] for key, (_, count, _) in few.items()}
+    sst2, news = (f"{name} {of[key, 'setfit']}" for name, key in (("SST-2", "sst2"), ("AG News", "ag_news")))
+    said = f"{sst2} and, by `setfit_20`, {of['sst2', 'setfit_20']} ({seeds['sst2', 'setfit']} seeds each); {news} "
+    said += f"({seeds['ag_news', 'setfit']} seed) and {of['ag_news', 'setfit_20']} ({seeds['ag_news', 'setfit_20']}); "
+    said += f"BANKING77 with five examples {of['banking77_5', 'setfit_20']} by `setfit_20`"
+    assert said in prose("baselines")
+    full = table[table["seeds"] >= 5]
+    assert (full["verdict"] == "undecided").all()
+    assert full["flops"].min() > 50
+    assert set(full["dataset_model"]) == {"subj · minilm", "trec · minilm"}
+
+
 def test_the_share_of_intervals_in_readme_is_that_of_the_simulations():
     of_intervals = r"^\| (?:3|5|10) \| .* \| ([\d.]+)% \| [\d.]+% \| ([\d.]+)% \|$"
     rows = re.findall(of_intervals, (ROOT / "docs/summaries.md").read_text(), flags=re.M)
@@ -259,7 +308,7 @@ def test_the_records_page_has_every_key_and_no_other():
     words = {"package", "mirror", "hub", "folder", "completed", "failed", "progressive"}  # values
     later = {"split", "notes", "repeats", "train", "test", "across", "dropped", "host"}  # since the committed records
     later |= {"cached_seconds", "cached_predict_seconds", "penalty", "left_out_loss", "names_fit"}
-    later |= {"answers", "calibration_error", "temperature"}
+    later |= {"answers", "calibration_error", "temperature", "scikit_learn", "setfit", "sentence_transformers"}
     later |= {"layers", "word_shape", "label_names", "class_weights", "padding"}
     parts = {"data", "metrics", "validation", "cost", "model", "curve", "environment"}
     assert stated - held - words - later - parts == set()

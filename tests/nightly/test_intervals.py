@@ -1,15 +1,27 @@
 """Intervals hold their level with few seeds, by simulation of two methods without a difference."""
 
+import re
+
 import intervals
 import pytest
 
+from lrtl_utils.files import ROOT
 
-@pytest.mark.parametrize("metric", ["accuracy", "entity F1"])
-@pytest.mark.parametrize("training", intervals.TRAINING)
-@pytest.mark.parametrize("seeds", [3, 5, 10])
-def test_an_interval_contains_the_truth_as_often_as_it_says(seeds, training, metric):
-    _, share = intervals.coverage(seeds, 2000, training, experiments=400, metric=metric)
-    assert share >= 0.95 - 2 * (0.95 * 0.05 / 400) ** 0.5
+ROW = r"^\| (\d+) \| (\d+) \| ([\d.]+) \| [\d.]+% \| ([\d.]+)% \| [\d.]+% \| ([\d.]+)% \|$"
+ROWS = re.findall(ROW, (ROOT / "docs/summaries.md").read_text(), flags=re.M)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=" ".join)
+def test_an_interval_contains_the_truth_as_often_as_it_and_the_table_say(row):
+    seeds, examples, points, *said = map(float, row)
+    for metric, percent in zip(("accuracy", "entity F1"), said, strict=True):
+        _, share = intervals.coverage(int(seeds), int(examples), points / 100, experiments=400, metric=metric)
+        assert share >= 0.95 - 2 * (0.95 * 0.05 / 400) ** 0.5
+        assert abs(share - percent / 100) < 0.025
+
+
+def test_the_table_has_every_row():
+    assert len(ROWS) == 3 * 2 * len(intervals.TRAINING)
 
 
 def test_the_bootstrap_alone_would_not():

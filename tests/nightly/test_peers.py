@@ -35,6 +35,7 @@ def test_each_peer_runs_once_on_the_same_labels(records):
     assert len({record["data"]["subset_sha256"] for record in records.values()}) == 1
     assert records["setfit_20"]["cost"]["flops"] > records["setfit"]["cost"]["flops"]
     # SetFit trains on pairs and then reads each text once; the probe does only the latter.
+    assert all(record["environment"]["setfit"] for method, record in records.items())
     passes = {method: {*record["cost"]["flops_by_phase"]} for method, record in records.items()}
     assert passes["setfit"] == {"step", "features"}
     assert passes["mteb_probe"] == {"features"}

@@ -42,15 +42,17 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
 def few_shot(scores: pd.DataFrame) -> pd.DataFrame:
     """Published accuracies with few examples of each class, and below them ours on the same split.
 
-    `scores` is from `tables.summarise`, with `parameters` in millions; of ours, the runs on a whole train split.
+    `scores` is from `tables.summarise`, with `parameters` in millions; of ours, those with three seeds or more on a
+    whole train split.
     """
     theirs = pd.DataFrame(PUBLISHED["few_shot"])
-    ours = scores[scores["dataset"].isin(theirs["dataset"]) & (scores["n_labels"] == scores["full"])]
+    ours = tables.with_enough_seeds(scores[scores["n_labels"] == scores["full"]])
+    ours = ours[ours["dataset"].isin(theirs["dataset"])]
     named = (ours["configuration"] + " of " + ours["model"]).str.removesuffix(" of none")
     ours = ours.assign(model=named, source=HERE)
     both = pd.concat([theirs[theirs["dataset"].isin(ours["dataset"])], ours]).sort_values("dataset", kind="stable")
-    columns = ["dataset", "model", "parameters", "score", "low", "high", "device_seconds", "flops", "source"]
-    return both.reindex(columns=columns)
+    scored = ["dataset", "model", "parameters", "seeds", "score", "low", "high"]
+    return both.reindex(columns=[*scored, "device_seconds", "device", "flops", "source"])
 
 
 def beside_in_words(table: pd.DataFrame) -> list[str]:

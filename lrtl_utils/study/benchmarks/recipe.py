@@ -43,9 +43,9 @@ other."""
 MEMORY = """Peak memory of `progressive` as a share of what accounts for it: the peak of `linear_probe`, its own cache,
 and what its trained blocks and a batch hold, counted as in fp32."""
 PUBLISHED = """Accuracy in per cent on the same fixed splits: five or ten examples of each class, and the whole test
-split. Parameters are in millions. What others reached was not measured here, and they had other models and other
-information: minilm (all-MiniLM-L6-v2) was trained on pairs of sentences, and of the methods here, {readers} read the
-names of the classes."""
+split. Parameters are in millions, and seconds on different devices cannot be compared. What others reached was not
+measured here, and they had other models and other information: minilm (all-MiniLM-L6-v2) was trained on pairs of
+sentences, and of the methods here, {readers} read the names of the classes."""
 GLANCE = """The same rows by data set. A cell has the number of labels, the score with its interval, a star where the
 corrected p-value shows a difference to `progressive`, FLOPs, and seconds where they can be compared."""
 PIECES = """How far `progressive` with something left out or changed is from `progressive`, in points with a 95 %
@@ -242,7 +242,7 @@ def _beside_published(frame: pd.DataFrame) -> str:
     reads = on["record"].map(lambda record: bool(record["config"].get("label_names"))) | (on["method"] == FIRST)
     about = PUBLISHED.format(readers=", ".join(sorted({*on["configuration"][reads]})))
     table["score"] = _percent(table, "score", "low", "high")
-    for name, form in (("device_seconds", "{:.1f}"), ("flops", "{:.2e}")):
+    for name, form in (("device_seconds", "{:.1f}"), ("flops", "{:.2e}"), ("seeds", "{:.0f}")):
         table[name] = table[name].map(form.format, na_action="ignore")
     shown = tables.shown(table.drop(columns=["low", "high"])).astype(object).fillna("")
     return f"\n## Beside published figures\n\n{about}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"

@@ -29,7 +29,7 @@ ABOUT = f"""Each row is what a search chose for one method, kind of task and num
 {100 * NEAR:g} points of the best, the one with the fewest FLOPs. Scores are means over the development sets, on
 held-out train rows. A warm-up of 100,000 steps becomes a tenth of the steps of the run. "Tried" counts the settings;
 while they are fewer than the search is to try, its row may still change. "At the end" names what could not be raised
-or lowered further."""
+or lowered further; where that is the number of epochs, "fewer epochs" is the best score that fewer have reached."""
 
 
 def spaces(grid: Sequence[tuple[str, RunConfig]]) -> dict[str, Grid]:
@@ -91,6 +91,8 @@ def chosen(results: Path) -> pd.DataFrame:
         about = NAME.fullmatch(search["space"]["name"]).groupdict()
         about |= {"labels": int(about["labels"]), "setting": values, "score": taken["score"]}
         about["search"] = search["space"]["name"]
+        fewer = [trial["score"] for trial in tried if trial["config"]["epochs"] < values["epochs"]]
+        about["fewer epochs"] = max(fewer, default=None) if values["epochs"] == max(knobs["epochs"]) else None
         rows.append(about | {"tried": f"{len(_tried(search))} of {_due(search)}", "at the end": ends})
     if not rows:
         raise InputError(f"{results} has no search with a score; the baselines are to be tuned first.")
@@ -132,7 +134,10 @@ def tuned(grid: Sequence[tuple[str, RunConfig]], searches: Sequence[str | None],
 def write(results: Path) -> Path:
     """`<results>/tuning.md`: what was tuned, and to what, from `chosen`."""
     settings = chosen(results)
-    about, values = ["kind", "method", "labels", "score", "tried"], pd.DataFrame(list(settings["setting"]))
+    about, values = (
+        ["kind", "method", "labels", "score", "fewer epochs", "tried"],
+        pd.DataFrame(list(settings["setting"])),
+    )
     ends = settings["at the end"].map(", ".join)
     table = pd.concat([settings[about], values, ends], axis=1).astype(object).fillna("").to_markdown(index=False)
     path = results / "tuning.md"

@@ -90,8 +90,7 @@ def test_two_models_are_compared_with_each_other(tmp_path):
     write(tmp_path, "full", [0.05, 0.05], model="minilm_l3")
     write(tmp_path, "full", [0.05, 0.05], model="minilm")
     headline = answers.which(tables.read(tmp_path)).headline
-    assert "linear_probe has the highest mean on 2 of 2 pairs of data set and model, and is not shown" in headline
-    assert "(2 configurations, " in headline
+    assert "linear_probe has the highest mean on 2 of 2 pairs of data set and model (2 configurations, " in headline
 
 
 def test_time_that_an_earlier_run_spent_counts_once(tmp_path):
