@@ -1,10 +1,13 @@
 """Committed records verify (checksum, schema, and the id of a configuration), and give the committed table."""
 
+import itertools
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs.record import kind_of
@@ -50,3 +53,18 @@ def test_the_tuned_baselines_ran_with_what_the_searches_chose():
         setting = rows["setting"].iloc[np.abs(np.log(rows["labels"].to_numpy() / row.n_labels)).argmin()]
         config = row.record["config"] | row.record["config"]["asked"]
         assert {name: config[name] for name in setting} == setting, row.run_id
+
+
+def test_each_run_of_the_confirmation_was_planned():
+    grid = yaml.safe_load((ROOT / "notebooks/grids/confirmation.yaml").read_text())
+    knobs, planned = ("dataset", "method", "seed", "model", "train_size", "data_fraction", "shots"), set()
+    for block in grid.pop("blocks").values():
+        values = ((grid | block).get(knob) for knob in knobs)
+        cells = itertools.product(*(each if isinstance(each, list) else [each] for each in values))
+        planned |= {(Path(dataset).name, *others) for dataset, *others in cells}
+    peers = dict.fromkeys(("setfit", "setfit_20", "mteb_probe"), "linear_probe")  # whose runs they follow
+    for record in tables.records(ROOT / "results/confirmation", "completed")["record"]:
+        config = record["config"] | {"dataset": Path(record["config"]["dataset"]).name}
+        config |= {"method": peers.get(config["method"], config["method"])}
+        config |= {"model": "minilm"} if config["method"] == "tfidf" else {}
+        assert tuple(config[knob] for knob in knobs) in planned, record["run_id"]
