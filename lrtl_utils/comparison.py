@@ -1,6 +1,5 @@
 """Compare models and methods on one data set: run what fits a budget of time, and answer the four questions."""
 
-import base64
 import io
 import itertools
 import math
@@ -221,10 +220,11 @@ def _run_until(
 def _require_comparable(data: Data) -> None:
     """`InputError` where runs would fail, or no score could tell methods apart."""
     if broken := [*checkup.find_broken(data)]:
-        named = ", ".join(filter(None, broken[:10])) or "whose places are unknown"
+        named, more = ", ".join(filter(None, broken[:10])), ", …" if len(broken) > 10 else ""
+        which = f": {named}{more}" if named else " (their places are not known)"
         raise InputError(
             f"{counted(len(broken), 'image')} of {data.name} cannot be decoded, and a run fails at the first one "
-            f"that it reads; leave them out: {named}{', …' if len(broken) > 10 else ''}."
+            f"that it reads; leave them out{which}."
         )
     if data.kind == "tokens" and not checkup.counts(data, data.test):
         raise InputError(f"No test sentence of {data.name} has an entity, so no score could tell methods apart.")
@@ -256,8 +256,9 @@ def _that_can_run(cells: Sequence[grid.Cell], data: Data, show: Callable[[str], 
 
 def of_data(frame: pd.DataFrame, of: tuple[Any, ...] | None) -> pd.DataFrame:
     """The runs on these data. A folder may hold others, such as those with another column as label."""
-    alike = frame["record"].map(lambda record: tables.read_from(record) == of).astype(bool)
-    return frame if of is None else frame[alike]
+    if of is None:
+        return frame
+    return frame[frame["record"].map(lambda record: tables.read_from(record) == of).astype(bool)]
 
 
 def answer_so_far(
@@ -266,7 +267,7 @@ def answer_so_far(
     started: float,
     end: float,
     show: Callable[[str], None],
-    metric: str | None = None,
+    metric: str | None,
 ) -> Callable[[], None]:
     """A function to be called again and again: each minute it shows what is best so far, and the time until `end`.
 
@@ -369,7 +370,7 @@ def plan_in_words(
 def _png(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return report.png_url(buffer.getvalue())
 
 
 def _is_here(model: str) -> bool:

@@ -49,7 +49,7 @@ def writable_folder(path: str | Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise InputError(f"No file can be written in the folder {folder}: {error.strerror}.") from None
+        raise InputError(f"No file can be written in the folder {folder}: {error.strerror or error}.") from None
     return folder
 
 
@@ -114,7 +114,7 @@ def writing_to(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}.") from None
+        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any], *, durable: bool = True) -> None:

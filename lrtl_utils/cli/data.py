@@ -7,6 +7,7 @@ from typer import Argument, Exit, Option
 
 from lrtl_utils.cli.common import LOCAL, Folder, LabelColumn, TextColumn, fail, interruptible, show
 from lrtl_utils.config import Selection
+from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, writable_folder
 
 
@@ -25,6 +26,8 @@ def doctor(
     from lrtl_utils.cli import doctor as machine
     from lrtl_utils.data import hub
 
+    if dataset and mirror:
+        raise InputError("--mirror goes without a data set: it checks the files of the mirror.")
     if dataset:
         show(machine.check(dataset, labels, text_column=text_column, label_column=label_column))
     elif mirror:
@@ -51,6 +54,8 @@ def suggest(
     """Suggest which examples to label next, as a CSV file to fill in. The last line printed is its path."""
     from lrtl_utils.study import suggest as suggestions
 
+    if model and by != "margin":
+        raise InputError("--model goes with --by margin.")
     pool = absolute_path(unlabelled)
     columns = {"text_column": text_column, "label_column": label_column}
     output = absolute_path(output or pool.with_name(f"{pool.stem}.suggested.csv"))
@@ -82,7 +87,8 @@ def fetch(
         failures = hub.fetch(wanted, mirror, show)
     print(mirror)
     if failures:
-        fail("; ".join(failures) + ". Run the same command again to continue.", code=1)
+        said = "; ".join(failure.rstrip(".") for failure in failures)  # some are whole sentences
+        fail(f"{said}. Run the same command again to continue.", code=1)
 
 
 def verify(results: Folder = LOCAL) -> None:

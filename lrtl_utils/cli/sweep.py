@@ -136,6 +136,8 @@ def search(
 
     if fidelity and not (halving or replay):
         raise InputError("--fidelity goes with --halving or --replay.")
+    if replay and (trials or seed or deadline or workers > 1):
+        raise InputError("--replay runs nothing, so --trials, --seed, --workers and --deadline do not go with it.")
     settings = searches.read_space(space)
     if replay:
         table, orders = searches.replays(settings, results, halving or 3, fidelity)

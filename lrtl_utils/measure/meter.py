@@ -61,9 +61,9 @@ class CostMeter:
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[float]:
-        """What is done in the block for other runs of a sweep is neither on the clock nor in the peak of memory.
+        """What is done in the block for other runs of a sweep is not on the clock. Gives the device seconds until here.
 
-        Gives the device seconds until here.
+        On a CPU it is not in the peak of memory either; a GPU's memory and energy go on counting.
         """
         if self._started is None:
             yield self.device_seconds
@@ -105,9 +105,11 @@ class CostMeter:
 
     def energy(self) -> float | None:
         """Energy so far in Wh, the running block included; None where the device does not report it."""
-        if not self._gauges or self._gauges[1] is None:
+        begun = self._gauges and self._gauges[1]
+        now = None if begun is None else _energy_mj(self.device)
+        if now is None:  # it does not report it, or has failed since
             return self.energy_wh
-        return (self.energy_wh or 0.0) + (_energy_mj(self.device) - self._gauges[1]) / 3.6e6
+        return (self.energy_wh or 0.0) + (now - begun) / 3.6e6
 
     def register(self, phase: str, count: Callable[[Shape], int]) -> None:
         """`count(shape)` gives the FLOPs of one `phase` on a batch of that shape."""

@@ -194,9 +194,10 @@ def refresh(path: Path) -> None:
 
 
 def explain(name: str, value: str) -> str:
-    """Why a notebook ended, by the name and the words of its error."""
+    """In one line why a notebook ended, by the name and the words of its error."""
+    value = " ".join(value.split())
     if name in _MEMORY_ERRORS or any(words in value for words in _MEMORY_WORDS):
-        return f"{OUT_OF_MEMORY}: {' '.join(value.split()) or name}"
+        return f"{OUT_OF_MEMORY}: {value or name}"
     return value if name == "InputError" else f"{name}: {value}"
 
 

@@ -217,7 +217,7 @@ def _row(
     numbers = [(one, value(one)) for one in (run["n_labels"] or None, run["seed"], run["score"], *costs)]
     if run["score"] is not None:
         numbers[2] = run["score"], f"{run['score']:.3f}"
-    own = run["dataset"], record["config"]["model"], run["method"]
+    own = run["dataset"], run["model"], run["method"]
     return {
         "run_id": identity,
         **dict(zip(("dataset", "model", "method"), named.get(identity, own), strict=True)),
@@ -265,7 +265,12 @@ def render(template: str, **values: Any) -> str:
 
 def picture(file: Path) -> str | None:
     """A PNG file as a URL that contains it; None if there is no such file."""
-    return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}" if file.is_file() else None
+    return png_url(file.read_bytes()) if file.is_file() else None
+
+
+def png_url(content: bytes) -> str:
+    """The bytes of a PNG file as a URL that contains them."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def notebook_body(notebook: nbformat.NotebookNode) -> str:

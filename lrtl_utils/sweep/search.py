@@ -1,6 +1,5 @@
 """Search instead of a grid: Optuna chooses which settings of a grid file to try. Their runs are those of a sweep."""
 
-import contextlib
 import hashlib
 import itertools
 import json
@@ -19,7 +18,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.trial import TrialState
 
 from lrtl_utils.config import SIZES, RunConfig, derived_seed
-from lrtl_utils.errors import InputError, counted, require_name
+from lrtl_utils.errors import InputError, Unreadable, counted, require_name
 from lrtl_utils.files import absolute_path, read_text, write_text
 from lrtl_utils.runs import store
 from lrtl_utils.runs.run import Run
@@ -394,12 +393,16 @@ def _begin(
     for number in itertools.count(1):
         stem = f"{space.name}-{sampler['name']}-seed{sampler['seed']}" + (f"-{number}" if number > 1 else "")
         path = results / "search" / f"{stem}.json"
-        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # unreadable is as good as none
+        try:
             earlier = json.loads(read_text(path, store.MOST_BYTES))
             if (earlier["space"], earlier["sampler"]) != (about, sampler):
                 continue
             known, at_once, own_seconds = earlier["known"], earlier["at_once"], earlier["cost"]["own_seconds"]
             rows = earlier["trials"]
+        except Unreadable:  # it may be a whole record, which must not be written over
+            raise
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass  # what is no record is as good as none
         break
     best = max((row for row in known if row["score"] is not None), key=lambda row: row["score"], default=None)
     record = {

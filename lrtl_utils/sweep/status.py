@@ -109,10 +109,14 @@ class Watch:
         self._read: dict[Path, tuple[tuple[int, int], Brief]] = {}
 
     def look(self) -> Snapshot:
-        """The folder as it is now; nothing in it is touched."""
+        """The folder as it is now; nothing in it is changed.
+
+        If there are claims, an empty file is made beside them for a moment, to learn the clock of their file system.
+        """
         now = time.time()
         held = [claim for claim in claims.held(self.results) if self._planned(claim.identity)]
-        alive = {claim.identity: claim for claim in held if claims.is_alive(claim, now)}
+        stamped = self._file_system_now(now) if held else now
+        alive = {claim.identity: claim for claim in held if claims.is_alive(claim, stamped)}
         records, unreadable = self._records()
         done = {name: run for name, run in records.items() if run.status == "completed"}
         failed = {name: run for name, run in records.items() if run.status == "failed" and name not in alive}
@@ -132,6 +136,13 @@ class Watch:
             overhead_seconds=statistics.median(overheads) if overheads else None,
             unreadable=unreadable,
         )
+
+    def _file_system_now(self, now: float) -> float:
+        """The time by the clock that stamps claims; that of this machine, `now`, where no file can be written."""
+        try:
+            return claims.file_system_now(self.results)
+        except OSError:
+            return now
 
     def _seconds_left(self, left: int) -> float | None:
         ended = [changed / 1e9 - self.since for (changed, _), _ in self._read.values() if changed >= self.since * 1e9]

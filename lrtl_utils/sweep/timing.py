@@ -206,15 +206,16 @@ class _Bench:
 
     def _point(self, rows: int, end: float) -> tuple[int, float]:
         """FLOPs and seconds of one whole fit; timed again, until `end`, where other work took the processor."""
-        best = math.inf
+        best, disturbed = math.inf, False
         for _ in range(TRIES):
             worked = time.process_time()
             meter = self._fit(rows)
             worked = time.process_time() - worked
-            self.disturbed = self.config.device == "cpu" and worked < BUSY * meter.device_seconds
-            best = min(best, worked / self.threads if self.disturbed else meter.device_seconds)
-            if not self.disturbed or time.monotonic() > end:
+            disturbed = self.config.device == "cpu" and worked < BUSY * meter.device_seconds
+            best = min(best, worked / self.threads) if disturbed else meter.device_seconds
+            if not disturbed or time.monotonic() > end:
                 break
+        self.disturbed |= disturbed
         return max(1, meter.flops()), best
 
     def _fit(self, rows: int) -> CostMeter:

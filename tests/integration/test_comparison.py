@@ -171,7 +171,7 @@ def test_an_answer_so_far_is_shown_each_minute_and_only_of_the_data_as_it_is(tmp
     (empty_folder := tmp_path / "empty").mkdir()
     nothing = comparison.Comparison(empty_folder, of=(64 * "1", (None, None), False))
     assert "There is no completed run here yet" in str(nothing)
-    empty = comparison.answer_so_far(nothing.results, nothing.of, 1000.0, 1200.0, shown.append)
+    empty = comparison.answer_so_far(nothing.results, nothing.of, 1000.0, 1200.0, shown.append, None)
     clock.append(1060.0)
     empty()
     assert shown == []
@@ -182,7 +182,7 @@ def test_an_answer_so_far_is_shown_each_minute_and_only_of_the_data_as_it_is(tmp
     assert [line.split(". ")[-1] for line in shown] == ["2.2 minutes are left.", "1.2 minutes are left."]
     shown.clear()
     clock.append(1000.0)
-    answer = comparison.answer_so_far(tmp_path, (64 * "1", (None, None), False), 1000.0, 1200.0, shown.append)
+    answer = comparison.answer_so_far(tmp_path, (64 * "1", (None, None), False), 1000.0, 1200.0, shown.append, None)
     for now in (1059.0, 1060.0, 1061.0, 1120.0):
         clock.append(now)
         answer()
@@ -346,6 +346,12 @@ def test_data_on_which_no_run_could_end_are_refused_before_any_is_priced(tmp_pat
     with pytest.raises(InputError, match=r"is in the folder of the data, .*; name another folder with --results"):
         comparison.compare("tags", results="tags/out")
     assert not (tmp_path / "out").exists()
+
+
+def test_images_without_known_places_are_refused_in_a_whole_sentence(reviews, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkup, "find_broken", lambda data: ["", ""])
+    with pytest.raises(InputError, match=r"that it reads; leave them out \(their places are not known\)\.$"):
+        comparison.compare(reviews, results=tmp_path)
 
 
 def test_a_model_of_one_block_is_compared_without_the_method_that_needs_several(tmp_path):

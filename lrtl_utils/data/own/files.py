@@ -23,6 +23,7 @@ DEPTH = 4  # levels of folders that are searched
 MOST_FILES = 200_000
 ASIDE = "is not read: its name has no split in it"
 OTHER_TYPES = "files of type"
+TOO_DEEP = f"folders more than {DEPTH} levels deep"
 ANSWERS = ".predictions.csv"  # what `predict` writes beside its input, which is no data to learn from
 SPLITS = {
     "train": ("train", "training", "trainset", "traindata"),
@@ -33,7 +34,7 @@ SPLITS = {
 
 def is_of_unread(note: str) -> bool:
     """Whether a note is about files that are not read, which may come and go."""
-    return note.startswith(OTHER_TYPES) or note.endswith(ASIDE)
+    return note.startswith((OTHER_TYPES, TOO_DEEP)) or note.endswith(ASIDE)
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
         raise InputError(f"{path} is neither a file nor a folder.")
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return _saved_layout(path)
-    files = [file for file in _walk(path) if not file.name.endswith(ANSWERS)]
+    deeper: list[Path] = []
+    files = [file for file in _walk(path, deeper) if not file.name.endswith(ANSWERS)]
     found = {file: form for file in files if (form := _form(file))}
     # A .json file beside others describes them, unless its name has a split in it.
     data = {file: form for file, form in found.items() if file.suffix.lower() != ".json" or _split_of([file.stem])}
@@ -142,7 +144,8 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
         examples = " and ".join(str(file.relative_to(path)) for file in first.values())
         raise InputError(f"{path} has data of several kinds ({examples}); give the path of one file or sub-folder.")
     layout, unknown = _layout(path, *first, [*found]), Counter(file.suffix for file in files if file not in found)
-    noted = (f"{OTHER_TYPES} {suffix!r} that are not read: {count}" for suffix, count in unknown.items())
+    noted = [f"{OTHER_TYPES} {suffix!r} that are not read: {count}" for suffix, count in unknown.items()]
+    noted += [f"{TOO_DEEP} that are not read: {len(deeper)}"] if deeper else []
     return replace(layout, noted=(*layout.noted, *noted))
 
 
@@ -150,13 +153,19 @@ def _known() -> str:
     return f"tables ({', '.join(tables.SUFFIXES)}), CoNLL files ({', '.join(CONLL)}, …), images, or a saved dataset"
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Regular files in order, without hidden ones; `InputError` for a link that leaves the folder, or a pipe."""
+def _walk(folder: Path, deeper: list[Path]) -> Iterator[Path]:
+    """Regular files in order, without hidden ones; `InputError` for a link that leaves the folder, or a pipe.
+
+    Folders that are too deep are not looked into; they are added to `deeper`.
+    """
     root, count = folder.resolve(), 0
     for here, folders, files in os.walk(folder):
         here = Path(here)
         deep = len(here.relative_to(folder).parts)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and deep < DEPTH)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if deep == DEPTH:
+            deeper += [here / name for name in folders]
+            folders.clear()
         for path in sorted(here / name for name in [*folders, *files] if not name.startswith(".")):
             if os.fsencode(path).decode(errors="ignore") != str(path):
                 raise InputError(f"{os.fsencode(path)!r} has a name that is not UTF-8; rename it.")
@@ -259,7 +268,7 @@ def _saved_layout(folder: Path) -> Layout:
             files += [part / entry["filename"] for entry in state["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} is not a complete data set as `datasets` saves it: {error}.") from None
-    there = {*_walk(folder)}
+    there = {*_walk(folder, [])}
     for file in (*files, *(part / "dataset_info.json" for part in parts)):
         if file not in there:
             raise InputError(f"{folder} is not a complete data set as `datasets` saves it: {file} is missing.")

@@ -11,6 +11,7 @@ from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertLayer
 
 from lrtl_utils.measure import flops
+from lrtl_utils.measure import meter as meters
 from lrtl_utils.measure.flops import count_flops, linear_solver_flops, of_any_shape, tfidf_flops
 from lrtl_utils.measure.memory import keep_freed
 from lrtl_utils.measure.meter import CostMeter
@@ -244,3 +245,13 @@ def test_what_is_taken_from_an_earlier_run_costs_what_it_cost_that_one_also_when
     assert report["device_seconds"] == pytest.approx(5.0 + second.clocked() + first.device_seconds)
     assert first.state().keys() >= {"cached_seconds"}
     CostMeter().resume({name: each for name, each in first.state().items() if name != "cached_seconds"})
+
+
+def test_a_device_that_is_lost_leaves_its_own_error_and_the_energy_until_then(monkeypatch):
+    read = iter([3_600_000, None])  # the driver answers no more
+    monkeypatch.setattr(meters, "_energy_mj", lambda device: next(read))
+    meter = CostMeter()
+    meter.take(1.0, 0.0, 0.5)
+    with pytest.raises(RuntimeError, match="unspecified launch failure"), meter.measure():
+        raise RuntimeError("CUDA error: unspecified launch failure")
+    assert meter.energy_wh == 0.5

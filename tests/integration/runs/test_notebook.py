@@ -132,3 +132,8 @@ def test_a_signal_reaches_the_kernels_that_are_left_if_one_has_just_ended(monkey
     with pytest.raises(KeyboardInterrupt), notebook._handing_on_signals():
         os.kill(os.getpid(), signal.SIGTERM)
     assert left.wait(10) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("name", ["InputError", "ValueError", "MemoryError"])
+def test_the_reason_of_a_failure_is_one_line(name):
+    assert notebook.explain(name, "the first\n\n  and the second line\n").endswith("the first and the second line")

@@ -158,6 +158,14 @@ def test_a_folder_of_failed_runs_answers_nothing(tmp_path):
     assert answers.ANSWERS[0](tables.read(tmp_path)).question not in page.words
 
 
+def test_a_model_of_a_completed_and_of_a_failed_run_has_one_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "_executed", lambda *_: [])
+    knobs = {"dataset": "sst2", "model": "/models/my-own", "method": "full", "train_size": 32, "data_fraction": None}
+    write_run(tmp_path, outcomes(0.5, 32, 0), **knobs)
+    store.failed(tmp_path, "0123456789ab", RunConfig(**knobs), {}, "out of memory", started=0.0)
+    assert re.findall(r"<option>(.*my-own)</option>", report.write(tmp_path).read_text()) == ["my-own"]
+
+
 def test_a_notebook_keeps_its_prose_tables_and_pictures_and_no_markup_that_acts():
     hostile = f"{SCRIPT}{IMAGE}<iframe src=//x></iframe><a href='javascript:pwned()' onclick=pwned()>link</a>"
     table = f"<style scoped>th {{}}</style><table><thead><tr><th>score</th></tr></thead></table>{hostile}"

@@ -12,7 +12,7 @@ from grid_files import written
 from typer.testing import CliRunner
 
 from lrtl_utils.cli import app
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import InputError, Unreadable
 from lrtl_utils.files import ROOT
 from lrtl_utils.study.tables import records
 from lrtl_utils.sweep.grid import plan, read_grid
@@ -188,6 +188,17 @@ def test_a_wrong_call_is_one_sentence_and_runs_nothing(tmp_path, content, option
     assert isinstance(done.exception, InputError)
     assert said in str(done.exception)
     assert not record_files(tmp_path)
+
+
+def test_a_record_of_a_search_that_the_system_cannot_read_is_not_written_over(tmp_path, monkeypatch):
+    file = tmp_path / "search/grid-tpe-seed0.json"
+    file.parent.mkdir()
+    file.symlink_to(file)  # to itself
+    monkeypatch.setattr("lrtl_utils.sweep.search.explore", lambda *given, **options: ())
+    done = CliRunner().invoke(app, words(space_file(tmp_path, {"epochs": [1, 2]}), tmp_path)[3:])
+    assert isinstance(done.exception, Unreadable)
+    assert str(done.exception).startswith(f"{file} cannot be read: Too many levels")
+    assert file.is_symlink()
 
 
 @pytest.mark.parametrize("verb", [["search"], ["sweep"], ["sweep", "--dry-run"]])

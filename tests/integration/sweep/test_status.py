@@ -1,5 +1,6 @@
 """A sweep seen from outside: what `status` and the live table say while it runs, after it, and of foreign files."""
 
+import errno
 import fcntl
 import json
 import os
@@ -21,6 +22,7 @@ from lrtl_utils.files import ROOT
 from lrtl_utils.runs import store as runs
 from lrtl_utils.runs.record import checksum
 from lrtl_utils.study.tables import records
+from lrtl_utils.sweep import claims
 from lrtl_utils.sweep import status as watch
 from lrtl_utils.sweep.grid import plan, read_grid
 
@@ -174,6 +176,20 @@ def test_claims_alone_are_shown_as_running_or_without_a_sign_of_life(tmp_path):
     assert re.search(r" 1:01:4\d +0:01:01 +2 epochs, 12 batches$", row)
     (row,) = [line for line in lines if line.startswith("a cell without progress")]
     assert re.split(r"\s{2,}", row.strip())[3:] == ["–", "–"]
+
+
+def test_a_claim_is_alive_by_the_clock_of_its_file_system_if_that_can_be_asked(tmp_path, monkeypatch):
+    def refused(results):
+        raise PermissionError(errno.EACCES, "Permission denied", str(results))
+
+    claim(tmp_path)
+    ahead = time.time() + 1000
+    with monkeypatch.context() as patch:
+        patch.setattr(watch.time, "time", lambda: ahead)  # of this machine
+        snapshot = watch.Watch(tmp_path).look()
+    assert (len(snapshot.running), snapshot.silent) == (1, ())
+    monkeypatch.setattr(claims, "file_system_now", refused)  # as in a folder of somebody else
+    assert len(watch.Watch(tmp_path).look().running) == 1
 
 
 def test_a_failed_cell_is_shown_with_its_reason_until_it_runs_again(tmp_path):

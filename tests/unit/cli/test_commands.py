@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from lrtl_utils import cli
 from lrtl_utils.cli import common, sweep
+from lrtl_utils.data import hub
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import notebooks_folder
 
@@ -87,6 +88,8 @@ def test_every_option_of_a_verb_is_explained(verb):
         (["sweep", "demo", "--slurm", "cores=2"], "--slurm goes with --engine slurm"),
         (["sweep", "demo", "--price-per-hour", "2.5"], "--price-per-hour goes with --dry-run."),
         (["search", "demo", "--fidelity", "epochs"], "--fidelity goes with"),
+        (["search", "demo", "--replay", "5", "--trials", "9"], "--replay runs nothing"),
+        (["search", "demo", "--replay", "5", "--workers", "2"], "--replay runs nothing"),
         (["verify", "no/such/folder"], "There is no folder"),
         (["compare", "news_sample", "--metric", "macrof1"], "did you mean 'macro_f1'?"),
         (["export", "my/model"], "Say what to export"),
@@ -95,6 +98,8 @@ def test_every_option_of_a_verb_is_explained(verb):
         (["export", "my/results", "--to", "csv"], "There are no records in"),
         (["push", "my/model", "org/name", "--license", "mit"], "is not a model that `lrtl run --save-model` saved"),
         (["doctor", "new_sample"], "did you mean 'news_sample'?"),
+        (["doctor", "news_sample", "--mirror"], "--mirror goes without a data set"),
+        (["suggest", "my.csv", "--unlabelled", "pool.csv", "--model", "minilm"], "--model goes with --by margin."),
     ],
 )
 def test_a_wrong_call_is_one_sentence_on_stderr(call, words, sentence):
@@ -120,6 +125,14 @@ def test_a_missing_extra_is_named(call, monkeypatch, words, extra):
     status, out, error = call(*words)
     assert (status, out) == (2, "")
     assert error.endswith(f"install it with `pip install '.[{extra}]'`.\n")
+
+
+def test_what_could_not_be_fetched_is_said_with_one_full_stop_each(call, monkeypatch, tmp_path):
+    failures = ["a: it has no b.", "c: [Errno 28] No space left on device"]
+    monkeypatch.setattr(hub, "fetch", lambda *_: failures)
+    status, _, error = call("fetch", "--to", tmp_path)
+    said = "a: it has no b; c: [Errno 28] No space left on device. Run the same command again to continue.\n"
+    assert (status, error) == (1, said)
 
 
 def test_a_grid_is_a_file_or_the_name_of_one_that_is_shipped(monkeypatch, tmp_path):

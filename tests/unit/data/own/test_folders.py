@@ -15,7 +15,7 @@ from lrtl_utils.config import read_config
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data import splits
 from lrtl_utils.data.load import find, load
-from lrtl_utils.data.own import conll, tables
+from lrtl_utils.data.own import conll, files, tables
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import data_name
 from lrtl_utils.models import own
@@ -129,6 +129,17 @@ def test_files_of_other_types_are_counted_and_json_of_a_split_is_read(tmp_path):
     data = load(str(tmp_path))
     assert len(data.test) == 9
     assert "files of type '.xlsx' that are not read: 1" in data.notes
+
+
+def test_folders_that_are_too_deep_are_counted(tmp_path):
+    deep = tmp_path / "a/b/c/d"
+    (deep / "e").mkdir(parents=True)
+    write_csv(deep / "train.csv", rows(20))
+    write_csv(deep / "e" / "test.csv", rows(9, 100))
+    data = load(str(tmp_path))
+    assert (len(data.train), len(data.test)) == (15, 5)
+    (note,) = [note for note in data.notes if files.is_of_unread(note)]
+    assert note == "folders more than 4 levels deep that are not read: 1"
 
 
 def test_a_split_with_nothing_but_minus_one_has_no_labels(tmp_path):
