@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+MOST_SHOWN = 200  # characters of a value in a sentence
+
 
 class InputError(ValueError):
     """What the user gave cannot be used; the message says in one sentence what, where, and what would be right.
@@ -38,13 +40,13 @@ def require_name(what: str, name: str, known: Iterable[str]) -> None:
     raise InputError(f"There is no {what} named {text}; {hint}")
 
 
-def shown(value: Any, most: int = 200) -> str:
-    """A value as Python writes it, cut off after `most` characters."""
+def shown(value: Any) -> str:
+    """A value as Python writes it, cut off after `MOST_SHOWN` characters."""
     try:
         text = repr(value)
     except ValueError:  # Python refuses to write out a number of very many digits
         text = "that number"
-    return text if len(text) <= most else f"{text[:most]}…"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
 def counted(number: int, what: str) -> str:

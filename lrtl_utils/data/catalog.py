@@ -1,9 +1,13 @@
 """The named data sets, one line of the table each."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from lrtl_utils.data.hub import Repository
 from lrtl_utils.errors import require_name
+
+Kind = Literal["text", "image", "tokens"]
+KINDS: dict[Kind, str] = {"text": "texts", "image": "images", "tokens": "tagged sentences"}  # in words
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Published:
 class Task:
     """One data set: its kind of task, where its files come from, and which columns and splits are read."""
 
-    kind: str  # text, image, tokens
+    kind: Kind
     input: str
     target: str
     hub: str | None = None
@@ -31,9 +35,6 @@ class Task:
     test: str | None = "test"  # None: part of the train split is held out
     published: Published | None = None  # None: the data is installed with the package
     title: str | None = None  # as pictures and tables name it, where that is not the name
-
-    def __post_init__(self) -> None:
-        require_name("kind of task", self.kind, ("text", "tokens", "image"))
 
     @property
     def splits(self) -> dict[str, str]:

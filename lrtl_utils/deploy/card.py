@@ -15,6 +15,7 @@ from lrtl_utils.runs import store
 from lrtl_utils.runs.record import identity
 from lrtl_utils.study import stats
 
+HEAD_FILE = "head.safetensors"  # where the library's own form has no place for the head
 _LIBRARIES = {
     "PooledClassifier": "sentence-transformers",
     "OwnClassifier": "transformers",
@@ -152,7 +153,7 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
     `alike` are the records that differ in the seed alone; from three on, the score has an interval. `facts` are
     `export`'s: the form of the files, the kind of task, the labels.
     """
-    library = None if facts["head"] and facts["head"]["file"] == "head.safetensors" else _LIBRARIES.get(facts["form"])
+    library = None if facts["head"] and facts["head"]["file"] == HEAD_FILE else _LIBRARIES.get(facts["form"])
     config, data, metrics = record["config"], record["data"], record["metrics"]
     # A source of random weights is that of the tokenizer and the architecture alone.
     source = record["model"]["source"] if METHODS[config["method"]].pretrained else None

@@ -30,7 +30,6 @@ from lrtl_utils.models.network import Model
 from lrtl_utils.models.own import KEPT_FILE
 from lrtl_utils.runs import store
 
-HEAD_FILE = "head.safetensors"  # where the library's own form has no place for the head
 CRF_FILE = "crf.safetensors"
 WEIGHTS_FILE = "weights.safetensors"  # of a model that no library builds
 VOCABULARY_FILE = "vocabulary.json"
@@ -39,8 +38,8 @@ TOLERANCE = 1e-4  # of scores, between a model here and the same as a library bu
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A model that was kept: text, image or tokens, its classes, and the device and precision that it was judged with.
+class SavedModel:
+    """A model that was saved: text, image or tokens, its classes, and the device and precision that it was judged with.
 
     Its logits are divided by the `temperature` before they are made probabilities.
     A device that is absent here is replaced by the CPU.
@@ -55,7 +54,7 @@ class Kept:
     # it found, and then those of usual names
 
 
-class Noted(BaseModel):
+class SavedFacts(BaseModel):
     """What `load` needs of the file that `save` wrote beside the library's own."""
 
     form: Literal["PooledClassifier", "OwnClassifier", "Tagger", "ImageClassifier", "SimpleNN", "LinearBag"]
@@ -140,11 +139,11 @@ def differs(folder: Path, record: Path) -> str | None:
     )
 
 
-def load(folder: str | Path) -> Kept:
+def load(folder: str | Path) -> SavedModel:
     """The model that `save` kept there, from that folder alone, in eval mode. `InputError` if it is no whole one."""
     folder = absolute_path(folder)
     try:
-        noted = Noted.model_validate_json((folder / KEPT_FILE).read_bytes())
+        noted = SavedFacts.model_validate_json((folder / KEPT_FILE).read_bytes())
     except (OSError, ValueError):
         raise InputError(
             f"{folder} is not a folder that `lrtl run --save-model` wrote: it has no valid {KEPT_FILE}."
@@ -161,10 +160,10 @@ def load(folder: str | Path) -> Kept:
     except InputError:  # the device is absent here
         where = RunConfig(device="cpu", precision="fp32")
     columns = (noted.text_column,) if noted.text_column else (noted.found_column or "", *tables.INPUTS)
-    return Kept(model.eval(), noted.kind, tuple(noted.labels), where, noted.temperature or 1.0, columns)
+    return SavedModel(model.eval(), noted.kind, tuple(noted.labels), where, noted.temperature or 1.0, columns)
 
 
-def _load(folder: Path, noted: Noted) -> Model:
+def _load(folder: Path, noted: SavedFacts) -> Model:
     if noted.form == "LinearBag":
         model = _load_tfidf(folder)
         if model.head.out_features != len(noted.labels):
@@ -251,7 +250,7 @@ def _write_pooled(model: Model, classes: Sequence[str], folder: Path) -> dict[st
     _save_backbone(model.backbone, model, classes, folder)
     linear = model.head[-1]
     if model.layers > 1:
-        return _save_head(linear, folder, HEAD_FILE, "head")
+        return _save_head(linear, folder, card.HEAD_FILE, "head")
     modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense")]
     rows = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
@@ -284,7 +283,7 @@ def _write_tagger(model: Tagger, classes: Sequence[str], folder: Path) -> dict[s
         _save(model.crf.state_dict(), folder / CRF_FILE)
     if name:
         return {"file": "model.safetensors", "weight": f"{name}.weight", "bias": f"{name}.bias"}
-    return _save_head(model.head[-1], folder, HEAD_FILE, "head")
+    return _save_head(model.head[-1], folder, card.HEAD_FILE, "head")
 
 
 def _token_classifier(model: Tagger) -> tuple[Any, str] | None:
@@ -330,7 +329,7 @@ def _write_image(model: Model, classes: Sequence[str], folder: Path) -> dict[str
 
     save_for_hf(net, folder, {"label_names": list(classes), "pretrained_cfg": reading}, safe_serialization=True)
     if not same:
-        return _save_head(linear, folder, HEAD_FILE, "head")
+        return _save_head(linear, folder, card.HEAD_FILE, "head")
     name = next(name for name, module in net.named_modules() if module is classifier)
     net.reset_classifier(0)
     return {"file": "model.safetensors", "weight": f"{name}.weight", "bias": f"{name}.bias"}

@@ -20,7 +20,7 @@ from lrtl_utils.measure.metrics import Prediction, tag_names
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lrtl_utils.deploy.export import Kept
+    from lrtl_utils.deploy.export import SavedModel
 
 Columns = dict[str, list[Any]]
 
@@ -64,7 +64,7 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     return target
 
 
-def read(kept: "Kept", file: Path, column: str | None = None) -> tuple[list[str], Examples, Columns]:
+def read(kept: "SavedModel", file: Path, column: str | None = None) -> tuple[list[str], Examples, Columns]:
     """What a file or folder has for a model: each input as it is shown, the inputs with targets that say nothing, and a
     table's other columns. `column` names the inputs of a table.
     """
@@ -78,7 +78,7 @@ def read(kept: "Kept", file: Path, column: str | None = None) -> tuple[list[str]
     return shown, Examples(inputs, targets, np.arange(len(inputs))), beside
 
 
-def _table(shown: list[str], examples: Examples, prediction: Prediction, kept: "Kept") -> "pd.DataFrame":
+def _table(shown: list[str], examples: Examples, prediction: Prediction, kept: "SavedModel") -> "pd.DataFrame":
     """A row an input; words past the model's longest sequence are tagged O."""
     import pandas as pd
     from scipy.special import softmax

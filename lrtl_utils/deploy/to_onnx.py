@@ -148,7 +148,7 @@ def _quantized(path: Path) -> Path:
     return target
 
 
-def _describe(path: Path, kept: export.Kept) -> None:
+def _describe(path: Path, kept: export.SavedModel) -> None:
     """Put into the file what its user needs and no graph says: the classes, and how inputs are read."""
     graph, reader = onnx.load(path), kept.model.reader
     facts = {"kind": kept.kind, "labels": "\n".join(kept.classes), "max_length": reader.max_length}

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from lrtl_utils.measure.flops import Shape
 from lrtl_utils.measure.memory import give_back
 
-Shape = tuple[int, ...]
 Tally = Counter[tuple[str, Shape]]
 SAMPLE_EVERY = 0.02  # seconds between two looks at resident memory
 MIB = 2**20

@@ -1,7 +1,9 @@
 """Pre-trained models: one line each, and what they become: a backbone as an ordered list of blocks, plus a head."""
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
+from lrtl_utils.data.catalog import Kind
 from lrtl_utils.data.hub import Repository, Source, find_in_package, find_on_hub, require_weights
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.models import own
@@ -11,8 +13,8 @@ from lrtl_utils.models import own
 class Backbone:
     """One model: the library that builds it, the kinds of task it reads, where its weights lie, the head it carries."""
 
-    library: str  # transformers, timm, or ours (no weights)
-    kinds: tuple[str, ...]
+    library: Literal["transformers", "timm", "ours"]  # ours: no weights
+    kinds: tuple[Kind, ...]
     hub: str | None = None
     revision: str | None = None  # None: the newest, until a mirror's manifest locks it
     package: tuple[str, str, str] | None = None  # module, file, SHA-256 or its first digits
@@ -23,11 +25,6 @@ class Backbone:
     crf: bool = False
     fixed_size: bool = False  # built for images of one size
     title: str | None = None  # as pictures and tables name it, where that is not the name
-
-    def __post_init__(self) -> None:
-        require_name("library of a model", self.library, ("transformers", "timm", "ours"))
-        for kind in self.kinds:
-            require_name("kind of task", kind, ("text", "tokens", "image"))
 
 
 _TEXT = ("text", "tokens")

@@ -21,7 +21,10 @@ def loss(crf: CRF, scores: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor)
 
 
 class _LogPartition(torch.autograd.Function):
-    """Log of the summed exponentials of the scores of all paths, a sentence; its gradient are the marginals."""
+    """The log of the summed exponentials of the scores of all paths, for each sentence.
+
+    Its gradients are the marginals.
+    """
 
     @staticmethod
     def forward(ctx: Any, scores: torch.Tensor, mask: torch.Tensor, *moves: torch.Tensor) -> torch.Tensor:

@@ -118,7 +118,8 @@ class Model(nn.Module):
     ) -> Iterator[dict[int, torch.Tensor]]:
         """In the block, passes keep the output of the lowest `depth` blocks, for each of `depths`; gives them by depth.
 
-        `form` makes what is kept of an output at once, by default a copy, because later layers may change it in place.
+        `form` is applied to each output at once; by default it copies, because later layers may change the output in
+        place.
         """
         kept: dict[int, torch.Tensor] = {}
 
@@ -140,7 +141,9 @@ class Model(nn.Module):
         return [part for part in parts if not isinstance(part, nn.ParameterList)]
 
     def shape(self, batch: Batch) -> tuple[int, ...]:
-        """What the cost of a batch depends on."""
+        """What the cost of a batch depends on: (rows, tokens), for tagging (rows, tokens, words), for images (rows,
+        channels, height, width), for bags of words (rows, features).
+        """
         return tuple(batch[INPUT[self.reader.kind]].shape) + (batch["words"].shape[1:] if "words" in batch else ())
 
     def blank(self, shape: tuple[int, ...], device: str | torch.device) -> Batch:

@@ -1,17 +1,16 @@
 """A user's own models: a folder, or any hub id with a revision. Its config.json says what it is."""
 
 import json
-import re
 import warnings
 from pathlib import Path
 from typing import Any
 
 from lrtl_utils.data.hub import Repository, Source, find_on_hub
+from lrtl_utils.data.own.files import HUB_ID
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path
 
 KEPT_FILE = "lrtl.json"  # in a folder that `export` wrote: what no library's config says
-_HUB_ID = re.compile(r"(?!\.)([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 _SAFE = ("model.safetensors", "model-*-of-*.safetensors")
 _PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 _WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")  # of a token's vector, as architectures call it
@@ -45,7 +44,7 @@ def find(name: str, *, fetch: bool = True) -> Source:
             kinds = ", ".join([*_SAFE, *_PICKLED])
             raise InputError(f"{folder} has no weights that can be read here: none of {kinds}.")
         return Source("folder", folder.name, None, folder, files)
-    named = _HUB_ID.fullmatch(name)
+    named = HUB_ID.fullmatch(name)
     if named is None:
         raise InputError(f"There is no folder {name!r}, and a hub id is written org/name or org/name@revision.")
     repositories = [Repository("model", *named.groups(), patterns) for patterns in (_SAFE, _PICKLED)]

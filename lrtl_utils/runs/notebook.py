@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils.config import RunConfig, read_config
+from lrtl_utils.data.catalog import KINDS
 from lrtl_utils.data.load import kind_of
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import data_name, notebooks_folder, require_claim, write_text
@@ -72,7 +73,7 @@ def read_parameters(name: str, given: Mapping[str, Any], kind_of: Callable[..., 
     own, kind = kind_of(defaults["dataset"]), kind_of(asked.dataset, asked.text_column, asked.label_column)
     if own != kind:
         raise InputError(
-            f"Notebook {name!r} is for {own} data, but {asked.dataset!r} has {kind} data; use {NOTEBOOK_OF[kind]}."
+            f"Notebook {name!r} is for {KINDS[own]}, but {asked.dataset!r} has {KINDS[kind]}; use {NOTEBOOK_OF[kind]}."
         )
     return asked
 

@@ -88,7 +88,7 @@ class Scores(Rates):
 
 
 class Cost(Part):
-    """What the run cost. Early records have no `flops_by_phase` or `resumed_seconds`.
+    """What the run cost. Early records have no `resumed_seconds`.
 
     `cached_seconds` is the part of `device_seconds` that an earlier run spent on work that this run took from the
     cache of a sweep, and `cached_predict_seconds` is that part of `predict_seconds`.
@@ -97,7 +97,7 @@ class Cost(Part):
     device_seconds: Amount
     gpu_hours: Amount
     flops: Count
-    flops_by_phase: dict[str, Count] | None = None
+    flops_by_phase: dict[str, Count]
     peak_memory_mib: Amount
     energy_wh: Amount | None
     train_samples_per_second: Amount
@@ -130,7 +130,7 @@ class ModelPart(Part):
 
 
 class Point(Part):
-    """One point of the curve, after an epoch or a rung; a method may add keys. Early records have no `flops`."""
+    """One point of the curve, after an epoch or a rung; a method may add keys."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -144,7 +144,7 @@ class Point(Part):
     left_out_loss: Amount | None = None
     names_fit: bool | None = None
     device_seconds: Amount
-    flops: Count | None = None
+    flops: Count
 
 
 class Environment(Part):
@@ -314,13 +314,6 @@ def gaps(run: Completed | Failed) -> Iterator[str]:
     """What cannot be checked on the record, and why."""
     if isinstance(run, Failed):
         yield "failed, so it has no checksums of data and weights, and its id cannot be recomputed"
-        return
-    if any(point.flops is None for point in run.curve):
-        yield "of an earlier version, without FLOPs on its curve"
-    if run.cost.flops_by_phase is None:
-        yield "of an earlier version, without FLOPs by phase"
-    if run.cost.resumed_seconds is None and run.cost.overhead_seconds < 0:
-        yield "of an earlier version and resumed: its overhead_seconds are negative, because earlier work is left out"
 
 
 def labels_asked_for(run: Completed) -> int:
@@ -420,9 +413,9 @@ def _close(a: float, b: float) -> bool:
 
 def _costs(run: Completed) -> Iterator[str]:
     cost = run.cost
-    if cost.flops_by_phase is not None and sum(cost.flops_by_phase.values()) != cost.flops:
+    if sum(cost.flops_by_phase.values()) != cost.flops:
         yield f"cost: the phases' FLOPs sum to {sum(cost.flops_by_phase.values())}, not to {cost.flops}"
-    if cost.resumed_seconds is not None and cost.overhead_seconds < 0:
+    if cost.overhead_seconds < 0:
         yield "cost: overhead_seconds is negative"
     if cost.cached_seconds > cost.device_seconds or cost.cached_predict_seconds > cost.predict_seconds:
         yield "cost: more seconds are from the cache than there are"
@@ -430,8 +423,8 @@ def _costs(run: Completed) -> Iterator[str]:
     if not math.isclose(predicted, run.data.test_size, rel_tol=1e-6):
         yield f"cost: {predicted:.6g} test predictions were timed, but there are {run.data.test_size} test examples"
     for name in ("device_seconds", "flops"):
-        values = [getattr(point, name) for point in run.curve if getattr(point, name) is not None]
-        if [*values, getattr(cost, name)] != sorted([*values, getattr(cost, name)]):
+        values = [getattr(part, name) for part in (*run.curve, cost)]
+        if values != sorted(values):
             yield f"curve: {name} decreases along the curve, or ends above the {getattr(cost, name)} of the run"
 
 

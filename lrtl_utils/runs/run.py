@@ -13,7 +13,7 @@ import numpy as np
 
 from lrtl_utils.config import NO_MODEL, SIZES, RunConfig, read_config, resolve_device, resolve_precision
 from lrtl_utils.data import load, own, splits
-from lrtl_utils.data.catalog import TASKS
+from lrtl_utils.data.catalog import KINDS, TASKS
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.splits import Data, Examples, Facts, count_labelled, share_of
 from lrtl_utils.errors import InputError, require_name
@@ -140,11 +140,11 @@ class Run:
 
     @classmethod
     def outline(cls, asked: RunConfig) -> "Run":
-        """The run as far as it is known without downloads or its device: `asked`, `config`, `id`, and as `data` its
-        sizes.
+        """The run as far as it is known without its device: `asked`, `config`, `id`, and as `data` its sizes.
 
-        Published sizes replace data that is not on this machine. Without the data or the weights, the id is computed
-        from the configuration alone, and no record has it.
+        Nothing that has a name in the catalog is downloaded; a data set or model `org/name` of the hub is, because only
+        its files say what it is. Published sizes replace data that is not on this machine. Without the data or the
+        weights, the id is computed from the configuration alone, and no record has it.
         """
         asked = _absolute(asked)
         check(asked)
@@ -315,7 +315,9 @@ def check(asked: RunConfig, kind_of: Callable[..., str] = load.kind_of) -> None:
         raise InputError(f"text_column and label_column are for your own files; {asked.dataset!r} has its own.")
     if kind not in method.kinds:
         fitting = ", ".join(name for name, row in METHODS.items() if kind in row.kinds)
-        raise InputError(f"Method {asked.method!r} does not fit {kind} data, such as {asked.dataset!r}; use {fitting}.")
+        raise InputError(
+            f"Method {asked.method!r} does not fit {KINDS[kind]}, such as those of {asked.dataset!r}; use {fitting}."
+        )
     if asked.class_weights and kind == "tokens":
         raise InputError(
             f"class_weights={asked.class_weights} needs one label for each input, but {asked.dataset!r} has tags."
@@ -335,7 +337,9 @@ def check(asked: RunConfig, kind_of: Callable[..., str] = load.kind_of) -> None:
         return
     if kind not in row.kinds:
         fitting = ", ".join(name for name, row in MODELS.items() if kind in row.kinds)
-        raise InputError(f"Model {asked.model!r} does not read {kind} data, such as {asked.dataset!r}; use {fitting}.")
+        raise InputError(
+            f"Model {asked.model!r} does not read {KINDS[kind]}, such as those of {asked.dataset!r}; use {fitting}."
+        )
     if method.pretrained and row.library == "ours":
         raise InputError(f"Model {asked.model!r} has no pre-trained weights; its method is 'from_scratch'.")
 

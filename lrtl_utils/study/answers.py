@@ -13,7 +13,7 @@ from lrtl_utils.errors import counted
 from lrtl_utils.study import curves, stats, tables
 from lrtl_utils.study.tables import BASELINE, COSTS, OURS, TUNED
 
-NOTHING = "There is no completed run here yet; `make demo` makes some."
+NOTHING = "There is no completed run here yet; `lrtl sweep demo` makes some."
 NOTHING_TUNED = "There are no runs here that differ in a hyperparameter and were scored on a validation split."
 DECIDED = ("better", "worse")
 VERDICTS = {verdict: verdict for verdict in (*DECIDED, "undecided")} | {

@@ -18,7 +18,8 @@ SEARCHES = ["sampler", "seed", "trials", "device_seconds", "seconds_share"]
 
 
 def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
-    """The most settings tried on one data set, model, method and size, the knobs in which they differ, and on what.
+    """The settings of the data set, model, method and number of labels with the most of them, the knobs in which they
+    differ, and that place in words.
 
     A row for each setting: its knobs, its mean validation `score` over seeds, and the `device_seconds` and `flops` of
     all of them (no seconds if one of the runs took any from a cache). Knobs that the data, the machine or other knobs

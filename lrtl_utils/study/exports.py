@@ -16,7 +16,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import read_text, write_atomically, writing_to
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import in_words
-from lrtl_utils.study import kept, tables
+from lrtl_utils.study import record_cache, tables
 
 MOST_METRICS, MOST_RUNS = 1000, 50_000  # in one request to MLflow
 
@@ -130,7 +130,7 @@ def optuna(results: Path, file: Path | None = None) -> list[str]:
         with file.open("ab+") as stream:
             stream.seek(0)
             if stream.read(15) not in {b"", b"SQLite format 3"}:
-                raise InputError(f"{file} is there already, and is no database of SQLite; name another file.")
+                raise InputError(f"{file} already exists and is not an SQLite database; name another file.")
     url = f"sqlite:///{file}"
     try:
         storage = library.storages.RDBStorage(url)
@@ -171,7 +171,7 @@ def _trial(row: Mapping[str, Any], knobs: Mapping[str, list[Any]]) -> Any:
 
 
 def _records(results: Path) -> list[dict[str, Any]]:
-    records = kept.records(results)
+    records = record_cache.records(results)
     if not records:
         raise InputError(f"There are no records in {results / 'runs'}.")
     return records

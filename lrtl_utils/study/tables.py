@@ -16,7 +16,7 @@ from lrtl_utils.data.own import columns_read
 from lrtl_utils.files import data_name, existing_folder
 from lrtl_utils.measure.metrics import METRICS, Outcome, outcome
 from lrtl_utils.models.catalog import MODELS
-from lrtl_utils.study import curves, kept, stats
+from lrtl_utils.study import curves, record_cache, stats
 
 OURS, BASELINE = "progressive", "conventional"
 ALL_MODELS = "all models"  # in the place of a model
@@ -77,7 +77,7 @@ def records(results: str | Path, status: str | None = None, metric: str | None =
     tagged sentences entity F1. `outcome` is what intervals of the score are made of. `InputError` if there is no folder
     `results`, or if a run does not have the metric.
     """
-    found = kept.records(existing_folder(results))
+    found = record_cache.records(existing_folder(results))
     return frame_of((each for each in found if status in (None, each["status"])), metric)
 
 
@@ -157,12 +157,13 @@ def read_from(record: Mapping[str, Any]) -> tuple[Any, ...]:
 def compared(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs that a summary compares, each with its `configuration` and its `variant`.
 
-    A configuration is a method, followed by the settings that differ where a method ran with several: runs of different
-    settings are never averaged, nor are runs in another precision or on another kind of device, which follow from the
-    machine. The variant has the same name on all data sets: the method, or `method (tuned)` where a data set has one
-    setting other than the default, or only that one while another data set has both. `conventional` and `full`
-    with a learning rate that was asked for, and not for other methods, are tuned too, also if each number of labels has
-    a setting of its own.
+    A configuration is a method, followed by the settings in which its runs differ; runs of different settings are never
+    averaged. Runs in another precision, or on another kind of device, than most are a configuration of their own. The
+    variant is the configuration's name across data sets: `METHOD`, `METHOD (tuned)`, or else the configuration.
+
+    A configuration is tuned if it is the only one of its method on a data set that does not have the defaults, and
+    differs from them in nothing but `TUNABLE`. `conventional` and `full` are tuned, too, if a learning rate was asked
+    for that no other method was given, even if each number of labels has a setting of its own.
 
     A data set that was read from several sources counts as several data sets, and so does a model: each is named by the
     first digits of its checksum too. A data set of which other columns were read, or leaks dropped, is several as well,

@@ -19,7 +19,7 @@ from lrtl_utils.data.hub import Source
 from lrtl_utils.data.splits import Data, Examples, Facts, count_labelled, share_of
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, data_name
-from lrtl_utils.measure.meter import CostMeter
+from lrtl_utils.measure.meter import CLOSED_FORM, CostMeter
 from lrtl_utils.methods import METHODS
 from lrtl_utils.methods.method import Work
 from lrtl_utils.methods.walk import Load, Sizes, walk
@@ -55,8 +55,9 @@ class Priced:
 def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[list[Priced], str]:
     """Price each cell for this machine with so many threads; also returns a sentence that says how.
 
-    Neither data, nor weights, nor a network is needed. Seconds come from the records of `results` that this machine
-    made, and where it has made none, from a short timing. The estimate is kept in `<results>/estimate.json`.
+    For what has a name in the catalog, neither data nor weights nor a network is needed. Seconds come from the records
+    of `results` that this machine made, and where it has made none, from a short timing. The estimate is kept in
+    `<results>/estimate.json`.
     """
     results, end = absolute_path(results), time.monotonic() + IN_ALL_SECONDS
     recorded = [store.placed(results, record) for record in estimates.completed(results)]
@@ -91,7 +92,7 @@ def _test_flops(record: Mapping[str, Any]) -> int:
 
 
 def lines(priced: Sequence[Priced], workers: int, price_per_hour: float | None) -> Iterator[str]:
-    """What is left to run will cost: in all, and for each data set, model and method."""
+    """What the runs that are left will cost: in all, and for each data set, model and method."""
     left = [one for one in priced if not one.done]
     yield f"{len(priced) - len(left)} already done, {len(left)} to run"
     if not left:
@@ -181,7 +182,7 @@ def _tfidf(data: Data | Facts, train: Examples, test: Examples, config: RunConfi
     except ValueError as error:  # no text has a word of two letters
         raise InputError(f"Method {config.method} cannot be fitted to these texts: {error}.") from None
     flops = round(meter.flops() * len(train) / len(few))
-    return Load({"closed form": flops}, round(flops * len(test) / len(train)), meter.peak_memory_mib, 0.0, False)
+    return Load({CLOSED_FORM: flops}, round(flops * len(test) / len(train)), meter.peak_memory_mib, 0.0, False)
 
 
 @lru_cache

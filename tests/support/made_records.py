@@ -19,8 +19,10 @@ def parts(train_size=32, validation_size=0, test_size=131, available=400, labels
     scores = {"accuracy": 0.75, "precision": 0.7, "recall": 0.7, "f1": 0.7, "loss": 0.5, "per_class": {}}
     scores |= {"confusion": None, "hits": "", "epochs_to_convergence": None} | changed
     cost = {"device_seconds": 2.0, "gpu_hours": 2 / 3600, "flops": 10**12, "peak_memory_mib": 50.0, "energy_wh": None}
+    cost |= {"flops_by_phase": {"features": 10**12}}
     speed = {"predict_seconds": 0.5, "predict_samples_per_second": test_size / 0.5, "train_samples_per_second": 16.0}
-    point = {"epoch": 1, "loss": 0.6, "validation_loss": None, "validation_score": None, "device_seconds": 1.0}
+    point = {"epoch": 1, "loss": 0.6, "validation_loss": None, "validation_score": None}
+    point |= {"device_seconds": 1.0, "flops": 10**12}
     more = {"available": available, "labels": list(labels), "source": source, "subset_sha256": "1" * 64}
     return {
         "data": sizes | more,

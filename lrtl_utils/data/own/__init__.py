@@ -102,12 +102,17 @@ def find(dataset: str, text_column: str | None = None, *, fetch: bool = True) ->
     return Source("folder", data_name(dataset), None, layout.folder, layout.files)
 
 
+def _first(layout: Layout) -> Path:
+    """The first file to train on, which decides what columns there are."""
+    return layout.splits["train" if "train" in layout.splits else "all"][0]
+
+
 def kind_of(dataset: str, text_column: str | None = None, label_column: str | None = None) -> str:
     """`text`, `image` or `tokens`."""
     layout = look(dataset, text_column)
     if layout.form in {"conll", "images", "listed"}:
         return "tokens" if layout.form == "conll" else "image"
-    file = layout.splits["train" if "train" in layout.splits else "all"][0]
+    file = _first(layout)
     if file.suffix.lower() in {".csv", ".tsv"}:
         return "text"
     return _kind_of_table(file, file.stat().st_mtime_ns, text_column, label_column)
@@ -169,20 +174,22 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
             "this is regression, which is not supported: use scikit-learn or AutoGluon"
         )
     index = {label: i for i, label in enumerate(classes)}
-    examples = {}
-    for split, rows in splits.items():
-        if kind == "tokens":
-            numbers = [[index[tag] for tag in tags] for tags in targets[split]]
-        else:
-            numbers = np.array([index[label] for label in targets[split]])
-        places = [row.place for row in rows]
-        examples[split] = Examples([row.input for row in rows], numbers, np.arange(len(rows)), places)
+    examples = {split: _examples(kind, rows, targets[split], index) for split, rows in splits.items()}
     sentences = tuple(dict.fromkeys(notes.noted)), tuple(notes.warned)
     train, test = examples["train"], examples.get("test")
     validation = parts.get("validation", [])
     unused = kind != "image" and splits.get("test") is not validation  # images would fill the memory
     aside = [row.input for row in validation if unused and row.target != HIDDEN]
     return Data(source.id, kind, classes, train, test, source, f"taken: {taken}", *sentences, aside=aside)
+
+
+def _examples(kind: str, rows: Sequence[Row], targets: Sequence[Any], index: Mapping[str, int]) -> Examples:
+    """The rows with the numbers of their classes."""
+    if kind == "tokens":
+        numbers = [[index[tag] for tag in tags] for tags in targets]
+    else:
+        numbers = np.array([index[label] for label in targets])
+    return Examples([row.input for row in rows], numbers, np.arange(len(rows)), [row.place for row in rows])
 
 
 Columns = tuple[str | None, str | None]
@@ -197,7 +204,7 @@ def columns_read(notes: Iterable[str], *given: str | None) -> tuple[str | None, 
 def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> list[Row]:
     where, table = file.relative_to(layout.folder), tables.read(file)
     _warn_of(table.odd_lines, where, notes)
-    first, training = layout.splits["train" if "train" in layout.splits else "all"][0], split in {"train", "all"}
+    first, training = _first(layout), split in {"train", "all"}
     if file != first:  # what its columns hold, those of the same names do; else a column of ids might be the labels
         chosen = _columns_of(first, first.stat().st_mtime_ns, *columns)
         if {*chosen} <= {*table.columns} or (not training and tables.usual(table.columns, tables.TARGETS) is None):
@@ -230,7 +237,7 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
 def columns_of(dataset: str, text_column: str | None = None, label_column: str | None = None) -> tuple[str, str] | None:
     """The columns of input and label in the tables at a path; None where the data are in none."""
     layout = look(dataset, text_column)
-    file = layout.splits["train" if "train" in layout.splits else "all"][0]
+    file = _first(layout)
     tabular = layout.form not in {"images", "conll"}
     return _columns_of(file, file.stat().st_mtime_ns, text_column or layout.listing, label_column) if tabular else None
 
@@ -244,7 +251,7 @@ def _read_conll(file: Path, layout: Layout, split: str, columns: Columns, notes:
     where = file.relative_to(layout.folder)
     text, odd_lines = tables.decode(file.read_bytes(), where)
     _warn_of(odd_lines, where, notes)
-    first = layout.splits["train" if "train" in layout.splits else "all"][0]
+    first = _first(layout)
     if file != first:  # as in tables: else another column that has tags might be the labels there
         columns = _conll_columns(first, first.stat().st_mtime_ns, *columns)
     sentences, (words, tags), several = conll.read_conll(text, where, *columns)

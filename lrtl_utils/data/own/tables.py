@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils.data import rows
-from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.errors import InputError, counted, require_name
 
 # Usual names of columns; the first that a table has is read.
 INPUTS = ("text", "sentence", "review", "content", "document", "comment", "message", "body", "tweet", "abstract")
@@ -144,8 +144,9 @@ def _check_rows(text: str, file: Path, separator: str, quoting: int) -> tuple[li
             count += 1
             if len(row) != len(header):
                 raise InputError(
-                    f"{file}, line {reader.line_num} has {len(row)} fields, but the first line names {len(header)} "
-                    "columns; the first line must name them all, and a text with the separator in it must be in quotes."
+                    f"{file}, line {reader.line_num} has {counted(len(row), 'field')}, but the first line names "
+                    f"{counted(len(header), 'column')}; the first line must name them all, and a text with the "
+                    "separator in it must be in quotes."
                 )
     except csv.Error as error:
         raise InputError(f"{file}, line {reader.line_num}: {error}.") from None

@@ -28,8 +28,9 @@ from lrtl_utils.models.catalog import backbone
 from lrtl_utils.runs import store, verify
 from lrtl_utils.study import answers, stats, tables
 from lrtl_utils.study.benchmarks import published
+from lrtl_utils.study.tables import OURS
 
-OURS, FIRST = "progressive", "progressive, version 1"
+FIRST = f"{OURS}, version 1"
 READ = {"label_names": True, "layers": 0.5, "word_shape": True}  # by `progressive`, where nothing else is asked for
 CONFIRMATION = "confirmation"  # the folder beside this one with its records
 WON = {"worse": "won", "better": "lost", "undecided": "undecided"}  # by what is said of the other configuration
@@ -303,7 +304,7 @@ def freeze(results: Path) -> Path:
     """
     path = results.parent / verify.FROZEN
     if path.exists():
-        raise InputError(f"{path} is there already, and what is frozen stays.")
+        raise InputError(f"{path} already exists, and what is frozen stays.")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     seen: Counter[str] = Counter()
     for folder in {path.parents[2] for path in results.parent.glob("**/runs/*/*.json")}:

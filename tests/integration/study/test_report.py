@@ -215,7 +215,7 @@ def test_an_empty_folder_has_a_page_that_says_how_to_fill_it(tmp_path):
     assert done.returncode == 0, done.stderr
     page = Elements(Path(done.stdout.strip()))
     assert "There is no run here yet." in page.words
-    assert "make demo" in page.words
+    assert "lrtl sweep demo --results" in page.words
     assert page.open == []
     assert [path.name for path in tmp_path.rglob("*")] == ["report", "index.html"]
 

@@ -76,5 +76,5 @@ def test_a_file_that_cannot_be_written_is_said_in_a_sentence(study, tmp_path):
         exports.optuna(tmp_path)
     (tmp_path / "search/torn.json").unlink()
     (tmp_path / "notes.txt").write_text("not a database, but longer than its first words")
-    with pytest.raises(InputError, match=r"notes.txt is there already, and is no database of SQLite"):
+    with pytest.raises(InputError, match=r"notes.txt already exists and is not an SQLite database"):
         exports.optuna(tmp_path, tmp_path / "notes.txt")

@@ -146,7 +146,7 @@ def test_the_versions_of_all_methods_are_frozen_once(results):
     assert (frozen["versions"], frozen["seen"]) == (VERSIONS, {"sst2": 12})
     assert set(frozen["grids"]) == {"tuning.yaml", "confirmation.yaml"}
     assert datetime.fromisoformat(frozen["frozen_at"]) <= datetime.now(UTC)
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         recipe.freeze(results)
 
 

@@ -8,7 +8,7 @@ import pytest
 from synthetic import outcomes, write_run
 
 from lrtl_utils.runs import store
-from lrtl_utils.study import kept, tables
+from lrtl_utils.study import record_cache, tables
 
 RUN = {"dataset": "sst2", "model": "minilm", "method": "full"}
 
@@ -18,7 +18,7 @@ def reads(monkeypatch):
     """How often each record was read and checked."""
     counted, read = Counter(), store.read
     monkeypatch.setattr(store, "read", lambda path: counted.update([path.stem]) or read(path))
-    monkeypatch.setattr(kept, "WORTH", 3)
+    monkeypatch.setattr(record_cache, "WORTH", 3)
     return counted
 
 
@@ -31,8 +31,8 @@ def folder(tmp_path, reads):
 
 
 def as_another_process(folder):
-    kept._LAST.clear()
-    return kept.records(folder)
+    record_cache._LAST.clear()
+    return record_cache.records(folder)
 
 
 def write(folder):
@@ -41,16 +41,16 @@ def write(folder):
 
 
 def test_a_record_is_checked_once_and_then_comes_from_the_cache(folder, reads):
-    written = (folder / kept.NAME).stat().st_mtime_ns
+    written = (folder / record_cache.NAME).stat().st_mtime_ns
     assert as_another_process(folder) == list(store.records(folder))
     assert reads.total() == 4  # by the store alone
-    assert (folder / kept.NAME).stat().st_mtime_ns == written
+    assert (folder / record_cache.NAME).stat().st_mtime_ns == written
     assert len(tables.read(folder)) == 4
 
 
 def test_a_process_and_its_forks_do_not_read_the_cache_again(folder, reads):
-    (folder / kept.NAME).unlink()
-    assert len(kept.records(folder)) == 4
+    (folder / record_cache.NAME).unlink()
+    assert len(record_cache.records(folder)) == 4
     assert not reads
 
 
@@ -86,14 +86,14 @@ def put_a_pipe(path):
 
 @pytest.mark.parametrize("damage", [cut, put_a_pipe, lambda path: path.write_text("{}")])
 def test_a_damaged_cache_is_made_anew(folder, reads, damage):
-    whole = (folder / kept.NAME).read_bytes()
-    damage(folder / kept.NAME)
+    whole = (folder / record_cache.NAME).read_bytes()
+    damage(folder / record_cache.NAME)
     assert len(as_another_process(folder)) == reads.total() == 4
-    assert (folder / kept.NAME).read_bytes() == whole
+    assert (folder / record_cache.NAME).read_bytes() == whole
 
 
 def test_whichever_byte_of_the_cache_is_damaged_the_records_are_right(folder):
-    cache, right = folder / kept.NAME, list(store.records(folder))
+    cache, right = folder / record_cache.NAME, list(store.records(folder))
     whole = cache.read_bytes()
     for at in range(0, len(whole), 29):
         cache.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
@@ -101,7 +101,7 @@ def test_whichever_byte_of_the_cache_is_damaged_the_records_are_right(folder):
 
 
 def test_records_that_an_earlier_schema_found_valid_are_checked_again(folder, reads, monkeypatch):
-    monkeypatch.setattr(kept, "CHECKS", "of another version")
+    monkeypatch.setattr(record_cache, "CHECKS", "of another version")
     assert len(as_another_process(folder)) == reads.total() == 4
 
 
@@ -109,8 +109,8 @@ def test_without_a_place_for_a_cache_the_records_are_read_each_time(folder, read
     def refused(path, write):
         raise PermissionError(path)
 
-    (folder / kept.NAME).unlink()
-    monkeypatch.setattr(kept, "write_atomically", refused)
+    (folder / record_cache.NAME).unlink()
+    monkeypatch.setattr(record_cache, "write_atomically", refused)
     assert len(as_another_process(folder)) == len(as_another_process(folder)) == 4
     assert reads.total() == 8
 
@@ -118,4 +118,4 @@ def test_without_a_place_for_a_cache_the_records_are_read_each_time(folder, read
 def test_few_records_get_no_cache(tmp_path):
     write(tmp_path)
     assert len(as_another_process(tmp_path)) == 4
-    assert not (tmp_path / kept.NAME).exists()
+    assert not (tmp_path / record_cache.NAME).exists()
