@@ -102,17 +102,12 @@ def find(dataset: str, text_column: str | None = None, *, fetch: bool = True) ->
     return Source("folder", data_name(dataset), None, layout.folder, layout.files)
 
 
-def _first(layout: Layout) -> Path:
-    """The first file to train on, which decides what columns there are."""
-    return layout.splits["train" if "train" in layout.splits else "all"][0]
-
-
 def kind_of(dataset: str, text_column: str | None = None, label_column: str | None = None) -> str:
     """`text`, `image` or `tokens`."""
     layout = look(dataset, text_column)
     if layout.form in {"conll", "images", "listed"}:
         return "tokens" if layout.form == "conll" else "image"
-    file = _first(layout)
+    file = layout.first
     if file.suffix.lower() in {".csv", ".tsv"}:
         return "text"
     return _kind_of_table(file, file.stat().st_mtime_ns, text_column, label_column)
@@ -204,7 +199,7 @@ def columns_read(notes: Iterable[str], *given: str | None) -> tuple[str | None, 
 def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> list[Row]:
     where, table = file.relative_to(layout.folder), tables.read(file)
     _warn_of(table.odd_lines, where, notes)
-    first, training = _first(layout), split in {"train", "all"}
+    first, training = layout.first, split in {"train", "all"}
     if file != first:  # what its columns hold, those of the same names do; else a column of ids might be the labels
         chosen = _columns_of(first, first.stat().st_mtime_ns, *columns)
         if {*chosen} <= {*table.columns} or (not training and tables.usual(table.columns, tables.TARGETS) is None):
@@ -237,7 +232,7 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
 def columns_of(dataset: str, text_column: str | None = None, label_column: str | None = None) -> tuple[str, str] | None:
     """The columns of input and label in the tables at a path; None where the data are in none."""
     layout = look(dataset, text_column)
-    file = _first(layout)
+    file = layout.first
     tabular = layout.form not in {"images", "conll"}
     return _columns_of(file, file.stat().st_mtime_ns, text_column or layout.listing, label_column) if tabular else None
 
@@ -251,7 +246,7 @@ def _read_conll(file: Path, layout: Layout, split: str, columns: Columns, notes:
     where = file.relative_to(layout.folder)
     text, odd_lines = tables.decode(file.read_bytes(), where)
     _warn_of(odd_lines, where, notes)
-    first = _first(layout)
+    first = layout.first
     if file != first:  # as in tables: else another column that has tags might be the labels there
         columns = _conll_columns(first, first.stat().st_mtime_ns, *columns)
     sentences, (words, tags), several = conll.read_conll(text, where, *columns)

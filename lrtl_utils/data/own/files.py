@@ -51,6 +51,11 @@ class Layout:
     listing: str | None = None
 
     @property
+    def first(self) -> Path:
+        """The first file to train on, which decides what columns there are."""
+        return self.splits["train" if "train" in self.splits else "all"][0]
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """All files that are read, sorted by path."""
         files = {file for part in self.splits.values() for file in part}

@@ -134,10 +134,8 @@ def tuned(grid: Sequence[tuple[str, RunConfig]], searches: Sequence[str | None],
 def write(results: Path) -> Path:
     """`<results>/tuning.md`: what was tuned, and to what, from `chosen`."""
     settings = chosen(results)
-    about, values = (
-        ["kind", "method", "labels", "score", "fewer epochs", "tried"],
-        pd.DataFrame(list(settings["setting"])),
-    )
+    about = ["kind", "method", "labels", "score", "fewer epochs", "tried"]
+    values = pd.DataFrame(list(settings["setting"]))
     ends = settings["at the end"].map(", ".join)
     table = pd.concat([settings[about], values, ends], axis=1).astype(object).fillna("").to_markdown(index=False)
     path = results / "tuning.md"
