@@ -7,7 +7,6 @@ import shlex
 import pandas as pd
 import pytest
 import typer
-from scipy.stats import ttest_1samp
 
 from lrtl_utils import cli
 from lrtl_utils.cli.common import pairs
@@ -16,7 +15,7 @@ from lrtl_utils.config import read_config
 from lrtl_utils.files import ROOT
 from lrtl_utils.methods import progressive
 from lrtl_utils.study import answers, stats, tables
-from lrtl_utils.study.benchmarks import recipe, tuning
+from lrtl_utils.study.benchmarks import readme, recipe, tuning
 from lrtl_utils.sweep import engines
 from lrtl_utils.sweep import grid as grids
 
@@ -92,47 +91,22 @@ def developed():
     return table[~table["dataset_model"].str.contains("_wrong_names|_lowercased")]
 
 
-TITLES = {"ag_news": "AG News", "cifar10": "CIFAR-10", "crossner_science": "CrossNER", "hwu64_10": "HWU64"}
-TITLES |= {"imdb": "IMDB", "sst2": "SST-2", "wnut17": "WNUT-17", "conll2003": "CoNLL-2003"}
-TITLES |= {"fashion_mnist": "Fashion-MNIST"}
-KNOBS = {"label_names": "False", "layers": "1.0", "word_shape": "False", "penalty": "1.0"}
-
-
 def without(piece):
     """The rows of the table in which a piece is left out, one for each setting."""
-    changed = f"{piece}={KNOBS[piece]}" if piece in KNOBS else f"without={piece}"
-    return developed().query(f"configuration == 'progressive [{changed}]'")
+    return developed().query(f"configuration == 'progressive [{readme.PIECES[piece][0]}]'")
 
 
-def places(rows):
-    """The data sets of these rows, each with its numbers of labels."""
-    labels = rows.assign(name=rows["dataset_model"].str.split(" ").str[0]).groupby("name")["n_labels"].agg(list)
-    named = [f"{TITLES.get(name, f'`{name}`')} ({', '.join(map(str, sizes))})" for name, sizes in labels.items()]
-    return ", ".join(sorted(named, key=lambda one: one.strip("`").lower())) or "none"
-
-
-def earned(piece):
-    """What the note says of a piece: settings, points without it, where it is shown to gain, and where to harm."""
-    rows = without(piece)
-    bounds = ttest_1samp(rows["mean"], 0).confidence_interval() if len(rows) >= stats.LEAST_SEEDS else ()
-    points = answers.points(rows["mean"].mean(), *bounds)
-    return [str(len(rows)), points, *(places(rows[rows["verdict"] == verdict]) for verdict in answers.DECIDED[::-1])]
-
-
-@pytest.mark.parametrize("piece", [*progressive.PIECES, *KNOBS])
-def test_what_a_piece_earns_is_what_the_table_says(piece):
-    (row,) = re.findall(rf"^\| `{piece}` .*", (ROOT / "docs/progressive.md").read_text(), flags=re.M)
-    assert [cell.strip() for cell in row.split("|")[3:7]] == earned(piece)
-    saved = 100 * (without(piece)["flops"] - 1)
-    if saved.min() > 1:
-        bounds = dict.fromkeys(f"{bound:.0f}" for bound in (saved.min(), saved.max()))
-        assert f" {' to '.join(bounds)} % more FLOPs" in row
+def test_every_piece_has_a_row_and_what_it_earns_is_what_the_table_says():
+    assert readme.PIECES.keys() > {*progressive.PIECES}
+    earned = readme.earned(pd.read_csv(ROOT / f"results/{readme.DEVELOPED}"))
+    shown = earned.to_markdown(index=False, disable_numparse=True)
+    assert "\n".join([readme.EARNED[0], shown, readme.EARNED[1]]) in (ROOT / readme.NOTE).read_text()
 
 
 def test_the_pieces_that_miss_the_bar_are_named():
     gained = {
         piece: {name[:5] for name in without(piece).query("verdict == 'worse'")["dataset_model"]}  # HWU64 counts once
-        for piece in [*progressive.PIECES, *KNOBS]
+        for piece in readme.PIECES
         if piece not in {"cache", "buckets"}  # whose gain is in FLOPs
     }
     missed = [f"`{piece}`" for piece, names in gained.items() if len(names) < 2]
@@ -153,8 +127,8 @@ def test_what_decay_and_the_chosen_penalty_earn_is_what_the_table_says():
     assert "On CrossNER, the penalty that leave-one-out error chooses is shown to be worse" in prose("progressive")
 
 
-@pytest.mark.parametrize("name", ["crossner_science", "wnut17"])
-def test_what_lowercased_sentences_cost_is_what_the_table_says(name):
+@pytest.mark.parametrize(("name", "title"), [("crossner_science", "CrossNER"), ("wnut17", "WNUT-17")])
+def test_what_lowercased_sentences_cost_is_what_the_table_says(name, title):
     table = pd.read_csv(ROOT / "results/recipe-2/table.csv").query("n_labels == 100")
     table = table.set_index(["dataset_model", "configuration"])
     cased, lower = (f"{name}{end} · minilm_crf" for end in ("", "_lowercased"))
@@ -162,7 +136,7 @@ def test_what_lowercased_sentences_cost_is_what_the_table_says(name):
     without = table.loc[(lower, "progressive [word_shape=False]")]
     points = answers.points(without["mean"], without["points_low"], without["points_high"])
     said = "has an entity F1 of {:.1f} %, where it has {:.1f} % on the original, and {} points without `word_shape`"
-    assert f"On {TITLES[name]}, `progressive` {said.format(*scores, points)}" in prose("progressive")
+    assert f"On {title}, `progressive` {said.format(*scores, points)}" in prose("progressive")
 
 
 def test_the_gaps_of_progressive_are_those_of_the_table():

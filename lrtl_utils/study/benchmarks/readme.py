@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import read_text, write_text
 from lrtl_utils.runs import store
@@ -18,6 +19,23 @@ from lrtl_utils.study.report import SECTIONS, committed_sources
 MARKS = ("<!-- the four answers: `make figures` writes them -->", "<!-- end of the four answers -->")
 CLAIM = ("<!-- the claim: `make figures` writes it -->", "<!-- end of the claim -->")
 NOTE = "docs/progressive.md"  # beside README: the note on the recipe, with the claim and its table between marks too
+EARNED = ("<!-- what each piece earns: `make figures` writes it -->", "<!-- end of what each piece earns -->")
+DEVELOPED = "recipe-2/table.csv"  # beside the study: `recipe.compared` on the development sets
+CHANGED_COPIES = "_wrong_names|_lowercased"  # of development sets, made to mislead
+# Of each piece, what leaves it out, and what it does.
+PIECES = {
+    "cache": ("without=cache", "keeps the output of frozen blocks"),
+    "buckets": ("without=buckets", "puts texts of similar length into a batch"),
+    "warm_start": ("without=warm_start", "starts the blocks from the solved head, as `lp_ft` does (Kumar et al. 2022)"),
+    "soften": ("without=soften", "scales the logits of the solved head"),
+    "average": ("without=average", "leaves the weights of an image model halfway"),
+    "decay": ("without=decay", "gives lower blocks lower rates (Howard and Ruder 2018)"),
+    "tail": ("without=tail", "reads the end of a long text too"),
+    "label_names": ("label_names=False", "adds a sentence with the name of each class as four examples"),
+    "layers": ("layers=1.0", "lets the head of tags or images read the upper half of the blocks"),
+    "word_shape": ("word_shape=False", "lets the head of tags read capitals and digits"),
+    "penalty": ("penalty=1.0", "chooses the penalty of the head by its leave-one-out error (otherwise, it is 1)"),
+}
 USUAL = 100  # labels: of the settings of a data set and model, the nearest to this is shown
 TUNED = [f"{method} (tuned)" for method in tables.WITH_RATE]
 MOST_BYTES = 1_000_000
@@ -32,9 +50,12 @@ def refresh(path: Path, folder: Path) -> Path:
     """
     study, *others = committed_sources(folder)
     confirmation, confirmed, compared = study.parent / recipe.CONFIRMATION, None, None
-    text, note = read_text(path, MOST_BYTES), path.parent / NOTE
+    text, note, developed = read_text(path, MOST_BYTES), path.parent / NOTE, study.parent / DEVELOPED
     for marks in [MARKS, CLAIM] if confirmation.is_dir() else [MARKS]:
         text = _between(path, text, marks, "")  # refused before any run is read
+    if developed.is_file():
+        pieces = earned(pd.read_csv(developed)).to_markdown(index=False, disable_numparse=True)
+        write_text(note, _between(note, read_text(note, MOST_BYTES), EARNED, pieces))
     frame = tables.read([study, *others])
     found = [ask(frame) for ask, *_ in SECTIONS]
     if confirmation.is_dir():
@@ -103,6 +124,44 @@ def gains(confirmed: pd.DataFrame, baseline: str) -> pd.DataFrame:
     nearest = found.loc[away.groupby(found["dataset_model"]).idxmin()]
     names = nearest["dataset_model"].str.partition(" ")  # columns: data set, space, model
     return nearest.assign(dataset_model=_titles(nearest) + " " + names[2])
+
+
+def earned(table: pd.DataFrame) -> pd.DataFrame:
+    """What each piece of `progressive` earns over its settings, in words: a row for each of `PIECES` that was left out.
+
+    `table` is of `recipe.compared`; copies of data sets that were made to mislead are left out.
+    """
+    table = table[~table["dataset_model"].str.contains(CHANGED_COPIES) & table["mean"].notna()]
+    rows = []
+    for piece, (change, does) in PIECES.items():
+        part = table[table["configuration"] == f"{tables.OURS} [{change}]"]
+        if part.empty:
+            continue
+        bounds = recipe.t_interval(part["mean"])
+        more = dict.fromkeys(map("{:.2f}".format, (part["flops"].min(), part["flops"].max())))
+        rows.append(
+            {
+                "piece": f"`{piece}`",
+                "what it does": does,
+                "settings": len(part),
+                "points without it": answers.points(part["mean"].mean(), *bounds),
+                "FLOPs without it": " to ".join(more),
+                "shown to gain": _places(part[part["verdict"] == "worse"]),
+                "shown to harm": _places(part[part["verdict"] == "better"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _places(rows: pd.DataFrame) -> str:
+    """The data sets of these rows, each with its numbers of labels: `CIFAR-10 (80, 100)`."""
+    labels = rows.groupby(rows["dataset_model"].str.split(" ").str[0])["n_labels"].agg(list)
+    named = (f"{_title(name)} ({', '.join(map(str, sizes))})" for name, sizes in labels.items())
+    return ", ".join(sorted(named, key=lambda one: one.strip("`").lower())) or "none"
+
+
+def _title(dataset: str) -> str:
+    return TASKS[dataset].title if dataset in TASKS else f"`{dataset}`"
 
 
 def _titles(table: pd.DataFrame) -> pd.Series:

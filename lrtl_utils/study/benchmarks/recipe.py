@@ -136,9 +136,13 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     found = found.assign(gain=np.nan, low=np.nan, high=np.nan)
     for name, differences in judged.groupby("configuration")["mean"]:
         gains = -differences.astype(float)
-        bounds = ttest_1samp(gains, 0).confidence_interval() if len(gains) >= stats.LEAST_SEEDS else (np.nan, np.nan)
-        found.loc[name, ["gain", "low", "high"]] = gains.mean(), *bounds
+        found.loc[name, ["gain", "low", "high"]] = gains.mean(), *t_interval(gains)
     return found.reset_index()
+
+
+def t_interval(gains: pd.Series) -> tuple[float, float]:
+    """A 95 % t-interval of the mean over settings, not a number for fewer than three."""
+    return ttest_1samp(gains, 0).confidence_interval() if len(gains) >= stats.LEAST_SEEDS else (np.nan, np.nan)
 
 
 def write(results: Path) -> Path:

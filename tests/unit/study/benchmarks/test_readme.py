@@ -3,6 +3,7 @@
 import re
 import shutil
 
+import pandas as pd
 import pytest
 from synthetic import outcomes, write_run
 
@@ -102,3 +103,24 @@ def test_what_is_real_is_what_the_table_says(results):
     said = readme.shown(recipe.compared(recipe.runs(results)))
     assert said.startswith("Of 4 differences between progressive and a tuned baseline on the data sets of the table, ")
     assert said.endswith("4 show it to be better (own.csv), 0 to be worse, and 0 are undecided.")
+
+
+def test_a_piece_earns_what_is_lost_without_it_on_the_data_sets_as_they_are():
+    rows = [
+        ("sst2 · minilm", 100, "without=decay", -0.02, "worse", 1.0),
+        ("sst2 · minilm", 500, "without=decay", -0.04, "worse", 1.5),
+        ("trash · lite0", 100, "without=decay", 0.03, "better", 2.0),
+        ("sst2_lowercased · minilm", 100, "without=decay", 0.5, "better", 9.0),
+        ("sst2 · minilm", 100, "layers=1.0", 0.01, "undecided", 1.0),
+        ("sst2 · minilm", 100, "selection=margin", 0.01, "better", 1.0),
+    ]
+    table = pd.DataFrame(rows, columns=["dataset_model", "n_labels", "configuration", "mean", "verdict", "flops"])
+    table["configuration"] = "progressive [" + table["configuration"] + "]"
+    found = readme.earned(table).set_index("piece")
+    points, flops = found.loc["`decay`", ["points without it", "FLOPs without it"]]
+    assert points.startswith("-1.0 [-10.")
+    assert flops == "1.00 to 2.00"
+    assert found.loc["`decay`", ["shown to gain", "shown to harm"]].tolist() == ["SST-2 (100, 500)", "`trash` (100)"]
+    assert found.loc["`layers`", ["settings", "points without it", "shown to gain"]].tolist() == [1, "+1.0", "none"]
+    assert found["settings"].sum() == 4
+    assert len(found) == 2
