@@ -112,16 +112,18 @@ def search(
     space: Annotated[Path, Argument(help="A grid in YAML; each list in it is searched.", callback=shipped)],
     results: Results = LOCAL,
     trials: Annotated[
-        int | None, Option(min=1, help="Settings to try; with --halving, at first. Default: a quarter, at least 10.")
+        int | None,
+        Option(min=1, help="Number of settings to try (with --halving, at first). Default: a quarter, at least 10."),
     ] = None,
     seed: Annotated[
         int, Option(min=0, max=2**31 - 1, help="Seed of the search. Scores are averaged over the grid's seeds.")
     ] = 0,
     halving: Annotated[
-        int | None, Option(min=2, help="Use successive halving: keep one setting in this many. Default: TPE.")
+        int | None, Option(min=2, help="Use successive halving, and keep one setting in this many. Default: use TPE.")
     ] = None,
     fidelity: Annotated[
-        str | None, Option(help="What successive halving increases. Default: epochs, else a number of examples.")
+        str | None,
+        Option(help="Parameter that successive halving increases. Default: epochs, else the number of examples."),
     ] = None,
     workers: Workers = 1,
     deadline: Deadline = None,

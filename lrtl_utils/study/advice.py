@@ -124,7 +124,7 @@ def lines(frame: pd.DataFrame, results: Path) -> Iterator[str]:
     if kind == "tokens":
         return
     if not config["validation_share"]:
-        yield "Its probabilities are not calibrated; -p validation_share=0.2 keeps a fifth of the labels for that."
+        yield "Its probabilities are not calibrated; -p validation_share=0.2 calibrates them on a fifth of the labels."
     yield "To choose the next examples to label from POOL, a file or folder of unlabelled examples:"
     given = ((name, config[name]) for name in ("text_column", "label_column") if config[name])
     columns = [f" --{name.replace('_', '-')} {shlex.quote(value)}" for name, value in given]

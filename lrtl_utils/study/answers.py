@@ -70,8 +70,8 @@ def _leading(table: pd.DataFrame) -> str:
         have = "has" if len(first) == 1 else "have"
         also = f", and each is {within} on {others} more" if others else ""
         return f"no configuration has the highest mean on more than {on}; {_listed(first)} {have} it there{also}"
-    also = f", and is {within} on {others or 'none'} of the others" if highest.max() < len(table) else ""
-    return f"{first[0]} has the highest mean on {on}{also}"
+    also = f", and on {others or 'none'} of the others {'it is' if others else 'is it'} {within}"
+    return f"{first[0]} has the highest mean on {on}{also if highest.max() < len(table) else ''}"
 
 
 def _compared(table: pd.DataFrame) -> str:
@@ -100,7 +100,7 @@ def how_much(frame: pd.DataFrame) -> Answer:
         headline = f"On {len(reached)} of {on} of data set and model, the best of {curved} "
         headline += f"needs about {_span(reached)} labels for " if len(reached) else "reaches "
         headline += f"{target}; {sum(not doubts for doubts in rows['doubts'])} of {counted(len(rows), 'curve')} "
-        headline += f"{'passes' if len(rows) == 1 else 'pass'} the checks."
+        headline += f"{'passes' if len(rows) == 1 else 'pass'} the checks of reliability."
     return Answer("How much data do I need?", headline, each, table)
 
 
@@ -121,9 +121,8 @@ def cost(frame: pd.DataFrame) -> Answer:
         headline += f"zero for every configuration with fewer FLOPs, by {metric}"
         if cheaper:
             headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best may be as good by "
-            headline += f"{metric} (the interval of the difference reaches zero), and on "
-            headline += f"{sum(compared['low'] >= -stats.MARGIN)} it is shown to be at most {100 * stats.MARGIN:g} "
-            headline += "point worse"
+            headline += f"{metric} (the interval of the difference reaches zero); it is shown to be at most "
+            headline += f"{100 * stats.MARGIN:g} point worse on {sum(compared['low'] >= -stats.MARGIN) or 'none'}"
         if len(spent := compared["best_device_seconds"].dropna()):
             bounds = dict.fromkeys(map(short, (spent.min(), spent.max())))
             headline += f"; training the best of each pair takes {' to '.join(bounds)} device seconds"

@@ -160,7 +160,8 @@ def test_what_rung_0_alone_reaches_is_what_the_table_says():
     assert f"{counted}: {where}" in prose("progressive")
     undecided = alone[alone["verdict"] == "undecided"]
     ahead = 100 * undecided["mean"][undecided["mean"] > 0]
-    said = f"{COUNTS[len(ahead)]} of the {COUNTS[len(undecided)]} undecided settings its mean is lower too, by "
+    said = f"{COUNTS[len(ahead)]} of the {COUNTS[len(undecided)]} settings that are undecided here, "
+    said += "the mean of the method is lower too, by "
     assert f"{said}{ahead.min():.1f} to {ahead.max():.1f} points" in prose("progressive")
     at = ["dataset_model", "n_labels"]
     probe = developed().query("configuration == 'linear_probe'")[[*at, "score"]]
@@ -224,14 +225,14 @@ def test_what_the_tuned_baselines_lack_is_what_the_tables_say():
     usual, full = (answers.points(*gains.loc[f"{name} (tuned)"]) for name in ("conventional", "full"))
     assert f"{usual} points over tuned `conventional` and {full} over tuned `full`" in prose("evidence")
     assert (
-        f"Without this data set, the mean gains over the two are {usual} and {full}."
+        f"Without BANKING77, the mean gains over the two tuned baselines are {usual} and {full}."
         in (ROOT / "README.md").read_text()
     )
     (behind,) = re.findall(r"In (\d+ of \d+) settings the mean", (ROOT / "results/confirmation/table.md").read_text())
     assert f"In {behind} settings the mean of another method is more than one point higher" in prose("evidence")
     five = developed().query("dataset_model == 'hwu64_5 · minilm'").set_index("configuration")["score"]
     gain = 100 * (five["full [label_names=True]"] - five["full"])
-    assert f"with five requests of each intent, `full` gains {gain:.1f} points by the names" in prose("baselines")
+    assert f"with five requests of each intent, `full` gains {gain:.1f} points from the names" in prose("baselines")
 
 
 def test_what_full_gains_by_the_names_of_77_intents_is_what_the_records_say():

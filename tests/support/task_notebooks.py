@@ -165,8 +165,8 @@ def notebook(name: str) -> nbformat.NotebookNode:
         text("## The data\nThe first examples of the train split, with their labels."),
         code(examples),
         text(
-            "## The labels\nThe clock starts here. The method learns from `train`. It sets `validation` aside, which "
-            "is None without a validation\nsplit."
+            "## The labels\nThe clock starts here. The method learns from `train` and sets `validation` aside. Without "
+            "a validation split,\n`validation` is None."
         ),
         code("train, validation = run.label()"),
         code(labelled),

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,8 +134,8 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
         raise InputError(f"{path} is neither a file nor a folder.")
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return _saved_layout(path)
-    deeper: list[Path] = []
-    files = [file for file in _walk(path, deeper) if not file.name.endswith(ANSWERS)]
+    walked, too_deep = _walk(path)
+    files = [file for file in walked if not file.name.endswith(ANSWERS)]
     found = {file: form for file in files if (form := _form(file))}
     # A .json file beside others describes them, unless its name has a split in it.
     data = {file: form for file, form in found.items() if file.suffix.lower() != ".json" or _split_of([file.stem])}
@@ -150,7 +150,7 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
         raise InputError(f"{path} has data of several kinds ({examples}); give the path of one file or sub-folder.")
     layout, unknown = _layout(path, *first, [*found]), Counter(file.suffix for file in files if file not in found)
     noted = [f"{OTHER_TYPES} {suffix!r} that are not read: {count}" for suffix, count in unknown.items()]
-    noted += [f"{TOO_DEEP} that are not read: {len(deeper)}"] if deeper else []
+    noted += [f"{TOO_DEEP} that are not read: {too_deep}"] if too_deep else []
     return replace(layout, noted=(*layout.noted, *noted))
 
 
@@ -158,18 +158,18 @@ def _known() -> str:
     return f"tables ({', '.join(tables.SUFFIXES)}), CoNLL files ({', '.join(CONLL)}, …), images, or a saved dataset"
 
 
-def _walk(folder: Path, deeper: list[Path]) -> Iterator[Path]:
-    """Regular files in order, without hidden ones; `InputError` for a link that leaves the folder, or a pipe.
+def _walk(folder: Path) -> tuple[list[Path], int]:
+    """Regular files in order, without hidden ones, and how many folders were too deep to be looked into.
 
-    Folders that are too deep are not looked into; they are added to `deeper`.
+    `InputError` for a link that leaves the folder, a pipe, or too many files.
     """
-    root, count = folder.resolve(), 0
+    root, found, too_deep = folder.resolve(), [], 0
     for here, folders, files in os.walk(folder):
         here = Path(here)
         deep = len(here.relative_to(folder).parts)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if deep == DEPTH:
-            deeper += [here / name for name in folders]
+            too_deep += len(folders)
             folders.clear()
         for path in sorted(here / name for name in [*folders, *files] if not name.startswith(".")):
             if os.fsencode(path).decode(errors="ignore") != str(path):
@@ -180,10 +180,10 @@ def _walk(folder: Path, deeper: list[Path]) -> Iterator[Path]:
                 continue
             if not path.is_file():
                 raise InputError(f"{path} is not a regular file, so {folder} cannot be read; move it elsewhere.")
-            count += 1
-            if count > MOST_FILES:
+            found.append(path)
+            if len(found) > MOST_FILES:
                 raise InputError(f"{folder} has more than {MOST_FILES:,} files; give the path of a sub-folder.")
-            yield path
+    return found, too_deep
 
 
 def _form(file: Path) -> str | None:
@@ -273,7 +273,7 @@ def _saved_layout(folder: Path) -> Layout:
             files += [part / entry["filename"] for entry in state["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} is not a complete data set as `datasets` saves it: {error}.") from None
-    there = {*_walk(folder, [])}
+    there = {*_walk(folder)[0]}
     for file in (*files, *(part / "dataset_info.json" for part in parts)):
         if file not in there:
             raise InputError(f"{folder} is not a complete data set as `datasets` saves it: {file} is missing.")

@@ -28,7 +28,7 @@ PIECES = {
     "buckets": ("without=buckets", "puts texts of similar length into a batch"),
     "warm_start": ("without=warm_start", "starts the blocks from the solved head, as `lp_ft` does (Kumar et al. 2022)"),
     "soften": ("without=soften", "scales the logits of the solved head"),
-    "average": ("without=average", "leaves the weights of an image model halfway"),
+    "average": ("without=average", "leaves the weights of an image model halfway between the rung's start and its end"),
     "decay": ("without=decay", "gives lower blocks lower rates (Howard and Ruder 2018)"),
     "tail": ("without=tail", "reads the end of a long text too"),
     "label_names": ("label_names=False", "adds a sentence with the name of each class as four examples"),
@@ -100,15 +100,15 @@ def claim(table: pd.DataFrame) -> str:
         zero = ", which contains zero" if found["low"] <= 0 <= found["high"] else ""
         said.append(
             f"{answers.points(found['gain'], found['low'], found['high'])} points over `{found['configuration']}` "
-            f"(95 % interval in brackets{zero}), with {flops} of its FLOPs: better in {found['won']}, worse in "
-            f"{found['lost']}, undecided in {found['undecided']}"
+            f"(95 % interval in brackets{zero}), with {flops} of that baseline's FLOPs: better in {found['won']}, "
+            f"worse in {found['lost']}, undecided in {found['undecided']}"
         )
     first, *others = said
     return (
         f"**In the {counted(found['settings'], 'setting')} (data set, model, number of labels) that have run so far on "
-        f"data sets on which its rule was not chosen, `{tables.OURS}`, this project's own method, gains on average "
-        f"{first}.** {''.join(f'There it gains {each}. ' for each in others)}Version 1 of it had been run on these "
-        "data sets, and a description of the results led to version 2."
+        f"data sets on which its rule was not chosen, this project's own method, `{tables.OURS}`, gains on average "
+        f"{first}.** {''.join(f'On these data sets it gains {each}. ' for each in others)}Its version 1 had been run "
+        "on these data sets, and a description of the results led to version 2."
     )
 
 
@@ -213,9 +213,10 @@ def lost(table: pd.DataFrame, page: str) -> str:
         for name, title in zip(ahead["configuration"], _titles(ahead), strict=True)
     )
     return (
-        f"- Of all {counted(len(judged), 'difference')} to another method, tuned or not, on these and on the data sets "
-        f"of the original plan, which helped to choose its rule, {better} show `{tables.OURS}` to be better, {worse} "
-        f"to be worse{f' ({than})' if than else ''}, and {undecided} are undecided ([each of them]({page}))."
+        f"- Of all {counted(len(judged), 'difference')} between `{tables.OURS}` and another method, tuned or not, on "
+        "these data sets and on those of the original plan (which helped to choose its rule), "
+        f"{better} show `{tables.OURS}` to be better, {worse} to be worse{f' ({than})' if than else ''}, "
+        f"and {undecided} are undecided ([each of them]({page}))."
     )
 
 
@@ -247,8 +248,8 @@ def shown(table: pd.DataFrame) -> str:
     on = f" ({on})" if on else ""
     return (
         f"Of {counted(len(table), 'difference')} between {tables.OURS} and a tuned baseline on the data sets of the "
-        f"table, corrected for the number of settings, {better} show it to be better{on}, {worse} to be worse, "
-        f"and {undecided} are undecided."
+        f"table, with p-values corrected for the number of settings, {better} show it to be better{on}, "
+        f"{worse} to be worse, and {undecided} are undecided."
     )
 
 

@@ -54,7 +54,7 @@ def test_the_counts_below_the_table_are_of_every_size_method_and_data_set_with_w
         for named in (knobs, knobs | {"dataset": "sst2"}):
             write_run(results, outcomes(0.95, 120, seed), method="bitfit", **named)
     said = readme.lost(recipe.compared(recipe.runs(results)), "table.md")
-    assert said.startswith("- Of all 10 differences to another method, ")
+    assert said.startswith("- Of all 10 differences between `progressive` and another method, ")
     worse = (
         "2 to be worse (than bitfit on own.csv; than bitfit on SST-2), and 0 are undecided ([each of them](table.md))."
     )
@@ -89,10 +89,10 @@ def test_a_readme_without_the_marks_of_a_claim_is_refused_before_any_run_is_read
 def test_the_claim_is_of_the_data_sets_that_chose_nothing_and_has_its_interval(results, tmp_path):
     said = readme.claim(recipe.compared(recipe.runs(results)))
     assert said.startswith("**In the 2 settings (data set, model, number of labels) that have run so far on ")
-    counts = ", with 25% of its FLOPs: better in 2, worse in 0, undecided in 0"
+    counts = ", with 25% of that baseline's FLOPs: better in 2, worse in 0, undecided in 0"
     for baseline in ("conventional (tuned)", "full (tuned)"):
         assert re.search(rf"\+[^*]* points over `{re.escape(baseline)}` [^*]*{re.escape(counts)}", said)
-    assert said.partition(".** ")[2].startswith("There it gains ")
+    assert said.partition(".** ")[2].startswith("On these data sets it gains ")
     for seed in range(3):
         knobs = {"dataset": "sst2", "model": "minilm", "train_size": 40, "seed": seed}
         write_run(tmp_path / "alone", outcomes(0.8, 40, seed), method="progressive", **knobs)
