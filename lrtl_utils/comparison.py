@@ -68,7 +68,7 @@ class Comparison:
     @cached_property
     def answers(self) -> list[answers.Answer]:
         """To each of the four questions: the sentence that answers it, and one for each dataset × model."""
-        return [ask(self.runs) for ask in answers.ANSWERS]
+        return [ask(self.runs) for ask, *_ in report.SECTIONS]
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -212,7 +212,7 @@ def _run_until(
         stop = left if seconds(kept, workers) <= left else math.inf  # the least that can be compared is always run
         outcome += sweeps.sweep([*chosen.values()], folder, workers=workers, stop_after_seconds=stop, **options)
         ran |= chosen
-        priced = [replace(one, done=one.done or store.is_completed(one.cell.path(folder))) for one in priced]
+        priced = [replace(one, done=one.done or one.cell.id in ran) for one in priced]  # failed ones too
         kept, _ = within_budget(priced, PLANNED * _seconds_until(end), workers)
     return [*ran.values()], outcome
 

@@ -115,8 +115,9 @@ def _in_fork(call: Callable[[Path], Any], path: Path) -> Any:
 def report(results: common.Folder = common.LOCAL, metric: common.Metric = None) -> None:
     """Print the answers in a table and write a static web site. The last line printed is the path of its index.html."""
     from lrtl_utils.study import advice, tables
+    from lrtl_utils.study.report import sources
 
-    frame = tables.read(results, metric)
+    frame = tables.read(sources(existing_folder(results)), metric)
     if len(frame):
         rows, notes = advice.at_a_glance(frame)
         show([*_table(rows), "", *notes, advice.spent(frame), ""])

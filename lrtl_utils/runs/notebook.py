@@ -27,8 +27,8 @@ TERMINATION_SECONDS = 20.0  # a kernel's to write its checkpoint
 WIDGET = "application/vnd.jupyter.widget-view+json"
 KERNEL_ENDED = "the kernel ended before the notebook did"
 OUT_OF_MEMORY = "out of memory"  # how the reason of a run begins that would want a smaller batch
-_MEMORY_ERRORS = ("OutOfMemoryError", "MemoryError")  # of CUDA and of Python; torch on a CPU only words it
-_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "bad_alloc", "unable to mmap")
+# Torch may only word it; the errors of CUDA, of Python and of numpy are also named so: …MemoryError.
+_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "unable to mmap")
 
 
 class RunFailed(RuntimeError):
@@ -133,9 +133,6 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
     """
     import papermill
 
-    unknown = set(parameters) - set(parameters_of(notebook))
-    if unknown:  # papermill would only warn, and inject the name as code
-        raise InputError(f"{notebook.name} has no parameter {min(unknown)!r}.")
     output.parent.mkdir(parents=True, exist_ok=True)
     # papermill formats both with the parameters
     source, target = (str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, output))
@@ -197,7 +194,7 @@ def refresh(path: Path) -> None:
 def explain(name: str, value: str) -> str:
     """In one line why a notebook ended, by the name and the words of its error."""
     value = " ".join(value.split())
-    if name in _MEMORY_ERRORS or any(words in value for words in _MEMORY_WORDS):
+    if name.endswith("MemoryError") or any(words in value for words in _MEMORY_WORDS):
         return f"{OUT_OF_MEMORY}: {value or name}"
     return value if name == "InputError" else f"{name}: {value}"
 

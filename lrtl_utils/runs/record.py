@@ -310,12 +310,6 @@ def faults(run: Completed | Failed) -> Iterator[str]:
     yield from _curve(run)
 
 
-def gaps(run: Completed | Failed) -> Iterator[str]:
-    """What cannot be checked on the record, and why."""
-    if isinstance(run, Failed):
-        yield "failed, so it has no checksums of data and weights, and its id cannot be recomputed"
-
-
 def labels_asked_for(run: Completed) -> int:
     """How many labels the configuration gives the run; with `shots` at most, since a class may have fewer."""
     if run.config.shots:

@@ -16,7 +16,7 @@ from lrtl_utils.data.own.files import is_of_unread
 from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import existing_folder
 from lrtl_utils.runs import store
-from lrtl_utils.runs.record import Completed, faults, gaps, identity, labels_asked_for, parse
+from lrtl_utils.runs.record import Completed, faults, identity, labels_asked_for, parse
 
 FROZEN = "frozen.json"  # beside the folder that it names as confirmation
 DRAWN_BY = ("data_fraction", "train_size", "shots", "seed", "validation_share", "test_limit")
@@ -44,7 +44,8 @@ def verify(results: Path) -> Report:
 
     Where the data of a record is on this machine, its subset is drawn again. `InputError` if there is no such folder.
     """
-    paths = sorted((existing_folder(results) / "runs").rglob("*.json"))
+    results = existing_folder(results)
+    paths = sorted((results / "runs").rglob("*.json"))
     report = Report(len(paths))
     completed: dict[Path, Completed] = {}
     first: dict[str, Path] = {}
@@ -65,9 +66,10 @@ def verify(results: Path) -> Report:
                 found.append(f"its config, data, weights and method make the run_id {computed}")
             if first.setdefault(computed, path) != path:
                 found.append(f"it is of the same run as {first[computed]}")
+        else:
+            report.notes["failed, so it has no checksums of data and weights, and its id cannot be recomputed"] += 1
         if found:
             report.faults[path] += found
-        report.notes.update(gaps(run))
         report.notes.update(store.outdated([content]))
     _paired(completed, report)
     _frozen(results, completed, report)
@@ -79,7 +81,7 @@ def _paired(completed: Mapping[Path, Completed], report: Report) -> None:
     """Runs on the same data, of one size and seed, saw the same examples; runs on the same data have one test split."""
     subset, test = {}, {}
     for path, run in completed.items():
-        config, data = run.config, (*load.reading(run.config).values(), run.data.source.sha256)
+        config, data = run.config, _source(run)
         test[path] = (*data, config.test_limit), run.data.test_size
         if config.selection == "random":
             size = ("shots", config.shots) if config.shots else labels_asked_for(run)
@@ -101,7 +103,7 @@ def _agree(values: Mapping[Path, tuple[Hashable, Hashable]], fault: str, report:
 
 def _frozen(results: Path, completed: Mapping[Path, Completed], report: Report) -> None:
     """Runs of a confirmation are of the methods' frozen versions, and began after the freeze."""
-    file = results.absolute().parent / FROZEN
+    file = results.parent / FROZEN
     if not file.is_file():
         return
     try:
@@ -110,7 +112,7 @@ def _frozen(results: Path, completed: Mapping[Path, Completed], report: Report) 
         versions = dict(frozen["versions"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} does not say what was frozen: {error!r}.") from None
-    if named != results.absolute().name:
+    if named != results.name:
         return
     for path, run in completed.items():
         method, version = run.config.method, run.environment.method_version

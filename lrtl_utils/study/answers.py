@@ -76,7 +76,7 @@ def _leading(table: pd.DataFrame) -> str:
 
 def _compared(table: pd.DataFrame) -> str:
     """How many configurations were compared in these rows of `tables.best`, with how many labels."""
-    return f"{_span(table['compared'] + 1)} configurations, {_span(table['n_labels'])} labels"
+    return f"{span(table['compared'] + 1)} configurations, {span(table['n_labels'])} labels"
 
 
 def _listed(words: Iterable[str]) -> str:
@@ -91,14 +91,13 @@ def how_much(frame: pd.DataFrame) -> Answer:
     each = labels_needed(table) if len(table) else []
     if each:
         rows = _of_the_best(table)
-        target = f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)} that "
-        target += f"{_span(rows['sizes'].str[-1])} labels give"
+        target = f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)} at the largest size"
         reached = rows[np.isfinite(rows["n_labels"])]["n_labels"].round().astype(int)
-        on, many = counted(len(rows), "pair"), _span(table.groupby("dataset_model").size())
+        on, many = counted(len(rows), "pair"), span(table.groupby("dataset_model").size())
         names = sorted(set(table["variant"]))
         curved = _listed(names) if len(names) < 4 else f"{many} configuration{'' if many == '1' else 's'} with a curve"
         headline = f"On {len(reached)} of {on} of data set and model, the best of {curved} "
-        headline += f"needs about {_span(reached)} labels for " if len(reached) else "reaches "
+        headline += f"needs about {span(reached)} labels for " if len(reached) else "reaches "
         headline += f"{target}; {sum(not doubts for doubts in rows['doubts'])} of {counted(len(rows), 'curve')} "
         headline += f"{'passes' if len(rows) == 1 else 'pass'} the checks of reliability."
     return Answer("How much data do I need?", headline, each, table)
@@ -118,14 +117,13 @@ def cost(frame: pd.DataFrame) -> Answer:
         pairs = f"{counted(len(compared), 'pair')} of data set and model"
         names = [f"{name} on {count}" for name, count in compared["best"].value_counts().items()]
         headline = f"On each of {pairs}, the interval of the difference to the best ({_listed(names)}) is below "
-        headline += f"zero for every configuration with fewer FLOPs, by {metric}"
+        headline += f"zero for every compared configuration with fewer FLOPs, by {metric}"
         if cheaper:
             headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best may be as good by "
             headline += f"{metric} (the interval of the difference reaches zero); it is shown to be at most "
             headline += f"{100 * stats.MARGIN:g} point worse on {sum(compared['low'] >= -stats.MARGIN) or 'none'}"
         if len(spent := compared["best_device_seconds"].dropna()):
-            bounds = dict.fromkeys(map(short, (spent.min(), spent.max())))
-            headline += f"; training the best of each pair takes {' to '.join(bounds)} device seconds"
+            headline += f"; training the best of each pair takes {span(spent, short)} device seconds"
         headline += "."
         if cached := int(tables.took_from_cache(frame).sum()):
             why = "because an earlier run of a sweep had done a part of their work"
@@ -152,9 +150,6 @@ def real(frame: pd.DataFrame, baseline: str = BASELINE) -> Answer:
     ]
     *_, (fairest, part) = found.items()
     return Answer(question, _counts(part, fairest), each, table)
-
-
-ANSWERS: tuple[Callable[[pd.DataFrame], Answer], ...] = (which, how_much, cost, real)
 
 
 def _nothing(frame: pd.DataFrame) -> str:
@@ -251,13 +246,13 @@ def claim_gains(gains: pd.DataFrame) -> str:
     rows, at = ("settings", "in") if gains["dataset_model"].duplicated().any() else (_pairs(gains), "on")
     ahead = f"is {'' if better else 'not shown to be '}better than {TUNED} {at} {better or 'any'}"
     behind = f" and worse {at} {worse}" if worse else ""
-    labels, cost = _span(gains["n_labels"]), shares(gains["flops_ratio"])
+    labels, cost = span(gains["n_labels"]), span(gains["flops_ratio"], share)
     return f"With {labels} labels, {OURS} {ahead} of {len(gains)} {rows}{behind}, with {cost} of its FLOPs"
 
 
-def shares(ratios: pd.Series) -> str:
-    """The lowest and the highest of these ratios: `3% to 8%`."""
-    return " to ".join(dict.fromkeys(map(share, (ratios.min(), ratios.max()))))
+def span(values: Sequence[float], form: Callable[[Any], str] = str) -> str:
+    """The lowest and the highest of these values, such as `3% to 8%`; one of them where they read alike."""
+    return " to ".join(dict.fromkeys(map(form, (min(values), max(values)))))
 
 
 def share(ratio: float) -> str:
@@ -275,7 +270,7 @@ def claim_best(best: pd.DataFrame) -> str:
     table = tables.at_most_labels(best[best["compared"] > 0])
     if table.empty:
         return "There are too few seeds here to say which configuration is best"
-    return f"With {_span(table['n_labels'])} labels, {_leading(table)}"
+    return f"With {span(table['n_labels'])} labels, {_leading(table)}"
 
 
 def claim_labels(frame: pd.DataFrame) -> str:
@@ -294,7 +289,7 @@ def claim_labels(frame: pd.DataFrame) -> str:
         rows = table[table["n_labels"] == table[end]]
         better, worse = ((rows["verdict"] == verdict).sum() for verdict in DECIDED)
         behind = f" (worse on {worse})" if worse else ""
-        said += [f"{better} of {len(rows)} {_pairs(rows)}{behind} with {_span(rows['n_labels'])} labels"]
+        said += [f"{better} of {len(rows)} {_pairs(rows)}{behind} with {span(rows['n_labels'])} labels"]
     return f"{OURS} is shown to be better than linear_probe on {', and on '.join(said)}"
 
 
@@ -321,8 +316,8 @@ def claim_seconds(front: pd.DataFrame, best: pd.DataFrame) -> str:
     if not spent:
         few = "Too few costs were measured here" if len(settled) else "There are too few seeds here"
         return f"{few} to say how long training the best configuration takes"
-    takes = " to ".join(dict.fromkeys(map(short, (min(spent), max(spent)))))
-    return f"With {_span(settled['n_labels'])} labels, training the best configuration takes {takes} device seconds"
+    labels, takes = span(settled["n_labels"]), span(spent, short)
+    return f"With {labels} labels, training the best configuration takes {takes} device seconds"
 
 
 def claim_differences(table: pd.DataFrame, baseline: str) -> str:
@@ -634,7 +629,3 @@ def searches(table: pd.DataFrame) -> list[str]:
         spent = f"{share.mean():.0%} of the whole grid's device seconds{between}"
         found.append(f"{name}: {rows['trials'].mean():.1f} trials, {spent}.")
     return found or ["No search is recorded here beside the whole grid that it searched."]
-
-
-def _span(values: Sequence[int]) -> str:
-    return f"{min(values)} to {max(values)}" if min(values) < max(values) else str(min(values))

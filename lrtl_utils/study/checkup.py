@@ -95,7 +95,7 @@ def _inputs(data: Data) -> Iterator[str]:
         if len(sizes) == 1:
             ((width, height),) = sizes
             yield f"All images have {width} × {height} pixels."
-        else:
+        elif sizes:
             shown = ", ".join(f"{w} × {h} ({count})" for (w, h), count in sizes.most_common(3))
             yield f"{len(sizes)} sizes in pixels; the commonest: {shown}."
         if (longest := max((side for size in sizes for side in size), default=0)) > LARGE:
@@ -105,7 +105,8 @@ def _inputs(data: Data) -> Iterator[str]:
     median, most = np.quantile(words, [0.5, 0.95])
     yield f"Words: median {median:.0f}, 95 % have at most {most:.0f}, the longest {words.max()}."
     if (words > LONG).any():
-        yield f"{(words > LONG).mean():.0%} are longer than {LONG} words: max_length={LONG} would bound the cost."
+        long = f"{(words > LONG).sum()} of {len(words)}"
+        yield f"{long} inputs are longer than {LONG} words: max_length={LONG} would bound the cost."
 
 
 def _size(image: Any) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import InputError, Unreadable
 from lrtl_utils.files import read_text, write_atomically, writing_to
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import in_words
@@ -140,14 +140,18 @@ def optuna(results: Path, file: Path | None = None) -> list[str]:
         with contextlib.suppress(KeyError):
             library.delete_study(study_name=name, storage=storage)
         study = library.create_study(storage=storage, study_name=name, direction="maximize")
-        study.add_trials([_trial(row, search["space"]["knobs"]) for row in (*search["known"], *search["trials"])])
+        study.add_trials([_trial(row, search["knobs"]) for row in search["rows"]])
     return [f"studies written: {len(searches)}; `optuna-dashboard {shlex.quote(url)}` opens them", url]
 
 
 def _search(path: Path) -> dict[str, Any]:
+    """The `knobs` of a search, and its `rows`: settings that were known before it, and its trials."""
     try:
-        return json.loads(read_text(path, store.MOST_BYTES))
-    except ValueError:
+        search = json.loads(read_text(path, store.MOST_BYTES))
+        return {"knobs": search["space"]["knobs"], "rows": [*search["known"], *search["trials"]]}
+    except Unreadable:  # it may be a whole record
+        raise
+    except (ValueError, KeyError, TypeError):
         raise InputError(
             f"{path} is not the record of a search; delete it, and `lrtl search` makes it again."
         ) from None

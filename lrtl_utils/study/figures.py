@@ -354,7 +354,8 @@ def aggregate(table: pd.DataFrame) -> Figure | None:
     _name_ends(ax, names)
     pairs = table.groupby("n_labels")["dataset_models"].max()
     over = ", ".join(f"{count} with {n_labels} labels" for n_labels, count in pairs.items())
-    note = f"0 is from_scratch and 1 the best of each data set. Bands are 95 % intervals. Data sets: {over}."
+    note = "0 is from_scratch and 1 the best of each pair of data set and model. Bands are 95 % intervals. "
+    note += f"Pairs: {over}."
     return _finished(figure, answers.claim_aggregate(table), f"{_others([table])}{note}")
 
 
@@ -384,7 +385,7 @@ def interaction(pairs: pd.DataFrame, settings: pd.DataFrame) -> Figure | None:
     if pairs.empty:
         return None
     first, second = pairs.iloc[0][["first", "second"]]
-    means = settings.groupby([first, second], dropna=False, observed=True)["score"].mean().unstack()
+    means = settings.groupby([first, second], dropna=False)["score"].mean().unstack()
     for axis in (0, 1):
         means = means.rename(lambda value: "None" if pd.isna(value) else value, axis=axis)
     figure, (ax,) = _subplots(1.4 + 0.4 * len(means))

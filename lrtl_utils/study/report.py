@@ -41,7 +41,7 @@ SECTIONS = (
 COLUMNS = ("labels", "seed", "score", "device seconds", "FLOPs", "peak MiB")  # of numbers, in the table of runs
 # Columns that the sentences of an answer repeat.
 IN_WORDS = ["method", "variant", "variants", "compared", "undecided", "first"]
-PACKED = ("hits", "answers", "counts", "per_class", "confusion")  # not a value of one line
+PACKED = {*tables.PACKED, "per_class", "confusion"}  # not a value of one line
 TEMPLATES = Path(__file__).parent / "templates"
 NOTHING = "–"
 TAGS = {"a", "blockquote", "br", "code", "div", "em", "h1", "h2", "h3", "h4", "hr", "li", "ol", "p", "pre", "span"}
@@ -61,13 +61,13 @@ def write(results: str | Path, metric: str | None = None, each: Callable[..., It
         if part.is_symlink():
             raise InputError(f"{part} is a symbolic link; the report is written into a folder of its own.")
     completed, failed = (tables.records(results, status, metric) for status in ("completed", "failed"))
-    sources = _sources(results)
-    others = [tables.records(source, "completed", metric) for source in sources[1:]] if len(completed) else []
+    folders = sources(results)
+    others = [tables.records(source, "completed", metric) for source in folders[1:]] if len(completed) else []
     frame = tables.together([completed, *others])
     shown = [(results, record) for part in (completed, failed) for record in part["record"]]
     if len(frame):
         others = frame[frame["folder"] > 0]
-        shown += [(absolute_path(sources[at]), r) for at, r in zip(others["folder"], others["record"], strict=True)]
+        shown += [(absolute_path(folders[at]), r) for at, r in zip(others["folder"], others["record"], strict=True)]
     notebooks = _executed(results, metric) if len(completed) else []
     titles = dict(each(partial(_write_notebook, folder), notebooks))
     runs = each(partial(_write_run, folder), *zip(*shown, strict=True)) if shown else []
@@ -84,7 +84,7 @@ def _write(path: Path, page: str) -> Path:
     return path
 
 
-def _sources(results: Path) -> list[str | Path]:
+def sources(results: Path) -> list[str | Path]:
     """The folders that the summary notebooks read: this one, except for the committed study, which names its own."""
     committed = committed_sources(notebook_path("accuracy_vs_data").parent)
     return committed if committed[0] == results else [results]
@@ -99,7 +99,7 @@ def committed_sources(folder: Path) -> list[Path]:
 def _executed(results: Path, metric: str | None) -> list[Path]:
     """The summary notebooks with their outputs: the committed ones for the study, else executed where needed."""
     originals = summary_notebooks()
-    if _sources(results) != [results]:
+    if sources(results) != [results]:
         return originals
     written = [*results.glob("runs/*/*.json"), *results.glob("runs/*")]  # a folder changes when a record is deleted
     newest = max(path.lstat().st_mtime for path in written)  # a link may lead nowhere

@@ -534,7 +534,8 @@ def _best(sized: pd.DataFrame, often: set[str]) -> list[Any]:
     near = [top]
     for name in means.index[1:]:
         if found := paired(runs[name].outcomes, ours):
-            verdicts[name] = stats.verdict(found["mean"], found["p"] and found["p"] / 2 * (len(means) - 1))
+            tests = max(2, len(means) - 1)  # of two, either could have been the best, so one side is not enough
+            verdicts[name] = stats.verdict(found["mean"], found["p"] and found["p"] / 2 * tests)
             if verdicts[name] in ("undecided", "better"):  # than the best, on seeds that others lack
                 undecided[name] = found["mean"], found["low"], found["high"]
             near += [name] if found["p"] is not None and found["low"] >= -stats.MARGIN else []

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import gettempdir
@@ -162,13 +162,9 @@ def visible_gpus() -> list[str]:
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [card.strip() for card in given.split(",") if card.strip()]
-    import pynvml
+    import torch
 
-    try:
-        pynvml.nvmlInit()
-        return [str(number) for number in range(pynvml.nvmlDeviceGetCount())]
-    except pynvml.NVMLError:
-        return []
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def cores() -> int:
@@ -227,12 +223,18 @@ def clean_forks() -> Any:
     """A multiprocessing context that forks from a clean process, which starts now and imports everything once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(kernels.IMPORTED)
-    forkserver.ensure_running()
+    resource_tracker.ensure_running()  # first, since it unblocks the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C would end that process at its imports
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
 def _work(environment: Mapping[str, str], file: Path, slot: Slot, owner: Connection) -> None:
     """`work` in the environment of the process that started it: the forks are of one that was started earlier."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # it is blocked in the process that this is a fork of
     os.environ.clear()
     os.environ.update(environment)
     work(file, slot, owner)

@@ -74,13 +74,18 @@ def read_blocks(path: str | Path) -> dict[str, list[tuple[str, RunConfig]]]:
     return cells
 
 
-def plan(grid: list[tuple[str, RunConfig]], planned: Callable[[RunConfig], Run] = Run) -> list[Cell]:
+def plan(grid: Sequence[tuple[str, RunConfig]], planned: Callable[[RunConfig], Run] = Run) -> list[Cell]:
     """The distinct cells of a grid, planned by `Run` or `Run.outline`; clamping makes some of them identical."""
-    cells = {at: Cell.of(grid[at][0], planned(grid[at][1])) for at in by_data([asked for _, asked in grid])}
     distinct: dict[str, Cell] = {}
-    for at in range(len(grid)):
-        distinct.setdefault(cells[at].id, cells[at])
+    for cell in each_cell(grid, planned):
+        distinct.setdefault(cell.id, cell)
     return list(distinct.values())
+
+
+def each_cell(grid: Sequence[tuple[str, RunConfig]], planned: Callable[[RunConfig], Run] = Run) -> list[Cell]:
+    """The cell of each row of a grid, planned by `Run` or `Run.outline`."""
+    cells = {at: Cell.of(grid[at][0], planned(grid[at][1])) for at in by_data([asked for _, asked in grid])}
+    return [cells[at] for at in range(len(grid))]
 
 
 def by_data(configs: Sequence[RunConfig]) -> list[int]:
@@ -129,8 +134,7 @@ def _cells(place: str, values: Mapping[str, Any], kind_of: Callable[..., str]) -
         try:
             config = read_config(cell)
             notebook = notebook or NOTEBOOK_OF[kind_of(config.dataset, config.text_column, config.label_column)]
-            given = {name: getattr(config, name) for name in cell}
-            cells.append((notebook, read_parameters(notebook, given, kind_of)))
+            cells.append((notebook, read_parameters(notebook, cell, kind_of)))
         except InputError as error:
             raise InputError(f"{place}: {error}") from None
     return cells

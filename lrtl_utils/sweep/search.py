@@ -21,8 +21,7 @@ from lrtl_utils.config import SIZES, RunConfig, derived_seed
 from lrtl_utils.errors import InputError, Unreadable, counted, require_name
 from lrtl_utils.files import absolute_path, read_text, write_text
 from lrtl_utils.runs import store
-from lrtl_utils.runs.run import Run
-from lrtl_utils.sweep.grid import Cell, read_grid
+from lrtl_utils.sweep.grid import Cell, each_cell, read_grid
 from lrtl_utils.sweep.sweep import sweep
 
 FIDELITIES = ("epochs", *SIZES)
@@ -79,8 +78,7 @@ def space_of(name: str, grid: Sequence[tuple[str, RunConfig]]) -> Space:
     `InputError` if a cell has no validation split, or if a setting lacks a data set or a seed that another has.
     """
     groups: dict[tuple[Any, ...], dict[str, Cell]] = {}
-    for notebook, asked in grid:
-        cell = Cell.of(notebook, Run(asked))
+    for (notebook, asked), cell in zip(grid, each_cell(grid), strict=True):
         if not cell.config.validation_share:
             raise InputError(f"{name}: {cell} has no validation split; give a validation_share, such as 0.2.")
         groups.setdefault((notebook, asked.model_copy(update={"seed": 0, "dataset": ""})), {})[cell.id] = cell
@@ -181,8 +179,7 @@ def search(
         entered, chosen = time.monotonic(), [space.settings[at] for at in positions]
         cells = {cell.id: cell for setting in chosen if not recorded(setting, results) for cell in setting.cells}
         if cells:
-            say = report if len(positions) > 1 else lambda line: None  # the line of a single trial says enough
-            options = {"workers": workers, "deadline_seconds": deadline_seconds, "report": say}
+            options = {"workers": workers, "deadline_seconds": deadline_seconds, "report": report}
             sweep([*cells.values()], results, shared=False, **options)  # what a search costs is measured
         running += time.monotonic() - entered
         found = [recorded(setting, results) for setting in chosen]
@@ -360,14 +357,14 @@ def replays(
 def summary(record: dict[str, Any]) -> Iterator[str]:
     """The best setting, and what finding it cost."""
     best, cost = record["best"], record["cost"]
-    if record["known"]:
-        yield f"{len(record['known'])} settings were recorded before the search began"
+    if known := len(record["known"]):
+        yield f"{counted(known, 'setting')} {'was' if known == 1 else 'were'} recorded before the search began"
     yield f"best: {words(best['config'])}: validation score {best['score']:.4f}" if best else "no trial completed"
     if failed := sum(trial["score"] is None for trial in record["trials"]):
         again = "a search tries no failed trial again, but `lrtl sweep` of the same grid does"
         yield f"{counted(failed, 'trial')} failed; {again}"
     spent = f"{cost['device_seconds']:.1f} device seconds, {cost['flops']:.3g} FLOPs"
-    yield f"cost: {len(record['trials'])} trials, {spent}; the search itself {cost['own_seconds']:.1f} s"
+    yield f"cost: {counted(len(record['trials']), 'trial')}, {spent}; the search itself {cost['own_seconds']:.1f} s"
 
 
 def _begin(

@@ -154,7 +154,7 @@ class Watch:
     def _records(self) -> tuple[dict[str, Brief], tuple[str, ...]]:
         """Readable records by their id, and the names of the other files."""
         found, unreadable = {}, []
-        for path in sorted(self.results.glob("runs/*/*.json")):
+        for path in store.paths(self.results):
             if not self._planned(path.stem):
                 continue
             run = self._parts(path)

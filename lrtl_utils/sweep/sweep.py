@@ -88,7 +88,7 @@ def sweep(
         return outcome
     _require_room(results)
     slots = engines.slots(workers, not elsewhere and any(cell.config.device == "cuda" for cell in pending))
-    planned = [cell.id for cell in cells]
+    planned = [last.id for _, last, _ in ends]  # the half of a cell that ran out of memory before
     with (
         _plan_file(plan) as file,
         _signals() as received,
@@ -139,7 +139,7 @@ def _watch(
             report("The time is over, so the running cells are ended at their checkpoints.")
         if len(received) > said:
             said = len(received)
-            if said > 1 or signal.SIGTERM in received:
+            if said > 1 or signal.SIGTERM in received or left_at < math.inf:  # they are being ended
                 left_at = min(left_at, time.monotonic() + END_SECONDS)
                 ask_to_stop(file, END)
                 report("The running cells are ended at their checkpoints.")

@@ -87,7 +87,7 @@ def rates(
                 del bench
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()  # for the workers
-    device = store.device_name(jobs[0].config.device) if jobs else "no device"
+    device = store.device_name(jobs[0].config.device)
     how = f"Seconds come from records of this machine for {known} of {counted(len(alike), 'kind')} of run, and for "
     how += f"{timed} from a timing of {time.monotonic() - began:.0f} s ({device}, {counted(threads, 'thread')} a run)"
     return found, how + (". Other work disturbed the timing" if disturbed else "")
@@ -96,8 +96,7 @@ def rates(
 def seconds(rates: Mapping[Key, Rate], job: Job) -> tuple[float, float]:
     """Seconds of the job's run, on the clock and for its test prediction; the most alike stands for what is unknown."""
     key = _key(job.config, job.data.kind)
-    best = max(rates, key=lambda other: sum(a == b for a, b in zip(key, other, strict=True)), default=None)
-    rate = rates[best] if best else Rate(0.0, 0.0, 0.0)
+    rate = rates[max(rates, key=lambda other: sum(a == b for a, b in zip(key, other, strict=True)))]
     return rate.start + rate.flop * job.load.flops, rate.predict * job.load.test_flops
 
 

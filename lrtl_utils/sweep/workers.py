@@ -196,7 +196,7 @@ class _Worker:
         elif own:
             return
         # By a process of its own: it asks the device for its name, and who has done so cannot be forked safely.
-        writer = FORK.Process(target=_write_failed, args=(results, cell, reason, started, mark))
+        writer = FORK.Process(target=_write_failed, args=(results, planned, cell, reason, started, mark))
         writer.start()
         writer.join(WRITING_SECONDS)
         if writer.exitcode != 0:
@@ -297,12 +297,13 @@ def _end_with(worker: Connection, place: str) -> None:
     os._exit(1)
 
 
-def _write_failed(results: Path, cell: Cell, reason: str, started: float, claim: Path) -> None:
+def _write_failed(results: Path, planned: Cell, cell: Cell, reason: str, started: float, claim: Path) -> None:
     """Write a failed record, unless another worker has taken over the cell."""
     if not still_claimed(claim):
         return
+    changed = store.changed(cell.asked, cell.config) | store.changed(planned.config, cell.config)
     try:
-        store.failed(results, cell.id, cell.config, store.changed(cell.asked, cell.config), reason, started)
+        store.failed(results, cell.id, cell.config, changed, reason, started)
     except (InputError, OSError) as error:  # the disk or a quota is full, or the folder is read-only
         raise SystemExit(str(error)) from None
 

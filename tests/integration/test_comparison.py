@@ -255,15 +255,13 @@ def test_compare_from_python_runs_what_fits_and_shows_it_in_a_notebook(reviews, 
 
 
 def test_further_runs_are_of_the_configurations_of_the_plan(priced, reviews, tmp_path, monkeypatch):
-    done, swept = set(), []
+    swept = []
 
     def sweep(cells, results, **_):
         swept.append(cells)
-        done.update(cell.path(results) for cell in cells)
-        return Outcome(completed=len(cells))
+        return Outcome(failed=[(cell, "of the test") for cell in cells])  # what fails takes no more time either
 
     monkeypatch.setattr(comparison.price, "estimate", lambda *_: (priced, ""))
-    monkeypatch.setattr(comparison.store, "is_completed", done.__contains__)
     monkeypatch.setattr(comparison.sweeps, "sweep", sweep)
     tfidf, linear_probe, full = (
         comparison.seconds([one for one in priced if one.cell.config.method == method and one.cell.config.seed < 3], 1)

@@ -11,8 +11,9 @@ from synthetic import write_study
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs.notebook import refresh, summary_notebooks
-from lrtl_utils.study import answers, tables
+from lrtl_utils.study import tables
 from lrtl_utils.study.benchmarks import readme
+from lrtl_utils.study.report import SECTIONS
 
 NAMES = [path.name for path in summary_notebooks()]
 
@@ -69,13 +70,13 @@ def test_the_readme_gives_the_four_answers_with_pictures_and_notebooks_that_are_
     assert text.endswith(f"{readme.MARKS[1]}\nThe rest.\n")
     assert "what stood here" not in text
     frame, page = tables.read(anew / "results"), (anew / "results/README.md").read_text()
-    for ask in answers.ANSWERS:
+    for ask, *_ in SECTIONS:
         answer = ask(frame)
         assert f"\n- **{answer.question}** {answer.headline}\n" in text
         assert f"## {answer.question}\n\n{answer.headline} (" in page
         assert all(f"\n- {one}\n" in page for one in answer.each)
     links = re.findall(r"\]\(([^)]+)\)", page)
-    assert len(links) == 1 + 3 * len(answers.ANSWERS)  # the first is to what the data sets are
+    assert len(links) == 1 + 3 * len(SECTIONS)  # the first is to what the data sets are
     assert all((anew / "results" / link).is_file() for link in links)
     assert re.findall(r"\]\(([^)]+)\)", text) == ["results/README.md"]
 

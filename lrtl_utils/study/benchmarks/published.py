@@ -22,7 +22,7 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     names the machine of our runs, and says of published figures that they were not measured here.
     """
     best = tables.at_most_labels(tables.best(frame)).set_index("dataset_model")
-    records = frame.groupby("dataset")["record"].first() if len(frame) else {}
+    records = frame.groupby("dataset")["record"].first()
     columns = ["dataset", "model", "configuration", "n_labels", "score_name", "score", "on", "source", "measured"]
     rows = []
     for dataset, part in tables.summarise(frame).groupby("dataset", sort=False):

@@ -94,9 +94,9 @@ def claim(table: pd.DataFrame) -> str:
     table = table[table["verdict"].isin(recipe.WON)]
     if table.empty:
         return f"`{tables.OURS}` and a tuned baseline have not run with three seeds in any setting yet."
-    said = []
-    for found in recipe.counts(table).to_dict("records"):
-        flops = answers.shares(1 / table["flops"][table["configuration"] == found["configuration"]])
+    said, counts = [], recipe.counts(table).to_dict("records")
+    for found in counts:
+        flops = answers.span(1 / table["flops"][table["configuration"] == found["configuration"]], answers.share)
         zero = ", which contains zero" if found["low"] <= 0 <= found["high"] else ""
         said.append(
             f"{answers.points(found['gain'], found['low'], found['high'])} points over `{found['configuration']}` "
@@ -104,8 +104,9 @@ def claim(table: pd.DataFrame) -> str:
             f"worse in {found['lost']}, undecided in {found['undecided']}"
         )
     first, *others = said
+    ran = counted(counts[0]["settings"], "setting")
     return (
-        f"**In the {counted(found['settings'], 'setting')} (data set, model, number of labels) that have run so far on "
+        f"**In the {ran} (data set, model, number of labels) that have run so far on "
         f"data sets on which its rule was not chosen, this project's own method, `{tables.OURS}`, gains on average "
         f"{first}.** {''.join(f'On these data sets it gains {each}. ' for each in others)}Its version 1 had been run "
         "on these data sets, and a description of the results led to version 2."
@@ -122,8 +123,7 @@ def gains(confirmed: pd.DataFrame, baseline: str) -> pd.DataFrame:
     found = found[~recipe.of_the_plan(found["dataset_model"])]
     away = np.abs(np.log(found["n_labels"].astype(float) / USUAL))
     nearest = found.loc[away.groupby(found["dataset_model"]).idxmin()]
-    names = nearest["dataset_model"].str.partition(" ")  # columns: data set, space, model
-    return nearest.assign(dataset_model=_titles(nearest) + " " + names[2])
+    return nearest.assign(dataset_model=_titles(nearest) + " " + nearest["dataset_model"].str.split(" ", n=1).str[1])
 
 
 def earned(table: pd.DataFrame) -> pd.DataFrame:
@@ -138,14 +138,13 @@ def earned(table: pd.DataFrame) -> pd.DataFrame:
         if part.empty:
             continue
         bounds = recipe.t_interval(part["mean"])
-        more = dict.fromkeys(map("{:.2f}".format, (part["flops"].min(), part["flops"].max())))
         rows.append(
             {
                 "piece": f"`{piece}`",
                 "what it does": does,
                 "settings": len(part),
                 "points without it": answers.points(part["mean"].mean(), *bounds),
-                "FLOPs without it": " to ".join(more),
+                "FLOPs without it": answers.span(part["flops"], "{:.2f}".format),
                 "shown to gain": _places(part[part["verdict"] == "worse"]),
                 "shown to harm": _places(part[part["verdict"] == "better"]),
             }
@@ -166,7 +165,7 @@ def _title(dataset: str) -> str:
 
 def _titles(table: pd.DataFrame) -> pd.Series:
     """The names of the data sets of a table with a `dataset_model`."""
-    return table["dataset_model"].str.partition(" ")[0].replace(PUBLISHED["titles"])
+    return table["dataset_model"].str.split(" ").str[0].replace(PUBLISHED["titles"])
 
 
 def in_short(

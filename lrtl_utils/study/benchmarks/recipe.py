@@ -154,7 +154,7 @@ def write(results: Path) -> Path:
     named = {"configuration": "configuration", "seeds": "seeds", "score": "score", "mean": "points"}
     named |= {"p_corrected": "p", "verdict": "beside progressive", "flops": "FLOPs", "seconds": "seconds"}
     words = table.assign(
-        score=_percent(table, "score", "low", "high"),
+        score=_percent(table),
         mean=_points(table, "mean", "points_low", "points_high"),
         p_corrected=table["p_corrected"].map(lambda p: f"{p:.3f}" if p >= 0.001 else "< 0.001", na_action="ignore"),
         flops=table["flops"].map("{:.3f}".format, na_action="ignore"),
@@ -246,16 +246,16 @@ def _beside_published(frame: pd.DataFrame) -> str:
     on = frame[frame["dataset"].isin(table["dataset"]) & ~is_piece(frame)]
     reads = on["record"].map(lambda record: bool(record["config"].get("label_names"))) | (on["method"] == FIRST)
     about = PUBLISHED.format(readers=", ".join(sorted({*on["configuration"][reads]})))
-    table["score"] = _percent(table, "score", "low", "high")
+    table["score"] = _percent(table)
     for name, form in (("device_seconds", "{:.1f}"), ("flops", "{:.2e}"), ("seeds", "{:.0f}")):
         table[name] = table[name].map(form.format, na_action="ignore")
     shown = tables.shown(table.drop(columns=["low", "high"])).astype(object).fillna("")
     return f"\n## Beside published figures\n\n{about}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
 
 
-def _percent(table: pd.DataFrame, *columns: str) -> list[str]:
-    """A fraction as percent, with its interval where there is one."""
-    rows = 100 * table[[*columns]].astype(float).to_numpy()
+def _percent(table: pd.DataFrame) -> list[str]:
+    """The scores in percent, each with its interval where there is one."""
+    rows = 100 * table[["score", "low", "high"]].astype(float).to_numpy()
     bounded = "{:.1f} [{:.1f}, {:.1f}]"
     return ["" if pd.isna(row[0]) else ("{:.1f}" if pd.isna(row[1]) else bounded).format(*row) for row in rows]
 

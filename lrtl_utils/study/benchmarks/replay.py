@@ -26,12 +26,12 @@ def write_table(
     """
     results = absolute_path(results)
     spent = replay(grid, searches, seeds)
+    spent = spent.assign(**{f"{short}_share": spent[cost] / sum(grid[cost]) for cost, short in COSTS.items()})
     # Where one seed has failed, others may have no record.
     records = [store.read(path) for paths in grid["paths"] for path in paths if path.is_file()]
     path = results / "search.md"
     write_text(path, "\n".join([*_about(name, knobs, grid, records, seeds), _table(spent, grid), ""]))
-    shares = {f"{short}_share": spent[cost] / sum(grid[cost]) for cost, short in COSTS.items()}
-    write_text(path.with_suffix(".csv"), spent.assign(**shares).to_csv(index=False))
+    write_text(path.with_suffix(".csv"), spent.to_csv(index=False))
     return path
 
 
@@ -80,8 +80,8 @@ def _table(spent: pd.DataFrame, grid: pd.DataFrame) -> str:
     for name, group in spent.groupby("sampler", sort=False):
         row = {"search": name, "trials": f"{group['trials'].mean():.1f}"}
         row["device seconds"] = f"{group['device_seconds'].mean():.1f}"
-        for cost, title in (("device_seconds", "seconds / grid"), ("flops", "FLOPs / grid")):
-            shares = group[cost] / sum(grid[cost])
+        for short, title in (("seconds", "seconds / grid"), ("flops", "FLOPs / grid")):
+            shares = group[f"{short}_share"]
             row[title] = f"{shares.mean():.3f} [{shares.min():.3f}, {shares.max():.3f}]"
         rows.append(row)
     seconds = f"{grid['device_seconds'].sum():.1f}"

@@ -137,3 +137,16 @@ def test_a_signal_reaches_the_kernels_that_are_left_if_one_has_just_ended(monkey
 @pytest.mark.parametrize("name", ["InputError", "ValueError", "MemoryError"])
 def test_the_reason_of_a_failure_is_one_line(name):
     assert notebook.explain(name, "the first\n\n  and the second line\n").endswith("the first and the second line")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RuntimeError", "MPS backend out of memory (MPS allocated: 5.50 GB)"),
+        ("AcceleratorError", "CUDA error: out of memory"),
+        ("_ArrayMemoryError", "Unable to allocate 8.00 GiB for an array"),
+        ("OutOfMemoryError", ""),
+    ],
+)
+def test_out_of_memory_is_said_first_whoever_ran_out_of_it(name, value):
+    assert notebook.explain(name, value) == f"out of memory: {value or name}"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,6 +113,11 @@ def test_what_runs_wrote_passes_and_its_failed_record_is_noted(made):
     assert total == "6 records, 0 fail"
     assert [note for note in notes if "no checksums of data and weights" in note] == notes
     assert before == {path: path.stat().st_mtime_ns for path in made.rglob("*")}
+
+
+def test_records_in_a_relative_folder_are_where_they_belong(made, monkeypatch):
+    monkeypatch.chdir(made.parent)
+    assert not verify(Path(made.name)).faults
 
 
 @pytest.mark.parametrize(

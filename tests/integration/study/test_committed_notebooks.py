@@ -5,9 +5,9 @@ import pytest
 
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs.notebook import parameters_of, summary_notebooks
-from lrtl_utils.study import answers, tables
+from lrtl_utils.study import tables
 from lrtl_utils.study.benchmarks import readme, recipe
-from lrtl_utils.study.report import committed_sources
+from lrtl_utils.study.report import SECTIONS, committed_sources
 
 
 def outputs(path):
@@ -18,7 +18,7 @@ def outputs(path):
 def test_the_committed_readme_and_notebooks_say_what_the_committed_records_do():
     study, confirmation = committed_sources(ROOT / "notebooks")
     frame = tables.read([study, confirmation])
-    found = [ask(frame) for ask in answers.ANSWERS]
+    found = [ask(frame) for ask, *_ in SECTIONS]
     short = (ROOT / "README.md").read_text().partition(readme.MARKS[0])[2].partition(readme.MARKS[1])[0]
     confirmed = readme.confirmed_runs(confirmation)
     compared = recipe.compared(confirmed)

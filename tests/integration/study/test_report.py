@@ -18,6 +18,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.runs import store
 from lrtl_utils.runs.notebook import summary_notebooks
 from lrtl_utils.study import answers, report, tables
+from lrtl_utils.study.report import SECTIONS
 
 pytest_plugins = ["hostile_site"]
 
@@ -70,7 +71,7 @@ def test_the_answers_come_first_from_the_same_numbers(site):
     frame = tables.read(site.parent)
     words = Elements(site / "index.html").words
     places = [
-        words.index(stated) for answer in answers.ANSWERS for stated in [answer(frame).headline, *answer(frame).each]
+        words.index(stated) for answer, *_ in SECTIONS for stated in [answer(frame).headline, *answer(frame).each]
     ]
     assert places == sorted(places)
     assert places[-1] < words.index("Every run")
@@ -84,7 +85,7 @@ def test_what_to_do_now_is_on_the_page_of_one_data_set(tmp_path, monkeypatch):
     words = Elements(report.write(tmp_path)).words
     assert words.index("What to do now") < words.index("lrtl run text_classification -p dataset=sst2 ")
     assert words.index("lrtl suggest sst2 --unlabelled POOL -n 50") < words.index(
-        answers.ANSWERS[0](tables.read(tmp_path)).question
+        answers.which(tables.read(tmp_path)).question
     )
     write_study(tmp_path, datasets=["ag_news"], sizes=[32], names=["full", "progressive"])
     assert "What to do now" not in Elements(report.write(tmp_path)).words
@@ -155,7 +156,7 @@ def test_a_folder_of_failed_runs_answers_nothing(tmp_path):
     page = Elements(report.write(tmp_path))
     assert "0 completed runs, 1 failed." in page.words
     assert "Scores are" not in page.words
-    assert answers.ANSWERS[0](tables.read(tmp_path)).question not in page.words
+    assert answers.which(tables.read(tmp_path)).question not in page.words
 
 
 def test_a_model_of_a_completed_and_of_a_failed_run_has_one_name(tmp_path, monkeypatch):

@@ -272,3 +272,16 @@ def test_ctrl_c_twice_or_sigterm_ends_the_running_cells_at_their_checkpoints(sen
     assert process.returncode == 130
     assert len(list(out.glob("work/*/checkpoint.pt"))) == 1  # the second cell was never claimed
     assert not list(out.glob("runs/*/*.json"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_workers_are_being_imported_ends_the_sweep_in_a_sentence(tmp_path):
+    words = [*SWEEP, written(tmp_path, SMALL), "--results", tmp_path / "out"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(words, cwd=ROOT, start_new_session=True, **pipes)
+    assert any("to run, 1 at a time" in line for line in iter(process.stdout.readline, ""))
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in said

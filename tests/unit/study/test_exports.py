@@ -71,9 +71,10 @@ def test_a_file_that_cannot_be_written_is_said_in_a_sentence(study, tmp_path):
     (tmp_path / "search").mkdir()
     (tmp_path / "search/demo-tpe-seed3.json").write_text(json.dumps(SEARCH))
     assert exports.optuna(tmp_path, tmp_path / "new" / "o.db")[0].startswith("studies written: 1")
-    (tmp_path / "search/torn.json").write_text('{"space": ')
-    with pytest.raises(InputError, match=r"torn.json is not the record of a search"):
-        exports.optuna(tmp_path)
+    for text in ('{"space": ', "{}", "[]"):
+        (tmp_path / "search/torn.json").write_text(text)
+        with pytest.raises(InputError, match=r"torn.json is not the record of a search"):
+            exports.optuna(tmp_path)
     (tmp_path / "search/torn.json").unlink()
     (tmp_path / "notes.txt").write_text("not a database, but longer than its first words")
     with pytest.raises(InputError, match=r"notes.txt already exists and is not an SQLite database"):

@@ -15,6 +15,7 @@ from lrtl_utils.methods import METHODS
 from lrtl_utils.runs import record as schema
 from lrtl_utils.runs import store as runs
 from lrtl_utils.study import answers, stats, tables
+from lrtl_utils.study.report import SECTIONS
 
 SST2 = {"dataset": "sst2", "model": "minilm", "train_size": 32}
 
@@ -542,7 +543,7 @@ def test_by_macro_f1_another_configuration_is_best_and_every_table_says_so(tmp_p
         assert (best["score"] < best["high"]).all()
         for table in (tables.summarise(frame), best, tables.needs(frame), tables.differences(frame)):
             assert set(table["score_name"]) == {name}
-        for ask in answers.ANSWERS:
+        for ask, *_ in SECTIONS:
             assert name in ask(frame).headline
     assert frame["score"].tolist() == frame["metrics.f1"].tolist()
 
@@ -616,7 +617,7 @@ def test_the_bootstrap_of_a_run_is_drawn_once_whatever_it_is_compared_with(tmp_p
 
     stats._sample_of_one.cache_clear()
     monkeypatch.setattr(stats, "outcomes", counting)
-    for ask in answers.ANSWERS:
+    for ask, *_ in SECTIONS:
         ask(frame)
     for make in (tables.summarise, tables.best, tables.needs, tables.differences, tables.aggregate):
         make(frame)
@@ -646,3 +647,15 @@ def test_seconds_from_a_cache_enter_no_mean_and_no_front_and_the_answer_says_how
     assert frame["cost.device_seconds"].max() == 9.0  # a table of runs holds what the records do
     only_timed = tables.read(tmp_path)[frame["method"] == "conventional"]
     assert "left out" not in answers.cost(only_timed).headline
+
+
+def test_of_two_the_better_one_was_chosen_on_the_same_runs_too(tmp_path):
+    for seed, lost in enumerate((8, 12, 20)):
+        right = outcomes(0.8, 100, seed)
+        fewer = right.copy()
+        fewer[np.flatnonzero(right)[:lost]] = False
+        for method, hits in (("conventional", right), ("full", fewer)):
+            write_run(tmp_path, hits, method=method, seed=seed, **SST2)
+    frame = tables.read(tmp_path)
+    assert tables.differences(frame)["verdict"].tolist() == ["undecided"]
+    assert [*tables.best(frame)["undecided"][0]] == ["full"]
