@@ -82,7 +82,7 @@ def fetch(
 
     mirror = absolute_path(to) if to else hub.mirror()
     named = [[name for name in (names or "").split(",") if name] for names in (datasets, models)]
-    wanted = repositories(*named) if any(named) else repositories()
+    wanted = repositories() if datasets is None and models is None else repositories(*named)
     with interruptible("with the remaining files"):
         failures = hub.fetch(wanted, mirror, show)
     print(mirror)

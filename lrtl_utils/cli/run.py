@@ -26,7 +26,10 @@ def run(
 
     given = pairs(parameter or [])
     named = given.pop("save_model", "none")
-    named = save_model if named.lower() in ("none", "null", "") else named
+    named = None if named.lower() in ("none", "null", "") else named
+    if named and save_model:
+        raise InputError(f"The folder of the model is given twice, as {named} and as {save_model}.")
+    named = named or save_model
     kept = None
     if named:
         from lrtl_utils.deploy import export

@@ -237,7 +237,7 @@ def _check(data: Data) -> None:
     for split, examples in (("train", data.train), ("test", data.test)):
         pairs = zip(examples.inputs, examples.targets, strict=True) if examples else ()
         for row, (value, target) in enumerate(pairs, start=1):
-            what = f"{data.name}: row {row} of the {split} split"
+            what = examples.places[row - 1] if examples.places else f"{data.name}: row {row} of the {split} split"
             if value is None:
                 raise InputError(f"{what} is empty.")
             tags = target if isinstance(target, list) else [target]

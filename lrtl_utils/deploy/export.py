@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import transformers
 from pydantic import BaseModel, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -18,7 +17,7 @@ from transformers import AutoModelForTokenClassification
 
 from lrtl_utils.config import RunConfig, resolve_device
 from lrtl_utils.data import own
-from lrtl_utils.data.catalog import TASKS
+from lrtl_utils.data.catalog import TASKS, Kind
 from lrtl_utils.data.own import tables
 from lrtl_utils.deploy import card
 from lrtl_utils.errors import InputError
@@ -58,7 +57,7 @@ class SavedFacts(BaseModel):
     """What `load` needs of the file that `save` wrote beside the library's own."""
 
     form: Literal["PooledClassifier", "OwnClassifier", "Tagger", "ImageClassifier", "SimpleNN", "LinearBag"]
-    kind: Literal["text", "image", "tokens"]
+    kind: Kind
     labels: list[str]
     head: dict[Literal["file", "weight", "bias"], str] | None
     max_length: int | None
@@ -364,7 +363,6 @@ _WRITERS = {
 
 def _save_backbone(net: Any, model: Model, classes: Sequence[str], folder: Path) -> None:
     """A transformers model with the names of its labels, and its tokenizer."""
-    transformers.utils.logging.disable_progress_bar()
     net.config.id2label = dict(enumerate(classes))
     net.config.label2id = {label: i for i, label in enumerate(classes)}
     net.save_pretrained(folder)

@@ -180,6 +180,11 @@ def _pictures(file: Path, column: str | None, usual: Sequence[str]) -> tuple[lis
     return [*images], [*images.values()], {}
 
 
+def _warn_of(odd_lines: int) -> None:
+    if odd_lines:
+        warnings.warn(f"Lines that are not UTF-8 and were read as Windows-1252: {odd_lines}.", stacklevel=6)
+
+
 READERS = {"text": _texts, "tokens": _sentences, "image": _pictures}
 
 
@@ -188,10 +193,13 @@ def _cells(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[A
     if file.is_dir():
         raise InputError(f"{file} is a folder, but this model needs a table, or a text file with one text per line.")
     if file.suffix.lower() not in tables.SUFFIXES:
-        text, _ = tables.decode(file.read_bytes(), file)
+        text, odd_lines = tables.decode(file.read_bytes(), file)
+        _warn_of(odd_lines)
         lines = [line.removesuffix("\r") for line in text.split("\n")]
         return lines if lines[-1] else lines[:-1], {}
-    columns = tables.read(file).columns
+    table = tables.read(file)
+    _warn_of(table.odd_lines)
+    columns = table.columns
     if column:
         require_name(f"column of {file.name}", column, columns)
     else:
@@ -199,6 +207,8 @@ def _cells(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[A
     if column is None and len(columns) > 1:
         raise InputError(f"{file} has the columns {', '.join(columns)}; --text-column says which one holds the inputs.")
     inputs = columns.pop(column or next(iter(columns), ""), [])
-    return inputs, {
-        name: cells for name, cells in columns.items() if not any(isinstance(c, bytes | dict) for c in cells)
-    }
+    return inputs, {name: cells for name, cells in columns.items() if not any(map(_is_picture, cells))}
+
+
+def _is_picture(cell: Any) -> bool:
+    return isinstance(cell, bytes) or (isinstance(cell, dict) and "bytes" in cell)

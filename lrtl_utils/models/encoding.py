@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -22,7 +23,8 @@ LOOKS = 7
 SHAPE_COLUMNS = 3 * LOOKS + 1
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # of images; others are read by other programs, or rare
 MOST_PIXELS = 50_000_000  # of one image, as it comes and as it is resized; in memory four bytes each
-UNDECODABLE = (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError)  # of `decode_image`
+# What `decode_image` raises; struct.error is of a damaged EXIF block.
+UNDECODABLE = (OSError, ValueError, SyntaxError, AttributeError, struct.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePath
@@ -207,7 +208,7 @@ class Run:
         model, chosen = self.model, None
         from lrtl_utils.methods import active
 
-        with self.meter.measure():
+        with self._images_named(), self.meter.measure():
             if self.config.selection != "random":
                 chosen = active.choose(model, self.data, self.config, self.meter, self._shared)
             self._labelled = splits.labelled(self.data, self.config, chosen)
@@ -229,7 +230,7 @@ class Run:
         store.require_apart(self.results, [self.asked.dataset])
         writable_folder(self.results)  # else the result would be lost
         method, model, self._begun = METHODS[self.config.method], self.model, True
-        with self.meter.measure():
+        with self._images_named(), self.meter.measure():
             if method.prepare:
                 method.prepare(model)
             places = {"folder": self.folder, "claim": self._claim, "shared": self._shared}
@@ -249,11 +250,12 @@ class Run:
         from lrtl_utils.methods import loop
 
         examples, classes = splits.test_examples(self.data, self.config), self.data.classes
-        validated = self.validation and loop.predict(self.model, self.validation, self.config, self._shared)
+        with self._images_named():
+            validated = self.validation and loop.predict(self.model, self.validation, self.config, self._shared)
+            prediction = loop.predict(self.model, examples, self.config, self._shared)
         validation = validated and metrics.evaluate(self.validation.targets, validated, classes)
         if validation:
             validation["score"] = metrics.headline(validation)
-        prediction = loop.predict(self.model, examples, self.config, self._shared)
         if not math.isfinite(prediction.loss):
             raise InputError(
                 f"The loss on the test split is {prediction.loss}; lower the learning_rate or the penalty, or set "
@@ -264,6 +266,19 @@ class Run:
         temperature = metrics.temperature(validated.scores, self.validation.targets) if fitted else None
         self._tested = Tested(examples, prediction, classes, scores, validation, temperature)
         return self._tested
+
+    @contextmanager
+    def _images_named(self) -> Iterator[None]:
+        """In the block, an image of a user's own files that cannot be decoded is named by its place."""
+        try:
+            yield
+        except InputError:
+            if self.data.kind == "image" and self.data.train.places:
+                from lrtl_utils.models.encoding import name_undecodable
+
+                for part in (self.data.train, self.data.test):
+                    name_undecodable(part.places, part.inputs, self.config.image_size)
+            raise
 
     def record(self, tested: Tested) -> dict[str, Any]:
         """Write the record to `path` and return it.

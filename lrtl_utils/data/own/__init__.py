@@ -14,7 +14,7 @@ import numpy as np
 
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.own import conll, tables
-from lrtl_utils.data.own.files import Layout, find_own_on_hub, is_image, look, names_image
+from lrtl_utils.data.own.files import Layout, find_own_on_hub, is_image, look, names_image, names_split
 from lrtl_utils.data.rows import MOST_BYTES
 from lrtl_utils.data.splits import Data, Examples
 from lrtl_utils.errors import InputError, counted, shown
@@ -157,6 +157,11 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
     else:
         _require_shared(targets, dataset)
     classes = _classes(kind, [target for part in targets.values() for target in part], dataset)
+    if layout.form == "images" and all(map(names_split, classes)):
+        raise InputError(
+            f"{dataset}: the folders of the images are named after splits ({', '.join(classes)}) and not after "
+            f"classes; put each image into a folder named after its class, such as {classes[0]}/cat/1.png."
+        )
     if kind == "text" and "O" in classes and all(map(conll.is_tag, classes)):
         raise InputError(
             f"{dataset}: the labels are tags of words, such as {shown(classes[0])}, with one word in each row; tagged "
@@ -210,8 +215,8 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
         if training:
             raise
         # A test split without labels, as competitions publish it, has its inputs at least.
-        tables.choose([*table.columns, columns[1] or tables.TARGETS[0]], *columns, where)
-        return []
+        text, _ = tables.choose([*table.columns, columns[1] or tables.TARGETS[0]], *columns, where)
+        return _rows(table.columns[text], [None] * len(table.columns[text]), where)
     others = ", ".join(repr(name) for name in table.columns if name not in (text, label))
     unread = f"; not read: {others}" if others else ""
     notes.noted.append(f"{COLUMNS_READ}{text!r}, labels from column {label!r}{unread}")

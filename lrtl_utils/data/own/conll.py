@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import InputError, shown
 
 Sentences = tuple[list[list[str]], list[list[str]]]  # words and tags
 
@@ -27,8 +27,10 @@ def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> tup
     known = [i for i in reversed(range(width)) if i != word and all(_TAG.fullmatch(row[i]) for row in rows)]
     mark = _position(tag, width, file) if tag else next(iter(known), None)
     if mark is None:
+        short, most = min(rows, key=len), max(map(len, rows))
+        ragged = f" (the line {shown(' '.join(short))} lacks some)" if len(short) < most else ""
         raise InputError(
-            f"{file}: no column has only tags such as O, B-PER and I-PER; "
+            f"{file}: no column has only tags such as O, B-PER and I-PER{ragged}; "
             "set label_column, for example label_column=3 for the third column."
         )
     sentences = tuple([[row[column] for row in block] for block in blocks] for column in (word, mark))

@@ -241,6 +241,10 @@ def _split_of(names: Sequence[str]) -> str | None:
     return None
 
 
+def names_split(name: str) -> bool:
+    return any(name.lower() in known for known in SPLITS.values())
+
+
 def _layout(folder: Path, form: str, files: Sequence[Path]) -> Layout:
     """The layout of files of one form: their splits are in the names of the files and their folders."""
     names = {file: file.relative_to(folder).parts for file in files}

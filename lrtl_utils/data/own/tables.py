@@ -165,8 +165,9 @@ def _read_json(file: Path) -> Table:
             found = json.loads(part, parse_constant=lambda _: None)  # NaN, as pandas writes what is missing
             if "\\ud" in part.lower():  # may be half of an emoji, where a text was cut off, which is no UTF-8
                 found = json.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{file}, line {number} is not JSON: {error}.") from None
+        except (ValueError, RecursionError) as error:  # json counts the lines of the part
+            line = number + getattr(error, "lineno", 1) - 1
+            raise InputError(f"{file}, line {line} is not JSON: {getattr(error, 'msg', error)}.") from None
         for each in found if whole else [found]:
             if not isinstance(each, dict):
                 raise InputError(f"{file}, line {number} is not a JSON object of columns and values.")

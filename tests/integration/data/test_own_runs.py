@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lrtl_utils.data.splits import MADE
 from lrtl_utils.errors import InputError
@@ -42,3 +43,21 @@ def test_repeated_inputs_that_are_kept_together_make_another_run_than_before(tmp
 def test_columns_are_named_only_for_own_files():
     with pytest.raises(InputError, match="are for your own files"):
         Run(dataset="news_sample", text_column="text")
+
+
+def test_a_broken_image_is_named_by_its_file(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(12):
+            Image.new("RGB", (16, 16), (20 * i, 90, 30)).save(tmp_path / name / f"{i}.png")
+    torn = tmp_path / "cat" / "3.png"
+    torn.write_bytes(torn.read_bytes()[:60])
+    knobs = {"model": "simple_nn", "method": "from_scratch", "data_fraction": 1.0, "image_size": 32, "epochs": 1}
+    one = Run(dataset=str(tmp_path), **knobs)
+
+    def train_and_test():
+        one.fit(*one.label())
+        one.test()
+
+    with pytest.raises(InputError, match=r"^cat/3\.png cannot be decoded"):
+        train_and_test()

@@ -100,6 +100,11 @@ def test_the_other_columns_of_a_table_follow_the_answers(news, tagger, tmp_path)
     (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(cells | {"id": id}) for id in (7, None)))
     found = rows_of(scoring.predict(news, tmp_path / "in.jsonl", tmp_path / "out.csv"))
     assert [row["id"] for row in found] == ["7", ""]
+    (tmp_path / "odd.jsonl").write_text(json.dumps({"text": "a goal", "meta": {"id": 7}}))
+    assert rows_of(scoring.predict(news, tmp_path / "odd.jsonl", tmp_path / "odd.csv"))[0]["meta"] == "{'id': 7}"
+    (tmp_path / "old.csv").write_bytes("text\nprices rise in Zürich".encode("cp1252"))
+    with pytest.warns(UserWarning, match="not UTF-8 and were read as Windows-1252: 1"):
+        scoring.predict(news, tmp_path / "old.csv", tmp_path / "old.out.csv")
     others = ("label (input)", "label (input) (input)", "tiny", "'=1+1")
     assert [found[0][name] for name in others] == ["kept", "Sports", "1e-09", str(2**53 + 1)]
     sentences = [{"n": 1, "tokens": ["Ada", "ran"]}, {"n": 2, "tokens": []}, {"n": 3, "tokens": ["Oslo"]}]

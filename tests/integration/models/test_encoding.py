@@ -269,9 +269,10 @@ def test_arrays_of_one_channel_are_images_too():
         saved(halves("RGB", (64, 64)), "GIF")[:40],
         png_that_claims(8, 8),
         png_that_claims(60_000, 60_000),
+        saved(halves("RGB"), exif=b"Exif\0\0II*\0"),
         None,
     ],
-    ids=["empty", "text", "cut png", "cut jpeg", "cut gif", "no pixels", "huge", "none"],
+    ids=["empty", "text", "cut png", "cut jpeg", "cut gif", "no pixels", "huge", "cut exif", "none"],
 )
 def test_an_image_that_cannot_be_decoded_is_named(image):
     with pytest.raises(InputError, match="Image 1 cannot be decoded"):

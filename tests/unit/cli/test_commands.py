@@ -84,6 +84,10 @@ def test_every_option_of_a_verb_is_explained(verb):
         (["run", "text_clasification"], "did you mean 'text_classification'?"),
         (["run", "text_classification", "-p", "method"], "-p method has no '='; write -p name=value."),
         (["run", "text_classification", "-p", "seed=1", "-p", "seed=2"], "-p seed is given twice, as 1 and as 2."),
+        (
+            ["run", "sentiment_analysis", "-p", "save_model=a", "--save-model", "b"],
+            "The folder of the model is given twice",
+        ),
         (["sweep", "no_such_grid.yaml"], "no_such_grid.yaml cannot be read"),
         (["sweep", "demo", "--slurm", "cores=2"], "--slurm goes with --engine slurm"),
         (["sweep", "demo", "--price-per-hour", "2.5"], "--price-per-hour goes with --dry-run."),
@@ -133,6 +137,15 @@ def test_what_could_not_be_fetched_is_said_with_one_full_stop_each(call, monkeyp
     status, _, error = call("fetch", "--to", tmp_path)
     said = "a: it has no b; c: [Errno 28] No space left on device. Run the same command again to continue.\n"
     assert (status, error) == (1, said)
+
+
+def test_no_names_are_not_all_of_them(call, monkeypatch, tmp_path):
+    wanted = []
+    monkeypatch.setattr(hub, "fetch", lambda found, *_: wanted.append([*found]) or [])
+    for words in (["--datasets", ""], ["--models", ","], []):
+        assert call("fetch", "--to", tmp_path, *words)[0] == 0
+    assert (wanted[0], wanted[1]) == ([], [])
+    assert len(wanted[2]) > 10
 
 
 def test_a_grid_is_a_file_or_the_name_of_one_that_is_shipped(monkeypatch, tmp_path):

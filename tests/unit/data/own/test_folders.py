@@ -210,6 +210,14 @@ def test_validation_stands_in_for_a_test_split_without_labels(tmp_path):
     assert "the test split has no labels and is not used" in data.notes
 
 
+def test_rows_of_a_test_file_without_labels_beside_one_with_labels_are_counted(tmp_path):
+    write_csv(tmp_path / "train.csv", rows(10))
+    write_csv(tmp_path / "test.csv", rows(6, 100))
+    write_csv(tmp_path / "test_new.csv", [(text,) for text, _ in rows(4, 200)], ("text",))
+    with pytest.warns(UserWarning, match="rows of the test split that are left out: 0 without input, 4 without label"):
+        assert len(load(str(tmp_path)).test) == 6
+
+
 def test_ids_beside_the_texts_of_a_test_split_are_no_labels(tmp_path):
     write_csv(tmp_path / "train.csv", [(i, *row) for i, row in enumerate(rows(20))], ("id", "text", "label"))
     write_csv(tmp_path / "test.csv", [(1000 + i, text) for i, (text, _) in enumerate(rows(6, 100))], ("id", "text"))
@@ -289,6 +297,9 @@ def test_a_conll_file_whose_tags_are_of_another_form_is_not_of_a_wrong_type(tmp_
     (tmp_path / "r.conll").write_text("Ada\tPER\nran\tO\n\n" * 9)
     with pytest.raises(InputError, match="no column has only tags such as O, B-PER and I-PER; set label_column"):
         load(str(tmp_path / "r.conll"))
+    (tmp_path / "short.conll").write_text("Ada B-PER\nran O\nhome\n\n" * 9)
+    with pytest.raises(InputError, match=r"I-PER \(the line 'home' lacks some\); set label_column"):
+        load(str(tmp_path / "short.conll"))
     with pytest.raises(InputError, match="Tag 'PER' is of an unknown scheme"):
         load(str(tmp_path / "r.conll"), label_column="2")
 
@@ -536,6 +547,9 @@ def test_images_are_of_the_class_of_their_folder(tmp_path):
     data = load(str(tmp_path / "split"))
     assert (len(data.train), len(data.test), data.classes) == (12, 12, ("cat", "dog"))
     assert data.notes[0] == "extra is not read: its name has no split in it"
+    write_images(tmp_path / "unsorted", ("train", "test"))
+    with pytest.raises(InputError, match=r"named after splits \(test, train\) and not after classes"):
+        load(str(tmp_path / "unsorted"))
     Image.new("RGB", (8, 8)).save(tmp_path / "split" / "train" / "loose.png")
     with pytest.raises(InputError, match=r"train/loose.png is not in a class folder"):
         load(str(tmp_path / "split"))
@@ -761,3 +775,16 @@ def test_examples_of_both_splits_are_counted_reported_and_dropped(tmp_path):
         splits.labelled(clean, read_config({"dataset": folder, "train_size": size}))[0].index for size in (2, 4, 8)
     ]
     assert set(subsets[0]) < set(subsets[1]) < set(subsets[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("r.json", '[{"text": "a", "label": 0},\n {"text": "b" "label": 1}]', 2),
+        ("r.jsonl", '{"text": "a", "label": 0}\n{"text": "b" "label": 1}\n', 2),
+    ],
+)
+def test_a_mistake_in_json_is_said_with_its_line_once(tmp_path, name, text, line):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=rf"{name}, line {line} is not JSON: Expecting ',' delimiter\.$"):
+        load(str(tmp_path / name))
