@@ -1,6 +1,7 @@
 """Workers started by Dask and by SLURM's script; the machine divided among slots; what Ctrl-C means."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -10,16 +11,18 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 from complete import wait_for
 from grid_files import written
 
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import store
+from lrtl_utils.runs.run import Run
 from lrtl_utils.study.tables import records
-from lrtl_utils.sweep import engines
+from lrtl_utils.sweep import claims, engines, workers
 from lrtl_utils.sweep import sweep as sweeps
-from lrtl_utils.sweep.grid import plan, read_grid
+from lrtl_utils.sweep.grid import Cell, plan, read_grid
 from lrtl_utils.sweep.workers import END, FORK, Plan, Slot, ask_to_stop, latest, read_plan, write_plan
 
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
@@ -253,6 +256,35 @@ def test_every_slot_of_gpu_cells_sees_one_card(monkeypatch):
         engines.slots(3, on_gpu=True)
     assert {slot.gpu for slot in engines.slots(3, on_gpu=False)} == {None}
     assert [slot.threads for slot in engines.slots(10**6, on_gpu=False)[:1]] == [1]
+
+
+def test_the_cards_are_those_that_torch_counts(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)  # of a machine without NVML, say
+    assert engines.visible_gpus() == ["0", "1"]
+
+
+def test_ctrl_c_does_not_take_back_that_the_running_cells_are_ended(monkeypatch, tmp_path):
+    monkeypatch.setattr(engines, "LOOK_SECONDS", 0.0)
+    crew, received, said = engines.Crew(left=1, at_work=1), [], []
+    watching = sweeps._watch(tmp_path / "plan.json", lambda: crew, received, said.append, 0)
+    for _ in range(3):
+        next(watching)
+    received.append(signal.SIGINT)
+    next(watching)
+    assert (tmp_path / "plan.stop").read_text() == END
+    assert [line[:20] for line in said] == ["The time is over, so", "The running cells ar"]
+
+
+def test_the_failed_record_of_a_half_says_what_was_planned(tmp_path):
+    planned = Cell.of("image_classification", Run(**SMALL, batch_size=64))
+    half = Cell.of("image_classification", Run(**SMALL, batch_size=32))
+    claims.take(tmp_path, half.id, "words")
+    (claim,) = (tmp_path / "claims").iterdir()
+    workers._write_failed(tmp_path, planned, half, "past its deadline", time.time(), claim)
+    ((path,), one) = store.paths(tmp_path), half.config
+    record = json.loads(path.read_text())
+    assert (one.batch_size, record["config"]["batch_size"], record["config"]["asked"]["batch_size"]) == (32, 32, 64)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.runs.run import Run
 from lrtl_utils.sweep import price
 from lrtl_utils.sweep.grid import plan, read_grid
+from lrtl_utils.sweep.search import read_space
 
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
 
@@ -54,6 +55,9 @@ def test_planning_and_pricing_read_each_data_set_once(tmp_path, monkeypatch):
     assert [cell.config.dataset for cell in cells] == names * 3
     price.estimate(cells, tmp_path / "results", 1)
     assert max(read.count(name) for name in names) <= 2
+    read.clear()
+    read_space(written(tmp_path, content | {"learning_rate": [1e-3, 1e-2], "method": "full", "validation_share": 0.5}))
+    assert max(read.count(name) for name in names) == 1
 
 
 def test_what_a_grid_does_not_name_has_the_default_of_its_notebook(tmp_path):
