@@ -131,7 +131,7 @@ def earned(table: pd.DataFrame) -> pd.DataFrame:
 
     `table` is of `recipe.compared`; copies of data sets that were made to mislead are left out.
     """
-    table = table[~table["dataset_model"].str.contains(CHANGED_COPIES) & table["mean"].notna()]
+    table = table[~table["dataset_model"].str.contains(CHANGED_COPIES) & table["points_low"].notna()]
     rows = []
     for piece, (change, does) in PIECES.items():
         part = table[table["configuration"] == f"{tables.OURS} [{change}]"]
