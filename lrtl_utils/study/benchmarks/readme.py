@@ -129,7 +129,8 @@ def gains(confirmed: pd.DataFrame, baseline: str) -> pd.DataFrame:
 def earned(table: pd.DataFrame) -> pd.DataFrame:
     """What each piece of `progressive` earns over its settings, in words: a row for each of `PIECES` that was left out.
 
-    `table` is of `recipe.compared`; copies of data sets that were made to mislead are left out.
+    `table` is of `recipe.compared`. Settings with fewer than three seeds, and copies of data sets that were made to
+    mislead, are left out.
     """
     table = table[~table["dataset_model"].str.contains(CHANGED_COPIES) & table["points_low"].notna()]
     rows = []
