@@ -135,10 +135,11 @@ def _sentences(file: Path, column: str | None, usual: Sequence[str]) -> tuple[li
     """Words: those of a CoNLL file, of a table's column, or else of a text file's lines, split at spaces."""
     suffix = file.suffix.lower()
     tabular = file.is_dir() or (suffix in tables.SUFFIXES and suffix != ".tsv")  # a .tsv file may be either
-    text = "" if tabular else tables.decode(file.read_bytes(), file)[0]
+    text, odd_lines = ("", 0) if tabular else tables.decode(file.read_bytes(), file)
     if text and (suffix in files.CONLL or tags.looks_tagged(text)):
         number = column or next(filter(str.isdigit, usual), None)  # the columns of tables have names
         sentences, beside = tags.read_words(text, file, number), {}
+        _warn_of(odd_lines)
     else:
         cells, beside = _cells(file, column, usual)
         sentences = [own.input_of(cell, file) if isinstance(cell, list) else str(cell or "").split() for cell in cells]
@@ -182,7 +183,7 @@ def _pictures(file: Path, column: str | None, usual: Sequence[str]) -> tuple[lis
 
 def _warn_of(odd_lines: int) -> None:
     if odd_lines:
-        warnings.warn(f"Lines that are not UTF-8 and were read as Windows-1252: {odd_lines}.", stacklevel=6)
+        warnings.warn(f"Lines {tables.ODD_LINES}: {odd_lines}.", stacklevel=6)
 
 
 READERS = {"text": _texts, "tokens": _sentences, "image": _pictures}

@@ -91,7 +91,8 @@ def how_much(frame: pd.DataFrame) -> Answer:
     each = labels_needed(table) if len(table) else []
     if each:
         rows = _of_the_best(table)
-        target = f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)} at the largest size"
+        target = f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)} at the largest size "
+        target += f"({span(rows['largest'])} labels)"
         reached = rows[np.isfinite(rows["n_labels"])]["n_labels"].round().astype(int)
         on, many = counted(len(rows), "pair"), span(table.groupby("dataset_model").size())
         names = sorted(set(table["variant"]))

@@ -534,7 +534,7 @@ def _best(sized: pd.DataFrame, often: set[str]) -> list[Any]:
     near = [top]
     for name in means.index[1:]:
         if found := paired(runs[name].outcomes, ours):
-            tests = max(2, len(means) - 1)  # of two, either could have been the best, so one side is not enough
+            tests = max(2, len(means) - 1)  # so that none is called worse whose interval, of both sides, reaches zero
             verdicts[name] = stats.verdict(found["mean"], found["p"] and found["p"] / 2 * tests)
             if verdicts[name] in ("undecided", "better"):  # than the best, on seeds that others lack
                 undecided[name] = found["mean"], found["low"], found["high"]
@@ -634,15 +634,16 @@ def front(frame: pd.DataFrame, best: pd.DataFrame, cost: str) -> pd.DataFrame:
 def needs(frame: pd.DataFrame) -> pd.DataFrame:
     """The labels needed for one target on each dataset × model: a row for each configuration with three sizes or more.
 
-    The `target` is 95 % of the highest mean score at the most labels that ran there, of configurations with three seeds
-    if there are any. `score` is the measured one at the last of the `sizes`; `first` marks the best configuration of a
-    dataset × model.
+    The `target` is 95 % of the highest mean score at the `largest` size that ran there, of configurations with three
+    seeds if there are any. `score` is the measured one at the last of the `sizes`; `first` marks the best configuration
+    of a dataset × model.
     """
     rows = []
     leading = set(at_most_labels(best(frame))[["dataset_model", "configuration"]].itertuples(index=False, name=None))
     for dataset_model, part in by_dataset_and_model(comparable(frame)[COMPARED]):
         full, by_size = part["record"].iloc[0]["data"]["available"], dict(_by_size(part))
-        most = part[part["n_labels"] == part["n_labels"].max()].groupby("configuration")["score"].agg(["mean", "size"])
+        largest = part["n_labels"].max()
+        most = part[part["n_labels"] == largest].groupby("configuration")["score"].agg(["mean", "size"])
         enough = most[most["size"] >= stats.LEAST_SEEDS]
         target = curves.SHARE * (enough if len(enough) else most)["mean"].max()
         for configuration in sorted(set(part["configuration"])):
@@ -654,9 +655,10 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
             if found := curves.need(sizes, means, draws, full, target):
                 about = {"dataset_model": dataset_model, "configuration": configuration}
                 about |= {"variant": sized[sizes[0]].variant, "first": (dataset_model, configuration) in leading}
-                about |= {"score_name": part["score_name"].iloc[0], "score": means[-1], "sizes": sizes, "full": full}
+                about |= {"score_name": part["score_name"].iloc[0], "score": means[-1], "sizes": sizes}
+                about |= {"largest": largest, "full": full}
                 rows.append(about | found._asdict())
-    columns = ["dataset_model", "configuration", "variant", "sizes", "score_name", "score", "full", "first"]
+    columns = ["dataset_model", "configuration", "variant", "sizes", "largest", "score_name", "score", "full", "first"]
     columns += curves.Need._fields
     return pd.DataFrame(rows, columns=columns).astype({"first": bool})  # also without rows, which it then selects
 

@@ -88,7 +88,7 @@ def prose(page):
 def developed():
     """The table of the development sets, less their changed copies."""
     table = pd.read_csv(ROOT / "results/recipe-2/table.csv").sort_values(["dataset_model", "n_labels"])
-    return table[~table["dataset_model"].str.contains("_wrong_names|_lowercased")]
+    return table[~table["dataset_model"].str.contains(readme.CHANGED_COPIES)]
 
 
 def without(piece):

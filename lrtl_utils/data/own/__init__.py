@@ -295,7 +295,7 @@ def _rows(inputs: Sequence[Any], targets: Sequence[Any], where: Path, what: str 
 
 def _warn_of(odd_lines: int, where: Path, notes: Notes) -> None:
     if odd_lines:
-        notes.warned.append(f"lines of {where} that are not UTF-8 and were read as Windows-1252: {odd_lines}")
+        notes.warned.append(f"lines of {where} {tables.ODD_LINES}: {odd_lines}")
 
 
 def input_of(value: Any, where: Path) -> Any:

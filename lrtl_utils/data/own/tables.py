@@ -20,6 +20,7 @@ INPUTS += ("question", "query", "utterance", "tokens", "words", "image", "img")
 TARGETS = ("label", "labels", "category", "class", "sentiment", "target", "topic", "intent", "ner_tags", "tags", "y")
 
 UNNAMED = "\ue000"  # repeated, the name of a column that has none, and that is left out
+ODD_LINES = "that are not UTF-8 and were read as Windows-1252"
 
 csv.field_size_limit(2**31 - 1)  # else a text of more than 128 KiB is an error
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import read_text, write_text
 from lrtl_utils.runs import store
@@ -156,12 +155,8 @@ def earned(table: pd.DataFrame) -> pd.DataFrame:
 def _places(rows: pd.DataFrame) -> str:
     """The data sets of these rows, each with its numbers of labels: `CIFAR-10 (80, 100)`."""
     labels = rows.groupby(rows["dataset_model"].str.split(" ").str[0])["n_labels"].agg(list)
-    named = (f"{_title(name)} ({', '.join(map(str, sizes))})" for name, sizes in labels.items())
-    return ", ".join(sorted(named, key=lambda one: one.strip("`").lower())) or "none"
-
-
-def _title(dataset: str) -> str:
-    return TASKS[dataset].title if dataset in TASKS else f"`{dataset}`"
+    named = (f"{tables.titled(name)} ({', '.join(map(str, sizes))})" for name, sizes in labels.items())
+    return ", ".join(sorted(named, key=str.lower)) or "none"
 
 
 def _titles(table: pd.DataFrame) -> pd.Series:

@@ -152,7 +152,9 @@ def test_the_four_answers(frame, monkeypatch):
     many = how_much.table.groupby("dataset_model").size()
     best = f"pairs of data set and model, the best of {many.min()} to {many.max()} configurations with a curve needs "
     assert how_much.headline.startswith(f"On 2 of 2 {best}about 324 labels for 95% of the best ")
-    assert how_much.headline.endswith(" at the largest size; 2 of 2 curves pass the checks of reliability.")
+    assert how_much.headline.endswith(
+        " at the largest size (1000 labels); 2 of 2 curves pass the checks of reliability."
+    )
     never = needs.assign(n_labels=needs["n_labels"].mask(needs["dataset_model"].str.startswith("sst2"), np.inf))
     monkeypatch.setattr(tables, "needs", lambda frame: never)
     assert answers.how_much(frame).headline.startswith(f"On 1 of 2 {best}")
@@ -250,6 +252,8 @@ def test_the_labels_needed_are_those_of_the_line_called_best(frame):
     lines = needs[needs["first"]].set_index("dataset_model")["configuration"]
     assert lines["sst2 · minilm"] == "progressive"  # though tfidf alone goes on to 1,000
     assert "progressive needs" in answers.labels_needed(needs)[1]
+    asked = answers.how_much(frame[(frame["n_labels"] < 1000) | (frame["method"] == "tfidf")])
+    assert " at the largest size (316 to 1000 labels); " in asked.headline  # conll2003 has no tfidf
 
 
 def test_a_cheaper_method_that_ties_is_found(tmp_path):

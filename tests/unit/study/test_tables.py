@@ -649,7 +649,7 @@ def test_seconds_from_a_cache_enter_no_mean_and_no_front_and_the_answer_says_how
     assert "left out" not in answers.cost(only_timed).headline
 
 
-def test_of_two_the_better_one_was_chosen_on_the_same_runs_too(tmp_path):
+def test_none_is_called_worse_than_the_best_whose_interval_reaches_zero(tmp_path):
     for seed, lost in enumerate((8, 12, 20)):
         right = outcomes(0.8, 100, seed)
         fewer = right.copy()
