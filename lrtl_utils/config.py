@@ -68,7 +68,7 @@ class RunConfig(BaseModel):
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None = Field(
         default=None, description="number format of the matrix products"
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="where the model runs")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where the model runs")
     max_length: int | None = Field(default=None, ge=8, le=8192, description="tokens of a text that are kept")
     padding: Literal["longest"] | None = Field(
         default=None,
@@ -166,16 +166,16 @@ def derived_seed(seed: int, purpose: str) -> int:
 
 
 def resolve_device(device: str, *, elsewhere: bool = False) -> str:
-    """The device to use. `auto` is this machine's cuda, else mps, else cpu.
+    """The device to use. `auto` is this machine's cuda, else cpu; Apple's MPS lacks the float64 that solves a head.
 
     `InputError` if the device asked for is absent, unless it is another machine's: `elsewhere`.
     """
     import torch
 
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    present = torch.cuda.is_available()
     if device == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if present[name])
-    if not present[device] and not elsewhere:
+        return "cuda" if present else "cpu"
+    if device == "cuda" and not (present or elsewhere):
         raise InputError(f"device={device!r} is not on this machine; device='auto' uses what is there.")
     return device
 

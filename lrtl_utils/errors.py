@@ -25,6 +25,10 @@ class Unreadable(InputError):
     """A file that the system could not read, which says nothing about what it holds."""
 
 
+class Undecodable(InputError):
+    """An image that cannot be decoded."""
+
+
 class ClaimLost(RuntimeError):
     """Another process has taken over the run of this one, which must write nothing more."""
 

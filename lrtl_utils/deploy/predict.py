@@ -13,7 +13,7 @@ from lrtl_utils.data import own
 from lrtl_utils.data.own import conll as tags
 from lrtl_utils.data.own import files, tables
 from lrtl_utils.data.splits import Examples
-from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.errors import InputError, Undecodable, require_name
 from lrtl_utils.files import absolute_path, existing_folder, writable_folder, write_text, writing_to
 from lrtl_utils.measure.metrics import Prediction, tag_names
 
@@ -54,9 +54,8 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     shown, examples, beside = read(kept, file, column)
     try:
         prediction = loop.predict(kept.model, examples, kept.config)
-    except InputError:
-        if kept.kind == "image":
-            name_undecodable(shown, examples.inputs, kept.model.reader.collate.image_size)
+    except Undecodable:
+        name_undecodable(shown, examples.inputs, kept.model.reader.collate.image_size)
         raise
     answers = _beside(_table(shown, examples, prediction, kept), beside)
     with writing_to(target):

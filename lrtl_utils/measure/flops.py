@@ -73,7 +73,7 @@ def _kept(what: Callable[[], str], count: Callable[[Shape], int]) -> Callable[[S
         if name not in known:
             known[name] = count(shape)
             with contextlib.suppress(OSError):  # a home that cannot be written to: it is counted again next time
-                write_text(file(), json.dumps(known))
+                write_text(file(), json.dumps(known), durable=False)
         return known[name]
 
     return kept

@@ -253,10 +253,10 @@ def _resident() -> int:
 
 
 def _synchronize(device: str) -> None:
-    if device in {"cuda", "mps"}:
+    if device == "cuda":
         import torch
 
-        getattr(torch, device).synchronize()
+        torch.cuda.synchronize()
 
 
 def _energy_mj(device: str) -> int | None:

@@ -15,7 +15,7 @@ from lrtl_utils.data.hub import Source
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.models import from_onnx, own
 from lrtl_utils.models.catalog import ONE_BLOCK, Backbone, backbone
-from lrtl_utils.models.encoding import Collator, Reader
+from lrtl_utils.models.encoding import MULTIPLE, Collator, Reader
 from lrtl_utils.models.heads import ImageClassifier, LinearBag, OwnClassifier, PooledClassifier, SimpleNN, Tagger
 from lrtl_utils.models.network import Model, find_blocks, set_dropout
 
@@ -41,11 +41,10 @@ def build(
     `pooling` is `mean`, or `own` for the architecture's own, which keeps a head that the checkpoint has for so many
     classes; `plain` makes training batches as an example script does.
     Without a `source` the model has random weights and no tokenizer: enough to count its work. Seeds torch's global
-    generator. Whatever a model raises that no test knows becomes an `InputError` that names it.
+    generator. Whatever a library raises becomes an `InputError` that names the model.
     """
     row, pretrained = backbone(config.model), pretrained and source is not None
     tested = row.library != "transformers" or (row.architecture and row.architecture[0] in TESTED)
-    tried = own.is_own(config.model) or not tested
     torch.manual_seed(derived_seed(config.seed, "head"))
     try:
         if row.library == "timm":
@@ -54,13 +53,13 @@ def build(
             model = _text_model(row, source, kind, classes, pooling, pretrained)
         else:
             model = _simple_model(config, kind, classes, row.width)
-        if tried:
+        if own.is_own(config.model) or not tested:
             find_blocks(model)
         if config.layers not in {None, 1} or config.word_shape:
             _widen(model, config, classes)
+    except (InputError, MemoryError):
+        raise
     except Exception as error:
-        if isinstance(error, InputError) or not tried:
-            raise
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise InputError(f"Model {config.model!r} cannot be used here: {reason}") from error
     model.reader.plain = plain
@@ -211,10 +210,11 @@ def _simple_model(config: RunConfig, kind: str, classes: int, width: int) -> Mod
 
 
 def _positions(backbone: Any) -> int:
-    """The longest sequence that the position embeddings allow; RoBERTa's and its like begin after the padding index."""
+    """The longest batch that the position embeddings allow; RoBERTa's and its like begin after the padding index."""
     longest = getattr(backbone.config, "max_position_embeddings", None)
     if not isinstance(longest, int) or longest < 1:
         return 512
     embedding = getattr(getattr(backbone, "embeddings", None), "position_embeddings", None)
     padding = getattr(embedding, "padding_idx", None)
-    return longest if padding is None else longest - padding - 1
+    longest -= 0 if padding is None else padding + 1
+    return longest - longest % MULTIPLE  # texts are cut to this, and then padded to a multiple

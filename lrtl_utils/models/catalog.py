@@ -121,5 +121,7 @@ def backbone(name: str) -> Backbone:
     """The row of a model: of `MODELS`, or of a folder or hub id, as its config.json tells it."""
     if own.is_own(name):
         return Backbone(**own.read_row(own.find(name)))
+    if name not in MODELS and own.folder_of(name):
+        raise InputError(f"There is no model named {name!r}; the folder of that name is ./{name}.")
     require_name("model", name, MODELS)
     return MODELS[name]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import InputError, Undecodable
 
 MULTIPLE = 8  # padded lengths are multiples of it, so that few distinct shapes occur
 FILLED = 0.9  # of a batch's length, at least, where no order is asked for
@@ -317,9 +317,9 @@ def _decode(image: Any, name: str, size: int) -> torch.Tensor:
                 f"{MOST_PIXELS:,} allowed"
             )
     except UnidentifiedImageError:
-        raise InputError(f"{name} cannot be decoded: it is none of {', '.join(FORMATS)}.") from None
+        raise Undecodable(f"{name} cannot be decoded: it is none of {', '.join(FORMATS)}.") from None
     except UNDECODABLE as error:
-        raise InputError(f"{name} cannot be decoded: {error}.") from None
+        raise Undecodable(f"{name} cannot be decoded: {error}.") from None
     if scale < 1:
         picture = picture.resize((width, height), resample=3)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()

@@ -146,6 +146,7 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
                     kernel_name="python3",
                     language="python",
                     progress_bar=False,
+                    start_timeout=600,  # seconds: from a busy network file system, imports take minutes
                     cwd=os.getcwd(),
                     config=_connection(folder),
                     request_save_on_cell_execute=False,  # the whole is written at the end, failed or not
@@ -196,7 +197,8 @@ def explain(name: str, value: str) -> str:
     value = " ".join(value.split())
     if name.endswith("MemoryError") or any(words in value for words in _MEMORY_WORDS):
         return f"{OUT_OF_MEMORY}: {value or name}"
-    return value if name == "InputError" else f"{name}: {value}"
+    ours = {each.__name__ for each in (InputError, *InputError.__subclasses__())}
+    return value if name in ours else f"{name}: {value}"
 
 
 def _connection(folder: str) -> Any:
@@ -209,11 +211,14 @@ def _connection(folder: str) -> Any:
 
 @contextmanager
 def _private_jupyter() -> Iterator[str]:
-    """Connection files and IPython's history in a short-lived folder: socket paths must be short, histories lock."""
-    names = ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-    before = {name: os.environ.get(name) for name in names}
+    """Connection files and IPython's history in a short-lived folder: socket paths must be short, histories lock.
+
+    The kernel is this environment's, and not one of the same name that another has left in the home folder.
+    """
     with tempfile.TemporaryDirectory(prefix="lrtl-", ignore_cleanup_errors=True) as folder:
-        os.environ |= dict.fromkeys(names, folder)
+        ours = dict.fromkeys(("JUPYTER_RUNTIME_DIR", "IPYTHONDIR"), folder) | {"JUPYTER_PREFER_ENV_PATH": "1"}
+        before = {name: os.environ.get(name) for name in ours}
+        os.environ |= ours
         try:
             yield folder
         finally:

@@ -17,7 +17,7 @@ from lrtl_utils.data import load, own, splits
 from lrtl_utils.data.catalog import KINDS, TASKS
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.splits import Data, Examples, Facts, count_labelled, share_of
-from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.errors import InputError, Undecodable, require_name
 from lrtl_utils.files import absolute_path, named_by, writable_folder
 from lrtl_utils.measure import metrics
 from lrtl_utils.measure.meter import CostMeter
@@ -272,8 +272,8 @@ class Run:
         """In the block, an image of a user's own files that cannot be decoded is named by its place."""
         try:
             yield
-        except InputError:
-            if self.data.kind == "image" and self.data.train.places:
+        except Undecodable:
+            if self.data.train.places:
                 from lrtl_utils.models.encoding import name_undecodable
 
                 for part in (self.data.train, self.data.test):

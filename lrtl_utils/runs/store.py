@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lrtl_utils.config import RunConfig
-from lrtl_utils.errors import Absent, InputError, Unreadable
+from lrtl_utils.errors import Absent, InputError, Unreadable, counted
 from lrtl_utils.files import (
     ROOT,
     absolute_path,
@@ -297,7 +297,7 @@ def machines(records: Iterable[Mapping[str, Any]]) -> list[str]:
     records = list(records)
     environments = [record["environment"] for record in records]
     names = ("python", "torch", "transformers", "datasets", "timm")
-    devices = {f"{e['device']}, {e['threads']} threads" for e in environments}
+    devices = {f"{e['device']}, {counted(e['threads'], 'thread')}" for e in environments}
     versions = {", ".join(f"{name} {e[name]}" for name in names) for e in environments}
     return [*sorted(devices), *sorted(versions), *outdated(records)]
 

@@ -67,9 +67,10 @@ def _leading(table: pd.DataFrame) -> str:
     others = near[first[0]] - highest.max()
     within = f"shown to be at most {100 * stats.MARGIN:g} point below the highest"
     if len(top) > 1:
-        have = "has" if len(first) == 1 else "have"
-        also = f", and each is {within} on {others} more" if others else ""
-        return f"no configuration has the highest mean on more than {on}; {_listed(first)} {have} it there{also}"
+        have, be = ("has", "is") if len(first) == 1 else ("each have", "each is")
+        also = f", and {be} {within} on {others} more" if others else ""
+        leading = f"{_listed(first)} {have} it on {highest.max()}"
+        return f"no configuration has the highest mean on more than {on}; {leading}{also}"
     also = f", and on {others or 'none'} of the others {'it is' if others else 'is it'} {within}"
     return f"{first[0]} has the highest mean on {on}{also if highest.max() < len(table) else ''}"
 
@@ -97,7 +98,8 @@ def how_much(frame: pd.DataFrame) -> Answer:
         on, many = counted(len(rows), "pair"), span(table.groupby("dataset_model").size())
         names = sorted(set(table["variant"]))
         curved = _listed(names) if len(names) < 4 else f"{many} configuration{'' if many == '1' else 's'} with a curve"
-        headline = f"On {len(reached)} of {on} of data set and model, the best of {curved} "
+        best = {1: "", 2: "the better of "}.get(len(names), "the best of ")
+        headline = f"On {len(reached)} of {on} of data set and model, {best}{curved} "
         headline += f"needs about {span(reached)} labels for " if len(reached) else "reaches "
         headline += f"{target}; {sum(not doubts for doubts in rows['doubts'])} of {counted(len(rows), 'curve')} "
         headline += f"{'passes' if len(rows) == 1 else 'pass'} the checks of reliability."
@@ -121,8 +123,9 @@ def cost(frame: pd.DataFrame) -> Answer:
         headline += f"zero for every compared configuration with fewer FLOPs, by {metric}"
         if cheaper:
             headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best may be as good by "
-            headline += f"{metric} (the interval of the difference reaches zero); it is shown to be at most "
-            headline += f"{100 * stats.MARGIN:g} point worse on {sum(compared['low'] >= -stats.MARGIN) or 'none'}"
+            near = sum(compared["low"] >= -stats.MARGIN)
+            headline += f"{metric} (the interval of the difference reaches zero); on {near or 'none'} "
+            headline += f"{'it is' if near else 'is it'} shown to be at most {100 * stats.MARGIN:g} point worse"
         if len(spent := compared["best_device_seconds"].dropna()):
             headline += f"; training the best of each pair takes {span(spent, short)} device seconds"
         headline += "."

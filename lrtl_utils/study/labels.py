@@ -10,7 +10,7 @@ import pandas as pd
 
 from lrtl_utils.data import load
 from lrtl_utils.data.splits import Data, Examples
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import InputError, Undecodable
 from lrtl_utils.runs import store
 from lrtl_utils.runs.run import Run
 
@@ -81,9 +81,8 @@ def features(run: Run, examples: Examples) -> "list[Batch]":
     with run.meter.measure():  # a pass that took long is kept
         try:
             rows = loop.encode_training(model, examples, config.max_length)
-        except InputError:
-            if run.data.kind == "image":
-                name_undecodable(examples.places, examples.inputs, model.reader.collate.image_size)
+        except Undecodable:
+            name_undecodable(examples.places, examples.inputs, model.reader.collate.image_size)
             raise
         return loop.extract(model, rows, config, run.meter, shared=shared)
 

@@ -135,8 +135,9 @@ def test_what_lowercased_sentences_cost_is_what_the_table_says(name, title):
     scores = [100 * table.loc[(each, "progressive"), "score"] for each in (lower, cased)]
     without = table.loc[(lower, "progressive [word_shape=False]")]
     points = answers.points(without["mean"], without["points_low"], without["points_high"])
-    said = "has an entity F1 of {:.1f} %, where it has {:.1f} % on the original, and {} points without `word_shape`"
-    assert f"On {title}, `progressive` {said.format(*scores, points)}" in prose("progressive")
+    said = "has an entity F1 of {:.1f} %, and of {:.1f} % on the original; leaving `word_shape` out changes the former"
+    said = f"On the copy of {title}, `progressive` {said.format(*scores)} by {points} points"
+    assert said in prose("progressive")
 
 
 def test_the_gaps_of_progressive_are_those_of_the_table():
@@ -228,6 +229,13 @@ def test_what_the_tuned_baselines_lack_is_what_the_tables_say():
         f"Without BANKING77, the mean gains over the two tuned baselines are {usual} and {full}."
         in (ROOT / "README.md").read_text()
     )
+    probe = pd.read_csv(ROOT / "results/confirmation/table.csv").query("configuration == 'linear_probe'")
+    probe = probe[~recipe.of_the_plan(probe["dataset_model"]) & probe["verdict"].isin(recipe.WON)]
+    (found,) = recipe.counts(probe).itertuples()
+    least, most = (100 * probe["flops"].agg(each) for each in ("min", "max"))
+    said = f"takes {least:.0f} to {most:.0f} % of the FLOPs of `progressive`, is "
+    said += f"{answers.points(found.gain, found.low, found.high)}: better in {found.won}, worse in {found.lost}, "
+    assert f"{said}undecided in {found.undecided}." in " ".join((ROOT / "README.md").read_text().split())
     (behind,) = re.findall(r"In (\d+ of \d+) settings the mean", (ROOT / "results/confirmation/table.md").read_text())
     assert f"In {behind} settings the mean of another method is more than one point higher" in prose("evidence")
     five = developed().query("dataset_model == 'hwu64_5 · minilm'").set_index("configuration")["score"]

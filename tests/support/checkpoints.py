@@ -265,13 +265,13 @@ def _rename(path: Path, rename: Callable[[str], str]) -> None:
     save_file({rename(name): tensor for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})
 
 
-def write_own_text_model(folder: Path, kind: str) -> None:
+def write_own_text_model(folder: Path, kind: str, **changed: Any) -> None:
     """A tiny random backbone of that architecture, as its authors' `save_pretrained` writes one."""
     from transformers import AutoConfig, AutoModel, BertTokenizerFast
 
     tokenizer = BertTokenizerFast(vocab=_wordpieces(lower=True), model_max_length=64)
     sizes = {} if kind in {"distilbert", "gpt2"} else _sizes(len(tokenizer))
-    config = AutoConfig.for_model(kind, **sizes | {"vocab_size": len(tokenizer)} | OWN_TEXT[kind])
+    config = AutoConfig.for_model(kind, **sizes | {"vocab_size": len(tokenizer)} | OWN_TEXT[kind] | changed)
     _randomised(AutoModel.from_config, config, seed=len(kind)).save_pretrained(folder)
     if kind == "gpt2":  # as its own tokenizer, it has no padding
         tokenizer.pad_token, tokenizer.eos_token = None, "[SEP]"

@@ -48,7 +48,7 @@ def few_shot(scores: pd.DataFrame) -> pd.DataFrame:
     theirs = pd.DataFrame(PUBLISHED["few_shot"])
     ours = tables.with_enough_seeds(scores[scores["n_labels"] == scores["full"]])
     ours = ours[ours["dataset"].isin(theirs["dataset"])]
-    named = (ours["configuration"] + " of " + ours["model"]).str.removesuffix(" of none")
+    named = (ours["configuration"] + " with " + ours["model"]).str.removesuffix(" with none")
     ours = ours.assign(model=named, source=HERE)
     both = pd.concat([theirs[theirs["dataset"].isin(ours["dataset"])], ours]).sort_values("dataset", kind="stable")
     scored = ["dataset", "model", "parameters", "seeds", "score", "low", "high"]

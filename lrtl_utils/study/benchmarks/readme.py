@@ -99,14 +99,14 @@ def claim(table: pd.DataFrame) -> str:
         zero = ", which contains zero" if found["low"] <= 0 <= found["high"] else ""
         said.append(
             f"{answers.points(found['gain'], found['low'], found['high'])} points over `{found['configuration']}` "
-            f"(95 % interval in brackets{zero}), with {flops} of that baseline's FLOPs: better in {found['won']}, "
+            f"(in brackets the 95 % interval{zero}), with {flops} of that baseline's FLOPs: better in {found['won']}, "
             f"worse in {found['lost']}, undecided in {found['undecided']}"
         )
     first, *others = said
     ran = counted(counts[0]["settings"], "setting")
     return (
-        f"**In the {ran} (data set, model, number of labels) that have run so far on "
-        f"data sets on which its rule was not chosen, this project's own method, `{tables.OURS}`, gains on average "
+        f"**In the {ran} (data set, model, number of labels) that have run so far on data sets on which the rule of "
+        f"`{tables.OURS}`, this project's own method, was not chosen, it gains on average "
         f"{first}.** {''.join(f'On these data sets it gains {each}. ' for each in others)}Its version 1 had been run "
         "on these data sets, and a description of the results led to version 2."
     )
@@ -225,7 +225,8 @@ def beside_published(confirmed: pd.DataFrame) -> Iterator[str]:
             f"{row.score:.3f}{answers.between(row.low, row.high)} by {row.model}" for row in ours.itertuples()
         )
         published = "; ".join(f"{row.score:.3f} by {row.model} ({row.source})" for row in theirs.itertuples())
-        yield f"- On the same split of {PUBLISHED['titles'][dataset]}: {here}. Published: {published}."
+        others = "Published, by other models that had other information"
+        yield f"- On the same split of {PUBLISHED['titles'][dataset]}: {here}. {others}: {published}."
 
 
 def shown(table: pd.DataFrame) -> str:
@@ -277,7 +278,7 @@ def in_full(found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path,
     yield "`METHOD (tuned)` is that method with tuned hyperparameters, which other lines give in brackets.\n"
     yield (
         f"The rule of `{tables.OURS}` was chosen, and `conventional` and `full` were tuned, on train rows of these "
-        "data sets, which have fewer rows than published ([which](../README.md)).\n"
+        "data sets, which have fewer rows than published ([how many, and what has run so far](../README.md)).\n"
     )
     yield from (f"{sentence}\n" for sentence in store.outdated(frame["record"]))
     for answer, (_, picture, caption, notebook) in zip(found, SECTIONS, strict=True):

@@ -37,10 +37,11 @@ WON = {"worse": "won", "better": "lost", "undecided": "undecided"}  # by what is
 AT = ["dataset_model", "n_labels"]
 RUNG_ZERO = {"text": 1.3, "tokens": 1.5, "image": 1.3}  # at most so many times the seconds of one forward pass
 SLACK = 1.1  # times the memory of `progressive` that can be accounted for
-ABOUT = """Scores are means of accuracy, or of entity F1, on the test split. Points are paired differences to
-`progressive` with 95 % intervals, and p is corrected over the settings of each configuration. FLOPs and seconds are
-multiples of those of `progressive`; seconds are of at least three pairs of runs of one machine, within an hour of each
-other."""
+ABOUT = """Scores are means of accuracy, or of entity F1, on the test split. Points are the score of the configuration
+less that of `progressive`, paired, with a 95 % interval: below zero, `progressive` is ahead. P is corrected over the
+settings of each configuration. FLOPs and seconds are multiples of those of `progressive`; seconds are of at least three
+pairs of runs of one machine, within an hour of each other. docs/baselines.md says what each configuration was given,
+and docs/evidence.md what is claimed and which runs are still to come."""
 MEMORY = """Peak memory of `progressive` as a share of what accounts for it: the peak of `linear_probe`, its own cache,
 and what its trained blocks and a batch hold, counted as in fp32."""
 PUBLISHED = """Accuracy in per cent on the same fixed splits: five or ten examples of each class, and the whole test
@@ -54,9 +55,10 @@ interval. What is below zero speaks for the piece. A star marks what the correct
 copies of data sets in which each class has the name of another, and `budget_seconds=1e-06` ends the training after
 rung 0."""
 SUMMED = f"""In how many settings (data set, model, labels) `progressive` won or lost against each configuration, after
-this correction. "At least as good" counts, uncorrected, where its interval stays above -{100 * stats.MARGIN:.1f}
-points, and the gain is its mean over the settings, with a 95 % interval. Settings that differ only in the number of
-labels or in the model share a test split, so they are not independent, and this interval is too narrow."""
+this correction. The gain is the mean over the settings of the score of `progressive` less that of the configuration,
+with a 95 % interval: above zero, `progressive` is ahead. "At least as good" counts the settings in which the interval
+of this difference stays above -{100 * stats.MARGIN:.1f} points, uncorrected. Settings that differ only in the number of
+labels or in the model share a test split, so they are not independent, and the interval of the gain is too narrow."""
 
 
 def runs(results: Path) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Every model and data set by name, as they come off a mirror or out of a package."""
 
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_sample_image
 
 from lrtl_utils.config import RunConfig
+from lrtl_utils.errors import InputError
 from lrtl_utils.models import catalog
 from lrtl_utils.models.build import build, build_tfidf
 from lrtl_utils.models.network import find_blocks, set_dropout
@@ -62,6 +64,18 @@ def test_models_build_by_name_in_fp32(name, kind, pooling):
     predicted, confidence = model.decode(scores, batch)
     assert [len(tags) for tags in predicted] == [4, 7] if kind == "tokens" else len(predicted) == 2
     assert ((confidence > 0) & (confidence <= 1)).all()
+
+
+def test_a_model_without_its_configuration_is_refused_by_name(mirror, tmp_path, monkeypatch):
+    (tmp_path / "models/google-bert").mkdir(parents=True)
+    folder = shutil.copytree(
+        mirror / "models/google-bert/bert-base-uncased", tmp_path / "models/google-bert/bert-base-uncased"
+    )
+    (folder / "config.json").unlink()
+    monkeypatch.setenv("LRTL_MIRROR", str(tmp_path))
+    with pytest.raises(InputError, match="Model 'bert_base' cannot be used here: ") as refused:
+        make("bert_base", "text")
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("name", "kind", "pooling"), [case for case in PRETRAINED if catalog.MODELS[case[0]].hub])

@@ -19,6 +19,7 @@ from whole_run import run
 from lrtl_utils.config import read_config
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data.hub import MANIFEST, Manifest, sums
+from lrtl_utils.data.splits import Examples
 from lrtl_utils.deploy import export
 from lrtl_utils.deploy import predict as scoring
 from lrtl_utils.errors import InputError
@@ -117,7 +118,7 @@ def test_an_architecture_of_layers_has_its_blocks(kind, own):
     assert len(model.blocks) == (2 if kind == "albert" else 4)  # ALBERT has one layer, run over and over
     assert "note" not in describe(model, weights)
     assert backbone(config.model).width == model.head[-1].in_features == WIDTH
-    assert model.reader.limit == {"roberta": 65, "mpnet": 64}.get(kind, 512)
+    assert model.reader.limit == {"roberta": 64, "mpnet": 64}.get(kind, 512)
     inside = {id(weight) for block in model.blocks for weight in block.parameters()}
     outside = [name for name, weight in model.backbone.named_parameters() if id(weight) not in inside]
     assert all("embed" in name or "relative" in name for name in outside)
@@ -212,6 +213,16 @@ def test_an_image_model_s_lowest_blocks_run_once(name, own, tmp_path):
     assert flops[0] < flops[1]
 
 
+def test_the_longest_text_fits_although_a_batch_is_padded(own, tmp_path):
+    """A batch is padded to a multiple of eight, which must not be more than the positions of the model."""
+    write_own_text_model(tmp_path / "bert", "bert", max_position_embeddings=30)
+    model, *_ = build(tmp_path / "bert", method="full", **TEXT)
+    long = Examples(["a film and another film " * 20], [0], np.arange(1))
+    batch = model.reader.batch(training.encode_training(model, long, None), np.arange(1))
+    assert batch["ids"].shape == (1, 24)
+    assert torch.isfinite(model.eval()(batch)).all()
+
+
 def test_a_run_s_id_follows_what_is_loaded_and_not_its_place(own, tmp_path):
     """The configuration and the tokenizer are loaded as the weights are."""
     for name in ("moved", "config", "tokenizer"):
@@ -298,6 +309,7 @@ def test_what_cannot_or_must_not_be_loaded_is_refused_by_name(own, tmp_path, mon
         (tmp_path / "nowhere", "There is no folder"),
         ("acme/nothing", "is not on this machine"),
         ("bert_bas", "did you mean 'bert_base'"),
+        ("bare", r"the folder of that name is \./bare\."),
     ):
         with pytest.raises(InputError, match=said) as error:
             build(name, method="linear_probe", **TEXT)

@@ -10,6 +10,7 @@ import pieces as methods
 import psutil
 import pytest
 import task_notebooks
+from jupyter_client.kernelspec import KernelSpecManager
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
@@ -134,6 +135,21 @@ def test_a_signal_reaches_the_kernels_that_are_left_if_one_has_just_ended(monkey
     assert left.wait(10) == -signal.SIGTERM
 
 
+def test_what_a_user_can_mend_is_said_without_the_name_of_a_class():
+    assert notebook.explain("Absent", "ag_news is not here") == "ag_news is not here"
+
+
+def test_the_kernel_is_this_environment_s_whatever_is_in_the_home_folder(tmp_path, monkeypatch):
+    other = tmp_path / "kernels/python3/kernel.json"
+    other.parent.mkdir(parents=True)
+    other.write_text('{"argv": ["/other/bin/python"], "display_name": "Other", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    assert KernelSpecManager().get_kernel_spec("python3").argv[0] == "/other/bin/python"
+    with notebook._private_jupyter():
+        assert KernelSpecManager().get_kernel_spec("python3").argv[0] != "/other/bin/python"
+
+
 @pytest.mark.parametrize("name", ["InputError", "ValueError", "MemoryError"])
 def test_the_reason_of_a_failure_is_one_line(name):
     assert notebook.explain(name, "the first\n\n  and the second line\n").endswith("the first and the second line")
@@ -142,7 +158,6 @@ def test_the_reason_of_a_failure_is_one_line(name):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("RuntimeError", "MPS backend out of memory (MPS allocated: 5.50 GB)"),
         ("AcceleratorError", "CUDA error: out of memory"),
         ("_ArrayMemoryError", "Unable to allocate 8.00 GiB for an array"),
         ("OutOfMemoryError", ""),

@@ -154,10 +154,8 @@ def test_weights_that_change_before_they_are_loaded_give_no_record(path, tmp_pat
 
 def test_another_device_than_the_planned_one_is_named_with_what_to_do(path):
     asked = RunConfig(dataset=str(path), **COLUMNS, model="simple_nn", method="from_scratch", train_size=20)
-    planned = {"id": "0" * 12, "device": "mps", "precision": "fp32", "asked": {}}
-    said = (
-        "the plan has device=mps and precision=fp32, but here they are .* set both .* or plan the run on a machine like"
-    )
+    planned = {"id": "0" * 12, "device": "cuda", "precision": "fp32", "asked": {}}
+    said = "the plan has device=cuda and precision=fp32, but here they are .* set both .* or plan the run on a machine"
     with pytest.raises(InputError, match=said) as refused:
         Run(asked, plan=planned)
     assert "\n" not in str(refused.value)

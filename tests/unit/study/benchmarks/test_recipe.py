@@ -213,7 +213,7 @@ def test_published_figures_stand_above_ours_on_the_same_split():
     found = published.few_shot(pd.DataFrame(ours))
     assert set(found["dataset"]) == {"hwu64_10"}
     assert found["source"].tolist()[-1] == "here"
-    assert found["model"].tolist()[-1] == "progressive of minilm"
+    assert found["model"].tolist()[-1] == "progressive with minilm"
     assert found["seeds"].tolist()[-1] == 3
     theirs = found[found["source"] != "here"]
     assert len(theirs) == 3
