@@ -37,7 +37,7 @@ integration: .venv/installed ## The tests with tiny checkpoints
 E2E := build/e2e
 e2e: .venv/installed ## Real processes, and nbval over a copy of every notebook, beside which it writes its records
 	rm -rf $(E2E) && mkdir -p $(E2E) && git ls-files -z notebooks results | tar --null -T - -cf - | tar -xf - -C $(E2E)
-	$(PYTEST) $(SIDE_BY_SIDE) --nbval-lax --nbval-cell-timeout 120 -p no:cacheprovider tests/e2e $(E2E)/notebooks
+	$(PYTEST) $(SIDE_BY_SIDE) -p nbval --nbval-lax --nbval-cell-timeout 120 -p no:cacheprovider tests/e2e $(E2E)/notebooks
 
 nightly: .venv/installed ## Fuzz, unsafe input, browser, pages of docs run whole, the golden checks
 	$(PYTEST) $(SIDE_BY_SIDE) tests/nightly

@@ -12,10 +12,34 @@ if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % len(cores)]})
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+
+
+class Done(NamedTuple):
+    """What a command gave."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Runs the command line as `lrtl WORDS` in this process."""
+
+    def run(*words: object) -> Done:
+        from lrtl_utils import cli
+
+        monkeypatch.setattr("sys.argv", ["lrtl", *map(str, words)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        return Done(exit_.value.code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")

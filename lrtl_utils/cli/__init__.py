@@ -44,3 +44,9 @@ def main() -> None:
         fail(str(error), code=2)
     except OSError as error:  # the disk is full, say
         fail(f"{error.filename or 'The system reports'}: {error.strerror or error}.", code=1)
+    except (MemoryError, RuntimeError) as error:  # of torch, where another program fills the card, say
+        from lrtl_utils.runs.notebook import OUT_OF_MEMORY, explain
+
+        if not (said := explain(type(error).__name__, str(error))).startswith(OUT_OF_MEMORY):
+            raise
+        fail(said, code=1)

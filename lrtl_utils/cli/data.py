@@ -28,6 +28,8 @@ def doctor(
 
     if dataset and mirror:
         raise InputError("--mirror goes without a data set: it checks the files of the mirror.")
+    if not dataset and (text_column or label_column or labels is not None):
+        raise InputError("--labels, --text-column and --label-column go with a data set; name one.")
     if dataset:
         show(machine.check(dataset, labels, text_column=text_column, label_column=label_column))
     elif mirror:

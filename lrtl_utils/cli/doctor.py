@@ -1,6 +1,5 @@
 """What this machine has, and where each data set and model comes from."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -17,9 +16,10 @@ def report() -> Iterator[str]:
     """Device, cores and versions; then one line for each data set and model: its source, or what is missing."""
     import psutil
 
-    device = resolve_device("auto")
-    yield f"device: {device}"
-    yield f"cores: {os.cpu_count()}, memory: {psutil.virtual_memory().total / 2**30:.0f} GiB"
+    from lrtl_utils.sweep.engines import cores
+
+    yield f"device: {resolve_device('auto')}"
+    yield f"cores: {cores()}, memory: {psutil.virtual_memory().total / 2**30:.0f} GiB"
     yield f"versions: {', '.join(f'{name} {version(name)}' for name in PACKAGES)}"
     yield f"mirror: {hub.mirror()}{'' if hub.mirror().is_dir() else ' (absent)'}"
     yield f"hub: {'reachable' if hub.reachable() else 'not reachable'} at {hub.endpoint()}"

@@ -166,8 +166,7 @@ def _pictures(file: Path, column: str | None, usual: Sequence[str]) -> tuple[lis
         listed = (layout.listed(cell).read_bytes() if cell and isinstance(cell, str) else cell for cell in cells)
         images = [own.input_of(image, file) for image in listed]
         return [*compress(named, images)], *_whole(images, beside, "an image")
-    if column:
-        raise InputError(f"--text-column names a column of a table, and {file} is not a table; leave the option out.")
+    _require_no_column(column, file)
     base = file.parent if file.is_file() else file
     found = {path.relative_to(base): path for path in ([file] if file.is_file() else file.rglob("*"))}
     images = {
@@ -178,6 +177,11 @@ def _pictures(file: Path, column: str | None, usual: Sequence[str]) -> tuple[lis
         and path.is_file()
     }
     return [*images], [*images.values()], {}
+
+
+def _require_no_column(column: str | None, file: Path) -> None:
+    if column:
+        raise InputError(f"--text-column names a column of a table, and {file} is not a table; leave the option out.")
 
 
 def _warn_of(odd_lines: int) -> None:
@@ -193,6 +197,7 @@ def _cells(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[A
     if file.is_dir():
         raise InputError(f"{file} is a folder, but this model needs a table, or a text file with one text per line.")
     if file.suffix.lower() not in tables.SUFFIXES:
+        _require_no_column(column, file)
         text, odd_lines = tables.decode(file.read_bytes(), file)
         _warn_of(odd_lines)
         lines = [line.removesuffix("\r") for line in text.split("\n")]

@@ -48,6 +48,6 @@ def push(folder: str | Path, repository: str, licence: str, *, private: bool = F
         api.create_commit(repository, files, commit_message=message)
     except (httpx.HTTPError, OSError, ValueError, RuntimeError) as error:  # the client's own errors are of these
         cause = (error.__cause__ if isinstance(error, RuntimeError) else None) or error  # of an upload that broke off
-        reason = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
+        reason = " ".join(str(cause).split())[:300] or type(cause).__name__  # what is wrong is below its first line
         raise InputError(f"{folder} could not be uploaded to {repository} at {hub.endpoint()}: {reason}") from error
     return f"{hub.endpoint()}/{repository}"

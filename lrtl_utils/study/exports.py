@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from lrtl_utils.errors import InputError, Unreadable
-from lrtl_utils.files import read_text, write_atomically, writing_to
+from lrtl_utils.files import read_text, writable_folder, write_atomically, writing_to
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import in_words
 from lrtl_utils.study import record_cache, tables
@@ -52,7 +52,7 @@ def mlflow(results: Path, uri: str | None = None) -> list[str]:
     import mlflow as client_library
     from mlflow.entities import Metric, Param, RunTag
 
-    records, uri = _records(results), uri or f"sqlite:///{results / 'mlflow.db'}"
+    records, uri = _records(results), uri or f"sqlite:///{writable_folder(results) / 'mlflow.db'}"
     try:
         client = client_library.MlflowClient(uri)
         experiment = client.get_experiment_by_name(results.name)

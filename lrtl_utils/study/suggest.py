@@ -114,8 +114,7 @@ def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
     """A table that has the column `text` or, unless a person named that, another that is recognised; for images, a
     folder or a list of them."""
     layout = files.look(str(pool))
-    first = next(iter(layout.splits.values()))[0]
-    columns = tables.read(first).columns if layout.form in {"table", "listed"} else {}
+    columns = tables.read(layout.first).columns if layout.form in {"table", "listed"} else {}
     if text in columns:
         layout = files.look(str(pool), text)
     name, paths = absolute_path(pool).name, layout.files

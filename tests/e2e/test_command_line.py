@@ -60,7 +60,6 @@ def test_a_run_that_fails_leaves_a_failed_record_and_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["run", "text_classification", "-p", "methd=full"], "did you mean 'method'"),
         (["run", "text_classification", "-p", "dataset=ag_news"], "ag_news is not on this machine"),
         (["run", "text_classification", "--results", "README.md/in"], "No file can be written in the folder"),
         (["sweep", "demo", "--results", "README.md/in"], "Not a directory"),

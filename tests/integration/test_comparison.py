@@ -9,6 +9,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from checkpoints import write_own_image_model, write_own_text_model
+from PIL import Image
 from synthetic import outcomes, write_run
 
 import lrtl_utils
@@ -40,6 +41,12 @@ def priced(reviews):
     return [
         Priced(cell, None, weights[cell.config.method] * 10 * cell.config.data_fraction, 1.0, False) for cell in cells
     ]
+
+
+@pytest.fixture
+def untimed(monkeypatch):
+    """Only the dearest kind of run is timed, on two rows: for what does not hang on how long a run takes."""
+    monkeypatch.setattr(comparison.price, "IN_ALL_SECONDS", 0.0)
 
 
 def kept_by(priced, budget, workers=1):
@@ -146,15 +153,18 @@ def test_a_number_of_workers_that_is_none_is_refused(workers, reviews, tmp_path)
         comparison.compare(reviews, workers=workers, results=tmp_path)
 
 
+@pytest.mark.usefixtures("untimed")
 def test_texts_without_words_of_two_letters_are_compared_without_tfidf(tmp_path):
     lines = (f"{a} {b} {c},{(a, c)[a > b]}\n" for a in "acgt" for b in "acgt" for c in "acgt")
     (tmp_path / "bases.csv").write_text("text,label\n" + "".join(lines))
     shown, options = [], {"models": "minilm_l3", "results": tmp_path / "results", "dry_run": True}
+    options |= {"budget_minutes": 10**6}  # for every run
     found = comparison.compare(tmp_path / "bases.csv", **options, show=shown.append)
     assert {cell.config.method for cell in found.cells} >= {"linear_probe", "progressive"}
     assert any(line.startswith("Left out: Method tfidf cannot be fitted to these texts: empty") for line in shown)
 
 
+@pytest.mark.usefixtures("untimed")
 def test_one_model_may_be_named_without_a_list(reviews, tmp_path):
     found = comparison.compare(reviews, models="minilm_l3", results=tmp_path, dry_run=True, show=lambda line: None)
     assert {cell.config.model for cell in found.cells} == {"minilm_l3", "none"}
@@ -352,10 +362,15 @@ def test_images_without_known_places_are_refused_in_a_whole_sentence(reviews, tm
         comparison.compare(reviews, results=tmp_path)
 
 
+@pytest.mark.usefixtures("untimed")
 def test_a_model_of_one_block_is_compared_without_the_method_that_needs_several(tmp_path):
     write_own_image_model(tmp_path / "visformer", "visformer_tiny")
+    for shade in range(40):
+        path = tmp_path / "shades" / "ab"[shade % 2] / f"{shade}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 6 * shade).save(path)
     said, knobs = [], {"models": [str(tmp_path / "visformer")], "dry_run": True, "image_size": 32}
-    compared = comparison.compare("digits", results=tmp_path / "out", show=said.append, **knobs)
+    compared = comparison.compare(tmp_path / "shades", results=tmp_path / "out", show=said.append, **knobs)
     (left_out,) = [line for line in said if line.startswith("Left out: Method 'progressive' needs the blocks of")]
     assert "linear_probe" in left_out
     methods = {cell.config.method for cell in compared.cells}

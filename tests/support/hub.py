@@ -87,6 +87,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
             if name in created(self.server):
                 return self.answer(409, json.dumps(found).encode())
             self.server.created.append(asked)
+        if path.endswith("/validate-yaml") and "license: free" in asked["content"]:
+            return self.answer(400, b'{"errors": [{"message": "\\"license\\" must be one of [mit]"}]}')
         if path.endswith("/preupload/main"):
             names = [file["path"] for file in asked["files"]]
             modes = {name: "lfs" if name.endswith(LARGE) else "regular" for name in names}

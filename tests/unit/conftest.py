@@ -4,23 +4,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import datasets  # noqa: F401 - here, because it looks for torch when it is imported
 import pytest
-from synthetic import environment
 
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}
-FONTS = "fc-list"  # matplotlib asks it once for a machine's fonts
 # What asks torch or git about this machine; unit tests plan for a CPU.
 STAND_INS = {
     "resolve_device": lambda device, **_: "cpu" if device == "auto" else device,
     "resolve_precision": lambda precision, *_: "fp32" if precision == "auto" else precision,
-    "environment": environment,
 }
 running = False
 
 
 def refuse_processes(event: str, arguments: tuple) -> None:
-    if running and event in STARTS and FONTS not in str(arguments[:1]):
+    if running and event in STARTS:
         pytest.fail(f"A unit test starts no process, this one called {event}{arguments[:2]}.")
 
 
@@ -40,11 +36,16 @@ sys.meta_path.insert(0, NoTorch)
 @contextmanager
 def alone() -> Iterator[None]:
     global running
+    # Not above, where xdist's controller would import both before it starts a worker.
+    import datasets  # noqa: F401 - before a test does, because it looks for torch when it is imported
+    from synthetic import environment
+
+    stand_ins = STAND_INS | {"environment": environment}
     with pytest.MonkeyPatch.context() as patch:
         for name, module in list(sys.modules.items()):
             if name.startswith("lrtl_utils"):
-                for attribute in STAND_INS.keys() & vars(module).keys():
-                    patch.setattr(module, attribute, STAND_INS[attribute])
+                for attribute in stand_ins.keys() & vars(module).keys():
+                    patch.setattr(module, attribute, stand_ins[attribute])
         running = True
         try:
             yield

@@ -10,7 +10,7 @@ import pandas as pd
 from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import read_text, write_text
 from lrtl_utils.runs import store
-from lrtl_utils.study import answers, figures, stats, tables
+from lrtl_utils.study import answers, stats, tables
 from lrtl_utils.study.benchmarks import recipe
 from lrtl_utils.study.benchmarks.published import HERE, PUBLISHED, few_shot
 from lrtl_utils.study.report import SECTIONS, committed_sources
@@ -58,6 +58,8 @@ def refresh(path: Path, folder: Path) -> Path:
     frame = tables.read([study, *others])
     found = [ask(frame) for ask, *_ in SECTIONS]
     if confirmation.is_dir():
+        from lrtl_utils.study import figures  # slow to import, and all else here is words
+
         confirmed = confirmed_runs(confirmation)
         compared = recipe.compared(confirmed)
         figures.style()

@@ -10,7 +10,7 @@ from lrtl_utils.cli import doctor
 from lrtl_utils.files import ROOT
 
 
-def test_doctor_prints_the_page_and_neutralises_what_would_steer_a_terminal(tmp_path):
+def test_doctor_prints_the_page_and_neutralises_what_would_steer_a_terminal(tmp_path, call):
     path = write_csv(tmp_path / "r.csv", [*rows(20, "good"), *rows(20, "\x1b[31mbad")])
     command = [sys.executable, "-m", "lrtl_utils", "doctor", path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -20,7 +20,7 @@ def test_doctor_prints_the_page_and_neutralises_what_would_steer_a_terminal(tmp_
     assert "\x1b" not in done.stdout
     assert done.stderr == ""
     assert "No label looks wrong: of those that cleanlab doubts, none has " in done.stdout
-    wrong = subprocess.run([*command, "--text-column", "txt"], cwd=ROOT, capture_output=True, text=True)
+    wrong = call("doctor", path, "--text-column", "txt")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "no column of r.csv named 'txt'; did you mean 'text'" in wrong.stderr
 

@@ -321,6 +321,7 @@ def test_a_model_without_its_tokenizer_predicts_nothing(tagger, tmp_path):
 def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
     (tmp_path / "two.csv").write_text("first,second\na,b\n")
     (tmp_path / "none.txt").write_text("")
+    (tmp_path / "table.txt").write_text("id\tbody\n1\tprices rise\n")
     (tmp_path / "none.jsonl").write_text("")
     (tmp_path / "words.jsonl").write_text('{"tokens": ["a", "b"]}')
     (tmp_path / "text.png").write_text("no picture")
@@ -330,6 +331,8 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
         (news, "pipe.txt", None, "There is no file"),
         (news, "two.csv", None, "--text-column says which"),
         (news, "two.csv", "frist", "did you mean 'first'"),
+        (news, "table.txt", "body", "table.txt is not a table; leave the option out"),
+        (seer, "text.png", "body", "text.png is not a table; leave the option out"),
         (news, "none.txt", None, "has no inputs to predict"),
         (news, "none.jsonl", None, "has no inputs to predict"),
         (news, "words.jsonl", None, "where a text is expected"),

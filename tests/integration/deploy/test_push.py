@@ -97,6 +97,11 @@ def test_a_card_with_a_broken_header_is_named(hub, saved, tmp_path):
     assert hub.created == []
 
 
+def test_a_licence_that_the_hub_does_not_know_is_refused_in_its_words(hub, saved, tmp_path):
+    said = refused(push(hub, tmp_path, saved, "--license", "free"), hub)
+    assert 'Invalid metadata in README.md. - "license" must be one of [mit]' in said
+
+
 @pytest.mark.parametrize(("more", "visibility"), [([], None), (["--private"], "private")])
 def test_a_new_repository_is_as_its_owner_s_are_by_default_or_private(hub, saved, tmp_path, more, visibility):
     done = push(hub, tmp_path, saved, *more)

@@ -5,10 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from lrtl_utils.config import RunConfig
 from lrtl_utils.measure import memory
 from lrtl_utils.measure.meter import CostMeter
-from lrtl_utils.models.build import build
 
 SIZE = 48 * 2**20  # more than glibc would ever keep by itself
 pytestmark = pytest.mark.skipif(not memory._glibc(), reason="of another C library nothing is known")
@@ -44,6 +42,9 @@ def check_that_memory_that_is_used_again_is_measured():
 
 
 def check_that_a_model_for_counting_takes_no_memory():
+    from lrtl_utils.config import RunConfig
+    from lrtl_utils.models.build import build  # with torch, for which the processes of the other checks need not wait
+
     memory.keep_freed()
     model, meter = build(RunConfig(model="efficientnet_lite0"), "image", 2, None), CostMeter()
     with meter.measure():

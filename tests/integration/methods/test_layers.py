@@ -124,8 +124,15 @@ def climbed(monkeypatch, **knobs):
     return model, meter.priced(curve), meter
 
 
-@pytest.mark.parametrize("validation_share", [0.0, 0.25])
-@pytest.mark.parametrize("knobs", KINDS)
+@pytest.mark.parametrize(
+    ("knobs", "validation_share"),
+    [
+        (TEXT, 0.25),
+        (TOKENS, 0.0),
+        (IMAGE, 0.0),
+        *(pytest.param(*rest, marks=pytest.mark.slow) for rest in ((TEXT, 0.0), (TOKENS, 0.25), (IMAGE, 0.25))),
+    ],
+)
 def test_a_cached_rung_is_the_uncached_one_bit_for_bit(monkeypatch, knobs, validation_share):
     """Batches of one row, which are of the same shape when the cache is filled and when it is read."""
     monkeypatch.setattr(loop, "PREDICT_BATCH", 1)

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from lrtl_utils.files import ROOT
+from lrtl_utils.methods import METHODS
 from lrtl_utils.runs.record import kind_of
 from lrtl_utils.runs.verify import verify
-from lrtl_utils.study import tables
+from lrtl_utils.study import stats, tables
 from lrtl_utils.study.benchmarks import recipe, tuning
 
 FOLDERS = sorted(path.parent.name for path in (ROOT / "results").glob("*/runs"))
@@ -53,6 +54,28 @@ def test_the_tuned_baselines_ran_with_what_the_searches_chose():
         setting = rows["setting"].iloc[np.abs(np.log(rows["labels"].to_numpy() / row.n_labels)).argmin()]
         config = row.record["config"] | row.record["config"]["asked"]
         assert {name: config[name] for name in setting} == setting, row.run_id
+
+
+def test_what_is_assumed_of_two_methods_is_what_the_committed_records_have():
+    frame = tables.read(ROOT / "results/confirmation")
+    rows = []
+    ours = frame["method"].isin({*METHODS} - {"tfidf"})  # what `compare` and a sweep can run, which no peer is
+    trained = ours & (frame["score_name"] == "accuracy") & (frame["n_labels"] == 100)
+    for _, sized in frame[trained].groupby(["dataset", "n_labels"]):
+        lines = [group.set_index("seed")["outcome"] for _, group in sized.groupby("configuration")]
+        for one, other in itertools.combinations(lines, 2):
+            seeds = sorted(set(one.index) & set(other.index))
+            if len(seeds) < stats.LEAST_SEEDS:
+                continue
+            (ours, _), (theirs, _) = stats.outcomes(list(one[seeds])), stats.outcomes(list(other[seeds]))
+            differ = ours[..., 0] - theirs[..., 0]  # [seeds, examples]
+            share = (differ != 0).mean()
+            correlation = np.corrcoef(differ)[np.triu_indices(len(seeds), 1)].mean()
+            left = differ.mean(axis=1).var(ddof=1) - share * (1 - correlation) / differ.shape[1]
+            rows.append([share, correlation, max(left, 0) ** 0.5])
+    assert len(rows) >= 10
+    off = np.abs(np.median(rows, axis=0) - [stats.DISAGREEMENT, stats.RECURRING, stats.TRAINING])
+    assert (off <= [0.03, 0.05, 0.006]).all()
 
 
 def test_each_run_of_the_confirmation_was_planned():

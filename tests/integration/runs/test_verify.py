@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +12,6 @@ from whole_run import run
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT
 from lrtl_utils.measure import metrics
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import checksum, identity
@@ -38,11 +35,6 @@ RUNS = {
     "bag": {"dataset": "news_sample", "method": "tfidf", "max_length": 32, "shots": 8},
 }
 PLACES = {}  # of the records in their folder, by name; filled by `made`
-
-
-def call(*words, **environment):
-    words = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=os.environ | environment)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +97,7 @@ def one_more_found(packed):
     return metrics.pack(counts)
 
 
-def test_what_runs_wrote_passes_and_its_failed_record_is_noted(made):
+def test_what_runs_wrote_passes_and_its_failed_record_is_noted(made, call):
     before = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
     done = call("verify", made)
     assert (done.returncode, done.stderr) == (0, "")
@@ -297,7 +289,7 @@ def test_what_is_no_record_fails_in_words(results):
     assert "is not a readable record" in report.faults[path][0]
 
 
-def test_the_command_line_fails_in_words_and_steers_no_terminal(results):
+def test_the_command_line_fails_in_words_and_steers_no_terminal(results, call):
     (results / "runs" / "digits" / "a\x1b[2Jb.json").mkdir()
     os.mkfifo(results / "runs" / "digits" / "pipe.json")
     done = call("verify", results)
@@ -307,7 +299,7 @@ def test_the_command_line_fails_in_words_and_steers_no_terminal(results):
     assert done.stdout.splitlines()[-1] == "8 records, 2 fail"
 
 
-def test_a_missing_folder_is_an_error_and_an_empty_one_is_reported(tmp_path):
+def test_a_missing_folder_is_an_error_and_an_empty_one_is_reported(tmp_path, call):
     done = call("verify", tmp_path / "none")
     assert done.returncode == 2
     assert done.stderr == f"There is no folder {tmp_path / 'none'}.\n"

@@ -8,7 +8,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.study import labels
 
 
-@pytest.mark.parametrize("share", [0.05, 0.1])
+@pytest.mark.parametrize("share", [0.05, pytest.param(0.1, marks=pytest.mark.slow)])
 def test_most_labels_that_were_changed_are_found_and_few_others(share, tmp_path):
     path, changed = flipped_labels.write("news_sample", share, tmp_path)
     found, agreement, checked = labels.suspects(labels.probe(str(path)))
@@ -24,6 +24,10 @@ def test_clean_data_raise_no_alarm():
     found, agreement, _ = labels.suspects(labels.probe("news_sample"))
     assert agreement > 0.95
     assert len(found) <= 3
+
+
+@pytest.mark.slow
+def test_clean_reviews_raise_few_alarms():
     said = [*labels.page("reviews_sample")]
     assert " of 524 examples; each is predicted by a head that was fitted without it." in said[2]
     assert int(said[3].split(" labels look wrong")[0]) < 0.03 * 524

@@ -1,8 +1,6 @@
 """What to label next by features of a frozen model: what is chosen, and the command."""
 
 import csv
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -10,7 +8,6 @@ from own_files import rows, write_csv
 from PIL import Image
 
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT
 from lrtl_utils.methods import shared
 from lrtl_utils.study import labels
 from lrtl_utils.study.suggest import finding, suggest
@@ -58,9 +55,9 @@ def test_a_second_call_takes_the_features_of_the_first(mine, monkeypatch, tmp_pa
     assert first.meter.cached_seconds == 0 < again.meter.cached_seconds
 
 
-def test_the_command_writes_beside_the_pool_and_prints_the_path_last(mine, pool):
-    command = [sys.executable, "-m", "lrtl_utils", "suggest", mine, "--unlabelled", str(pool), "-n", "3"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def test_the_command_writes_beside_the_pool_and_prints_the_path_last(mine, pool, call):
+    words = ["suggest", mine, "--unlabelled", pool, "-n", 3]
+    done = call(*words)
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     assert said[-1] == str(pool.with_name("pool.suggested.csv"))
@@ -68,20 +65,19 @@ def test_the_command_writes_beside_the_pool_and_prints_the_path_last(mine, pool)
     assert finding() in said
     with open(said[-1], newline="") as stream:
         assert len([*csv.reader(stream)]) == 4
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    again = call(*words)
     assert (again.returncode, again.stdout) == (2, "")
     assert "may hold labels that you filled in; name another file with --output" in again.stderr
 
 
-def test_the_command_takes_the_columns_the_model_and_the_file_that_are_named(tmp_path):
+def test_the_command_takes_the_columns_the_model_and_the_file_that_are_named(tmp_path, call):
     known = [(f"note {i}", *row) for i, row in enumerate(rows(60))]
     mine = write_csv(tmp_path / "mine.csv", known, ("text", "body", "stars"))
     asked = [(f"note {i}", text) for i, (text, _) in enumerate(rows(12, 100), 100)]
     pool = write_csv(tmp_path / "pool.csv", asked, ("text", "body"))
     words = ["suggest", mine, "--unlabelled", pool, "-n", 3, "--by", "margin", "--model", "minilm_l3"]
     words += ["--text-column", "body", "--label-column", "stars", "--output", tmp_path / "out.csv"]
-    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = call(*words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(tmp_path / "out.csv")
     assert "3 rows are suggested, chosen by margin. Fill in their column 'stars'." in done.stdout

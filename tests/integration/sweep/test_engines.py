@@ -26,11 +26,12 @@ from lrtl_utils.sweep.grid import Cell, plan, read_grid
 from lrtl_utils.sweep.workers import END, FORK, Plan, Slot, ask_to_stop, latest, read_plan, write_plan
 
 SMALL = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32}
-SLURM = ["--engine", "slurm", "--slurm", "cores=2", "--slurm", "memory=1GB"]
+
 SWEEP = [sys.executable, "-m", "lrtl_utils", "sweep"]
 
 
-def test_a_script_that_starts_workers_is_not_run_again_by_them(tmp_path):
+@pytest.mark.parametrize("words", [["script.py"], pytest.param(["-m", "script"], marks=pytest.mark.slow)], ids=" ".join)
+def test_a_script_that_starts_workers_is_not_run_again_by_them(words, tmp_path):
     file = tmp_path / "plan.json"
     write_plan(Plan(tmp_path, tuple(plan(read_grid(written(tmp_path, SMALL)))), {}), file)
     ask_to_stop(file, END)
@@ -44,10 +45,9 @@ with engines.local(Path({str(file)!r}), [engines.Slot(1)]) as running:
         pass
 """
     )
-    for words in ([tmp_path / "script.py"], ["-m", "script"]):
-        options = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "capture_output": True, "text": True}
-        done = subprocess.run([sys.executable, *words], **options)
-        assert (done.stdout, done.stderr, done.returncode) == ("once\n", "", 0)
+    options = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, *words], **options)
+    assert (done.stdout, done.stderr, done.returncode) == ("once\n", "", 0)
 
 
 def test_a_cell_that_failed_before_is_run_once_more_although_the_clock_was_set_back(tmp_path):
@@ -223,28 +223,12 @@ def test_the_job_script_asks_slurm_for_what_was_given_and_dask_for_one_slot():
     assert "--tls-key " in script
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--engine", "slurm", "--slurm", "cores=2", "--dry-run"], "needs --slurm memory="),
-        (["--engine", "slurm", "--slurm", "cores", "--dry-run"], "has no '='"),
-        (["--engine", "slurm", "--slurm", "cores=four", "--slurm", "memory=1GB", "--dry-run"], "a whole number"),
-        ([*SLURM, "--slurm", "processes=2", "--dry-run"], "--slurm processes=… is not possible"),
-        ([*SLURM, "--results", "My Project"], "My Project contains ' ', which the job's script cannot hold"),
-        (["--slurm", "cores=2"], "goes with --engine slurm"),
-        pytest.param(
-            ["--engine", "dask", "--scheduler", "tcp://127.0.0.1:9"],
-            "No Dask scheduler can be used at tcp://127.0.0.1:9",
-            marks=pytest.mark.slow,
-        ),
-    ],
-)
-def test_a_wrong_engine_is_one_sentence(tmp_path, words, said):
-    grid = written(tmp_path, SMALL)
-    words = [*SWEEP, grid, "--results", tmp_path, *words]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+@pytest.mark.slow
+def test_a_scheduler_that_does_not_answer_is_one_sentence(tmp_path):
+    words = [*SWEEP, written(tmp_path, SMALL), "--results", tmp_path, "--engine", "dask"]
+    done = subprocess.run([*words, "--scheduler", "tcp://127.0.0.1:9"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert said in done.stderr.splitlines()[-1]
+    assert "No Dask scheduler can be used at tcp://127.0.0.1:9" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 

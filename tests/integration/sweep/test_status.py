@@ -35,10 +35,9 @@ def words(*given):
     return [sys.executable, "-m", "lrtl_utils", *map(str, given)]
 
 
-def status(results):
-    done = subprocess.run(words("status", results), cwd=ROOT, capture_output=True, text=True)
-    assert "Traceback" not in done.stderr
-    return done
+@pytest.fixture
+def status(call):
+    return lambda results: call("status", results)
 
 
 def claim(results, identity=IDENTITY, *, age=0.0, progress=None, **changed):
@@ -80,7 +79,7 @@ def made(grid, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_status_beside_a_real_sweep(grid, tmp_path):
+def test_status_beside_a_real_sweep(grid, tmp_path, status):
     results = tmp_path
     sweep = subprocess.Popen(words("sweep", grid, "--results", results), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     said = []
@@ -153,13 +152,13 @@ def test_a_claim_that_its_owner_could_not_release_is_of_no_cell_that_is_done(mad
     assert (snapshot.done, snapshot.silent) == (2, ())
 
 
-def test_an_empty_folder_and_none(tmp_path):
+def test_an_empty_folder_and_none(tmp_path, status):
     assert status(tmp_path).stdout == "0 cells done, 0 running, 0 failed\n0 device hours spent\n"
     done = status(tmp_path / "none")
     assert (done.returncode, done.stderr) == (2, f"There is no folder {tmp_path / 'none'}.\n")
 
 
-def test_claims_alone_are_shown_as_running_or_without_a_sign_of_life(tmp_path):
+def test_claims_alone_are_shown_as_running_or_without_a_sign_of_life(tmp_path, status):
     claim(tmp_path, progress='{"device_seconds": 61.5, "peak_memory_mib": 3, "epoch": 2, "batch": 12}')
     claim(tmp_path, "a" * 12, cell="a cell without progress")
     claim(tmp_path, "b" * 12, age=1e6, cell="a cell of the dead")
@@ -192,7 +191,7 @@ def test_a_claim_is_alive_by_the_clock_of_its_file_system_if_that_can_be_asked(t
     assert len(watch.Watch(tmp_path).look().running) == 1
 
 
-def test_a_failed_cell_is_shown_with_its_reason_until_it_runs_again(tmp_path):
+def test_a_failed_cell_is_shown_with_its_reason_until_it_runs_again(tmp_path, status):
     config = RunConfig(dataset="digits", model="efficientnet_lite0", method="full", train_size=40, data_fraction=None)
     runs.failed(tmp_path, IDENTITY, config, config, error="out of \x1b[31mmemory\nin two lines", started=1.0e9)
     done = status(tmp_path)
@@ -206,7 +205,7 @@ def test_a_failed_cell_is_shown_with_its_reason_until_it_runs_again(tmp_path):
     assert (len(again.running), again.failed, again.left) == (1, (), 2)
 
 
-def test_torn_and_foreign_files_are_counted_and_named(made, tmp_path):
+def test_torn_and_foreign_files_are_counted_and_named(made, tmp_path, status):
     runs_of_others = tmp_path / "runs" / "digits"
     runs_of_others.mkdir(parents=True)
     whole = next(made.glob("runs/*/*.json")).read_bytes()

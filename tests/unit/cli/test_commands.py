@@ -16,22 +16,11 @@ from lrtl_utils.data import hub
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import notebooks_folder
 
+SLURM = ["sweep", "demo", "--engine", "slurm", "--slurm", "memory=1GB", "--slurm", "cores=2"]
+
 
 def verbs():
     return typer.main.get_command(cli.app).commands
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Runs the command line as `lrtl WORDS`; returns exit status, stdout and stderr."""
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["lrtl", *map(str, words)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        return exit_.value.code, *capsys.readouterr()
-
-    return run
 
 
 def test_a_warning_is_shown_once_however_often_it_comes(call, monkeypatch):
@@ -53,6 +42,26 @@ def test_an_error_of_the_system_is_one_sentence(call, monkeypatch, file, said):
 
     monkeypatch.setattr(cli, "app", fail)
     assert call() == (1, "", f"{said}No space left on device.\n")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory.\nTried to allocate 20 MiB.")])
+def test_too_little_memory_is_one_line(call, monkeypatch, error):
+    def fail(**_options):
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    status, out, said = call()
+    assert (status, out, len(said.splitlines())) == (1, "", 1)
+    assert said.startswith("out of memory: ")
+
+
+def test_another_error_keeps_its_traceback(monkeypatch):
+    def fail(**_options):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main()
 
 
 def test_sockets_lie_in_a_folder_whose_path_is_short_enough(call, monkeypatch, tmp_path):
@@ -90,6 +99,11 @@ def test_every_option_of_a_verb_is_explained(verb):
         ),
         (["sweep", "no_such_grid.yaml"], "no_such_grid.yaml cannot be read"),
         (["sweep", "demo", "--slurm", "cores=2"], "--slurm goes with --engine slurm"),
+        (["sweep", "demo", "--slurm", "cores"], "--slurm cores has no '='"),
+        (["sweep", "demo", "--engine", "slurm", "--slurm", "cores=2"], "needs --slurm memory="),
+        ([*SLURM, "--slurm", "cores=four"], "--slurm cores=four must be a whole number"),
+        ([*SLURM, "--slurm", "processes=2"], "--slurm processes=… is not possible"),
+        ([*SLURM, "--results", "My Project"], "My Project contains ' ', which the job's script cannot hold"),
         (["sweep", "demo", "--price-per-hour", "2.5"], "--price-per-hour goes with --dry-run."),
         (["search", "demo", "--fidelity", "epochs"], "--fidelity goes with"),
         (["search", "demo", "--replay", "5", "--trials", "9"], "--replay runs nothing"),
@@ -103,6 +117,8 @@ def test_every_option_of_a_verb_is_explained(verb):
         (["push", "my/model", "org/name", "--license", "mit"], "is not a model that `lrtl run --save-model` saved"),
         (["doctor", "new_sample"], "did you mean 'news_sample'?"),
         (["doctor", "news_sample", "--mirror"], "--mirror goes without a data set"),
+        (["doctor", "--labels"], "go with a data set; name one."),
+        (["doctor", "--mirror", "--text-column", "text"], "go with a data set; name one."),
         (["suggest", "my.csv", "--unlabelled", "pool.csv", "--model", "minilm"], "--model goes with --by margin."),
     ],
 )

@@ -8,7 +8,7 @@ from scipy.stats import t
 from synthetic import outcomes, write_run
 
 from lrtl_utils.runs import record as schema
-from lrtl_utils.study import answers, effects, figures, tables
+from lrtl_utils.study import answers, effects, tables
 
 RATES, EPOCHS, SCHEDULERS = (1e-5, 3e-5, 5e-5), (3, 10), ("linear", "cosine")
 KNOBS = ["learning_rate", "epochs", "scheduler"]
@@ -68,7 +68,7 @@ def test_main_effects_and_interactions_by_hand(frame):
     assert said.endswith(
         "At the edge of the grid is the best of learning_rate=5e-05, epochs=10: a better one may lie beyond."
     )
-    assert figures.main_effects(main.reset_index()).axes[0].get_title().startswith("learning_rate\n")
+
     pairs = effects.interactions(settings, knobs)
     assert list(pairs.iloc[0][["first", "second"]]) == ["learning_rate", "epochs"]
     assert shares.sum() + pairs["share"].sum() == pytest.approx(1)  # the scheduler does nothing, so this is all
@@ -129,8 +129,6 @@ def test_a_knob_that_is_none_in_some_settings_counts(tmp_path):
     assert (best["value"], best["at_edge"]) == ("None", False)
     pairs = effects.interactions(settings, knobs)
     assert "0.910, is at epochs=10 and max_grad_norm=None." in answers.interaction(settings, pairs)[0]
-    figure = figures.interaction(pairs, settings)
-    assert {"None", "1.0", "2.0"} <= {text.get_text() for text in figure.axes[0].get_xticklabels()}
 
 
 def test_without_a_grid_there_is_nothing(frame):
@@ -152,7 +150,6 @@ def test_a_grid_with_seconds_from_a_cache_has_none(tmp_path):
     assert settings["flops"].tolist() == [100] * 3
     (said,) = answers.expected_best(effects.budget(settings))
     assert "seconds" not in said
-    assert figures.expected_best(effects.budget(settings))
 
 
 def test_of_equal_settings_none_is_best_at_an_edge():

@@ -68,8 +68,7 @@ def test_the_fidelity_is_a_list_of_numbers():
         order(toy({"dropout": [0.1, 0.2], "epochs": [1, 2]}, holes=[(0.2, 1)]), [0] * 3, keep=2, fidelity="epochs")
 
 
-@pytest.mark.parametrize("known", [{}, {0: 0.0, 5: 0.3, 6: None}])
-@pytest.mark.parametrize("at_once", [1, 4])
+@pytest.mark.parametrize(("known", "at_once"), [({}, 1), ({0: 0.0, 5: 0.3, 6: None}, 4)])
 def test_every_setting_that_is_not_known_is_tried_once(known, at_once):
     scores, options = smooth(WIDE), {"seed": 3, "known": known, "at_once": at_once}
     tried = batches(WIDE, scores, **options)
@@ -96,7 +95,7 @@ def test_a_search_needs_fewer_trials_than_a_random_order_and_fewer_still_if_some
 
 
 def test_the_order_depends_on_the_seed_alone():
-    first, again, other = (order(WIDE, smooth(WIDE), seed=seed) for seed in (5, 5, 6))
+    first, again, other = (order(WIDE, smooth(WIDE), trials=12, seed=seed) for seed in (5, 5, 6))
     assert first == again != other
 
 
@@ -104,12 +103,13 @@ def test_the_order_depends_on_the_seed_alone():
 def test_halving_raises_the_epochs_of_few_and_finds_the_best(at_once):
     scores, halving = smooth(WIDE), {"keep": 3, "fidelity": "epochs", "at_once": at_once}
     for seed in range(5):
-        tried = [WIDE.settings[at].values for at in order(WIDE, scores, seed=seed, **halving)]
+        positions = order(WIDE, scores, seed=seed, **halving)
+        tried = [WIDE.settings[at].values for at in positions]
         epochs = [values["epochs"] for values in tried]
         assert epochs.count(1) == 8  # every choice of the other knobs
         assert 1 <= epochs.count(9) <= epochs.count(3) < 8
         assert all(values | {"epochs": 1} in tried[:at] for at, values in enumerate(tried) if values["epochs"] == 3)
-        assert int(np.argmax(scores)) in order(WIDE, scores, seed=seed, **halving)
+        assert int(np.argmax(scores)) in positions
 
 
 def test_failed_trials_are_said_not_to_be_tried_again():
