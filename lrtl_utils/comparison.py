@@ -143,18 +143,8 @@ def compare(
     started = time.monotonic()
     _require_arguments(budget_minutes, workers, parameters)
     models = [models] if isinstance(models, str | Path) else models
-    in_memory = not isinstance(data, str | Path)
-    dataset = own.keep(data) if in_memory else data
     columns = {name: column for name, column in (("label_column", label), ("text_column", text)) if column is not None}
-    fixed = read_config(parameters | columns | {"dataset": dataset})
-    examples = checkup.read(**load.reading(fixed))
-    if metric:
-        require_metric(metric, examples.kind == "tokens", examples.name)
-    # The folder of what was in memory is named by a checksum.
-    name = f"table-{dataset.parent.name[:8]}" if in_memory else data_name(examples.name)
-    folder = absolute_path(results or f"results/compare-{name}")
-    store.require_apart(folder, [load.absolute(fixed.dataset)])
-    _require_comparable(examples)
+    fixed, examples, folder = _read(data, parameters | columns, metric, results)
     for line in [*checkup.page(examples, broken=()), "", "## What is run"]:
         show(line)
     if not dry_run:
@@ -179,6 +169,24 @@ def compare(
     answer = answer_so_far(folder, of, started, end, show, metric)
     cells, outcome = _run_until(end, priced, kept, folder, workers, shared=shared, report=show, meanwhile=answer)
     return Comparison(folder, cells, outcome, metric, of)
+
+
+def _read(
+    data: Any, parameters: dict[str, Any], metric: str | None, results: str | Path | None
+) -> tuple[RunConfig, Data, Path]:
+    """What all runs have in common: their configuration, the checked data, and the folder of their records."""
+    in_memory = not isinstance(data, str | Path)
+    dataset = own.keep(data) if in_memory else data
+    fixed = read_config(parameters | {"dataset": dataset})
+    examples = checkup.read(**load.reading(fixed))
+    if metric:
+        require_metric(metric, examples.kind == "tokens", examples.name)
+    # The folder of what was in memory is named by a checksum.
+    name = f"table-{dataset.parent.name[:8]}" if in_memory else data_name(examples.name)
+    folder = absolute_path(results or f"results/compare-{name}")
+    store.require_apart(folder, [load.absolute(fixed.dataset)])
+    _require_comparable(examples)
+    return fixed, examples, folder
 
 
 def _require_arguments(budget_minutes: Any, workers: Any, parameters: Collection[str]) -> None:

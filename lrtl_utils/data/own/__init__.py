@@ -128,12 +128,8 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
     validation split, else None. `InputError` if there is nothing to learn.
     """
     layout = look(dataset, columns[0])
-    held = sum(file.stat().st_size for file in layout.files) if layout.form in {"images", "listed"} else 0
-    if held > MOST_BYTES:
-        raise InputError(
-            f"{layout.folder} has {held / 2**30:.1f} GiB of images, more than the {MOST_BYTES / 2**30:.0f} GiB that a "
-            "run holds in memory; save smaller copies, because models read a few hundred pixels a side."
-        )
+    if layout.form in {"images", "listed"}:
+        _require_room(layout)
     notes = Notes(list(layout.noted))
     parts = {}
     for split, files in layout.splits.items():
@@ -157,17 +153,7 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
     else:
         _require_shared(targets, dataset)
     classes = _classes(kind, [target for part in targets.values() for target in part], dataset)
-    if layout.form == "images" and all(map(names_split, classes)):
-        raise InputError(
-            f"{dataset}: the folders of the images are named after splits ({', '.join(classes)}) and not after "
-            f"classes; put each image into a folder named after its class, such as {classes[0]}/cat/1.png."
-        )
-    if kind == "text" and "O" in classes and all(map(conll.is_tag, classes)):
-        raise InputError(
-            f"{dataset}: the labels are tags of words, such as {shown(classes[0])}, with one word in each row; tagged "
-            "sentences are read from a CoNLL file, which has no line of names, or from a table with lists of words and "
-            "of tags."
-        )
+    _require_names(classes, kind, layout.form, dataset)
     if len(classes) > FEW_NUMBERS and all(map(str.isdigit, classes)):
         notes.warned.append(
             f"the {len(classes)} labels are whole numbers, which are taken for names of classes; if they are amounts, "
@@ -181,6 +167,30 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
     unused = kind != "image" and splits.get("test") is not validation  # images would fill the memory
     aside = [row.input for row in validation if unused and row.target != HIDDEN]
     return Data(source.id, kind, classes, train, test, source, f"taken: {taken}", *sentences, aside=aside)
+
+
+def _require_room(layout: Layout) -> None:
+    held = sum(file.stat().st_size for file in layout.files)
+    if held > MOST_BYTES:
+        raise InputError(
+            f"{layout.folder} has {held / 2**30:.1f} GiB of images, more than the {MOST_BYTES / 2**30:.0f} GiB that a "
+            "run holds in memory; save smaller copies, because models read a few hundred pixels a side."
+        )
+
+
+def _require_names(classes: Sequence[str], kind: str, form: str, dataset: str) -> None:
+    """`InputError` if the names are not those of classes, but of splits or of the tags of words."""
+    if form == "images" and all(map(names_split, classes)):
+        raise InputError(
+            f"{dataset}: the folders of the images are named after splits ({', '.join(classes)}) and not after "
+            f"classes; put each image into a folder named after its class, such as {classes[0]}/cat/1.png."
+        )
+    if kind == "text" and "O" in classes and all(map(conll.is_tag, classes)):
+        raise InputError(
+            f"{dataset}: the labels are tags of words, such as {shown(classes[0])}, with one word in each row; tagged "
+            "sentences are read from a CoNLL file, which has no line of names, or from a table with lists of words and "
+            "of tags."
+        )
 
 
 def _examples(kind: str, rows: Sequence[Row], targets: Sequence[Any], index: Mapping[str, int]) -> Examples:
