@@ -7,7 +7,7 @@ from math import comb
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm, sem, t, trim_mean
+from scipy.stats import norm, sem, t, trim_mean, ttest_1samp
 
 from lrtl_utils.measure.metrics import Outcome, unpack_hits, unpack_rows
 
@@ -230,3 +230,8 @@ def pareto_front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
     highest = np.concatenate([np.full_like(highest[:1], -np.inf), highest])
     cheaper, as_cheap = (highest[np.searchsorted(cost[order], cost, side)] for side in ("left", "right"))
     return (score > cheaper) & (score >= as_cheap)
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float]:
+    """A 95 % t-interval of the mean over settings, not a number for fewer than three."""
+    return ttest_1samp(values, 0).confidence_interval() if len(values) >= LEAST_SEEDS else (np.nan, np.nan)

@@ -19,7 +19,7 @@ from lrtl_utils.data.splits import Data, Examples
 from lrtl_utils.errors import InputError, counted, require_name
 from lrtl_utils.files import ROOT, absolute_path, write_text, writing_to
 from lrtl_utils.runs.run import Run
-from lrtl_utils.study import answers, checkup, labels
+from lrtl_utils.study import answers, checkup, labels, stats
 from lrtl_utils.study.tables import OURS
 
 FOUND = ROOT / "results/recipe-2/table.csv"  # absent from an installed package
@@ -100,14 +100,14 @@ def finding(table: Path = FOUND) -> str:
     if not table.is_file():
         return "The records of this project are not installed here; docs/progressive.md says what they show."
     rows = pd.read_csv(table).query(f"configuration == '{OURS} [selection=margin]'")
-    points = [
-        f"{row.dataset_model} with {row.n_labels} labels {answers.points(row.mean, row.points_low, row.points_high)}"
-        for row in rows.itertuples()
-    ]
-    better, worse, undecided = (sum(rows["verdict"] == verdict) for verdict in ("better", "worse", "undecided"))
-    said = f"In {counted(len(rows), 'comparison')} in this project's records, choosing by margin was shown to be better"
-    said += f" than a random draw in {better}, and worse in {worse}; {undecided} are undecided"
-    return f"{said}: {'; '.join(points)}."
+    points = answers.points(rows["mean"].mean(), *stats.t_interval(rows["mean"]))
+    said = f"In {counted(len(rows), 'comparison')} in this project's records, choosing by margin in place of a random "
+    said += f"draw changes the score by {points} points on average. It is shown to be "
+    for verdict in ("better", "worse"):
+        shown = rows[rows["verdict"] == verdict]
+        named = ", ".join(f"{row.dataset_model} with {row.n_labels} labels" for row in shown.itertuples())
+        said += f"{verdict} in {len(shown)}{f' ({named})' if named else ''}, "
+    return f"{said}and neither in {sum(rows['verdict'] == 'undecided')}."
 
 
 def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:

@@ -139,7 +139,7 @@ def earned(table: pd.DataFrame) -> pd.DataFrame:
         part = table[table["configuration"] == f"{tables.OURS} [{change}]"]
         if part.empty:
             continue
-        bounds = recipe.t_interval(part["mean"])
+        bounds = stats.t_interval(part["mean"])
         rows.append(
             {
                 "piece": f"`{piece}`",

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import ttest_1samp
 
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.hub import file_sha256
@@ -138,13 +137,8 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     found = found.assign(gain=np.nan, low=np.nan, high=np.nan)
     for name, differences in judged.groupby("configuration")["mean"]:
         gains = -differences.astype(float)
-        found.loc[name, ["gain", "low", "high"]] = gains.mean(), *t_interval(gains)
+        found.loc[name, ["gain", "low", "high"]] = gains.mean(), *stats.t_interval(gains)
     return found.reset_index()
-
-
-def t_interval(gains: pd.Series) -> tuple[float, float]:
-    """A 95 % t-interval of the mean over settings, not a number for fewer than three."""
-    return ttest_1samp(gains, 0).confidence_interval() if len(gains) >= stats.LEAST_SEEDS else (np.nan, np.nan)
 
 
 def write(results: Path) -> Path:

@@ -155,8 +155,9 @@ def test_the_finding_is_that_of_the_table(tmp_path):
                 knobs = {"dataset": dataset, "model": "minilm", "train_size": 100, "selection": way, "seed": seed}
                 write_run(tmp_path, outcomes(skill, 100, seed), method="progressive", **knobs)
     shown = finding(recipe.write(tmp_path).with_suffix(".csv"))
-    counts = "better than a random draw in 0, and worse in 2; 0 are undecided"
-    assert f"choosing by margin was shown to be {counts}: ag_news · minilm with 100 labels -" in shown
+    assert shown.startswith("In 2 comparisons in this project's records, choosing by margin in place of a random draw ")
+    named = "worse in 2 (ag_news · minilm with 100 labels, sst2 · minilm with 100 labels)"
+    assert shown.endswith(f"It is shown to be better in 0, {named}, and neither in 0.")
 
 
 @pytest.mark.parametrize("page", ["own_data", "example"])
