@@ -117,6 +117,7 @@ def test_a_piece_earns_what_is_lost_without_it_on_the_data_sets_as_they_are():
         ("sst2 · minilm", 500, "without=decay", -0.04, "worse", 1.5),
         ("trash · lite0", 100, "without=decay", 0.03, "better", 2.0),
         ("sst2_lowercased · minilm", 100, "without=decay", 0.5, "better", 9.0),
+        ("sst2 · minilm_l3", 100, "without=soften", -0.01, "worse", 1.0),
         ("sst2 · minilm", 100, "layers=1.0", 0.01, "undecided", 1.0),
         ("sst2 · minilm", 500, "layers=1.0", 0.01, "", 1.0),
         ("sst2 · minilm", 100, "selection=margin", 0.01, "better", 1.0),
@@ -130,5 +131,6 @@ def test_a_piece_earns_what_is_lost_without_it_on_the_data_sets_as_they_are():
     assert flops == "1.00 to 2.00"
     assert found.loc["`decay`", ["shown to gain", "shown to harm"]].tolist() == ["SST-2 (100, 500)", "trash (100)"]
     assert found.loc["`layers`", ["settings", "points without it", "shown to gain"]].tolist() == [1, "+1.0", "none"]
-    assert found["settings"].sum() == 4
-    assert len(found) == 2
+    assert found.loc["`soften`", "shown to gain"] == "SST-2 with minilm_l3 (100)"
+    assert found["settings"].sum() == 5
+    assert len(found) == 3
