@@ -53,6 +53,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
+def reason(error: BaseException) -> str:
+    """What a library's error says, on one line of at most 300 characters; its type if it says nothing."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def counted(number: int, what: str) -> str:
     """`1 seed`, `2 seeds`."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"

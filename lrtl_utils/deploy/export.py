@@ -20,7 +20,7 @@ from lrtl_utils.data import own
 from lrtl_utils.data.catalog import TASKS, Kind
 from lrtl_utils.data.own import tables
 from lrtl_utils.deploy import card
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import InputError, reason
 from lrtl_utils.files import absolute_path, writable_folder
 from lrtl_utils.models.build import build, build_tfidf
 from lrtl_utils.models.catalog import find
@@ -152,8 +152,7 @@ def load(folder: str | Path) -> SavedModel:
     except InputError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise InputError(f"{folder} is not a whole saved model: {reason}.") from None
+        raise InputError(f"{folder} is not a whole saved model: {reason(error)}.") from None
     try:
         where = RunConfig(device=resolve_device(noted.device), precision=noted.precision)
     except InputError:  # the device is absent here

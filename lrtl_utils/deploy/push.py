@@ -8,7 +8,7 @@ import yaml
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, get_token
 
 from lrtl_utils.data import hub
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import InputError, reason
 from lrtl_utils.files import absolute_path
 from lrtl_utils.models.own import KEPT_FILE
 
@@ -31,8 +31,7 @@ def push(folder: str | Path, repository: str, licence: str, *, private: bool = F
     try:
         model_card = ModelCard.load(folder / "README.md")
     except (ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{folder / 'README.md'} has a header that is not valid YAML: {reason}.") from None
+        raise InputError(f"{folder / 'README.md'} has a header that is not valid YAML: {reason(error)}.") from None
     model_card.data.license = licence
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     message = f"Model of run {json.loads((folder / 'record.json').read_text())['run_id']}"
@@ -48,6 +47,6 @@ def push(folder: str | Path, repository: str, licence: str, *, private: bool = F
         api.create_commit(repository, files, commit_message=message)
     except (httpx.HTTPError, OSError, ValueError, RuntimeError) as error:  # the client's own errors are of these
         cause = (error.__cause__ if isinstance(error, RuntimeError) else None) or error  # of an upload that broke off
-        reason = " ".join(str(cause).split())[:300] or type(cause).__name__  # what is wrong is below its first line
-        raise InputError(f"{folder} could not be uploaded to {repository} at {hub.endpoint()}: {reason}") from error
+        said = f"{folder} could not be uploaded to {repository} at {hub.endpoint()}: {reason(cause)}"
+        raise InputError(said) from error
     return f"{hub.endpoint()}/{repository}"

@@ -17,7 +17,7 @@ import torch
 from lrtl_utils.data.load import load
 from lrtl_utils.deploy import export
 from lrtl_utils.deploy.predict import read
-from lrtl_utils.errors import InputError, counted
+from lrtl_utils.errors import InputError, counted, reason
 from lrtl_utils.files import absolute_path, writable_folder, writing_to
 from lrtl_utils.measure.metrics import PREDICT_BATCH
 from lrtl_utils.models.encoding import by_length
@@ -135,7 +135,7 @@ def _export(model: Model, batch: Batch, names: Sequence[str], path: Path) -> Non
                 dynamo=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        raise InputError(f"The model cannot be exported to ONNX: {' '.join(str(error).split())[:300]}") from error
+        raise InputError(f"The model cannot be exported to ONNX: {reason(error)}") from error
 
 
 def _quantized(path: Path) -> Path:

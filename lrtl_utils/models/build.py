@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from lrtl_utils.config import RunConfig, derived_seed
 from lrtl_utils.data.hub import Source
-from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.errors import InputError, reason, require_name
 from lrtl_utils.models import from_onnx, own
 from lrtl_utils.models.catalog import ONE_BLOCK, Backbone, backbone
 from lrtl_utils.models.encoding import MULTIPLE, Collator, Reader
@@ -60,8 +60,7 @@ def build(
     except (InputError, MemoryError):
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise InputError(f"Model {config.model!r} cannot be used here: {reason}") from error
+        raise InputError(f"Model {config.model!r} cannot be used here: {reason(error)}") from error
     model.reader.plain = plain
     if config.dropout is not None:
         set_dropout(model, config.dropout)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from lrtl_utils.errors import InputError, Unreadable
+from lrtl_utils.errors import InputError, Unreadable, reason
 from lrtl_utils.files import read_text, writable_folder, write_atomically, writing_to
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import in_words
@@ -78,7 +78,7 @@ def mlflow(results: Path, uri: str | None = None) -> list[str]:
             )
             client.set_terminated(run.info.run_id, {"completed": "FINISHED"}.get(record["status"], "FAILED"), finished)
     except client_library.MlflowException as error:
-        raise InputError(f"MLflow at {uri} cannot be used: {' '.join(str(error).split())[:300]}") from error
+        raise InputError(f"MLflow at {uri} cannot be used: {reason(error)}") from error
     local = "://" not in uri or uri.startswith("sqlite")
     opened = f"; `mlflow ui --backend-store-uri {shlex.quote(uri)}` opens it" if local else ""
     return [f"runs added: {len(new)}, already there: {len(records) - len(new)}{opened}", uri]
@@ -135,7 +135,7 @@ def optuna(results: Path, file: Path | None = None) -> list[str]:
     try:
         storage = library.storages.RDBStorage(url)
     except Exception as error:  # of Optuna for an older version's file, of SQLAlchemy for one that is locked or damaged
-        raise InputError(f"{file} cannot be used by Optuna: {' '.join(str(error).split())[:300]}") from None
+        raise InputError(f"{file} cannot be used by Optuna: {reason(error)}") from None
     for name, search in searches.items():
         with contextlib.suppress(KeyError):
             library.delete_study(study_name=name, storage=storage)

@@ -15,7 +15,7 @@ from lrtl_utils.config import read_config
 from lrtl_utils.files import ROOT
 from lrtl_utils.methods import progressive
 from lrtl_utils.study import answers, stats, tables
-from lrtl_utils.study.benchmarks import readme, recipe, tuning
+from lrtl_utils.study.benchmarks import published, readme, recipe, tuning
 from lrtl_utils.sweep import engines
 from lrtl_utils.sweep import grid as grids
 
@@ -112,6 +112,42 @@ def test_the_pieces_that_miss_the_bar_are_named():
     missed = [f"`{piece}`" for piece, names in gained.items() if len(names) < 2]
     (said,) = re.findall(r"two data sets: ([^.]*) miss it\.", prose("progressive"))
     assert set(re.findall(r"`\w+`", said)) == set(missed)
+
+
+def test_where_a_piece_gains_or_harms_is_what_the_table_says():
+    gains = without("word_shape").query("verdict == 'worse'")[["dataset_model", "n_labels"]]
+    at = [("conll2003 · minilm_crf", 500), ("crossner_science · minilm_l3_crf", 100)]
+    assert [*gains.itertuples(index=False, name=None)] == at
+    said = "shown to gain on CoNLL-2003 with 500 labels and, with the second backbone, on CrossNER with 100."
+    assert said in prose("progressive")
+    harms = without("soften").query("verdict == 'better'")[["dataset_model", "n_labels"]]
+    assert [*harms.itertuples(index=False, name=None)] == [("hwu64_10 · minilm", 100), ("hwu64_10 · minilm_l3", 100)]
+    assert "HWU64 with 100 labels, on both backbones" in prose("progressive")
+
+
+def test_published_figures_of_hwu64_are_those_that_are_kept():
+    rows = [row for row in published.PUBLISHED["few_shot"] if row["dataset"].startswith("hwu64")]
+    for name in {row["model"] for row in rows}:
+        five, ten = (
+            next(100 * row["score"] for row in rows if (row["model"], row["dataset"]) == (name, f"hwu64_{shots}"))
+            for shots in (5, 10)
+        )
+        assert f"{five:.1f} and {ten:.1f} by {name.split(',')[0].split(' and ')[0]}" in prose("progressive")
+
+
+def test_what_the_study_adds_to_the_misses_is_what_its_table_says():
+    table = pd.read_csv(ROOT / "results/study/table.csv")
+    others = table[~recipe.is_piece(table) & table["points_low"].notna()]
+    ahead = others[others["mean"] > stats.MARGIN]
+    assert ahead[["dataset_model", "n_labels", "configuration", "verdict"]].to_numpy().tolist() == [
+        ["sst2 · minilm", 32, "linear_probe", "undecided"]
+    ]
+    settings = len(others.groupby(recipe.AT))
+    said = f"In 1 of {settings} settings of [the study](../results/study/table.md)"
+    assert said in prose("progressive")
+    assert f"on SST-2 with 32 labels, by {100 * ahead['mean'].item():.1f} points, undecided" in prose("progressive")
+    sst5 = developed().query("dataset_model == 'sst5 · minilm' and n_labels == 40 and configuration == 'full'")
+    assert f"On `sst5` with 8 shots it takes {1 / sst5['flops'].item():.2f} times as many" in prose("progressive")
 
 
 def test_what_decay_and_the_chosen_penalty_earn_is_what_the_table_says():

@@ -157,7 +157,10 @@ def earned(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _places(rows: pd.DataFrame, usual: Collection[str]) -> str:
-    """The data sets of these rows, each with its numbers of labels: `CIFAR-10 (80, 100)`. Other models are named."""
+    """The data sets of these rows, each with its numbers of labels: `CIFAR-10 (80, 100)`.
+
+    `usual` has the data sets with their usual model; another model is named.
+    """
     named = []
     for name, sizes in rows.groupby("dataset_model")["n_labels"]:
         dataset, model = name.split(" · ")
