@@ -54,8 +54,9 @@ class Repository:
 
 @dataclass(frozen=True)
 class Source:
-    """Files that were found: `kind` (package, mirror, hub), `id`, `revision` (None if unknown), and where they are.
+    """Files that were found: `kind`, `id`, `revision` (None if unknown), and where they are.
 
+    `kind` is `package`, `mirror` or `hub`, or `folder` for the files at a path that a user gave.
     `beside` are files that are loaded with a model's weights: its configuration and its tokenizer. They are in one
     folder, which may be another package's.
     """

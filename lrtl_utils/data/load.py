@@ -15,7 +15,7 @@ from lrtl_utils.data.catalog import TASKS, Task, repository
 from lrtl_utils.data.hub import Source, find_in_package, find_on_hub
 from lrtl_utils.data.own import files, tables
 from lrtl_utils.data.splits import MADE, TEST_SHARE, TOGETHER, Data, Examples, Facts, hold_out, stratified_order
-from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.errors import InputError, counted, require_name
 from lrtl_utils.files import absolute_path
 
 # In a file of the hub, the types of an input and of a label; of a tagged sentence, those of a word and of a tag.
@@ -242,7 +242,7 @@ def _check(data: Data) -> None:
                 raise InputError(f"{what} is empty.")
             tags = target if isinstance(target, list) else [target]
             if isinstance(target, list) and len(tags) != len(value):
-                raise InputError(f"{what} has {len(value)} words and {len(tags)} tags.")
+                raise InputError(f"{what} has {counted(len(value), 'word')} and {counted(len(tags), 'tag')}.")
             wrong = [tag for tag in tags if tag not in numbers]
             if wrong:
                 raise InputError(

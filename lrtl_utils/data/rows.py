@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.errors import InputError, reason, require_name
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -70,8 +70,7 @@ def _reading(file: Path) -> Iterator[Path]:
     except InputError:
         raise
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{file} cannot be read as {file.suffix.removeprefix('.')}: {reason}") from None
+        raise InputError(f"{file} cannot be read as {file.suffix.removeprefix('.')}: {reason(error)}") from None
     finally:
         datasets.logging.set_verbosity(verbosity)
         datasets.config.TORCH_AVAILABLE = torch

@@ -47,7 +47,7 @@ class CostMeter:
 
     @contextlib.contextmanager
     def measure(self) -> Iterator["CostMeter"]:
-        """Run the clock over the block; it synchronises the device at both ends, and pauses only `aside`."""
+        """Run the clock over the block, with the device synchronised at both ends; only `aside` pauses it."""
         _synchronize(self.device)
         energy = _energy_mj(self.device)
         with _PeakMemory(self.device) as memory:

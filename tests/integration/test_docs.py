@@ -114,12 +114,7 @@ def test_the_pieces_that_miss_the_bar_are_named():
     assert set(re.findall(r"`\w+`", said)) == set(missed)
 
 
-def test_where_a_piece_gains_or_harms_is_what_the_table_says():
-    gains = without("word_shape").query("verdict == 'worse'")[["dataset_model", "n_labels"]]
-    at = [("conll2003 · minilm_crf", 500), ("crossner_science · minilm_l3_crf", 100)]
-    assert [*gains.itertuples(index=False, name=None)] == at
-    said = "shown to gain on CoNLL-2003 with 500 labels and, with the second backbone, on CrossNER with 100."
-    assert said in prose("progressive")
+def test_where_softening_harms_is_what_the_table_says():
     harms = without("soften").query("verdict == 'better'")[["dataset_model", "n_labels"]]
     assert [*harms.itertuples(index=False, name=None)] == [("hwu64_10 · minilm", 100), ("hwu64_10 · minilm_l3", 100)]
     assert "HWU64 with 100 labels, on both backbones" in prose("progressive")
@@ -150,7 +145,7 @@ def test_what_the_study_adds_to_the_misses_is_what_its_table_says():
     assert f"On `sst5` with 8 shots it takes {1 / sst5['flops'].item():.2f} times as many" in prose("progressive")
 
 
-def test_what_decay_and_the_chosen_penalty_earn_is_what_the_table_says():
+def test_what_decay_earns_is_what_the_table_says():
     rows = without("decay").query("n_labels >= 500")
     assert (rows["verdict"] == "undecided").all()
     ahead, most = COUNTS[sum(rows["mean"] < 0)], -100 * rows["mean"].min()
@@ -158,9 +153,6 @@ def test_what_decay_and_the_chosen_penalty_earn_is_what_the_table_says():
         f"the mean is lower without it in {ahead} of {COUNTS[len(rows)]} settings, by up to {most:.1f} points, and no"
     )
     assert f"{said} difference is shown" in prose("progressive")
-    fixed = without("penalty").query("verdict == 'better'")
-    assert fixed["dataset_model"].tolist() == ["crossner_science · minilm_crf"]
-    assert "On CrossNER, the penalty that leave-one-out error chooses is shown to be worse" in prose("progressive")
 
 
 @pytest.mark.parametrize(("name", "title"), [("crossner_science", "CrossNER"), ("wnut17", "WNUT-17")])
@@ -260,7 +252,6 @@ def test_what_the_tuned_baselines_lack_is_what_the_tables_say():
     rest = table[~recipe.of_the_plan(table["dataset_model"]) & ~table["dataset_model"].str.startswith("banking77")]
     gains = recipe.counts(rest).set_index("configuration")[["gain", "low", "high"]]
     usual, full = (answers.points(*gains.loc[f"{name} (tuned)"]) for name in ("conventional", "full"))
-    assert f"{usual} points over tuned `conventional` and {full} over tuned `full`" in prose("evidence")
     assert (
         f"Without BANKING77, the mean gains over the two tuned baselines are {usual} and {full}."
         in (ROOT / "README.md").read_text()

@@ -29,7 +29,7 @@ MOST_TYPES = 100  # of entities; a CRF weighs each pair of their tags at each wo
 FEW_NUMBERS = 20  # so many different numbers may be classes, whatever they are
 MOST_SEVERAL = 0.1  # of the rows may have several labels; so few may be mistakes, or names with a comma
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
-HIDDEN = "-1"  # of a split whose labels are not published
+HIDDEN = "-1"  # stands for a label that is not published, unless rows to train on have it
 BRACKETS = re.compile(r"\[['\"].*\]")
 
 
@@ -131,10 +131,11 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
     if layout.form in {"images", "listed"}:
         _require_room(layout)
     notes = Notes(list(layout.noted))
-    parts = {}
-    for split, files in layout.splits.items():
-        rows = [row for file in files for row in _READERS[layout.form](file, layout, split, columns, notes)]
-        parts[split] = _whole(split, rows, notes)
+    parts = {
+        split: [row for file in files for row in _READERS[layout.form](file, layout, split, columns, notes)]
+        for split, files in layout.splits.items()
+    }
+    parts = {split: _whole(split, rows, notes) for split, rows in _unhidden(parts).items()}
     splits, taken = _choose(parts, layout, notes)
     if len(splits["train"]) < LEAST_ROWS:
         count = len(splits["train"])
@@ -148,7 +149,7 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
     targets = {split: [row.target for row in rows] for split, rows in splits.items()}
     if kind == "tokens":
         for split, tags in targets.items():
-            targets[split], scheme = conll.to_iob2(tags)
+            targets[split], scheme = conll.to_iob2(tags, [row.place for row in splits[split]])
             notes.noted += [f"tags converted from {scheme} to IOB2"] if scheme else []
     else:
         _require_shared(targets, dataset)
@@ -165,7 +166,7 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
     train, test = examples["train"], examples.get("test")
     validation = parts.get("validation", [])
     unused = kind != "image" and splits.get("test") is not validation  # images would fill the memory
-    aside = [row.input for row in validation if unused and row.target != HIDDEN]
+    aside = [row.input for row in validation if unused]
     return Data(source.id, kind, classes, train, test, source, f"taken: {taken}", *sentences, aside=aside)
 
 
@@ -217,7 +218,8 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
     first, training = layout.first, split in {"train", "all"}
     if file != first:  # what its columns hold, those of the same names do; else a column of ids might be the labels
         chosen = _columns_of(first, first.stat().st_mtime_ns, *columns)
-        if {*chosen} <= {*table.columns} or (not training and tables.usual(table.columns, tables.TARGETS) is None):
+        unlabelled = not training or chosen[1] not in table.columns
+        if {*chosen} <= {*table.columns} or (unlabelled and tables.usual(table.columns, tables.TARGETS) is None):
             columns = chosen
     try:
         text, label = tables.choose(table.columns, *columns, where)
@@ -280,9 +282,10 @@ def _read_image(file: Path, layout: Layout, split: str, columns: Columns, notes:
             f"text_column and label_column are for tables and CoNLL files, but {layout.folder} has images; omit them."
         )
     inside = file.relative_to(layout.folder).parts[0 if split == "all" else 1 :]
-    if len(inside) < 2:
+    label = inside[0] if len(inside) > 1 else None  # as competitions publish a test split
+    if label is None and split in {"train", "all"}:
         raise InputError(f"{file} is not in a class folder; put each image into a folder named after its class.")
-    return [Row(file.read_bytes(), inside[0], str(file.relative_to(layout.folder)))]
+    return [Row(file.read_bytes(), label, str(file.relative_to(layout.folder)))]
 
 
 def _read_listed(file: Path, layout: Layout, split: str, columns: Columns, notes: Notes) -> list[Row]:
@@ -343,16 +346,18 @@ def _kind(inputs: Sequence[Any]) -> str:
 
 
 def _require_alike(kind: str, rows: Sequence[Row]) -> None:
-    """`InputError` if a row is of another kind than the first, which JSON allows."""
-    form, what = {
-        "text": (str, "a text and a label"),
-        "image": (bytes, "an image and a label"),
-        "tokens": (list, "words and their tags"),
+    """`InputError` if a row does not have the kind of input that the first has, which JSON allows, and its answer."""
+    form, first, answer = {
+        "text": (str, "a text", "a label"),
+        "image": (bytes, "an image", "a label"),
+        "tokens": (list, "a list of words", "a list of tags"),
     }[kind]
     for row in rows:
         tagged = isinstance(row.target, list) and all(isinstance(tag, str) for tag in row.target)
         if not isinstance(row.input, form) or not (tagged if kind == "tokens" else isinstance(row.target, str)):
-            raise InputError(f"{row.place} does not have {what}, as the first row does.")
+            raise InputError(
+                f"{row.place} does not have {first} and {answer}; the first input is {first}, so each row needs both."
+            )
 
 
 def _require_shared(targets: Mapping[str, Sequence[str]], dataset: str) -> None:
@@ -416,6 +421,16 @@ def _lists(cells: set[str]) -> set[str]:
     return listed | {cell for cell in cells if BRACKETS.fullmatch(cell)}
 
 
+def _unhidden(parts: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """The rows of each split, with None for a hidden label."""
+    if HIDDEN in [row.target for row in parts["train" if "train" in parts else "all"]]:
+        return parts
+    return {
+        split: [row._replace(target=None) if row.target == HIDDEN else row for row in rows]
+        for split, rows in parts.items()
+    }
+
+
 def _whole(split: str, rows: Sequence[Row], notes: Notes) -> list[Row]:
     """The rows that have an input and a label."""
     if all(row.target in (None, []) for row in rows):
@@ -432,9 +447,8 @@ def _whole(split: str, rows: Sequence[Row], notes: Notes) -> list[Row]:
 def _choose(parts: dict[str, list[Row]], layout: Layout, notes: Notes) -> tuple[dict[str, list[Row]], str | None]:
     """The train split and the test split, if there is one with labels; and the file or folder of the test split."""
     train = parts["train" if "train" in parts else "all"]
-    hidden = () if HIDDEN in [row.target for row in train] else (HIDDEN,)
     for split in ("test", "validation"):
-        if split in parts and all(row.target in hidden for row in parts[split]):
+        if split in parts and not parts[split]:
             notes.noted.append(f"the {split} split has no labels and is not used")
         elif split in parts:
             if split == "test" and "validation" in parts:

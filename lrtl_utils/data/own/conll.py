@@ -1,16 +1,16 @@
 """Tagged sentences: reading CoNLL files, and converting tags of other schemes to IOB2."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lrtl_utils.errors import InputError, shown
+from lrtl_utils.errors import InputError, counted, shown
 
 Sentences = tuple[list[list[str]], list[list[str]]]  # words and tags
 
 _TAG = re.compile(r"O|[BIESLU]-.+")
 _NUMBER = re.compile(r"\d+([-.]\d+)?")  # of a word; with a dash or dot, of a line that repeats or adds one (CoNLL-U)
-_INSIDE = {"E": "I", "L": "I", "S": "B", "U": "B"}  # edges of IOBES and BILOU, in IOB2
 
 
 def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> tuple[Sentences, tuple[str, str], bool]:
@@ -22,17 +22,18 @@ def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> tup
     blocks = _blocks(text)
     if not blocks:
         raise InputError(f"{file} has no tagged word.")
+    _require_even(blocks, file)
     blocks, word, width = _words_of(blocks, token, file)
     rows = [row for block in blocks for row in block]
     known = [i for i in reversed(range(width)) if i != word and all(_TAG.fullmatch(row[i]) for row in rows)]
     mark = _position(tag, width, file) if tag else next(iter(known), None)
     if mark is None:
-        short, most = min(rows, key=len), max(map(len, rows))
-        ragged = f" (the line {shown(' '.join(short))} lacks some)" if len(short) < most else ""
         raise InputError(
-            f"{file}: no column has only tags such as O, B-PER and I-PER{ragged}; "
+            f"{file}: no column has only tags such as O, B-PER and I-PER; "
             "set label_column, for example label_column=3 for the third column."
         )
+    if mark == word:
+        raise InputError(f"{file}: column {mark + 1} cannot have both the words and the tags; set text_column too.")
     sentences = tuple([[row[column] for row in block] for block in blocks] for column in (word, mark))
     return sentences, (str(word + 1), str(mark + 1)), len(known) > 1 and not tag
 
@@ -54,26 +55,33 @@ def is_tag(label: str) -> bool:
     return bool(_TAG.fullmatch(label))
 
 
-def to_iob2(sentences: Sequence[Sequence[str]]) -> tuple[list[list[str]], str | None]:
+def to_iob2(sentences: Sequence[Sequence[str]], places: Sequence[str]) -> tuple[list[list[str]], str | None]:
     """Tags in strict IOB2, and the scheme that they were in (None if nothing had to change).
 
-    `InputError` if a tag is not of the form EDGE-TYPE or O.
+    `InputError` names the place of the first sentence with a tag that is not of the form EDGE-TYPE or O.
     """
-    wrong = next((tag for tags in sentences for tag in tags if not _TAG.fullmatch(tag)), None)
-    if wrong is not None:
-        raise InputError(f"Tag {wrong!r} is of an unknown scheme; entities are tagged O, B-TYPE and I-TYPE (IOB2).")
+    for tags, place in zip(sentences, places, strict=True):
+        for tag in tags:
+            if not _TAG.fullmatch(tag):
+                raise InputError(
+                    f"{place} has the tag {tag!r}, which is of an unknown scheme; entities are tagged O, B-TYPE and "
+                    "I-TYPE (IOB2)."
+                )
     edges = {tag[0] for tags in sentences for tag in tags if tag != "O"}
-    turned = [_with_beginnings([_INSIDE.get(t[0], t[0]) + t[1:] if t != "O" else t for t in s]) for s in sentences]
+    turned = [*map(_in_iob2, sentences)]
     if turned == [list(tags) for tags in sentences]:
         return turned, None
     scheme = "BILOU" if edges & {"L", "U"} else "IOBES" if edges & {"E", "S"} else "IOB1"
     return turned, scheme
 
 
-def _with_beginnings(tags: Sequence[str]) -> list[str]:
-    """Every entity begins with B, also after one of another type."""
-    before = ["O", *tags]
-    return [f"B{tag[1:]}" if tag[0] == "I" and before[i][1:] != tag[1:] else tag for i, tag in enumerate(tags)]
+def _in_iob2(tags: Sequence[str]) -> list[str]:
+    """Every entity begins with B, also after one of another type, and after one that has ended (E, L, S or U)."""
+    turned = []
+    for before, tag in zip(["O", *tags], tags, strict=False):
+        begins = tag[0] in "BSU" or before[0] in "ELSU" or before[1:] != tag[1:]
+        turned.append(tag if tag == "O" else f"{'B' if begins else 'I'}{tag[1:]}")
+    return turned
 
 
 def _blocks(text: str, tagged: bool = True) -> list[list[list[str]]]:
@@ -95,6 +103,17 @@ def _blocks(text: str, tagged: bool = True) -> list[list[list[str]]]:
         elif not (comment and len(fields) > 1):
             blocks[-1].append(fields)
     return [block for block in blocks if block]
+
+
+def _require_even(blocks: list[list[list[str]]], file: Path) -> None:
+    """`InputError` if a line has more or fewer fields than most lines, because other tags would be in its columns."""
+    rows = [row for block in blocks for row in block]
+    ((most, _),) = Counter(map(len, rows)).most_common(1)
+    if odd := next((row for row in rows if len(row) != most), None):
+        raise InputError(
+            f"{file}: the line {shown(' '.join(odd))} has {counted(len(odd), 'field')}, but most lines have {most}; "
+            "give all lines the same columns, with tabs between them if a word has a space in it."
+        )
 
 
 def _words_of(blocks: list[list[list[str]]], token: str | None, file: Path) -> tuple[list[list[list[str]]], int, int]:

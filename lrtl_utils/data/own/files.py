@@ -88,7 +88,7 @@ def is_path(dataset: str) -> bool:
 def on_hub(dataset: str) -> Repository | None:
     """What `org/name` or `org/name@revision` means on the hub; None for a path that exists or ends like a data file."""
     named = HUB_ID.fullmatch(dataset)
-    ends_as_file = Path(dataset).suffix.lower() in (*tables.SUFFIXES, *CONLL, *IMAGES)
+    ends_as_file = Path(dataset).suffix.lower() in (*tables.SUFFIXES, *CONLL, *PERHAPS_CONLL, *IMAGES)
     if not named or ends_as_file or absolute_path(dataset).exists():
         return None
     if named[2] and not REVISION.fullmatch(named[2]):
@@ -139,7 +139,7 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
     found = {file: form for file in files if (form := _form(file))}
     # A .json file beside others describes them, unless its name has a split in it.
     data = {file: form for file, form in found.items() if file.suffix.lower() != ".json" or _split_of([file.stem])}
-    found = data or found
+    found = data or found or {file: "conll" for file in files if file.suffix.lower() in CONLL}
     if not found:
         raise InputError(f"{path} has no file that can be read; use {_known()}.")
     first: dict[str, Path] = {}
@@ -242,6 +242,7 @@ def _split_of(names: Sequence[str]) -> str | None:
 
 
 def names_split(name: str) -> bool:
+    """Whether a name is nothing but that of a split, such as `test` or `val`."""
     return any(name.lower() in known for known in SPLITS.values())
 
 

@@ -158,7 +158,7 @@ def _read_json(file: Path) -> Table:
     """One object a line, or one list of objects. Read by `json`, for its line numbers, and because `datasets` fails at
     empty lines and at labels of two types, and takes texts that look like dates for dates."""
     text, odd = decode(file.read_bytes(), file)
-    whole = text.lstrip().startswith("[")
+    whole = bool(re.match(r"\s*(\[|\{\s*\n)", text))  # a list, or one object over several lines
     numbered = [(1, text)] if whole else [(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
     objects = []
     for number, part in numbered:
@@ -169,7 +169,7 @@ def _read_json(file: Path) -> Table:
         except (ValueError, RecursionError) as error:  # json counts the lines of the part
             line = number + getattr(error, "lineno", 1) - 1
             raise InputError(f"{file}, line {line} is not JSON: {getattr(error, 'msg', error)}.") from None
-        for each in found if whole else [found]:
+        for each in found if whole and isinstance(found, list) else [found]:
             if not isinstance(each, dict):
                 raise InputError(f"{file}, line {number} is not a JSON object of columns and values.")
             objects.append(each)

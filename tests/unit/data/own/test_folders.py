@@ -151,6 +151,17 @@ def test_a_split_with_nothing_but_minus_one_has_no_labels(tmp_path):
     assert "the test split has no labels and is not used" in data.notes
 
 
+def test_a_minus_one_beside_labels_is_a_class_only_where_rows_to_train_on_have_it(tmp_path):
+    for name, labels in (("train", [0, 1] * 10), ("test", [0, 1, -1] * 4)):
+        write_csv(tmp_path / f"{name}.csv", [(f"a {name} text {i}", label) for i, label in enumerate(labels)])
+    with pytest.warns(UserWarning, match="rows of the test split that are left out: 0 without input, 4 without label"):
+        data = load(str(tmp_path))
+    assert (data.classes, len(data.test)) == (("0", "1"), 8)
+    write_csv(tmp_path / "train.csv", [(f"a train text {i}", i % 3 - 1) for i in range(20)])
+    data = load(str(tmp_path))
+    assert (data.classes, len(data.test)) == (("-1", "0", "1"), 12)
+
+
 def test_the_columns_of_the_first_file_are_those_of_the_others(tmp_path):
     write_csv(tmp_path / "a.csv", rows(20), ("text", "sentiment"))
     write_csv(tmp_path / "b.csv", [(f"new {i}", "shoes", "good") for i in range(9)], ("text", "category", "sentiment"))
@@ -226,6 +237,13 @@ def test_ids_beside_the_texts_of_a_test_split_are_no_labels(tmp_path):
     assert "the test split has no labels and is not used" in data.notes
 
 
+def test_ids_beside_the_texts_of_a_second_training_file_are_no_labels(tmp_path):
+    write_csv(tmp_path / "a.csv", rows(30))
+    write_csv(tmp_path / "b.csv", [(i, text) for i, (text, _) in enumerate(rows(9, 100))], ("id", "text"))
+    with pytest.raises(InputError, match=r"no column of b\.csv named 'label'; the known ones are id, text"):
+        load(str(tmp_path))
+
+
 def test_other_files_are_left_aside(tmp_path):
     write_csv(tmp_path / "train.csv", rows(10))
     write_csv(tmp_path / "test.csv", rows(6, 100))
@@ -297,10 +315,15 @@ def test_a_conll_file_whose_tags_are_of_another_form_is_not_of_a_wrong_type(tmp_
     (tmp_path / "r.conll").write_text("Ada\tPER\nran\tO\n\n" * 9)
     with pytest.raises(InputError, match="no column has only tags such as O, B-PER and I-PER; set label_column"):
         load(str(tmp_path / "r.conll"))
+    with pytest.raises(InputError, match="no column has only tags such as O, B-PER and I-PER; set label_column"):
+        load(str(tmp_path))
     (tmp_path / "short.conll").write_text("Ada B-PER\nran O\nhome\n\n" * 9)
-    with pytest.raises(InputError, match=r"I-PER \(the line 'home' lacks some\); set label_column"):
+    with pytest.raises(InputError, match="the line 'home' has 1 field, but most lines have 2; give all lines the same"):
         load(str(tmp_path / "short.conll"))
-    with pytest.raises(InputError, match="Tag 'PER' is of an unknown scheme"):
+    (tmp_path / "chunks.conll").write_text("Ada B-NP B-PER\nran B-VP O\n\n" * 9 + "home B-NP\n")
+    with pytest.raises(InputError, match="the line 'home B-NP' has 2 fields, but most lines have 3"):
+        load(str(tmp_path / "chunks.conll"))  # before, the chunks were the tags of all lines
+    with pytest.raises(InputError, match=r"r\.conll, sentence 1 has the tag 'PER', which is of an unknown scheme"):
         load(str(tmp_path / "r.conll"), label_column="2")
 
 
@@ -383,6 +406,7 @@ WORDS = {"text": "EU rejects", "tokens": ["EU", "rejects"], "ner_tags": ["B-ORG"
         (WORDS, "labels are lists of tags, but the inputs are texts; name the column of the words with text_column"),
         ({"text": "EU rejects", "label": [[0, 2, "ORG"]]}, r"such as \[\['0', '2', 'ORG'\]\]; .* write a CoNLL file"),
         ({"text": {"en": "EU rejects"}, "label": "a"}, "has an object, {'en': 'EU rejects'}, where a text, "),
+        ({"tokens": ["EU", "rejects"], "label": "a"}, "row 1 does not have a list of words and a list of tags; the "),
     ],
 )
 def test_nested_json_is_refused_with_what_helps(row, said, tmp_path):
@@ -391,8 +415,10 @@ def test_nested_json_is_refused_with_what_helps(row, said, tmp_path):
         load(str(tmp_path / "r.jsonl"))
 
 
-def test_an_object_of_columns_is_no_image(tmp_path):
-    (tmp_path / "r.json").write_text(json.dumps({"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}}))
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_object_of_columns_is_no_image(indent, tmp_path):
+    columns = {"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}}
+    (tmp_path / "r.json").write_text(json.dumps(columns, indent=indent))
     for read in (load, tasks.kind_of):
         with pytest.raises(InputError, match=r"with pandas: orient='records'"):
             read(str(tmp_path / "r.json"))
@@ -420,8 +446,8 @@ def test_an_example_knows_its_place(tmp_path):
 @pytest.mark.parametrize(
     ("text", "label", "said"),
     [
-        (["a", "list"], "good", r"^r\.jsonl, row 22 does not have a text and a label, as the first row does"),
-        ("a text", ["good"], r"^r\.jsonl, row 22 does not have a text and a label, as the first row does"),
+        (["a", "list"], "good", r"^r\.jsonl, row 22 does not have a text and a label; the first input is a text, so"),
+        ("a text", ["good"], r"^r\.jsonl, row 22 does not have a text and a label; the first input is a text, so"),
         ({"path": "/etc/passwd"}, "good", "has paths of images"),
     ],
 )
@@ -525,13 +551,23 @@ def test_a_data_set_of_the_hub_is_named_by_its_id(tmp_path, monkeypatch):
     absent = "no file or folder acme/none here, and as a repository of the hub it cannot be read: acme/none is not on"
     with pytest.raises(InputError, match=absent):
         load("acme/none")
-    with pytest.raises(InputError, match=r"There is no file or folder .*acme/none.csv"):
-        load("acme/none.csv")
+    for name in ("acme/none.csv", "acme/none.txt"):
+        with pytest.raises(InputError, match=rf"There is no file or folder .*{name}\.$"):
+            load(name)
 
 
 def test_a_branch_of_the_hub_is_no_revision():
     with pytest.raises(InputError, match="org/posts@main: main is no revision; one is the 40 hexadecimal digits"):
         load("org/posts@main")
+
+
+def test_images_of_a_test_split_without_class_folders_are_not_used(tmp_path):
+    write_images(tmp_path / "train")
+    (tmp_path / "test").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "test" / "1.png")
+    data = load(str(tmp_path))
+    assert (data.classes, len(data.train), len(data.test)) == (("cat", "dog"), 9, 3)
+    assert "the test split has no labels and is not used" in data.notes
 
 
 def test_images_are_of_the_class_of_their_folder(tmp_path):
@@ -590,6 +626,12 @@ def test_conll_files_are_read_and_their_tags_turned_into_iob2(scheme, form, tmp_
     assert data.notes == (() if scheme == "IOB2" else (f"tags converted from {scheme} to IOB2",))
 
 
+def test_an_entity_that_has_ended_does_not_go_on():
+    tags = ["I-PER", "E-PER", "I-PER", "E-PER", "O", "E-LOC", "E-LOC"]
+    turned, _ = conll.to_iob2([tags], ["a.conll, sentence 1"])
+    assert turned == [["B-PER", "I-PER", "B-PER", "I-PER", "O", "B-LOC", "B-LOC"]]
+
+
 def test_conll_columns_can_be_given_and_tags_must_be_of_entities(tmp_path):
     lines = [f"w{i}{j} O B-A\nv{i}{j} B-B O" for i in range(9) for j in range(2)]
     (tmp_path / "r.conll").write_text("\n\n".join(lines))
@@ -599,15 +641,17 @@ def test_conll_columns_can_be_given_and_tags_must_be_of_entities(tmp_path):
     assert load(str(tmp_path / "r.conll"), label_column="2").classes == ("O", "B-B", "I-B")
     with pytest.raises(InputError, match="columns 1 to 3, and no column '4'"):
         load(str(tmp_path / "r.conll"), label_column="4")
-    with pytest.raises(InputError, match="of an unknown scheme; entities are tagged"):
+    with pytest.raises(InputError, match="column 1 cannot have both the words and the tags; set text_column too"):
         load(str(tmp_path / "r.conll"), label_column="1")
+    with pytest.raises(InputError, match="of an unknown scheme; entities are tagged"):
+        load(str(tmp_path / "r.conll"), text_column="2", label_column="1")
 
 
 def test_all_files_have_the_columns_of_the_first_and_lines_that_repeat_words_are_none(tmp_path):
     for split, hidden in (("train", "B-ORG"), ("test", "_")):
         text = "\n\n".join(f"Acme{split}{i} NNP B-NP {hidden}\nran VBD B-VP O" for i in range(12))
         (tmp_path / f"{split}.conll").write_text(text)
-    with pytest.raises(InputError, match="Tag '_' is of an unknown scheme"):  # before, the chunks were the test's tags
+    with pytest.raises(InputError, match="has the tag '_', which is of"):  # before, the chunks were the test's tags
         load(str(tmp_path))
     lines = [f"1-2\tdel{i}\tO\n1\tde\tO\n2\tel{i}\tO\n2.1\tadded\tO\n3\tRey\tB-PER" for i in range(12)]
     (tmp_path / "ud.conll").write_text("\n\n".join(lines))
