@@ -26,10 +26,10 @@ NOTHING = (
 def at_a_glance(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The four answers of each dataset × model in a row of words, for a person who looks once, and notes below it.
 
-    The row has the best variant and its score, the labels that give 95 % of the best score, the variant with the fewest
-    FLOPs that is not shown to be worse, and the points of the best over the baseline. Its cells have one or two short
-    lines, so that it fits 100 columns; the model is named where a data set has several. A note gives the first doubt
-    about labels that are not reliable. Without runs there are neither rows nor notes.
+    The row has the variant with the highest mean and its score, the labels that give 95 % of the best score, the
+    variant with the fewest FLOPs that is not shown to be worse, and the points of the highest over the baseline. Its
+    cells have one or two short lines, so that it fits 100 columns; the model is named where a data set has several. A
+    note gives the first doubt about labels that are not reliable. Without runs there are neither rows nor notes.
     """
     frame = tables.compared(frame)
     frame = frame.assign(configuration=frame["variant"])  # which is shorter, and of one configuration each
@@ -49,7 +49,7 @@ def at_a_glance(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         rows.append(
             {
                 "data set\nlabels": f"{title}\n{row.n_labels} labels",
-                f"best\n{tables.metrics_of(frame)}": f"{row.configuration}\n"
+                f"highest\n{tables.metrics_of(frame)}": f"{row.configuration}\n"
                 f"{row.score:.3f}{answers.between(row.low, row.high)}",
                 "enough\nlabels": _enough(need),
                 "cheapest not shown\nworse, in points": _cheapest(costs.loc[row.dataset_model]),
@@ -84,7 +84,7 @@ def _cheapest(cost: pd.Series) -> str:
     if not cost["compared"]:
         return "too few seeds\nor methods"
     if cost["cheapest"] == cost["best"]:
-        return "the best itself"
+        return "the highest itself"
     share = answers.share(cost["cheapest_flops"] / cost["best_flops"])
     return f"{cost['cheapest']}\n{share} of FLOPs, {answers.points(cost['mean'])}"
 

@@ -119,7 +119,8 @@ def cost(frame: pd.DataFrame) -> Answer:
         cheaper, metric = int((compared["best"] != compared["cheapest"]).sum()), tables.metrics_of(frame)
         pairs = f"{counted(len(compared), 'pair')} of data set and model"
         names = [f"{name} on {count}" for name, count in compared["best"].value_counts().items()]
-        headline = f"On each of {pairs}, the interval of the difference to the best ({_listed(names)}) is below "
+        on = f"each of {pairs}" if len(compared) > 1 else "the only pair of data set and model"
+        headline = f"On {on}, the interval of the difference to the best ({_listed(names)}) is below "
         headline += f"zero for every compared configuration with fewer FLOPs, by {metric}"
         if cheaper:
             headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best may be as good by "
@@ -127,7 +128,8 @@ def cost(frame: pd.DataFrame) -> Answer:
             headline += f"{metric} (the interval of the difference reaches zero); on {near or 'none'} "
             headline += f"{'it is' if near else 'is it'} shown to be at most {100 * stats.MARGIN:g} point worse"
         if len(spent := compared["best_device_seconds"].dropna()):
-            headline += f"; training the best of each pair takes {span(spent, short)} device seconds"
+            timed = "each pair" if len(spent) == len(compared) else counted(len(spent), "pair")
+            headline += f"; training the best of {timed} takes {span(spent, short)} device seconds"
         headline += "."
         if cached := int(tables.took_from_cache(frame).sum()):
             why = "because an earlier run of a sweep had done a part of their work"
@@ -185,10 +187,10 @@ def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
     for row in best.drop(columns=["low", "high", "score_name"]).merge(known, "left", on=keys).itertuples():
         if not pd.isna(row.mean):
             gain = f"{points(row.mean, row.low, row.high)} points of {row.score_name}"
-            ahead = f"{row.configuration}, the best with {row.n_labels} labels, is {gain} over {baseline}"
+            ahead = f"{row.configuration}, the {_top(row)} with {row.n_labels} labels, is {gain} over {baseline}"
         elif row.variants[0] == baseline:
-            ahead = f"{baseline} is itself the best with {row.n_labels} labels"
-    return f"{ahead}; {at_every_size(table)}"
+            ahead = f"{baseline} is itself the {_top(row)} with {row.n_labels} labels"
+    return f"{ahead}; {verdicts(table)}"
 
 
 def _costs(row: Any, means: pd.DataFrame) -> dict[str, object]:
@@ -316,11 +318,12 @@ def claim_seconds(front: pd.DataFrame, best: pd.DataFrame) -> str:
     """The device seconds of training the best configuration, from the least to the most of the data sets."""
     settled = best[best["compared"] > 0]
     costs = [(part.set_index("configuration")["device_seconds"], row) for part, row in _beside_best(front, settled)]
-    spent = [seconds[row["configuration"]] for seconds, row in costs if row["configuration"] in seconds]
-    if not spent:
+    costs = [(seconds, row) for seconds, row in costs if row["configuration"] in seconds]
+    if not costs:
         few = "Too few costs were measured here" if len(settled) else "There are too few seeds here"
         return f"{few} to say how long training the best configuration takes"
-    labels, takes = span(settled["n_labels"]), span(spent, short)
+    takes = span([seconds[row["configuration"]] for seconds, row in costs], short)
+    labels = span([row["n_labels"] for _, row in costs])
     return f"With {labels} labels, training the best configuration takes {takes} device seconds"
 
 
@@ -340,7 +343,9 @@ def claim_needs(needs: pd.DataFrame) -> str:
     if not parts:
         return "On no data set can two curves be relied on, so the labels that methods need cannot be compared"
     on = f"{len(parts)} {_pairs(needs)} with two reliable curves or more"
-    fewest = [part["variant"].iloc[0] for part in parts if part["high"].iloc[0] < part["low"].iloc[1:].min()]
+    # Of a curve that reaches the target at its own smallest size, nobody knows how few labels it needs.
+    least = [part["low"].where(part["low"] > part["sizes"].str[0], 0).iloc[1:].min() for part in parts]
+    fewest = [part["variant"].iloc[0] for part, low in zip(parts, least, strict=True) if part["high"].iloc[0] < low]
     if not fewest:
         return f"By intervals that do not overlap, no method needs the fewest labels on any of {on}"
     counts = pd.Series(fewest).value_counts()
@@ -405,8 +410,7 @@ def scored(row: pd.Series) -> str:
     sure = counted(row["seeds"], "seed") if pd.isna(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
     said = f"{row['configuration']}, {row['score_name']} {row['score']:.3f} ({sure}) with {row['n_labels']} labels"
     if row["compared"]:
-        word = "highest" if row["missing"] or row["too_few_seeds"] else "best"
-        said += f", {word} of {row['compared'] + 1} configurations"
+        said += f", {_top(row)} of {row['compared'] + 1} configurations"
     near = [f"{name} {points(mean)}" for name, (mean, *_) in row["undecided"].items()]
     others = (
         ("not shown to be worse, with the difference in points", near),
@@ -415,6 +419,11 @@ def scored(row: pd.Series) -> str:
     )
     beside = [f"{words}: {', '.join(names)}" for words, names in others if names]
     return f"{said} ({'; '.join(beside)})" if beside else said
+
+
+def _top(row: Any) -> str:
+    """What the first of a row of `tables.best` is called: `best` only if all others ran with its seeds."""
+    return "highest" if row.missing or row.too_few_seeds else "best"
 
 
 def labels_needed(needs: pd.DataFrame) -> list[str]:
@@ -466,7 +475,9 @@ def _score_vs_cost(part: pd.DataFrame, best: pd.Series, cost: str, name: str) ->
     several = cost != "flops" and not on_one_machine(*part["device"].unique())
     about = f"{_front(part)}{'; the points are of several machines' if several else ''}"
     if cheap.name == top.name:
-        return f"{best['dataset_model']}: {scored(best)} is also the cheapest of one setting for each method; {about}."
+        known = f" with {name} on record" if part["unmeasured"].iloc[0] else ""
+        of = f"one setting for each method{known}"
+        return f"{best['dataset_model']}: {scored(best)} is also the cheapest of {of}; {about}."
     beside = f"{times(top[cost], cheap[cost])} the {name} of {cheap.name}, which reaches {cheap['score']:.3f}"
     if cost == "device_seconds":  # these are not of pairs that were run together
         beside = (
@@ -541,19 +552,6 @@ def verdicts(part: pd.DataFrame) -> str:
     return "; ".join(found)
 
 
-def at_every_size(part: pd.DataFrame) -> str:
-    """`better at every size: full; differs by size: lora`, of rows of `tables.differences` of one dataset × model.
-
-    Sizes where the two share too few seeds do not count.
-    """
-    known = part["verdict"].mask(part["verdict"] == stats.TOO_FEW_SEEDS).groupby(part["configuration"])
-    said = (known.first() + " at every size").mask(known.nunique() > 1, "differs by size")
-    said = said.fillna(VERDICTS[stats.TOO_FEW_SEEDS])
-    order = [f"{verdict} at every size" for verdict in (*DECIDED, "undecided")]
-    order += ["differs by size", VERDICTS[stats.TOO_FEW_SEEDS]]
-    return "; ".join(f"{words}: {', '.join(said.index[said == words])}" for words in order if words in set(said))
-
-
 def aggregate(table: pd.DataFrame) -> list[str]:
     """For each number of labels: the variant that is highest over the data sets, and others that reach its interval."""
     if table.empty:
@@ -582,11 +580,12 @@ def main_effects(table: pd.DataFrame, whole: bool) -> list[str]:
     rows = table[table["knob"] == shares["knob"].iloc[0]].sort_values("score")
     low, high = rows.iloc[0], rows.iloc[-1]
     caution = "" if whole else " Not every combination was tried, so effects of knobs overlap."
+    least = f"; {shares['knob'].iloc[-1]} explains {shares['share'].iloc[-1]:.1%}" if len(shares) > 1 else ""
     return [
         f"{high['knob']} explains most, {high['share']:.0%} of the variance of validation {high['score_name']}: from "
-        f"{low['score']:.3f} at {low['value']} to {high['score']:.3f} at {high['value']}; {shares['knob'].iloc[-1]} "
-        f"explains {shares['share'].iloc[-1]:.1%}. By chance a knob of {len(rows)} values would explain about "
-        f"{(len(rows) - 1) / (rows['settings'].sum() - 1):.0%}.{at_edge(table)}{caution}"
+        f"{low['score']:.3f} at {low['value']} to {high['score']:.3f} at {high['value']}{least}. By chance a knob of "
+        f"{len(rows)} values would explain about {(len(rows) - 1) / (rows['settings'].sum() - 1):.0%}."
+        f"{at_edge(table)}{caution}"
     ]
 
 
@@ -599,13 +598,13 @@ def at_edge(table: pd.DataFrame) -> str:
 def interaction(settings: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     """How much the strongest pair of knobs explains beyond each of the two, and its best values."""
     if pairs.empty:
-        return [NOTHING_TUNED]
+        return [NOTHING_TUNED if settings.empty else "Only one hyperparameter differs between these runs."]
     first, second, share = pairs.iloc[0][["first", "second", "share"]]
     means = settings.groupby([first, second], dropna=False)["score"].mean()
     at = [None if pd.isna(value) else value for value in means.index[means.argmax()]]
     return [
-        f"{first} and {second} together explain {share:.1%} of the variance beyond what each does alone; the highest "
-        f"mean {tables.metrics_of(settings)}, {means.max():.3f}, is at {first}={at[0]} and {second}={at[1]}."
+        f"{first} and {second} together explain {max(share, 0):.1%} of the variance beyond what each does alone; the "
+        f"highest mean {tables.metrics_of(settings)}, {means.max():.3f}, is at {first}={at[0]} and {second}={at[1]}."
     ]
 
 

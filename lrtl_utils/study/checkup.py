@@ -194,8 +194,10 @@ def _prospects(data: Data) -> Iterator[str]:
         f"With {len(data.test)} test {unit} and {SEEDS} seeds, a comparison of two methods detects a difference of "
         f"{points:.1f} points in four of five experiments. Smaller differences mostly stay undecided.{more}"
     )
+    rough = " For entity F1 it is a rough guide." if data.kind == "tokens" else ""
     yield (
-        f"This assumes what was measured on this project's records: the two methods answer {stats.DISAGREEMENT:.0%} of "
-        f"the test {unit} differently, with a correlation of {stats.RECURRING:g} between seeds, and training adds a "
-        f"standard deviation of {100 * stats.TRAINING:.1f} points between seeds (see stats.smallest_difference)."
+        "This assumes what was measured on this project's records of texts and images: the two methods answer "
+        f"{stats.DISAGREEMENT:.0%} of the test examples differently, with a correlation of {stats.RECURRING:g} between "
+        f"seeds, and training adds a standard deviation of {100 * stats.TRAINING:.1f} points between seeds (see "
+        f"stats.smallest_difference).{rough}"
     )

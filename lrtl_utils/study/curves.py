@@ -8,7 +8,9 @@ import numpy as np
 from lrtl_utils.study.stats import middle
 
 LEAST_SIZES = 4  # a law has three numbers, so it fits any three sizes
-MOST_MISSED = 0.02  # of score, by the curve of all sizes but the largest: more is a doubt, and no curve is drawn
+# Of score: if the curve of all sizes but the largest misses more there, it is a doubt; if that of all sizes misses more
+# at any of them, no curve is drawn.
+MOST_MISSED = 0.02
 WIDEST = 10  # times the lower end of the interval: more is a doubt
 SHARE = 0.95  # of the best score at the largest size: the target
 EXPONENTS = np.geomspace(0.02, 3, 300)

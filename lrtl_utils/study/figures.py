@@ -178,7 +178,8 @@ def score_vs_data(summary: pd.DataFrame, needs: pd.DataFrame, best: pd.DataFrame
     note = _others([_near(tables.with_enough_seeds(part)) for part in parts])
     note += "Bands and bars are 95 % intervals. " if summary["low"].notna().any() else ""
     if figure and any(line.get_linestyle() == ":" for ax in figure.axes for line in ax.get_lines()):
-        note += "A dotted curve is a power law that passes through its marks; beyond the last mark it is a guess."
+        note += f"A dotted curve is a power law that comes within {100 * curves.MOST_MISSED:g} points of each of its "
+        note += "marks; beyond the last mark it is a guess."
     return figure and _finished(figure, claim or answers.claim_best(best), note)
 
 
@@ -188,7 +189,8 @@ def _score_vs_data(summary: pd.DataFrame, ax: Axes, needs: pd.DataFrame) -> None
     enough = tables.with_enough_seeds(summary)
     near = _near(enough)
     aside = [
-        f"not drawn: {variant}, {_range(points['score'], '.3f')} with {_range(points['n_labels'], ',')} labels"
+        f"not drawn: {variant}, {answers.span(points['score'], '{:.3f}'.format)} with "
+        f"{answers.span(points['n_labels'], '{:,}'.format)} labels"
         for variant, points in enough.drop(near.index).groupby("variant")
     ]
     aside += _too_few(summary)
@@ -215,10 +217,6 @@ def _near(summary: pd.DataFrame) -> pd.DataFrame:
     named = summary[summary["variant"].isin(_named(summary))]
     lowest, highest = named[["low", "score"]].min().min(), named["score"].max()
     return summary[summary["score"] >= lowest - NEAR * (highest - lowest)]
-
-
-def _range(values: pd.Series, form: str) -> str:
-    return " to ".join(dict.fromkeys(format(value, form) for value in (values.min(), values.max())))
 
 
 def labels_needed(needs: pd.DataFrame) -> Figure | None:
@@ -253,7 +251,7 @@ def _labels_needed(needs: pd.DataFrame, ax: Axes) -> None:
     ax.set(ylim=(-0.6, len(rows) - 0.4))
     ax.set_title(f"{tables.titled(needs['dataset_model'].iloc[0])}: target {needs['target'].iloc[0]:.3f}", loc="left")
     _of_labels(ax, {*(10**power for power in range(1, 7) if 2 * 10**power < full), full})
-    ax.set_xlim(min(10, *rows["n_labels"]), 1.3 * full)
+    ax.set_xlim(min(10, *rows["low"], *rows["n_labels"]), 1.3 * full)
 
 
 def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure | None:
@@ -558,7 +556,7 @@ def _too_few(rows: pd.DataFrame) -> list[str]:
     """Notes on what is not drawn because it has too few seeds, while others have enough."""
     few = rows.drop(tables.with_enough_seeds(rows).index).groupby(["variant", "seeds"])["n_labels"]
     return [
-        f"not drawn: {variant}, {counted(seeds, 'seed')} with {_range(sizes, ',')} labels"
+        f"not drawn: {variant}, {counted(seeds, 'seed')} with {answers.span(sizes, '{:,}'.format)} labels"
         for (variant, seeds), sizes in few
     ]
 

@@ -534,9 +534,10 @@ def _best(sized: pd.DataFrame, often: set[str]) -> list[Any]:
     near = [top]
     for name in means.index[1:]:
         if found := paired(runs[name].outcomes, ours):
-            tests = max(2, len(means) - 1)  # so that none is called worse whose interval, of both sides, reaches zero
+            tests = max(2, len(means) - 1)  # of two, either could have been the best
             verdicts[name] = stats.verdict(found["mean"], found["p"] and found["p"] / 2 * tests)
-            if verdicts[name] in ("undecided", "better"):  # than the best, on seeds that others lack
+            worse = verdicts[name] == "worse" and found["high"] < 0  # near zero, p and interval may disagree
+            if verdicts[name] != stats.TOO_FEW_SEEDS and not worse:  # or even better, on seeds that others lack
                 undecided[name] = found["mean"], found["low"], found["high"]
             near += [name] if found["p"] is not None and found["low"] >= -stats.MARGIN else []
     known = [name for name in verdicts if verdicts[name] != stats.TOO_FEW_SEEDS]

@@ -99,10 +99,11 @@ def claim(table: pd.DataFrame) -> str:
     for found in counts:
         flops = answers.span(1 / table["flops"][table["configuration"] == found["configuration"]], answers.share)
         zero = ", which contains zero" if found["low"] <= 0 <= found["high"] else ""
+        sure = f" (in brackets the 95 % interval{zero})" if pd.notna(found["low"]) else ""
         said.append(
-            f"{answers.points(found['gain'], found['low'], found['high'])} points over `{found['configuration']}` "
-            f"(in brackets the 95 % interval{zero}), with {flops} of that baseline's FLOPs: better in {found['won']}, "
-            f"worse in {found['lost']}, undecided in {found['undecided']}"
+            f"{answers.points(found['gain'], found['low'], found['high'])} points over `{found['configuration']}`"
+            f"{sure}, with {flops} of that baseline's FLOPs: better in {found['won']}, worse in {found['lost']}, "
+            f"undecided in {found['undecided']}"
         )
     first, *others = said
     ran = counted(counts[0]["settings"], "setting")

@@ -100,6 +100,7 @@ def test_tagged_sentences_are_counted_by_entities(tmp_path):
     assert found == {"PER": 40, "LOC": 39, "LCO": 1}
     page = "\n".join(checkup.page(data))
     assert "10 test sentences" in page
+    assert page.endswith("For entity F1 it is a rough guide.")
     assert "accuracy" not in page.partition("## Inputs")[0]
 
 

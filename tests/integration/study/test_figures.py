@@ -213,6 +213,9 @@ def test_the_picture_of_seconds_says_what_the_best_takes(frame):
     claim = "With 1000 labels, training the best configuration takes 7 to 1,230 device seconds"
     assert figures.score_vs_cost(front, best, "device_seconds").get_suptitle() == claim
     assert answers.claim_seconds(front[~of_best], best).startswith("Too few costs were measured here")
+    untimed = of_best & (front["dataset_model"] == best["dataset_model"].iloc[0])
+    claim = "With 1000 labels, training the best configuration takes 1,230 device seconds"
+    assert answers.claim_seconds(front[~untimed], best.assign(n_labels=[32, 1000])) == claim
 
 
 def test_grey_methods_far_below_the_named_ones_are_named_below_and_not_drawn(frame):
@@ -325,6 +328,8 @@ def test_a_mark_beyond_the_sizes_that_ran_is_hollow(frame):
     marks = [drawn for drawn in ax.collections if isinstance(drawn, PathCollection)]
     white = {drawn.get_offsets()[0][0]: to_hex(drawn.get_facecolor()[0]) == "#ffffff" for drawn in marks}
     assert white == {500: False, 1000: False, 1001: True}
+    (wide,) = axes(figures.labels_needed(needs.assign(low=8.0))).values()
+    assert wide.get_xlim()[0] <= 8
     assert "#ffffff" not in {to_hex(drawn.get_edgecolor()[0]) for drawn in marks}
 
 

@@ -125,9 +125,9 @@ def test_the_table_has_the_four_answers_in_words(tmp_path):
     (need,) = tables.needs(frame).query("first").itertuples()
     enough = f"{need.n_labels:.0f}\n({need.low:.0f} to {need.high:.0f})"
     *words, over = row.values()
-    assert words == ["SST-2\n1000 labels", f"progressive\n{score}", enough, "the best itself"]
+    assert words == ["SST-2\n1000 labels", f"progressive\n{score}", enough, "the highest itself"]
     assert over.endswith("]\nbetter")
-    assert [*row][1::3] == ["best\naccuracy", "points over\ndefault conventional"]
+    assert [*row][1::3] == ["highest\naccuracy", "points over\ndefault conventional"]
     assert notes == []
     assert advice.spent(frame) == "24 runs took 1 device minutes (cpu: invented)."
 
@@ -142,7 +142,7 @@ def test_the_command_has_the_setting_of_the_size_whose_score_is_given(tmp_path):
     (trains,) = [line for line in advice.lines(frame, tmp_path) if line.startswith("lrtl run ")]
     assert "learning_rate=0.0003" in trains
     (row,) = advice.at_a_glance(frame)[0].to_dict("records")
-    assert row["best\naccuracy"].startswith("full (tuned)\n")
+    assert row["highest\naccuracy"].startswith("full (tuned)\n")
     assert row["points over\nconventional (tuned)"].endswith("]\nbetter")
 
 

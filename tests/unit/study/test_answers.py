@@ -105,6 +105,8 @@ def test_claims_come_from_the_numbers(frame):
     assert answers.claim_needs(apart) == f"{by}no method needs the fewest labels on any of {some}"
     apart.loc[apart["variant"] == "full", ["n_labels", "low", "high"]] = 50.0, 40.0, 60.0
     assert answers.claim_needs(apart) == f"{by}full needs the fewest labels on 2 of {some}"
+    later = apart.assign(sizes=[(90, 316, 1000)] * len(apart))  # at the first size, the others have the target already
+    assert answers.claim_needs(later) == f"{by}no method needs the fewest labels on any of {some}"
     apart.loc[(apart["variant"] == "full") & (apart["dataset_model"] == "sst2 · minilm"), "high"] = 95.0
     assert answers.claim_needs(apart) == f"{by}full needs the fewest labels on 1 of {some}"
     alone = answers.claim_needs(needs[needs["variant"] == "full"])
@@ -184,8 +186,8 @@ def test_the_tuned_baseline_is_compared_beside_its_default(tmp_path):
         said = f"Of {len(frame) // 9 * 2} differences in accuracy to conventional (tuned), corrected for their number: "
         assert found.headline.startswith(said + better)
         assert ahead in stated.split(" points of accuracy over conventional; ")[1]
-        assert "worse at every size: conventional" in stated
-        assert ("differs by size: full" in stated) == (len(frame) == 27)
+        assert "worse with 32, 100" in stated
+        assert ("better with 316 labels: full" in stated) == (len(frame) == 27)
 
 
 def test_without_the_baseline_the_best_is_compared_with_all_others(frame):
@@ -242,6 +244,13 @@ def test_what_is_shown_to_be_near_the_highest_is_counted_and_what_is_undecided_i
     assert said in answers.which(tables.read(tmp_path)).headline
 
 
+def test_none_is_called_the_best_while_another_has_too_few_seeds(frame):
+    few = frame[(frame["method"] != "tfidf") | (frame["seed"] == 0)]
+    tagged, texts = answers.real(few).each
+    assert ", the best with 1000 labels, is +" in tagged  # tfidf is not for tags
+    assert ", the highest with 1000 labels, is +" in texts
+
+
 def test_a_size_whose_seeds_are_still_to_come_does_not_answer(frame):
     begun = frame[(frame["n_labels"] < 1000) | (frame["seed"] == 0)]
     assert set(answers.which(begun).table["n_labels"]) == {316}
@@ -272,11 +281,30 @@ def test_a_cheaper_method_that_ties_is_found(tmp_path):
     assert f"{said}shown to be at most 1 point worse; training the best of each pair takes " in found.headline
 
 
+def test_the_seconds_are_of_the_pairs_whose_best_was_timed(tmp_path):
+    for dataset, cached in (("sst2", 0.0), ("imdb", 5.0)):
+        for (method, skill), seed in itertools.product((("full", 0.9), ("bitfit", 0.1)), range(3)):
+            knobs = {"dataset": dataset, "model": "minilm", "method": method, "train_size": 100, "seed": seed}
+            write_run(tmp_path, outcomes(skill, 100, seed), seconds=9.0, cached=cached, **knobs)
+    assert "; training the best of 1 pair takes 9 device seconds. " in answers.cost(tables.read(tmp_path)).headline
+
+
 def test_what_its_own_interval_shows_to_be_worse_is_no_cheaper_choice(frame):
     (row,) = tables.at_most_labels(tables.best(frame)).query("dataset_model == 'sst2 · minilm'").to_dict("records")
     ((_, low, high),) = row["undecided"].values()  # among so many comparisons
     assert low < high < 0
     assert "sst2 · minilm: progressive itself (" in answers.cost(frame).each[1]
+    alone = answers.cost(frame[frame["dataset"] == "sst2"]).headline
+    assert alone.startswith("On the only pair of data set and model, the interval of the difference to the best (")
+
+
+def test_the_cheapest_is_of_what_was_measured(frame):
+    best = tables.at_most_labels(tables.best(frame))
+    front = tables.front(frame, best, "device_seconds")
+    alone = front[front["configuration"].isin(best["configuration"])]
+    for unmeasured, said in (("", "for each method; "), ("lora", "for each method with device seconds on record; ")):
+        stated = answers.score_vs_cost(alone.assign(unmeasured=unmeasured), best, "device_seconds")
+        assert all(f" is also the cheapest of one setting {said}" in one for one in stated)
 
 
 def test_too_few_seeds_are_reported_and_so_are_several_machines(frame):

@@ -140,6 +140,16 @@ def test_without_a_grid_there_is_nothing(frame):
     assert effects.trials(frame[:0])[1:] == ([], "")
 
 
+def test_one_knob_has_no_pair_and_two_that_change_together_explain_nothing_more():
+    knobs = ["learning_rate", "epochs"]
+    settings = pd.DataFrame([(1e-5, 3, 0.5), (3e-5, 10, 0.6)], columns=[*knobs, "score"]).assign(score_name="accuracy")
+    assert "together explain 0.0% " in answers.interaction(settings, effects.interactions(settings, knobs))[0]
+    (said,) = answers.interaction(settings, effects.interactions(settings, ["epochs"]))
+    assert said.startswith("Only one hyperparameter differs")
+    (said,) = answers.main_effects(effects.main_effects(settings, ["epochs"]), whole=True)
+    assert "; epochs explains" not in said
+
+
 def test_a_grid_with_seconds_from_a_cache_has_none(tmp_path):
     base = {"dataset": "sst2", "model": "minilm", "method": "lp_ft", "train_size": 100, "validation_share": 0.2}
     for rate in RATES:

@@ -625,6 +625,17 @@ def test_seconds_from_a_cache_enter_no_mean_and_no_front_and_the_answer_says_how
     assert "left out" not in answers.cost(only_timed).headline
 
 
+def test_nor_is_one_whose_p_is_below_five_percent(tmp_path):
+    rng = np.random.default_rng(357)  # p is 0.036, and the interval -3.75 to +0.05 points
+    base = rng.random(TESTED) < 0.8
+    for seed in range(5):
+        write_run(tmp_path, base ^ (rng.random(TESTED) < 0.04), method="full", seed=seed, **SST2)
+        write_run(tmp_path, base & (rng.random(TESTED) > 0.035), method="conventional", seed=seed, **SST2)
+    frame = tables.read(tmp_path)
+    assert tables.differences(frame, "full")["verdict"].tolist() == ["worse"]
+    assert [*tables.best(frame)["undecided"][0]] == ["conventional"]
+
+
 def test_none_is_called_worse_than_the_best_whose_interval_reaches_zero(tmp_path):
     for seed, lost in enumerate((8, 12, 20)):
         right = outcomes(0.8, 100, seed)
