@@ -181,8 +181,11 @@ def resolve_device(device: str, *, elsewhere: bool = False) -> str:
 
 
 def resolve_precision(precision: str, device: str, reads_tokens: bool) -> str:
-    """The precision to use. `auto` is what the device is faster with: bf16 on GPUs that have it, and for text on CPUs
-    with AMX tiles. A GPU that is not here to be asked is taken to have bf16, as all since 2020 do."""
+    """The precision to use. `auto` is what the device is faster with; `InputError` for fp16 on a CPU.
+
+    That is bf16 on GPUs that have it, else fp16; on CPUs it is fp32, but for text bf16 where there are AMX tiles. A GPU
+    that is not here to be asked is taken to have bf16, as all since 2020 do.
+    """
     import torch
 
     if precision == "fp16" and device == "cpu":

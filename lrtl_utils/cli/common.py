@@ -86,7 +86,10 @@ def fail(sentence: str, code: int) -> None:
 
 @contextmanager
 def interruptible(rest: str) -> Iterator[None]:
-    """After Ctrl-C or SIGTERM in the block, say that the same command continues with `rest`, and exit with 130."""
+    """After Ctrl-C in the block, say that the same command continues with `rest`, and exit with 130.
+
+    SIGTERM does the same while a run or a sweep is at work.
+    """
     try:
         yield
     except KeyboardInterrupt:

@@ -74,7 +74,8 @@ def sweep(
     if dry_run:
         from lrtl_utils.sweep import price
 
-        priced, how = price.estimate(cells, results, max(1, engines.cores() // workers))
+        threads = int(job["cores"]) if job else max(1, engines.cores() // workers)
+        priced, how = price.estimate(cells, results, threads)
         show([*price.lines(priced, workers, price_per_hour), how])
         if engine == "slurm":
             print(engines.job_script(job))
@@ -159,7 +160,7 @@ def status(results: Folder = LOCAL) -> None:
     """Show the state of a sweep, from its folder alone: while it runs or later, on this machine or another."""
     from lrtl_utils.sweep import status as watch
 
-    show(watch.status(absolute_path(results)))
+    show(watch.status(results))
 
 
 def slurm_parameters(pairs: list[str]) -> dict[str, Any]:

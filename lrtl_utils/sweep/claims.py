@@ -37,7 +37,7 @@ MARGIN_SECONDS = 1.0  # by which the clock of a process's start and that of a fi
 class Claim:
     """One cell, taken by a process. Times in Unix seconds; `beat`, of the last heartbeat, by the file system's clock.
 
-    `host` names the machine, its boot and its space of process numbers.
+    `host` names the machine, its boot, its space of process numbers, and the user.
     """
 
     identity: str
@@ -105,7 +105,7 @@ def path_of(results: Path, claim: Claim) -> Path:
 
 
 def is_alive(claim: Claim, now: float) -> bool:
-    """Whether the owner is alive: by its process on this machine, else by its last heartbeat before `now`.
+    """Whether the owner is alive: its last heartbeat is recent at `now`, and its process exists if that is `here`.
 
     A heartbeat stamped far in the future is none: a living owner would have stamped over it since.
     """
@@ -123,9 +123,12 @@ def file_system_now(results: Path) -> float:
 
 
 def here() -> str:
-    """This machine: its name, boot and process namespace, as far as the system reports them."""
+    """This machine: its name, boot and process namespace, as far as the system reports them; and this user.
+
+    /proc may hide the processes of other users, so a claim of theirs lives by its heartbeat alone.
+    """
     boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    known = [boot.read_text().strip()[:8], os.readlink(space)] if sys.platform == "linux" else []
+    known = [boot.read_text().strip()[:8], os.readlink(space), str(os.getuid())] if sys.platform == "linux" else []
     return " ".join([socket.gethostname(), *known])
 
 

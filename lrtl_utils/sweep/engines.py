@@ -15,7 +15,9 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, NamedTuple
 
-from lrtl_utils.errors import InputError, printable
+import joblib
+
+from lrtl_utils.errors import InputError, printable, reason
 from lrtl_utils.sweep import kernels
 from lrtl_utils.sweep.workers import TERMINATION_SECONDS, Slot, kill_tree, work
 
@@ -91,8 +93,7 @@ def dask(file: Path, slots: Sequence[Slot], address: str | None = None) -> Itera
             try:
                 client = stack.enter_context(Client(address, timeout=5))
             except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:  # keys that are wrong, say
-                said = " ".join(str(error).split())
-                raise InputError(f"No Dask scheduler can be used at {address}: {said}.") from None
+                raise InputError(f"No Dask scheduler can be used at {address}: {reason(error)}.") from None
         if not _offered(client):
             raise InputError(
                 f"No worker of the Dask scheduler at {address} offers a slot: start one with "
@@ -168,8 +169,8 @@ def visible_gpus() -> list[str]:
 
 
 def cores() -> int:
-    """Those this process may use: a batch system or `taskset` may leave it fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Those this process may use: a batch system, `taskset` or a container may leave it fewer than the machine has."""
+    return joblib.cpu_count()
 
 
 def _offered(client: Any) -> int:
@@ -183,11 +184,12 @@ def _slurm_cluster(parameters: Mapping[str, Any], keys: Path) -> Any:
     from dask_jobqueue import SLURMCluster
 
     signal.signal(signal.SIGINT, on_ctrl_c)  # that import makes Ctrl-C leave the process, with status 0
-    given = {"python": sys.executable, **parameters, "cores": int(parameters["cores"])}
     try:
-        return SLURMCluster(**given | _set_by_sweep(keys))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"SLURM parameters cannot be used: {' '.join(str(error).split())}.") from None
+        numbers = {name: int(parameters[name]) for name in ("cores", "job_cpu") if name in parameters}
+        return SLURMCluster(**{"python": sys.executable, **parameters} | numbers | _set_by_sweep(keys))
+    except (TypeError, ValueError, RuntimeError) as error:  # the last where its scheduler cannot start
+        cause = error.__cause__ if isinstance(error.__cause__, TypeError | ValueError) else error  # Dask adds to it
+        raise InputError(f"SLURM parameters cannot be used: {reason(cause)}.") from None
 
 
 def _set_by_sweep(keys: Path) -> dict[str, Any]:
@@ -215,8 +217,8 @@ def _submit(cluster: Any, jobs: int) -> None:
     except (OSError, RuntimeError) as error:
         for job in cluster.workers.values():
             job.status = Status.failed  # the cluster could not be closed with jobs that have not begun
-        reason = " ".join(str(error).rpartition("stderr:")[2].split())
-        raise InputError(f"SLURM did not take the jobs: {reason}") from None
+        said = " ".join(str(error).rpartition("stderr:")[2].split())
+        raise InputError(f"SLURM did not take the jobs: {said}") from None
 
 
 def clean_forks() -> Any:
@@ -267,8 +269,8 @@ def _tasks(client: Any, file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
     try:
         yield running
     finally:
-        for reason in {str(future.exception()) for future in futures if future.status == "error"}:
-            print(printable(f"No further worker is started in place of one that failed: {reason}"), file=sys.stderr)
+        for said in {str(future.exception()) for future in futures if future.status == "error"}:
+            print(printable(f"No further worker is started in place of one that failed: {said}"), file=sys.stderr)
         if left := [future for future in futures if not future.done()]:  # none where the scheduler is lost
             client.cancel(left, force=True)
 

@@ -301,7 +301,8 @@ def _climbs(space: Space, fidelity: str | None) -> dict[tuple[int, ...], Climb]:
         rung = values.pop(fidelity, None)
         found.setdefault(tuple(space.knobs[name].index(value) for name, value in values.items()), {})[rung] = at
     if any(len(climb) < len(rungs) for climb in found.values()):
-        raise InputError(f"{space.name}: successive halving needs every setting at each {fidelity} of {rungs}.")
+        of = f"{fidelity}: {', '.join(map(str, rungs))}"
+        raise InputError(f"{space.name}: successive halving needs every setting with each value of {of}.")
     return {ranks: tuple(climb[rung] for rung in rungs) for ranks, climb in found.items()}
 
 

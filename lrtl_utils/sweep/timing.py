@@ -87,9 +87,9 @@ def rates(
                 del bench
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()  # for the workers
-    device = store.device_name(jobs[0].config.device)
+    devices = " and ".join(sorted(map(store.device_name, {job.config.device for job in jobs})))
     how = f"Seconds come from records of this machine for {known} of {counted(len(alike), 'kind')} of run, and for "
-    how += f"{timed} from a timing of {time.monotonic() - began:.0f} s ({device}, {counted(threads, 'thread')} a run)"
+    how += f"{timed} from a timing of {time.monotonic() - began:.0f} s ({devices}, {counted(threads, 'thread')} a run)"
     return found, how + (". Other work disturbed the timing" if disturbed else "")
 
 

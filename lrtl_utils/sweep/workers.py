@@ -85,7 +85,7 @@ def work(file: Path, slot: Slot, owner: Connection) -> None:
 
     `owner` is the reading end of a pipe whose other end closes when the process that started this worker ends; nothing
     is ever sent through it, so it can be read only then.
-    Where a record can be neither read nor written it stops with a sentence: it would run the same cell for ever.
+    Where a record cannot be read, or cannot be written, it stops with a sentence, or it would run the cell for ever.
     """
     os.setsid()  # Ctrl-C in the terminal is for the sweep, which then asks its workers to stop
     try:

@@ -223,6 +223,26 @@ def test_the_job_script_asks_slurm_for_what_was_given_and_dask_for_one_slot():
     assert "--tls-key " in script
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"interface": "ib9"}, "'ib9' is not a valid network interface"),
+        ({"quee": "gpu"}, r"got an unexpected keyword argument 'quee'\.$"),
+        ({"job_cpu": "many"}, "invalid literal for int"),
+        ({"memory": "lots"}, r"Could not interpret 'lots' as a byte unit\.$"),
+    ],
+)
+def test_parameters_that_slurm_jobs_cannot_have_are_one_sentence(given, said):
+    with pytest.raises(InputError, match=f"^SLURM parameters cannot be used: .*{said}"):
+        engines.job_script({"cores": "2", "memory": "1GB"} | given)
+
+
+def test_a_job_may_have_more_processors_than_its_cell_has_threads():
+    script = engines.job_script({"cores": "2", "memory": "1GB", "job_cpu": "4"})
+    assert "#SBATCH --cpus-per-task=4" in script
+    assert "--nthreads 2" in script
+
+
 @pytest.mark.slow
 def test_a_scheduler_that_does_not_answer_is_one_sentence(tmp_path):
     words = [*SWEEP, written(tmp_path, SMALL), "--results", tmp_path, "--engine", "dask"]

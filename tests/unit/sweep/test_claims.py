@@ -95,3 +95,12 @@ def test_clocks_of_hosts_do_not_matter_but_the_file_systems_does(tmp_path):
     assert claims.is_alive(abroad, now=1e9 + 1)
     assert not claims.is_alive(abroad, now=1e9 + FAR)
     assert abs(claims.file_system_now(tmp_path) - only_file(tmp_path).stat().st_mtime) < 5
+
+
+def test_a_claim_of_another_user_whose_processes_cannot_be_seen_lives_by_its_heartbeat(tmp_path, monkeypatch):
+    claims.take(tmp_path, "cell", "words")
+    monkeypatch.setattr(claims.os, "getuid", lambda: -1)
+    monkeypatch.setattr(claims, "_runs", lambda claim: False)
+    assert claims.take(tmp_path, "cell", "words") is None
+    stamp(tmp_path, FAR)
+    assert claims.take(tmp_path, "cell", "words") is not None

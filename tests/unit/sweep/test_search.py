@@ -64,7 +64,7 @@ def test_the_fidelity_is_a_list_of_numbers():
             find_fidelity(space, asked)
     with pytest.raises(InputError, match="did you mean 'epochs'"):
         find_fidelity(WIDE, "epoch")
-    with pytest.raises(InputError, match="every setting at each epochs"):
+    with pytest.raises(InputError, match="every setting with each value of epochs: 1, 2"):
         order(toy({"dropout": [0.1, 0.2], "epochs": [1, 2]}, holes=[(0.2, 1)]), [0] * 3, keep=2, fidelity="epochs")
 
 
