@@ -39,10 +39,10 @@ SLACK = 1.1  # times the memory of `progressive` that can be accounted for
 ABOUT = """Scores are means of accuracy, or of entity F1, on the test split. Points are the score of the configuration
 less that of `progressive`, paired, with a 95 % interval: below zero, `progressive` is ahead. P is corrected over the
 settings of each configuration. FLOPs and seconds are multiples of those of `progressive`; seconds are of at least three
-pairs of runs of one machine, within an hour of each other. docs/baselines.md says what each configuration was given,
-and docs/evidence.md what is claimed and which runs are still to come."""
-MEMORY = """Peak memory of `progressive` as a share of what accounts for it: the peak of `linear_probe`, its own cache,
-and what its trained blocks and a batch hold, counted as in fp32."""
+pairs of runs of one machine, within an hour of each other. [baselines.md](../../docs/baselines.md) says what each
+configuration was given, and [evidence.md](../../docs/evidence.md) what is claimed and which runs are still to come."""
+MEMORY = """Peak memory of `progressive` as a share of the expected amount: the peak of `linear_probe`, the cache, and
+what the trained blocks and one batch hold, counted as in fp32."""
 PUBLISHED = """Accuracy in per cent on the same fixed splits: five or ten examples of each class, and the whole test
 split. Parameters are in millions, and seconds on different devices cannot be compared. What others reached was not
 measured here, and they had other models and other information: minilm (all-MiniLM-L6-v2) was trained on pairs of
@@ -241,7 +241,8 @@ def _beside_published(frame: pd.DataFrame) -> str:
         return ""
     on = frame[frame["dataset"].isin(table["dataset"]) & ~is_piece(frame)]
     reads = on["record"].map(lambda record: bool(record["config"].get("label_names"))) | (on["method"] == FIRST)
-    about = PUBLISHED.format(readers=", ".join(sorted({*on["configuration"][reads]})))
+    readers = ", ".join(f"`{each}`" for each in sorted({*on["configuration"][reads]}))
+    about = PUBLISHED.format(readers=readers)
     table["score"] = _percent(table)
     for name, form in (("device_seconds", "{:.1f}"), ("flops", "{:.2e}"), ("seeds", "{:.0f}")):
         table[name] = table[name].map(form.format, na_action="ignore")
@@ -279,7 +280,7 @@ def _measured(results: Path) -> str:
     if held.is_file():
         rows = pd.read_csv(held)
         within = [
-            f"In {precision} it is within {SLACK:g} in {sum(part['share'] <= SLACK)} of {len(part)} settings."
+            f"In {precision} it is at most {SLACK:g} in {sum(part['share'] <= SLACK)} of {len(part)} settings."
             for precision, part in rows.groupby("precision", sort=False)
         ]
         about = " ".join([MEMORY, *within])
@@ -291,8 +292,9 @@ def _rung_zero(timed: pd.DataFrame) -> str:
     """The rows of `measured.rung_zero` beside their bars."""
     most = timed["model"].map(lambda name: RUNG_ZERO["tokens" if backbone(name).crf else backbone(name).kinds[0]])
     timed = timed.assign(bar=np.where(timed["share"] <= most, "met", "missed"))
-    asked = ", ".join(f"{bar:g} times for {kind}" for kind, bar in RUNG_ZERO.items())
-    about = f"Seconds of rung 0 over those of one forward pass over its rows, in turns; it is to take at most {asked}."
+    bars = ", ".join(f"{bar:g} for {kind}" for kind, bar in RUNG_ZERO.items())
+    about = "How many times as long as one forward pass over its rows rung 0 takes: the median, the lowest and the "
+    about += f"highest of turns in which the two alternate. The bar is {bars}."
     return "\n".join(["", "## Rung 0", "", about, "", timed.to_markdown(index=False), ""])
 
 

@@ -67,7 +67,8 @@ def _about(name: str, knobs: Sequence[str], grid: pd.DataFrame, records: Sequenc
         f"# Search over {name}, replayed on the recorded grid",
         "",
         f"- {len(grid)} distinct settings of {', '.join(knobs)}; the best has validation score {best:.4f}",
-        f"- spent until the best so far is within {100 * TOLERANCE:g} points of it, as {len(_near(grid))} settings are",
+        f"- a search is charged until it has tried one of the {len(_near(grid))} settings that are within "
+        f"{100 * TOLERANCE:g} points of that score",
         f"- means over {seeds} search seeds, lowest and highest in brackets; shares are of the whole grid's cost",
         *(f"- {line}" for line in store.machines(records)),
         f"- optuna {version('optuna')}",

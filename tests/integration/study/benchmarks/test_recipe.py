@@ -20,5 +20,5 @@ def test_rung_zero_and_memory_stand_on_the_page_beside_their_bars(tmp_path):
         assert (memory["data set"], memory["labels"], memory["seeds"]) == ("digits", 80, 1)
         assert 0 < memory["share"] <= memory["highest"]
         assert page.index("## Rung 0") < page.index("## Memory") < page.index(str(memory["share"]))
-        assert f"In {memory['precision']} it is within 1.1 in " in page
+        assert f"In {memory['precision']} it is at most 1.1 in " in page
     assert recipe.write(tmp_path).read_text() == page

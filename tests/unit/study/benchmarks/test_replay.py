@@ -50,7 +50,7 @@ def test_the_table_gives_means_and_shares_of_the_whole_grid(tmp_path):
     assert cells["mine"] == ["1.5", "20.5", "0.311 [0.303, 0.318]", "0.292 [0.250, 0.333]"]
     assert cells["the whole grid"] == ["6", "66.0", "1", "1"]
     assert "6 distinct settings of learning_rate, epochs; the best has validation score 0.9000" in text
-    assert "within 0.5 points of it, as 2 settings are" in text
+    assert "one of the 2 settings that are within 0.5 points of that score" in text
     table = pd.read_csv(tmp_path / "search.csv")
     assert list(table["sampler"]) == ["mine"] * 2 + ["random order"] * 2
     assert table["seconds_share"][0] == pytest.approx(20 / 66)
