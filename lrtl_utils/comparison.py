@@ -51,14 +51,14 @@ class Comparison:
 
     `cells` are the runs that were planned, and `outcome` says what became of them (None if nothing was run).
     `metric` ranks the configurations; None is accuracy, or for tagged sentences entity F1. Only runs on the data `of`,
-    from `tables.read_from`, count, or all (None).
+    from `tables.read_from`, count.
     """
 
     results: Path
+    of: tuple[Any, ...]
     cells: Sequence[grid.Cell] = ()
     outcome: sweeps.Outcome | None = None
     metric: str | None = None
-    of: tuple[Any, ...] | None = None
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -165,10 +165,10 @@ def compare(
     columns = own.columns_read(examples.notes, fixed.text_column, fixed.label_column)
     of = examples.source.sha256, columns, fixed.drop_leaks
     if dry_run:
-        return Comparison(folder, [one.cell for one in kept], None, metric, of)
+        return Comparison(folder, of, [one.cell for one in kept], None, metric)
     answer = answer_so_far(folder, of, started, end, show, metric)
     cells, outcome = _run_until(end, priced, kept, folder, workers, shared=shared, report=show, meanwhile=answer)
-    return Comparison(folder, cells, outcome, metric, of)
+    return Comparison(folder, of, cells, outcome, metric)
 
 
 def _read(
@@ -262,16 +262,14 @@ def _that_can_run(cells: Sequence[grid.Cell], data: Data, show: Callable[[str], 
     return kept
 
 
-def of_data(frame: pd.DataFrame, of: tuple[Any, ...] | None) -> pd.DataFrame:
+def of_data(frame: pd.DataFrame, of: tuple[Any, ...]) -> pd.DataFrame:
     """The runs on these data. A folder may hold others, such as those with another column as label."""
-    if of is None:
-        return frame
     return frame[frame["record"].map(lambda record: tables.read_from(record) == of).astype(bool)]
 
 
 def answer_so_far(
     results: Path,
-    of: tuple[Any, ...] | None,
+    of: tuple[Any, ...],
     started: float,
     end: float,
     show: Callable[[str], None],

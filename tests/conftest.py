@@ -14,7 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -68,3 +68,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     write_study(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def frame(study: Path) -> Any:
+    """The table of those records."""
+    from lrtl_utils.study import tables
+
+    return tables.read(study)

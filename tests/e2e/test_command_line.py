@@ -9,17 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from complete import wait_for
+from complete import call, wait_for
 
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import store as runs
 
 PYTHON = [sys.executable, "-m", "lrtl_utils"]
 SMALL = ["-p", "max_length=16", "-p", "train_size=16"]
-
-
-def call(*words, **options):
-    return subprocess.run([*PYTHON, *map(str, words)], cwd=ROOT, capture_output=True, text=True, **options)
 
 
 def test_run_prints_the_path_of_a_complete_record_last(tmp_path):

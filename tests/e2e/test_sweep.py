@@ -12,7 +12,7 @@ import matplotlib
 import psutil
 import pytest
 import torch
-from complete import wait_for
+from complete import call, wait_for
 from grid_files import written
 
 from lrtl_utils.files import ROOT
@@ -59,9 +59,8 @@ def test_cells_planned_for_a_gpu_that_a_worker_lacks_fail_once_untrained_and_the
 def test_a_cell_past_its_deadline_ends_with_all_that_it_started(tmp_path):
     path = written(tmp_path, {"dataset": "news_sample", "method": "from_scratch", "epochs": 1000})
     words = ["sweep", path, "--results", tmp_path / "out", "--deadline", 3, "--memory-limit", 100_000]
-    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
     with tempfile.TemporaryDirectory() as place:  # short, as paths of sockets must be
-        done = subprocess.run(command, cwd=ROOT, env=os.environ | {"TMPDIR": place}, capture_output=True, text=True)
+        done = call(*words, env=os.environ | {"TMPDIR": place})
         assert not list(Path(place).glob("lrtl-*"))
     assert done.returncode == 1
     assert "past its deadline of 3 s" in done.stdout + done.stderr
@@ -104,8 +103,7 @@ def test_a_worker_whose_failed_record_cannot_be_written_stops_in_a_sentence(tmp_
     path, out = written(tmp_path, SMALL), tmp_path / "out"
     (out / "runs").mkdir(parents=True)
     (out / "runs" / "digits").write_text("in the way of the folder")
-    words = [sys.executable, "-m", "lrtl_utils", "sweep", str(path), "--results", str(out)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=150)
+    done = call("sweep", path, "--results", out, timeout=150)
     assert done.returncode == 1, done.stderr
     (cell,) = plan(read_grid(path))
     assert f"the record of that could not be written to {cell.path(out)}." in done.stderr.splitlines()[-1]
@@ -139,8 +137,7 @@ def test_cells_share_what_they_would_compute_alike_unless_asked_not_to_and_say_t
     frames = []
     for options in ([], ["--no-cache"]):
         results = tmp_path / f"results{len(frames)}"
-        words = [sys.executable, "-m", "lrtl_utils", "sweep", str(path), "--results", str(results), *options]
-        done = subprocess.run(words, env=environment, capture_output=True, text=True)
+        done = call("sweep", path, "--results", results, *options, env=environment)
         assert done.returncode == 0, done.stderr
         frames.append(records(results, "completed").sort_values("seed", ignore_index=True))
     shared, alone = frames

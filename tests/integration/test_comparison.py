@@ -2,13 +2,12 @@
 
 import html
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 from checkpoints import write_own_image_model, write_own_text_model
+from complete import call
 from PIL import Image
 from synthetic import outcomes, write_run
 
@@ -16,7 +15,6 @@ import lrtl_utils
 from lrtl_utils import comparison
 from lrtl_utils.config import read_config
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT
 from lrtl_utils.study import checkup
 from lrtl_utils.sweep import grid
 from lrtl_utils.sweep.price import Priced
@@ -203,11 +201,6 @@ def test_an_answer_so_far_is_shown_each_minute_and_only_of_the_data_as_it_is(tmp
     assert "Use full" not in told
 
 
-def call(*words):
-    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
 @pytest.mark.slow
 def test_a_wrong_folder_or_model_is_one_sentence_and_nothing_is_run(reviews, tmp_path):
     for words, said in (
@@ -326,8 +319,7 @@ def test_the_command_takes_what_is_named_and_ends_with_the_page(tmp_path):
     pd.DataFrame(rows, columns=["text", "label", "body", "stars"]).to_csv(path, index=False)
     words = ["--text-column", "body", "--label-column", "stars", "--drop-leaks", "--model", "minilm_l3"]
     words += ["--metric", "macro_f1", "-p", "max_length=32", "--budget", "0", "--results", str(out)]
-    command = [sys.executable, "-m", "lrtl_utils", "compare", str(path), *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = call("compare", path, *words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(out / "report/index.html")
     assert "macro F1 0." in done.stdout or "macro F1 1." in done.stdout

@@ -1,4 +1,4 @@
-"""The static site: in real Chromium where that is installed, and as files everywhere."""
+"""The static site in real Chromium, where that is installed."""
 
 import re
 
@@ -6,9 +6,6 @@ import pytest
 from hostile_site import IMAGE, SCRIPT, of
 
 pytest_plugins = ["hostile_site"]
-
-
-# In a browser
 
 
 def clean(browser):

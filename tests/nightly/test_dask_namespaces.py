@@ -12,8 +12,8 @@ import sys
 
 import psutil
 import pytest
-import yaml
 from complete import require_complete, wait_for
+from grid_files import written
 
 from lrtl_utils.files import ROOT
 from lrtl_utils.sweep import claims
@@ -80,8 +80,7 @@ def workers_of(results):
 
 
 def test_a_grid_survives_the_loss_of_scheduler_client_and_worker(cable, start, tmp_path):
-    grid, results, said = tmp_path / "grid.yaml", tmp_path / "out", tmp_path / "sweep.log"
-    grid.write_text(yaml.safe_dump(GRID))
+    grid, results, said = written(tmp_path, GRID), tmp_path / "out", tmp_path / "sweep.log"
 
     def dask():
         log = tmp_path / "scheduler.log"

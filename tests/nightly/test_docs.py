@@ -3,8 +3,8 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
+
+from complete import call
 
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs import store
@@ -35,10 +35,7 @@ def test_what_a_page_adds_is_priced_and_run(mirror, tmp_path):
     printed = []
     for command in blocks("docs/extend.md", "")[-1].splitlines():
         assert command.startswith("lrtl ")
-        called = [sys.executable, "-m", "lrtl_utils", *command.split()[1:]]
-        done = subprocess.run(
-            called, cwd=tmp_path, env=os.environ | places, capture_output=True, text=True, timeout=300
-        )
+        done = call(*command.split()[1:], cwd=tmp_path, env=os.environ | places, timeout=300)
         assert done.returncode == 0, done.stderr
         printed.append(done.stdout)
     price, outcome = printed

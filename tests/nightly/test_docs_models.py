@@ -2,11 +2,10 @@
 
 import os
 import re
-import subprocess
-import sys
 
 import pytest
 from checkpoints import write_own_text_model
+from complete import call
 
 from lrtl_utils.files import ROOT
 
@@ -28,8 +27,7 @@ def test_the_page_s_commands_do_what_it_says(tmp_path):
         words = re.sub(r"\bmy/", f"{tmp_path}/my/", command).split()
         assert words[0] == "lrtl"
         results = ["--results", f"{tmp_path}/results"] if words[1] == "run" else []
-        words = [sys.executable, "-m", "lrtl_utils", *words[1:], *results]
-        done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+        done = call(*words[1:], *results, env=environment)
         assert done.returncode == 0, f"{command}: {done.stderr}"
     assert len(list((tmp_path / "results/runs/news_sample").glob("*.json"))) == 5
     rows = (tmp_path / "my/texts.predictions.csv").read_text().splitlines()

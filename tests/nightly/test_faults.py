@@ -21,8 +21,8 @@ import time
 import nbformat
 import psutil
 import pytest
-import yaml
 from complete import wait_for
+from grid_files import written
 from own_files import leaky
 
 from lrtl_utils.files import ROOT
@@ -43,9 +43,7 @@ WORDS = [sys.executable, "-m", "lrtl_utils", "sweep"]
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
-    path = tmp_path_factory.mktemp("grid") / "grid.yaml"
-    path.write_text(yaml.safe_dump(GRID, sort_keys=False))
-    return path
+    return written(tmp_path_factory.mktemp("grid"), GRID)
 
 
 @pytest.fixture(scope="module")
@@ -187,9 +185,7 @@ HUNGRY |= {"batch_size": 64, "epochs": 1, "test_limit": 20, "device": "cpu"}
 
 
 def swept_under_a_limit(tmp_path, limit, on_oom):
-    path = tmp_path / "hungry.yaml"
-    path.write_text(yaml.safe_dump(HUNGRY))
-    (cell,) = plan(read_grid(path))
+    (cell,) = plan(read_grid(written(tmp_path, HUNGRY)))
     outcome = sweep([cell], tmp_path, memory_limit_mib=limit, on_oom=on_oom)
     return cell, outcome
 
@@ -215,9 +211,8 @@ def test_a_cell_out_of_memory_is_halved_until_it_fits_and_the_record_says_so(tmp
 def test_a_cell_is_not_blamed_for_the_memory_of_another(tmp_path, monkeypatch):
     kills = itertools.count()
     monkeypatch.setattr(workers, "oom_kills", lambda: next(kills))  # of the cells of other workers
-    path = tmp_path / "gone.yaml"
-    path.write_text(yaml.safe_dump({"dataset": leaky(tmp_path / "data"), "method": "tfidf", "train_size": 6}))
-    (cell,) = plan(read_grid(path))
+    grid = written(tmp_path, {"dataset": leaky(tmp_path / "data"), "method": "tfidf", "train_size": 6})
+    (cell,) = plan(read_grid(grid))
     shutil.rmtree(tmp_path / "data")
     planned = workers.Plan(tmp_path, (cell,), {})
     owner, _other_end = multiprocessing.Pipe()
@@ -228,9 +223,7 @@ def test_a_cell_is_not_blamed_for_the_memory_of_another(tmp_path, monkeypatch):
 def test_a_cell_past_its_deadline_is_not_called_out_of_memory_when_the_system_ended_another(tmp_path, monkeypatch):
     kills = itertools.count()
     monkeypatch.setattr(workers, "oom_kills", lambda: next(kills))
-    path = tmp_path / "slow.yaml"
-    path.write_text(yaml.safe_dump(HUNGRY))
-    (cell,) = plan(read_grid(path))
+    (cell,) = plan(read_grid(written(tmp_path, HUNGRY)))
     planned = workers.Plan(tmp_path, (cell,), {}, deadline_seconds=0.5)
     owner, _other_end = multiprocessing.Pipe()
     assert workers._Worker(tmp_path / "plan.json", planned, workers.Slot(1), owner).claim_and_run(cell, cell)

@@ -6,8 +6,8 @@ import json
 import os
 import re
 import subprocess
-import sys
 
+import complete
 import golden
 import numpy as np
 import pytest
@@ -20,9 +20,7 @@ FIGURES = ("README.md", "notebooks/*.ipynb", "results/*/README.md", "results/*/f
 
 
 def call(*words, cwd):
-    environment = os.environ | {"PYTHONPATH": str(cwd)}
-    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    done = complete.call(*words, cwd=cwd, env=os.environ | {"PYTHONPATH": str(cwd)})
     assert done.returncode == 0, done.stderr
 
 

@@ -7,12 +7,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import psutil
+from complete import wait_for
 
 from lrtl_utils.files import ROOT
 
@@ -31,11 +31,11 @@ def test_lab_listens_on_loopback_and_answers_only_with_its_token(tmp_path):
             [*MAKE, "lab"], cwd=ROOT, env=os.environ | places, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        info = waited_for(lambda: next(tmp_path.glob("jpserver-*.json"), None), lab, tmp_path / "log")
+        info = wait_for(lambda: next(tmp_path.glob("jpserver-*.json"), None))
         server = json.loads(info.read_text())
         assert len(server["token"]) >= 32
         address = f"http://127.0.0.1:{server['port']}/api/contents"
-        waited_for(lambda: status(address), lab, tmp_path / "log")
+        wait_for(lambda: status(address))
         assert status(address) == 403
         assert status(f"{address}?token=guessed") == 403
         assert status(f"{address}?token={server['token']}") == 200
@@ -76,15 +76,6 @@ def status(address):
         return error.code
     except OSError:
         return None
-
-
-def waited_for(found, process, log):
-    end = time.monotonic() + 120
-    while not (value := found()):
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.1)
-    return value
 
 
 def test_audit_without_a_network_says_that_nothing_was_looked_up():

@@ -1,37 +1,18 @@
 """The commands of docs/own_data.md, run in their order on a user's own file; and `compare` on data of every form."""
 
 import csv
-import random
 import re
 import shlex
-import subprocess
-import sys
 
 import datasets
 import pytest
+from complete import call
+from own_files import rows, write_csv
 from PIL import Image
 
 import lrtl_utils
 from lrtl_utils.files import ROOT, absolute_path
 from lrtl_utils.study.tables import records
-
-WORDS = {
-    "good": ["moving", "brilliant", "funny", "tender", "gripping", "superb"],
-    "bad": ["dull", "tedious", "clumsy", "boring", "lifeless", "awful"],
-}
-FILLER = ["the", "a", "film", "story", "scene", "actor", "plot", "with", "from", "over", "many", "people", "again"]
-
-
-def write_reviews(path, count, labels=True):
-    """Invented reviews, the label in turn."""
-    rng = random.Random(0)
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["text", "label"] if labels else ["text"])
-        for i in range(count):
-            label = ("good", "bad")[i % 2]
-            text = " ".join([*rng.choices(FILLER, k=5), rng.choice(WORDS[label]), str(i)])
-            writer.writerow([text, label] if labels else [text])
 
 
 def commands(page):
@@ -44,8 +25,8 @@ def commands(page):
 
 @pytest.mark.slow
 def test_commands_of_the_page_do_what_it_says(tmp_path):
-    write_reviews(tmp_path / "reviews.csv", 90)
-    write_reviews(tmp_path / "new.csv", 6, labels=False)
+    write_csv(tmp_path / "reviews.csv", rows(90))
+    write_csv(tmp_path / "new.csv", [(text,) for text, _ in rows(6)], ("text",))
     said = {}
     for words in commands(ROOT / "docs" / "own_data.md"):
         # The user's files and results, in the test's own folder; a budget that only the least fits.
@@ -53,7 +34,7 @@ def test_commands_of_the_page_do_what_it_says(tmp_path):
         if places[0] == "compare":
             places[places.index("--budget") + 1] = "0.4"
             places += ["--results", str(tmp_path / "compared")]
-        done = subprocess.run([sys.executable, "-m", "lrtl_utils", *places], cwd=ROOT, capture_output=True, text=True)
+        done = call(*places)
         assert done.returncode == 0, (words, done.stderr)
         said[words[0]] = done.stdout
     assert list(said) == ["doctor", "compare", "run", "predict", "verify"]

@@ -1,26 +1,19 @@
 """The summary notebooks as a user makes them: with one command, from any records, the same bytes each time."""
 
 import re
-import subprocess
-import sys
 
 import nbformat
 import pytest
+from complete import call
 from synthetic import write_study
 
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT
 from lrtl_utils.runs.notebook import refresh, summary_notebooks
 from lrtl_utils.study import tables
 from lrtl_utils.study.benchmarks import readme
 from lrtl_utils.study.report import SECTIONS
 
 NAMES = [path.name for path in summary_notebooks()]
-
-
-def call(*words):
-    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 def outputs(path):

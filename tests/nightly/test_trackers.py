@@ -8,17 +8,15 @@ import os
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from complete import call, wait_for
 from synthetic import outcomes, write_run
 
-from lrtl_utils.files import ROOT
+from lrtl_utils.data.hub import _answers
 from lrtl_utils.study import tables
 
 PATIENCE = 180.0
@@ -42,31 +40,17 @@ def served(folder, *words, **variables):
     """The address of a server that `words` start, with `PORT` among them, once it answers."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    address, until = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE
+    address = f"http://127.0.0.1:{port}"
     command = [port if word == "PORT" else str(word) for word in words]
     with (folder / "server.log").open("w") as log:
         environment = os.environ | variables
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
-            while not _answers(address):
-                said = (folder / "server.log").read_text()
-                assert process.poll() is None, said
-                assert time.monotonic() < until, said
-                time.sleep(0.5)
+            wait_for(lambda: _answers(address), PATIENCE)
             yield address
         finally:
             os.killpg(process.pid, 15)
             process.wait()
-
-
-def _answers(address):
-    try:
-        urllib.request.urlopen(address, timeout=5)
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def beside(name):
@@ -76,8 +60,7 @@ def beside(name):
 
 def export(*words, **variables):
     """The lines that `lrtl export` prints, the last of which is a place."""
-    command = [sys.executable, "-m", "lrtl_utils", "export", *map(str, words)]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True)
+    done = call("export", *words, env=os.environ | variables)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -112,8 +95,7 @@ def test_mlflow_shows_the_runs_and_a_second_export_adds_only_new_ones(results, t
 
 @needs("mlflow")
 def test_an_mlflow_that_does_not_answer_is_one_sentence(results):
-    words = [sys.executable, "-m", "lrtl_utils", "export", results, "--to", "mlflow", "--uri", "http://127.0.0.1:9"]
-    done = subprocess.run([str(word) for word in words], cwd=ROOT, capture_output=True, text=True)
+    done = call("export", results, "--to", "mlflow", "--uri", "http://127.0.0.1:9")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1].startswith("MLflow at http://127.0.0.1:9 cannot be used: ")
     assert "Traceback" not in done.stderr

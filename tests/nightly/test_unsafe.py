@@ -4,13 +4,12 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from complete import call
 from made_records import write
 from pictures import png_that_claims
 
@@ -65,9 +64,7 @@ def refused(call, *said):
 
 
 def command(*words):
-    done = subprocess.run(
-        [sys.executable, "-m", "lrtl_utils", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    done = call(*words, timeout=60)
     assert "Traceback" not in done.stderr
     return done
 

@@ -1,6 +1,5 @@
 """Headless Chromium, driven over its DevTools protocol on loopback: what a page shows, asks for and complains of."""
 
-import base64
 import itertools
 import json
 import shutil
@@ -85,11 +84,6 @@ class Browser:
         """Show pages this wide, in a light or dark scheme."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600)
         self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-
-    def screenshot(self, path):
-        """The whole page as a PNG: to look at what a test says is wrong."""
-        shown = self.ask("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(shown["data"]))
 
     def _next(self):
         message = json.loads(self.socket.recv())

@@ -1,9 +1,19 @@
-"""What holds for a grid that was run to its end, whatever happened meanwhile."""
+"""A command in a process of its own, and what holds for a grid that was run to its end, whatever happened meanwhile."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from lrtl_utils.files import ROOT
+
+
+def call(*words: Any, cwd: Path = ROOT, **options: Any) -> subprocess.CompletedProcess[str]:
+    """What `lrtl WORDS` gave; `options` are those of `subprocess.run`."""
+    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, **options)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:

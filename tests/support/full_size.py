@@ -63,46 +63,34 @@ def write_model(mirror: Path, name: str) -> int:
 
 def take_step(name: str, method: str) -> dict[str, Any]:
     """One run: a step of `method`, or for the ladder an epoch above cached blocks; what it needed."""
-    import pieces as methods
-
-    from lrtl_utils.config import read_config
-    from lrtl_utils.data import load as tasks
-    from lrtl_utils.measure.meter import CostMeter
     from lrtl_utils.methods import loop as training
-    from lrtl_utils.models.build import describe
     from lrtl_utils.models.catalog import MODELS
+    from lrtl_utils.runs.run import Run
 
     kind = MODELS[name].kinds[0]
     cached = method == "progressive"
     knobs = {
         "text": {"dataset": "news_sample", "max_length": TOKENS},
         "image": {"dataset": "digits", "image_size": PIXELS},
+        "tokens": {"dataset": "entities_sample", "max_length": TOKENS},
     }
-    knobs |= {"tokens": {"dataset": "entities_sample", "max_length": TOKENS}}
     rows = CACHED_ROWS[kind] if cached else ROWS * 2  # of which each class must have one
     rows = max(rows, {"text": 4, "image": 12, "tokens": 5}[kind])
     one_step = {"batch_size": rows, "epochs": 1} if not cached else {"batch_size": ROWS * 2, "epochs": 1}
-    asked = read_config({"model": name, "method": method, "train_size": rows, **knobs[kind], **one_step})
-    data = tasks.load(asked.dataset)
-    config = methods.resolve(asked, data)
-    weights = methods.find_weights(config)
-    model = methods.build(config, data, weights)
-    training.warm_up(model, config)
-    meter = CostMeter(config.device)
-    with meter.measure():
-        train, validation = methods.label(model, data, config, meter)
-        curve = methods.fit(model, data, train, validation, config, meter=meter)
+    with tempfile.TemporaryDirectory() as folder:
+        done = Run(model=name, method=method, train_size=rows, results=folder, **knobs[kind], **one_step)
+        done.fit(*done.label())
     shape = (1, 3, PIXELS, PIXELS) if kind == "image" else (1, TOKENS, TOKENS)[: 3 if kind == "tokens" else 2]
-    forward = training.pass_counter(model, head=True)(shape)
-    cost = meter.report(len(train), 1.0, 1)
+    forward = training.pass_counter(done.model, head=True)(shape)
+    cost = done.meter.report(len(done.train), 1.0, 1)
     phases = cost["flops_by_phase"]
-    seen = len(train) + (2 * len(data.classes) if cached and kind == "text" else 0)  # with the classes' names, twice
-    steps = math.ceil(seen / config.batch_size) if config.epochs else 0
-    described = describe(model, weights)
+    seen = len(done.train) + (2 * len(done.data.classes) if cached and kind == "text" else 0)  # the names, twice
+    steps = math.ceil(seen / done.config.batch_size) if done.config.epochs else 0
+    described = done.describe_model()
     return {
         "model": name,
         "method": method,
-        "rows": len(train),
+        "rows": len(done.train),
         "steps": steps,
         "parameters": described["parameters"],
         "trained": described["trainable_parameters"],
@@ -112,14 +100,13 @@ def take_step(name: str, method: str) -> dict[str, Any]:
         "flops_by_phase": phases,
         "peak_memory_mib": round(cost["peak_memory_mib"], 1),
         "device_seconds": round(cost["device_seconds"], 2),
-        "rung": curve[-1].get("rung"),
+        "rung": done.curve[-1].get("rung"),
     }
 
 
 def run(names: list[str], lines: Path) -> list[dict[str, Any]]:
     """Every method that each model can have, each in a process of its own; appends to `lines` as it goes."""
-    import pieces as methods
-
+    from lrtl_utils.methods import METHODS
     from lrtl_utils.models.catalog import MODELS
 
     found = []
@@ -127,7 +114,7 @@ def run(names: list[str], lines: Path) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["LRTL_MIRROR"] = folder
             checkpoint = _apart(write_model, Path(folder), name)
-            for method, row in methods.METHODS.items():
+            for method, row in METHODS.items():
                 if row.needs_model and set(MODELS[name].kinds) & set(row.kinds):
                     found.append(_apart(take_step, name, method) | {"checkpoint_parameters": checkpoint})
                     with lines.open("a") as stream:

@@ -1,24 +1,17 @@
 """A report of results whose texts, labels, names and errors are markup that would run."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from complete import call
 
 from lrtl_utils.config import RunConfig
-from lrtl_utils.files import ROOT
 from lrtl_utils.runs import record as schema
 from lrtl_utils.runs import store
 
 SCRIPT = "<script>window.pwned=1</script>"
 IMAGE = "<img src=x onerror=window.pwned=1>"  # may be a file's name
-
-
-def call(*words):
-    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 def like(content, results, **knobs):

@@ -90,8 +90,8 @@ def _memory(results: Path) -> Iterator[dict[str, Any]]:
         seeds = sorted(ours.index.intersection(theirs.index))[:MEMORY_SEEDS]
         if placed := [store.placed(results, record) for record in ours.loc[seeds, "record"]]:
             probes = [store.placed(results, record) for record in theirs.loc[seeds, "record"]]
-            accounted = np.add([peak_mib(record) for record in probes], accounted_mib(placed))
-            shares = [peak_mib(record) for record in placed] / accounted
+            accounted = np.add([*map(peak_mib, probes)], [*map(accounted_mib, placed, longest(placed))])
+            shares = [*map(peak_mib, placed)] / accounted
             about = {"data set": dataset, "model": model, "precision": placed[0]["environment"]["precision"]}
             about |= {"labels": n_labels, "seeds": len(seeds)}
             yield about | {"share": shares.mean().round(3), "highest": shares.max().round(3)}
@@ -105,16 +105,12 @@ def peak_mib(record: dict[str, Any]) -> float:
         return run.meter.peak_memory_mib
 
 
-def accounted_mib(records: Sequence[dict[str, Any]]) -> list[float]:
-    """The memory that each run of `progressive` on a data set needs beyond the frozen model, counted as in fp32.
+def accounted_mib(record: dict[str, Any], tokens: int) -> float:
+    """The memory that a run of `progressive` needs beyond the frozen model, counted as in fp32.
 
-    That is its cache, the gradients and optimizer states of its trained blocks, and the activations that a batch keeps.
-    `InputError` without the data, on which the lengths of a batch depend.
+    That is its cache, the gradients and optimizer states of its trained blocks, and the activations that a batch keeps,
+    whose longest row has so many `tokens` (`longest`).
     """
-    return [_accounted_mib(*each) for each in zip(records, longest(records), strict=True)]
-
-
-def _accounted_mib(record: dict[str, Any], tokens: int) -> float:
     config, last = RunConfig.of(record["config"]), record["curve"][-1]
     states = record["model"]["trainable_parameters"] * (4 + STATE_BYTES.get(config.optimizer, 0))
     facts = Facts(load.kind_of(config.dataset), tuple(record["data"]["labels"]), (), 0, ())

@@ -1,9 +1,8 @@
 """`fetch` and the manifest, against a hub on loopback over the hub's real client."""
 
 import json
-import subprocess
-import sys
 
+import complete
 import pytest
 from hub import environment, serve
 
@@ -11,7 +10,6 @@ from lrtl_utils.cli import doctor
 from lrtl_utils.data import load as tasks
 from lrtl_utils.data.hub import MANIFEST, Manifest, _answers, sums
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT
 
 AG_NEWS, B0 = "datasets/fancyzhx/ag_news", "models/timm/efficientnet_b0.ra_in1k"
 PINNED, NEWEST = tasks.TASKS["ag_news"].revision, "b0" * 20
@@ -33,9 +31,7 @@ def hub():
 
 
 def call(server, folder, *words, **variables):
-    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
-    options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 120}
-    done = subprocess.run(command, env=environment(server, folder) | variables, **options)
+    done = complete.call(*words, env=environment(server, folder) | variables, timeout=120)
     assert "Traceback" not in done.stderr
     return done
 

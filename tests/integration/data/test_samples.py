@@ -1,17 +1,15 @@
 import numpy as np
-import pieces as methods
 import pytest
 from sample_files import measured, read, texts
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from lrtl_utils.config import read_config
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.load import load
 from lrtl_utils.errors import InputError
-from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
+from lrtl_utils.runs.run import Run
 
 
 def tfidf_accuracies(name):
@@ -32,16 +30,12 @@ def test_counting_words_does_not_solve_it(name):
 
 
 @pytest.mark.slow
-def test_a_probe_trained_on_the_news_sample_reads_real_news():
+def test_a_probe_trained_on_the_news_sample_reads_real_news(tmp_path):
     """The real AG News, where `LRTL_MIRROR` holds it; 25 % would be chance."""
     try:
         real = load("ag_news")
     except InputError:
         pytest.skip("AG News is not on this machine")
-    sample = load("news_sample")
-    config = methods.resolve(
-        read_config({"dataset": "news_sample", "method": "linear_probe", "data_fraction": 1}), sample
-    )
-    model = methods.build(config, sample, methods.find_weights(config))
-    methods.fit(model, sample, sample.train, None, config, meter=CostMeter())
-    assert np.mean(training.predict(model, real.test, config).predicted == real.test.targets) > 0.8
+    probe = Run(dataset="news_sample", method="linear_probe", data_fraction=1, results=tmp_path)
+    probe.fit(*probe.label())
+    assert np.mean(training.predict(probe.model, real.test, probe.config).predicted == real.test.targets) > 0.8

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from complete import call
 from huggingface_hub import ModelCard
 from safetensors.numpy import load_file
 from synthetic import outcomes, write_run
@@ -253,11 +254,6 @@ def test_run_keeps_its_model_and_a_done_run_keeps_its_record(tmp_path):
     assert refused.returncode == 2
     assert "so it is not overwritten" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
-
-
-def call(*words):
-    command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 def test_a_run_done_again_is_remarked_on_only_where_other_examples_are_right(tmp_path):

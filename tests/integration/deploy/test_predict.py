@@ -10,10 +10,8 @@ import datasets
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 from whole_run import run
 
-from lrtl_utils.cli import app
 from lrtl_utils.deploy import export
 from lrtl_utils.deploy import predict as scoring
 from lrtl_utils.errors import InputError
@@ -345,16 +343,15 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
         scoring.predict(news, tmp_path / "two.csv", tmp_path / "two.csv")
 
 
-def test_predict_prints_the_path_of_its_csv(news, tmp_path):
+def test_predict_prints_the_path_of_its_csv(news, tmp_path, call):
     (tmp_path / "in.csv").write_text("text,label\nShares fell today.,?\n")
-    done = CliRunner().invoke(app, ["predict", str(news), str(tmp_path / "in.csv")])
-    assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'in.predictions.csv'}\n"), done.output
+    done = call("predict", news, tmp_path / "in.csv")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'in.predictions.csv'}\n"), done.stderr
     assert rows_of(tmp_path / "in.predictions.csv")[0]["label"] == "Business"
 
 
-def test_predict_reads_the_column_and_writes_the_file_that_are_named(news, tmp_path):
+def test_predict_reads_the_column_and_writes_the_file_that_are_named(news, tmp_path, call):
     (tmp_path / "in.csv").write_text("first,second\nA late goal won the match.,Shares fell today.\n")
-    words = ["predict", news, tmp_path / "in.csv", "--output", tmp_path / "out.csv", "--text-column", "second"]
-    done = CliRunner().invoke(app, [*map(str, words)])
-    assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'out.csv'}\n"), done.output
+    done = call("predict", news, tmp_path / "in.csv", "--output", tmp_path / "out.csv", "--text-column", "second")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'out.csv'}\n"), done.stderr
     assert rows_of(tmp_path / "out.csv")[0]["label"] == "Business"

@@ -1,16 +1,14 @@
 """A saved model goes to a hub on loopback, over the hub's real client."""
 
 import shutil
-import subprocess
-import sys
 
 import pytest
+from complete import call
 from hub import TOKEN, environment, serve
 from huggingface_hub import ModelCard
 from whole_run import run
 
 from lrtl_utils.deploy import card, export
-from lrtl_utils.files import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +27,8 @@ def hub():
 
 def push(server, folder, model, *more, **variables):
     """`lrtl push`; over the hub's older protocol for large files, since the newer one is not HTTP on one host."""
-    words = ["push", str(model), "acme/news", "--license", "apache-2.0", *more]
     known = environment(server, folder) | {"HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"} | variables
-    options = {"cwd": ROOT, "env": known, "capture_output": True, "text": True, "timeout": 120}
-    return subprocess.run([sys.executable, "-m", "lrtl_utils", *words], **options)
+    return call("push", model, "acme/news", "--license", "apache-2.0", *more, env=known, timeout=120)
 
 
 def test_every_file_arrives_and_the_card_is_complete(hub, saved, tmp_path):

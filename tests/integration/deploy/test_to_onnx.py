@@ -6,10 +6,8 @@ import re
 import numpy as np
 import onnxruntime
 import pytest
-from typer.testing import CliRunner
 from whole_run import run
 
-from lrtl_utils.cli import app
 from lrtl_utils.deploy import export, to_onnx
 from lrtl_utils.deploy import predict as scoring
 from lrtl_utils.errors import InputError
@@ -71,12 +69,11 @@ def test_int8_is_smaller_and_its_equal_answers_are_counted(name, saved):
     assert f"{small.equal:.1%} of the answers" in small.lines()[0]
 
 
-def test_given_rows_are_compared_and_the_command_prints_what_it_found(saved, tmp_path):
+def test_given_rows_are_compared_and_the_command_prints_what_it_found(saved, tmp_path, call):
     folder, _ = saved("own_head", CASES["own_head"])
     (tmp_path / "rows.csv").write_text("text\nA moving film.\nDull and lifeless.\n")
-    words = ["export", folder, tmp_path / "out/reviews.onnx", "--onnx", "--rows", tmp_path / "rows.csv"]
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == 0, done.output
+    done = call("export", folder, tmp_path / "out/reviews.onnx", "--onnx", "--rows", tmp_path / "rows.csv")
+    assert done.returncode == 0, done.stderr
     answers, speed, size, path = done.stdout.splitlines()
     assert answers.startswith(
         f"On 2 rows of {tmp_path / 'rows.csv'}, 100.0% of the answers are the same as the model's"

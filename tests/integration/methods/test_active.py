@@ -1,7 +1,6 @@
 """Which examples are labelled: by margin, against what the head says."""
 
 import numpy as np
-import pieces as methods
 import pytest
 import torch
 from adapting import prepare, run
@@ -11,6 +10,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import active as selection
 from lrtl_utils.methods import loop as training
+from lrtl_utils.runs import run as methods
 
 pytestmark = pytest.mark.usefixtures("mirror")
 

@@ -1,16 +1,12 @@
 """The same runs on a CUDA device: placement, precisions, memory, energy, repetition, resumption."""
 
+import adapting
 import numpy as np
-import pieces as methods
 import pytest
 import torch
 from checkpoints import write_text_models
 
-from lrtl_utils.config import read_config
-from lrtl_utils.data import load as tasks
-from lrtl_utils.measure import metrics as scoring
-from lrtl_utils.measure.meter import CostMeter
-from lrtl_utils.methods import loop as training
+from lrtl_utils.methods import METHODS
 
 pytestmark = [
     pytest.mark.gpu,
@@ -30,20 +26,12 @@ def weights(tmp_path_factory):
         yield
 
 
-def run(work=None, **knobs):
-    asked = read_config(knobs)
-    data = tasks.load(asked.dataset)
-    config = methods.resolve(asked, data)
-    model, meter = methods.build(config, data, methods.find_weights(config)), CostMeter(config.device)
-    training.warm_up(model, config)
-    with meter.measure():
-        train, validation = methods.label(model, data, config, meter)
-        methods.fit(model, data, train, validation, config, meter=meter, work=work)
-    prediction = training.predict(model, data.test, config)
-    return config, meter, prediction, scoring.evaluate(data.test.targets, prediction, data.classes)
+def run(**knobs):
+    done = adapting.run(**{"batch_size": None, "device": "auto"} | knobs)
+    return done.config, done.meter, done.prediction, done.metrics
 
 
-@pytest.mark.parametrize("method", [name for name, row in methods.METHODS.items() if row.needs_model])
+@pytest.mark.parametrize("method", [name for name, row in METHODS.items() if row.needs_model])
 @pytest.mark.parametrize("knobs", [TEXT, TAGS, IMAGE], ids=["text", "tokens", "image"])
 def test_every_method_runs_on_the_card(knobs, method):
     config, meter, prediction, metrics = run(**knobs, method=method)

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pieces as methods
 import pytest
 import timm
 import torch
@@ -18,6 +17,7 @@ from lrtl_utils.methods import loop, progressive, shared, solver
 from lrtl_utils.methods.method import Work
 from lrtl_utils.models.encoding import LOOKS, SHAPE_COLUMNS, Collator, Encoded, Reader, shapes_of
 from lrtl_utils.models.heads import HIDDEN_SHAPES, ImageClassifier
+from lrtl_utils.runs import run as methods
 from lrtl_utils.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("mirror")

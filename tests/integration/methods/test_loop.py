@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pieces as methods
 import pytest
 import torch
 from checkpoints import INNER, LAYERS, WIDTH
@@ -28,7 +27,9 @@ from lrtl_utils.measure.flops import count_flops
 from lrtl_utils.measure.meter import CostMeter
 from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import solver as heads
+from lrtl_utils.methods.method import Work
 from lrtl_utils.models.encoding import order
+from lrtl_utils.runs import run as methods
 from lrtl_utils.runs.run import Run as WholeRun
 
 pytestmark = pytest.mark.usefixtures("mirror")
@@ -67,9 +68,11 @@ def prepare(**knobs):
 
 def adapt(run, work=None):
     """Train as the notebooks do; returns the curve and the meter."""
-    meter = CostMeter(run.config.device)
+    meter, method = CostMeter(run.config.device), methods.METHODS[run.config.method]
     with meter.measure():
-        curve = methods.fit(run.model, run.data, run.train, run.validation, run.config, meter=meter, work=work)
+        if method.prepare:
+            method.prepare(run.model)
+        curve = method.fit(Work(run.model, run.data, run.train, run.validation, run.config, meter, work))
     return curve, meter
 
 

@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import pieces as methods
 import pytest
 from adapting import ADAPTING, DATASET, MIRRORED, TINY, prepare, run
 from checkpoints import LAYERS
@@ -16,6 +15,7 @@ from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import progressive as ladder
 from lrtl_utils.methods import tfidf
 from lrtl_utils.models.build import describe
+from lrtl_utils.runs import run as methods
 from lrtl_utils.runs import store as runs
 from lrtl_utils.runs.run import Run
 

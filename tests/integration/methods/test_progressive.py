@@ -5,7 +5,6 @@ import os
 import signal
 
 import numpy as np
-import pieces as methods
 import pytest
 import torch
 from adapting import prepare, run
@@ -21,6 +20,7 @@ from lrtl_utils.methods import loop as training
 from lrtl_utils.methods import progressive as ladder
 from lrtl_utils.methods import solver as heads
 from lrtl_utils.methods.method import Work
+from lrtl_utils.runs import run as methods
 
 pytestmark = pytest.mark.usefixtures("mirror")
 

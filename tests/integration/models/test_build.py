@@ -49,10 +49,6 @@ def batch_of(model, kind, positions=(0, 1)):
     return model.reader.batch(rows, np.array(positions))
 
 
-def backbone(model):
-    return model.net.base_model if hasattr(model, "net") else model.backbone
-
-
 @pytest.mark.parametrize(("name", "kind", "pooling"), PRETRAINED + SIMPLE)
 def test_models_build_by_name_in_fp32(name, kind, pooling):
     model = make(name, kind, pooling)
@@ -88,7 +84,7 @@ def test_checkpoints_are_loaded_whole(mirror, name, kind, pooling):
             key = key.removeprefix(prefix)
         key = key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         plain[key] = tensor
-    held = backbone(make(name, kind, pooling)).state_dict()
+    held = make(name, kind, pooling).backbone.state_dict()
     assert held
     for key, tensor in held.items():
         assert torch.equal(tensor, plain[key].to(tensor.dtype)), key
@@ -96,7 +92,7 @@ def test_checkpoints_are_loaded_whole(mirror, name, kind, pooling):
 
 def test_packaged_text_weights_are_loaded_whole():
     saved = load_file(catalog.find("minilm").files[0])
-    held = backbone(make("minilm", "text")).state_dict()
+    held = make("minilm", "text").backbone.state_dict()
     assert all(torch.equal(tensor, saved[key]) for key, tensor in held.items())
 
 
@@ -105,7 +101,7 @@ def test_packaged_image_weights_are_loaded_whole_and_see_a_palace(name):
     # Other names, the same order. Weights of one shape in a wrong order would be loaded too.
     *saved, weight, bias = torch.load(catalog.find(name).files[0], weights_only=True).values()
     model = make(name, "image", image_size=224).eval()
-    assert all(torch.equal(a, b) for a, b in zip(backbone(model).state_dict().values(), saved, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(model.backbone.state_dict().values(), saved, strict=True))
     rows = model.reader.encode([load_sample_image("china.jpg")], [0])
     with torch.no_grad():
         features = model.features(model.reader.batch(rows, np.array([0])))
@@ -159,7 +155,7 @@ def test_without_pretraining_the_weights_are_others(name):
     kind = catalog.MODELS[name].kinds[0]
     trained, fresh = make(name, kind), make(name, kind, pretrained=False)
     assert {weight.dtype for weight in fresh.parameters()} == {torch.float32}
-    pairs = zip(backbone(trained).parameters(), backbone(fresh).parameters(), strict=True)
+    pairs = zip(trained.backbone.parameters(), fresh.backbone.parameters(), strict=True)
     assert all(not torch.equal(a, b) for a, b in pairs if a.ndim > 1)
     again = make(name, kind, pretrained=False)
     assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), again.parameters(), strict=True))

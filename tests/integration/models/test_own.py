@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pieces as methods
 import pytest
 import torch
 import transformers
@@ -26,6 +25,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.methods import loop as training
 from lrtl_utils.models.build import describe
 from lrtl_utils.models.catalog import LOADED, backbone, find
+from lrtl_utils.runs import run as methods
 from lrtl_utils.runs import store as runs
 from lrtl_utils.runs.run import Run
 from lrtl_utils.sweep import price
@@ -295,7 +295,7 @@ def test_what_cannot_or_must_not_be_loaded_is_refused_by_name(own, tmp_path, mon
     unknown = changed("unknown", model_type="no_such_architecture")
     narrow = changed("narrow", hidden_size=None)
     pickled = changed("pickled")
-    tensors = {name: weight.clone() for name, weight in load(pickled).items()}
+    tensors = {name: weight.clone() for name, weight in load_file(pickled / "model.safetensors").items()}
     (pickled / "model.safetensors").unlink()
     torch.save({"weight": Boom()}, pickled / "pytorch_model.bin")
     bare = changed("bare")
@@ -319,12 +319,6 @@ def test_what_cannot_or_must_not_be_loaded_is_refused_by_name(own, tmp_path, mon
     assert len(build(pickled, method="full", **TEXT)[0].blocks) == 4
     with pytest.raises(InputError, match="does not read image"):
         Run(model=str(own / "acme/bert"), method="full", **IMAGE)
-
-
-def load(folder):
-    from safetensors.torch import load_file
-
-    return load_file(folder / "model.safetensors")
 
 
 def test_a_dry_run_prices_what_runs_without_values(own):

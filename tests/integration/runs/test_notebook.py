@@ -6,7 +6,6 @@ import signal
 import subprocess
 
 import nbformat
-import pieces as methods
 import psutil
 import pytest
 import task_notebooks
@@ -16,6 +15,7 @@ from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load as tasks
 from lrtl_utils.errors import InputError
 from lrtl_utils.runs import notebook
+from lrtl_utils.runs import run as methods
 from lrtl_utils.runs.notebook import FOLDER, notebook_path, parameters_of, read_parameters, summary_notebooks
 
 PATHS = sorted(FOLDER.glob("*.ipynb"))

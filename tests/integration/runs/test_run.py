@@ -259,11 +259,6 @@ def test_mistakes_are_the_most_confident_ones_and_a_run_without_any_has_an_empty
     assert wrong.mistakes(rows=5)["confidence"].tolist() == sorted(sure, reverse=True)[:5]
 
 
-def test_fit_without_labelled_examples_is_refused_in_one_sentence(path):
-    with pytest.raises(InputError, match=r"call label\(\) first"):
-        Run(dataset=str(path), method="tfidf", train_size=40, **COLUMNS).fit(None, None)
-
-
 @pytest.mark.slow
 def test_a_temperature_mends_the_most_of_what_a_head_is_unsure_about():
     knobs = {"dataset": "news_sample", "method": "linear_probe", "train_size": 200, "device": "cpu"}

@@ -22,11 +22,6 @@ def closed():
     plt.close("all")
 
 
-@pytest.fixture(scope="module")
-def frame(study):
-    return tables.read(study)
-
-
 def score_vs_data(frame):
     claim = answers.claim_labels(frame)
     return figures.score_vs_data(tables.summarise(frame), tables.needs(frame), tables.best(frame), claim)

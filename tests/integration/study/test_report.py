@@ -9,7 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
-from hostile_site import IMAGE, SCRIPT, call, of
+from complete import call
+from hostile_site import IMAGE, SCRIPT, of
 from nbformat import v4
 from synthetic import MODEL, outcomes, write_run, write_study
 

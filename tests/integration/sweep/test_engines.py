@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from complete import wait_for
+from complete import call, wait_for
 from grid_files import written
 
 from lrtl_utils.errors import InputError
@@ -134,8 +134,7 @@ def test_a_plan_may_lie_in_a_folder_whose_name_is_not_utf8(tmp_path):
 @pytest.mark.slow
 def test_dask_on_loopback_runs_every_cell_once(tmp_path):
     grid = written(tmp_path, SMALL | {"seed": [0, 1]})
-    words = [*SWEEP, grid, "--results", tmp_path / "out", "--engine", "dask", "--workers", "2"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    done = call("sweep", grid, "--results", tmp_path / "out", "--engine", "dask", "--workers", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 completed, 0 already done, 0 failed" in done.stdout
     assert set(records(tmp_path / "out", "completed")["run_id"]) == {cell.id for cell in plan(read_grid(grid))}
@@ -147,8 +146,7 @@ def test_cells_that_dask_leaves_are_explained(tmp_path, monkeypatch, capsys):
     out, grid = tmp_path / "out", written(tmp_path, SMALL)
     (out / "runs").mkdir(parents=True)
     (out / "runs" / "digits").write_text("in the way of the folder")
-    words = [*SWEEP, grid, "--results", out, "--engine", "dask"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    done = call("sweep", grid, "--results", out, "--engine", "dask")
     assert done.stdout.endswith("The output of the Dask workers or of the SLURM jobs says why cells are left.\n")
 
     monkeypatch.setattr(engines, "REPLACEMENTS", 0)

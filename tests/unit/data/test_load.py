@@ -189,11 +189,6 @@ def test_a_damaged_file_is_named(copied):
         load("ag_news")
 
 
-def test_an_unknown_data_set_is_answered_with_the_nearest():
-    with pytest.raises(InputError, match="no dataset named 'agnews'; did you mean 'ag_news'"):
-        load("agnews")
-
-
 @pytest.mark.parametrize("name", ["news_sample", "entities_sample"])
 def test_labelled_examples_nest_and_hold_every_class(name):
     data = load(name)

@@ -59,24 +59,6 @@ def test_entities_by_hand():
     assert unpack_rows(scores["counts"], 3).tolist() == [[1, 2, 2], [1, 2, 1], [0, 0, 0]]
 
 
-@pytest.mark.parametrize(
-    ("predicted", "why"),
-    [
-        (["I-PER", "I-PER", "O"], "begins with I"),
-        (["B-PER", "O", "O"], "too short"),
-        (["B-PER", "I-PER", "I-PER"], "too long"),
-        (["B-PER", "B-PER", "O"], "two instead of one"),
-        (["B-LOC", "I-LOC", "O"], "another type"),
-        (["B-PER", "I-LOC", "O"], "types mixed"),
-        (["O", "B-PER", "I-PER"], "shifted"),
-    ],
-)
-def test_an_entity_counts_only_whole_and_strict(predicted, why):
-    scores = entities([["B-PER", "I-PER", "O"]], [predicted])
-    assert (scores["precision"], scores["recall"], scores["f1"]) == (0, 0, 0), why
-    assert unpack_rows(scores["counts"], 3)[0, 0] == 0
-
-
 def test_entities_agree_with_nervaluate():
     rng = np.random.default_rng(0)
 

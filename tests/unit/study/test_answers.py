@@ -11,11 +11,6 @@ from lrtl_utils.study import answers, tables
 from lrtl_utils.study.report import SECTIONS
 
 
-@pytest.fixture(scope="module")
-def frame(study):
-    return tables.read(study)
-
-
 @pytest.mark.parametrize(
     ("difference", "said"), [(0.0114, "+1.1"), (-0.0003, "-0.03"), (0.0, "+0.0"), (0.1 + 0.2 - 0.3, "+0.0")]
 )

@@ -10,9 +10,7 @@ import pytest
 from own_files import rows, write_csv
 from PIL import Image
 from synthetic import outcomes, write_run
-from typer.testing import CliRunner
 
-from lrtl_utils.cli import app
 from lrtl_utils.data.load import load
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
@@ -121,13 +119,12 @@ def test_a_folder_of_images_is_a_pool_of_images(tmp_path):
         suggest(str(tmp_path / "mine"), pool_of(tmp_path, ["a text"]), 50)
 
 
-def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path):
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path, call):
     pool = pool_of(tmp_path, ["a film"])
-    words = ["suggest", tmp_path / "absent.csv", "--unlabelled", pool, "--output", pool / "next.csv"]
-    done = CliRunner().invoke(app, [*map(str, words)])
-    assert str(done.exception).startswith(f"No file can be written in the folder {pool}: ")
+    done = call("suggest", tmp_path / "absent.csv", "--unlabelled", pool, "--output", pool / "next.csv")
+    assert done.stderr.startswith(f"No file can be written in the folder {pool}: ")
     absent = tmp_path / "typo/pool.csv"
-    done = CliRunner().invoke(app, ["suggest", str(pool), "--unlabelled", str(absent)])
+    call("suggest", pool, "--unlabelled", absent)
     assert not absent.parent.exists()
 
 

@@ -19,11 +19,6 @@ from lrtl_utils.study.report import SECTIONS
 SST2 = {"dataset": "sst2", "model": "minilm", "train_size": 32}
 
 
-@pytest.fixture(scope="module")
-def frame(study):
-    return tables.read(study)
-
-
 def test_records_gives_a_row_for_each_run_whose_knobs_and_scores_never_meet(tmp_path):
     for seed in (1, 0):
         write_run(tmp_path, outcomes(0.5, 32, seed), method="full", seed=seed, validation=0.4, **SST2)

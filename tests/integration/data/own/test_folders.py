@@ -2,12 +2,11 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
 import pytest
+from complete import call
 from own_files import leaky
 
 from lrtl_utils.files import ROOT
@@ -32,10 +31,7 @@ def test_a_folder_is_priced_swept_recorded_and_verified_like_a_named_set(tmp_pat
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         planned = grids.plan(grids.read_grid(grid), Run.outline)
-    words = ["sweep", grid, "--results", tmp_path / "results"]
-    done = subprocess.run(
-        [sys.executable, "-m", "lrtl_utils", *map(str, words)], cwd=ROOT, capture_output=True, text=True
-    )
+    done = call("sweep", grid, "--results", tmp_path / "results")
     assert done.returncode == 0, done.stderr
     for cell in planned:
         record = runs.read(runs.record_path(tmp_path / "results", "data", cell.id))
@@ -56,13 +52,13 @@ def test_a_folder_is_priced_swept_recorded_and_verified_like_a_named_set(tmp_pat
 def test_run_warns_of_leaks_in_one_line_and_names_the_record(tmp_path):
     folder = leaky(tmp_path / "data")
     words = ["run", "text_classification", "-p", f"dataset={folder}", "-p", "method=tfidf", "-p", "train_size=6"]
-    command = [sys.executable, "-m", "lrtl_utils", *words, "--results", str(tmp_path / "results")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    words += ["--results", tmp_path / "results"]
+    done = call(*words)
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]  # not what a busy kernel tells
     assert len(said) == 1, done.stderr
     assert said[0].startswith("warning: data: 4 of 12 train examples are also in the test split")
     assert runs.read(Path(done.stdout.splitlines()[-1]))["data"]["repeats"]["across"] == 4
-    wrong = subprocess.run([*command, "-p", "label_column=verdict"], cwd=ROOT, capture_output=True, text=True)
+    wrong = call(*words, "-p", "label_column=verdict")
     assert wrong.returncode == 2
     assert "no column of train.csv named 'verdict'" in wrong.stderr

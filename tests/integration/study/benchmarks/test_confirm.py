@@ -1,10 +1,8 @@
 """The confirmation, end to end, once, on shipped data: refused until all is frozen, tuned, run, and checked."""
 
-import subprocess
-import sys
-
 import pytest
 import yaml
+from complete import call
 
 from lrtl_utils.files import ROOT
 from lrtl_utils.runs.verify import verify
@@ -27,13 +25,12 @@ def test_the_frozen_recipe_runs_beside_a_baseline_that_was_tuned_first(tmp_path)
     for name, content in (("space", space), ("grid", GRID | {"blocks": {"digits": {}, "broken": broken}})):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     words = ["confirm", "grid.yaml", "--tuning", "space.yaml", "--tuned", "tuned", "--results", "confirmation"]
-    command = [sys.executable, "-m", "lrtl_utils", *words]
-    refused = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    refused = call(*words, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
     assert refused.returncode != 0
     assert "frozen before a confirmation begins" in refused.stderr
     assert not (tmp_path / "tuned").exists()
     recipe.freeze(tmp_path / "tuned")
-    done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    done = call(*words, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
     assert done.stdout.splitlines()[-1] == str(tmp_path / "confirmation" / "table.md")
     (said,) = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
     assert "broken" in said

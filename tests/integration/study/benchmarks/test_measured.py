@@ -12,7 +12,7 @@ def test_memory_is_accounted_for_by_cache_trained_weights_and_a_batch_above_what
         curve = [{"cache_mib": cache, "trained_blocks": blocks}]
         model = {"trainable_parameters": trained}
         record = {"config": config, "curve": curve, "model": model, "data": {"labels": ["a", "b"]}}
-        return measured._accounted_mib(record, tokens)
+        return measured.accounted_mib(record, tokens)
 
     assert accounted(cache=7) - accounted() == pytest.approx(2)
     assert accounted(trained=2**20) - accounted() == pytest.approx(12)  # a gradient and two moments, 4 bytes each
