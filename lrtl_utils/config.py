@@ -16,7 +16,6 @@ from lrtl_utils.files import named_by
 
 SIZES = ("shots", "train_size", "data_fraction")  # the first one that is given counts
 NO_MODEL = "none"  # the model of a method that needs none
-Selection = Literal["random", "margin"]
 
 
 class RunConfig(BaseModel):
@@ -41,7 +40,7 @@ class RunConfig(BaseModel):
     )
     train_size: int | None = Field(default=None, ge=1, description="number of labelled examples")
     shots: int | None = Field(default=None, ge=1, description="number of labelled examples of each class")
-    selection: Selection = Field(default="random", description="how the labelled examples are chosen")
+    selection: Literal["random"] = Field(default="random", description="how the labelled examples are chosen")
     seed: int = Field(
         default=0, ge=0, lt=2**31, description="seed of the subset, the new head, the batches and the dropout"
     )

@@ -6,7 +6,6 @@ from typing import Annotated
 from typer import Argument, Exit, Option
 
 from lrtl_utils.cli.common import LOCAL, Folder, LabelColumn, TextColumn, fail, interruptible, show
-from lrtl_utils.config import Selection
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, writable_folder
 
@@ -45,8 +44,6 @@ def suggest(
     dataset: Annotated[str, Argument(help="Your labelled examples: a file or a folder.")],
     unlabelled: Annotated[Path, Option(help="Unlabelled examples: a table of texts or images, or a folder of images.")],
     count: Annotated[int, Option("-n", min=1, help="Number of examples to suggest.")] = 50,
-    by: Annotated[Selection, Option(help="At random, or by margin: where a linear head is least sure.")] = "random",
-    model: Annotated[str | None, Option(help="Model that --by margin uses.")] = None,
     output: Annotated[
         Path | None, Option(help="The CSV file to write. Default: NAME.suggested.csv beside the unlabelled examples.")
     ] = None,
@@ -56,20 +53,16 @@ def suggest(
     """Suggest which examples to label next, as a CSV file to fill in. The last line printed is its path."""
     from lrtl_utils.study import suggest as suggestions
 
-    if model and by != "margin":
-        raise InputError("--model goes with --by margin.")
     pool = absolute_path(unlabelled)
     columns = {"text_column": text_column, "label_column": label_column}
     output = absolute_path(output or pool.with_name(f"{pool.stem}.suggested.csv"))
-    suggestions.require_absent(output)  # before the model reads everything
+    suggestions.require_absent(output)  # before everything is read
     if pool.exists():  # else no folder is made for it
         writable_folder(output.parent)
-    found = suggestions.suggest(dataset, pool, count, by, model, **columns)
+    found = suggestions.suggest(dataset, pool, count, **columns)
     path = found.write(output)
-    how = "drawn at random" if by == "random" else f"chosen by {by}"
     show(f"Rows of {pool.name} that are left out: {suggestions.in_words(found.left_out)}.")
-    show(f"{len(found.rows)} rows are suggested, {how}. Fill in their column {found.header[-1]!r}.")
-    show(suggestions.finding())
+    show(f"{len(found.rows)} rows are suggested, drawn at random. Fill in their column {found.header[-1]!r}.")
     print(path)
 
 

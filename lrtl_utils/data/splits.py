@@ -103,16 +103,14 @@ class Data:
         return np.array([min(found, key=lambda kind: frequency[kind], default=nothing) for found in types])
 
 
-def labelled(data: Data, config: RunConfig, chosen: np.ndarray | None = None) -> tuple[Examples, Examples | None]:
+def labelled(data: Data, config: RunConfig) -> tuple[Examples, Examples | None]:
     """The labelled examples of a run, as (train, validation or None).
 
-    Unless their positions are given as `chosen`, they depend on the data and the seed only: every method sees the same.
+    They depend on the data and the seed only: every method sees the same.
     """
-    if chosen is None:
-        rng = np.random.default_rng(derived_seed(config.seed, "subset"))
-        amount = {name: getattr(config, name) for name in SIZES}
-        chosen = labelled_subset(data.strata(data.train), data.strata_names, rng, **amount)
-    chosen = data.train.take(chosen)
+    rng = np.random.default_rng(derived_seed(config.seed, "subset"))
+    amount = {name: getattr(config, name) for name in SIZES}
+    chosen = data.train.take(labelled_subset(data.strata(data.train), data.strata_names, rng, **amount))
     if not config.validation_share:
         return chosen, None
     rng = np.random.default_rng(derived_seed(config.seed, "carve"))

@@ -22,4 +22,4 @@ def fit(work: Work) -> Curve:
     return loop.train(work, buckets=False)
 
 
-METHOD = Method(fit, defaults, pooling="own", plain=True, features=False)
+METHOD = Method(fit, defaults, pooling="own", plain=True)

@@ -21,4 +21,4 @@ def fit(work: Work) -> Curve:
     return loop.train(work)
 
 
-METHOD = Method(fit, defaults, pretrained=False, features=False)
+METHOD = Method(fit, defaults, pretrained=False)

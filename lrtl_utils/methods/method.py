@@ -57,7 +57,6 @@ class Method:
     pooling: str = "mean"  # of text features; "own" is the architecture's
     plain: bool = False  # batches as an example script has them: texts padded to full length
     needs_model: bool = True
-    features: bool = True  # its backbone stays pre-trained, so examples can be selected by its features
     needs_blocks: bool = False  # it trains some blocks and not others
     pieces: tuple[str, ...] = ()  # what `without` may leave out
 

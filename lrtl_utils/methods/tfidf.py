@@ -33,4 +33,4 @@ def fit(work: Work) -> Curve:
     return [loop.only_point(work, None)]
 
 
-METHOD = Method(fit, defaults, kinds=("text",), pretrained=False, needs_model=False, features=False)
+METHOD = Method(fit, defaults, kinds=("text",), pretrained=False, needs_model=False)

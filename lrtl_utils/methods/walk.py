@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data.splits import Data, Examples, Facts
 from lrtl_utils.measure.meter import CLOSED_FORM, MIB, CostMeter, Shape
-from lrtl_utils.methods import METHODS, active, loop
+from lrtl_utils.methods import METHODS, loop
 from lrtl_utils.methods.method import Work
 from lrtl_utils.models.encoding import SHAPE_COLUMNS, Encoded, Reader
 from lrtl_utils.models.network import Model
@@ -62,8 +62,6 @@ def walk(
     """
     model.reader = Invented(**vars(model.reader))
     meter, method = CostMeter(config.device), METHODS[config.method]
-    if config.selection != "random":
-        active.choose(model, data, config, meter)
     if method.prepare:
         method.prepare(model)
     curve = method.fit(Work(model, data, train, validation, config, meter))

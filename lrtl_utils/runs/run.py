@@ -205,13 +205,8 @@ class Run:
         if self._labelled:
             return self._labelled
         self._started = max(_last_recorded[0], store.process_start())  # not before: other runs may have come between
-        model, chosen = self.model, None
-        from lrtl_utils.methods import active
-
         with self._images_named(), self.meter.measure():
-            if self.config.selection != "random":
-                chosen = active.choose(model, self.data, self.config, self.meter, self._shared)
-            self._labelled = splits.labelled(self.data, self.config, chosen)
+            self._labelled = splits.labelled(self.data, self.config)
         return self._labelled
 
     def fit(self, train: Examples, validation: Examples | None) -> Curve:
@@ -336,14 +331,6 @@ def check(asked: RunConfig, kind_of: Callable[..., str] = load.kind_of) -> None:
     if asked.class_weights and kind == "tokens":
         raise InputError(
             f"class_weights={asked.class_weights} needs one label for each input, but {asked.dataset!r} has tags."
-        )
-    if asked.selection != "random" and not method.features:
-        fitting = ", ".join(name for name, row in METHODS.items() if row.features)
-        raise InputError(f"selection={asked.selection!r} needs frozen features; of the methods, {fitting} have them.")
-    if asked.selection != "random" and asked.shots is not None:
-        raise InputError(
-            f"shots cannot be combined with selection={asked.selection!r}, because the classes of the examples are not "
-            "known before they are chosen; give train_size instead."
         )
     for piece in asked.without.split(",") if asked.without and method.pieces else []:
         require_name(f"piece of {asked.method}", piece, method.pieces)

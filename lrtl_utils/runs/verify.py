@@ -83,9 +83,8 @@ def _paired(completed: Mapping[Path, Completed], report: Report) -> None:
     for path, run in completed.items():
         config, data = run.config, _source(run)
         test[path] = (*data, config.test_limit), run.data.test_size
-        if config.selection == "random":
-            size = ("shots", config.shots) if config.shots else labels_asked_for(run)
-            subset[path] = (*data, config.seed, size), run.data.subset_sha256
+        size = ("shots", config.shots) if config.shots else labels_asked_for(run)
+        subset[path] = (*data, config.seed, size), run.data.subset_sha256
     _agree(subset, "it saw other examples than {} with the same data, size and seed", report)
     _agree(test, "its test split has another size than that of {} with the same data", report)
 
@@ -138,9 +137,7 @@ def _drawn_again(results: Path, completed: Mapping[Path, Completed], report: Rep
         if draw not in drawn:
             drawn[draw] = _draw(data[source], config)
         for name, value in drawn[draw].items():
-            if name == "subset_sha256" and config.selection != "random":
-                report.notes["which examples were chosen by their selection was not computed again"] += 1
-            elif name == "notes" and {*filterfalse(is_of_unread, claimed.notes)} <= {*value}:
+            if name == "notes" and {*filterfalse(is_of_unread, claimed.notes)} <= {*value}:
                 continue  # a later version may note more
             elif getattr(claimed, name, None) not in (None, value):  # records of earlier versions tell less
                 report.faults[path].append(f"data: {name} is {getattr(claimed, name)}, but {value} when drawn again")

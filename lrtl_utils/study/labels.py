@@ -56,12 +56,12 @@ def require_one_label(dataset: str, text_column: str | None = None, label_column
     return kind
 
 
-def probe(dataset: str, model: str | None = None, **reading: Any) -> Run:
+def probe(dataset: str, **reading: Any) -> Run:
     """A linear probe on all labels, which is not to be recorded: its data, model and configuration.
 
     `InputError` for tagged sentences. Warnings of the data are for their page, and not repeated.
     """
-    model = model or MODEL_OF[require_one_label(dataset, **reading)]
+    model = MODEL_OF[require_one_label(dataset, **reading)]
     with warnings.catch_warnings(action="ignore"):
         return Run(dataset=dataset, model=model, method="linear_probe", data_fraction=1.0, **reading)
 

@@ -1,4 +1,4 @@
-"""Which examples of a pool to label next, and what this project's study found about choosing them."""
+"""Which examples of a pool to label next: a random draw of those that have no label yet."""
 
 import csv
 import io
@@ -6,33 +6,27 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from lrtl_utils.config import Selection, derived_seed
+from lrtl_utils.config import derived_seed
 from lrtl_utils.data import load, own
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.own import files, tables
-from lrtl_utils.data.splits import Data, Examples
-from lrtl_utils.errors import InputError, counted, require_name
-from lrtl_utils.files import ROOT, absolute_path, write_text, writing_to
-from lrtl_utils.runs.run import Run
-from lrtl_utils.study import answers, checkup, labels, stats
-from lrtl_utils.study.tables import OURS
-
-FOUND = ROOT / "results/recipe-2/table.csv"  # absent from an installed package
+from lrtl_utils.data.splits import Data
+from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.files import absolute_path, write_text, writing_to
+from lrtl_utils.study import checkup, labels
 
 
 @dataclass(frozen=True)
 class Pool:
-    """A user's unlabelled rows: the columns of a CSV file that has them, the input of each, and where it is."""
+    """A user's unlabelled rows: the columns of a CSV file that has them, and the input of each."""
 
     name: str
     columns: dict[str, list[Any]]
     inputs: Sequence[Any]
-    places: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -59,16 +53,13 @@ def require_absent(path: Path) -> None:
         raise InputError(f"{path} exists and may hold labels that you filled in; name another file with --output.")
 
 
-def suggest(
-    dataset: str, pool: str | Path, count: int, by: str = "random", model: str | None = None, **reading: str | None
-) -> Suggestion:
+def suggest(dataset: str, pool: str | Path, count: int, **reading: str | None) -> Suggestion:
     """The `count` rows of a pool to label next, or all that can be suggested if they are fewer.
 
-    Left out are rows without an input, rows that have a label in the pool or in `dataset`, rows that are in the test
-    split, and repeated rows. `by` is `random`, or `margin` (see `methods.active`), for which `model` reads all train
-    examples and the pool once. `InputError` for tagged sentences, and if no row is left.
+    They are drawn at random: no way of choosing them has met its bar (docs/tried.md). Left out are rows without an
+    input, rows that have a label in the pool or in `dataset`, rows that are in the test split, and repeated rows.
+    `InputError` for tagged sentences, and if no row is left.
     """
-    require_name("way of choosing examples", by, get_args(Selection))
     labels.require_one_label(dataset, **reading)
     data = checkup.read(dataset, **reading)
     task = TASKS.get(dataset)
@@ -80,11 +71,7 @@ def suggest(
     if not kept:
         why = in_words(left_out) if left_out else "it has no rows"
         raise InputError(f"{unlabelled.name} has no row to suggest: {why}.")
-    if by == "random":
-        order = np.random.default_rng(derived_seed(0, "suggestion")).permutation(len(kept))
-    else:
-        inputs, places = ([each[i] for i in kept] for each in (unlabelled.inputs, unlabelled.places))
-        order = _least_sure(labels.probe(dataset, model, **reading), inputs, places, min(count, len(kept)))
+    order = np.random.default_rng(derived_seed(0, "suggestion")).permutation(len(kept))
     header = [name for name in unlabelled.columns if name != label]
     rows = [[*(unlabelled.columns[name][kept[i]] for name in header), ""] for i in order[:count]]
     return Suggestion([*header, label], rows, left_out)
@@ -93,21 +80,6 @@ def suggest(
 def in_words(left_out: Counter[str]) -> str:
     """How many rows were left out, and why."""
     return ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none"
-
-
-def finding(table: Path = FOUND) -> str:
-    """What the committed table of development runs says of `margin`, against labels drawn at random."""
-    if not table.is_file():
-        return "The records of this project are not installed here; docs/progressive.md says what they show."
-    rows = pd.read_csv(table).query(f"configuration == '{OURS} [selection=margin]'")
-    points = answers.points(rows["mean"].mean(), *stats.t_interval(rows["mean"]))
-    said = f"In {counted(len(rows), 'comparison')} in this project's records, choosing by margin in place of a random "
-    said += f"draw changes the score by {points} points on average. It is shown to be "
-    for verdict in ("better", "worse"):
-        shown = rows[rows["verdict"] == verdict]
-        named = ", ".join(f"{row.dataset_model} with {row.n_labels} labels" for row in shown.itertuples())
-        said += f"{verdict} in {len(shown)}{f' ({named})' if named else ''}, "
-    return f"{said}and neither in {sum(rows['verdict'] == 'undecided')}."
 
 
 def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
@@ -121,10 +93,10 @@ def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
     if kind == "image":
         if layout.form == "images":
             names = [str(path.relative_to(layout.folder)) for path in paths]
-            return Pool(name, {"file": names}, [path.read_bytes() for path in paths], [*map(str, paths)])
+            return Pool(name, {"file": names}, [path.read_bytes() for path in paths])
         if layout.form == "listed":
             names = columns[layout.listing]
-            return Pool(name, columns, [path and layout.listed(path).read_bytes() for path in names], names)
+            return Pool(name, columns, [path and layout.listed(path).read_bytes() for path in names])
         raise InputError(
             f"{pool} must be a folder of images, or a CSV or TSV file with their paths, because the labelled examples "
             "are images."
@@ -136,7 +108,7 @@ def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
     usual = text if named or text in columns else tables.usual(columns, tables.INPUTS) or text
     require_name(f"column of {name}", usual, columns)
     cells = {each: ["" if value is None else value for value in column] for each, column in columns.items()}
-    return Pool(name, cells, [*map(str, cells[usual])], [f"row {i}" for i, _ in enumerate(cells[usual], 1)])
+    return Pool(name, cells, [*map(str, cells[usual])])
 
 
 def _sort(pool: Pool, data: Data, label: str) -> tuple[list[int], Counter[str]]:
@@ -155,15 +127,3 @@ def _sort(pool: Pool, data: Data, label: str) -> tuple[list[int], Counter[str]]:
         else:
             kept.append(i)
     return kept, left_out
-
-
-def _least_sure(run: Run, inputs: Sequence[Any], places: Sequence[str], count: int) -> np.ndarray:
-    """Positions of the inputs to label next, in order."""
-    from lrtl_utils.methods import active
-
-    known = run.data.train
-    targets = np.concatenate([known.targets, np.zeros(len(inputs), dtype=np.int64)])  # nobody knows those of the pool
-    places = [*labels.places_of(known, "train"), *places]
-    rows = Examples([*known.inputs, *inputs], targets, np.arange(len(targets)), places)
-    chunks = labels.features(run, rows)
-    return active.next_to_label(run.model, chunks, np.arange(len(known)), count, run.meter) - len(known)

@@ -194,7 +194,7 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     ):
         several = frame.groupby(name)[differs].transform("nunique") > 1
         frame[name] = frame[name].where(~several, (frame[name] + " " + frame[added]).str.rstrip())
-    drawn = frame[frame["config.selection"] == "random"].groupby(["dataset", "n_labels", "seed"])["subset"].nunique()
+    drawn = frame.groupby(["dataset", "n_labels", "seed"])["subset"].nunique()
     balanced = frame["dataset"].isin(drawn[drawn > 1].reset_index()["dataset"]) & frame["config.shots"].notna()
     frame["dataset"] = frame["dataset"].where(~balanced, frame["dataset"] + " [shots]")
     frame = by_machine(with_configurations(frame)).drop_duplicates([*KEYS, "seed"])

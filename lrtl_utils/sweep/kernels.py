@@ -40,7 +40,6 @@ IMPORTED = [
     "PIL.features",
     "lrtl_utils.deploy.export",
     "lrtl_utils.runs.client",
-    "lrtl_utils.methods.active",
     "matplotlib.backends.backend_agg",
     "pyarrow.pandas_compat",
     "sklearn.metrics",

@@ -161,10 +161,7 @@ def _load(config: RunConfig, _of: str | None) -> Load:
 def _examples(data: Data | Facts, config: RunConfig) -> tuple[Examples, Examples | None, Examples]:
     """Train, validation and test examples: those of the run, or invented ones with lengths as published."""
     if isinstance(data, Data):
-        chosen = None
-        if config.selection != "random":  # which they are is not known before, how many is
-            chosen = np.arange(count_labelled([len(data.train)], config.data_fraction, config.train_size, None))
-        return *splits.labelled(data, config, chosen), splits.test_examples(data, config)
+        return *splits.labelled(data, config), splits.test_examples(data, config)
     n_labels = count_labelled(data.sizes, **{name: getattr(config, name) for name in SIZES})
     validation = share_of(n_labels, config.validation_share or 0)
     tested = min(config.test_limit or data.test, data.test)

@@ -24,7 +24,6 @@ CELLS = {
     "judged": TEXT | {"method": "linear_probe", "validation_share": 0.25},
     "lp_ft": TEXT | {"method": "lp_ft", "epochs": 1},
     "progressive": TEXT | {"method": "progressive"} | JUDGED,
-    "margin": TEXT | {"method": "linear_probe", "selection": "margin"},
     "full": TEXT | {"method": "full", "epochs": 1},
     "tagger": {"dataset": "conll2003", "model": "bert_crf", "max_length": 16, "method": "linear_probe"},
     "layers_and_shapes": {"dataset": "conll2003", "model": "bert_crf", "max_length": 16, "method": "linear_probe"}

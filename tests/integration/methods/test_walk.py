@@ -93,12 +93,6 @@ def test_names_that_are_refused_were_priced():
 
 
 @pytest.mark.slow
-def test_selection_is_walked():
-    one = run(method="full", selection="margin", **TINY["image"])
-    assert walked(one).flops == pytest.approx(one.meter.flops(), rel=0.05)
-
-
-@pytest.mark.slow
 def test_on_shipped_weights_all_that_scores_decide_is_within_two_percent():
     knobs = {"dataset": "reviews_sample", "model": "minilm", "max_length": 40, "device": "cpu", "train_size": 40}
     one = run(method="progressive", label_names=False, **knobs)  # names are priced as if they fitted

@@ -118,7 +118,6 @@ def test_every_option_of_a_verb_is_explained(verb):
         (["doctor", "news_sample", "--mirror"], "--mirror goes without a data set"),
         (["doctor", "--labels"], "go with a data set; name one."),
         (["doctor", "--mirror", "--text-column", "text"], "go with a data set; name one."),
-        (["suggest", "my.csv", "--unlabelled", "pool.csv", "--model", "minilm"], "--model goes with --by margin."),
     ],
 )
 def test_a_wrong_call_is_one_sentence_on_stderr(call, words, sentence):

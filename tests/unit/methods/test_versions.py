@@ -12,7 +12,7 @@ from lrtl_utils.files import ROOT
 from lrtl_utils.methods import VERSIONS
 
 RECORDED = ROOT / "tests/golden/method_versions.json"
-SHARED = ("loop", "solver", "feature_cache", "active", "method", "shared")  # what every method may call
+SHARED = ("loop", "solver", "feature_cache", "method", "shared")  # what every method may call
 
 
 def digest(module: str) -> str:

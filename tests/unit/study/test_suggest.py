@@ -1,4 +1,4 @@
-"""What to label next: which rows of a pool can be suggested, the file to fill in, and what this project found."""
+"""What to label next: which rows of a pool can be suggested, and the file to fill in."""
 
 import csv
 import json
@@ -9,14 +9,11 @@ import numpy as np
 import pytest
 from own_files import rows, write_csv
 from PIL import Image
-from synthetic import outcomes, write_run
 
 from lrtl_utils.data.load import load
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import ROOT
 from lrtl_utils.study import suggest as suggestions
-from lrtl_utils.study.benchmarks import recipe
-from lrtl_utils.study.suggest import finding, suggest
+from lrtl_utils.study.suggest import suggest
 
 
 @pytest.fixture
@@ -131,8 +128,6 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(tmp_
 def test_what_cannot_be_suggested_is_one_sentence(mine, tmp_path):
     with pytest.raises(InputError, match="has tagged sentences; this is for texts and images"):
         suggest("entities_sample", mine, 5)
-    with pytest.raises(InputError, match="There is no way of choosing examples named 'kcenter'"):
-        suggest(mine, mine, 5, by="kcenter")
     with pytest.raises(InputError, match="There is no file or folder"):
         suggest(mine, tmp_path / "absent.csv", 5)
     with pytest.raises(InputError, match=r"empty.csv has no row to suggest: it has no rows\."):
@@ -142,21 +137,3 @@ def test_what_cannot_be_suggested_is_one_sentence(mine, tmp_path):
         pool_of(tmp_path / "two", ["x"], name=name)
     with pytest.raises(InputError, match="must be one table of texts"):
         suggest(mine, tmp_path / "two", 5)
-
-
-def test_the_finding_is_that_of_the_table(tmp_path):
-    assert finding(tmp_path / "table.csv").startswith("The records of this project are not installed here")
-    for seed in range(3):
-        for dataset in ("sst2", "ag_news"):
-            for way, skill in (("random", 0.8), ("margin", 0.1)):
-                knobs = {"dataset": dataset, "model": "minilm", "train_size": 100, "selection": way, "seed": seed}
-                write_run(tmp_path, outcomes(skill, 100, seed), method="progressive", **knobs)
-    shown = finding(recipe.write(tmp_path).with_suffix(".csv"))
-    assert shown.startswith("In 2 comparisons in this project's records, choosing by margin in place of a random draw ")
-    named = "worse in 2 (ag_news · minilm with 100 labels, sst2 · minilm with 100 labels)"
-    assert shown.endswith(f"It is shown to be better in 0, {named}, and neither in 0.")
-
-
-@pytest.mark.parametrize("page", ["own_data", "example"])
-def test_the_documents_quote_the_finding(page):
-    assert finding() in (ROOT / "docs" / f"{page}.md").read_text()

@@ -120,7 +120,7 @@ def test_a_piece_earns_what_is_lost_without_it_on_the_data_sets_as_they_are():
         ("sst2 · minilm_l3", 100, "without=soften", -0.01, "worse", 1.0),
         ("sst2 · minilm", 100, "layers=1.0", 0.01, "undecided", 1.0),
         ("sst2 · minilm", 500, "layers=1.0", 0.01, "", 1.0),
-        ("sst2 · minilm", 100, "selection=margin", 0.01, "better", 1.0),
+        ("sst2 · minilm", 100, "test_limit=100", 0.01, "better", 1.0),
     ]
     table = pd.DataFrame(rows, columns=["dataset_model", "n_labels", "configuration", "mean", "verdict", "flops"])
     table["configuration"] = "progressive [" + table["configuration"] + "]"

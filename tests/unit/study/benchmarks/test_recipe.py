@@ -131,12 +131,12 @@ def test_a_piece_left_out_is_a_column_of_its_own_and_no_opponent(results):
 
 
 def test_what_was_asked_of_progressive_names_it_and_what_it_chose_does_not(tmp_path):
-    asked = {"selection": "margin", "penalty": 3.0, "label_names": True, "drop_leaks": True}
+    asked = {"augment": "light", "penalty": 3.0, "label_names": True, "drop_leaks": True}
     for knobs in ({}, asked, {"without": "soften"}):
         write_run(tmp_path, outcomes(0.8, 100, 0), method="progressive", **SST2 | knobs)
     assert set(recipe.runs(tmp_path)["configuration"]) == {
         "progressive",
-        "progressive [selection=margin, penalty=3.0]",
+        "progressive [penalty=3.0, augment=light]",
         "progressive [without=soften]",
     }
 
