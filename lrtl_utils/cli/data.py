@@ -50,7 +50,7 @@ def suggest(
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
 ) -> None:
-    """Suggest which examples to label next: a random draw, as a CSV file to fill in. The last line printed is its path."""
+    """Suggest which examples to label next: a random draw, as a CSV file to fill in. Its path is printed last."""
     from lrtl_utils.study import suggest as suggestions
 
     pool = absolute_path(unlabelled)
