@@ -40,6 +40,7 @@ class RunConfig(BaseModel):
     )
     train_size: int | None = Field(default=None, ge=1, description="number of labelled examples")
     shots: int | None = Field(default=None, ge=1, description="number of labelled examples of each class")
+    # It has one value, and stays because every record has it, and every id is computed from it.
     selection: Literal["random"] = Field(default="random", description="how the labelled examples are chosen")
     seed: int = Field(
         default=0, ge=0, lt=2**31, description="seed of the subset, the new head, the batches and the dropout"

@@ -205,7 +205,7 @@ class Run:
         if self._labelled:
             return self._labelled
         self._started = max(_last_recorded[0], store.process_start())  # not before: other runs may have come between
-        with self._images_named(), self.meter.measure():
+        with self.meter.measure():
             self._labelled = splits.labelled(self.data, self.config)
         return self._labelled
 

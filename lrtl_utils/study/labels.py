@@ -17,7 +17,7 @@ from lrtl_utils.runs.run import Run
 if TYPE_CHECKING:
     from lrtl_utils.models.network import Batch
 
-MODEL_OF = {"text": "minilm", "image": "efficientnet_lite0"}  # reads the examples where no model is named
+MODEL_OF = {"text": "minilm", "image": "efficientnet_lite0"}  # reads the examples
 FEW = 1000  # examples whose labels are checked without being asked for
 SHOWN = 20
 UNLIKELY, LIKELY = 0.1, 0.5  # a label looks wrong with less than the one, where another label has more than the other
@@ -118,18 +118,13 @@ def suspects(run: Run) -> tuple[pd.DataFrame, float, int]:
 
 
 def _all(data: Data) -> Examples:
-    """The examples of both splits, each with its place."""
+    """The examples of both splits, each with its place: in a user's own files, or its row in the split, from 1."""
     inputs, targets, places = [], [], []
     for split, part in (("train", data.train), ("test", data.test)):
         inputs += part.inputs
         targets += list(part.targets)
-        places += places_of(part, split)
+        places += [*part.places] or [f"{split} split, row {row + 1}" for row in part.index]
     return Examples(inputs, np.array(targets), np.arange(len(inputs)), places)
-
-
-def places_of(part: Examples, split: str) -> list[str]:
-    """Where each example of a split is: in a user's own files, or its row in the split, counted from 1."""
-    return [*part.places] or [f"{split} split, row {row + 1}" for row in part.index]
 
 
 def _beginning(value: Any) -> str:

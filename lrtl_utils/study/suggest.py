@@ -71,9 +71,9 @@ def suggest(dataset: str, pool: str | Path, count: int, **reading: str | None) -
     if not kept:
         why = in_words(left_out) if left_out else "it has no rows"
         raise InputError(f"{unlabelled.name} has no row to suggest: {why}.")
-    order = np.random.default_rng(derived_seed(0, "suggestion")).permutation(len(kept))
+    drawn = np.random.default_rng(derived_seed(0, "suggestion")).permutation(kept)[:count]
     header = [name for name in unlabelled.columns if name != label]
-    rows = [[*(unlabelled.columns[name][kept[i]] for name in header), ""] for i in order[:count]]
+    rows = [[*(unlabelled.columns[name][i] for name in header), ""] for i in drawn]
     return Suggestion([*header, label], rows, left_out)
 
 

@@ -1,10 +1,12 @@
 """Labels that may be wrong: changed ones are found, and clean data raise no alarm."""
 
 import flipped_labels
+import numpy as np
 import pytest
 from own_files import rows, write_csv
 
 from lrtl_utils.errors import InputError
+from lrtl_utils.methods import shared
 from lrtl_utils.study import labels
 
 
@@ -44,6 +46,15 @@ def test_a_wrong_label_is_shown_with_its_row_and_the_likelier_one(long, tmp_path
 
 
 def test_many_classes_of_few_examples_and_images_are_checked_and_tags_are_not(mirror):
-    assert labels.suspects(labels.probe("cifar10", "efficientnet_b0"))[2] > 0
+    assert labels.suspects(labels.probe("cifar10"))[2] > 0
     with pytest.raises(InputError, match="has tagged sentences"):
         labels.probe("entities_sample")
+
+
+def test_a_second_check_takes_the_features_of_the_first(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setitem(shared.WORTH, "features", 0.0)
+    first, again = (labels.probe(str(write_csv(tmp_path / "mine.csv", rows(60)))) for _ in range(2))
+    features = [labels.features(run, run.data.train)[0]["features"] for run in (first, again)]
+    assert np.array_equal(*features)
+    assert first.meter.cached_seconds == 0 < again.meter.cached_seconds

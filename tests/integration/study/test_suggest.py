@@ -1,13 +1,9 @@
-"""`lrtl suggest`, and the features of a frozen model that `lrtl doctor` keeps."""
+"""`lrtl suggest`, as a command."""
 
 import csv
 
-import numpy as np
 import pytest
 from own_files import rows, write_csv
-
-from lrtl_utils.methods import shared
-from lrtl_utils.study import labels
 
 
 @pytest.fixture
@@ -19,15 +15,6 @@ def mine(tmp_path):
 def pool(tmp_path):
     """Reviews like the labelled ones."""
     return write_csv(tmp_path / "pool.csv", [(text,) for text, _ in rows(12, 100)], ("text",))
-
-
-def test_a_second_call_takes_the_features_of_the_first(mine, monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setitem(shared.WORTH, "features", 0.0)
-    first, again = labels.probe(mine), labels.probe(mine)
-    features = [labels.features(run, run.data.train)[0]["features"] for run in (first, again)]
-    assert np.array_equal(*features)
-    assert first.meter.cached_seconds == 0 < again.meter.cached_seconds
 
 
 def test_the_command_writes_beside_the_pool_and_prints_the_path_last(mine, pool, call):
