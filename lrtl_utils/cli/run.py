@@ -37,7 +37,7 @@ def run(
         kept = export.check(named)
     asked, results = read_parameters(notebook, given), absolute_path(results)
     store.require_apart(results, [absolute(asked.dataset)])
-    if kept and results.is_relative_to(kept):
+    if kept and results.resolve().is_relative_to(kept):
         raise InputError(f"{kept} holds the records; --save-model needs a folder of its own, such as {results}/model.")
     writable_folder(results)
     try:

@@ -82,7 +82,7 @@ For calibrated probabilities, divide the logits by the temperature {{ "%.4f"|for
 before the softmax, as `lrtl predict` does.
 
 {% endif -%}
-{% if config.test_limit -%}
+{% if config.test_limit == data.test_size -%}
 Only {{ config.test_limit }} test examples were used: a smoke run, whose scores say little.
 
 {% endif -%}

@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForTokenClassification
+from transformers import AutoConfig, AutoModelForTokenClassification
 
 from lrtl_utils.config import RunConfig, resolve_device
 from lrtl_utils.data import own
@@ -79,7 +79,7 @@ def check(folder: str | Path) -> Path:
     `save` puts a new folder in its place. The folder around it is made, so that a place that cannot be written is
     refused before a run.
     """
-    target = absolute_path(folder)
+    target = absolute_path(folder).resolve()  # the folder that a link names, so that the link stays
     if os.path.ismount(target):
         raise InputError(f"{target} is where a volume is mounted, so it cannot be replaced; name a folder below it.")
     ours = target.is_dir() and (not any(target.iterdir()) or (target / KEPT_FILE).is_file())
@@ -162,18 +162,20 @@ def load(folder: str | Path) -> SavedModel:
 
 
 def _load(folder: Path, noted: SavedFacts) -> Model:
+    scores = len(noted.labels)
     if noted.form == "LinearBag":
         model = _load_tfidf(folder)
-        if model.head.out_features != len(noted.labels):
-            raise InputError(
-                f"{folder / KEPT_FILE} has {len(noted.labels)} labels for {model.head.out_features} scores."
-            )
+        scores = model.head.out_features
     else:
         named = "simple_nn" if noted.form == "SimpleNN" else str(folder)
         read = {"layers": noted.layers, "word_shape": noted.word_shape}
         config = RunConfig(model=named, image_size=noted.image_size, **read)
         pooling = "own" if noted.form == "OwnClassifier" else "mean"
         model = build(config, noted.kind, len(noted.labels), find(named), pooling=pooling)
+    if noted.form == "OwnClassifier":  # whose head was made anew if it is of other classes
+        scores = AutoConfig.from_pretrained(folder).num_labels
+    if scores != len(noted.labels):
+        raise InputError(f"{folder / KEPT_FILE} has {len(noted.labels)} labels for {scores} scores.")
     if noted.form == "SimpleNN":
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
     if noted.head:

@@ -28,16 +28,17 @@ Columns = dict[str, list[Any]]
 def predict(model: str | Path, file: str | Path, output: str | Path | None = None, column: str | None = None) -> Path:
     """Predict every input of `file` with the model saved in a folder; returns the path of the CSV file.
 
-    Without `output` that is NAME.predictions.csv beside the file, without its suffix. There is a row for each input, in
-    the same order: `text` or `file` with `label` and the probability of each class in [0, 1], or `tokens` with `tags`
-    and `confidence`; then a table's other columns, with "(input)" after a name that is taken. A text that a
-    spreadsheet program would take for a formula has an apostrophe before it. An empty text gets no label; a sentence
-    without a word and a missing image get no row. A table's inputs are in `column`; else in the `text_column` of
-    training, if it had one; else in the column that training found, or in one with a usual name. `InputError` if
-    something cannot be read or written.
+    Without `output` that is NAME.predictions.csv beside the file, whose suffix NAME lacks, or beside the folder. There
+    is a row for each input, in the same order: `text` or `file` with `label` and the probability of each class in
+    [0, 1], or `tokens` with `tags` and `confidence`; then a table's other columns, with "(input)" after a name that is
+    taken. A text that a spreadsheet program would take for a formula has an apostrophe before it. An empty text gets no
+    label; a sentence without a word and a missing image get no row. A table's inputs are in `column`; else in the
+    `text_column` of training, if it had one; else in the column that training found, or in one with a usual name.
+    `InputError` if something cannot be read or written.
     """
     file = absolute_path(file)
-    target = absolute_path(output) if output else file.with_name(f"{file.stem}{files.ANSWERS}")
+    name = file.name if file.is_dir() else file.stem
+    target = absolute_path(output) if output else file.with_name(f"{name}{files.ANSWERS}")
     if not (file.is_file() or file.is_dir()):  # a pipe would keep its reader waiting
         raise InputError(f"There is no file or folder {file}.")
     if target == file or target.is_dir():
@@ -70,7 +71,7 @@ def read(kept: "SavedModel", file: Path, column: str | None = None) -> tuple[lis
     try:
         shown, inputs, beside = READERS[kept.kind](file, column, kept.columns)
     except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror or error}.") from None
+        raise InputError(f"{error.filename or file} cannot be read: {error.strerror or error}.") from None
     if not inputs:
         raise InputError(f"{file} has no inputs to predict.")
     targets = [[0] * len(words) for words in inputs] if kept.kind == "tokens" else [0] * len(inputs)
@@ -124,9 +125,9 @@ def _as_text(cell: str) -> str:
 
 
 def _texts(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[Any], list[Any], Columns]:
-    """Texts; a list of words stays one, and is refused by what reads texts."""
+    """Texts; a list of words stays one, as bytes do, and is refused by what reads texts."""
     cells, beside = _cells(file, column, usual)
-    texts = [cell if isinstance(cell, list) else str("" if cell is None else cell) for cell in cells]
+    texts = ["" if (text := own.input_of(cell, file)) is None else text for cell in cells]
     return texts, texts, beside
 
 
@@ -208,7 +209,7 @@ def _cells(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[A
     if column:
         require_name(f"column of {file.name}", column, columns)
     else:
-        column = tables.usual(columns, [name.strip().lower() for name in usual])
+        column = tables.usual(columns, [name.strip().lower() for name in usual if name])
     if column is None and len(columns) > 1:
         raise InputError(f"{file} has the columns {', '.join(columns)}; --text-column says which one holds the inputs.")
     inputs = columns.pop(column or next(iter(columns), ""), [])

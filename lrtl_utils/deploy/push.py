@@ -34,7 +34,10 @@ def push(folder: str | Path, repository: str, licence: str, *, private: bool = F
         raise InputError(f"{folder / 'README.md'} has a header that is not valid YAML: {reason(error)}.") from None
     model_card.data.license = licence
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    message = f"Model of run {json.loads((folder / 'record.json').read_text())['run_id']}"
+    try:
+        message = f"Model of run {json.loads((folder / 'record.json').read_bytes())['run_id']}"
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'record.json'} is not the record of a run: {reason(error)}.") from None
     api = HfApi(endpoint=hub.endpoint())
     try:
         # Its id has the user's name. Without `private`, an organization's default counts, which False would overrule.

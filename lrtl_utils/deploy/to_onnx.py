@@ -60,9 +60,10 @@ class Written:
 
     def lines(self) -> list[str]:
         """What a user wants to know, one sentence each."""
+        same = f"{self.equal:.1%} of the answers are the same as the model's"
         return [
-            f"On {self.rows} rows of {self.source}, {self.equal:.1%} of the answers are the same as the model's, and "
-            f"no score differs by more than {self.difference:.2g}.",
+            f"On {counted(self.rows, 'row')} of {self.source}, {same}, and no score differs by more than "
+            f"{self.difference:.2g}, or by that share of itself if it is above 1.",
             f"On these rows, onnxruntime is {self.speed:.2f} times as fast as torch "
             f"(CPU, {counted(self.threads, 'thread')}).",
             f"The file is {self.path.stat().st_size / 1e6:.1f} MB.",

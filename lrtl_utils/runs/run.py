@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 ALWAYS = {*load.READING, "model", "method", *SIZES, "selection", "seed", "device", "test_limit"}
 RESULTS = "results/local"
-_last_recorded = [0.0]  # when this process last wrote a record; its time since then belongs to the next run
+# By the monotonic clock, when this process last wrote a record; its time since then belongs to the next run.
+_last_recorded = [-math.inf]
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,8 @@ class Run:
         """
         if self._labelled:
             return self._labelled
-        self._started = max(_last_recorded[0], store.process_start())  # not before: other runs may have come between
+        # Not before, because other runs may have come between; by the clock that nobody sets.
+        self._started = max(_last_recorded[0], time.monotonic() - (time.time() - store.process_start()))
         with self.meter.measure():
             self._labelled = splits.labelled(self.data, self.config)
         return self._labelled
@@ -289,7 +291,7 @@ class Run:
             self.id,
             self.config,
             store.changed(self.asked, self.config) | self._planned,
-            started=self._started,
+            started=time.time() - (time.monotonic() - self._started),
             clocked=self.meter.clocked() + prediction.seconds - prediction.cached_seconds,
             claim=self._claim,
             data=splits.describe(self.data, self.train, self.validation, tested.examples),
@@ -299,7 +301,7 @@ class Run:
             model=self.describe_model() | {"temperature": tested.temperature},
             curve=self.curve,
         )
-        _last_recorded[0] = time.time()
+        _last_recorded[0] = time.monotonic()
         return record
 
 

@@ -13,8 +13,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -261,7 +260,7 @@ def environment(config: RunConfig) -> dict[str, Any]:
     import torch
 
     packages = ("torch", "transformers", "datasets", "timm", "scikit-learn")
-    peers = [name for name in ("setfit", "sentence-transformers") if find_spec(name.replace("-", "_"))]
+    peers = [name for name in ("setfit", "sentence-transformers") if any(distributions(name=name))]
     host = " ".join([platform.node(), *lines_of(Path("/proc/sys/kernel/random/boot_id"))])  # machines share names
     return {
         "device": device_name(config.device),
@@ -321,7 +320,7 @@ def _commit() -> str | None:
     command = ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+    except OSError:  # there is no git, or none that may be started
         return None
     return done.stdout.strip() or None
 

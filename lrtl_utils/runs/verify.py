@@ -154,7 +154,7 @@ def _at_hand(config: RunConfig, sha256: str) -> splits.Data | None:
         here = load.find(config.dataset, config.text_column, fetch=False).sha256 == sha256
         with warnings.catch_warnings(action="ignore"):  # the runs have shown them
             return load.load(**load.reading(config)) if here else None
-    except InputError:
+    except (InputError, OSError):  # they are not here, or only somebody else may read them
         return None
 
 

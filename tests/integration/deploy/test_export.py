@@ -112,6 +112,14 @@ def test_a_model_kept_before_long_texts_had_a_tail_still_loads(kept, tmp_path):
     assert export.load(tmp_path / "older").model.reader.tail == 0
 
 
+def test_an_own_head_of_other_classes_is_refused_and_not_made_anew(kept, tmp_path):
+    folder = shutil.copytree(kept[0] / "own_head", tmp_path / "kept")
+    facts = json.loads((folder / export.KEPT_FILE).read_text())
+    (folder / export.KEPT_FILE).write_text(json.dumps(facts | {"labels": facts["labels"][1:]}))
+    with pytest.raises(InputError, match=r"lrtl\.json has 3 labels for 4 scores"):
+        export.load(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITHOUT_US)
 def test_a_kept_model_works_without_this_project(name, kept, without_us):
@@ -185,6 +193,13 @@ def test_the_card_of_random_weights_names_no_base_model(kept):
     assert "There are no pre-trained weights. " in text
 
 
+def test_a_limit_that_is_beyond_the_test_split_makes_no_smoke_run(kept):
+    record, facts = (json.loads((kept[0] / "probe" / name).read_text()) for name in ("record.json", "lrtl.json"))
+    assert "Only 12 test examples were used: a smoke run" in card.card(record, [record], facts)
+    whole = record | {"config": record["config"] | {"test_limit": 10**6}}
+    assert "a smoke run" not in card.card(whole, [whole], facts)
+
+
 def test_three_seeds_of_one_version_of_the_method_give_the_card_an_interval(tmp_path, monkeypatch):
     knobs = {"method": "tfidf", "train_size": 16, "dataset": "news_sample"}
     for seed in (1, 2, 0):
@@ -233,6 +248,16 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
         export.save(model, data.classes, path, tmp_path / "kept")
     assert {file.name: file.read_bytes() for file in (tmp_path / "kept").iterdir()} == before
     assert sorted(found.name for found in tmp_path.iterdir()) == ["kept", "runs"]
+
+
+def test_a_link_stays_and_the_model_lies_where_it_leads(tmp_path):
+    model, path, data, *_ = run(tmp_path / "results", method="tfidf", train_size=16, dataset="news_sample")
+    (tmp_path / "link").symlink_to(tmp_path / "disk/model")
+    for _ in range(2):  # at first it leads nowhere
+        assert export.save(model, data.classes, path, tmp_path / "link") == tmp_path / "disk/model"
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["disk", "link", "results"]
+    assert [found.name for found in (tmp_path / "disk").iterdir()] == ["model"]
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from operator import itemgetter
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -75,6 +76,8 @@ def test_rows_without_a_text_or_with_a_number_are_kept(news, tmp_path):
     )
     found = rows_of(scoring.predict(news, tmp_path / "in.jsonl", tmp_path / "out.csv"))
     assert [row["text"] for row in found] == ["prices rise", "", "", "2024"]
+    (tmp_path / "unnamed.jsonl").write_text(json.dumps({"id": 7, "": 0, "text": "prices rise"}))
+    assert rows_of(scoring.predict(news, tmp_path / "unnamed.jsonl"))[0]["text"] == "prices rise"
 
 
 def test_an_empty_input_gets_no_label(news, tmp_path):
@@ -217,6 +220,8 @@ def test_a_folder_of_images_in_the_order_of_their_paths(seer, tmp_path):
     assert [row["file"] for row in answers] == ["a/c.jpg", "b.png"]
     assert rows_of(scoring.predict(seer, tmp_path / "in/b.png"))[0] == answers[1]
     assert (tmp_path / "in.predictions.csv").is_file()
+    shutil.copytree(tmp_path / "in", tmp_path / "in.2")
+    assert scoring.predict(seer, tmp_path / "in.2").name == "in.2.predictions.csv"
     (tmp_path / "list.csv").write_text("id,picture\n1,in/b.png\n2,in/a/c.jpg\n3,in/b.png\n")
     listed = rows_of(scoring.predict(seer, tmp_path / "list.csv"))
     assert [row.pop("file") for row in listed] == ["in/b.png", "in/a/c.jpg", "in/b.png"]
@@ -229,6 +234,21 @@ def test_a_folder_of_images_in_the_order_of_their_paths(seer, tmp_path):
     (tmp_path / "list.csv").write_text("id,text\n1,no picture\n")
     with pytest.raises(InputError, match="has only paths of images"):
         scoring.predict(seer, tmp_path / "list.csv")
+
+
+def test_the_picture_that_cannot_be_read_is_named(seer, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(b"")
+    read = Path.read_bytes
+
+    def denied(path):
+        if path.suffix == ".png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(InputError, match=r"in/a\.png cannot be read: Permission denied"):
+        scoring.predict(seer, tmp_path / "in")
 
 
 def test_no_cell_begins_a_formula_and_no_number_is_touched(news, tmp_path):
@@ -322,6 +342,8 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
     (tmp_path / "table.txt").write_text("id\tbody\n1\tprices rise\n")
     (tmp_path / "none.jsonl").write_text("")
     (tmp_path / "words.jsonl").write_text('{"tokens": ["a", "b"]}')
+    (tmp_path / "object.jsonl").write_text('{"text": {"a": 1}}')
+    datasets.Dataset.from_dict({"text": [b"prices rise"]}).to_parquet(tmp_path / "bytes.parquet")
     (tmp_path / "text.png").write_text("no picture")
     os.mkfifo(tmp_path / "pipe.txt")
     for model, file, column, said in (
@@ -334,6 +356,8 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
         (news, "none.txt", None, "has no inputs to predict"),
         (news, "none.jsonl", None, "has no inputs to predict"),
         (news, "words.jsonl", None, "where a text is expected"),
+        (news, "bytes.parquet", None, "b'prices rise' where a text is expected"),
+        (news, "object.jsonl", None, "has an object, "),
         (news, ".", None, "is a folder"),
         (seer, "text.png", None, "text.png cannot be decoded: it is none of PNG"),
     ):

@@ -93,6 +93,13 @@ def test_a_card_with_a_broken_header_is_named(hub, saved, tmp_path):
     assert hub.created == []
 
 
+def test_a_record_that_was_cut_off_is_named(hub, saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "model")
+    (folder / "record.json").write_text('{"run_id": ')
+    assert f"{folder / 'record.json'} is not the record of a run" in refused(push(hub, tmp_path, folder), hub)
+    assert hub.created == []
+
+
 def test_a_licence_that_the_hub_does_not_know_is_refused_in_its_words(hub, saved, tmp_path):
     said = refused(push(hub, tmp_path, saved, "--license", "free"), hub)
     assert 'Invalid metadata in README.md. - "license" must be one of [mit]' in said

@@ -1,6 +1,7 @@
 """`Run`: from what a user gives to a record, in five lines."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def test_weights_that_change_before_they_are_loaded_give_no_record(path, tmp_pat
     weights = tmp_path / "encoder/model.safetensors"
     weights.write_bytes(weights.read_bytes())  # at another time
     with pytest.raises(InputError, match=f"{weights} changed while it was being read"):
-        run.label()
+        run.fit(*run.label())
     assert not run.path.exists()
 
 
@@ -224,6 +225,15 @@ def test_a_run_begins_when_it_is_labelled_and_not_while_another_runs(path, tmp_p
         run.fit(*run.label())
         records.append(run.record(run.test()))
     assert records[0]["finished_at"] <= records[1]["started_at"]
+
+
+def test_a_clock_that_is_set_back_during_a_run_makes_no_false_record(path, tmp_path, monkeypatch):
+    run, now = Run(dataset=str(path), method="tfidf", train_size=20, results=tmp_path / "r", **COLUMNS), time.time
+    run.fit(*run.label())
+    tested = run.test()
+    monkeypatch.setattr(time, "time", lambda: now() - 3600)
+    run.record(tested)
+    assert [*verify(tmp_path / "r").lines()] == ["1 record, 0 fail"]
 
 
 def test_a_loss_that_is_no_number_is_no_result(tmp_path):

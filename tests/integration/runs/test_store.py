@@ -72,6 +72,18 @@ def test_a_device_that_does_not_answer_has_its_kind_for_a_name():
     assert store.device_name("cuda") == name
 
 
+def test_neither_a_folder_named_like_a_package_nor_a_git_that_may_not_start_costs_a_record(tmp_path, monkeypatch):
+    (tmp_path / "setfit").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def denied(*_arguments, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(subprocess, "run", denied)
+    config = RunConfig(dataset="news_sample", method="tfidf", device="cpu", precision="fp32")
+    assert store.environment(config)["commit"] is None
+
+
 def test_completed_record_clears_what_a_resume_would_need(tmp_path):
     work = store.work_folder(tmp_path, "0123456789ab")
     loop.write_progress(work, CostMeter(), epoch=2, batch=5)

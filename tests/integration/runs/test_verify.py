@@ -11,6 +11,7 @@ import pytest
 from whole_run import run
 
 from lrtl_utils.config import RunConfig
+from lrtl_utils.data import hub
 from lrtl_utils.errors import InputError
 from lrtl_utils.measure import metrics
 from lrtl_utils.runs import store
@@ -240,6 +241,16 @@ def test_runs_that_are_paired_saw_the_same_examples_though_the_data_is_elsewhere
     assert dict(verify(results).faults) == {
         paths[1]: ["it saw other examples than 2 records with the same data, size and seed"]
     }
+
+
+def test_data_that_only_somebody_else_may_read_are_noted_like_those_that_are_absent(results, monkeypatch):
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(hub, "file_sha256", denied)
+    report = verify(results)
+    assert not report.faults
+    assert report.notes["their digits is not on this machine, so nesting was checked only by hashes"] == 3
 
 
 def test_a_test_split_of_another_size_is_found_though_the_data_is_elsewhere(results):
