@@ -163,7 +163,8 @@ def advice(frame: pd.DataFrame, row: pd.Series | None) -> Iterator[str]:
     needs = needs[needs["configuration"] == row["configuration"]]
     at = own[own["n_labels"] == row["n_labels"]].iloc[0]
     score = answers.scored(row)
-    yield f"Use {score}." if row["compared"] else f"Highest so far is {score}. {NOTHING}"
+    chosen = "It was chosen on these runs, so on average its score is a little too high."
+    yield f"Use {score}. {chosen}" if row["compared"] else f"Highest so far is {score}. {NOTHING}"
     yield from _beside_one_answer(frame, row)
     yield from (f"{answers.needed(need)}." for need in needs.itertuples())
     if row["n_labels"] == at["full"]:

@@ -207,8 +207,8 @@ def notebook(name: str) -> nbformat.NotebookNode:
             ),
             code("from lrtl_utils.runs.menus import menus\n\nmenus(globals())"),
         ]
-        titles = [cell.source.splitlines()[0].removeprefix("## ") for cell in cells[1:] if "## " in cell.source[:3]]
-        cells[0].source += "\n\n" + " · ".join(f"[{title}](#{title.replace(' ', '-')})" for title in titles)
+    titles = [cell.source.splitlines()[0].removeprefix("## ") for cell in cells[1:] if "## " in cell.source[:3]]
+    cells[0].source += "\n\n" + " · ".join(f"[{title}](#{title.replace(' ', '-')})" for title in titles)
     for at, cell in enumerate(cells):
         cell["id"] = f"cell-{at:02}"
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}

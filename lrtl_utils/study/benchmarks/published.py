@@ -87,16 +87,18 @@ def one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
     parts = [tables.compared(part) for _, part in runs.groupby("examples")] or [tables.compared(runs)]
     runs = pd.concat(parts).rename(columns={"config.epochs": "epochs"})
     is_base, alike = (runs["method"] == BASELINE) & (runs["epochs"] == 1), ["dataset", "model", "n_labels", "examples"]
-    bases = {key: tables.by_seed(base) for key, base in runs[is_base].groupby(alike)}
+    bases = dict(iter(runs[is_base].groupby(alike)))
     means = {name: f"metrics.{name}" for name in ("loss", "accuracy")}
     means |= {"runtime": "cost.predict_seconds", "device_seconds": "cost.device_seconds"}
     for values, group in runs.groupby(ONE_EPOCH, dropna=False):
         row = dict(zip(ONE_EPOCH, values, strict=True)) | {"title": HERE, "seeds": len(group)}
         row |= {name: group[column].astype(float).mean() for name, column in means.items()}
-        base = bases.get(tuple(row[name] for name in alike), {})
-        found = tables.paired(tables.by_seed(group), base) if row["method"] != BASELINE else {}
-        rows.append(row | {"difference": found.get("mean"), "low": found.get("low"), "high": found.get("high")})
-    found = ["seeds", "device_seconds", "loss", "accuracy", "difference", "low", "high"]
+        base = bases.get(tuple(row[name] for name in alike), runs[:0])
+        found = tables.paired(tables.by_seed(group), tables.by_seed(base)) if row["method"] != BASELINE else {}
+        row |= {"difference": found.get("mean"), "low": found.get("low"), "high": found.get("high")}
+        ratio = tables.seconds_ratio(*(tables.by_seed(part, "record") for part in (group, base)))
+        rows.append(row | {"seconds_ratio": ratio})
+    found = ["seeds", "device_seconds", "seconds_ratio", "loss", "accuracy", "difference", "low", "high"]
     table = pd.DataFrame(rows, columns=["title", *ONE_EPOCH, *found, "runtime", "samples_per_second"])
     table["samples_per_second"] = table["samples_per_second"].fillna(table["examples"] / table["runtime"])
     counts = ["n_labels", "epochs", "seeds"]  # absent from the rows of the report
@@ -113,15 +115,14 @@ def one_epoch_in_words(table: pd.DataFrame) -> list[str]:
         of_baseline = part["method"] == BASELINE
         for base in part[of_baseline & (part["epochs"] == 1)].itertuples():
             each = [f"{base.accuracy:.3f} (loss {base.loss:.3f})"]
-            each += [_in_seconds_of(row, base) for row in part[~of_baseline].itertuples()]
+            each += [_reached(row) for row in part[~of_baseline].itertuples()]
             each += [f"the report has {accuracy:.3f} on as many" for accuracy in reported[reported.index == examples]]
             where = f"{dataset} · {model}, {examples} test examples"
             found.append(f"{where}: one epoch of {BASELINE} on {n_labels:.0f} labels reaches {'; '.join(each)}.")
     return found or [f"No run here is one epoch of {BASELINE}."]
 
 
-def _in_seconds_of(row: Any, base: Any) -> str:
+def _reached(row: Any) -> str:
     points = "" if pd.isna(row.difference) else f", {answers.points(row.difference, row.low, row.high)} points"
-    timed = pd.notna(row.device_seconds) and pd.notna(base.device_seconds)
-    spent = f" in {row.device_seconds:.3g} device seconds, where it takes {base.device_seconds:.3g}" if timed else ""
+    spent = "" if pd.isna(row.seconds_ratio) else f" in {row.seconds_ratio:.2g} times its device seconds"
     return f"{row.configuration} reaches {row.accuracy:.3f}{points}{spent}"

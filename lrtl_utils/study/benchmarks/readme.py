@@ -37,6 +37,7 @@ PIECES = {
 }
 USUAL = 100  # labels: of the settings of a data set and model, the nearest to this is shown
 TUNED = [f"{method} (tuned)" for method in tables.WITH_RATE]
+CLAIMED = 5  # seeds, at least, of whatever README claims
 MOST_BYTES = 1_000_000
 
 
@@ -74,10 +75,10 @@ def refresh(path: Path, folder: Path) -> Path:
 
 
 def confirmed_runs(confirmation: Path) -> pd.DataFrame:
-    """`recipe.runs` in the settings that have three seeds or more: with fewer there is nothing to say of them yet."""
+    """`recipe.runs` of the configurations that have five seeds or more in a setting: with fewer nothing is claimed."""
     frame = recipe.runs(confirmation)
-    seeds = frame.groupby(["dataset", "model", "n_labels"])["seed"].transform("nunique")
-    return frame[seeds >= stats.LEAST_SEEDS]
+    seeds = frame.groupby(["dataset", "model", "n_labels", "configuration"])["seed"].transform("nunique")
+    return frame[seeds >= CLAIMED]
 
 
 def _between(path: Path, text: str, marks: tuple[str, str], content: str) -> str:
@@ -143,12 +144,14 @@ def earned(table: pd.DataFrame) -> pd.DataFrame:
         if part.empty:
             continue
         bounds = stats.t_interval(part["mean"])
+        each = [answers.points(*row) for row in part[["mean", "points_low", "points_high"]].to_numpy()]
+        few = len(part) < stats.LEAST_SEEDS  # too few for an interval of their mean
         rows.append(
             {
                 "piece": f"`{piece}`",
                 "what it does": does,
                 "settings": len(part),
-                "points without it": answers.points(part["mean"].mean(), *bounds),
+                "points without it": "; ".join(each) if few else answers.points(part["mean"].mean(), *bounds),
                 "FLOPs without it": answers.span(part["flops"], "{:.2f}".format),
                 "shown to gain": _places(part[part["verdict"] == "worse"], usual),
                 "shown to harm": _places(part[part["verdict"] == "better"], usual),
@@ -286,7 +289,7 @@ def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
 def in_full(found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, folder: Path) -> Iterator[str]:
     """Each question with its answer, a sentence for each data set and model, and the figure with its notebook."""
     yield "# The four answers of this study\n"
-    yield "`METHOD (tuned)` is that method with tuned hyperparameters, which other lines give in brackets.\n"
+    yield "`METHOD (tuned)` is that method with tuned hyperparameters; where they are given, they stand in brackets.\n"
     yield (
         f"The rule of `{tables.OURS}` was chosen, and `conventional` and `full` were tuned, on train rows of these "
         "data sets, which have fewer rows than published ([how many, and what has run so far](../README.md)).\n"
