@@ -603,7 +603,7 @@ def interaction(settings: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     means = settings.groupby([first, second], dropna=False)["score"].mean()
     at = [None if pd.isna(value) else value for value in means.index[means.argmax()]]
     return [
-        f"{first} and {second} together explain {max(share, 0):.1%} of the variance beyond what each does alone; the "
+        f"{first} and {second} together explain {share:.1%} of the variance beyond what each does alone; the "
         f"highest mean {tables.metrics_of(settings)}, {means.max():.3f}, is at {first}={at[0]} and {second}={at[1]}."
     ]
 

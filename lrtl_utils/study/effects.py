@@ -67,11 +67,15 @@ def main_effects(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
 
 
 def interactions(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
-    """A row for each pair of knobs: the share of variance that it explains beyond each of the two, largest first."""
+    """A row for each pair of knobs: the share of variance that it explains beyond each of the two, largest first.
+
+    It is at least zero: on an incomplete grid, the shares of the two overlap and can add up to more than that of both.
+    """
     rows = []
     for first, second in combinations(knobs, 2):
         alone = explained(settings, [first]) + explained(settings, [second])
-        rows.append({"first": first, "second": second, "share": explained(settings, [first, second]) - alone})
+        beyond = max(explained(settings, [first, second]) - alone, 0.0)
+        rows.append({"first": first, "second": second, "share": beyond})
     table = pd.DataFrame(rows, columns=["first", "second", "share"])
     return table.sort_values("share", ascending=False, kind="stable", ignore_index=True)
 

@@ -60,13 +60,12 @@ def to_iob2(sentences: Sequence[Sequence[str]], places: Sequence[str]) -> tuple[
 
     `InputError` names the place of the first sentence with a tag that is not of the form EDGE-TYPE or O.
     """
-    for tags, place in zip(sentences, places, strict=True):
-        for tag in tags:
-            if not _TAG.fullmatch(tag):
-                raise InputError(
-                    f"{place} has the tag {tag!r}, which is of an unknown scheme; entities are tagged O, B-TYPE and "
-                    "I-TYPE (IOB2)."
-                )
+    tagged = zip(sentences, places, strict=True)
+    if wrong := next(((place, tag) for tags, place in tagged for tag in tags if not _TAG.fullmatch(tag)), None):
+        raise InputError(
+            f"{wrong[0]} has the tag {wrong[1]!r}, which is of an unknown scheme; entities are tagged O, B-TYPE and "
+            "I-TYPE (IOB2)."
+        )
     edges = {tag[0] for tags in sentences for tag in tags if tag != "O"}
     turned = [*map(_in_iob2, sentences)]
     if turned == [list(tags) for tags in sentences]:

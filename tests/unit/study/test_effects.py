@@ -143,6 +143,7 @@ def test_without_a_grid_there_is_nothing(frame):
 def test_one_knob_has_no_pair_and_two_that_change_together_explain_nothing_more():
     knobs = ["learning_rate", "epochs"]
     settings = pd.DataFrame([(1e-5, 3, 0.5), (3e-5, 10, 0.6)], columns=[*knobs, "score"]).assign(score_name="accuracy")
+    assert effects.interactions(settings, knobs)["share"].tolist() == [0.0]
     assert "together explain 0.0% " in answers.interaction(settings, effects.interactions(settings, knobs))[0]
     (said,) = answers.interaction(settings, effects.interactions(settings, ["epochs"]))
     assert said.startswith("Only one hyperparameter differs")
