@@ -75,7 +75,7 @@ lint: .venv/installed ## Format and lint, checked
 DOCS ?= build/docs
 docs: .venv/installed ## Build the pages as a static site, build/docs/site; a broken link is an error
 	rm -rf $(DOCS) && mkdir -p $(DOCS)/pages
-	git ls-files -z '*.md' '*.png' '*.py' '*.yaml' '*.cff' | tar --null -T - -cf - | tar -xf - -C $(DOCS)/pages
+	git ls-files -z '*.md' '*.css' '*.png' '*.py' '*.yaml' '*.cff' | tar --null -T - -cf - | tar -xf - -C $(DOCS)/pages
 	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir $(DOCS)/pages/notebooks notebooks/2*.ipynb
 	find $(DOCS)/pages -name '*.md' -exec perl -pi -e 's/\.ipynb\)/.md)/g' {} +
 	cp docs/mkdocs.yml $(DOCS)

@@ -1,5 +1,7 @@
-"""The site that `make docs` builds: its links and pictures, and three of its pages in Chromium without a network."""
+"""The site that `make docs` builds: its links and pictures, and some of its pages in Chromium without a network."""
 
+import base64
+import re
 import subprocess
 import sys
 import threading
@@ -84,3 +86,11 @@ def test_pages_ask_for_nothing_beyond_loopback(docs, tmp_path):
             assert browser.evaluate("document.querySelectorAll('nav a').length") > 20
             assert browser.complaints == []
             assert [url for url in browser.requested if not url.startswith((address, "data:"))] == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no `chromium` on the path (apt-get install chromium)")
+def test_the_note_on_the_recipe_has_at_most_four_printed_pages(docs, tmp_path):
+    with chromium(tmp_path) as browser:
+        browser.open(docs / "site/docs/progressive.html")
+        a4 = browser.ask("Page.printToPDF", paperWidth=8.27, paperHeight=11.69)
+    assert 3 <= len(re.findall(rb"/Type\s*/Page\b", base64.b64decode(a4["data"]))) <= 4

@@ -1,7 +1,7 @@
 """The four answers, from what the summary notebooks read: in short in README, in full beside the records."""
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -136,8 +136,6 @@ def earned(table: pd.DataFrame) -> pd.DataFrame:
     mislead, are left out.
     """
     table = table[~table["dataset_model"].str.contains(CHANGED_COPIES) & table["points_low"].notna()]
-    counts = table["dataset_model"].value_counts()
-    usual = {*counts.groupby(counts.index.str.split(" · ").str[0]).idxmax()}  # the model that a data set mostly has
     rows = []
     for piece, (change, does) in PIECES.items():
         part = table[table["configuration"] == f"{tables.OURS} [{change}]"]
@@ -153,24 +151,11 @@ def earned(table: pd.DataFrame) -> pd.DataFrame:
                 "settings": len(part),
                 "points without it": "; ".join(each) if few else answers.points(part["mean"].mean(), *bounds),
                 "FLOPs without it": answers.span(part["flops"], "{:.2f}".format),
-                "shown to gain": _places(part[part["verdict"] == "worse"], usual),
-                "shown to harm": _places(part[part["verdict"] == "better"], usual),
+                "shown to gain": sum(part["verdict"] == "worse"),
+                "shown to harm": sum(part["verdict"] == "better"),
             }
         )
     return pd.DataFrame(rows)
-
-
-def _places(rows: pd.DataFrame, usual: Collection[str]) -> str:
-    """The data sets of these rows, each with its numbers of labels: `CIFAR-10 (80, 100)`.
-
-    `usual` has the data sets with their usual model; another model is named.
-    """
-    named = []
-    for name, sizes in rows.groupby("dataset_model")["n_labels"]:
-        dataset, model = name.split(" · ")
-        shown = tables.titled(dataset) + ("" if name in usual else f" with {model}")
-        named.append(f"{shown} ({', '.join(map(str, sizes))})")
-    return ", ".join(sorted(named, key=str.lower)) or "none"
 
 
 def _titles(table: pd.DataFrame) -> pd.Series:

@@ -130,12 +130,11 @@ def test_a_piece_earns_what_is_lost_without_it_on_the_data_sets_as_they_are():
     points, flops = found.loc["`decay`", ["points without it", "FLOPs without it"]]
     assert points.startswith("-1.0 [-10.")
     assert flops == "1.00 to 2.00"
-    assert found.loc["`decay`", ["shown to gain", "shown to harm"]].tolist() == ["SST-2 (100, 500)", "trash (100)"]
+    assert found.loc["`decay`", ["shown to gain", "shown to harm"]].tolist() == [2, 1]
     assert found.loc["`layers`", ["settings", "points without it", "shown to gain"]].tolist() == [
         1,
         "+1.0 [-9.0, +11.0]",
-        "none",
+        0,
     ]
-    assert found.loc["`soften`", "shown to gain"] == "SST-2 with minilm_l3 (100)"
     assert found["settings"].sum() == 5
     assert len(found) == 3
