@@ -42,27 +42,34 @@ def doctor(
 
 def suggest(
     dataset: Annotated[str, Argument(help="Your labelled examples: a file or a folder.")],
-    unlabelled: Annotated[Path, Option(help="Unlabelled examples: a table of texts or images, or a folder of images.")],
+    unlabelled: Annotated[
+        Path, Option(help="Unlabelled examples: a table, a folder of images, or sentences in a file.")
+    ],
     count: Annotated[int, Option("-n", min=1, help="Number of examples to suggest.")] = 50,
     output: Annotated[
-        Path | None, Option(help="The CSV file to write. Default: NAME.suggested.csv beside the unlabelled examples.")
+        Path | None,
+        Option(help="The file to write. Default: NAME.suggested.csv (for sentences .conll) beside the unlabelled."),
     ] = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
 ) -> None:
-    """Suggest which examples to label next: a random draw, as a CSV file to fill in. Its path is printed last."""
+    """Suggest which examples to label next: a random draw, as a file to fill in. Its path is printed last."""
+    from lrtl_utils.data import load
     from lrtl_utils.study import suggest as suggestions
 
     pool = absolute_path(unlabelled)
     columns = {"text_column": text_column, "label_column": label_column}
-    output = absolute_path(output or pool.with_name(f"{pool.stem}.suggested.csv"))
+    if output is None:
+        suffix = "conll" if load.kind_of(dataset, **columns) == "tokens" else "csv"
+        output = pool.with_name(f"{pool.stem}.suggested.{suffix}")
+    output = absolute_path(output)
     suggestions.require_absent(output)  # before everything is read
     if pool.exists():  # else no folder is made for it
         writable_folder(output.parent)
     found = suggestions.suggest(dataset, pool, count, **columns)
     path = found.write(output)
     show(f"Rows of {pool.name} that are left out: {suggestions.in_words(found.left_out)}.")
-    show(f"{len(found.rows)} rows are suggested, drawn at random. Fill in their column {found.header[-1]!r}.")
+    show(found.to_do)
     print(path)
 
 

@@ -121,9 +121,7 @@ def lines(frame: pd.DataFrame, results: Path) -> Iterator[str]:
     yield "To train it on all labels of the train split and save the model:"
     yield training(record, results)
     kind, config = kind_of(record), record["config"]
-    if kind == "tokens":
-        return
-    if not config["validation_share"]:
+    if kind != "tokens" and not config["validation_share"]:
         yield "Its probabilities are not calibrated; -p validation_share=0.2 calibrates them on a fifth of the labels."
     yield "To choose the next examples to label from POOL, a file or folder of unlabelled examples:"
     given = ((name, config[name]) for name in ("text_column", "label_column") if config[name])

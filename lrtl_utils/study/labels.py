@@ -48,22 +48,16 @@ def page(dataset: str, **reading: Any) -> Iterator[str]:
         yield f"- … and {len(found) - SHOWN} more."
 
 
-def require_one_label(dataset: str, text_column: str | None = None, label_column: str | None = None, **_: Any) -> str:
-    """The kind of a data set that has one label for each example; `InputError` for tagged sentences."""
-    kind = load.kind_of(dataset, text_column, label_column)
-    if kind not in MODEL_OF:
-        raise InputError(f"{dataset} has tagged sentences; this is for texts and images that have one label each.")
-    return kind
-
-
 def probe(dataset: str, **reading: Any) -> Run:
     """A linear probe on all labels, which is not to be recorded: its data, model and configuration.
 
     `InputError` for tagged sentences. Warnings of the data are for their page, and not repeated.
     """
-    model = MODEL_OF[require_one_label(dataset, **reading)]
+    kind = load.kind_of(dataset, reading.get("text_column"), reading.get("label_column"))
+    if kind not in MODEL_OF:
+        raise InputError(f"{dataset} has tagged sentences; this is for texts and images that have one label each.")
     with warnings.catch_warnings(action="ignore"):
-        return Run(dataset=dataset, model=model, method="linear_probe", data_fraction=1.0, **reading)
+        return Run(dataset=dataset, model=MODEL_OF[kind], method="linear_probe", data_fraction=1.0, **reading)
 
 
 def features(run: Run, examples: Examples) -> "list[Batch]":

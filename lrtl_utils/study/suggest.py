@@ -13,16 +13,16 @@ import numpy as np
 from lrtl_utils.config import derived_seed
 from lrtl_utils.data import load, own
 from lrtl_utils.data.catalog import TASKS
-from lrtl_utils.data.own import files, tables
+from lrtl_utils.data.own import conll, files, tables
 from lrtl_utils.data.splits import Data
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path, write_text, writing_to
-from lrtl_utils.study import checkup, labels
+from lrtl_utils.study import checkup
 
 
 @dataclass(frozen=True)
 class Pool:
-    """A user's unlabelled rows: the columns of a CSV file that has them, and the input of each."""
+    """A user's unlabelled rows: the columns of a CSV file that has them, if any, and the input of each."""
 
     name: str
     columns: dict[str, list[Any]]
@@ -31,20 +31,35 @@ class Pool:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Rows to label next, in order, below the names of their columns; `left_out` counts rows of the pool by reason."""
+    """Rows to label next, in order, below the names of their columns; `left_out` counts rows of the pool by reason.
+
+    Rows of sentences are their words, and `places` the columns of words and tags in a CoNLL file, counted from 1.
+    """
 
     header: list[str]
     rows: list[list[Any]]
     left_out: Counter[str]
+    places: tuple[int, int] | None = None
 
     def write(self, path: str | Path) -> Path:
-        """Write a CSV file to fill in; `InputError` where a file is, because it may have been filled in."""
+        """Write a CSV or CoNLL file to fill in; `InputError` where a file is, because it may have been filled in."""
         path, stream = absolute_path(path), io.StringIO()
         require_absent(path)
-        csv.writer(stream).writerows([self.header, *self.rows])
+        if self.places:
+            stream.write(conll.untagged(self.rows, *self.places))
+        else:
+            csv.writer(stream).writerows([self.header, *self.rows])
         with writing_to(path):
             write_text(path, stream.getvalue())
         return path
+
+    @property
+    def to_do(self) -> str:
+        """What a person does with the file."""
+        drawn = f"{len(self.rows)} {'sentences' if self.places else 'rows'} are suggested, drawn at random."
+        if self.places:
+            return f"{drawn} In column {self.places[1]}, replace each {conll.BLANK!r} by the tag of the word."
+        return f"{drawn} Fill in their column {self.header[-1]!r}."
 
 
 def require_absent(path: Path) -> None:
@@ -58,20 +73,25 @@ def suggest(dataset: str, pool: str | Path, count: int, **reading: str | None) -
 
     They are drawn at random: no way of choosing them has met its bar (docs/tried.md). Left out are rows without an
     input, rows that have a label in the pool or in `dataset`, rows that are in the test split, and repeated rows.
-    `InputError` for tagged sentences, and if no row is left.
+    `InputError` if no row is left.
     """
-    labels.require_one_label(dataset, **reading)
     data = checkup.read(dataset, **reading)
     task = TASKS.get(dataset)
     found = (task.input, task.target) if task else own.columns_of(dataset, **reading)
     text, label = found or ("file", "label")
-    unlabelled = _read(pool, data.kind, text, named=bool(reading.get("text_column")))
+    if data.kind == "tokens":
+        places = (1, 2) if task else own.places_of(dataset, **reading)
+        unlabelled = _sentences(absolute_path(pool), None if found else reading.get("text_column"))
+    else:
+        unlabelled = _read(pool, data.kind, text, named=bool(reading.get("text_column")))
     label = tables.usual(unlabelled.columns, [label.strip().lower()]) or label  # names of columns differ in case
     kept, left_out = _sort(unlabelled, data, label)
     if not kept:
         why = in_words(left_out) if left_out else "it has no rows"
         raise InputError(f"{unlabelled.name} has no row to suggest: {why}.")
     drawn = np.random.default_rng(derived_seed(0, "suggestion")).permutation(kept)[:count]
+    if data.kind == "tokens":
+        return Suggestion([], [unlabelled.inputs[i] for i in drawn], left_out, places)
     header = [name for name in unlabelled.columns if name != label]
     rows = [[*(unlabelled.columns[name][i] for name in header), ""] for i in drawn]
     return Suggestion([*header, label], rows, left_out)
@@ -109,6 +129,21 @@ def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
     require_name(f"column of {name}", usual, columns)
     cells = {each: ["" if value is None else value for value in column] for each, column in columns.items()}
     return Pool(name, cells, [*map(str, cells[usual])])
+
+
+def _sentences(pool: Path, token: str | None) -> Pool:
+    """The words of each sentence: of a CoNLL file, in the column `token` if given, or of a line of text."""
+    if not pool.is_file():
+        raise InputError(f"There is no file {pool}.")
+    text, _ = tables.decode(pool.read_bytes(), pool)
+    if pool.suffix.lower() in files.CONLL or conll.looks_tagged(text):
+        return Pool(pool.name, {}, conll.read_words(text, pool, token))
+    if pool.suffix.lower() in tables.SUFFIXES:
+        raise InputError(
+            f"{pool} must be a CoNLL file, or a text file with a sentence in each line, because the labelled examples "
+            "are tagged sentences."
+        )
+    return Pool(pool.name, {}, [line.split() for line in text.split("\n")])
 
 
 def _sort(pool: Pool, data: Data, label: str) -> tuple[list[int], Counter[str]]:

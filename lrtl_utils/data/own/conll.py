@@ -9,15 +9,18 @@ from lrtl_utils.errors import InputError, counted, shown
 
 Sentences = tuple[list[list[str]], list[list[str]]]  # words and tags
 
+BLANK = "_"  # stands for a tag that is not given, as in CoNLL-U
 _TAG = re.compile(r"O|[BIESLU]-.+")
+_TAG_OR_BLANK = re.compile(f"{_TAG.pattern}|{BLANK}")
 _NUMBER = re.compile(r"\d+([-.]\d+)?")  # of a word; with a dash or dot, of a line that repeats or adds one (CoNLL-U)
 
 
 def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> tuple[Sentences, tuple[str, str], bool]:
     """One word per line, and blank lines between sentences. `token` and `tag` are columns, counted from 1.
 
-    Without them, the tags are the last column with tags only, and the words the first that is not a running number.
-    Returns the sentences, the two columns, and whether other columns could have been the tags.
+    Without them, the tags are the last column with tags only, else the last with tags and blanks, and the words are the
+    first that is not a running number. Returns the sentences, without any tags where one is blank; the two columns; and
+    whether other columns could have been the tags.
     """
     blocks = _blocks(text)
     if not blocks:
@@ -25,7 +28,9 @@ def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> tup
     _require_even(blocks, file)
     blocks, word, width = _words_of(blocks, token, file)
     rows = [row for block in blocks for row in block]
-    known = [i for i in reversed(range(width)) if i != word and all(_TAG.fullmatch(row[i]) for row in rows)]
+    found = {i: {row[i] for row in rows} for i in reversed(range(width)) if i != word}
+    marks = [i for i, cells in found.items() if cells != {BLANK} and all(map(_TAG_OR_BLANK.fullmatch, cells))]
+    known = [i for i in marks if BLANK not in found[i]] or marks
     mark = _position(tag, width, file) if tag else next(iter(known), None)
     if mark is None:
         raise InputError(
@@ -34,7 +39,8 @@ def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> tup
         )
     if mark == word:
         raise InputError(f"{file}: column {mark + 1} cannot have both the words and the tags; set text_column too.")
-    sentences = tuple([[row[column] for row in block] for block in blocks] for column in (word, mark))
+    words, tags = ([[row[column] for row in block] for block in blocks] for column in (word, mark))
+    sentences = words, [[] if BLANK in each else each for each in tags]
     return sentences, (str(word + 1), str(mark + 1)), len(known) > 1 and not tag
 
 
@@ -44,10 +50,18 @@ def read_words(text: str, file: Path, token: str | None) -> list[list[str]]:
     return [[row[word] for row in block] for block in blocks]
 
 
+def untagged(sentences: Sequence[Sequence[str]], word: int, tag: int) -> str:
+    """A CoNLL file to fill in: the words in the column `word`, counted from 1, and blanks in all others up to `tag`."""
+    width = max(word, tag)
+    rows = ([[each if i == word else BLANK for i in range(1, width + 1)] for each in words] for words in sentences)
+    return "\n".join("".join("\t".join(row) + "\n" for row in block) for block in rows)
+
+
 def looks_tagged(text: str) -> bool:
-    """Whether the first lines of a text look like a CoNLL file."""
+    """Whether the first lines of a text look like a CoNLL file; a blank counts as a tag if there are tabs."""
     rows = [row for block in _blocks(text) for row in block][:20]
-    return bool(rows) and all(len(row) > 1 and any(map(_TAG.fullmatch, row[1:])) for row in rows)
+    mark = _mark_of(text)
+    return bool(rows) and all(len(row) > 1 and any(map(mark.fullmatch, row[1:])) for row in rows)
 
 
 def is_tag(label: str) -> bool:
@@ -92,16 +106,22 @@ def _blocks(text: str, tagged: bool = True) -> list[list[list[str]]]:
     blocks: list[list[list[str]]] = [[]]
     lines = text.split("\n")
     tabbed = any("\t" in line and line[0] != "#" for line in lines)
+    mark = _mark_of(text)
     for line in lines:
         # A no-break space may be part of a word.
         fields = [field.strip() for field in (line.split("\t") if "\t" in line else re.split("[ \r]+", line.strip()))]
-        bare = not any(map(_TAG.fullmatch, fields)) or (tabbed and "\t" not in line and line.startswith("# "))
+        bare = not any(map(mark.fullmatch, fields)) or (tabbed and "\t" not in line and line.startswith("# "))
         comment = fields[0].startswith("#") and bare if tagged else fields[0] == "#"
         if not line.strip() or fields[0] == "-DOCSTART-":
             blocks.append([])
         elif not (comment and len(fields) > 1):
             blocks[-1].append(fields)
     return [block for block in blocks if block]
+
+
+def _mark_of(text: str) -> re.Pattern[str]:
+    """What a tag of this text looks like; without tabs, an underscore is a word."""
+    return _TAG_OR_BLANK if "\t" in text else _TAG
 
 
 def _require_even(blocks: list[list[list[str]]], file: Path) -> None:

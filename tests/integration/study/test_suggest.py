@@ -31,6 +31,20 @@ def test_the_command_writes_beside_the_pool_and_prints_the_path_last(mine, pool,
     assert "may hold labels that you filled in; name another file with --output" in again.stderr
 
 
+def test_the_command_writes_a_conll_file_for_sentences(tmp_path, call):
+    pool = tmp_path / "pool.txt"
+    pool.write_text("Ada went to Oslo .\nNobody came .\n")
+    done = call("suggest", "entities_sample", "--unlabelled", pool)
+    assert done.returncode == 0, done.stderr
+    path = tmp_path / "pool.suggested.conll"
+    assert done.stdout.splitlines()[-2:] == [
+        "2 sentences are suggested, drawn at random. In column 2, replace each '_' by the tag of the word.",
+        str(path),
+    ]
+    first, second = sorted(path.read_text().rstrip().split("\n\n"))
+    assert (first, second) == ("Ada\t_\nwent\t_\nto\t_\nOslo\t_\n.\t_", "Nobody\t_\ncame\t_\n.\t_")
+
+
 def test_the_command_takes_the_columns_and_the_file_that_are_named(tmp_path, call):
     known = [(f"note {i}", *row) for i, row in enumerate(rows(60))]
     mine = write_csv(tmp_path / "mine.csv", known, ("text", "body", "stars"))

@@ -71,7 +71,7 @@ def test_the_command_says_what_differs_from_the_notebook_and_quotes_it(tmp_path)
     assert said[-2:] == ["--save-model", str(tmp_path / "a b" / "model")]
 
 
-def test_commands_follow_the_advice_and_those_for_tags_suggest_nothing(tmp_path):
+def test_commands_follow_the_advice_and_those_for_tags_calibrate_nothing(tmp_path):
     write(tmp_path, "progressive", [0.5, 0.7])
     *_, trains, calibrated, _, suggests = advice.lines(tables.read(tmp_path), tmp_path)
     assert "-p dataset=sst2 " in trains
@@ -79,7 +79,8 @@ def test_commands_follow_the_advice_and_those_for_tags_suggest_nothing(tmp_path)
     assert suggests == "lrtl suggest sst2 --unlabelled POOL -n 50"
     tagged = outcomes(0.5, 32, 0, tagged=True)
     write_run(tmp_path / "tags", tagged, dataset="conll2003", model="minilm_crf", method="full", train_size=32)
-    *_, trains = advice.lines(tables.read(tmp_path / "tags"), tmp_path / "tags")
+    *_, trains, _, suggests = advice.lines(tables.read(tmp_path / "tags"), tmp_path / "tags")
+    assert suggests == "lrtl suggest conll2003 --unlabelled POOL -n 50"
     assert trains.startswith("lrtl run named_entity_recognition -p dataset=conll2003 ")
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -116,6 +117,37 @@ def test_a_folder_of_images_is_a_pool_of_images(tmp_path):
         suggest(str(tmp_path / "mine"), pool_of(tmp_path, ["a text"]), 50)
 
 
+@pytest.mark.parametrize("columns", ["{word} {tag}", "{word} NN {tag}"])
+def test_sentences_are_tagged_in_the_columns_of_the_first_and_read_beside_them(columns, tmp_path):
+    def sentences(start, tag):
+        lines = (
+            (columns.format(word=f"Ada{i}", tag=tag), columns.format(word="left", tag="O"))
+            for i in range(start, start + 20)
+        )
+        return "\n".join("\n".join(line) + "\n" for line in lines)
+
+    mine, pool = tmp_path / "all/mine.conll", tmp_path / "pool.txt"
+    mine.parent.mkdir()
+    mine.write_text(sentences(0, "B-PER"))
+    pool.write_text("\n".join([*(f"Ada{i} left" for i in range(15, 30)), "", "ADA29  left", "# 1 _"]))
+    found = suggest(str(mine), pool, 8)
+    assert sum(found.left_out.values()) == 5 + 1 + 1
+    assert "In column {}, replace each '_'".format(columns.count(" ") + 1) in found.to_do
+    written = found.write(tmp_path / "all/pool.suggested.conll")
+    blanks = written.read_text().split("\n\n")
+    assert len(blanks) == 8
+    tagged = [each if i % 2 else re.sub("_$", "O", each, flags=re.M) for i, each in enumerate(blanks)]
+    written.write_text("\n\n".join(tagged))
+    with pytest.warns(UserWarning, match="0 without input, 4 without label"):
+        data = load(str(tmp_path / "all"))
+    assert len(data.train) + len(data.test) == 20 + 4
+    taken = [words for words, tags in zip(data.train.inputs, data.train.targets, strict=True) if not any(tags)]
+    assert set(map(tuple, taken)) <= set(map(tuple, found.rows))
+    bare = tmp_path / "pool.conll"
+    bare.write_text(sentences(40, "O").replace("O\n", "_\n"))
+    assert sorted(suggest(str(mine), bare, 50).rows) == [[f"Ada{i}", "left"] for i in range(40, 60)]
+
+
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path, call):
     pool = pool_of(tmp_path, ["a film"])
     done = call("suggest", tmp_path / "absent.csv", "--unlabelled", pool, "--output", pool / "next.csv")
@@ -126,7 +158,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(tmp_
 
 
 def test_what_cannot_be_suggested_is_one_sentence(mine, tmp_path):
-    with pytest.raises(InputError, match="has tagged sentences; this is for texts and images"):
+    with pytest.raises(InputError, match="must be a CoNLL file, or a text file with a sentence in each line"):
         suggest("entities_sample", mine, 5)
     with pytest.raises(InputError, match="There is no file or folder"):
         suggest(mine, tmp_path / "absent.csv", 5)
