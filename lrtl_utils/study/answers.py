@@ -108,9 +108,10 @@ def how_much(frame: pd.DataFrame) -> Answer:
 
 def cost(frame: pd.DataFrame) -> Answer:
     """What the best configuration costs, and the cheapest in FLOPs of those that are not shown to be worse."""
-    parts = dict(tables.by_dataset_and_model(tables.summarise(frame)))
+    keys, frames = ["configuration", "n_labels"], (tables.summarise(frame), tables.compared(frame))
+    means, runs = ({name: part.set_index(keys) for name, part in tables.by_dataset_and_model(each)} for each in frames)
     rows = tables.at_most_labels(tables.best(frame)).itertuples()
-    table = pd.DataFrame([_costs(r, parts[r.dataset_model].set_index(["configuration", "n_labels"])) for r in rows])
+    table = pd.DataFrame([_costs(row, means[row.dataset_model], runs[row.dataset_model]) for row in rows])
     compared = table[table["compared"] > 0] if len(table) else table
     headline = _nothing(frame)
     if len(table) and compared.empty:
@@ -193,10 +194,10 @@ def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
     return f"{ahead}; {verdicts(table)}"
 
 
-def _costs(row: Any, means: pd.DataFrame) -> dict[str, object]:
+def _costs(row: Any, means: pd.DataFrame, runs: pd.DataFrame) -> dict[str, object]:
     """The best configuration and the cheapest of `_as_good`, with the costs of both.
 
-    The difference of the latter to the best is `mean`, from `low` to `high`.
+    The difference of the latter to the best is `mean`, from `low` to `high`; `seconds_ratio` is that of `tables`.
     """
     at = [(configuration, row.n_labels) for configuration in [row.configuration, *_as_good(row.undecided)]]
     cheapest = means.loc[at, "flops"].idxmin()
@@ -204,6 +205,8 @@ def _costs(row: Any, means: pd.DataFrame) -> dict[str, object]:
     difference = row.undecided.get(cheapest[0], (np.nan,) * 3)
     keys |= dict(zip(("mean", "low", "high"), difference, strict=True))
     costs = {"best": row.configuration, "cheapest": cheapest[0]}
+    pair = (tables.by_seed(runs.loc[[key]], "record") for key in (cheapest, at[0]))
+    costs["seconds_ratio"] = tables.seconds_ratio(*pair)
     for name in ("device_seconds", "flops", "peak_memory_mib", "device"):
         costs |= {f"best_{name}": means.loc[at[0], name], f"cheapest_{name}": means.loc[cheapest, name]}
     return keys | costs
@@ -218,7 +221,7 @@ def _as_good(undecided: Mapping[str, tuple[float, float, float]]) -> list[str]:
 
 
 def _cheaper(row: Any) -> str:
-    timed = pd.notna(row.best_device_seconds) and pd.notna(row.cheapest_device_seconds)
+    timed = pd.notna(row.best_device_seconds)
     of_best = f"{short(row.best_device_seconds)} device seconds" if timed else "seconds not measured"
     alike = on_one_machine(row.best_device, row.cheapest_device)
     if row.best == row.cheapest:
@@ -226,7 +229,8 @@ def _cheaper(row: Any) -> str:
         alone = "" if row.compared else "; too few seeds to compare"
         return f"{row.best} itself ({of_best}, {row.best_peak_memory_mib:.0f} MiB{mixed}{alone})"
     memory = f"{row.cheapest_peak_memory_mib:.0f} against {row.best_peak_memory_mib:.0f} MiB"
-    seconds = f"{short(row.cheapest_device_seconds)} against {of_best}" if timed else of_best
+    timed = pd.notna(row.seconds_ratio)
+    seconds = f"{short(row.cheapest_device_seconds)} against {of_best}" if timed else "seconds not comparable"
     spent = f"{seconds}, {memory}" if alike else "on several machines"
     gain = f"{points(row.mean, row.low, row.high)} points"
     return (

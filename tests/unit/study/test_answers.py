@@ -1,6 +1,7 @@
 """The sentences beside the figures and the four answers, from records whose outcomes were chosen."""
 
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
@@ -269,11 +270,16 @@ def test_a_cheaper_method_that_ties_is_found(tmp_path):
         for method, hits, flops in (("full", right, 1000), ("linear_probe", near, 10)):
             knobs = {"dataset": "sst2", "model": "minilm", "train_size": 100, "seed": seed}
             write_run(tmp_path, hits, flops=flops, method=method, **knobs)
-    found = answers.cost(tables.read(tmp_path))
+    frame = tables.read(tmp_path)
+    found = answers.cost(frame)
     assert list(found.table["cheapest"]) == ["linear_probe"]
     assert "linear_probe at 1% of the FLOPs of full (" in found.each[0]
     said = "than the best may be as good by accuracy (the interval of the difference reaches zero); on none is it "
     assert f"{said}shown to be at most 1 point worse; training the best of each pair takes " in found.headline
+    assert re.search(r"points, \S+ against \S+ device seconds, ", found.each[0])
+    for record in frame[frame["method"] == "full"]["record"]:
+        record["started_at"] = "2026-01-02T00:00:00+00:00"
+    assert "points, seconds not comparable, " in answers.cost(frame).each[0]
 
 
 def test_the_seconds_are_of_the_pairs_whose_best_was_timed(tmp_path):
