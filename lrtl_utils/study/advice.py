@@ -123,7 +123,7 @@ def lines(frame: pd.DataFrame, results: Path) -> Iterator[str]:
     kind, config = kind_of(record), record["config"]
     if kind != "tokens" and not config["validation_share"]:
         yield "Its probabilities are not calibrated; -p validation_share=0.2 calibrates them on a fifth of the labels."
-    yield "To choose the next examples to label from POOL, a file or folder of unlabelled examples:"
+    yield "To choose the next examples to label from POOL, your unlabelled examples:"
     given = ((name, config[name]) for name in ("text_column", "label_column") if config[name])
     columns = [f" --{name.replace('_', '-')} {shlex.quote(value)}" for name, value in given]
     dataset = shlex.quote(_here(config["dataset"], results))

@@ -229,8 +229,8 @@ def _cheaper(row: Any) -> str:
         alone = "" if row.compared else "; too few seeds to compare"
         return f"{row.best} itself ({of_best}, {row.best_peak_memory_mib:.0f} MiB{mixed}{alone})"
     memory = f"{row.cheapest_peak_memory_mib:.0f} against {row.best_peak_memory_mib:.0f} MiB"
-    timed = pd.notna(row.seconds_ratio)
-    seconds = f"{short(row.cheapest_device_seconds)} against {of_best}" if timed else "seconds not comparable"
+    together = pd.notna(row.seconds_ratio)
+    seconds = f"{share(row.seconds_ratio)} of its {of_best}" if together else "seconds not comparable"
     spent = f"{seconds}, {memory}" if alike else "on several machines"
     gain = f"{points(row.mean, row.low, row.high)} points"
     return (

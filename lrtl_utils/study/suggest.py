@@ -46,6 +46,8 @@ class Suggestion:
         path, stream = absolute_path(path), io.StringIO()
         require_absent(path)
         if self.places:
+            if path.suffix.lower() in tables.SUFFIXES:
+                raise InputError(f"{path}: tagged sentences are no table; give a name that ends in .conll.")
             stream.write(conll.untagged(self.rows, *self.places))
         else:
             csv.writer(stream).writerows([self.header, *self.rows])
@@ -80,7 +82,7 @@ def suggest(dataset: str, pool: str | Path, count: int, **reading: str | None) -
     found = (task.input, task.target) if task else own.columns_of(dataset, **reading)
     text, label = found or ("file", "label")
     if data.kind == "tokens":
-        places = (1, 2) if task else own.places_of(dataset, **reading)
+        places = (1, 2) if found else own.places_of(dataset, **reading)
         unlabelled = _sentences(absolute_path(pool), None if found else reading.get("text_column"))
     else:
         unlabelled = _read(pool, data.kind, text, named=bool(reading.get("text_column")))
@@ -134,7 +136,7 @@ def _read(pool: str | Path, kind: str, text: str, named: bool) -> Pool:
 def _sentences(pool: Path, token: str | None) -> Pool:
     """The words of each sentence: of a CoNLL file, in the column `token` if given, or of a line of text."""
     if not pool.is_file():
-        raise InputError(f"There is no file {pool}.")
+        raise InputError(f"{pool} is not a file; the unlabelled sentences must be in one.")
     text, _ = tables.decode(pool.read_bytes(), pool)
     if pool.suffix.lower() in files.CONLL or conll.looks_tagged(text):
         return Pool(pool.name, {}, conll.read_words(text, pool, token))
@@ -143,7 +145,7 @@ def _sentences(pool: Path, token: str | None) -> Pool:
             f"{pool} must be a CoNLL file, or a text file with a sentence in each line, because the labelled examples "
             "are tagged sentences."
         )
-    return Pool(pool.name, {}, [line.split() for line in text.split("\n")])
+    return Pool(pool.name, {}, [*filter(None, map(str.split, text.split("\n")))])
 
 
 def _sort(pool: Pool, data: Data, label: str) -> tuple[list[int], Counter[str]]:

@@ -272,11 +272,8 @@ def _read_conll(file: Path, layout: Layout, split: str, columns: Columns, notes:
 
 
 def places_of(dataset: str, text_column: str | None = None, label_column: str | None = None) -> tuple[int, int]:
-    """The columns of the words and the tags in CoNLL files at a path, counted from 1; of a table, those to write."""
-    layout = look(dataset, text_column)
-    if layout.form != "conll":
-        return 1, 2
-    file = layout.first
+    """The columns of the words and the tags in CoNLL files at a path, counted from 1."""
+    file = look(dataset, text_column).first
     word, tag = _conll_columns(file, file.stat().st_mtime_ns, text_column, label_column)
     return int(word), int(tag)
 

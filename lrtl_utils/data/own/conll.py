@@ -12,7 +12,8 @@ Sentences = tuple[list[list[str]], list[list[str]]]  # words and tags
 BLANK = "_"  # stands for a tag that is not given, as in CoNLL-U
 _TAG = re.compile(r"O|[BIESLU]-.+")
 _TAG_OR_BLANK = re.compile(f"{_TAG.pattern}|{BLANK}")
-_NUMBER = re.compile(r"\d+([-.]\d+)?")  # of a word; with a dash or dot, of a line that repeats or adds one (CoNLL-U)
+# Of a word; with a dash or dot, of a line that repeats or adds one (CoNLL-U). `untagged` leaves it blank.
+_NUMBER = re.compile(rf"\d+([-.]\d+)?|{BLANK}")
 
 
 def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> tuple[Sentences, tuple[str, str], bool]:
@@ -35,10 +36,15 @@ def read_conll(text: str, file: Path, token: str | None, tag: str | None) -> tup
     if mark is None:
         raise InputError(
             f"{file}: no column has only tags such as O, B-PER and I-PER; "
-            "set label_column, for example label_column=3 for the third column."
+            "set label_column, for example label_column=3 for the third column, or fill in the tags."
         )
     if mark == word:
         raise InputError(f"{file}: column {mark + 1} cannot have both the words and the tags; set text_column too.")
+    if {BLANK} < (cells := found[mark]) and "O" not in cells:
+        raise InputError(
+            f"{file}: column {mark + 1} has {BLANK!r} but never O; {BLANK!r} stands for a tag that is not given yet, "
+            "so write O for each word that is in no entity."
+        )
     words, tags = ([[row[column] for row in block] for block in blocks] for column in (word, mark))
     sentences = words, [[] if BLANK in each else each for each in tags]
     return sentences, (str(word + 1), str(mark + 1)), len(known) > 1 and not tag
@@ -58,10 +64,9 @@ def untagged(sentences: Sequence[Sequence[str]], word: int, tag: int) -> str:
 
 
 def looks_tagged(text: str) -> bool:
-    """Whether the first lines of a text look like a CoNLL file; a blank counts as a tag if there are tabs."""
+    """Whether the first lines of a text look like a CoNLL file."""
     rows = [row for block in _blocks(text) for row in block][:20]
-    mark = _mark_of(text)
-    return bool(rows) and all(len(row) > 1 and any(map(mark.fullmatch, row[1:])) for row in rows)
+    return bool(rows) and all(map(_is_tagged, rows))
 
 
 def is_tag(label: str) -> bool:
@@ -106,11 +111,10 @@ def _blocks(text: str, tagged: bool = True) -> list[list[list[str]]]:
     blocks: list[list[list[str]]] = [[]]
     lines = text.split("\n")
     tabbed = any("\t" in line and line[0] != "#" for line in lines)
-    mark = _mark_of(text)
     for line in lines:
         # A no-break space may be part of a word.
         fields = [field.strip() for field in (line.split("\t") if "\t" in line else re.split("[ \r]+", line.strip()))]
-        bare = not any(map(mark.fullmatch, fields)) or (tabbed and "\t" not in line and line.startswith("# "))
+        bare = not _is_tagged(fields) or (tabbed and "\t" not in line and line.startswith("# "))
         comment = fields[0].startswith("#") and bare if tagged else fields[0] == "#"
         if not line.strip() or fields[0] == "-DOCSTART-":
             blocks.append([])
@@ -119,9 +123,9 @@ def _blocks(text: str, tagged: bool = True) -> list[list[list[str]]]:
     return [block for block in blocks if block]
 
 
-def _mark_of(text: str) -> re.Pattern[str]:
-    """What a tag of this text looks like; without tabs, an underscore is a word."""
-    return _TAG_OR_BLANK if "\t" in text else _TAG
+def _is_tagged(row: list[str]) -> bool:
+    """Whether a line has a tag behind its first field, or is as `untagged` writes it: a word, and else only blanks."""
+    return len(row) > 1 and (any(map(_TAG.fullmatch, row[1:])) or row.count(BLANK) >= len(row) - 1)
 
 
 def _require_even(blocks: list[list[list[str]]], file: Path) -> None:
@@ -144,10 +148,10 @@ def _words_of(blocks: list[list[list[str]]], token: str | None, file: Path) -> t
     rows = [row for block in blocks for row in block]
     width = min(map(len, rows), default=1)
     numbered = width > 1 and all(_NUMBER.fullmatch(row[0]) for row in rows)
-    numbered = numbered and not all(_TAG.fullmatch(row[1]) for row in rows)
+    numbered = numbered and not all(_TAG_OR_BLANK.fullmatch(row[1]) for row in rows)
     word = _position(token, width, file) if token else int(numbered)
     if numbered and word:
-        blocks = [[row for row in block if row[0].isdigit()] for block in blocks]
+        blocks = [[row for row in block if row[0] == BLANK or row[0].isdigit()] for block in blocks]
     return [block for block in blocks if block], word, width
 
 

@@ -41,6 +41,8 @@ def test_the_command_writes_a_conll_file_for_sentences(tmp_path, call):
         "2 sentences are suggested, drawn at random. In column 2, replace each '_' by the tag of the word.",
         str(path),
     ]
+    named = call("suggest", "entities_sample", "--unlabelled", pool, "--output", tmp_path / "next.csv")
+    assert "next.csv: tagged sentences are no table; give a name that ends in .conll." in named.stderr
     first, second = sorted(path.read_text().rstrip().split("\n\n"))
     assert (first, second) == ("Ada\t_\nwent\t_\nto\t_\nOslo\t_\n.\t_", "Nobody\t_\ncame\t_\n.\t_")
 

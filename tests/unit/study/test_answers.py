@@ -276,7 +276,7 @@ def test_a_cheaper_method_that_ties_is_found(tmp_path):
     assert "linear_probe at 1% of the FLOPs of full (" in found.each[0]
     said = "than the best may be as good by accuracy (the interval of the difference reaches zero); on none is it "
     assert f"{said}shown to be at most 1 point worse; training the best of each pair takes " in found.headline
-    assert re.search(r"points, \S+ against \S+ device seconds, ", found.each[0])
+    assert re.search(r"points, 1\S+% of its \S+ device seconds, ", found.each[0])
     for record in frame[frame["method"] == "full"]["record"]:
         record["started_at"] = "2026-01-02T00:00:00+00:00"
     assert "points, seconds not comparable, " in answers.cost(frame).each[0]

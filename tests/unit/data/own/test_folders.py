@@ -662,6 +662,18 @@ def test_all_files_have_the_columns_of_the_first_and_lines_that_repeat_words_are
     assert conll.read_words(tagged, tmp_path / "new.conll", None) == [["I", "love", "#python"]]
 
 
+def test_an_underscore_is_a_tag_that_is_not_given_and_no_comment_or_parse_is_taken_for_tags(tmp_path):
+    tagged = "\n".join(f"Ada{i}\tB-PER\nran\tO\n" for i in range(12))
+    (tmp_path / "ner.conll").write_text(f"#doc _ 1\n{tagged}")
+    (tmp_path / "a_parsed.conllu").write_text("\n".join(f"1\tShe{i}\tshe\tPRON\t_\t0\troot\n" for i in range(12)))
+    data = load(str(tmp_path))
+    assert len(data.train) + len(data.test or ()) == 12
+    assert "files of type '.conllu' that are not read: 1" in data.notes
+    (tmp_path / "u.conll").write_text(tagged.replace("\tO", "\t_"))
+    with pytest.raises(InputError, match="column 2 has '_' but never O; '_' stands for a tag that is not given yet"):
+        load(str(tmp_path / "u.conll"))
+
+
 def test_splits_that_share_no_label_and_a_train_split_of_one_are_refused(tmp_path):
     rows = {"train": ("0", "1"), "test": ("neg", "pos")}
     for split, labels in rows.items():
