@@ -221,6 +221,13 @@ def test_how_far_others_are_with_the_names_of_64_intents_is_what_the_table_says(
 
 def test_flops_beside_version_1_are_those_of_the_table():
     first = developed().query("configuration == 'progressive, version 1'")
+    counts = first["verdict"].value_counts()
+    found = f"In {len(first)} settings it is shown to be better in {COUNTS[counts['worse']]} (HWU64 in all three, "
+    assert f"{found}CoNLL-2003 and `trash` with 500 labels)" in prose("limits")
+    assert f"worse in {COUNTS[counts['better']]} (`sst5` with 8 shots); {counts['undecided']} are" in prose("limits")
+    assert {name[:5] for name in first[first["verdict"] == "worse"]["dataset_model"]} == {"hwu64", "conll", "trash"}
+    for row in first.query("n_labels == 16").itertuples():
+        assert f" {answers.points(-row.mean, -row.points_high, -row.points_low)}" in prose("limits")
     ratios = (1 / first["flops"]).sort_values()
     usual, more = ratios[ratios < 1.1], ratios[ratios > 1.1]
     assert first.loc[more.index, "dataset_model"].str.contains("hwu64|crossner").all()
