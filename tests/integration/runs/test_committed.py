@@ -1,6 +1,7 @@
 """Committed records verify (checksum, schema, and the id of a configuration), and give the committed table."""
 
 import itertools
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import yaml
 
 from lrtl_utils.files import ROOT
 from lrtl_utils.methods import METHODS
+from lrtl_utils.runs import store
 from lrtl_utils.runs.record import kind_of
 from lrtl_utils.runs.verify import verify
 from lrtl_utils.study import stats, tables
@@ -28,6 +30,14 @@ def test_no_committed_record_has_a_fault(name):
     report = verify(ROOT / "results" / name)
     assert report.records
     assert list(report.faults.items()) == []
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "results").glob("**/runs")), ids=lambda path: path.parent.name)
+def test_the_paths_of_committed_records_hold_from_their_folder(folder):
+    texts = [path.read_text() for path in store.paths(folder.parent)]
+    named = {name for text in texts for name in re.findall(r'"dataset": "(\.[^"]*)"', text)}
+    places = [Path(store.place(folder.parent, name)) for name in named]
+    assert [each for each in places if not {ROOT.parent / "shared", ROOT / "build"} & {*each.parents}] == []
 
 
 @pytest.mark.parametrize("name", ["recipe-2", "confirmation", "study"])
