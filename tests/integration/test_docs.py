@@ -19,22 +19,7 @@ from lrtl_utils.study.benchmarks import published, readme, recipe, tuning
 from lrtl_utils.sweep import engines
 from lrtl_utils.sweep import grid as grids
 
-COUNTS = (
-    "no",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-)
+COUNTS = re.findall(r"\w+", "no one two three four five six seven eight nine ten eleven twelve thirteen")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -198,14 +183,8 @@ def test_what_names_that_mislead_cost_is_what_the_table_says():
     table = pd.read_csv(ROOT / "results/recipe-2/table.csv").query("configuration == 'progressive [label_names=False]'")
     misled = table[table["dataset_model"].str.contains("_wrong_names")].set_index(["dataset_model", "n_labels"])
     costs = {place: f"{100 * mean:.1f}" for place, mean in misled["mean"].items() if mean}
-    few, first, second = (
-        costs.pop((f"{name}_wrong_names · {model}", n_labels))
-        for name, model, n_labels in (
-            ("emotion", "minilm", 32),
-            ("hwu64_10", "minilm", 100),
-            ("hwu64_10", "minilm_l3", 100),
-        )
-    )
+    few = costs.pop(("emotion_wrong_names · minilm", 32))
+    first, second = (costs.pop((f"hwu64_10_wrong_names · {model}", 100)) for model in ("minilm", "minilm_l3"))
     assert not costs
     assert f"The mean loss of {few} points is not shown" in prose("limits")
     assert f"they cost {first} points, and {second} with `minilm_l3`" in prose("limits")
@@ -237,9 +216,8 @@ def test_what_rung_0_alone_reaches_is_what_the_table_says():
     assert f"{said}{ahead.min():.1f} to {ahead.max():.1f} points" in prose("limits")
     at = ["dataset_model", "n_labels"]
     probe = developed().query("configuration == 'linear_probe'")[[*at, "score"]]
-    texts = alone[alone["dataset_model"].str.contains(r"minilm(?:_l3)?$") & (alone["n_labels"] > 16)].merge(
-        probe, on=at
-    )
+    texts = alone[alone["dataset_model"].str.contains(r"minilm(?:_l3)?$") & (alone["n_labels"] > 16)]
+    texts = texts.merge(probe, on=at)
     said = f"in {sum(texts['score_x'] < texts['score_y'])} of these {len(texts)} settings its mean is below"
     assert f"{said} that of `linear_probe`" in prose("limits")
 
@@ -251,10 +229,8 @@ def test_what_the_second_backbones_show_is_what_the_table_says():
     first, near = sum(most < 0), most[(most >= 0) & (most <= stats.MARGIN)]
     assert f"have {len(most)} settings, on two sets of" in prose("limits")
     assert f"the highest mean in {COUNTS[first]} of them; in {COUNTS[len(near)]} another method" in prose("limits")
-    assert (
-        f"ahead by at most {100 * near.max():.1f} points, and in {COUNTS[sum(most > stats.MARGIN)]} are the gaps"
-        in (prose("limits"))
-    )
+    behind = COUNTS[sum(most > stats.MARGIN)]
+    assert f"ahead by at most {100 * near.max():.1f} points, and in {behind} are the gaps" in prose("limits")
 
 
 def test_how_far_others_are_with_the_names_of_64_intents_is_what_the_table_says():
@@ -269,18 +245,12 @@ def test_how_far_others_are_with_the_names_of_64_intents_is_what_the_table_says(
 def test_flops_beside_version_1_are_those_of_the_table():
     first = developed().query("configuration == 'progressive, version 1'")
     counts = first["verdict"].value_counts()
-    found = (
-        f"In {len(first)} settings it is shown to be better in {COUNTS[counts['worse']]} (HWU64 in all three and with "
-    )
-    found += "`minilm_l3`, CrossNER with `minilm_l3_crf`, "
+    found = f"In {len(first)} settings it is shown to be better in {COUNTS[counts['worse']]} (HWU64 in all three "
+    found += "and with `minilm_l3`, CrossNER with `minilm_l3_crf`, "
     assert f"{found}CoNLL-2003 and `trash` with 500 labels)" in prose("limits")
     assert f"worse in {COUNTS[counts['better']]} (`sst5` with 8 shots); {counts['undecided']} are" in prose("limits")
-    assert {name[:5] for name in first[first["verdict"] == "worse"]["dataset_model"]} == {
-        "hwu64",
-        "cross",
-        "conll",
-        "trash",
-    }
+    won = first[first["verdict"] == "worse"]["dataset_model"]
+    assert {name[:5] for name in won} == {"hwu64", "cross", "conll", "trash"}
     for row in first.query("n_labels == 16").itertuples():
         assert f" {answers.points(-row.mean, -row.points_high, -row.points_low)}" in prose("limits")
     ratios = (1 / first["flops"]).sort_values()
