@@ -57,10 +57,12 @@ TUNED_BY = ("learning_rate", "epochs")  # what names a setting of a method `WITH
 WITH_RATE = (BASELINE, "full")  # no rule sets theirs, so if it is not the default, it was chosen
 TUNABLE = {"learning_rate", "batch_size", "epochs", "scheduler", "warmup_steps", "dropout", "weight_decay"}
 # Clamped, left to a rule, or what the machine is faster with.
-NOT_CHOSEN = {"batch_size", "warmup_steps", "max_length", "precision", "device"}
+MACHINE = ("device", "precision")
+NOT_CHOSEN = {"batch_size", "warmup_steps", "max_length", *MACHINE}
 # These do not make a configuration; `test_limit` is no part of training.
 APART = {*READING, "model", "method", "data_fraction", "train_size", "shots", "seed", "asked", "test_limit"}
 DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items() if name not in APART}
+NAMED = [name for name in DEFAULTS if name not in MACHINE]  # of MACHINE, `by_machine` names what was used
 # The words that a printed table has for the names of columns.
 SHOWN = {"n_labels": "labels", "too_few_seeds": "too few seeds", "at_least_as_good": "at least as good"}
 SHOWN |= {"score_name": "metric", "p_corrected": "p, corrected"}
@@ -218,7 +220,7 @@ def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
         (method, group.index, list(group["n_labels"]), _settings(list(group["record"]), group["n_labels"]))
         for (_, _, method), group in frame.groupby(["dataset", "model", "method"])
     ]
-    differing = [{name for name in DEFAULTS if len({str(one[name]) for one in own}) > 1} for *_, own in groups]
+    differing = [{name for name in NAMED if len({str(one[name]) for one in own}) > 1} for *_, own in groups]
     varied: dict[str, set[str]] = {}
     for (method, *_), own in zip(groups, differing, strict=True):
         varied.setdefault(method, set()).update(own)
@@ -231,7 +233,7 @@ def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
         differ = own | elsewhere
         if rated and "learning_rate" not in differ:
             differ |= {name for name in TUNED_BY if any(each[name] != DEFAULTS[name] for each in settings)}
-        varying = [name for name in DEFAULTS if name in differ]
+        varying = [name for name in NAMED if name in differ]
         chosen = [tuple((name, each[name]) for name in varying) for each in settings]
         names |= dict(zip(index, _named(method, chosen, sizes, rated), strict=True))
     named = pd.DataFrame.from_dict(names, orient="index", columns=["configuration", "variant"])
@@ -240,7 +242,7 @@ def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
 
 def by_machine(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs; the names of those on another device, or in another precision, than most of their kind say so."""
-    for name in ("device", "precision"):
+    for name in MACHINE:
         used = frame["record"].map(lambda record, name=name: str(record["config"][name]))
         if used.nunique() == 1:
             continue

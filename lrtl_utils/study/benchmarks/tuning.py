@@ -120,13 +120,14 @@ def needed(grid: Sequence[tuple[str, RunConfig]], searches: Collection[str]) -> 
 def tuned(grid: Sequence[tuple[str, RunConfig]], searches: Sequence[str | None], results: Path) -> Grid:
     """The grid, with the setting that the search of each cell chose; `searches`, from `needed`, are in `results`.
 
+    Where the grid has no precision, it is fp32: it may go on on a machine that is faster with another (`auto`).
     `InputError` if nothing that one of them tried has a score.
     """
     found = chosen(results).set_index("search")["setting"] if any(searches) else {}
     if failed := sorted({*filter(None, searches)} - {*found.keys()}):
         raise InputError(f"No setting of the search {failed[0]} in {results} has a score.")
     return [
-        (notebook, config.model_copy(update=found[name]) if name else config)
+        (notebook, config.model_copy(update={"precision": config.precision or "fp32"} | (found[name] if name else {})))
         for (notebook, config), name in zip(grid, searches, strict=True)
     ]
 

@@ -40,6 +40,13 @@ def test_the_paths_of_committed_records_hold_from_their_folder(folder):
     assert [each for each in places if not {ROOT.parent / "shared", ROOT / "build"} & {*each.parents}] == []
 
 
+def test_committed_runs_are_in_fp32_unless_their_folder_is_named_for_another_precision():
+    found = {"bf16": set(), "fp32": set()}
+    for path in (ROOT / "results").glob("**/runs/*/*.json"):
+        found["bf16" if path.parents[2].name == "bf16" else "fp32"].add(store.read(path)["environment"]["precision"])
+    assert found == {name: {name} for name in found}
+
+
 @pytest.mark.parametrize("name", ["recipe-2", "confirmation", "study"])
 def test_a_committed_table_is_what_its_records_give(name, tmp_path):
     folder, copy = ROOT / "results" / name, tmp_path / name

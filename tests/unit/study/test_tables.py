@@ -156,6 +156,15 @@ def test_runs_of_two_machines_are_never_averaged(tmp_path, changed):
     assert tables.differences(frame).set_index("variant")["seeds"]["full"] == 3
 
 
+def test_a_precision_that_was_asked_for_is_the_one_that_another_machine_chose(tmp_path):
+    for seed in range(2):
+        path = write_run(tmp_path, outcomes(0.5, 32, seed), method="full", seed=seed, precision="fp32", **SST2)
+        record = runs.read(path)
+        record["config"]["asked"]["precision"] = "fp32" if seed else None
+        path.write_text(json.dumps(record | {"checksum": schema.checksum(record)}))
+    assert set(tables.read(tmp_path)["configuration"]) == {"full"}
+
+
 @pytest.mark.parametrize("knob", ["dataset", "model"])
 def test_two_folders_of_one_name_and_one_folder_that_changed_are_kept_apart(tmp_path, knob):
     """Those with the same content are one."""
