@@ -241,12 +241,13 @@ def test_an_interrupted_climb_goes_on_where_it_was(everywhere, tmp_path, step):
 @pytest.mark.slow
 def test_a_rung_of_an_image_model_is_left_halfway(everywhere):
     start, *_ = climbed(**IMAGE, budget_seconds=1e-6)  # rung 0, whose head is not softened
-    halfway, *_ = climbed(**IMAGE, without="soften")
-    end, *_ = climbed(**IMAGE, without="soften,average")
+    # Steps this small keep the loss low, so no rung is undone, whatever these random weights give on a processor.
+    halfway, *_ = climbed(**IMAGE, without="soften", learning_rate=2e-5)
+    end, *_ = climbed(**IMAGE, without="soften,average", learning_rate=2e-5)
     moved = 0
     for before, between, after in zip(*(model.parameters() for model in (start, halfway, end)), strict=True):
-        torch.testing.assert_close(between, (before + after) / 2)
-        moved += not torch.equal(before, after)
+        torch.testing.assert_close(between, (before + after) / 2, rtol=1e-6, atol=1e-8)
+        moved += not torch.equal(before, between)
     assert moved
 
 
