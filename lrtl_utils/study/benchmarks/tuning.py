@@ -91,8 +91,10 @@ def chosen(results: Path) -> pd.DataFrame:
         about = NAME.fullmatch(search["space"]["name"]).groupdict()
         about |= {"labels": int(about["labels"]), "setting": values, "score": taken["score"]}
         about["search"] = search["space"]["name"]
-        fewer = [trial["score"] for trial in tried if trial["config"]["epochs"] < values["epochs"]]
-        about["fewer epochs"] = max(fewer, default=None) if values["epochs"] == max(knobs["epochs"]) else None
+        about["fewer epochs"] = None
+        if "epochs" in knobs and values["epochs"] == max(knobs["epochs"]):
+            fewer = [trial["score"] for trial in tried if trial["config"]["epochs"] < values["epochs"]]
+            about["fewer epochs"] = max(fewer, default=None)
         rows.append(about | {"tried": f"{len(_tried(search))} of {_due(search)}", "at the end": ends})
     if not rows:
         raise InputError(f"{results} has no search with a score; the baselines are to be tuned first.")
