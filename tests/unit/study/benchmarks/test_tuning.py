@@ -97,6 +97,17 @@ def test_of_searches_of_one_name_the_last_counts_and_none_may_be_of_another_spac
         tuning.finished(results, {"full-text-500": [("", RunConfig(method="full", learning_rate=1e-5, epochs=3))]})
 
 
+def test_a_search_may_leave_the_epochs_as_they_are(results):
+    path = results / "search" / "full-text-500-tpe-seed0.json"
+    search = json.loads(path.read_text())
+    del search["space"]["knobs"]["epochs"]
+    for trial in search["trials"]:
+        del trial["config"]["epochs"]
+    path.write_text(json.dumps(search))
+    (row,) = tuning.chosen(results).query("search == 'full-text-500'").to_dict("records")
+    assert row["setting"] == {"learning_rate": 1e-3}
+
+
 def test_what_was_recorded_before_a_search_began_counts_as_tried(results):
     path = results / "search" / "full-text-100-tpe-seed0.json"
     search = json.loads(path.read_text())
