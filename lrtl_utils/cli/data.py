@@ -48,7 +48,7 @@ def suggest(
     count: Annotated[int, Option("-n", min=1, help="Number of examples to suggest.")] = 50,
     output: Annotated[
         Path | None,
-        Option(help="The file to write. Default: NAME.suggested.csv (for sentences .conll) beside the unlabelled."),
+        Option(help="The file to write. Default: NAME.suggested.csv (for sentences, .conll) beside the unlabelled."),
     ] = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,

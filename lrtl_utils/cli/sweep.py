@@ -34,7 +34,9 @@ def sweep(
     ] = None,
     on_oom: Annotated[
         Literal["fail", "halve"],
-        Option(help="When out of memory, let a run fail, or repeat it with half the batch and twice the accumulation."),
+        Option(
+            help="A run without enough memory fails, or is repeated with half the batch and twice the accumulation."
+        ),
     ] = "fail",
     engine: Annotated[Literal["local", "dask", "slurm"], Option(help="What starts the workers.")] = "local",
     scheduler: Annotated[
@@ -114,7 +116,7 @@ def search(
     results: Results = LOCAL,
     trials: Annotated[
         int | None,
-        Option(min=1, help="Number of settings to try (with --halving, at first). Default: a quarter, at least 10."),
+        Option(min=1, help="Number of settings to try (with --halving, to start). Default: a quarter, at least 10."),
     ] = None,
     seed: Annotated[
         int, Option(min=0, max=2**31 - 1, help="Seed of the search. Scores are averaged over the grid's seeds.")

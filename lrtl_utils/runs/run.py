@@ -118,9 +118,9 @@ class Run:
         self.path = store.record_path(self.results, config.dataset, self.id)
         self.folder = store.work_folder(self.results, self.id)
         self.meter = CostMeter(config.device)
-        self._planned = (plan or {}).get("asked", {})
-        self._claim = Path(plan["claim"]) if plan and plan.get("claim") else None
-        self._shares, self._shared = bool(plan and plan.get("shared")), None
+        plan = plan or {}
+        self._planned, self._shares, self._shared = plan.get("asked", {}), bool(plan.get("shared")), None
+        self._claim = Path(plan["claim"]) if plan.get("claim") else None
         if plan and plan["id"] != self.id:
             raise InputError(f"This would be run {self.id} and not {plan['id']}, which was planned: {self._why(plan)}.")
 

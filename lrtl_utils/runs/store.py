@@ -97,7 +97,7 @@ def progress(results: Path, identity: str) -> CostSoFar | None:
 
 
 def changed(asked: RunConfig, used: RunConfig) -> dict[str, Any]:
-    """The values that were asked for and that something else stands in for, clamped or resolved."""
+    """The values that were asked for but not used, because they were clamped or resolved."""
     return {name: value for name, value in asked.model_dump().items() if value != getattr(used, name)}
 
 
@@ -133,13 +133,13 @@ def require_apart(results: Path, datasets: Iterable[str]) -> None:
     """`InputError` where records would be written into a folder of data, which every run looks through."""
     for dataset in datasets:
         if os.path.isabs(dataset) and results.is_relative_to(dataset):
-            raise InputError(f"{results} is in the folder of the data, {dataset}; name another folder with --results.")
+            raise InputError(f"{results} is in the folder of the data, {dataset}; choose another folder for results.")
 
 
 def _placeless(results: Path, values: Mapping[str, Any]) -> dict[str, Any]:
-    """With paths of own data and an own model as seen from the results folder: a record names no place of a machine.
+    """The values, with paths of own data and an own model relative to the results folder: a record names no place.
 
-    Both are taken without links, since `..` after a link leads elsewhere; only the name of what is read stays as given.
+    Links are resolved first, because `..` after a link leads elsewhere; the last part of a path stays as given.
     """
     given = {name: values[name] for name in ("dataset", "model") if os.path.isabs(values.get(name) or "")}
     for name, path in given.items():

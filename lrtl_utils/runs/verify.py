@@ -137,9 +137,8 @@ def _drawn_again(results: Path, completed: Mapping[Path, Completed], report: Rep
         if draw not in drawn:
             drawn[draw] = _draw(data[source], config)
         for name, value in drawn[draw].items():
-            if name == "notes" and {*filterfalse(is_of_unread, claimed.notes)} <= {*value}:
-                continue  # a later version may note more
-            elif getattr(claimed, name, None) not in (None, value):  # records of earlier versions tell less
+            notes_more = name == "notes" and {*filterfalse(is_of_unread, claimed.notes)} <= {*value}  # a later version
+            if not notes_more and getattr(claimed, name, None) not in (None, value):  # earlier versions record less
                 report.faults[path].append(f"data: {name} is {getattr(claimed, name)}, but {value} when drawn again")
 
 

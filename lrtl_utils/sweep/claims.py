@@ -4,10 +4,9 @@ Not a lock of the file system (`flock` succeeds for everyone on several network 
 creation of a name is relied on. A claim has a generation; whoever finds the newest one dead creates the next, which
 can succeed only once, so two workers that take over the same dead claim at the same time never both get it.
 
-A claim that was released or taken over is renamed, from `.json` to `.free`, and stays, so no generation is ever used
-again. So a claim is its owner's for as long as its file is there under its name: an owner that was stopped
-for a while, and whose claim has been taken over meanwhile, can neither renew nor release the claim of another, and what
-it started need only look for that file.
+A claim that was released or taken over is renamed from `.json` to `.free` and stays, so no generation is used twice. A
+claim belongs to its owner as long as its file has its name. So an owner that was stopped for a while, and whose claim
+was taken over, can neither renew nor release the new one, and what it started need only look for that file.
 """
 
 import contextlib
@@ -30,19 +29,21 @@ BEAT_SECONDS = 5.0  # between two heartbeats
 DEAD_SECONDS = 60.0  # without one, after which a claim is anybody's
 NAME = re.compile(r"([\w-]+)\.(\d+)\.json")  # identity, generation; other files in the folder are nobody's
 MOST_BYTES = 2**16  # of a claim, which has a few hundred
-MARGIN_SECONDS = 1.0  # by which the clock of a process's start and that of a file may differ
+MARGIN_SECONDS = 1.0  # by which the start of a process may seem to differ between two looks
 
 
 @dataclass(frozen=True)
 class Claim:
     """One cell, taken by a process. Times in Unix seconds; `beat`, of the last heartbeat, by the file system's clock.
 
-    `host` names the machine, its boot, its space of process numbers, and the user.
+    `host` names the machine, its boot, its space of process numbers, and the user. `born` is when the process began, in
+    seconds since the boot, which no step of the clock changes.
     """
 
     identity: str
     host: str
     process: int
+    born: float
     started: float
     beat: float
     cell: str
@@ -58,7 +59,7 @@ def take(results: Path, identity: str, cell: str) -> Claim | None:
     if newest:
         _free(_path(results, identity, generation))
     now = time.time()
-    claim = Claim(identity, here(), os.getpid(), now, now, cell, generation + 1)
+    claim = Claim(identity, here(), os.getpid(), _born(psutil.Process()), now, now, cell, generation + 1)
     if not _create(path_of(results, claim), claim):
         return None
     if _newest(results, identity) != (claim.generation, False):  # this process was slow, and is too late
@@ -136,9 +137,14 @@ def _runs(claim: Claim) -> bool:
     """Whether the process that made the claim still exists, and its number is not reused by another."""
     try:
         process = psutil.Process(claim.process)
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= claim.started + MARGIN_SECONDS
+        return process.status() != psutil.STATUS_ZOMBIE and abs(_born(process) - claim.born) < MARGIN_SECONDS
     except psutil.NoSuchProcess:
         return False
+
+
+def _born(process: psutil.Process) -> float:
+    booted = psutil.boot_time()  # first, since older versions of psutil keep it for `create_time`
+    return process.create_time() - booted
 
 
 def _newest(results: Path, identity: str) -> tuple[int, bool]:
@@ -162,11 +168,12 @@ def _read(results: Path, identity: str, generation: int) -> Claim | None:
             with open_regular(path) as stream:
                 stamp = os.fstat(stream.fileno()).st_mtime
                 content = json.loads(stream.read(MOST_BYTES))
-            host, process, started = str(content["host"]), int(content["process"]), float(content["started"])
-            return Claim(identity, host, process, started, stamp, str(content["cell"]), generation)
+            host, process, cell = str(content["host"]), int(content["process"]), str(content["cell"])
+            born, started = float(content["born"]), float(content["started"])
+            return Claim(identity, host, process, born, started, stamp, cell, generation)
         except (OSError, ValueError, TypeError, KeyError, OverflowError):
             stamp = path.stat().st_mtime
-            return Claim(identity, "unknown", 0, stamp, stamp, "", generation)
+            return Claim(identity, "unknown", 0, 0.0, stamp, stamp, "", generation)
     return None
 
 

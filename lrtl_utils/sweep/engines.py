@@ -169,7 +169,7 @@ def visible_gpus() -> list[str]:
 
 
 def cores() -> int:
-    """Those this process may use: a batch system, `taskset` or a container may leave it fewer than the machine has."""
+    """The cores that this process may use: a batch system, `taskset` or a container may leave it only some."""
     return joblib.cpu_count()
 
 

@@ -119,7 +119,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _cells(place: str, values: Mapping[str, Any], kind_of: Callable[..., str]) -> list[tuple[str, RunConfig]]:
     for name in values:
-        require_name(f"parameter ({place})", name, {*RunConfig.model_fields, "notebook"})
+        require_name(f"parameter ({place})", name, [*RunConfig.model_fields, "notebook"])
     lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
     for name, choices in lists.items():
         # Not shown: by references to itself a small file can hold a list that takes ages to write out.

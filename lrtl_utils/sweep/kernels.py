@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from jupyter_client.provisioning import LocalProvisioner
 
 NAME = "lrtl-forked"  # as pyproject.toml makes it known to Jupyter
+PROVISIONER = "JUPYTER_DEFAULT_PROVISIONER_NAME"
 # Importing these starts no thread and touches no device, so a process that has done so may be forked.
 IN_KERNELS = [
     "ipykernel.kernelapp",
@@ -111,11 +112,12 @@ def forked_kernel(modules: Sequence[str] = IN_KERNELS, threads: int | None = Non
     process = multiprocessing.get_context("fork").Process(target=_serve, args=(theirs, ours, modules, threads))
     process.start()
     ForkedKernel.waiting = (_Process(process), ours)
-    os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = NAME
+    before = os.environ.get(PROVISIONER)
+    os.environ[PROVISIONER] = NAME
     try:
         yield
     finally:
-        del os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"]
+        os.environ.pop(PROVISIONER) if before is None else os.environ.update({PROVISIONER: before})
         ForkedKernel.waiting = None
         ours.close()
         process.kill()

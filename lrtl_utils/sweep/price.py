@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tabulate import tabulate
 
 from lrtl_utils.config import NO_MODEL, SIZES, RunConfig, resolve_device
 from lrtl_utils.data import load as loading
@@ -34,13 +35,13 @@ from lrtl_utils.sweep.grid import Cell, by_data
 
 IN_ALL_SECONDS = 50.0  # for counting and timing, at most
 TFIDF_ROWS = 1000  # texts, at most, on which TF-IDF is really fitted to learn what it costs
-RECORD_KIB, NOTEBOOK_KIB = 12.0, 170.0  # means of this project's runs; notebooks of images have up to 460
+KEPT_KIB = 182.0  # a record and its notebook, the mean of this project's runs; those of images have up to 470
 FREE = ("scheduler", "warmup_steps", "dropout", "weight_decay", "budget_seconds")  # knobs without a price
 
 
 @dataclass(frozen=True)
 class Priced:
-    """A cell, what it does, and the seconds that should take: on the clock, and for the test prediction off it.
+    """A cell, its work, and the seconds that this should take, on the clock and for the test prediction.
 
     `done` cells have a completed record.
     """
@@ -74,7 +75,8 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
         spent, predicting = timing.seconds(rates, job)
         spent = min(spent, cell.config.budget_seconds or float("inf"))
         priced.append(Priced(cell, job.load, spent, predicting, cell.id in done))
-    expected = {p.cell.id: {"flops": p.load.flops, "device_seconds": p.seconds} for p in priced}
+    left = [one for one in priced if not one.done]
+    expected = {p.cell.id: {"flops": p.load.flops, "device_seconds": p.seconds} for p in left}
     estimates.keep(results, expected)
     other = sorted({cell.config.device for cell, here in zip(cells, configs, strict=True) if cell.config != here})
     how += f". They are not the seconds of {', '.join(other)}, which this machine does not have" if other else ""
@@ -100,11 +102,11 @@ def lines(priced: Sequence[Priced], workers: int, price_per_hour: float | None) 
     hours, predicting = sum(one.seconds for one in left) / 3600, sum(one.predict_seconds for one in left) / 3600
     largest = max(left, key=lambda one: one.load.memory_mib)
     checkpoints = sorted((one.load.checkpoint_mib for one in left), reverse=True)[:workers]
-    kept = len(left) * (RECORD_KIB + NOTEBOOK_KIB) / 1024
+    kept = f"{len(left) * KEPT_KIB / 1024:,.1f} MiB of records and notebooks"
     yield f"estimated FLOPs: {sum(one.load.flops for one in left):.3g}"
     yield f"estimated device hours: {_round(hours)}, and off the clock {_round(predicting)} to predict the test splits"
     yield f"estimated peak memory: {largest.load.memory_mib:,.0f} MiB, weights included, for {largest.cell}"
-    yield f"estimated disk: {kept:,.1f} MiB of records and notebooks, and up to {sum(checkpoints):,.0f} of checkpoints"
+    yield f"estimated disk: {kept}, and up to {sum(checkpoints):,.0f} MiB of checkpoints"
     if price_per_hour is not None:
         cost, beside = price_per_hour * hours, price_per_hour * predicting
         at = f"{cost:,.2f} at {price_per_hour:g} per device hour"
@@ -200,11 +202,13 @@ def _table(left: Sequence[Priced]) -> Iterator[str]:
     for one in left:
         config = one.cell.config
         groups.setdefault((data_name(config.dataset), data_name(config.model), config.method), []).append(one)
-    yield f"{'data set, model, method':44} {'cells':>6} {'FLOPs':>9} {'hours':>9} {'MiB':>8}"
+    rows = [("data set, model, method", "cells", "FLOPs", "hours", "MiB")]
     for names, ones in groups.items():
         flops, hours = sum(one.load.flops for one in ones), sum(one.seconds for one in ones) / 3600
         memory = max(one.load.memory_mib for one in ones)
-        yield f"{' '.join(names):44} {len(ones):6} {flops:9.3g} {_round(hours):>9} {memory:8,.0f}"
+        rows.append((" ".join(names), str(len(ones)), f"{flops:.3g}", _round(hours), f"{memory:,.0f}"))
+    aligned = ("left", *["right"] * 4)
+    yield from tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=aligned).splitlines()
 
 
 def _round(hours: float) -> str:

@@ -23,7 +23,7 @@ HEADERS = ("running", "host", "elapsed", "device time", "progress")
 
 
 class Named(BaseModel):
-    """Of a resolved configuration, that by which a person names the run."""
+    """The values of a resolved configuration that name a run for a person."""
 
     dataset: str
     model: str
@@ -48,7 +48,7 @@ class Brief(BaseModel):
 
     @property
     def hours(self) -> float:
-        """Those that the run itself spent, and took from no cache."""
+        """Device hours that the run itself spent, without those that it took from a cache."""
         return self.gpu_hours - self.cached_seconds / 3600
 
     def __str__(self) -> str:
@@ -109,7 +109,7 @@ class Watch:
         self._read: dict[Path, tuple[tuple[int, int], Brief]] = {}
 
     def look(self) -> Snapshot:
-        """The folder as it is now; nothing in it is changed.
+        """The folder as it is now. No record and no claim is changed.
 
         If there are claims, an empty file is made beside them for a moment, to learn the clock of their file system.
         """

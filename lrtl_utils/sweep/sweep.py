@@ -81,13 +81,14 @@ def sweep(
     ends = [(cell, *last_of(cell, results, on_oom)) for cell in cells]
     pending = [cell for cell, _, record in ends if record is None or record["status"] == "failed"]
     failed = {last.id: record["checksum"] for _, last, record in ends if record and record["status"] == "failed"}
-    plan = Plan(results, tuple(cells), failed, deadline_seconds, memory_limit_mib, on_oom, shared)
+    plan = Plan(results, tuple(pending), failed, deadline_seconds, memory_limit_mib, on_oom, shared)
     outcome = Outcome(found=len(cells) - len(pending))
     report(f"{counted(len(cells), 'cell')}, {outcome.found} already done, {len(pending)} to run, {workers} at a time")
     if not pending:
         return outcome
     _require_room(results)
     slots = engines.slots(workers, not elsewhere and any(cell.config.device == "cuda" for cell in pending))
+    slots = slots[: len(pending)]  # a further worker would find nothing to do
     planned = [last.id for _, last, _ in ends]  # the half of a cell that ran out of memory before
     with (
         _plan_file(plan) as file,
@@ -130,7 +131,7 @@ def _watch(
             report("No worker is at work; those that are queued are cancelled.")
             break
         elif time.monotonic() - last_at_work > patience:
-            report(f"No worker for {patience / 60:.0f} minutes: all are queued or lost. Ctrl-C ends the sweep.")
+            report(f"No worker for {patience / 60:.0f} minutes, so all are queued or lost. Ctrl-C ends the sweep.")
             patience *= 2
         yield
         if time.monotonic() > stop_at:

@@ -64,8 +64,8 @@ def rates(
 ) -> tuple[dict[Key, Rate], str]:
     """The rates of these jobs with so many threads, by `end` of the monotonic clock; and in words, how they were found.
 
-    `test_flops(record)` counts a record's test prediction. The dearest kind of job without a record is timed first, and
-    even if the time is over; what was begun is ended.
+    `test_flops(record)` counts a record's test prediction. The most expensive kind of job without a record is
+    timed first, even if no time is left. A timing that has begun is finished.
     """
     alike: defaultdict[Key, list[Job]] = defaultdict(list)
     for job in jobs:
@@ -94,7 +94,10 @@ def rates(
 
 
 def seconds(rates: Mapping[Key, Rate], job: Job) -> tuple[float, float]:
-    """Seconds of the job's run, on the clock and for its test prediction; the most alike stands for what is unknown."""
+    """Seconds of the job's run, on the clock and for its test prediction.
+
+    A kind of run without a rate gets that of the kind most like it.
+    """
     key = _key(job.config, job.data.kind)
     rate = rates[max(rates, key=lambda other: sum(a == b for a, b in zip(key, other, strict=True)))]
     return rate.start + rate.flop * job.load.flops, rate.predict * job.load.test_flops
@@ -190,7 +193,7 @@ class _Bench:
             self.model.reader = Invented(**vars(self.model.reader))
 
     def rate(self, seconds: float) -> Rate:
-        """Runs of ever more rows, as long as the next should fit into the time; the last two say how fast it is."""
+        """The rate of the last two of runs with more and more rows, as many as should fit into the time."""
         size, most, points = 2, MOST_BATCHES * (self.config.batch_size or loop.PREDICT_BATCH), []
         end = time.monotonic() + seconds
         self._fit(size)  # sets things up
@@ -201,7 +204,7 @@ class _Bench:
             size = min(GROWTH * size, most)
         flops, times = (np.array(each, float) for each in zip(*points[-2:], strict=True))
         predict = self._predict(min(size, loop.PREDICT_BATCH))
-        return Rate(*_line(flops, times), predict) if len(points) > 1 else Rate(0.0, times[0] / flops[0], predict)
+        return Rate(*_line(flops, times), predict)
 
     def _point(self, rows: int, end: float) -> tuple[int, float]:
         """FLOPs and seconds of one whole fit; timed again, until `end`, where other work took the processor."""

@@ -40,7 +40,7 @@ FINISH, END = "finish", "end"  # what a plan's stop file says: claim no more, or
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep wants done. A cell that fails is not tried again, unless its record is one of those that `failed`
+    """What a sweep is to run. A cell that fails is not tried again, unless its record is one of those that `failed`
     before the sweep: the checksums of these records by the ids of their cells.
 
     `deadline_seconds` and `memory_limit_mib` (resident, of all that the cell started) bound each cell. With
@@ -313,7 +313,7 @@ def _stop_file(file: Path) -> Path:
 
 
 def _died(status: int) -> str:
-    return f"its process died ({status})"
+    return f"its process died with status {status}"
 
 
 def _look_anew(folder: Path) -> None:

@@ -344,7 +344,7 @@ def test_data_on_which_no_run_could_end_are_refused_before_any_is_priced(tmp_pat
     ):
         with pytest.raises(InputError, match=said):
             comparison.compare(data, results=tmp_path / "out")
-    with pytest.raises(InputError, match=r"is in the folder of the data, .*; name another folder with --results"):
+    with pytest.raises(InputError, match=r"is in the folder of the data, .*; choose another folder for results"):
         comparison.compare("tags", results="tags/out")
     assert not (tmp_path / "out").exists()
 

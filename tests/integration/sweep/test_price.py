@@ -123,6 +123,10 @@ def test_a_recorded_cell_is_done_and_its_seconds_price_the_others(tmp_path, monk
     for one in priced:
         assert one.seconds == pytest.approx(record["cost"]["device_seconds"], rel=0.01)  # its FLOPs are not quite equal
     assert next(iter(price.lines(priced, 1, None))) == "1 already done, 1 to run"
+    assert estimates.against(tmp_path, cells) == []  # the run that was there before has not been estimated
+    left = Run(RunConfig(**knobs | {"train_size": 20, "device": "cpu", "seed": 1}), results=tmp_path)
+    left.fit(*left.label())
+    left.record(left.test())
     first, hours, flops = estimates.against(tmp_path, cells)
     assert first == "1 of these cells had been estimated"
     assert "device hours" in hours

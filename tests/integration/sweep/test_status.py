@@ -48,6 +48,7 @@ def claim(results, identity=IDENTITY, *, age=0.0, progress=None, **changed):
         "identity": identity,
         "host": "node7 1a2b3c4d pid:[1]",
         "process": 4711,
+        "born": 1.0,
         "started": time.time() - 3700,
         "cell": CELL,
     }
@@ -220,7 +221,7 @@ def test_torn_and_foreign_files_are_counted_and_named(made, tmp_path, status):
     for name, content in (torn | {"foreign": "{}", "foreign.name": "{}"}).items():
         (tmp_path / "claims" / f"{name}.json").write_text(content)
     (tmp_path / "claims" / "folder.1.json").mkdir()
-    claim(tmp_path, "g" * 12, cell="of other types", host=7, started="today")
+    claim(tmp_path, "g" * 12, cell="of other types", host=7, born="today")
     claim(tmp_path, "f" * 12, started=1e300, progress='{"device_seconds": 1e999, "epoch": 1e999, "batch": -1}')
     done = status(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

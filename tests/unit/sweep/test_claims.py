@@ -4,6 +4,7 @@ import os
 import time
 from dataclasses import replace
 
+import psutil
 import pytest
 from claim_files import only_file, write
 
@@ -26,8 +27,16 @@ def test_a_claim_is_exclusive_until_it_is_released(tmp_path):
     assert claims.take(tmp_path, "cell", "words") is not None
 
 
+def test_a_step_of_the_clock_kills_no_owner(tmp_path, monkeypatch):
+    claim = claims.take(tmp_path, "cell", "words")
+    booted = psutil.boot_time()
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: booted + 3600)  # as seen after a step of an hour
+    assert claims.is_alive(claim, time.time())
+    assert claims.take(tmp_path, "cell", "words") is None
+
+
 def test_a_process_that_got_the_number_of_a_dead_owner_is_not_the_owner(tmp_path):
-    write(tmp_path, started=time.time() - 1e6)  # long before this process began
+    write(tmp_path, born=-1e6)  # long before this process
     assert claims.take(tmp_path, "cell", "words") is not None
 
 
