@@ -50,6 +50,7 @@ class Comparison:
     """The four answers from the records below `results`; a notebook shows them with their figures.
 
     `cells` are the runs that were planned, and `outcome` says what became of them (None if nothing was run).
+    `untried` names the configurations of which no run fitted the budget.
     `metric` ranks the configurations; None is accuracy, or for tagged sentences entity F1. Only runs on the data `of`,
     from `tables.read_from`, count.
     """
@@ -59,6 +60,7 @@ class Comparison:
     cells: Sequence[grid.Cell] = ()
     outcome: sweeps.Outcome | None = None
     metric: str | None = None
+    untried: Sequence[str] = ()
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -101,7 +103,11 @@ class Comparison:
 
     def advice(self) -> Iterator[str]:
         """What to do now: the method to use, the labels to collect, the time it takes, and the command for it."""
-        return advice.lines(self.runs, self.results)
+        first, *others = advice.lines(self.runs, self.results)
+        yield first
+        if self.untried:
+            yield f"One that the budget left out may be better: {', '.join(self.untried)}."
+        yield from others
 
     def __str__(self) -> str:
         return "\n".join([*self.lines(), "", *self.advice()])
@@ -154,21 +160,22 @@ def compare(
     writable_folder(folder)
     if metric:
         tables.records(folder, "completed", metric)  # refused before anything is run, where its records lack the metric
-    show(f"The seconds of {len(cells)} possible runs are estimated, which takes up to a minute.")
+    show(f"Estimating the time of {len(cells)} possible runs, which takes up to a minute.")
     cells = _that_can_run(cells, examples, show)
     priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
     end = started + 60 * budget_minutes
     left = _seconds_until(end)
     kept, left_out = within_budget(priced, PLANNED * left, workers)
+    untried = without_a_run(kept, left_out)
     for line in [*plan_in_words(kept, left_out, len(examples.train), left, workers), how]:
         show(line)
     columns = own.columns_read(examples.notes, fixed.text_column, fixed.label_column)
     of = examples.source.sha256, columns, fixed.drop_leaks
     if dry_run:
-        return Comparison(folder, of, [one.cell for one in kept], None, metric)
+        return Comparison(folder, of, [one.cell for one in kept], None, metric, untried)
     answer = answer_so_far(folder, of, started, end, show, metric)
     cells, outcome = _run_until(end, priced, kept, folder, workers, shared=shared, report=show, meanwhile=answer)
-    return Comparison(folder, of, cells, outcome, metric)
+    return Comparison(folder, of, cells, outcome, metric, untried)
 
 
 def _read(
@@ -359,6 +366,12 @@ def _of(priced: Sequence[Priced], configurations: Collection[str]) -> list[Price
     return [one for one in priced if _configuration(one) in configurations]
 
 
+def without_a_run(kept: Sequence[Priced], left_out: Sequence[Priced]) -> list[str]:
+    """The configurations of which no run is kept, and none was made before."""
+    ran = [*kept, *(one for one in left_out if one.done)]
+    return sorted({*map(_configuration, left_out)} - {*map(_configuration, ran)})
+
+
 def plan_in_words(
     kept: Sequence[Priced], left_out: Sequence[Priced], available: int, budget_seconds: float, workers: int
 ) -> Iterator[str]:
@@ -368,8 +381,8 @@ def plan_in_words(
     yield f"{counted(len(kept), 'run')}, about {answers.short(due / 60)} of {given} minutes{fits}:"
     yield from _listed(kept, available)
     if left_out:
-        never = sorted({*map(_configuration, left_out)} - {*map(_configuration, kept)})
-        without = f", among them every run of {', '.join(never)}" if never else ""
+        untried = without_a_run(kept, left_out)
+        without = f", among them every run of {', '.join(untried)}" if untried else ""
         yield f"Left out: {counted(len(left_out), 'run')}{without}. To include them, run again with a larger --budget."
 
 

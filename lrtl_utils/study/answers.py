@@ -16,9 +16,7 @@ from lrtl_utils.study.tables import BASELINE, COSTS, OURS, TUNED
 NOTHING = "There is no completed run here yet; `lrtl sweep demo` makes some."
 NOTHING_TUNED = "There are no runs here that differ in a hyperparameter and were scored on a validation split."
 DECIDED = ("better", "worse")
-VERDICTS = {verdict: verdict for verdict in (*DECIDED, "undecided")} | {
-    stats.TOO_FEW_SEEDS: "with too few seeds to compare"
-}
+VERDICTS = (*DECIDED, "undecided", stats.TOO_FEW_SEEDS)
 
 
 class Answer(NamedTuple):
@@ -121,6 +119,7 @@ def cost(frame: pd.DataFrame) -> Answer:
         pairs = f"{counted(len(compared), 'pair')} of data set and model"
         names = [f"{name} on {count}" for name, count in compared["best"].value_counts().items()]
         on = f"each of {pairs}" if len(compared) > 1 else "the only pair of data set and model"
+        names = names if len(compared) > 1 else compared["best"]
         headline = f"On {on}, the interval of the difference to the best ({_listed(names)}) is below "
         headline += f"zero for every compared configuration with fewer FLOPs, by {metric}"
         if cheaper:
@@ -130,7 +129,11 @@ def cost(frame: pd.DataFrame) -> Answer:
             headline += f"{'it is' if near else 'is it'} shown to be at most {100 * stats.MARGIN:g} point worse"
         if len(spent := compared["best_device_seconds"].dropna()):
             timed = "each pair" if len(spent) == len(compared) else counted(len(spent), "pair")
-            headline += f"; training the best of {timed} takes {span(spent, short)} device seconds"
+            ends = dict.fromkeys([spent.idxmin(), spent.idxmax()])
+            named = "{} ({})" if len(ends) > 1 else "{}"
+            takes = " to ".join(named.format(short(spent[at]), compared["best"][at]) for at in ends)
+            of = f" of {timed}" if len(compared) > 1 else ""
+            headline += f"; training the best{of} takes {takes} device seconds"
         headline += "."
         if cached := int(tables.took_from_cache(frame).sum()):
             why = "because an earlier run of a sweep had done a part of their work"
@@ -172,7 +175,8 @@ def _ahead_of_all(best: pd.DataFrame) -> str:
 
 def _counts(table: pd.DataFrame, baseline: str) -> str:
     counts = table["verdict"].value_counts()
-    verdicts = [f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items() if verdict in counts]
+    few = {stats.TOO_FEW_SEEDS: f"with {stats.TOO_FEW_SEEDS}"}
+    verdicts = [f"{counts[verdict]} {few.get(verdict, verdict)}" for verdict in VERDICTS if verdict in counts]
     good = int(table["at_least_as_good"].sum())
     differences = f"{counted(len(table), 'difference')} in {tables.metrics_of(table)} to {baseline}"
     as_good = f"{good} {'is' if good == 1 else 'are'} at least as good (within {100 * stats.MARGIN:g} point"
@@ -463,7 +467,7 @@ def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> list[st
     """
     name = COSTS[cost].split(" (")[0]
     found = [_score_vs_cost(part, row, cost, name) for part, row in _beside_best(front, best)]
-    return found or [f"No record here has {name}."]
+    return found or [f"No record here has a value for {name}."]
 
 
 def _beside_best(front: pd.DataFrame, best: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, pd.Series]]:
@@ -487,7 +491,7 @@ def _score_vs_cost(part: pd.DataFrame, best: pd.Series, cost: str, name: str) ->
         beside = (
             f"{short(top[cost])} {name}, and {cheap.name}, which reaches {cheap['score']:.3f}, {short(cheap[cost])}"
         )
-    return f"{best['dataset_model']}: {scored(best)} costs {beside}; {about}."
+    return f"{best['dataset_model']}: {scored(best)} needs {beside}; {about}."
 
 
 def money(front: pd.DataFrame, best: pd.DataFrame) -> list[str]:
@@ -515,7 +519,7 @@ def _front(part: pd.DataFrame) -> str:
     drawn = on_front["front_share"].dropna()
     sure = f"{(drawn >= 0.95).sum()} of them in 95 % of draws or more"
     sure = sure if len(drawn) else "with too few seeds to say how surely"
-    be = "is" if len(part) == 1 else "are"
+    be = "is" if len(on_front) == 1 else "are"
     return f"{len(on_front)} of {counted(len(part), 'method')} {be} on the Pareto front, {sure}"
 
 
@@ -531,9 +535,9 @@ def gains(table: pd.DataFrame) -> list[str]:
     found = []
     for row in table.itertuples():
         time = "" if pd.isna(row.seconds_ratio) else f" and {row.seconds_ratio:.2g} times the device seconds"
-        gain = f"{points(row.mean, row.low, row.high)} points over {TUNED} with {row.n_labels} labels"
-        cost = f"{VERDICTS[row.verdict]}, at {row.flops_ratio:.2g} times the FLOPs{time}"
-        found.append(f"{row.dataset_model}: {OURS} is {gain}, {cost}.")
+        gain = f"{points(row.mean, row.low, row.high)} points from {TUNED} with {row.n_labels} labels"
+        cost = f"{row.verdict}, at {row.flops_ratio:.2g} times the FLOPs{time}"
+        found.append(f"{row.dataset_model}: {OURS} differs by {gain}, {cost}.")
     return found or [f"{OURS} and {TUNED} did not run together at the size of the first answer."]
 
 
@@ -548,11 +552,11 @@ def differences(table: pd.DataFrame, baseline: str) -> list[str]:
 def verdicts(part: pd.DataFrame) -> str:
     """`better with 32, 100 labels: full, lora; undecided with 32 labels: …`, of the rows of `tables.differences`."""
     found = []
-    for verdict, words in VERDICTS.items():
+    for verdict in VERDICTS:
         sizes = part[part["verdict"] == verdict].groupby("configuration")["n_labels"].agg(tuple)
         for alike in sorted(set(sizes), key=lambda labels: (-len(labels), labels)):
             names = ", ".join(sizes.index[sizes == alike])
-            found += [f"{words} with {', '.join(map(str, alike))} labels: {names}"]
+            found += [f"{verdict} with {', '.join(map(str, alike))} labels: {names}"]
     return "; ".join(found)
 
 
@@ -596,7 +600,7 @@ def main_effects(table: pd.DataFrame, whole: bool) -> list[str]:
 def at_edge(table: pd.DataFrame) -> str:
     """A sentence on the knobs of `effects.main_effects` whose best value is the lowest or highest that was tried."""
     found = [f"{row.knob}={row.value}" for row in table[table["at_edge"]].itertuples()]
-    return f" At the edge of the grid is the best of {', '.join(found)}: a better one may lie beyond." if found else ""
+    return f" Best, but at the edge of the grid: {', '.join(found)}; better values may lie beyond it." if found else ""
 
 
 def interaction(settings: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
@@ -623,7 +627,7 @@ def expected_best(budget: pd.DataFrame) -> list[str]:
     return [
         f"One setting at random is expected to reach {budget['expected'].iloc[0]:.3f} validation "
         f"{tables.metrics_of(budget)}; the best of {tried} is expected "
-        f"within half a point of the best of all, {final:.3f}."
+        f"to be within half a point of the best of all, {final:.3f}."
     ]
 
 

@@ -36,7 +36,7 @@ def page(data: Data, broken: Sequence[str] | None = None) -> Iterator[str]:
     """
     kinds = f"{len(data.strata_names)} classes"
     if data.kind == "tokens":
-        kinds = f"{len({name[2:] for name in data.classes if name != 'O'})} types of entity"
+        kinds = f"types of entity: {len({name[2:] for name in data.classes if name != 'O'})}"
     yield f"# {data.name}: {data.kind}, {kinds}"
     yield f"{len(data.train)} examples to train on, {len(data.test)} to test on ({data.split})."
     yield from (f"- {note}" for note in data.notes)
@@ -126,14 +126,14 @@ def _concerns(data: Data) -> Iterator[str]:
     """What a person should look at, the most serious first, with what to do about it."""
     repeats = data.repeats
     if repeats["dropped"]:
-        yield f"{repeats['dropped']} train examples are also in the test split, and were left out of training."
+        yield f"Train examples that are also in the test split, and were left out of training: {repeats['dropped']}."
     elif repeats["across"]:
         yield (
-            f"{repeats['across']} train examples are also in the test split (ignoring case and spaces): scores would "
-            "be too high. -p drop_leaks=true leaves them out of training."
+            f"Train examples that are also in the test split (ignoring case and spaces): {repeats['across']}. They "
+            "make scores too high; -p drop_leaks=true leaves them out of training."
         )
     if clashing := _clashes(data):
-        yield f"{clashing} inputs occur with two different labels; a person should decide which one is right."
+        yield f"Inputs that occur with different labels: {clashing}. A person should decide which one is right."
     yield from (f"{sentence[0].upper()}{sentence[1:]}." for sentence in data.warned)
     train, test = counts(data, data.train), counts(data, data.test)
     for label, other in typos(train + test):
@@ -145,8 +145,8 @@ def _concerns(data: Data) -> Iterator[str]:
     least, most = min(train.values(), default=0), max(train.values(), default=0)
     if most >= UNEVEN * least and data.kind != "tokens":
         yield (
-            f"The largest class has {most / least:.0f} times the smallest: `lrtl compare --metric macro_f1` ranks by a "
-            "score in which every class counts the same, and -p class_weights=balanced trains for it."
+            f"The largest class is {most / least:.0f} times as large as the smallest: `lrtl compare --metric macro_f1` "
+            "ranks by a score in which every class counts the same, and -p class_weights=balanced trains for it."
         )
     if absent := sorted(label for label in train if not test[label]):
         yield f"These classes have no test example, so no score says anything about them: {', '.join(absent)}."
@@ -189,7 +189,7 @@ def _prospects(data: Data) -> Iterator[str]:
         for seeds in (SEEDS, 2 * SEEDS)
     )
     unit = "sentences" if data.kind == "tokens" else "examples"
-    more = f" To detect 3 points takes {enough} test {unit}, or {fewer} with {2 * SEEDS} seeds." if points > 3 else ""
+    more = f" Detecting 3 points takes {enough} test {unit}, or {fewer} with {2 * SEEDS} seeds." if points > 3 else ""
     yield (
         f"With {len(data.test)} test {unit} and {SEEDS} seeds, a comparison of two methods detects a difference of "
         f"{points:.1f} points in four of five experiments. Smaller differences mostly stay undecided.{more}"

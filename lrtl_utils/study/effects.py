@@ -18,8 +18,7 @@ SEARCHES = ["sampler", "seed", "trials", "device_seconds", "seconds_share"]
 
 
 def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
-    """The settings of the data set, model, method and number of labels with the most of them, the knobs in which they
-    differ, and that place in words.
+    """The settings of the data set, model, method and number of labels that has the most, their knobs, and its name.
 
     A row for each setting: its knobs, its mean validation `score` over seeds, and the `device_seconds` and `flops` of
     all of them (no seconds if one of the runs took any from a cache). Knobs that the data, the machine or other knobs
@@ -54,7 +53,7 @@ def main_effects(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
     for knob in sorted(knobs, key=lambda knob: -shares[knob]):
         means = settings.groupby(knob, dropna=False)["score"].agg(["mean", "sem", "size"])
         top, numbers = int(means["mean"].argmax()), int(means.index.notna().sum())  # None, which is none, comes last
-        ends = (0, numbers - 1) if means.index.dtype.kind in "if" else ()
+        ends = (0, numbers - 1) if means.index.dtype.kind in "if" and numbers > 1 else ()
         alone = bool((means["mean"] > means["mean"].max() - 1e-9).sum() == 1)  # of equal ones none is at the edge
         for at, (value, mean, error, count) in enumerate(means.itertuples()):
             half = t.ppf(0.975, count - 1) * error if count > 1 else np.nan

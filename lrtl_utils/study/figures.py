@@ -225,7 +225,7 @@ def labels_needed(needs: pd.DataFrame) -> Figure | None:
     figure = _each_data_set(sure, _labels_needed, 1.0 + 0.22 * _most_rows(sure))
     note = f"The target is {curves.SHARE:.0%} of the best {tables.metrics_of(needs)} at the largest size. Bars are the "
     note += "middle 95 % of bootstrap draws. "
-    note += "An arrow means that all labels do not reach it. " if (sure["n_labels"] == np.inf).any() else ""
+    note += "An arrow means that even all labels do not reach it. " if (sure["n_labels"] == np.inf).any() else ""
     note += "A hollow mark means more labels than its method ran with. " if _beyond(sure).any() else ""
     if left := len(needs) - len(sure):
         note += f"Left out: {counted(left, 'curve')} that cannot be relied on."

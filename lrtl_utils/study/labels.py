@@ -34,7 +34,7 @@ def page(dataset: str, **reading: Any) -> Iterator[str]:
     )
     rule = f"a probability below {UNLIKELY:.0%} where another label has more than {LIKELY:.0%}"
     if found.empty:
-        yield f"No label looks wrong: of those that cleanlab doubts, none has {rule}."
+        yield f"No label looks wrong: none of those that cleanlab doubts has {rule}."
         yield "A head that is often wrong finds few of the wrong labels."
         return
     look = "1 label looks wrong: it has" if len(found) == 1 else f"{len(found)} labels look wrong: they have"

@@ -3,11 +3,10 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from math import comb
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm, sem, t, trim_mean, ttest_1samp
+from scipy.stats import hypergeom, norm, sem, t, trim_mean, ttest_1samp
 
 from lrtl_utils.measure.metrics import Outcome, unpack_hits, unpack_rows
 
@@ -194,11 +193,9 @@ def expected_best(scores: Sequence[float]) -> np.ndarray:
 
     As Dodge et al. 2019 have it, but without replacement, because a search tries no setting twice.
     """
-    ordered = np.sort(scores)
-    size = len(ordered)
-    below = [comb(rank, n) / comb(size, n) for n in range(1, size + 1) for rank in range(size + 1)]
-    chance = np.diff(np.reshape(below, (size, size + 1)), axis=1)  # that the highest of n is the one of that rank
-    return chance @ ordered
+    ordered, ranks = np.sort(scores), np.arange(len(scores) + 1)
+    below = hypergeom.pmf(0, len(ordered), len(ordered) - ranks, ranks[1:, None])  # that none of n is above a rank
+    return np.diff(below, axis=1) @ ordered
 
 
 def accuracy(totals: np.ndarray) -> np.ndarray:

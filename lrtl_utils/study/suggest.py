@@ -15,7 +15,7 @@ from lrtl_utils.data import load, own
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.own import conll, files, tables
 from lrtl_utils.data.splits import Data
-from lrtl_utils.errors import InputError, require_name
+from lrtl_utils.errors import InputError, counted, require_name
 from lrtl_utils.files import absolute_path, write_text, writing_to
 from lrtl_utils.study import checkup
 
@@ -58,10 +58,10 @@ class Suggestion:
     @property
     def to_do(self) -> str:
         """What a person does with the file."""
-        drawn = f"{len(self.rows)} {'sentences' if self.places else 'rows'} are suggested, drawn at random."
+        drawn = f"Drawn at random: {counted(len(self.rows), 'sentence' if self.places else 'row')}."
         if self.places:
             return f"{drawn} In column {self.places[1]}, replace each {conll.BLANK!r} by the tag of the word."
-        return f"{drawn} Fill in their column {self.header[-1]!r}."
+        return f"{drawn} Fill in the column {self.header[-1]!r}."
 
 
 def require_absent(path: Path) -> None:

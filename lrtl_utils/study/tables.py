@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
+from scipy.stats import false_discovery_control, gmean
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data.catalog import TASKS
@@ -217,7 +217,7 @@ def _newest(frame: pd.DataFrame) -> pd.DataFrame:
 def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs with the `configuration` and the `variant` that `compared` explains; the index must be unique."""
     groups = [
-        (method, group.index, list(group["n_labels"]), _settings(list(group["record"]), group["n_labels"]))
+        (method, group.index, list(group["n_labels"]), _settings(group["record"]))
         for (_, _, method), group in frame.groupby(["dataset", "model", "method"])
     ]
     differing = [{name for name in NAMED if len({str(one[name]) for one in own}) > 1} for *_, own in groups]
@@ -271,21 +271,10 @@ def _named(
     return [names[each] for each in chosen]
 
 
-def _settings(records: Sequence[dict[str, Any]], n_labels: Sequence[int]) -> list[dict[str, Any]]:
-    """The settings that the runs of a configuration share, as asked for: a default may follow the number of labels.
-
-    If one number of labels had two values of a default, the code has changed, and the values that were used count.
-    """
+def _settings(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The settings of runs as they were asked for, because a default may depend on the number of labels."""
     configs = [DEFAULTS | record["config"] for record in records]  # a knob that was added later has its default
-    used = [{name: config[name] for name in DEFAULTS} for config in configs]
-    asked = [{name: config["asked"].get(name, config[name]) for name in DEFAULTS} for config in configs]
-    seen: dict[tuple[str, int], set[str]] = {}
-    for one, as_asked, size in zip(used, asked, n_labels, strict=True):
-        for name in one.keys() - NOT_CHOSEN:
-            if as_asked[name] != one[name]:
-                seen.setdefault((name, size), set()).add(str(one[name]))
-    changed = {name for (name, _), values in seen.items() if len(values) > 1}
-    return [as_asked | {name: one[name] for name in changed} for as_asked, one in zip(asked, used, strict=True)]
+    return [{name: config["asked"].get(name, config[name]) for name in DEFAULTS} for config in configs]
 
 
 def took_from_cache(frame: pd.DataFrame, key: str = "cached_seconds") -> np.ndarray:
@@ -423,7 +412,7 @@ def by_seed(runs: pd.DataFrame, column: str = "outcome") -> dict[int, Any]:
 
 
 def tuned(frame: pd.DataFrame, baseline: str = BASELINE) -> str:
-    """The variant that others are compared with: the tuned one of the baseline, or where none ran the baseline."""
+    """The variant that all others are compared with: the baseline, tuned if any run of it in the frame is."""
     name = f"{baseline} (tuned)"
     return name if name in set(compared(frame)["variant"]) else baseline
 
@@ -463,8 +452,8 @@ def _only(frame: pd.DataFrame, variant: str, n_labels: int) -> pd.DataFrame:
 def seconds_ratio(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]]) -> float:
     """The geometric mean of the ratios of seconds, over the seeds of which both runs can be compared in seconds."""
     pairs = [(ours[seed], theirs[seed]) for seed in ours.keys() & theirs.keys()]
-    logs = [np.log(np.divide(*(run["cost"]["device_seconds"] for run in pair))) for pair in pairs if _together(*pair)]
-    return float(np.exp(np.mean(logs))) if len(logs) >= stats.LEAST_SEEDS else np.nan
+    ratios = [np.divide(*(run["cost"]["device_seconds"] for run in pair)) for pair in pairs if _together(*pair)]
+    return float(gmean(ratios)) if len(ratios) >= stats.LEAST_SEEDS else np.nan
 
 
 def _together(*runs: Mapping[str, Any]) -> bool:

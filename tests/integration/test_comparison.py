@@ -118,6 +118,9 @@ def test_the_plan_is_shown_in_words(priced):
     assert lines[1] == "- tfidf: 32, 67 labels with seed 0"
     assert lines[3].startswith("Left out: 46 runs, among them every run of minilm conventional, minilm full, ")
     assert len(lines) == 4
+    assert comparison.without_a_run(kept, left_out)[0] == "minilm conventional"
+    made_before = [replace(one, done=one.cell.config.method == "conventional") for one in left_out]
+    assert "minilm conventional" not in comparison.without_a_run(kept, made_before)
 
 
 def test_a_test_split_of_one_class_is_refused(tmp_path):
@@ -196,9 +199,11 @@ def test_an_answer_so_far_is_shown_each_minute_and_only_of_the_data_as_it_is(tmp
         answer()
     assert [line.split(". ")[-1] for line in shown] == ["2.3 minutes are left.", "1.3 minutes are left."]
     assert shown[0].startswith("So far: progressive, accuracy 0.")
-    told = str(comparison.Comparison(tmp_path, of=(64 * "1", (None, None), False)))
+    untried = {"untried": ["minilm bitfit", "minilm lora"]}
+    told = str(comparison.Comparison(tmp_path, of=(64 * "1", (None, None), False), **untried))
     assert "Use progressive, accuracy" in told
     assert "Use full" not in told
+    assert "too high.\nOne that the budget left out may be better: minilm bitfit, minilm lora.\n" in told
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def _beside_in_words(dataset: str, part: pd.DataFrame) -> str:
     score = f"{best['score']:.3f} {best['score_name']}"
     reached = f"{best['configuration']}{model} reaches {score} with {best['n_labels']} labels on {best['on']}"
     if theirs.empty:
-        return f"{dataset}: {reached}; no published figure of that is listed."
+        return f"{dataset}: {reached}; no published figure is listed for it."
     low = theirs.nsmallest(1, "score").iloc[0]
     figure = f"{low['score']:.3f}{' or more' if len(theirs) > 1 else ''}, by {low['model']} ({low['source']})"
     return f"{dataset}: {reached}; published, with all labels on its own {low['on']} split: {figure}."

@@ -65,8 +65,11 @@ def refresh(path: Path, folder: Path) -> Path:
         compared = recipe.compared(confirmed)
         figures.style()
         figures.save(figures.headline(gains(confirmed, tables.TUNED)), confirmation, "headline")
-        text = _between(path, text, CLAIM, claim(compared))
-        unseen = "\n".join(in_the_note(confirmed, compared, os.path.relpath(confirmation / "table.md", note.parent)))
+        claimed = claim(compared, recipe.planned(folder / "grids" / f"{recipe.CONFIRMATION}.yaml"))
+        text = _between(path, text, CLAIM, claimed)
+        unseen = "\n".join(
+            in_the_note(claimed, confirmed, compared, os.path.relpath(confirmation / "table.md", note.parent))
+        )
         write_text(note, _between(note, read_text(note, MOST_BYTES), CLAIM, unseen))
     short = "\n".join(in_short(frame, confirmed, compared, study, path.parent))
     write_text(path, _between(path, text, MARKS, f"\n{short}"))
@@ -90,7 +93,7 @@ def _between(path: Path, text: str, marks: tuple[str, str], content: str) -> str
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 
-def claim(table: pd.DataFrame) -> str:
+def claim(table: pd.DataFrame, planned: int) -> str:
     """The gains over the tuned baselines on data sets that are not of the plan, from a table of `recipe.compared`."""
     table = table[~recipe.of_the_plan(table["dataset_model"]) & table["configuration"].isin(TUNED)]
     table = table[table["verdict"].isin(recipe.WON)]
@@ -99,20 +102,19 @@ def claim(table: pd.DataFrame) -> str:
     said, counts = [], recipe.counts(table).to_dict("records")
     for found in counts:
         flops = answers.span(1 / table["flops"][table["configuration"] == found["configuration"]], answers.share)
-        zero = ", which contains zero" if found["low"] <= 0 <= found["high"] else ""
-        sure = f" (in brackets the 95 % interval{zero})" if pd.notna(found["low"]) else ""
+        zero = " (not shown to differ from zero)" if found["low"] <= 0 <= found["high"] else ""
         said.append(
-            f"{answers.points(found['gain'], found['low'], found['high'])} points over `{found['configuration']}`"
-            f"{sure}, with {flops} of that baseline's FLOPs: better in {found['won']}, worse in {found['lost']}, "
-            f"undecided in {found['undecided']}"
+            f"{answers.points(found['gain'], found['low'], found['high'])} points{zero} over "
+            f"`{found['configuration']}`, with {flops} of its FLOPs: better in {found['won']}, worse in "
+            f"{found['lost']}, undecided in {found['undecided']}"
         )
     first, *others = said
-    ran = counted(counts[0]["settings"], "setting")
     return (
-        f"**In the {ran} (data set, model, number of labels) that have run so far on data sets on which the rule of "
-        f"`{tables.OURS}`, this project's own method, was not chosen, it gains on average "
-        f"{first}.** {''.join(f'On these data sets it gains {each}. ' for each in others)}Its version 1 had been run "
-        "on these data sets, and a description of the results led to version 2."
+        f"**On average `{tables.OURS}`, this project's own method, gains {first}.** "
+        f"{''.join(f'It gains {each}. ' for each in others)}This is over the {counts[0]['settings']} settings that "
+        f"have run so far, of {planned} planned: a setting is a data set on which the rule of `{tables.OURS}` was not "
+        "chosen, with a model and a number of labels. Brackets hold 95 % intervals. Version 1 had been run on these "
+        "data sets, and a description of the results led to version 2."
     )
 
 
@@ -187,9 +189,9 @@ def in_short(
     yield f"- [The answers of the study]({page}) cover each of its data sets, with pictures."
 
 
-def in_the_note(confirmed: pd.DataFrame, compared: pd.DataFrame, page: str) -> Iterator[str]:
+def in_the_note(claimed: str, confirmed: pd.DataFrame, compared: pd.DataFrame, page: str) -> Iterator[str]:
     """The claim, its table, the comparisons that are lost, and published figures; `page` shows each comparison."""
-    yield f"{claim(compared)}\n\n{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
+    yield f"{claimed}\n\n{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
     yield lost(compared, page)
     yield from beside_published(confirmed)
 
@@ -210,7 +212,7 @@ def lost(table: pd.DataFrame, page: str) -> str:
         f"- Of all {counted(len(judged), 'difference')} between `{tables.OURS}` and another method, tuned or not, on "
         "these data sets and on those of the original plan (which helped to choose its rule), "
         f"{better} show `{tables.OURS}` to be better, {worse} to be worse{f' ({than})' if than else ''}, "
-        f"and {undecided} are undecided ([each of them]({page}))."
+        f"and {undecided} are undecided ([each of them]({page})). P-values are corrected for each method separately."
     )
 
 
@@ -243,7 +245,7 @@ def shown(table: pd.DataFrame) -> str:
     on = f" ({on})" if on else ""
     return (
         f"Of {counted(len(table), 'difference')} between {tables.OURS} and a tuned baseline on the data sets of the "
-        f"table, with p-values corrected for the number of settings, {better} show it to be better{on}, "
+        f"table, with p-values corrected for each baseline, {better} show it to be better{on}, "
         f"{worse} to be worse, and {undecided} are undecided."
     )
 
@@ -274,7 +276,7 @@ def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
 def in_full(found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, folder: Path) -> Iterator[str]:
     """Each question with its answer, a sentence for each data set and model, and the figure with its notebook."""
     yield "# The four answers of this study\n"
-    yield "`METHOD (tuned)` is that method with tuned hyperparameters; where they are given, they stand in brackets.\n"
+    yield "`METHOD (tuned)` is that method with tuned hyperparameters, or their values are given in brackets.\n"
     yield (
         f"The rule of `{tables.OURS}` was chosen, and `conventional` and `full` were tuned, on train rows of these "
         "data sets, which have fewer rows than published ([how many, and what has run so far](../README.md)).\n"

@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.hub import file_sha256
 from lrtl_utils.data.load import READING
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path, notebooks_folder, write_text
+from lrtl_utils.files import absolute_path, notebooks_folder, read_text, write_text
 from lrtl_utils.methods import VERSIONS
 from lrtl_utils.models.catalog import backbone
 from lrtl_utils.runs import store, verify
@@ -35,12 +36,15 @@ CONFIRMATION = "confirmation"  # the folder beside this one with its records
 WON = {"worse": "won", "better": "lost", "undecided": "undecided"}  # by what is said of the other configuration
 AT = ["dataset_model", "n_labels"]
 RUNG_ZERO = {"text": 1.3, "tokens": 1.5, "image": 1.3}  # at most so many times the seconds of one forward pass
+MOST_BYTES = 100_000  # of a grid
 SLACK = 1.1  # times the memory of `progressive` that can be accounted for
 ABOUT = """Scores are means of accuracy, or of entity F1, on the test split. Points are the score of the configuration
 less that of `progressive`, paired, with a 95 % interval: below zero, `progressive` is ahead. P is corrected over the
 settings of each configuration. FLOPs and seconds are multiples of those of `progressive`; seconds are of at least three
-pairs of runs of one machine, within an hour of each other. [baselines.md](../../docs/baselines.md) says what each
-configuration was given, and [evidence.md](../../docs/evidence.md) what is claimed and which runs are still to come."""
+pairs of runs of one machine, within an hour of each other. {given}"""
+GIVEN = """[baselines.md](../../docs/baselines.md) says what each configuration was given, and
+[evidence.md](../../docs/evidence.md) what is claimed and which runs are still to come."""
+DEFAULTS = "The methods have their defaults, except for what a name has in brackets."
 MEMORY = """Peak memory of `progressive` as a share of the expected amount: the peak of `linear_probe`, the cache, and
 what the trained blocks and one batch hold, counted as in fp32."""
 PUBLISHED = """Accuracy in per cent on the same fixed splits: five or ten examples of each class, and the whole test
@@ -118,6 +122,17 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     return table[[*AT, "configuration", "seeds", "score", "low", "high", *added, "flops", "seconds"]]
 
 
+def planned(grid: Path) -> int:
+    """How many settings (data set, model, number of labels) a grid file has on data sets that are not of the plan."""
+    usual = yaml.safe_load(read_text(grid, MOST_BYTES))
+    blocks = [usual | block for block in usual["blocks"].values()]
+    size = ("model", "train_size", "shots", "data_fraction")
+    settings = {
+        (name, *(block.get(key) for key in size)) for block in blocks for name in np.atleast_1d(block["dataset"])
+    }
+    return sum(name not in TASKS for name, *_ in settings)
+
+
 def of_the_plan(names: pd.Series) -> pd.Series:
     """For each name of a data set, or of one with a model, whether the data set is one of the original plan."""
     return names.str.split().str[0].isin(TASKS)
@@ -167,7 +182,7 @@ def write(results: Path) -> Path:
     page = [
         f"# `progressive` beside the other methods: {results.name}",
         "\n".join(machines),
-        ABOUT,
+        ABOUT.format(given=GIVEN if results.name == CONFIRMATION else DEFAULTS),
         SUMMED,
         *(f"{title}:\n\n{_counted(rows)}" for title, rows in counted.items() if rows["verdict"].isin(WON).any()),
         _behind(others),
@@ -188,13 +203,13 @@ def is_piece(table: pd.DataFrame) -> pd.Series:
 
 
 def _by_labels(frame: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
-    """A row for each data set, model and configuration, and a column for few, for 100, and for more labels.
+    """A row for each data set, model and configuration, and a column for each range of numbers of labels that ran.
 
     `words` has the columns of `compared` as they are shown.
     """
     parts = tables.by_dataset_and_model(frame.dropna(subset=["config.shots"]))
     few = {(name, size) for name, part in parts for size in part["n_labels"]}
-    sizes = ["few of each class", "100 labels", "more labels"]
+    sizes = ["few of each class", "up to 100 labels", "more labels"]
     at = [(row.dataset_model, row.n_labels) for row in words.itertuples()]
     size = [sizes[0] if each in few else sizes[1 + (each[1] > 100)] for each in at]
     cells = words["n_labels"].astype(str) + ": " + words["score"]
@@ -204,7 +219,8 @@ def _by_labels(frame: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
     words = words.assign(cell=cells, size=size)
     keys = [AT[0], "configuration"]
     pivot = words.pivot_table(index=keys, columns="size", values="cell", aggfunc="; ".join)
-    return tables.shown(pivot.reindex(columns=sizes).astype(object).fillna("").reset_index())
+    pivot = pivot.reindex(columns=[each for each in sizes if each in pivot])
+    return tables.shown(pivot.astype(object).fillna("").reset_index())
 
 
 def _pieces(table: pd.DataFrame) -> list[str]:

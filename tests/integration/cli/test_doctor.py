@@ -19,7 +19,7 @@ def test_doctor_prints_the_page_and_neutralises_what_would_steer_a_terminal(tmp_
     assert "\\x1b[31mbad" in done.stdout
     assert "\x1b" not in done.stdout
     assert done.stderr == ""
-    assert "No label looks wrong: of those that cleanlab doubts, none has " in done.stdout
+    assert "No label looks wrong: none of those that cleanlab doubts has " in done.stdout
     wrong = call("doctor", path, "--text-column", "txt")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "no column of r.csv named 'txt'; did you mean 'text'" in wrong.stderr

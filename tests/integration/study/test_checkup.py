@@ -36,19 +36,19 @@ def test_the_page_lists_all_that_is_wrong_and_what_to_do(spoilt):
         "115 examples to train on, 40 to test on (taken: test.csv).",
         "- inputs from column 'text', labels from column 'label'",
         "Always answering 'positive' gives an accuracy of 0.750.",
-        "1. 5 train examples are also in the test split",
+        "1. Train examples that are also in the test split (ignoring case and spaces): 5.",
         "-p drop_leaks=true leaves them out",
-        "1 inputs occur with two different labels",
+        "Inputs that occur with different labels: 1.",
         "Lines of train.csv that are not UTF-8 and were read as Windows-1252: 1.",
         "Rows of the train split that are left out: 1 without input, 1 without label.",
         "Label 'positve' (1) looks like 'positive' (122); is it a typo?",
         "Label 'Negative' (1) looks like 'negative' (30)",
         "These classes occur only in the test split, so they cannot be learned: mixed.",
         "Repeated examples: 2 in the train split, 0 in the test split.",
-        "The largest class has 92 times the smallest",
+        "The largest class is 92 times as large as the smallest",
         "These classes have no test example, so no score says anything about them: Negative, positve.",
         "These classes have fewer than 10 test examples, so their scores say little: negative.",
-        "To detect 3 points takes 8150 test examples, or 650 with 10 seeds.",
+        "Detecting 3 points takes 8150 test examples, or 650 with 10 seeds.",
     ):
         assert stated in page, f"{stated}\n\n{page}"
 

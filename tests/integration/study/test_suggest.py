@@ -23,7 +23,7 @@ def test_the_command_writes_beside_the_pool_and_prints_the_path_last(mine, pool,
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     assert said[-1] == str(pool.with_name("pool.suggested.csv"))
-    assert "3 rows are suggested, drawn at random. Fill in their column 'label'." in said
+    assert "Drawn at random: 3 rows. Fill in the column 'label'." in said
     with open(said[-1], newline="") as stream:
         assert len([*csv.reader(stream)]) == 4
     again = call(*words)
@@ -38,7 +38,7 @@ def test_the_command_writes_a_conll_file_for_sentences(tmp_path, call):
     assert done.returncode == 0, done.stderr
     path = tmp_path / "pool.suggested.conll"
     assert done.stdout.splitlines()[-2:] == [
-        "2 sentences are suggested, drawn at random. In column 2, replace each '_' by the tag of the word.",
+        "Drawn at random: 2 sentences. In column 2, replace each '_' by the tag of the word.",
         str(path),
     ]
     named = call("suggest", "entities_sample", "--unlabelled", pool, "--output", tmp_path / "next.csv")
@@ -57,4 +57,4 @@ def test_the_command_takes_the_columns_and_the_file_that_are_named(tmp_path, cal
     done = call(*words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(tmp_path / "out.csv")
-    assert "3 rows are suggested, drawn at random. Fill in their column 'stars'." in done.stdout
+    assert "Drawn at random: 3 rows. Fill in the column 'stars'." in done.stdout

@@ -48,7 +48,7 @@ def test_sentences_come_from_the_numbers(frame):
 
     best = tables.at_most_labels(best)
     (_, cost) = answers.score_vs_cost(tables.front(frame, best, "flops"), best, "flops")
-    assert "costs 4.5 times the FLOPs of from_scratch" in cost  # 1 + 10 · 0.8 against 1 + 10 · 0.1
+    assert "needs 4.5 times the FLOPs of from_scratch" in cost  # 1 + 10 · 0.8 against 1 + 10 · 0.1
     front = tables.front(frame, best, "device_seconds")
     (_, spent) = answers.money(front.assign(money=3600 * front["gpu_hours"]), best)  # a second costs one
     assert spent == "sst2 · minilm: a run of progressive with 1000 labels costs 180, one of from_scratch 40."
@@ -275,7 +275,7 @@ def test_a_cheaper_method_that_ties_is_found(tmp_path):
     assert list(found.table["cheapest"]) == ["linear_probe"]
     assert "linear_probe at 1% of the FLOPs of full (" in found.each[0]
     said = "than the best may be as good by accuracy (the interval of the difference reaches zero); on none is it "
-    assert f"{said}shown to be at most 1 point worse; training the best of each pair takes " in found.headline
+    assert f"{said}shown to be at most 1 point worse; training the best takes " in found.headline
     assert re.search(r"points, 1\S+% of its \S+ device seconds, ", found.each[0])
     for record in frame[frame["method"] == "full"]["record"]:
         record["started_at"] = "2026-01-02T00:00:00+00:00"

@@ -66,7 +66,7 @@ def test_main_effects_and_interactions_by_hand(frame):
     assert " explains most, " in said
     assert "By chance a knob of 3 values would explain about 18%." in said  # (3 - 1) / (12 - 1)
     assert said.endswith(
-        "At the edge of the grid is the best of learning_rate=5e-05, epochs=10: a better one may lie beyond."
+        "Best, but at the edge of the grid: learning_rate=5e-05, epochs=10; better values may lie beyond it."
     )
 
     pairs = effects.interactions(settings, knobs)

@@ -129,16 +129,6 @@ def test_a_default_that_follows_the_number_of_labels_is_one_configuration(tmp_pa
     assert set(tables.compared(frame)["configuration"]) == {"progressive"}
 
 
-def test_a_default_that_changed_between_two_runs_of_one_size_makes_two_configurations(tmp_path):
-    path = write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **SST2)
-    frame = tables.records(tmp_path, "completed")
-    older = runs.read(path)
-    older["config"]["epochs"] = 7  # as the code of then had it
-    other = frame.assign(record=[older], run_id="older", seed=1)
-    lines = tables.compared(pd.concat([frame, other], ignore_index=True))["configuration"]
-    assert sorted(lines) == ["full [epochs=3]", "full [epochs=7]"]
-
-
 @pytest.mark.parametrize("changed", [{"precision": "bf16"}, {"device": "cuda"}])
 def test_runs_of_two_machines_are_never_averaged(tmp_path, changed):
     """Nobody asked for the precision or the device, which follow from the machine; most runs keep the plain name."""

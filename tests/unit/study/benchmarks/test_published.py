@@ -31,7 +31,7 @@ def test_ours_stand_beside_theirs_and_neither_can_be_taken_for_the_other(tmp_pat
     assert ours.set_index("dataset")["configuration"].to_dict() == {"sst2": "full", "fashion_mnist": "full"}
     assert set(ours["n_labels"]) == {100}
     fashion, sst2 = published.beside_in_words(table)
-    assert fashion.endswith("no published figure of that is listed.")
+    assert fashion.endswith("no published figure is listed for it.")
     assert "published, with all labels on its own validation split: 0.913 or more, by DistilBERT (Sanh et al." in sst2
 
 

@@ -57,7 +57,7 @@ def test_the_counts_below_the_table_are_of_every_size_method_and_data_set_with_w
     said = readme.lost(recipe.compared(recipe.runs(results)), "table.md")
     assert said.startswith("- Of all 10 differences between `progressive` and another method, ")
     worse = (
-        "2 to be worse (than bitfit on own.csv; than bitfit on SST-2), and 0 are undecided ([each of them](table.md))."
+        "2 to be worse (than bitfit on own.csv; than bitfit on SST-2), and 0 are undecided ([each of them](table.md)). P-values are corrected for each method separately."
     )
     assert said.endswith(f"8 show `progressive` to be better, {worse}")
 
@@ -88,21 +88,21 @@ def test_a_readme_without_the_marks_of_a_claim_is_refused_before_any_run_is_read
 
 
 def test_the_claim_is_of_the_data_sets_that_chose_nothing_and_has_its_interval(results, tmp_path):
-    said = readme.claim(recipe.compared(recipe.runs(results)))
-    assert said.startswith("**In the 2 settings (data set, model, number of labels) that have run so far on ")
-    counts = ", with 25% of that baseline's FLOPs: better in 2, worse in 0, undecided in 0"
+    said = readme.claim(recipe.compared(recipe.runs(results)), planned=7)
+    assert "This is over the 2 settings that have run so far, of 7 planned: " in said
+    counts = ", with 25% of its FLOPs: better in 2, worse in 0, undecided in 0"
     for baseline in ("conventional (tuned)", "full (tuned)"):
         assert re.search(rf"\+[\d.]+ points over `{re.escape(baseline)}`{re.escape(counts)}", said)  # of two, none
-    assert said.partition(".** ")[2].startswith("On these data sets it gains ")
+    assert said.partition(".** ")[2].startswith("It gains ")
     for seed in range(3):  # a setting without `conventional`, over which the gain is
         knobs = {"dataset": str(results / "own.csv"), "model": "minilm", "train_size": 60, "seed": seed}
         write_run(results, outcomes(0.8, 60, seed), method="progressive", flops=10, **knobs)
         write_run(results, outcomes(0.3, 60, seed), method="full", learning_rate=1e-3, flops=40, **knobs)
-    assert readme.claim(recipe.compared(recipe.runs(results))).startswith("**In the 2 settings ")
+    assert "This is over the 2 settings " in readme.claim(recipe.compared(recipe.runs(results)), planned=7)
     for seed in range(3):
         knobs = {"dataset": "sst2", "model": "minilm", "train_size": 40, "seed": seed}
         write_run(tmp_path / "alone", outcomes(0.8, 40, seed), method="progressive", **knobs)
-    assert "have not run" in readme.claim(recipe.compared(recipe.runs(tmp_path / "alone")))
+    assert "have not run" in readme.claim(recipe.compared(recipe.runs(tmp_path / "alone")), planned=7)
 
 
 def test_what_is_real_is_what_the_table_says(results):

@@ -218,3 +218,16 @@ def test_published_figures_stand_above_ours_on_the_same_split():
     theirs = found[found["source"] != "here"]
     assert len(theirs) == 3
     assert theirs["score"].between(0.8, 0.9).all()
+
+
+def test_the_planned_settings_are_those_of_the_grid_on_other_data_sets(tmp_path):
+    (tmp_path / "grid.yaml").write_text("""
+seed: [0, 1]
+model: minilm
+train_size: 100
+blocks:
+  both: {dataset: [../own, sst2]}
+  again: {dataset: ../own}
+  few: {dataset: ../own, train_size: null, shots: 8}
+""")
+    assert recipe.planned(tmp_path / "grid.yaml") == 2
