@@ -10,6 +10,7 @@ import typer
 
 from lrtl_utils.cli import data, export, run, study, sweep
 from lrtl_utils.cli.common import fail
+from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import InputError, printable
 
 app = typer.Typer(
@@ -25,9 +26,11 @@ GROUPS = {
     "To other programs": (export.export, export.push),
     "Data, models and records": (data.doctor, data.suggest, data.fetch, data.verify),
 }
+PARAMETERS = [f"{name}: {field.description}." for name, field in RunConfig.model_fields.items()]
 for title, verbs in GROUPS.items():
     for verb in verbs:
-        app.command(rich_help_panel=title)(verb)
+        below = "\n\n".join(["Parameters:", *PARAMETERS]) if verb is run.run else None
+        app.command(rich_help_panel=title, epilog=below)(verb)
 app.command(hidden=True)(sweep.work)
 
 

@@ -78,6 +78,11 @@ def test_help_names_every_verb_but_the_hidden_one():
     assert [name for name in verbs() if f" {name} " not in text] == ["work"]
 
 
+def test_the_help_of_run_lists_every_parameter():
+    text = CliRunner().invoke(cli.app, ["run", "--help"]).stdout
+    assert [name for name in RunConfig.model_fields if f" {name}: " not in text] == []
+
+
 @pytest.mark.parametrize("verb", verbs())
 def test_every_option_of_a_verb_is_explained(verb):
     command = verbs()[verb]
