@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from lrtl_utils import cli
 from lrtl_utils.cli import common, sweep
+from lrtl_utils.config import RunConfig
 from lrtl_utils.data import hub
 from lrtl_utils.files import notebooks_folder
 
