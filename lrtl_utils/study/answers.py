@@ -408,7 +408,8 @@ def score_vs_data(best: pd.DataFrame) -> list[str]:
     found = []
     for title, part in best.groupby("dataset_model", sort=False):
         few, many = part.loc[part["n_labels"].idxmin()], part.loc[part["n_labels"].idxmax()]
-        more = f". {scored(many)}, {points(many['score'] - few['score'])} points" if len(part) > 1 else ""
+        change = points(many["score"] - few["score"])
+        more = f"; {scored(many)}, which is a change of {change} points" if len(part) > 1 else ""
         found.append(f"{title}: {scored(few)}{more}.")
     return found or [NOTHING]
 
