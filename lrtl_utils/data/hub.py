@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from lrtl_utils.errors import Absent, InputError
+from lrtl_utils.errors import Absent, InputError, reason
 from lrtl_utils.files import absolute_path, write_text
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -75,7 +75,7 @@ class Source:
 
     @cached_property
     def _stamps(self) -> dict[Path, tuple[int, ...]]:
-        """By which a file is recognised later: of everything that is loaded, at first use."""
+        """The inode, size and modification time of each file that is loaded, as they are at first use."""
         return {file: _stamp(file) for file in (*self.files, *self.beside)}
 
     @cached_property
@@ -90,7 +90,7 @@ class Source:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def require_unchanged(self) -> None:
-        """`InputError` if a file is another one than when its checksum was taken; called when it has been read."""
+        """Check, after the files were read, that none has changed since its checksum was taken; else `InputError`."""
         for file, stamp in self._stamps.items():
             if not file.is_file() or _stamp(file) != stamp:
                 raise InputError(f"{file} changed while it was being read; start again when nothing writes to it.")
@@ -128,12 +128,12 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
             f"{name}: {pickles[0]} is a pickle, which may run code when it is read; weights are taken from {wanted} "
             "only."
         )
-    _revision_in_mirror(place, repository, ())  # what its manifest has and it has lost
+    _revision_in_mirror(place, repository, ())  # an error if the manifest lists files that the mirror lacks
     if folder or place.is_dir():
         raise Absent(f"{name}: {repository.id if folder else place} holds no {wanted}.")
     unreached = f" and the hub at {endpoint()} cannot be reached" if fetch else ""
     raise Absent(
-        f"{name} is not on this machine{unreached}: copy {repository.id} as the hub lays it out to "
+        f"{name} is not on this machine{unreached}: copy the files of {repository.id}, in the hub's layout, to "
         f"{place} (or set LRTL_MIRROR to a folder that holds {repository.place}), "
         "or run once with internet access."
     )
@@ -146,11 +146,11 @@ def find_in_package(module: str, file: str, sha256: str | None = None) -> Source
     """
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"The package {module} is not installed; `pip install -r requirements.txt` brings it.")
+        raise InputError(f"The package {module} is not installed; `pip install -r requirements.txt` installs it.")
     folder = Path(next(iter(spec.submodule_search_locations)))
     path = folder / file
     if not path.is_file():
-        raise InputError(f"{path} is missing; `pip install --force-reinstall -r requirements.txt` brings it back.")
+        raise InputError(f"{path} is missing; `pip install --force-reinstall -r requirements.txt` restores it.")
     if sha256 and not file_sha256(path).startswith(sha256):
         raise InputError(f"{path} is not the file expected: its SHA-256 does not start with {sha256}.")
     return Source("package", module, None, folder, (path,))
@@ -172,22 +172,25 @@ def require_weights(path: Path) -> None:
 
         unsafe = get_unsafe_globals_in_checkpoint(path)
     except (SafetensorError, zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{path} has no weights in a supported format: {reason}") from None
+        raise InputError(f"{path} has no weights in a supported format: {reason(error)}") from None
     if unsafe:
         raise InputError(f"{path} is a pickle that would call {', '.join(unsafe)} when it is read, and is refused.")
 
 
 def reachable() -> bool:
-    """Whether the hub answers one request within 2 s; False if `HF_HUB_OFFLINE` is set."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+    """Whether the hub answers one request within 2 s; False if `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE` is set."""
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    if HF_HUB_OFFLINE:
         return False
     return _answers_in_time(endpoint(), int(time.monotonic() // ASKED_AGAIN))
 
 
 def endpoint() -> str:
     """The address of the hub, which `HF_ENDPOINT` can change."""
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    from huggingface_hub.constants import ENDPOINT
+
+    return ENDPOINT
 
 
 def download(repository: Repository, folder: Path | None = None, *, cached: bool = False) -> Path | None:
@@ -217,7 +220,7 @@ def download(repository: Repository, folder: Path | None = None, *, cached: bool
 
 
 def _is_listed(snapshot: Path) -> bool:
-    """Whether the cache knows which files this folder of it should hold, by which it has been found to be whole."""
+    """Whether the cache has a list of the files of this snapshot, with which the client finds that none is missing."""
     return (snapshot.parents[1] / "trees" / f"{snapshot.name}.json").is_file()
 
 
@@ -231,9 +234,8 @@ def asking_the_hub(repository: Repository) -> Iterator[None]:
         yield
     except (httpx.HTTPError, XetDownloadError, HFValidationError, OSError) as error:
         cause = error.__cause__ or error  # the outer error is long and says less
-        reason = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
         at = f" at revision {repository.revision}" if repository.revision else ""
-        raise InputError(f"{repository.id}{at} could not be fetched from {endpoint()}: {reason}") from cause
+        raise InputError(f"{repository.id}{at} could not be fetched from {endpoint()}: {reason(cause)}") from cause
 
 
 @lru_cache(maxsize=8)
@@ -316,9 +318,9 @@ def read_manifest(mirror: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        reason = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else error.strerror
+        fault = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else error.strerror
         raise InputError(
-            f"{path} is not a valid manifest ({reason}); delete it and its folders, and `lrtl fetch` writes them again."
+            f"{path} is not a valid manifest ({fault}); delete it and its folders, and `lrtl fetch` writes them again."
         ) from None
 
 

@@ -20,6 +20,12 @@ from lrtl_utils.files import absolute_path
 
 # In a file of the hub, the types of an input and of a label; of a tagged sentence, those of a word and of a tag.
 FORMS: dict[str, tuple[type, type]] = {"text": (str, int), "image": (dict, int), "tokens": (str, int)}
+# A value of such a form in an error, and a list of them.
+NAMED = {
+    str: ("a text", "a list of texts"),
+    int: ("a whole number", "a list of whole numbers"),
+    dict: ("an image", "a list of images"),
+}
 READING = ("dataset", "text_column", "label_column", "drop_leaks")  # the parameters that decide what is read
 
 
@@ -174,8 +180,7 @@ def _require_form(what: str, values: Sequence[Any], form: type, listed: bool) ->
     for row, value in enumerate(values, start=1):
         parts = value if listed and value is not None else [value]
         if not isinstance(parts, list) or any(type(part) is not form for part in parts if part is not None):
-            expected = f"a list of {form.__name__}" if listed else form.__name__
-            raise InputError(f"{what}, row {row} holds {value!r:.60} where {expected} is expected.")
+            raise InputError(f"{what}, row {row} holds {value!r:.60} where {NAMED[form][listed]} is expected.")
 
 
 def _read_jsonl(task: Task, source: Source) -> tuple[dict[str, Examples], tuple[str, ...]]:
@@ -224,7 +229,7 @@ def _hold_out(data: Data, is_own: bool) -> Data:
         # The end of the order is held out, so that the only example of a class stays in the train split.
         tested = np.isin(firsts, distinct[hold_out(strata[distinct], TEST_SHARE, rng)[1]])
         made = MADE if len(distinct) == len(keys) else TOGETHER
-    else:  # as it was held out for the records that there are
+    else:  # the test split that the existing records of the named data sets were made with
         order = stratified_order(strata, rng)
         tested = np.isin(np.arange(len(order)), order[: round(TEST_SHARE * len(order))])
     train, test = (data.train.take(np.flatnonzero(chosen)) for chosen in (~tested, tested))

@@ -212,7 +212,7 @@ def labelled_subset(strata: Sequence[int], names: Sequence[str], rng: np.random.
     if missing:
         least = len(np.unique(strata))
         raise InputError(
-            f"{len(chosen)} labelled examples leave class {names[missing[0]]!r} without one; "
+            f"None of the {len(chosen)} labelled examples is of class {names[missing[0]]!r}; "
             f"use at least train_size={least} or data_fraction={math.ceil(1e4 * least / len(strata)) / 1e4}."
         )
     return chosen

@@ -96,7 +96,8 @@ There is no interval, because fewer than {{ least_seeds }} seeds were run.
 ## Cost
 
 {{ "%.1f"|format(cost.device_seconds) }} device seconds ({{ "%.2g"|format(cost.gpu_hours) }} device hours\
-{% if cost.cached_seconds %}; an earlier run of the sweep spent {{ "%.1f"|format(cost.cached_seconds) }} of the seconds\
+{% if cost.cached_seconds -%}
+; an earlier run of the sweep spent {{ "%.1f"|format(cost.cached_seconds) }} of these seconds\
 {% endif %}), \
 {{ "%.3g"|format(cost.flops) }} FLOPs, {{ "%.0f"|format(cost.peak_memory_mib) }} MiB peak memory\
 {% if cost.energy_wh is not none %}, {{ "%.3g"|format(cost.energy_wh) }} Wh{% endif %}, \
@@ -116,7 +117,7 @@ best sequence.
 ```
 
 {% if tail -%}
-Of a text of more than {{ max_length }} tokens, this code reads the beginning alone. `lrtl predict` reads both ends, \
+Of a text of more than {{ max_length }} tokens, this code reads only the beginning. `lrtl predict` reads both ends, \
 as the run did.
 
 {% endif -%}

@@ -49,8 +49,9 @@ class SavedModel:
     classes: tuple[str, ...]
     config: RunConfig
     temperature: float
-    columns: tuple[str, ...]  # where a table's inputs are looked for: the one that training was told, else the one that
-    # it found, and then those of usual names
+    # The columns of a table in which the inputs are looked for, in this order: the `text_column` that training was
+    # given; without one, the column that training found, and then those with usual names.
+    columns: tuple[str, ...]
 
 
 class SavedFacts(BaseModel):
@@ -69,8 +70,8 @@ class SavedFacts(BaseModel):
     temperature: float | None = Field(None, gt=0)
     text_column: str | None = None
     found_column: str | None = None
-    device: str
-    precision: str
+    device: Literal["cpu", "cuda"]
+    precision: Literal["fp32", "bf16", "fp16"]
 
 
 def check(folder: str | Path) -> Path:
@@ -127,7 +128,7 @@ def save(
 
 
 def differs(folder: Path, record: Path) -> str | None:
-    """What to say where a run that was done again for its model is right on other examples than its record; or None."""
+    """A warning if a run that was repeated for its model is right on other examples than its record says; else None."""
     again, before = json.loads((folder / "record.json").read_text()), store.read(record)
     if again["metrics"]["hits"] == before["metrics"]["hits"]:  # the loss may differ in its last digits
         return None
@@ -139,7 +140,7 @@ def differs(folder: Path, record: Path) -> str | None:
 
 
 def load(folder: str | Path) -> SavedModel:
-    """The model that `save` kept there, from that folder alone, in eval mode. `InputError` if it is no whole one."""
+    """Load the model that `save` wrote, from its folder alone, in eval mode. `InputError` if it is incomplete."""
     folder = absolute_path(folder)
     try:
         noted = SavedFacts.model_validate_json((folder / KEPT_FILE).read_bytes())
@@ -152,7 +153,7 @@ def load(folder: str | Path) -> SavedModel:
     except InputError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{folder} is not a whole saved model: {reason(error)}.") from None
+        raise InputError(f"{folder} is not a complete saved model: {reason(error)}.") from None
     try:
         where = RunConfig(device=resolve_device(noted.device), precision=noted.precision)
     except InputError:  # the device is absent here
@@ -217,7 +218,6 @@ def _facts(model: Model, classes: Sequence[str], record: dict[str, Any]) -> dict
     """What no library's config says."""
     reader = model.reader
     return {
-        "schema": 1,
         "kind": "text" if reader.kind == "bag" else reader.kind,
         "labels": list(classes),
         "max_length": reader.max_length,

@@ -28,13 +28,14 @@ Columns = dict[str, list[Any]]
 def predict(model: str | Path, file: str | Path, output: str | Path | None = None, column: str | None = None) -> Path:
     """Predict every input of `file` with the model saved in a folder; returns the path of the CSV file.
 
-    Without `output` that is NAME.predictions.csv beside the file, whose suffix NAME lacks, or beside the folder. There
-    is a row for each input, in the same order: `text` or `file` with `label` and the probability of each class in
-    [0, 1], or `tokens` with `tags` and `confidence`; then a table's other columns, with "(input)" after a name that is
-    taken. A text that a spreadsheet program would take for a formula has an apostrophe before it. An empty text gets no
-    label; a sentence without a word and a missing image get no row. A table's inputs are in `column`; else in the
-    `text_column` of training, if it had one; else in the column that training found, or in one with a usual name.
-    `InputError` if something cannot be read or written.
+    Without `output`, the CSV file is NAME.predictions.csv beside the input, where NAME is the name of the folder, or of
+    the file without its suffix. It has a row for each input, in the same order. Texts and images have the columns
+    `text` or `file`, `label`, and the probability of each class in [0, 1]; tagged sentences have `tokens`, `tags` and
+    `confidence`. A table's other columns follow, with "(input)" after a name that is taken. A text that a spreadsheet
+    program would take for a formula gets an apostrophe in front. An empty text gets no label; a sentence without a word
+    and a missing image get no row. A table's inputs are read from `column`; without it, from the `text_column` of
+    training; and if training had none, from the column that it found or from one with a usual name. `InputError` if
+    something cannot be read or written.
     """
     file = absolute_path(file)
     name = file.name if file.is_dir() else file.stem
@@ -125,7 +126,7 @@ def _as_text(cell: str) -> str:
 
 
 def _texts(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[Any], list[Any], Columns]:
-    """Texts; a list of words stays one, as bytes do, and is refused by what reads texts."""
+    """Read texts. A list of words or bytes is passed on as it is, and refused when the model encodes it."""
     cells, beside = _cells(file, column, usual)
     texts = ["" if (text := own.input_of(cell, file)) is None else text for cell in cells]
     return texts, texts, beside
@@ -161,7 +162,7 @@ def _pictures(file: Path, column: str | None, usual: Sequence[str]) -> tuple[lis
         if file.suffix.lower() in (".csv", ".tsv"):
             usual = [name for name in (usual[0], layout.listing) if name]
             if not (column or usual):
-                raise InputError(f"No column of {file} has only paths of images; name one with --text-column.")
+                raise InputError(f"No column of {file} lists images that exist; name one with --text-column.")
         cells, beside = _cells(file, column, usual)
         named = [cell if isinstance(cell, str) else f"row {i}" for i, cell in enumerate(cells, 1)]
         listed = (layout.listed(cell).read_bytes() if cell and isinstance(cell, str) else cell for cell in cells)

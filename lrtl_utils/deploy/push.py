@@ -16,10 +16,10 @@ from lrtl_utils.models.own import KEPT_FILE
 def push(folder: str | Path, repository: str, licence: str, *, private: bool = False) -> str:
     """Upload the model that `save` kept in a folder to `org/name`, in one commit; returns its address.
 
-    The repository is made if it is not there. Its card is the folder's, with the licence as the hub calls it
-    (`apache-2.0`). If `private`, it must be private or new; else a new one is public, or what its organization has as
-    the default. `InputError` where the folder is no saved model, without a token, and where the hub cannot be reached
-    or refuses.
+    The repository is created if it does not exist. Its card is that of the folder, with the licence under the hub's
+    name for it (`apache-2.0`). With `private`, the repository must be new, or private already. Without it, a new one is
+    public, unless its organization has another default. `InputError` if the folder is no saved model, if there is no
+    token, or if the hub cannot be reached or refuses the upload.
     """
     folder = absolute_path(folder)
     if not all((folder / name).is_file() for name in (KEPT_FILE, "README.md", "record.json")):

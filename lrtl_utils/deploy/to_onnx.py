@@ -63,7 +63,7 @@ class Written:
         same = f"{self.equal:.1%} of the answers are the same as the model's"
         return [
             f"On {counted(self.rows, 'row')} of {self.source}, {same}, and no score differs by more than "
-            f"{self.difference:.2g}, or by that share of itself if it is above 1.",
+            f"{self.difference:.2g}; for a score above 1 or below -1, this is a share of the score.",
             f"On these rows, onnxruntime is {self.speed:.2f} times as fast as torch "
             f"(CPU, {counted(self.threads, 'thread')}).",
             f"The file is {self.path.stat().st_size / 1e6:.1f} MB.",
@@ -144,8 +144,10 @@ def _quantized(path: Path) -> Path:
 
     target = path.with_name(INT8_FILE)
     logging.disable(logging.WARNING)  # for every tensor of integers, it warns that it is left as it is
-    quantize_dynamic(path, target, weight_type=QuantType.QUInt8)
-    logging.disable(logging.NOTSET)
+    try:
+        quantize_dynamic(path, target, weight_type=QuantType.QUInt8)
+    finally:
+        logging.disable(logging.NOTSET)
     return target
 
 

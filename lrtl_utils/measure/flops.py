@@ -110,7 +110,10 @@ def _convolution_backward_flops(gradient: Shape, inputs: Shape, weight: Shape, *
 
 
 def linear_solver_flops(nonzeros: int, classes: int, iterations: int) -> int:
-    """A first-order solver of a linear classifier: scores and gradient, 2 FLOPs a weight met, both, every iteration."""
+    """The FLOPs of a first-order solver of a linear classifier.
+
+    Each iteration computes the scores and the gradient, each with 2 FLOPs for every non-zero feature and class.
+    """
     return 4 * nonzeros * classes * iterations
 
 

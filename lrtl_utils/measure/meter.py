@@ -25,8 +25,8 @@ class CostMeter:
     the price of a rung decides does `priced` count on the clock.
 
     A run that was interrupted and does work again has spent it twice, so its seconds and its FLOPs both count it twice.
-    The points of its curve have the FLOPs of the run without interruptions, because decisions rest on those. What was
-    done between the last checkpoint and the interruption is known to nobody, and counts in neither.
+    The points of its curve have the FLOPs of the run without interruptions, because decisions rest on those. The work
+    between the last checkpoint and the interruption is not recorded anywhere, so neither sum includes it.
     """
 
     def __init__(self, device: str = "cpu"):
@@ -231,14 +231,17 @@ class _PeakMemory:
 
     def _watch(self) -> None:
         while not self.stop.wait(SAMPLE_EVERY):
-            self.high = self.high if self.paused else max(self.high, _resident())
+            self.high = self._highest()
+
+    def _highest(self) -> int:
+        return self.high if self.paused else max(self.high, _resident())
 
     def read(self) -> float:
         if self.cuda:
             import torch
 
             return torch.cuda.max_memory_allocated() / MIB
-        return ((self.high if self.paused else max(self.high, _resident())) - self.start) / MIB
+        return (self._highest() - self.start) / MIB
 
     def __exit__(self, *_: object) -> None:
         if not self.cuda:

@@ -128,7 +128,10 @@ class Reader:
     plain: bool = False  # training batches as an example script has them: texts padded to max_length, channels first
 
     def batch(self, data: Encoded, positions: np.ndarray, *, train: bool = False) -> dict[str, torch.Tensor]:
-        """The rows at `positions`, stacked; no answer depends on padding or layout, so others take the fast form."""
+        """Stack the rows at `positions`. Only training batches of a `plain` reader have the example scripts' form.
+
+        No prediction depends on the padding or the layout, so all other batches have the faster form.
+        """
         plain = self.plain and train
         batch = self.collate(data, positions, self.max_length if plain else None, train)
         if "pixels" in batch and not plain:  # convolutions on a CPU are about 1.5 times faster so
@@ -188,7 +191,7 @@ def encode_text(texts: Sequence[str], targets: Sequence[Any], tokenizer: Any) ->
 
 def check_texts(texts: Sequence[Any]) -> None:
     """`InputError` naming the first that is not a text."""
-    for row, text in enumerate(texts):
+    for row, text in enumerate(texts, 1):
         if not _is_text(text):
             raise InputError(f"Example {row} is {text!r} where a text is expected.")
 
@@ -202,7 +205,7 @@ def encode_words(
     sentences: Sequence[Sequence[str]], targets: Sequence[Any], tokenizer: Any, word_shape: bool = False
 ) -> Encoded:
     """Token ids, uncut, and where each word's first sub-word stands; with `word_shape`, also what words look like."""
-    for row, words in enumerate(sentences):
+    for row, words in enumerate(sentences, 1):
         if not len(words):
             raise InputError(f"Sentence {row} has no words.")
         wrong = [word for word in words if not _is_text(word)]
@@ -246,7 +249,7 @@ def encode_images(images: Sequence[Any], targets: Sequence[Any], size: int) -> E
 
     Grey, CMYK, palette, 16-bit and transparent images become RGB. `InputError` names one that cannot be decoded.
     """
-    rows = [_decode(image, f"Image {row}", size) for row, image in enumerate(images)]
+    rows = [_decode(image, f"Image {row}", size) for row, image in enumerate(images, 1)]
     return Encoded("image", rows, np.ones(len(rows), dtype=int), targets)
 
 

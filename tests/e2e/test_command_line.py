@@ -46,7 +46,7 @@ def test_run_prints_the_path_of_a_complete_record_last(tmp_path):
 def test_a_run_that_fails_leaves_a_failed_record_and_one_sentence(tmp_path):
     done = call("run", "text_classification", "-p", "train_size=3", "--results", tmp_path)
     assert done.returncode == 1
-    assert "leave class" in done.stderr
+    assert "is of class" in done.stderr
     assert "Traceback" not in done.stderr
     record = runs.read(Path(done.stdout.splitlines()[-1]))
     assert (record["status"], record["metrics"]) == ("failed", None)

@@ -32,7 +32,7 @@ def test_a_sweep_goes_on_after_failures_and_skips_what_is_done(tmp_path):
     cells, said = plan(read_grid(written(tmp_path, content))), []
     first = sweep(cells, tmp_path, workers=2, report=said.append)
     assert (first.completed, first.found, len(first.failed)) == (2, 0, 1)
-    assert "leave class" in first.failed[0][1]
+    assert "is of class" in first.failed[0][1]
     assert any("cells done" in line and "left" in line and "to go" in line for line in said)
     second = sweep(cells[:2], tmp_path, report=said.append)
     assert (second.completed, second.found) == (0, 2)

@@ -206,7 +206,7 @@ def test_data_that_links_to_a_device_is_no_file(elsewhere):
 
 @pytest.mark.parametrize("side", [8_000, 13_000, 60_000])
 def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(side):
-    refused(lambda: encode_images([png_that_claims(side, side)], [0], 32), "Image 0 cannot be decoded", "pixels")
+    refused(lambda: encode_images([png_that_claims(side, side)], [0], 32), "Image 1 cannot be decoded", "pixels")
 
 
 def test_images_that_other_programs_would_read_are_of_no_known_format():

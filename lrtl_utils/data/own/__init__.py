@@ -64,6 +64,8 @@ def keep(table: Any) -> Path:
 
     if not isinstance(table, (pd.DataFrame, datasets.Dataset)):
         raise InputError(f"A table is a pandas DataFrame or a datasets.Dataset, not {type(table).__name__}.")
+    bars = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
     try:
         if isinstance(table, pd.DataFrame):
             table = datasets.Dataset.from_pandas(table.apply(_plain).rename(columns=str), preserve_index=False)
@@ -75,6 +77,9 @@ def keep(table: Any) -> Path:
         reason = next(iter(str(error.args[-1] if error.args else error).splitlines()), "")
         several = "; a column must hold values of one type" if isinstance(error, pa.ArrowException) else ""
         raise InputError(f"The table cannot be kept: {reason}{several}.") from None
+    finally:
+        if bars:
+            datasets.enable_progress_bars()
     checksum = hashlib.sha256(content.getbuffer()).hexdigest()
     path = absolute_path("~/.cache/lrtl/tables") / checksum / "table.parquet"
     if not path.exists():
@@ -83,7 +88,7 @@ def keep(table: Any) -> Path:
 
 
 def _plain(column: "pd.Series") -> "pd.Series":
-    """A column of categories as one of their names, and one in which texts and other values are mixed as texts."""
+    """Replace categories by their names. Where texts and other values are mixed, turn all values into texts."""
     if column.dtype == "category":
         return column.cat.rename_categories(str).astype(object)
     kinds = {type(value) for value in column.dropna()} if column.dtype == object else set()
@@ -91,9 +96,9 @@ def _plain(column: "pd.Series") -> "pd.Series":
 
 
 def find(dataset: str, text_column: str | None = None, *, fetch: bool = True) -> Source:
-    """The files at a path, as a source without revision, or those of a repository of the hub.
+    """Find the files at a path, whose source has no revision, or those of a repository of the hub.
 
-    Those of images are among them if the input column of a table, `text_column`, names them. `InputError` if there is
+    If the input column of a table, `text_column`, names images, their files are included. `InputError` if there is
     nothing that can be read.
     """
     if source := find_own_on_hub(dataset, fetch=fetch):
@@ -122,10 +127,11 @@ def _kind_of_table(file: Path, _modified: int, *columns: str | None) -> str:
 
 
 def read(dataset: str, source: Source, *columns: str | None) -> Data:
-    """The examples; rows without input or label are left out and counted. The classes are sorted.
+    """Read the examples. Rows without an input or a label are left out and counted, and the classes are sorted.
 
-    `columns` are those of input and label, as far as they are given. The test split is the one in the files, else their
-    validation split, else None. `InputError` if there is nothing to learn.
+    `columns` are those of the inputs and the labels as a user named them; None is one that has to be recognised. The
+    test split is that of the files, or else their validation split, or else None. `InputError` if there is nothing to
+    learn.
     """
     layout = look(dataset, columns[0])
     if layout.form in {"images", "listed"}:
@@ -138,9 +144,9 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
     parts = {split: _whole(split, rows, notes) for split, rows in _unhidden(parts).items()}
     splits, taken = _choose(parts, layout, notes)
     if len(splits["train"]) < LEAST_ROWS:
-        count = len(splits["train"])
-        labelled = counted(count, "labelled row")
-        raise InputError(f"{dataset} has {labelled} to train on, but at least {LEAST_ROWS} are needed.")
+        labelled = counted(len(splits["train"]), "labelled row")
+        left_out = "; ".join(["", *(note for note in notes.warned if note.startswith("rows"))])
+        raise InputError(f"{dataset} has {labelled} to train on, but at least {LEAST_ROWS} are needed{left_out}.")
     kind = _kind([row.input for row in splits["train"]])
     if kind != "tokens":
         _require_single([row.target for row in splits["train"]], dataset, notes)
@@ -216,7 +222,7 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
     where, table = file.relative_to(layout.folder), tables.read(file)
     _warn_of(table.odd_lines, where, notes)
     first, training = layout.first, split in {"train", "all"}
-    if file != first:  # what its columns hold, those of the same names do; else a column of ids might be the labels
+    if file != first:  # its columns are those of the first file; chosen anew, a column of ids might become the labels
         chosen = _columns_of(first, first.stat().st_mtime_ns, *columns)
         unlabelled = not training or chosen[1] not in table.columns
         if {*chosen} <= {*table.columns} or (unlabelled and tables.usual(table.columns, tables.TARGETS) is None):
@@ -224,10 +230,10 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
     try:
         text, label = tables.choose(table.columns, *columns, where)
     except InputError:
-        if training:
-            raise
         # A test split without labels, as competitions publish it, has its inputs at least.
-        text, _ = tables.choose([*table.columns, columns[1] or tables.TARGETS[0]], *columns, where)
+        text = columns[0] or tables.usual(table.columns, tables.INPUTS, columns[1])
+        if training or text not in table.columns:
+            raise
         return _rows(table.columns[text], [None] * len(table.columns[text]), where)
     others = ", ".join(repr(name) for name in table.columns if name not in (text, label))
     unread = f"; not read: {others}" if others else ""
@@ -242,7 +248,11 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
             f"folder (with /){f', and {shown(odd[0])} is not one' if odd else ''}; if another column has texts, name "
             "it with text_column."
         )
-    targets = [_target(value, table.names.get(label)) for value in table.columns[label]]
+    targets = [_target(value, table.names.get(label), where) for value in table.columns[label]]
+    for i, (value, target) in enumerate(zip(inputs, targets, strict=True)):
+        # One label in a list is that label, but a sentence of one word has a list of one tag.
+        if not isinstance(value, list) and isinstance(target, list) and len(target) == 1:
+            targets[i] = target if isinstance(target[0], list) else target[0]
     return _rows(inputs, targets, where)
 
 
@@ -339,9 +349,11 @@ def input_of(value: Any, where: Path) -> Any:
     return None if missing else value if isinstance(value, bytes) else str(value)
 
 
-def _target(value: Any, names: list[str] | None) -> Any:
+def _target(value: Any, names: list[str] | None, where: Path) -> Any:
     if isinstance(value, list):
-        return [_target(each, names) for each in value]
+        return [_target(each, names, where) for each in value]
+    if isinstance(value, dict):
+        raise InputError(f"{where} has an object, {shown(value)}, where a label is expected; write the label itself.")
     if names and isinstance(value, int):
         return names[value] if 0 <= value < len(names) else None  # −1 stands for a hidden label
     return tables.label_name(value)
@@ -413,9 +425,10 @@ def _require_single(targets: Sequence[Any], dataset: str, notes: Notes) -> None:
 
 
 def _lists(cells: set[str]) -> set[str]:
-    """Those of these labels that are lists: in brackets, or with separators between labels that others have too.
+    """Find the labels that are lists of labels: those in brackets, and those whose parts other labels have too.
 
-    In names with separators, such as `News; World`, a part that others have too keeps its place.
+    The parts are what separators stand between. In mere names, such as `News; World` and `News; Sport`, a part that
+    several labels have is always at the same place, so these are no lists.
     """
     parts = {cell: [part.strip() for part in re.split("[;|,]", cell)] for cell in cells if not NUMBER.fullmatch(cell)}
     places: dict[str, dict[str, tuple[int, bool]]] = {}  # of a part, in each of the labels that have it

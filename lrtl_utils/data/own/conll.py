@@ -12,7 +12,8 @@ Sentences = tuple[list[list[str]], list[list[str]]]  # words and tags
 BLANK = "_"  # stands for a tag that is not given, as in CoNLL-U
 _TAG = re.compile(r"O|[BIESLU]-.+")
 _TAG_OR_BLANK = re.compile(f"{_TAG.pattern}|{BLANK}")
-# Of a word; with a dash or dot, of a line that repeats or adds one (CoNLL-U). `untagged` leaves it blank.
+# The number of a word in its sentence. In CoNLL-U, a number with a dash or a dot marks a line that repeats or adds a
+# word. `untagged` writes a blank.
 _NUMBER = re.compile(rf"\d+([-.]\d+)?|{BLANK}")
 
 
@@ -64,9 +65,13 @@ def untagged(sentences: Sequence[Sequence[str]], word: int, tag: int) -> str:
 
 
 def looks_tagged(text: str) -> bool:
-    """Whether the first lines of a text look like a CoNLL file."""
+    """Whether the first lines of a text look like a CoNLL file: each has a tag, and most have as many fields.
+
+    Prose has words that look like tags too, such as E-mail, but hardly in two lines of the same number of words.
+    """
     rows = [row for block in _blocks(text) for row in block][:20]
-    return bool(rows) and all(map(_is_tagged, rows))
+    most = max(Counter(map(len, rows)).values(), default=0)
+    return len(rows) > 1 and most > len(rows) / 2 and all(map(_is_tagged, rows))
 
 
 def is_tag(label: str) -> bool:

@@ -92,7 +92,9 @@ def on_hub(dataset: str) -> Repository | None:
     if not named or ends_as_file or absolute_path(dataset).exists():
         return None
     if named[2] and not REVISION.fullmatch(named[2]):
-        raise InputError(f"{dataset}: {named[2]} is no revision; one is the 40 hexadecimal digits of a commit.")
+        raise InputError(
+            f"{dataset}: {named[2]} is not a revision; a revision is the 40 hexadecimal digits of a commit."
+        )
     return Repository("dataset", *named.groups(), ("*.parquet",))
 
 
@@ -155,7 +157,7 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
 
 
 def _known() -> str:
-    return f"tables ({', '.join(tables.SUFFIXES)}), CoNLL files ({', '.join(CONLL)}, …), images, or a saved dataset"
+    return f"tables ({', '.join(tables.SUFFIXES)}), CoNLL files ({', '.join(CONLL)}, …), images, or a saved data set"
 
 
 def _walk(folder: Path) -> tuple[list[Path], int]:
@@ -190,8 +192,9 @@ def _form(file: Path) -> str | None:
     suffix = file.suffix.lower()
     if suffix in (".tsv", *CONLL, *PERHAPS_CONLL):
         with file.open("rb") as stream:
-            head = stream.read(4096).replace(b"\0", b"")
-        if conll.looks_tagged(tables.decode(head, file)[0].rpartition("\n")[0]):
+            head, more = stream.read(4096), stream.read(1)
+        text = tables.decode(head if head.startswith(tables.UTF16) else head.replace(b"\0", b""), file)[0]
+        if conll.looks_tagged(text.rpartition("\n")[0] if more else text):
             return "conll"
     if suffix in tables.SUFFIXES:
         return "table"

@@ -21,6 +21,7 @@ TARGETS = ("label", "labels", "category", "class", "sentiment", "target", "topic
 
 UNNAMED = "\ue000"  # repeated, the name of a column that has none, and that is left out
 ODD_LINES = "that are not UTF-8 and were read as Windows-1252"
+UTF16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE  # how a file in UTF-16 begins
 
 csv.field_size_limit(2**31 - 1)  # else a text of more than 128 KiB is an error
 
@@ -41,7 +42,7 @@ def read(file: Path) -> Table:
 
 def decode(data: bytes, file: Path) -> tuple[str, int]:
     """The text of a file, and how many of its lines are not UTF-8 and were read as Windows-1252 instead."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if data.startswith(UTF16):
         return data.decode("utf-16", errors="replace"), 0
     if b"\0" in data:
         raise InputError(f"{file} is not a text file: it contains NUL bytes.")
@@ -63,6 +64,8 @@ def choose(columns: Iterable[str], text: str | None, label: str | None, where: o
     """The columns of input and label: those given, else the usual names. In a two-column file the other column fills
     the missing role."""
     columns = list(columns)
+    if not columns:
+        raise InputError(f"{where} is empty.")
     for given in filter(None, (text, label)):
         require_name(f"column of {where}", given, columns)
     text = text or usual(columns, INPUTS, label)
@@ -84,9 +87,12 @@ def label_name(value: Any) -> str | None:
         return None
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
     name = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
     if re.fullmatch(r"-?\d+\.0+", name):
         name = name.partition(".")[0]
+    name = "0" if name == "-0" else name
     return (name.lower() if name.lower() in ("true", "false") else name) or None
 
 
@@ -169,9 +175,10 @@ def _read_json(file: Path) -> Table:
         except (ValueError, RecursionError) as error:  # json counts the lines of the part
             line = number + getattr(error, "lineno", 1) - 1
             raise InputError(f"{file}, line {line} is not JSON: {getattr(error, 'msg', error)}.") from None
-        for each in found if whole and isinstance(found, list) else [found]:
+        for item, each in enumerate(found if whole and isinstance(found, list) else [found], 1):
             if not isinstance(each, dict):
-                raise InputError(f"{file}, line {number} is not a JSON object of columns and values.")
+                at = f"item {item}" if whole else f"line {number}"
+                raise InputError(f"{file}, {at} is not a JSON object of columns and values.")
             objects.append(each)
     names = list(dict.fromkeys(name for each in objects for name in each))
     return Table({name: [each.get(name) for each in objects] for name in names}, odd_lines=odd)

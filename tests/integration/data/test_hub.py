@@ -183,8 +183,9 @@ def test_an_endpoint_without_a_scheme_does_not_answer():
     assert not _answers("hub.example")
 
 
-def test_without_a_hub_fetch_ends_in_one_sentence(tmp_path):
-    done = call(None, tmp_path, "fetch", "--datasets", "ag_news", HF_HUB_OFFLINE="1")
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_without_a_hub_fetch_ends_in_one_sentence(hub, tmp_path, variable):
+    done = call(hub, tmp_path, "fetch", "--datasets", "ag_news", **{variable: "1"})
     assert done.returncode == 2
     assert "run `lrtl fetch` where there is internet access" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -192,7 +192,7 @@ def test_a_model_whose_package_is_missing_says_so_in_one_sentence(monkeypatch, n
         monkeypatch.setattr(importlib.util, "find_spec", lambda one, gone=missing: None if one == gone else found(one))
         with pytest.raises(InputError) as raised:
             models.find(name)
-        advice = "`pip install -r requirements.txt` brings it."
+        advice = "`pip install -r requirements.txt` installs it."
         assert str(raised.value) == f"The package {missing} is not installed; {advice}"
 
 

@@ -155,7 +155,7 @@ def test_the_libraries_cut_texts_where_the_model_does_and_the_card_says_what_the
     cards = {name: (folder / name / "README.md").read_text() for name in ("own_head", "crf", "ladder", "both_ends")}
     assert '("a text", truncation=True)' in cards["own_head"]
     assert '("a text")' in cards["crf"]
-    assert [name for name in cards if "this code reads the beginning alone" in cards[name]] == ["both_ends"]
+    assert [name for name in cards if "this code reads only the beginning" in cards[name]] == ["both_ends"]
 
 
 def test_the_card_states_data_protocol_scores_and_cost(kept):

@@ -231,9 +231,10 @@ def test_a_folder_of_images_in_the_order_of_their_paths(seer, tmp_path):
     named = rows_of(scoring.predict(seer, tmp_path / "in"))
     assert [row.pop("file") for row in named] == ["M\\xfcller.png", "a/c.jpg", "b.png"]
     assert named[0] == named[2]
-    (tmp_path / "list.csv").write_text("id,text\n1,no picture\n")
-    with pytest.raises(InputError, match="has only paths of images"):
-        scoring.predict(seer, tmp_path / "list.csv")
+    for lines in ("id,text\n1,no picture\n", "id,picture\n1,in/gone.png\n2,in/b.png\n"):
+        (tmp_path / "list.csv").write_text(lines)
+        with pytest.raises(InputError, match=r"list\.csv lists images that exist; name one with --text-column"):
+            scoring.predict(seer, tmp_path / "list.csv")
 
 
 def test_the_picture_that_cannot_be_read_is_named(seer, tmp_path, monkeypatch):
@@ -317,12 +318,21 @@ def test_a_folder_without_the_facts_of_a_kept_model_is_refused_in_one_sentence(n
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("edited", [{"device": "gpu"}, {"precision": "half"}])
+def test_a_device_or_a_precision_that_was_edited_is_refused_in_one_sentence(news, tmp_path, edited):
+    shutil.copytree(news, tmp_path / "kept")
+    facts = json.loads((news / "lrtl.json").read_text())
+    (tmp_path / "kept/lrtl.json").write_text(json.dumps(facts | edited))
+    with pytest.raises(InputError, match=r"it has no valid lrtl\.json"):
+        export.load(tmp_path / "kept")
+
+
 @pytest.mark.parametrize("name", ["weights.safetensors", "vocabulary.json"])
 def test_a_part_of_a_model_that_is_missing_is_said_in_one_sentence(news, tmp_path, name):
     (tmp_path / "in.csv").write_text("text\na\n")
     shutil.copytree(news, tmp_path / "kept")
     (tmp_path / "kept" / name).unlink()
-    with pytest.raises(InputError, match="is not a whole saved model") as refused:
+    with pytest.raises(InputError, match="is not a complete saved model") as refused:
         scoring.predict(tmp_path / "kept", tmp_path / "in.csv")
     assert "\n" not in str(refused.value)
 

@@ -32,7 +32,7 @@ def push(server, folder, model, *more, **variables):
 
 
 def test_every_file_arrives_and_the_card_is_complete(hub, saved, tmp_path):
-    done = push(hub, tmp_path, saved)
+    done = push(hub, tmp_path, saved, HF_ENDPOINT=f"{hub.address}/")
     assert (done.returncode, done.stdout) == (0, f"{hub.address}/acme/news\n"), done.stderr
     files = hub.pushed["acme/news"]
     given = {path.relative_to(saved).as_posix(): path.read_bytes() for path in saved.rglob("*") if path.is_file()}

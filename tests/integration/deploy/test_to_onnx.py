@@ -1,6 +1,7 @@
 """A saved model as ONNX gives the model's answers in onnxruntime, and says how many of them in int8."""
 
 import csv
+import logging
 import re
 
 import numpy as np
@@ -67,6 +68,13 @@ def test_int8_is_smaller_and_its_equal_answers_are_counted(name, saved):
     assert 0.3 < small.equal <= 1
     assert small.difference > whole.difference
     assert f"{small.equal:.1%} of the answers" in small.lines()[0]
+
+
+def test_warnings_are_logged_again_after_a_failure_in_int8(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(Exception, match=r"model\.onnx"):
+        to_onnx._quantized(tmp_path / "model.onnx")
+    assert logging.root.isEnabledFor(logging.WARNING)
 
 
 def test_given_rows_are_compared_and_the_command_prints_what_it_found(saved, tmp_path, call):

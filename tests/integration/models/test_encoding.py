@@ -53,24 +53,24 @@ def test_an_empty_text_is_kept_as_its_special_tokens(tokenizer):
 
 @pytest.mark.parametrize("text", [None, float("nan"), 3, ["a", "list"], "a \ud800"])
 def test_what_is_no_text_is_refused_with_its_row(tokenizer, text):
-    with pytest.raises(InputError, match=r"Example 1 is .* where a text is expected"):
+    with pytest.raises(InputError, match=r"Example 2 is .* where a text is expected"):
         encode_text(["a film", text], [0, 1], tokenizer)
 
 
 def test_what_is_no_text_is_refused_by_bags_of_words_too():
     vectorizer = TfidfVectorizer().fit(["a good film"])
-    with pytest.raises(InputError, match=r"Example 1 is None where a text is expected"):
+    with pytest.raises(InputError, match=r"Example 2 is None where a text is expected"):
         encode_bags(["a film", None], [0, 1], vectorizer)
 
 
 @pytest.mark.parametrize("word", [None, 3, "\ud800"])
 def test_what_is_no_word_is_refused_with_its_sentence(tokenizer, word):
-    with pytest.raises(InputError, match="Sentence 1"):
+    with pytest.raises(InputError, match=r"Sentence 2 has .* where a word is expected"):
         encode_words([["a"], ["a", word]], [[0], [0, 0]], tokenizer)
 
 
 def test_a_sentence_without_words_is_refused(tokenizer):
-    with pytest.raises(InputError, match="Sentence 1 has no words"):
+    with pytest.raises(InputError, match="Sentence 2 has no words"):
         encode_words([["a"], []], [[0], []], tokenizer)
 
 
@@ -275,7 +275,7 @@ def test_arrays_of_one_channel_are_images_too():
     ids=["empty", "text", "cut png", "cut jpeg", "cut gif", "no pixels", "huge", "cut exif", "none"],
 )
 def test_an_image_that_cannot_be_decoded_is_named(image):
-    with pytest.raises(InputError, match="Image 1 cannot be decoded"):
+    with pytest.raises(InputError, match="Image 2 cannot be decoded"):
         encode_images([saved(halves("RGB")), image], [0, 0], 32)
 
 
@@ -283,7 +283,7 @@ def test_an_image_that_would_be_too_large_once_resized_is_refused():
     """A file of 80 bytes: 2 × 4,000 pixels, which a short side of 224 would make 224 × 448,000."""
     thin = saved(Image.new("1", (2, 4000)))
     with pytest.raises(
-        InputError, match=r"Image 0 .* would have 224 × 448000 pixels, more than the 50,000,000 allowed"
+        InputError, match=r"Image 1 .* would have 224 × 448000 pixels, more than the 50,000,000 allowed"
     ):
         encode_images([thin], [0], 224)
     assert tuple(encode_images([thin], [0], 32).rows[0].shape) == (3, 4000, 2)

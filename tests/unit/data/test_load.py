@@ -152,12 +152,12 @@ def test_a_tag_out_of_range_is_named_with_its_row(copied):
 @pytest.mark.parametrize(
     ("name", "column", "values", "said"),
     [
-        ("ag_news", "label", [0.7, 1.7], "holds 0.7 where int is expected"),
-        ("ag_news", "label", [True, False], "holds True where int is expected"),
-        ("ag_news", "label", [[0], [1]], r"holds \[0\] where int is expected"),
-        ("ag_news", "text", [3, 4], "holds 3 where str is expected"),
-        ("conll2003", "ner_tags", [0, 1], "holds 0 where a list of int is expected"),
-        ("conll2003", "tokens", ["Ada", "Bo"], "holds 'Ada' where a list of str is expected"),
+        ("ag_news", "label", [0.7, 1.7], "holds 0.7 where a whole number is expected"),
+        ("ag_news", "label", [True, False], "holds True where a whole number is expected"),
+        ("ag_news", "label", [[0], [1]], r"holds \[0\] where a whole number is expected"),
+        ("ag_news", "text", [3, 4], "holds 3 where a text is expected"),
+        ("conll2003", "ner_tags", [0, 1], "holds 0 where a list of whole numbers is expected"),
+        ("conll2003", "tokens", ["Ada", "Bo"], "holds 'Ada' where a list of texts is expected"),
     ],
 )
 def test_a_column_of_another_type_is_refused(copied, name, column, values, said):
@@ -216,7 +216,7 @@ def test_the_validation_split_is_taken_from_the_labelled_examples():
 
 
 def test_a_size_that_leaves_an_entity_type_without_an_example_is_refused():
-    with pytest.raises(InputError, match=r"leave class '(LOC|MISC|ORG|PER|no entity)'"):
+    with pytest.raises(InputError, match=r"None of the 3 labelled examples is of class '(LOC|MISC|ORG|PER|no entity)'"):
         labelled(load("entities_sample"), config("entities_sample", train_size=3))
 
 

@@ -59,7 +59,7 @@ def test_drawing_leaves_the_global_generator_alone():
 def test_a_class_without_an_example_is_refused_with_sizes_that_would_do():
     with pytest.raises(InputError) as error:
         subset(train_size=2)
-    assert "leave class 'business' without one" in str(error.value)
+    assert "None of the 2 labelled examples is of class 'business';" in str(error.value)
     least = float(str(error.value).rsplit("data_fraction=", 1)[1].rstrip("."))
     assert "train_size=3" in str(error.value)
     for amount in ({"train_size": 3}, {"data_fraction": least}):

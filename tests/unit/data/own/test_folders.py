@@ -109,6 +109,9 @@ def test_an_index_without_a_name_and_a_last_separator_are_no_columns(tmp_path):
 def test_one_class_that_is_written_in_two_ways_is_one(tmp_path):
     lines = [(f"a text {i}", ("1", "0", "1.0", "0.00")[i % 4]) for i in range(40)]
     assert load(str(write_csv(tmp_path / "r.csv", lines))).classes == ("0", "1")
+    zeros = [0.0, -0.0, "-0.0", "0", 1, "1.00"]
+    path = write_jsonl(tmp_path / "z.jsonl", {"text": [f"a text {i}" for i in range(30)], "label": zeros * 5})
+    assert load(str(path)).classes == ("0", "1")
     lines = [(f"a text {i}", ("True", "false", "true")[i % 3]) for i in range(30)]
     assert load(str(write_csv(tmp_path / "b.csv", lines))).classes == ("false", "true")
 
@@ -406,6 +409,7 @@ WORDS = {"text": "EU rejects", "tokens": ["EU", "rejects"], "ner_tags": ["B-ORG"
         (WORDS, "labels are lists of tags, but the inputs are texts; name the column of the words with text_column"),
         ({"text": "EU rejects", "label": [[0, 2, "ORG"]]}, r"such as \[\['0', '2', 'ORG'\]\]; .* write a CoNLL file"),
         ({"text": {"en": "EU rejects"}, "label": "a"}, "has an object, {'en': 'EU rejects'}, where a text, "),
+        ({"text": "EU rejects", "label": {"a": 0}}, "has an object, {'a': 0}, where a label is expected"),
         ({"tokens": ["EU", "rejects"], "label": "a"}, "row 1 does not have a list of words and a list of tags; the "),
     ],
 )
@@ -447,7 +451,7 @@ def test_an_example_knows_its_place(tmp_path):
     ("text", "label", "said"),
     [
         (["a", "list"], "good", r"^r\.jsonl, row 22 does not have a text and a label; the first input is a text, so"),
-        ("a text", ["good"], r"^r\.jsonl, row 22 does not have a text and a label; the first input is a text, so"),
+        ("a text", ["good", "bad"], r"^r\.jsonl, row 22 does not have a text and a label; the first input is a text, "),
         ({"path": "/etc/passwd"}, "good", "has paths of images"),
     ],
 )
@@ -557,7 +561,7 @@ def test_a_data_set_of_the_hub_is_named_by_its_id(tmp_path, monkeypatch):
 
 
 def test_a_branch_of_the_hub_is_no_revision():
-    with pytest.raises(InputError, match="org/posts@main: main is no revision; one is the 40 hexadecimal digits"):
+    with pytest.raises(InputError, match="org/posts@main: main is not a revision; a revision is the 40 hex"):
         load("org/posts@main")
 
 
@@ -844,4 +848,92 @@ def test_examples_of_both_splits_are_counted_reported_and_dropped(tmp_path):
 def test_a_mistake_in_json_is_said_with_its_line_once(tmp_path, name, text, line):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=rf"{name}, line {line} is not JSON: Expecting ',' delimiter\.$"):
+        load(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["r.json", "r.jsonl"])
+def test_a_json_file_without_a_row_is_empty(name, tmp_path):
+    (tmp_path / name).write_text("[]" if name == "r.json" else "\n")
+    for read in (load, tasks.kind_of):
+        with pytest.raises(InputError, match=rf"{name} is empty\.$"):
+            read(str(tmp_path / name))
+
+
+def test_labels_that_are_bytes_are_read_as_utf8(tmp_path):
+    columns = {"text": [f"a text {i}" for i in range(20)], "label": ["schön".encode(), b"bad"] * 10}
+    pq.write_table(pa.table(columns), tmp_path / "r.parquet")
+    assert load(str(tmp_path / "r.parquet")).classes == ("bad", "schön")
+
+
+def test_a_list_of_one_label_is_that_label(tmp_path):
+    labels = [["good"], "bad", ["bad"], "good"] * 10
+    path = write_jsonl(tmp_path / "r.jsonl", {"text": [f"a text {i}" for i in range(40)], "label": labels})
+    assert load(str(path)).classes == ("bad", "good")
+    labels = [["good", "bad"]] * 5 + [["good"]] * 35
+    write_jsonl(path, {"text": [f"a text {i}" for i in range(40)], "label": labels})
+    with pytest.raises(InputError, match=r"5 of 40 rows have several labels, such as \['good', 'bad'\]"):
+        load(str(path))
+    columns = {"tokens": [[f"w{i}"] for i in range(20)], "tags": [["B-X"], ["O"]] * 10}
+    assert load(str(write_jsonl(path, columns))).classes == ("O", "B-X", "I-X")
+
+
+def test_rows_that_are_left_out_are_counted_where_too_few_remain(tmp_path):
+    path = write_csv(tmp_path / "r.csv", [("", "good"), ("", "bad")] * 10)
+    said = "has 0 labelled rows to train on, but at least 8 are needed; rows that are left out: 20 without input, 0 wit"
+    with pytest.raises(InputError, match=said):
+        load(str(path))
+
+
+def test_the_columns_of_a_test_file_without_the_inputs_are_its_own(tmp_path):
+    write_csv(tmp_path / "train.csv", rows(20))
+    write_csv(tmp_path / "test.csv", [(i, f"a note {i}") for i in range(9)], ("id", "said"))
+    with pytest.raises(InputError, match=r"no column of test\.csv named 'text'; the known ones are id, said\.$"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "tagged"),
+    [
+        ("Send an E-mail to Bob\n", False),
+        ("Send an E-mail to Bob\nTake the S-Bahn home today, or else the I-95\n", False),
+        ("Ada B-PER\nran O\n", True),
+        ("New York B-LOC\nAda B-PER\nran O\n", True),  # then an error can name the line with more fields
+        ("-DOCSTART- -X- O\n\n# text = Take the S-Bahn\nAda B-PER\nran O\n\n# id 2\nOslo B-LOC\n", True),
+    ],
+)
+def test_a_word_like_a_tag_makes_no_conll_file(text, tagged):
+    assert conll.looks_tagged(text) is tagged
+
+
+def test_a_note_beside_images_may_have_a_word_like_a_tag(tmp_path):
+    write_images(tmp_path)
+    (tmp_path / "README.txt").write_text("Send an E-mail to Bob\n")
+    assert load(str(tmp_path)).kind == "image"
+
+
+@pytest.mark.parametrize("name", ["r.txt", "r.tsv"])
+@pytest.mark.parametrize("times", [1, 200])  # shorter and longer than the part that is looked at
+def test_a_conll_file_may_be_utf16(name, times, tmp_path):
+    text = "\n".join(f"Ada{i}\tB-PER\nleft\tO\n" for i in range(12 * times))
+    (tmp_path / name).write_text(text, encoding="utf-16")
+    data = load(str(tmp_path / name))
+    assert (data.kind, data.classes) == ("tokens", ("O", "B-PER", "I-PER"))
+    (tmp_path / name).write_bytes(b"\xff\xfeAda" if name == "r.txt" else "text\tlabel\na\tb".encode("utf-16"))
+    assert files._form(tmp_path / name) == (None if name == "r.txt" else "table")
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_test_split_of_two_tagged_words_is_read(end, tmp_path):
+    (tmp_path / "train.txt").write_text("\n".join(f"Ada{i} B-PER\nleft O\n" for i in range(12)))
+    (tmp_path / "test.txt").write_text(f"Bo B-PER\nleft O{end}")
+    assert load(str(tmp_path)).test.inputs == [["Bo", "left"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place"),
+    [("r.json", '[{"text": "a", "label": 0},\n 3]', "item 2"), ("r.jsonl", '{"text": "a", "label": 0}\n3\n', "line 2")],
+)
+def test_a_value_that_is_no_object_is_named_by_its_place(name, text, place, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=rf"{name}, {place} is not a JSON object of columns and values\.$"):
         load(str(tmp_path / name))

@@ -73,3 +73,13 @@ CLASH = pd.DataFrame({"text": ["a", "b"], "label": [{"a": 1}, 1]})
 def test_what_cannot_be_kept_is_one_sentence(table, said, home):
     with pytest.raises(InputError, match=said):
         keep(table)
+
+
+def test_nothing_is_printed_and_the_switch_of_the_bars_is_left_as_it_was(home, capfd):
+    import datasets
+
+    for disabled, switch in ((True, datasets.disable_progress_bars), (False, datasets.enable_progress_bars)):
+        switch()
+        keep(frame())
+        assert datasets.are_progress_bars_disabled() is disabled
+    assert capfd.readouterr().err == ""
