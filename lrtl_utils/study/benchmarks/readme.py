@@ -113,8 +113,8 @@ def claim(table: pd.DataFrame, planned: int) -> str:
         f"**On average `{tables.OURS}`, this project's own method, gains {first}.** "
         f"{''.join(f'It gains {each}. ' for each in others)}This is over the {counts[0]['settings']} settings that "
         f"have run so far, of {planned} planned: a setting is a data set on which the rule of `{tables.OURS}` was not "
-        "chosen, with a model and a number of labels. Brackets hold 95 % intervals. Version 1 had been run on these "
-        "data sets, and a description of the results led to version 2."
+        "chosen, with a model and a number of labels. Brackets hold 95 % intervals, which treat settings as "
+        "independent. Version 1 had been run on these data sets, and a description of the results led to version 2."
     )
 
 
