@@ -252,7 +252,8 @@ def shown(table: pd.DataFrame) -> str:
 
 def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
     """`progressive` beside the tuned baselines, in words: the `gains` over each."""
-    table, machines = None, " + ".join(sorted({*confirmed["device"][confirmed["method"] == tables.OURS]}))
+    table, machines = None, sorted({*confirmed["device"][confirmed["method"] == tables.OURS]})
+    on = machines[0] if len(machines) == 1 else f"{len(machines)} kinds of processor"
     for baseline in TUNED:
         found = gains(confirmed, baseline)
         shown = pd.DataFrame(
@@ -262,7 +263,7 @@ def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
                 f"`{tables.OURS}`": [
                     f"{row.score:.3f}{answers.between(row.score_low, row.score_high)}" for row in found.itertuples()
                 ],
-                f"seconds ({machines})": found["device_seconds"].map("{:.1f}".format, na_action="ignore"),
+                f"seconds ({on})": found["device_seconds"].map("{:.1f}".format, na_action="ignore"),
                 f"points over {baseline}, share of its FLOPs": [
                     f"{answers.points(row.mean, row.low, row.high)}, {row.verdict}, {answers.share(row.flops_ratio)}"
                     for row in found.itertuples()
