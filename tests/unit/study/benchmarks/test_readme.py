@@ -57,7 +57,8 @@ def test_the_counts_below_the_table_are_of_every_size_method_and_data_set_with_w
     said = readme.lost(recipe.compared(recipe.runs(results)), "table.md")
     assert said.startswith("- Of all 10 differences between `progressive` and another method, ")
     worse = (
-        "2 to be worse (than bitfit on own.csv; than bitfit on SST-2), and 0 are undecided ([each of them](table.md)). P-values are corrected for each method separately."
+        "2 to be worse (than bitfit on own.csv; than bitfit on SST-2), and 0 are undecided ([each of them](table.md)). "
+        "P-values are corrected for each method separately."
     )
     assert said.endswith(f"8 show `progressive` to be better, {worse}")
 
