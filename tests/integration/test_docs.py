@@ -319,22 +319,26 @@ def test_what_the_tuned_baselines_lack_is_what_the_tables_say():
     assert f"with five requests of each intent, `full` gains {gain:.1f} points from the names" in prose("baselines")
 
 
-def test_what_full_gains_by_the_names_of_77_intents_is_what_the_records_say():
-    planned = tables.records(ROOT / "results/confirmation", "completed").query("dataset == 'banking77_5'")
-    runs = [planned[planned["method"] == name] for name in ("progressive", "full")]
-    added = tables.records(ROOT / "results/confirmation-added", "completed").query("method == 'full'")
-    ours, unnamed, named = map(tables.by_seed, [*runs, added])
-    for first, second in ((named, unnamed), (ours, named)):
-        found = tables.paired(first, second)
+def test_what_full_gains_by_names_and_rate_on_77_intents_is_what_the_records_say():
+    planned, added = (tables.records(ROOT / "results" / f"confirmation{end}", "completed") for end in ("", "-added"))
+    columns, gains = [], []
+    for dataset in ("banking77_5", "banking77_10"):
+        of = planned[planned["dataset"] == dataset]
+        more = added[(added["dataset"] == dataset) & (added["method"] == "full")]
+        parts = [of[of["method"] == "full"], *(more[more["config.learning_rate"] == rate] for rate in (1e-4, 3e-4))]
+        parts.append(ours := of[of["method"] == "progressive"])
+        tuned, _, best, mine = map(tables.by_seed, parts)
+        found = tables.paired(mine, best)
         assert found["seeds"] == 5
-        assert f" {answers.points(found['mean'], found['low'], found['high'])} points " in prose("baselines")
-    scores = [100 * part["score"].mean() for part in (runs[1], added)]
-    assert "({1:.1f} % in place of {0:.1f} %)".format(*scores) in prose("baselines")
-    flops = [sum(record["cost"]["flops"] for record in part["record"]) for part in (runs[0], added)]
-    assert f"with {100 * flops[0] / flops[1]:.0f} % of its FLOPs" in prose("baselines")
-    gains = [f"{100 * tables.paired(ours, theirs)['mean']:.1f}" for theirs in (named, unnamed)]
-    assert "a higher rate, the gain over `full` is {} points there and not {}.".format(*gains) in prose("evidence")
-    said = "[the gain over `full` is +{}](docs/baselines.md) there with five examples, not +{}.".format(*gains)
+        costs = [sum(record["cost"]["flops"] for record in part["record"]) for part in (ours, parts[2])]
+        last = f"{answers.points(found['mean'], found['low'], found['high'])}, {100 * costs[0] / costs[1]:.0f} %"
+        columns.append([*(f"{100 * part['score'].mean():.1f}" for part in parts), last])
+        gains += [f"{100 * each:.1f}" for each in (found["mean"], tables.paired(mine, tuned)["mean"])]
+    rows = re.findall(r"^  \| .* \| (.*\d.*) \| (.*\d.*) \|$", (ROOT / "docs/baselines.md").read_text(), flags=re.M)
+    assert rows == [*zip(*columns, strict=True)]
+    said = "the gain over it is {} points and not {} with five examples, and {} and not {} with ten."
+    assert said.format(*gains) in prose("evidence")
+    said = "the gain over it is +{0} with five examples and +{2} with ten, not +{1} and +{3}.".format(*gains)
     assert said in " ".join((ROOT / "README.md").read_text().split())
 
 
