@@ -2,11 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m lrtl_utils
-# The sockets of a kernel and the threads of a cell are set by the sweep; nothing here looks at the network.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## Say what can be made
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .venv/installed: requirements.txt pyproject.toml
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
@@ -44,7 +43,7 @@ nightly: .venv/installed ## Fuzz, unsafe input, browser, pages of docs run whole
 	$(PYTEST) -m slow tests
 	$(MAKE) trackers peers-tests
 
-faults: .venv/installed ## Kill, fill and cut short what runs, for LRTL_FAULT_MINUTES (20)
+faults: .venv/installed ## Kill processes, fill disks and truncate files during runs, for LRTL_FAULT_MINUTES (20)
 	$(BIN)/python -m pytest -q -m faults tests/nightly/test_faults.py
 
 gpu: .venv/installed ## The tests that need a CUDA device
@@ -66,7 +65,7 @@ peers: RESULTS ?= results/recipe-2
 peers: .venv/peers/bin/python peers-tests ## SetFit and MTEB's probe beside the runs of linear_probe in RESULTS (hours; resumes)
 	OMP_NUM_THREADS=1 $< -m lrtl_utils.study.benchmarks.peers $(RESULTS)
 
-lint: .venv/installed ## Format and lint, checked
+lint: .venv/installed ## Check format, lint and imports
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/lint-imports --no-cache --no-logo
@@ -92,7 +91,7 @@ recipe: .venv/installed ## Run every setting of the recipe on the development se
 	$(RUN) sweep notebooks/grids/recipe_2_bf16.yaml --results results/recipe-2/bf16 --workers 2 --no-cache
 	$(BIN)/python -m lrtl_utils.study.benchmarks.recipe results/recipe-2
 
-study: .venv/installed ## Run the committed study's grid on real data (days; resumes) and its pictures
+study: .venv/installed ## Run the committed study's grid (days; resumes; needs LRTL_MIRROR) and make its pictures
 	$(RUN) confirm study
 	$(RUN) figures
 
@@ -114,7 +113,7 @@ audit: .venv/installed ## Look up what is installed among the known vulnerabilit
 
 BASE ?= HEAD
 ROUNDS ?= 3
-speed: .venv/installed ## What surrounds the work, in seconds, at the commit BASE and now (a quarter of an hour a round)
+speed: .venv/installed ## Measure the overhead of commands at the commit BASE and now (a quarter of an hour a round)
 	@PYTHONPATH=. $(BIN)/python -u tests/support/speed.py $(BASE) $(ROUNDS)
 
 lab: .venv/installed ## Open JupyterLab on loopback, with its token

@@ -51,9 +51,11 @@ class RunConfig(BaseModel):
     batch_size: int | None = Field(default=None, ge=1, description="number of examples in a batch")
     accumulate: int | None = Field(default=None, ge=1, description="number of batches whose gradients make one step")
     epochs: int | None = Field(default=None, ge=1, description="number of passes over the labelled examples")
-    optimizer: Literal["adamw", "adam", "sgd"] | None = Field(default=None, description="optimizer of the weights")
+    optimizer: Literal["adamw", "adam", "sgd"] | None = Field(
+        default=None, description="optimizer of the weights: adamw, adam or sgd"
+    )
     scheduler: Literal["linear", "cosine", "constant"] | None = Field(
-        default=None, description="schedule of the learning rate after warm-up"
+        default=None, description="schedule of the learning rate after warm-up: linear, cosine or constant"
     )
     warmup_steps: int | None = Field(
         default=None,
@@ -66,9 +68,11 @@ class RunConfig(BaseModel):
     )
     max_grad_norm: float | None = Field(default=None, gt=0, description="gradients are clipped to this L2 norm")
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None = Field(
-        default=None, description="number format of the matrix products"
+        default=None, description="number format of the matrix products: auto, fp32, bf16 or fp16"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where the model runs")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="where the model runs: auto, cpu or cuda"
+    )
     max_length: int | None = Field(default=None, ge=8, le=8192, description="tokens of a text that are kept")
     padding: Literal["longest"] | None = Field(
         default=None,
@@ -85,7 +89,7 @@ class RunConfig(BaseModel):
     penalty: float | None = Field(
         default=None,
         gt=0,
-        description="L2 penalty of a solved head, times layers × rows ÷ classes; None chooses it by leave-one-out",
+        description="L2 penalty of a solved head, to be multiplied by layers × rows ÷ classes; None: by leave-one-out",
     )
     word_shape: bool | None = Field(
         default=None, description="whether a tagger's head also reads capitals, digits and punctuation of the words"

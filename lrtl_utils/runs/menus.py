@@ -18,9 +18,7 @@ def menus(parameters: dict[str, Any]) -> Any:
     try:
         import ipywidgets
     except ImportError:
-        return (
-            "The menus need ipywidgets (pip install ipywidgets). Everything can be set in the cell of parameters too."
-        )
+        return "The menus need ipywidgets (pip install ipywidgets). Everything can be set in the parameter cell too."
     reading = on_disk(parameters)  # a table in memory has a path there
     kind = kind_of(reading["dataset"], reading.get("text_column"), reading.get("label_column"))
     fitting = {

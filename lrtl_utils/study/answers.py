@@ -120,7 +120,7 @@ def cost(frame: pd.DataFrame) -> Answer:
         names = [f"{name} on {count}" for name, count in compared["best"].value_counts().items()]
         on = f"each of {pairs}" if len(compared) > 1 else "the only pair of data set and model"
         names = names if len(compared) > 1 else compared["best"]
-        headline = f"On {on}, the interval of the difference to the best ({_listed(names)}) is below "
+        headline = f"On {on}, the interval of the difference from the best ({_listed(names)}) is below "
         headline += f"zero for every compared configuration with fewer FLOPs, by {metric}"
         if cheaper:
             headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best may be as good by "
@@ -143,9 +143,9 @@ def cost(frame: pd.DataFrame) -> Answer:
 
 
 def real(frame: pd.DataFrame, baseline: str = BASELINE) -> Answer:
-    """Which differences to the baseline, and to its tuned variant, are more than noise; the headline is of the latter.
+    """Which differences from the baseline and from its tuned variant are more than noise.
 
-    If neither ran, the differences to the best configuration of each dataset × model.
+    The headline is of the tuned variant, if it ran. If neither ran, the differences from the best configuration of each dataset × model.
     """
     question, best = "Is the difference real, or noise?", tables.best(frame)
     found = {name: tables.differences(frame, name) for name in (baseline, f"{baseline} (tuned)")}
@@ -178,7 +178,7 @@ def _counts(table: pd.DataFrame, baseline: str) -> str:
     few = {stats.TOO_FEW_SEEDS: f"with {stats.TOO_FEW_SEEDS}"}
     verdicts = [f"{counts[verdict]} {few.get(verdict, verdict)}" for verdict in VERDICTS if verdict in counts]
     good = int(table["at_least_as_good"].sum())
-    differences = f"{counted(len(table), 'difference')} in {tables.metrics_of(table)} to {baseline}"
+    differences = f"{counted(len(table), 'difference')} in {tables.metrics_of(table)} from {baseline}"
     as_good = f"{good} {'is' if good == 1 else 'are'} at least as good (within {100 * stats.MARGIN:g} point"
     return f"Of {differences}, corrected for their number: {', '.join(verdicts)}. {as_good}, uncorrected)."
 
@@ -336,11 +336,11 @@ def claim_seconds(front: pd.DataFrame, best: pd.DataFrame) -> str:
 
 
 def claim_differences(table: pd.DataFrame, baseline: str) -> str:
-    """How many differences to the baseline are better, worse and undecided."""
+    """How many differences from the baseline are better, worse and undecided."""
     counts = table["verdict"].value_counts()
     better, worse, undecided = (counts.get(verdict, 0) for verdict in ("better", "worse", "undecided"))
     made = counted(better + worse + undecided, "difference")
-    return f"Of {made} to {baseline}: {better} better, {worse} worse and {undecided} undecided"
+    return f"Of {made} from {baseline}: {better} better, {worse} worse and {undecided} undecided"
 
 
 def claim_needs(needs: pd.DataFrame) -> str:
@@ -532,7 +532,7 @@ def times(ours: float, theirs: float) -> str:
 
 
 def gains(table: pd.DataFrame) -> list[str]:
-    """For each dataset × model of `tables.gains`: the difference to the tuned baseline, and its costs over those."""
+    """For each dataset × model of `tables.gains`: the difference from the tuned baseline, and its costs over those."""
     found = []
     for row in table.itertuples():
         time = "" if pd.isna(row.seconds_ratio) else f" and {row.seconds_ratio:.2g} times the device seconds"
@@ -575,8 +575,8 @@ def _aggregate(n_labels: int, part: pd.DataFrame) -> str:
     top = widest.iloc[0]
     sure = f" [{top['low']:.2f}, {top['high']:.2f}]"
     within = [row.variant for row in widest.iloc[1:].itertuples() if row.high >= top["low"]]
-    reach = "the interval of {} reaches" if len(within) == 1 else "the intervals of {} reach"
-    near = f"; {reach.format(', '.join(within))} into its own" if within else ""
+    overlap = "the interval of {} overlaps" if len(within) == 1 else "the intervals of {} overlap"
+    near = f"; {overlap.format(', '.join(within))} its own" if within else ""
     over = f"{n_labels} labels, {counted(top['dataset_models'], 'pair')}"
     return f"{over}: {top['variant']} is highest at {top['iqm']:.2f}{sure} of normalised {top['score_name']}{near}."
 

@@ -36,7 +36,7 @@ SECTIONS = (
     (answers.which, "accuracy_vs_data", "Test {score} against labelled examples", DATA),
     (answers.how_much, "labels_needed", "Labels needed for 95 % of the best {score} at the largest size", DATA),
     (answers.cost, "accuracy_vs_seconds", "Test {score} against device seconds", COST),
-    (answers.real, "differences", "Paired differences in {score} to conventional, tuned if any was, in points", REAL),
+    (answers.real, "differences", "Paired differences in {score} from conventional, tuned if any was, in points", REAL),
 )
 COLUMNS = ("labels", "seed", "score", "device seconds", "FLOPs", "peak MiB")  # of numbers, in the table of runs
 # Columns that the sentences of an answer repeat.

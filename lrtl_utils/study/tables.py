@@ -383,7 +383,7 @@ def _runs(sized: pd.DataFrame) -> dict[str, Runs]:
 
 
 def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
-    """Paired differences to the baseline's variant: a row for each dataset × model, number of labels and configuration.
+    """Paired differences from a baseline: a row for each dataset × model, number of labels and configuration.
 
     `p` is NaN with fewer than three seeds, `p_corrected` is corrected over the whole table (Benjamini & Hochberg 1995),
     and `verdict` follows from it. `at_least_as_good` says whether the interval does not reach below `-stats.MARGIN`: a
@@ -493,7 +493,7 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
 
     Best is the highest mean over the shared seeds. The `undecided` may be the best too: one-sided tests, which count
     that the best was chosen on the same runs (Hsu 1981), do not show them to be worse. Each is a name with its paired
-    difference to the best: the mean, and the bounds of its own interval. `too_few_seeds` names those that share fewer
+    difference from the best: the mean, and the bounds of its own interval. `too_few_seeds` names those that share fewer
     than three seeds with the best, and `missing` those that have three seeds at another size but not at this one.
     `compared` counts the others that share enough seeds; `variants` are those of the best, which is first, and of what
     is shown to be at most `stats.MARGIN` below it.

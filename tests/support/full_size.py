@@ -136,7 +136,7 @@ def table(found: list[dict[str, Any]]) -> str:
         "",
         "Yes: checkpoints of their size and layout load, fit into memory and train.",
         "`python tests/support/full_size.py` makes this page. It gives each model random weights at its size, then",
-        "trains it with every method for a few steps on shipped",
+        "runs every method that uses a model, most for one step, on shipped",
         f"data: texts cut to {TOKENS} tokens, images at {PIXELS} px, one CPU thread. Random weights say nothing about",
         "scores.",
         "",

@@ -165,7 +165,7 @@ def notebook(name: str) -> nbformat.NotebookNode:
         text("## The data\nThe first examples of the train split, with their labels."),
         code(examples),
         text(
-            "## The labels\nThe clock starts here. The method learns from `train` and sets `validation` aside. Without "
+            "## The labels\nThe clock starts here. The method trains on `train`; `validation` is held out. Without "
             "a validation split,\n`validation` is None."
         ),
         code("train, validation = run.label()"),

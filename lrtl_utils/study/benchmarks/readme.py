@@ -231,7 +231,7 @@ def beside_published(confirmed: pd.DataFrame) -> Iterator[str]:
 
 
 def shown(table: pd.DataFrame) -> str:
-    """How many differences to the tuned baselines are decided on data sets that are not of the plan, and on which.
+    """How many differences from the tuned baselines are decided on data sets that are not of the plan, and on which.
 
     `table` is of `recipe.compared`.
     """

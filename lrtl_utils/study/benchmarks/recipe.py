@@ -52,7 +52,7 @@ split. Parameters are in millions, and seconds on different devices cannot be co
 measured here, and they had other models and other information: minilm (all-MiniLM-L6-v2) was trained on pairs of
 sentences, and of the methods here, {readers} read the names of the classes."""
 GLANCE = """The same rows by data set. A cell has the number of labels, the score with its interval, a star where the
-corrected p-value shows a difference to `progressive`, FLOPs, and seconds where they can be compared."""
+corrected p-value shows a difference from `progressive`, FLOPs, and seconds where they can be compared."""
 PIECES = """How far `progressive` with something left out or changed is from `progressive`, in points with a 95 %
 interval. What is below zero speaks for the piece. A star marks what the corrected p-value shows. `..._wrong_names` are
 copies of data sets in which each class has the name of another, and `budget_seconds=1e-06` ends the training after
@@ -93,7 +93,7 @@ def _changed(record: dict[str, Any]) -> str:
 
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row for each configuration at each size: its mean score and costs, and its difference to `progressive`.
+    """A row for each configuration at each size: its mean score and costs, and its difference from `progressive`.
 
     `frame` is from `runs` and not empty. P-values and verdicts are corrected over the settings of each configuration.
     """

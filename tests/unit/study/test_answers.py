@@ -75,7 +75,7 @@ def test_sentences_come_from_the_numbers(frame):
 def test_claims_come_from_the_numbers(frame):
     best, table = tables.best(frame), tables.differences(frame)
     counts = table["verdict"].value_counts()
-    known = f"Of {counts.sum()} differences to conventional: {counts['better']} better, {counts['worse']} worse"
+    known = f"Of {counts.sum()} differences from conventional: {counts['better']} better, {counts['worse']} worse"
     assert answers.claim_differences(table, "conventional").startswith(known)
     claim = "With 1000 labels, progressive"
     assert answers.claim_best(best).startswith(claim)
@@ -179,7 +179,9 @@ def test_the_tuned_baseline_is_compared_beside_its_default(tmp_path):
         found = answers.real(frame)
         (stated,) = found.each
         better = "" if len(frame) < 27 else "1 better, "
-        said = f"Of {len(frame) // 9 * 2} differences in accuracy to conventional (tuned), corrected for their number: "
+        said = (
+            f"Of {len(frame) // 9 * 2} differences in accuracy from conventional (tuned), corrected for their number: "
+        )
         assert found.headline.startswith(said + better)
         assert ahead in stated.split(" points of accuracy over conventional; ")[1]
         assert "worse with 32, 100" in stated
@@ -296,7 +298,7 @@ def test_what_its_own_interval_shows_to_be_worse_is_no_cheaper_choice(frame):
     assert low < high < 0
     assert "sst2 · minilm: progressive itself (" in answers.cost(frame).each[1]
     alone = answers.cost(frame[frame["dataset"] == "sst2"]).headline
-    assert alone.startswith("On the only pair of data set and model, the interval of the difference to the best (")
+    assert alone.startswith("On the only pair of data set and model, the interval of the difference from the best (")
 
 
 def test_the_cheapest_is_of_what_was_measured(frame):
