@@ -145,7 +145,8 @@ def cost(frame: pd.DataFrame) -> Answer:
 def real(frame: pd.DataFrame, baseline: str = BASELINE) -> Answer:
     """Which differences from the baseline and from its tuned variant are more than noise.
 
-    The headline is of the tuned variant, if it ran. If neither ran, the differences from the best configuration of each dataset × model.
+    The headline is of the tuned variant, if it ran. If neither ran, the differences are from the best configuration of
+    each dataset × model.
     """
     question, best = "Is the difference real, or noise?", tables.best(frame)
     found = {name: tables.differences(frame, name) for name in (baseline, f"{baseline} (tuned)")}
