@@ -40,7 +40,7 @@ e2e: .venv/installed ## Real processes, and nbval over a copy of every notebook,
 
 nightly: .venv/installed ## Fuzz, unsafe input, browser, pages of docs run whole, the golden checks
 	$(PYTEST) $(SIDE_BY_SIDE) tests/nightly
-	$(PYTEST) -m slow tests
+	$(PYTEST) $(SIDE_BY_SIDE) -m slow tests
 	$(MAKE) trackers peers-tests
 
 faults: .venv/installed ## Kill processes, fill disks and truncate files during runs, for LRTL_FAULT_MINUTES (20)
