@@ -69,6 +69,18 @@ def test_a_cell_past_its_deadline_ends_with_all_that_it_started(tmp_path):
     assert error == "past its deadline of 3 s"
 
 
+def test_a_cell_that_half_the_batch_does_not_help_leaves_a_failed_record_for_each_batch_size(tmp_path):
+    asked = {"dataset": "news_sample", "model": "simple_nn", "method": "from_scratch", "train_size": 16}
+    words = ["sweep", written(tmp_path, asked | {"batch_size": 2}), "--results", tmp_path / "out"]
+    done = call(*words, "--memory-limit", 1, "--on-oom", "halve")
+    assert done.returncode == 1, done.stderr
+    failed = {record["config"]["batch_size"]: record for record in records(tmp_path / "out", "failed")["record"]}
+    assert set(failed) == {2, 1}
+    for record in failed.values():
+        assert record["error"] == "out of memory: it held more than its limit of 1 MiB"
+    assert failed[1]["config"]["asked"]["batch_size"] == 2
+
+
 def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path):
     path = written(tmp_path, {"seed": [0, 1, 2]} | SMALL)
     words = [sys.executable, "-m", "lrtl_utils", "sweep", str(path), "--results", str(tmp_path / "results")]
@@ -91,7 +103,11 @@ def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path):
 def test_a_sweep_whose_time_is_over_ends_its_cells_and_goes_on_later(tmp_path):
     """The outcome counts what is left, and nothing is raised: `compare` answers from what is there."""
     cells, said = plan(read_grid(written(tmp_path, SMALL | {"method": "full", "seed": [0, 1], "epochs": 400}))), []
-    outcome = sweep(cells, tmp_path, stop_after_seconds=15, report=said.append)
+
+    def begun():
+        wait_for(lambda: list(tmp_path.glob("work/*/progress.json")))
+
+    outcome = sweep(cells, tmp_path, stop_after_seconds=0, meanwhile=begun, report=said.append)
     assert (outcome.completed, outcome.failed, outcome.left) == (0, [], 2)
     assert said[-1] == "The time is over, so the running cells are ended at their checkpoints."
     assert list(tmp_path.glob("work/*/checkpoint.pt"))

@@ -1,20 +1,9 @@
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 
-from lrtl_utils.config import derived_seed, resolve_device, resolve_precision
+from lrtl_utils.config import resolve_device, resolve_precision
 from lrtl_utils.errors import InputError
-
-
-def test_derived_seeds_differ_by_purpose_and_seed_and_repeat_in_another_process():
-    seeds = {(seed, purpose): derived_seed(seed, purpose) for seed in range(50) for purpose in ("subset", "head")}
-    assert len(set(seeds.values())) == 100
-    assert all(0 <= seed < 2**31 for seed in seeds.values())
-    code = "from lrtl_utils.config import derived_seed; print(derived_seed(7, 'head'))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) == seeds[7, "head"]
 
 
 def test_device_that_is_not_there_is_refused():

@@ -304,8 +304,9 @@ def test_what_the_tuned_baselines_lack_is_what_the_tables_say():
     rest = table[~recipe.of_the_plan(table["dataset_model"]) & ~requests]
     gains = recipe.counts(rest).set_index("configuration")[["gain", "low", "high"]]
     usual, full = (answers.points(*gains.loc[f"{name} (tuned)"]) for name in ("conventional", "full"))
-    assert f"Without BANKING77 and CLINC150, the mean gains over the two tuned baselines are {usual} and {full}." in " ".join(
-        (ROOT / "README.md").read_text().split()
+    assert (
+        f"Without BANKING77 and CLINC150, the mean gains over the two tuned baselines are {usual} and {full}."
+        in " ".join((ROOT / "README.md").read_text().split())
     )
     probe = pd.read_csv(ROOT / "results/confirmation/table.csv").query("configuration == 'linear_probe'")
     probe = probe[~recipe.of_the_plan(probe["dataset_model"]) & probe["verdict"].isin(recipe.WON)]

@@ -230,17 +230,6 @@ def test_a_cell_past_its_deadline_is_not_called_out_of_memory_when_the_system_en
     assert runs.read(cell.path(tmp_path))["error"] == "past its deadline of 0.5 s"
 
 
-def test_errors_of_allocation_are_reported_as_out_of_memory():
-    import torch
-
-    with pytest.raises(RuntimeError) as error:
-        torch.empty(2**50)
-    assert notebooks.explain(type(error.value).__name__, str(error.value)).startswith("out of memory: ")
-    assert notebooks.explain("OutOfMemoryError", "CUDA out of memory.").startswith("out of memory: ")
-    assert notebooks.explain("MemoryError", "") == "out of memory: MemoryError"
-    assert notebooks.explain("ValueError", "no") == "ValueError: no"
-
-
 def test_a_truncated_record_is_put_aside_and_its_cell_run_again(grid, undisturbed, tmp_path):
     cells = plan(read_grid(grid))[:1]
     sweep(cells, tmp_path, workers=2)  # as many threads a cell as the undisturbed one had

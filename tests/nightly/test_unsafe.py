@@ -1,6 +1,5 @@
 """Input that was made to do harm: refused or made harmless, and always stated in one sentence."""
 
-import json
 import os
 import pickle
 import shutil
@@ -101,15 +100,6 @@ def test_an_archive_of_weights_that_unpacks_to_more_than_it_is_is_refused_unread
         f"{folder}/pytorch_model.bin has no weights in a supported format",
         "compressed",
     )
-
-
-def test_code_that_comes_with_a_model_is_refused(elsewhere, pwned):
-    folder = elsewhere / "models/distilbert/distilbert-base-uncased"
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"model_type": "own", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "code.py").write_text(f"import os\nos.mkdir({str(pwned)!r})\n")
-    refused(lambda: models.backbone(str(folder)), "never done here")
 
 
 def test_a_checkpoint_that_would_run_code_is_refused_by_name(pwned, tmp_path):

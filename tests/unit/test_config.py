@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrtl_utils.config import RunConfig, read_config
+from lrtl_utils.config import RunConfig, derived_seed, read_config
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.methods import METHODS
@@ -46,6 +46,13 @@ def test_every_knob_has_a_description():
 def test_a_knob_that_is_true_or_false_may_also_be_left_out():
     given = [read_config({"word_shape": value}).word_shape for value in ("true", False, "None", None)]
     assert given == [True, False, None, None]
+
+
+def test_derived_seeds_differ_by_purpose_and_seed_and_are_the_same_everywhere():
+    seeds = {(seed, purpose): derived_seed(seed, purpose) for seed in range(50) for purpose in ("subset", "head")}
+    assert len(set(seeds.values())) == 100
+    assert all(0 <= seed < 2**31 for seed in seeds.values())
+    assert seeds[7, "head"] == 420008418
 
 
 def test_config_cannot_be_changed():

@@ -9,6 +9,7 @@ import nbformat
 import psutil
 import pytest
 import task_notebooks
+import torch
 from jupyter_client.kernelspec import KernelSpecManager
 
 from lrtl_utils.config import RunConfig
@@ -165,3 +166,9 @@ def test_the_reason_of_a_failure_is_one_line(name):
 )
 def test_out_of_memory_is_said_first_whoever_ran_out_of_it(name, value):
     assert notebook.explain(name, value) == f"out of memory: {value or name}"
+
+
+def test_out_of_memory_is_what_torch_says_where_it_cannot_allocate():
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**50)
+    assert notebook.explain(type(error.value).__name__, str(error.value)).startswith("out of memory: ")

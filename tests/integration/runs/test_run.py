@@ -227,6 +227,16 @@ def test_a_run_begins_when_it_is_labelled_and_not_while_another_runs(path, tmp_p
     assert records[0]["finished_at"] <= records[1]["started_at"]
 
 
+def test_labelling_and_training_are_on_the_clock_and_testing_is_not(path):
+    run = Run(dataset=path, **COLUMNS, method="tfidf", train_size=20)
+    train, validation = run.label()
+    labelled = run.meter.device_seconds
+    run.fit(train, validation)
+    fitted = run.meter.device_seconds
+    record = run.record(run.test())
+    assert 0 < labelled < fitted == run.meter.device_seconds == record["cost"]["device_seconds"]
+
+
 def test_a_clock_that_is_set_back_during_a_run_makes_no_false_record(path, tmp_path, monkeypatch):
     run, now = Run(dataset=str(path), method="tfidf", train_size=20, results=tmp_path / "r", **COLUMNS), time.time
     run.fit(*run.label())

@@ -92,6 +92,14 @@ def moved(packed):
     return metrics.pack(np.roll(metrics.unpack_rows(packed, 2), 1, axis=0))
 
 
+def scores_of_the_test(record):
+    record["validation"] = record["metrics"]
+
+
+def one_more_sentence(packed):
+    return metrics.pack(np.append(metrics.unpack_rows(packed, 3), [[0, 0, 0]], axis=0))
+
+
 def one_more_found(packed):
     counts = metrics.unpack_rows(packed, 3).copy()
     counts[np.argmin(counts[:, 0])] += 1
@@ -146,6 +154,8 @@ def test_a_record_that_is_not_its_own_is_found(results, name, edit, said):
         ("plain", put("data.subset_sha256", "0" * 64), "data: subset_sha256 is 0000"),
         ("split", put("data.validation_size", 9), "data: 9 validation examples where validation_share=0.25"),
         ("split", put("validation", None), "no scores where validation_share=0.25"),
+        ("plain", scores_of_the_test, "validation: scores where there is no validation split"),
+        ("plain", put("config.test_limit", 448), "data: 449 test examples where test_limit=448"),
         ("split", put("validation.score", 0.5), "validation: score is 0.5 where the headline is"),
         ("split", put("validation.recall", lambda old: old / 2), "validation: recall is"),
         ("plain", put("data.test_size", 448), "57 bytes of hits are not those of 448 examples"),
@@ -161,6 +171,7 @@ def test_a_record_that_is_not_its_own_is_found(results, name, edit, said):
         ("plain", put("metrics.confusion.0.0", lambda old: old + 1), "the confusion matrix holds 450 answers"),
         ("plain", put("metrics.confusion", lambda old: old[:9]), "no confusion matrix of 10 classes"),
         ("entities", put("metrics.counts", one_more_found), "metrics: f1 is"),
+        ("entities", put("metrics.counts", one_more_sentence), " sentences where there are "),
         ("entities", put("metrics.f1", lambda old: old / 2 + 0.1), "metrics: f1 is"),
         ("entities", flip_hit, "contradict each other"),
         ("plain", put("cost.flops", -1), "cost.flops: Input should be greater than or equal to 0"),

@@ -80,6 +80,20 @@ def test_a_cell_that_another_sweep_completed_meanwhile_is_not_run_again(tmp_path
     assert latest(cell, begun[0])[1]["status"] == "completed"
 
 
+def test_a_worker_that_dies_is_replaced_and_the_cell_that_it_had_is_run(tmp_path, monkeypatch):
+    def kill_once():
+        if not killed and list(tmp_path.glob("work/*/log.txt")):
+            killed.append(claims.held(tmp_path)[0].process)
+            os.kill(killed[0], signal.SIGKILL)
+
+    monkeypatch.setattr(engines, "LOOK_SECONDS", 0.1)
+    asked = {"dataset": "news_sample", "method": "tfidf", "train_size": 20, "test_limit": 20}
+    cells, killed = plan(read_grid(written(tmp_path, asked))), []
+    outcome = sweeps.sweep(cells, tmp_path, workers=1, meanwhile=kill_once)
+    assert len(killed) == 1
+    assert (outcome.completed, outcome.failed, outcome.left) == (1, [], 0)
+
+
 def test_a_model_that_cannot_be_read_fails_its_cells_alone(mirrored, tmp_path, monkeypatch):
     shutil.copytree(mirrored, tmp_path / "mirror")
     monkeypatch.setenv("LRTL_MIRROR", str(tmp_path / "mirror"))
@@ -258,6 +272,12 @@ def test_every_slot_of_gpu_cells_sees_one_card(monkeypatch):
         engines.slots(3, on_gpu=True)
     assert {slot.gpu for slot in engines.slots(3, on_gpu=False)} == {None}
     assert [slot.threads for slot in engines.slots(10**6, on_gpu=False)[:1]] == [1]
+
+
+def test_the_cores_are_divided_among_the_slots(monkeypatch):
+    monkeypatch.setattr(engines, "cores", lambda: 6)
+    assert [slot.threads for slot in engines.slots(2, on_gpu=False)] == [3, 3]
+    assert [slot.threads for slot in engines.slots(4, on_gpu=False)] == [1] * 4
 
 
 def test_the_cards_are_those_that_torch_counts(monkeypatch):

@@ -5,15 +5,20 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import psutil
 import pytest
 from complete import wait_for
 from grid_files import written
 
 from lrtl_utils.files import ROOT
+from lrtl_utils.runs import store
+from lrtl_utils.runs.record import checksum
+from lrtl_utils.runs.run import Run
 from lrtl_utils.study.tables import records
 from lrtl_utils.sweep.grid import plan, read_grid
 from lrtl_utils.sweep.search import read_space, search, summary
+from lrtl_utils.sweep.sweep import sweep
 
 TINY = {
     "dataset": "digits",
@@ -49,31 +54,31 @@ def essence(record):
 def test_a_search_killed_and_called_again_goes_on_and_a_grid_shares_its_records(tmp_path):
     path = space_file(tmp_path, {"learning_rate": [1e-4, 1e-3, 1e-2], "seed": [0, 1]})
     space, whole, cut = read_space(path), tmp_path / "whole", tmp_path / "cut"
-    undisturbed = search(space, whole, seed=4, trials=2)
+    undisturbed = search(space, whole, seed=4, trials=3)
 
-    words = ["search", path, "--results", cut, "--seed", "4", "--trials", "2"]
+    words = ["search", path, "--results", cut, "--seed", "4", "--trials", "3"]
     command = [sys.executable, "-m", "lrtl_utils", *map(str, words)]
     process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    wait_for(lambda: len(record_files(cut)) >= 3, seconds=300)  # in the middle of the second trial
+    wait_for(lambda: len(record_files(cut)) >= 3, seconds=300)  # in the middle of the search
     family = [process, *process.children(recursive=True)]
     for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):  # it ended when its parent did
             member.kill()
     psutil.wait_procs(family)
     before = record_files(cut)
-    search(space, cut, seed=4, trials=2)
+    search(space, cut, seed=4, trials=3)
     again = json.loads((cut / "search" / "grid-tpe-seed4.json").read_text())
     assert essence(again) == essence(undisturbed)
     after = record_files(cut)
-    assert len(before) == 3
-    assert len(after) == 4
+    assert 3 <= len(before) < 6
+    assert len(after) == 6
     assert set(after) == set(record_files(whole))
     assert before == {name: after[name] for name in before}
-    assert sum(cell.path(cut).name in after for cell in plan(read_grid(path))) == 4  # a sweep of it finds them
+    assert sum(cell.path(cut).name in after for cell in plan(read_grid(path))) == 6  # a sweep of it finds them
 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("trial ") == 2
+    assert done.stdout.count("trial ") == 3
     assert f"best: learning_rate={again['best']['config']['learning_rate']}" in done.stdout
     assert record_files(cut) == after
 
@@ -121,7 +126,8 @@ def test_a_trial_is_the_mean_over_its_seeds_and_what_its_records_cost(tmp_path):
 def test_a_failed_trial_is_reported_and_not_tried_again(tmp_path):
     path = space_file(tmp_path, {"epochs": [1, 1_000_000]})
     space, said = read_space(path), []
-    record = search(space, tmp_path, workers=2, deadline_seconds=20, report=said.append)
+    sweep(plan(read_grid(path))[:1], tmp_path)  # one epoch, however long that takes here: no deadline ends it
+    record = search(space, tmp_path, workers=2, deadline_seconds=3, report=said.append)
     (failed,) = [row for row in record["trials"] if row["score"] is None]
     assert failed["config"] == {"epochs": 1_000_000}
     assert "past its deadline" in failed["error"]
@@ -162,6 +168,48 @@ def test_a_space_has_every_distinct_setting_once_and_only_knobs_that_matter(tmp_
     clamped = read_space(space_file(tmp_path, TEXTS | {"warmup_steps": [5, 1000], "epochs": [1, 4]}))
     assert len(clamped.settings) == 3
     assert clamped.places[1, 1000] == clamped.places[1, 5]  # an epoch has three steps
+
+
+@pytest.fixture
+def recorded_grid(tmp_path):
+    """The file of a grid of four cells that have records."""
+    path = space_file(tmp_path, {"learning_rate": [1e-3, 1e-2], "epochs": [1, 2]})
+    for cell in plan(read_grid(path)):
+        run = Run(cell.asked, results=tmp_path)
+        run.fit(*run.label())
+        run.record(run.test())
+        assert run.path == cell.path(tmp_path)
+    return path
+
+
+def test_a_replay_compares_tpe_and_halving_with_a_random_order(recorded_grid, tmp_path, call):
+    done = call("search", recorded_grid, "--results", tmp_path, "--replay", "2")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "search.csv")
+    assert table["sampler"].unique().tolist() == ["TPE", "halving over epochs, 1/3 kept", "random order"]
+    assert table["seed"].tolist() == [0, 1] * 3
+    assert table["trials"].between(1, 4).all()
+
+
+def test_halving_on_a_recorded_grid_runs_nothing(recorded_grid, tmp_path, call):
+    before = record_files(tmp_path)
+    done = call("search", recorded_grid, "--results", tmp_path, "--halving", "2", "--fidelity", "epochs")
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "search").iterdir()
+    record = json.loads(file.read_text())
+    assert record["sampler"] == {"name": "halving", "seed": 0, "keep": 2, "fidelity": "epochs"}
+    assert {row["config"]["epochs"] for row in record["trials"]} == {1, 2}
+    assert record_files(tmp_path) == before
+
+
+def test_runs_that_took_work_from_a_cache_are_not_replayed(recorded_grid, tmp_path, call):
+    path = store.paths(tmp_path)[0]
+    record = json.loads(path.read_text())
+    record["cost"] |= {"cached_seconds": 1.0}
+    path.write_text(json.dumps(record | {"checksum": checksum(record)}))
+    done = call("search", recorded_grid, "--results", tmp_path, "--replay", "2")
+    assert done.returncode == 2
+    assert "has runs that reused work from a cache, so their seconds cannot be compared" in done.stderr
 
 
 @pytest.mark.parametrize(

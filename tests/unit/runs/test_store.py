@@ -4,7 +4,6 @@ import json
 import os
 import resource
 import stat
-import threading
 
 import pytest
 from made_records import ASKED, CONFIG, complete, fail, parts, write
@@ -107,22 +106,22 @@ def no_file_can_be_opened():
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_a_record_that_the_system_cannot_read_is_neither_absent_nor_put_aside(path):
+def test_a_record_that_the_system_cannot_read_is_neither_absent_nor_put_aside(path, monkeypatch):
+    monkeypatch.setattr(store, "PAUSES", (0, 0, 0))
     with no_file_can_be_opened(), pytest.raises(Unreadable, match=r"0123456789ab.json cannot be read: Too many open"):
         store.is_completed(path)
     assert store.is_completed(path)
     assert not (path.parents[2] / "quarantine").exists()
 
 
-def test_an_error_of_reading_that_passes_is_none(path):
+def test_an_error_of_reading_that_passes_is_none(path, monkeypatch):
     with no_file_can_be_opened() as end:
-        passing = threading.Timer(0.05, end)
-        passing.start()
+        monkeypatch.setattr(store.time, "sleep", lambda _pause: end())
         assert store.is_completed(path)
-    passing.join()
 
 
-def test_a_summary_does_without_no_record_that_could_not_be_read(path, tmp_path):
+def test_a_summary_does_without_no_record_that_could_not_be_read(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "PAUSES", (0, 0, 0))
     link = path.with_name("aaaaaaaaaaaa.json")
     link.symlink_to(link)  # to itself
     with pytest.raises(Unreadable, match=r"aaaaaaaaaaaa.json cannot be read: Too many levels"):
