@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from functools import cache
 
 import pandas as pd
 import pytest
@@ -280,8 +281,14 @@ def test_how_many_runs_had_been_seen_is_what_was_frozen():
     assert f"by then: {sum(seen.values()):,} on {len(seen)} data sets" in prose("evidence")
 
 
+@cache
+def claimed():
+    """The table of the confirmation, of settings with five seeds: with fewer nothing is claimed."""
+    return recipe.compared(readme.confirmed_runs(ROOT / "results/confirmation"))
+
+
 def test_what_would_be_confirmed_today_is_what_the_rule_gives():
-    table = recipe.compared(recipe.runs(ROOT / "results/confirmation"))
+    table = claimed()
     counts = recipe.counts(table[~recipe.of_the_plan(table["dataset_model"])])
     confirmed = counts[(counts["lost"] == 0) & (counts["low"] > 0)]["configuration"].tolist()
     *others, last = (f"`{name}`" for name in confirmed)
@@ -294,7 +301,7 @@ def test_what_would_be_confirmed_today_is_what_the_rule_gives():
 
 
 def test_what_the_tuned_baselines_lack_is_what_the_tables_say():
-    table = pd.read_csv(ROOT / "results/confirmation/table.csv").query("configuration.str.endswith(' (tuned)')")
+    table = claimed().query("configuration.str.endswith(' (tuned)')")
     better = table[table["verdict"] == "worse"][["dataset_model", "configuration"]]
     on_the_plans = better[recipe.of_the_plan(better["dataset_model"])]
     assert on_the_plans.to_numpy().tolist() == [["cifar10 · efficientnet_lite0", "conventional (tuned)"]]
@@ -308,7 +315,7 @@ def test_what_the_tuned_baselines_lack_is_what_the_tables_say():
         f"Without BANKING77 and CLINC150, the mean gains over the two tuned baselines are {usual} and {full}."
         in " ".join((ROOT / "README.md").read_text().split())
     )
-    probe = pd.read_csv(ROOT / "results/confirmation/table.csv").query("configuration == 'linear_probe'")
+    probe = claimed().query("configuration == 'linear_probe'")
     probe = probe[~recipe.of_the_plan(probe["dataset_model"]) & probe["verdict"].isin(recipe.WON)]
     (found,) = recipe.counts(probe).itertuples()
     least, most = (100 * probe["flops"].agg(each) for each in ("min", "max"))
@@ -340,7 +347,7 @@ def test_what_full_gains_by_names_and_rate_on_requests_is_what_the_records_say()
         r"^  \| .* \| (.*\d.*) \| (.*\d.*) \| (.*\d.*) \|$", (ROOT / "docs/baselines.md").read_text(), re.M
     )
     assert rows[1:] == [*zip(*columns, strict=True)]
-    table = pd.read_csv(ROOT / "results/confirmation/table.csv").query("configuration == 'full (tuned)'")
+    table = claimed().query("configuration == 'full (tuned)'")
     table = table[~recipe.of_the_plan(table["dataset_model"]) & table["verdict"].isin(recipe.WON)]
     (tuned,) = recipe.counts(table).itertuples()
     best = [gains.get(row.dataset_model, -row.mean) for row in table.itertuples()]
