@@ -167,7 +167,7 @@ def compare(
     left = _seconds_until(end)
     kept, left_out = within_budget(priced, PLANNED * left, workers)
     untried = without_a_run(kept, left_out)
-    for line in [*plan_in_words(kept, left_out, len(examples.train), left, workers), how]:
+    for line in [*plan_in_words(kept, left_out, untried, len(examples.train), left, workers), how]:
         show(line)
     columns = own.columns_read(examples.notes, fixed.text_column, fixed.label_column)
     of = examples.source.sha256, columns, fixed.drop_leaks
@@ -373,7 +373,12 @@ def without_a_run(kept: Sequence[Priced], left_out: Sequence[Priced]) -> list[st
 
 
 def plan_in_words(
-    kept: Sequence[Priced], left_out: Sequence[Priced], available: int, budget_seconds: float, workers: int
+    kept: Sequence[Priced],
+    left_out: Sequence[Priced],
+    untried: Sequence[str],
+    available: int,
+    budget_seconds: float,
+    workers: int,
 ) -> Iterator[str]:
     """What is run and what is left out; `available` counts the examples of the whole train split."""
     due, given = seconds(kept, workers), answers.short(budget_seconds / 60)
@@ -381,7 +386,6 @@ def plan_in_words(
     yield f"{counted(len(kept), 'run')}, about {answers.short(due / 60)} of {given} minutes{fits}:"
     yield from _listed(kept, available)
     if left_out:
-        untried = without_a_run(kept, left_out)
         without = f", among them every run of {', '.join(untried)}" if untried else ""
         yield f"Left out: {counted(len(left_out), 'run')}{without}. To include them, run again with a larger --budget."
 

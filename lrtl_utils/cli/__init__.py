@@ -26,11 +26,11 @@ GROUPS = {
     "To other programs": (export.export, export.push),
     "Data, models and records": (data.doctor, data.suggest, data.fetch, data.verify),
 }
-PARAMETERS = [f"{name}: {field.description}." for name, field in RunConfig.model_fields.items()]
+ABOUT = (f"{name}: {field.description}." for name, field in RunConfig.model_fields.items())
+EPILOGS = {run.run: "\n\n".join(["Parameters:", *ABOUT])}
 for title, verbs in GROUPS.items():
     for verb in verbs:
-        below = "\n\n".join(["Parameters:", *PARAMETERS]) if verb is run.run else None
-        app.command(rich_help_panel=title, epilog=below)(verb)
+        app.command(rich_help_panel=title, epilog=EPILOGS.get(verb))(verb)
 app.command(hidden=True)(sweep.work)
 
 

@@ -251,8 +251,9 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
     targets = [_target(value, table.names.get(label), where) for value in table.columns[label]]
     for i, (value, target) in enumerate(zip(inputs, targets, strict=True)):
         # One label in a list is that label, but a sentence of one word has a list of one tag.
-        if not isinstance(value, list) and isinstance(target, list) and len(target) == 1:
-            targets[i] = target if isinstance(target[0], list) else target[0]
+        alone = isinstance(target, list) and len(target) == 1 and not isinstance(target[0], list)
+        if alone and not isinstance(value, list):
+            targets[i] = target[0]
     return _rows(inputs, targets, where)
 
 

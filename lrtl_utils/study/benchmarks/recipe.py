@@ -22,7 +22,7 @@ from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.hub import file_sha256
 from lrtl_utils.data.load import READING
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path, notebooks_folder, read_text, write_text
+from lrtl_utils.files import absolute_path, notebooks_folder, write_text
 from lrtl_utils.methods import VERSIONS
 from lrtl_utils.models.catalog import backbone
 from lrtl_utils.runs import store, verify
@@ -36,7 +36,6 @@ CONFIRMATION = "confirmation"  # the folder beside this one with its records
 WON = {"worse": "won", "better": "lost", "undecided": "undecided"}  # by what is said of the other configuration
 AT = ["dataset_model", "n_labels"]
 RUNG_ZERO = {"text": 1.3, "tokens": 1.5, "image": 1.3}  # at most so many times the seconds of one forward pass
-MOST_BYTES = 100_000  # of a grid
 SLACK = 1.1  # times the memory of `progressive` that can be accounted for
 ABOUT = """Scores are means of accuracy, or of entity F1, on the test split. Points are the score of the configuration
 less that of `progressive`, paired, with a 95 % interval: below zero, `progressive` is ahead. P is corrected over the
@@ -44,7 +43,7 @@ settings of each configuration. FLOPs and seconds are multiples of those of `pro
 pairs of runs of one machine, within an hour of each other. {given}"""
 GIVEN = """[baselines.md](../../docs/baselines.md) says what each configuration was given, and
 [evidence.md](../../docs/evidence.md) what is claimed and which runs are still to come."""
-DEFAULTS = "The methods have their defaults, except for what a name has in brackets."
+BY_DEFAULT = "The methods have their defaults, except for what a name has in brackets."
 MEMORY = """Peak memory of `progressive` as a share of the expected amount: the peak of `linear_probe`, the cache, and
 what the trained blocks and one batch hold, counted as in fp32."""
 PUBLISHED = """Accuracy in per cent on the same fixed splits: five or ten examples of each class, and the whole test
@@ -124,7 +123,7 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
 
 def planned(grid: Path) -> int:
     """How many settings (data set, model, number of labels) a grid file has on data sets that are not of the plan."""
-    usual = yaml.safe_load(read_text(grid, MOST_BYTES))
+    usual = yaml.safe_load(grid.read_bytes())
     blocks = [usual | block for block in usual["blocks"].values()]
     size = ("model", "train_size", "shots", "data_fraction")
     settings = {
@@ -182,7 +181,7 @@ def write(results: Path) -> Path:
     page = [
         f"# `progressive` beside the other methods: {results.name}",
         "\n".join(machines),
-        ABOUT.format(given=GIVEN if results.name == CONFIRMATION else DEFAULTS),
+        ABOUT.format(given=GIVEN if results.name in (CONFIRMATION, "study") else BY_DEFAULT),
         SUMMED,
         *(f"{title}:\n\n{_counted(rows)}" for title, rows in counted.items() if rows["verdict"].isin(WON).any()),
         _behind(others),
