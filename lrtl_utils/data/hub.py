@@ -181,9 +181,7 @@ def reachable() -> bool:
     """Whether the hub answers one request within 2 s; False if `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE` is set."""
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
-    if HF_HUB_OFFLINE:
-        return False
-    return _answers_in_time(endpoint(), int(time.monotonic() // ASKED_AGAIN))
+    return not HF_HUB_OFFLINE and _answers_in_time(endpoint(), int(time.monotonic() // ASKED_AGAIN))
 
 
 def endpoint() -> str:

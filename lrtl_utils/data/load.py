@@ -77,20 +77,19 @@ def load(
     if not data.test:
         data = _hold_out(data, _is_own(dataset))
     repeats, leaking = _repeats(data)
-    data = replace(data, repeats=repeats)
-    if not leaking.any():
-        return data
-    if drop_leaks:
-        kept = data.train.take(np.flatnonzero(~leaking))
-        if not len(kept):
+    leaks = repeats["across"]
+    if leaks and drop_leaks:
+        if leaks == len(data.train):
             raise InputError(f"{data.name}: every train example is also in the test split.")
-        return replace(data, train=kept, repeats=data.repeats | {"dropped": int(leaking.sum())})
-    warnings.warn(
-        f"{data.name}: {leaking.sum()} of {len(data.train)} train examples are also in the test split, "
-        "so scores are too high; drop_leaks=true leaves them out.",
-        stacklevel=2,
-    )
-    return data
+        kept = data.train.take(np.flatnonzero(~leaking))
+        return replace(data, train=kept, repeats=repeats | {"dropped": leaks})
+    if leaks:
+        warnings.warn(
+            f"{data.name}: {leaks} of {len(data.train)} train examples are also in the test split, "
+            "so scores are too high; drop_leaks=true leaves them out.",
+            stacklevel=2,
+        )
+    return replace(data, repeats=repeats)
 
 
 def _is_own(dataset: str) -> bool:
@@ -221,8 +220,8 @@ def _hold_out(data: Data, is_own: bool) -> Data:
     strata, rng, made = data.strata(data.train), np.random.default_rng(derived_seed(0, "test split")), MADE
     if is_own:
         keys = [*map(same, data.train.inputs)]
-        first = {key: row for row, key in reversed([*enumerate(keys)])}
-        firsts = np.array([first[key] for key in keys])  # of each row, the first one with its input
+        first: dict[Any, int] = {}
+        firsts = np.array([first.setdefault(key, row) for row, key in enumerate(keys)])  # the first row with the input
         if len(first) < own.LEAST_ROWS:  # too few to hold some out; a warning will say what is in both splits
             firsts = np.arange(len(keys))
         distinct = np.unique(firsts)

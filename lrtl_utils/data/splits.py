@@ -162,12 +162,11 @@ def preview(data: Data, examples: Examples) -> Any:
     return pd.DataFrame({"input": [x for x, _ in pairs], "label": [data.classes[y] for _, y in pairs]})
 
 
-def stratified_order(strata: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+def stratified_order(strata: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """An order of all examples in which every prefix has the strata in proportion; indices, shape [n].
 
     It starts with one example of each stratum.
     """
-    strata = np.asarray(strata)
     position = np.empty(len(strata))
     for stratum in np.unique(strata):
         members = rng.permutation(np.flatnonzero(strata == stratum))
@@ -196,20 +195,19 @@ def count_labelled(
     return share_of(n, data_fraction)
 
 
-def labelled_subset(strata: Sequence[int], names: Sequence[str], rng: np.random.Generator, **amount: Any) -> np.ndarray:
+def labelled_subset(strata: np.ndarray, names: Sequence[str], rng: np.random.Generator, **amount: Any) -> np.ndarray:
     """Indices of the labelled examples: a prefix of one stratified order, so larger subsets contain the smaller ones.
 
     `names[i]` is the name of stratum `i`, and `amount` is as `count_labelled` takes it. `InputError` if a stratum would
     have no example.
     """
-    strata = np.asarray(strata)
     order = stratified_order(strata, rng)
     if (shots := amount.get("shots")) is not None:
         first = [order[strata[order] == stratum][:shots] for stratum in np.unique(strata)]
         return order[np.isin(order, np.concatenate(first))]
     chosen = order[: count_labelled(np.bincount(strata), **amount)]
-    missing = sorted(set(strata.tolist()) - set(strata[chosen].tolist()))
-    if missing:
+    missing = np.setdiff1d(strata, strata[chosen])
+    if len(missing):
         least = len(np.unique(strata))
         raise InputError(
             f"None of the {len(chosen)} labelled examples is of class {names[missing[0]]!r}; "
@@ -218,15 +216,13 @@ def labelled_subset(strata: Sequence[int], names: Sequence[str], rng: np.random.
     return chosen
 
 
-def hold_out(strata: Sequence[int], share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(strata: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Positions to train on and positions to hold out: `share_of(n, share)` of them, stratified.
 
     `InputError` if none would be left to train on.
     """
     n = len(strata)
     size = share_of(n, share)
-    if size == 0:
-        return np.arange(n), np.arange(0)
     if size >= n:
         raise InputError(f"validation_share={share} of {n} labelled examples leaves none to train on.")
     # The end of the order is held out, because its beginning has one example of every stratum.

@@ -17,7 +17,7 @@ from lrtl_utils.models import from_onnx, own
 from lrtl_utils.models.catalog import ONE_BLOCK, Backbone, backbone
 from lrtl_utils.models.encoding import MULTIPLE, Collator, Reader
 from lrtl_utils.models.heads import ImageClassifier, LinearBag, OwnClassifier, PooledClassifier, SimpleNN, Tagger
-from lrtl_utils.models.network import Model, find_blocks, set_dropout
+from lrtl_utils.models.network import Model, find_blocks, set_dropout, small_batch
 
 TEXT_DROPOUT = 0.1  # of a head that we add, where the checkpoint names none
 IMAGE_DROPOUT = 0.2
@@ -77,10 +77,8 @@ def _widen(model: Model, config: RunConfig, classes: int) -> None:
             f"layers={layers} is too many: model {config.model!r} has {above} above its embeddings or its stem."
         )
     model.layers, model.reader.word_shape = layers, bool(config.word_shape)
-    size = config.image_size
-    shape = {"text": (1, 8), "tokens": (1, 8, 1), "image": (1, 3, size, size)}[model.reader.kind]
     with torch.no_grad():
-        width = model.eval().features(model.blank(shape, model.device)).shape[-1]
+        width = model.eval().features(small_batch(model)).shape[-1]
     model.head[-1] = torch.nn.Linear(width, classes)
 
 

@@ -192,12 +192,12 @@ def _forget_gradient(weight: torch.Tensor) -> None:
 def _whole(names: Sequence[str], groups: dict[int, list[str]], number: int) -> list[str]:
     """A group's layers as the largest modules that hold none of another group: shortcuts belong to their stage."""
     others = [f"{name}." for other, group in groups.items() if other != number for name in group]
-    whole = {}
+    whole = []
     for name in names:
         steps = name.split(".")
         prefixes = (".".join(steps[:length]) for length in range(1, len(steps) + 1))
-        whole[next(p for p in prefixes if not any(other.startswith(f"{p}.") for other in others))] = True
-    return list(whole)
+        whole.append(next(p for p in prefixes if not any(other.startswith(f"{p}.") for other in others)))
+    return [*dict.fromkeys(whole)]
 
 
 def text_blocks(backbone: nn.Module) -> list[nn.Module]:
@@ -248,7 +248,7 @@ def find_blocks(model: Model) -> None:
         module.gives = len(output) if isinstance(output, tuple) else 0
 
     with torch.no_grad():
-        batch = _small_batch(model)
+        batch = small_batch(model)
         try:
             with contextlib.ExitStack() as hooks:
                 for module in model.called(0, len(model.blocks)):
@@ -284,7 +284,7 @@ def _replaceable(model: Model, batch: Batch) -> bool:
     return True
 
 
-def _small_batch(model: Model) -> Batch:
+def small_batch(model: Model) -> Batch:
     """Two inputs that differ."""
     if model.reader.kind == "image":
         size = model.reader.collate.image_size

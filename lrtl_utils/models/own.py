@@ -76,20 +76,19 @@ def read_row(source: Source) -> dict[str, Any]:
                 f"{beside} asks to run code that comes with the model (auto_map), which is never done here."
             )
     if "architecture" in config or "pretrained_cfg" in config:
-        facts = {"library": "timm", "kinds": ("image",), "timm_name": config.get("architecture")}
         reading = config.get("pretrained_cfg")
         fixed_size = isinstance(reading, dict) and bool(reading.get("fixed_input_size"))
-        facts |= {"width": config.get("num_features"), "fixed_size": fixed_size}
-        name, sizes = facts["timm_name"], config.get("model_args") or {}
+        name, width, sizes = config.get("architecture"), config.get("num_features"), config.get("model_args") or {}
+        facts = {"library": "timm", "kinds": ("image",), "timm_name": name, "fixed_size": fixed_size}
     else:
         kept = source.folder / KEPT_FILE
         crf = kept.is_file() and bool(_read(kept).get("crf"))
+        name, width = config.get("model_type"), next((config[key] for key in _WIDTHS if key in config), None)
+        sizes = {key: value for key, value in config.items() if key != "model_type"}
         facts = {"library": "transformers", "kinds": ("tokens",) if crf else ("text", "tokens"), "crf": crf}
-        facts["width"] = next((config[name] for name in _WIDTHS if name in config), None)
-        name, sizes = config.get("model_type"), {key: value for key, value in config.items() if key != "model_type"}
-    if not isinstance(name, str) or not isinstance(facts["width"], int) or not isinstance(sizes, dict):
+    if not isinstance(name, str) or not isinstance(width, int) or not isinstance(sizes, dict):
         raise InputError(f"{path} must give the model's architecture and the width of its vectors; one is missing.")
-    return facts | {"architecture": (name, sizes)}
+    return facts | {"width": width, "architecture": (name, sizes)}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -122,8 +122,9 @@ def kind_of(dataset: str, text_column: str | None = None, label_column: str | No
 def _kind_of_table(file: Path, _modified: int, *columns: str | None) -> str:
     table = tables.read(file)
     inputs = table.columns[tables.choose(table.columns, *columns, file.name)[0]]
-    input_of(next((value for value in inputs if value is not None), None), Path(file.name))
-    return _kind(inputs)
+    first = next((value for value in inputs if value is not None), "")
+    input_of(first, Path(file.name))
+    return _kind(first)
 
 
 def read(dataset: str, source: Source, *columns: str | None) -> Data:
@@ -147,7 +148,7 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
         labelled = counted(len(splits["train"]), "labelled row")
         left_out = "; ".join(["", *(note for note in notes.warned if note.startswith("rows"))])
         raise InputError(f"{dataset} has {labelled} to train on, but at least {LEAST_ROWS} are needed{left_out}.")
-    kind = _kind([row.input for row in splits["train"]])
+    kind = _kind(splits["train"][0].input)
     if kind != "tokens":
         _require_single([row.target for row in splits["train"]], dataset, notes)
     for rows in splits.values():
@@ -360,9 +361,8 @@ def _target(value: Any, names: list[str] | None, where: Path) -> Any:
     return tables.label_name(value)
 
 
-def _kind(inputs: Sequence[Any]) -> str:
-    first = next((value for value in inputs if value is not None), "")
-    return {list: "tokens", bytes: "image", dict: "image"}.get(type(first), "text")
+def _kind(value: Any) -> str:
+    return {list: "tokens", bytes: "image", dict: "image"}.get(type(value), "text")
 
 
 def _require_alike(kind: str, rows: Sequence[Row]) -> None:

@@ -24,6 +24,7 @@ MOST_FILES = 200_000
 ASIDE = "is not read: its name has no split in it"
 OTHER_TYPES = "files of type"
 TOO_DEEP = f"folders more than {DEPTH} levels deep"
+KNOWN = f"tables ({', '.join(tables.SUFFIXES)}), CoNLL files ({', '.join(CONLL)}, …), images, or a saved data set"
 ANSWERS = ".predictions.csv"  # what `predict` writes beside its input, which is no data to learn from
 SPLITS = {
     "train": ("train", "training", "trainset", "traindata"),
@@ -129,7 +130,7 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
     if path.is_file():
         form = _form(path) or ("conll" if path.suffix.lower() in CONLL else None)
         if form is None:
-            raise InputError(f"{path} is not of a type that can be read; use {_known()}.")
+            raise InputError(f"{path} is not of a type that can be read; use {KNOWN}.")
         listing = _listing(path, text_column) if form == "table" else None
         return Layout(path.parent, "listed" if listing else form, {"all": (path,)}, listing=listing)
     if not path.is_dir():
@@ -143,7 +144,7 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
     data = {file: form for file, form in found.items() if file.suffix.lower() != ".json" or _split_of([file.stem])}
     found = data or found or {file: "conll" for file in files if file.suffix.lower() in CONLL}
     if not found:
-        raise InputError(f"{path} has no file that can be read; use {_known()}.")
+        raise InputError(f"{path} has no file that can be read; use {KNOWN}.")
     first: dict[str, Path] = {}
     for file, form in found.items():
         first.setdefault(form, file)
@@ -154,10 +155,6 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
     noted = [f"{OTHER_TYPES} {suffix!r} that are not read: {count}" for suffix, count in unknown.items()]
     noted += [f"{TOO_DEEP} that are not read: {too_deep}"] if too_deep else []
     return replace(layout, noted=(*layout.noted, *noted))
-
-
-def _known() -> str:
-    return f"tables ({', '.join(tables.SUFFIXES)}), CoNLL files ({', '.join(CONLL)}, …), images, or a saved data set"
 
 
 def _walk(folder: Path) -> tuple[list[Path], int]:
