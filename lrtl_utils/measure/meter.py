@@ -1,7 +1,6 @@
 """What a run costs: device seconds, GPU hours, FLOPs, peak memory, energy."""
 
 import contextlib
-import os
 import threading
 import time
 from collections import Counter
@@ -35,8 +34,7 @@ class CostMeter:
         self.peak_memory_mib = 0.0
         self.energy_wh: float | None = None
         self.cached_seconds = 0.0  # of device_seconds, those in which an earlier run did what this one took from it
-        self._resumed = self._resumed_cached = 0.0
-        self._resumed_wh = 0.0
+        self._resumed = {"device_seconds": 0.0, "cached_seconds": 0.0, "energy_wh": 0.0}  # of checkpoints
         self._started: float | None = None
         self._gauges: tuple[_PeakMemory, int | None] | None = None  # memory, and the energy counter at the start
         self._tally: Tally = Counter()  # of the run as it would be without interruptions
@@ -46,14 +44,14 @@ class CostMeter:
         self._counted: dict[tuple[str, Shape], int] = {}
 
     @contextlib.contextmanager
-    def measure(self) -> Iterator["CostMeter"]:
+    def measure(self) -> Iterator[None]:
         """Run the clock over the block, with the device synchronised at both ends; only `aside` pauses it."""
         _synchronize(self.device)
         energy = _energy_mj(self.device)
         with _PeakMemory(self.device) as memory:
             self._started, self._gauges = time.perf_counter(), (memory, energy)
             try:
-                yield self
+                yield
                 _synchronize(self.device)
             finally:
                 self.device_seconds, self._started = self.seconds(), None
@@ -92,7 +90,8 @@ class CostMeter:
 
     def clocked(self) -> float:
         """The seconds that the clock of this process ran."""
-        return self.device_seconds - self._resumed - (self.cached_seconds - self._resumed_cached)
+        cached = self.cached_seconds - self._resumed["cached_seconds"]
+        return self.device_seconds - self._resumed["device_seconds"] - cached
 
     def seconds(self) -> float:
         """Device seconds so far, the running block included."""
@@ -159,7 +158,7 @@ class CostMeter:
         """What a record says of the cost. GPU hours are device hours, of whatever device the run had."""
         return {
             "device_seconds": self.device_seconds,
-            "resumed_seconds": self._resumed,  # of them, those of earlier processes that were interrupted
+            "resumed_seconds": self._resumed["device_seconds"],  # of them, those of interrupted processes
             "cached_seconds": self.cached_seconds,
             "gpu_hours": self.device_seconds / 3600,
             "flops": self.flops(),
@@ -188,16 +187,14 @@ class CostMeter:
 
         A later checkpoint of the same run holds what an earlier one held, so only what is beyond that is added.
         """
-        seconds, spent = max(self._resumed, state["device_seconds"]), _as_tally(state["spent"])
-        self.device_seconds += seconds - self._resumed
+        for name, before in self._resumed.items():
+            if state.get(name) is not None:  # not every device reports energy; old checkpoints lack `cached_seconds`
+                held = max(before, state[name])
+                setattr(self, name, (getattr(self, name) or 0.0) + (held - before))
+                self._resumed[name] = held
+        spent = _as_tally(state["spent"])
         self._spent += spent - self._resumed_spent
-        cached = max(self._resumed_cached, state.get("cached_seconds", 0.0))
-        self.cached_seconds, self._resumed_cached = self.cached_seconds + cached - self._resumed_cached, cached
-        if state["energy_wh"] is not None:
-            energy = max(self._resumed_wh, state["energy_wh"])
-            self.energy_wh = (self.energy_wh or 0.0) + energy - self._resumed_wh
-            self._resumed_wh = energy
-        self._resumed, self._resumed_spent = seconds, self._resumed_spent | spent
+        self._resumed_spent |= spent
         self.peak_memory_mib = max(self.peak_memory_mib, state["peak_memory_mib"])
         self._tally = _as_tally(state["tally"])
 
@@ -252,7 +249,7 @@ class _PeakMemory:
 def _resident() -> int:
     import psutil
 
-    return psutil.Process(os.getpid()).memory_info().rss
+    return psutil.Process().memory_info().rss
 
 
 def _synchronize(device: str) -> None:

@@ -173,7 +173,7 @@ def _read(results: Path, identity: str, generation: int) -> Claim | None:
             return Claim(identity, host, process, born, started, stamp, cell, generation)
         except (OSError, ValueError, TypeError, KeyError, OverflowError):
             stamp = path.stat().st_mtime
-            return Claim(identity, "unknown", 0, 0.0, stamp, stamp, "", generation)
+            return Claim(identity, "unknown", 0, 0.0, stamp, stamp, identity, generation)
     return None
 
 

@@ -63,12 +63,11 @@ def read_blocks(path: str | Path) -> dict[str, list[tuple[str, RunConfig]]]:
         if "extends" in shared:
             raise InputError(f"{path} extends {base}, which extends another grid; extend one that does not.")
         grid = shared | grid
-    shared = {key: value for key, value in grid.items() if key != "blocks"}
-    blocks = grid.get("blocks", {"all": {}})
+    blocks = grid.pop("blocks", {"all": {}})
     if not isinstance(blocks, Mapping) or not all(isinstance(block, Mapping) for block in blocks.values()):
         raise InputError(f"{path}: `blocks` must map the name of each block to a mapping of its parameters.")
     once = cache(kind_of)  # for this reading alone: the user's folders may change
-    cells = {name: _cells(f"{path.name}, {name}", shared | dict(block), once) for name, block in blocks.items()}
+    cells = {name: _cells(f"{path.name}, {name}", grid | dict(block), once) for name, block in blocks.items()}
     if not any(cells.values()):
         raise InputError(f"{path} has no cell: it has no block, or a list in it is empty.")
     return cells

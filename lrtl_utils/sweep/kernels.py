@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
@@ -98,7 +97,7 @@ class ForkedKernel(LocalProvisioner):
         self.process.wait()
 
 
-@contextmanager
+@contextlib.contextmanager
 def forked_kernel(modules: Sequence[str] = IN_KERNELS, threads: int | None = None) -> Iterator[None]:
     """In the block, the next kernel is a fork of this process; where forks are unsafe, Jupyter starts it itself.
 

@@ -27,7 +27,6 @@ from lrtl_utils.sweep.sweep import sweep
 FIDELITIES = ("epochs", *SIZES)
 LEAST_TRIALS = 10
 MOST_REPEATS = 100  # of settings that are known, before one that is left is drawn at random
-COSTS = ("device_seconds", "flops")
 Climb = tuple[int, ...]  # positions of the settings that differ in the fidelity only, fidelity ascending
 
 
@@ -90,8 +89,7 @@ def space_of(name: str, grid: Sequence[tuple[str, RunConfig]]) -> Space:
     distinct: dict[tuple[str, ...], RunConfig] = {}
     for (_, asked), cells in groups.items():
         distinct.setdefault(tuple(cells), asked)
-    fields = [name for name in RunConfig.model_fields if name != "seed"]
-    varied = [name for name in fields if len({getattr(asked, name) for asked in distinct.values()}) > 1]
+    varied = [name for name in RunConfig.model_fields if len({getattr(one, name) for one in distinct.values()}) > 1]
     choices = {name: list(dict.fromkeys(getattr(asked, name) for _, asked in groups)) for name in varied}
     knobs = {name: sorted(c) if _are_numbers(c) else c for name, c in choices.items()}
     numbers = {ids: at for at, ids in enumerate(distinct)}
@@ -242,8 +240,8 @@ def explore(
     )
     for at, score in (known or {}).items():
         state = TrialState.FAIL if score is None else TrialState.COMPLETE
-        params = {"params": ranks[at,], "distributions": distributions}
-        study.add_trial(optuna.trial.create_trial(**params, value=score, state=state))
+        trial = optuna.trial.create_trial(params=ranks[at,], distributions=distributions, value=score, state=state)
+        study.add_trial(trial)
     left = [climb for climb in dict.fromkeys(climbs.values()) if climb[0] not in (known or {})]
     trials = min(trials or max(LEAST_TRIALS, -(-len(ranks) // 4)), len(left))
     random, results = np.random.default_rng(derived_seed(seed, "search")), {}
@@ -422,7 +420,8 @@ def _add_trial(record: dict[str, Any], setting: Setting, result: Result, counts:
     trial, cost = len(record["trials"]) + 1, record["cost"]
     ids = [cell.id for cell in setting.cells]
     record["trials"].append({"trial": trial, "config": setting.values, "run_ids": ids} | asdict(result))
-    record["cost"] = cost | {name: cost[name] + getattr(result, name) for name in COSTS}
+    cost["device_seconds"] += result.device_seconds
+    cost["flops"] += result.flops
     best = record["best"]
     if counts and result.score is not None and (best is None or result.score > best["score"]):
         best = record["best"] = {"config": setting.values, "score": result.score, "trial": trial}

@@ -1,10 +1,10 @@
 """The state of a sweep, from its records and claims alone, so on any machine that can read the folder."""
 
+import contextlib
 import statistics
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -113,9 +113,11 @@ class Watch:
 
         If there are claims, an empty file is made beside them for a moment, to learn the clock of their file system.
         """
-        now = time.time()
+        stamped = now = time.time()
         held = [claim for claim in claims.held(self.results) if self._planned(claim.identity)]
-        stamped = self._file_system_now(now) if held else now
+        if held:
+            with contextlib.suppress(OSError):  # no file can be written: this machine's clock has to do
+                stamped = claims.file_system_now(self.results)
         alive = {claim.identity: claim for claim in held if claims.is_alive(claim, stamped)}
         records, unreadable = self._records()
         done = {name: run for name, run in records.items() if run.status == "completed"}
@@ -128,7 +130,7 @@ class Watch:
             done=len(done),
             running=tuple(_row(alive[name], now, written) for name, written in progress.items()),
             failed=tuple(f"{run}: {run.error}" for run in failed.values()),
-            silent=tuple(_claimed(claim) for claim in held if claim.identity not in alive.keys() | done.keys()),
+            silent=tuple(claim.cell for claim in held if claim.identity not in alive.keys() | done.keys()),
             left=left,
             best=_best(done.values()),
             hours_spent=spent + sum(written.device_seconds for written in progress.values() if written) / 3600,
@@ -136,13 +138,6 @@ class Watch:
             overhead_seconds=statistics.median(overheads) if overheads else None,
             unreadable=unreadable,
         )
-
-    def _file_system_now(self, now: float) -> float:
-        """The time by the clock that stamps claims; that of this machine, `now`, where no file can be written."""
-        try:
-            return claims.file_system_now(self.results)
-        except OSError:
-            return now
 
     def _seconds_left(self, left: int) -> float | None:
         ended = [changed / 1e9 - self.since for (changed, _), _ in self._read.values() if changed >= self.since * 1e9]
@@ -176,7 +171,7 @@ class Watch:
         return run if run.run_id == path.stem else None
 
 
-@contextmanager
+@contextlib.contextmanager
 def live(
     results: Path, identities: Collection[str], *, since: float = 0.0, say: Callable[[str], Any] = print
 ) -> Iterator[Callable[[], None]]:
@@ -211,7 +206,7 @@ def live(
         update(at_once=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def showing(results: Path, identity: str) -> Iterator[None]:
     """On a terminal, one line on stderr says how far the run is until the block ends; elsewhere nothing does."""
     from rich.console import Console
@@ -258,7 +253,7 @@ def status(results: Path) -> Iterator[str]:
 
 def _row(claim: claims.Claim, now: float, progress: CostSoFar | None) -> tuple[str, ...]:
     elapsed = max(0.0, min(now - claim.started, now))  # a clock elsewhere may be ahead, or the file may hold anything
-    row = printable(_claimed(claim)), printable(claim.host.split(" ")[0]), _clock(elapsed)
+    row = printable(claim.cell), printable(claim.host.split(" ")[0]), _clock(elapsed)
     if progress is None:
         return *row, "–", "–"
     return *row, _clock(progress.device_seconds), _how_far(progress)
@@ -271,11 +266,6 @@ def _how_far(progress: CostSoFar) -> str:
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-
-
-def _claimed(claim: claims.Claim) -> str:
-    """The cell in words; a claim that cannot be read has none."""
-    return claim.cell or claim.identity
 
 
 def _best(completed: Collection[Brief]) -> dict[str, tuple[float, str]]:

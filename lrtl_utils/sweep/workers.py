@@ -14,7 +14,6 @@ import tempfile
 import threading
 import time
 from collections import deque
-from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -98,10 +97,7 @@ def work(file: Path, slot: Slot, owner: Connection) -> None:
 
 
 def latest(planned: Cell, plan: Plan) -> tuple[Cell, dict[str, Any] | None]:
-    """The planned cell, or the half that runs in its place after it ran out of memory; with its record.
-
-    None instead of a record if the cell is still to be run: it has none, or it failed before this sweep.
-    """
+    """As `last_of`, but without the record of a cell that failed before this sweep: it is still to be run."""
     cell, record = last_of(planned, plan.results, plan.on_oom)
     return cell, None if record and record["checksum"] == plan.failed.get(cell.id) else record
 
@@ -145,7 +141,7 @@ class _Worker:
             cell, record = latest(planned, self.plan)
             if record:
                 continue
-            if self.stopped():
+            if self._stop_asked() is not None or self.owner.poll() or shortage(self.plan.results):
                 return
             if self.claim_and_run(planned, cell):
                 waiting.appendleft(planned)  # it is done now, or half of it is left
@@ -156,10 +152,6 @@ class _Worker:
             if passed >= len(waiting):
                 wait([self.owner], timeout=1.0)  # others run the remaining cells; if they die, this worker takes over
                 passed = 0
-
-    def stopped(self) -> bool:
-        """Whether to claim no more cells: the plan is stopped, the owner is gone, or the disk lacks room."""
-        return self._stop_asked() is not None or self.owner.poll() or bool(shortage(self.plan.results))
 
     def claim_and_run(self, planned: Cell, cell: Cell) -> bool:
         """Run a cell in the place of the planned one, unless another worker has it or was faster."""
@@ -205,24 +197,26 @@ class _Worker:
 
     def _watch(self, process: Any, claim: claims.Claim) -> str | None:
         """Wait until the cell ends, or end it; returns the reason for a failed record, or None if none is due."""
+        reason = None
         started = beaten = time.monotonic()
         while process.is_alive():
             wait([process.sentinel, self.owner], timeout=POLL_SECONDS)
             if self._stop_asked() == END or self.owner.poll():
-                end_softly(process)
-                return None
+                process.terminate()  # a cell then writes its checkpoint
+                process.join(TERMINATION_SECONDS)
+                break
             if time.monotonic() - beaten > claims.BEAT_SECONDS:
                 beaten = time.monotonic()
                 if not claims.beat(self.plan.results, claim):  # another worker thought this one dead, and runs the cell
-                    kill_tree(process.pid)
-                    process.join()
-                    return None
+                    break
             if reason := self._over_bounds(process, started):
-                kill_tree(process.pid)
-                process.join()
-                return reason
+                break
+        else:
+            return None if process.exitcode == 0 else _died(process.exitcode)
+        if process.is_alive():
+            kill_tree(process.pid)
         process.join()
-        return None if process.exitcode == 0 else _died(process.exitcode)
+        return reason
 
     def _over_bounds(self, process: Any, started: float) -> str | None:
         deadline, limit = self.plan.deadline_seconds, self.plan.memory_limit_mib
@@ -274,7 +268,7 @@ def _run_cell(
     if slot.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu
     # A process that may have asked a driver for its devices cannot be forked safely, so only CPU cells have it so.
-    kernel = kernels.forked_kernel(threads=slot.threads) if cell.config.device == "cpu" else nullcontext()
+    kernel = kernels.forked_kernel(threads=slot.threads) if cell.config.device == "cpu" else contextlib.nullcontext()
     try:
         with kernel:
             threading.Thread(target=_end_with, args=(worker, place), daemon=True).start()  # not before the fork
@@ -320,15 +314,6 @@ def _look_anew(folder: Path) -> None:
     """Have a network file system forget that a file was not in the folder a moment ago, which opening it does."""
     with contextlib.suppress(OSError):  # it is not there yet, or this system opens no folders
         os.close(os.open(folder, os.O_RDONLY))
-
-
-def end_softly(process: Any) -> None:
-    """Send SIGTERM, after which a cell writes its checkpoint, and kill the process if it does not end in time."""
-    process.terminate()
-    process.join(TERMINATION_SECONDS)
-    if process.is_alive():
-        kill_tree(process.pid)
-        process.join()
 
 
 def kill_tree(pid: int) -> None:
