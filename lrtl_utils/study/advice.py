@@ -1,6 +1,5 @@
 """The four answers in one table, and what to do after a comparison: the method to use, and the labels to collect."""
 
-import os
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ import pandas as pd
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.errors import counted
-from lrtl_utils.files import absolute_path, from_here
+from lrtl_utils.files import absolute_path, from_here, named_by
 from lrtl_utils.runs import store
 from lrtl_utils.runs.notebook import NOTEBOOK_OF, notebook_path, parameters_of
 from lrtl_utils.runs.record import kind_of
@@ -145,10 +144,8 @@ def training(record: Mapping[str, Any], results: Path) -> str:
 
 def _here(name: str, results: Path) -> str:
     """A data set or model of a record below `results`, as a person types it here."""
-    placed = store.place(results, name)
-    here = from_here(Path(placed)) if os.path.isabs(placed) else placed
-    # A folder of this folder might have the name of a data set or a model.
-    return os.path.join(".", here) if os.path.isabs(placed) and os.sep not in here else here
+    placed = Path(store.place(results, name))
+    return named_by(Path(from_here(placed))) if placed.is_absolute() else name
 
 
 def advice(frame: pd.DataFrame, row: pd.Series | None) -> Iterator[str]:

@@ -206,15 +206,14 @@ def _costs(row: Any, means: pd.DataFrame, runs: pd.DataFrame) -> dict[str, objec
     """
     at = [(configuration, row.n_labels) for configuration in [row.configuration, *_as_good(row.undecided)]]
     cheapest = means.loc[at, "flops"].idxmin()
-    keys = {"dataset_model": row.dataset_model, "n_labels": row.n_labels, "compared": row.compared}
-    difference = row.undecided.get(cheapest[0], (np.nan,) * 3)
-    keys |= dict(zip(("mean", "low", "high"), difference, strict=True))
-    costs = {"best": row.configuration, "cheapest": cheapest[0]}
+    mean, low, high = row.undecided.get(cheapest[0], (np.nan,) * 3)
     pair = (tables.by_seed(runs.loc[[key]], "record") for key in (cheapest, at[0]))
+    costs = {"dataset_model": row.dataset_model, "n_labels": row.n_labels, "compared": row.compared}
+    costs |= {"mean": mean, "low": low, "high": high, "best": row.configuration, "cheapest": cheapest[0]}
     costs["seconds_ratio"] = tables.seconds_ratio(*pair)
     for name in ("device_seconds", "flops", "peak_memory_mib", "device"):
         costs |= {f"best_{name}": means.loc[at[0], name], f"cheapest_{name}": means.loc[cheapest, name]}
-    return keys | costs
+    return costs
 
 
 def _as_good(undecided: Mapping[str, tuple[float, float, float]]) -> list[str]:
@@ -325,15 +324,13 @@ def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
 
 def claim_seconds(front: pd.DataFrame, best: pd.DataFrame) -> str:
     """The device seconds of training the best configuration, from the least to the most of the data sets."""
-    settled = best[best["compared"] > 0]
-    costs = [(part.set_index("configuration")["device_seconds"], row) for part, row in _beside_best(front, settled)]
-    costs = [(seconds, row) for seconds, row in costs if row["configuration"] in seconds]
-    if not costs:
+    settled = best.loc[best["compared"] > 0, ["dataset_model", "configuration", "n_labels"]]
+    costs = settled.merge(front[["dataset_model", "configuration", "device_seconds"]])
+    if costs.empty:
         few = "Too few costs were measured here" if len(settled) else "There are too few seeds here"
         return f"{few} to say how long training the best configuration takes"
-    takes = span([seconds[row["configuration"]] for seconds, row in costs], short)
-    labels = span([row["n_labels"] for _, row in costs])
-    return f"With {labels} labels, training the best configuration takes {takes} device seconds"
+    takes = span(costs["device_seconds"], short)
+    return f"With {span(costs['n_labels'])} labels, training the best configuration takes {takes} device seconds"
 
 
 def claim_differences(table: pd.DataFrame, baseline: str) -> str:

@@ -43,7 +43,7 @@ def page(data: Data, broken: Sequence[str] | None = None) -> Iterator[str]:
     yield from ("", "## Classes", *_classes(data))
     yield from ("", "## Inputs", *_inputs(data))
     yield from ("", "## To look at")
-    concerns = [*_broken(broken if broken is not None else [*find_broken(data)]), *_concerns(data)]
+    concerns = [*_concerns(data, [*find_broken(data)] if broken is None else broken)]
     yield from (f"{i}. {concern}" for i, concern in enumerate(concerns, 1))
     if not concerns:
         yield "Nothing."
@@ -122,8 +122,11 @@ def _size(image: Any) -> tuple[int, int] | None:
         return None
 
 
-def _concerns(data: Data) -> Iterator[str]:
+def _concerns(data: Data, broken: Sequence[str]) -> Iterator[str]:
     """What a person should look at, the most serious first, with what to do about it."""
+    if broken:
+        named = f", such as {broken[0]}" if broken[0] else ""
+        yield f"{counted(len(broken), 'image')} cannot be decoded{named}; a run fails at the first one that it reads."
     repeats = data.repeats
     if repeats["dropped"]:
         yield f"Train examples that are also in the test split, and were left out of training: {repeats['dropped']}."
@@ -152,12 +155,6 @@ def _concerns(data: Data) -> Iterator[str]:
         yield f"These classes have no test example, so no score says anything about them: {', '.join(absent)}."
     if few := sorted(label for label in train if 0 < test[label] < FEW):
         yield f"These classes have fewer than {FEW} test examples, so their scores say little: {', '.join(few)}."
-
-
-def _broken(places: Sequence[str]) -> Iterator[str]:
-    if places:
-        named = f", such as {places[0]}" if places[0] else ""
-        yield f"{counted(len(places), 'image')} cannot be decoded{named}; a run fails at the first one that it reads."
 
 
 def find_broken(data: Data) -> Iterator[str]:

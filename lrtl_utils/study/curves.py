@@ -84,9 +84,9 @@ def need(
     """
     if len(sizes) < 3:
         return None
-    law, drawn = fit(sizes, scores), None if draws is None else fit(sizes, draws)
-    bounds = at_full = (None, None)
-    if drawn is not None:
+    law, bounds, at_full = fit(sizes, scores), (None, None), (None, None)
+    if draws is not None:
+        drawn = fit(sizes, draws)
         bounds = np.quantile(_needed(drawn, sizes, full, target), [0.025, 0.975], method="inverted_cdf").tolist()
         at_full = middle(drawn.score(full))
     missed = None

@@ -110,4 +110,4 @@ def _asked(config: dict[str, Any], name: str) -> Any:
 def searches(results: str) -> pd.DataFrame:
     """A row for each search that was replayed on the folder: trials, device seconds, and their share of the grid's."""
     path = absolute_path(results) / "search.csv"
-    return pd.read_csv(path, usecols=SEARCHES)[SEARCHES] if path.is_file() else pd.DataFrame(columns=SEARCHES)
+    return pd.read_csv(path)[SEARCHES] if path.is_file() else pd.DataFrame(columns=SEARCHES)

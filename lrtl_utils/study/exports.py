@@ -76,7 +76,7 @@ def mlflow(results: Path, uri: str | None = None) -> list[str]:
                 params=[Param(name, str(value)) for name, value in params.items()],
                 tags=[RunTag(name, value) for name, value in tags.items()],
             )
-            client.set_terminated(run.info.run_id, {"completed": "FINISHED"}.get(record["status"], "FAILED"), finished)
+            client.set_terminated(run.info.run_id, "FAILED" if record["error"] else "FINISHED", finished)
     except client_library.MlflowException as error:
         raise InputError(f"MLflow at {uri} cannot be used: {reason(error)}") from error
     local = "://" not in uri or uri.startswith("sqlite")

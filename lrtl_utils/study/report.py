@@ -62,12 +62,10 @@ def write(results: str | Path, metric: str | None = None, each: Callable[..., It
             raise InputError(f"{part} is a symbolic link; the report is written into a folder of its own.")
     completed, failed = (tables.records(results, status, metric) for status in ("completed", "failed"))
     folders = sources(results)
-    others = [tables.records(source, "completed", metric) for source in folders[1:]] if len(completed) else []
-    frame = tables.together([completed, *others])
+    frame = tables.together([completed, *(tables.records(one, "completed", metric) for one in folders[1:])])
+    others = frame[frame["folder"] > 0]
     shown = [(results, record) for part in (completed, failed) for record in part["record"]]
-    if len(frame):
-        others = frame[frame["folder"] > 0]
-        shown += [(absolute_path(folders[at]), r) for at, r in zip(others["folder"], others["record"], strict=True)]
+    shown += [(folders[at], record) for at, record in zip(others["folder"], others["record"], strict=True)]
     notebooks = _executed(results, metric) if len(completed) else []
     titles = dict(each(partial(_write_notebook, folder), notebooks))
     runs = each(partial(_write_run, folder), *zip(*shown, strict=True)) if shown else []
@@ -84,7 +82,7 @@ def _write(path: Path, page: str) -> Path:
     return path
 
 
-def sources(results: Path) -> list[str | Path]:
+def sources(results: Path) -> list[Path]:
     """The folders that the summary notebooks read: this one, except for the committed study, which names its own."""
     committed = committed_sources(notebook_path("accuracy_vs_data").parent)
     return committed if committed[0] == results else [results]
@@ -143,10 +141,8 @@ def _index(
     titles: Mapping[str, str],
     metric: str | None,
 ) -> str:
-    names = ("dataset", "model", "method", "status")
-    columns, means = (frame[name] for name in ("run_id", "dataset", "model", "configuration")), _means(frame)
-    named = {run: names for run, *names in zip(*columns, strict=True)}
-    rows = [_row(record, metric, named, means) for record in records]
+    names, compared = ("dataset", "model", "method", "status"), _compared(frame)
+    rows = [_row(record, metric, compared) for record in records]
     rows.sort(key=lambda row: [row[name] for name in names])
     return render(
         "index.html",
@@ -164,13 +160,18 @@ def _index(
     )
 
 
-def _means(frame: pd.DataFrame) -> dict[str, str]:
-    """By run, the mean score of its configuration at its number of labels, with its interval."""
+def _compared(frame: pd.DataFrame) -> dict[str, tuple[str, str, str, str]]:
+    """By run: data set, model and configuration, and that configuration's mean score at its number of labels."""
     means = frame[["run_id", *tables.KEYS]].merge(tables.summarise(frame), on=tables.KEYS)
-    between = map(answers.between, means["low"], means["high"])
-    seeds = [counted(seeds, "seed") for seeds in means["seeds"]]
-    each = zip(means["run_id"], means["score"], between, seeds, strict=True)
-    return {run: f"mean {score:.3f}{interval} of {seeds}" for run, score, interval, seeds in each}
+    return {
+        row.run_id: (
+            row.dataset,
+            row.model,
+            row.configuration,
+            f"mean {row.score:.3f}{answers.between(row.low, row.high)} of {counted(row.seeds, 'seed')}",
+        )
+        for row in means.itertuples()
+    }
 
 
 def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -192,12 +193,12 @@ def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _answer(section: tuple[Any, ...], results: Path, frame: pd.DataFrame, titles: Mapping[str, str]) -> dict[str, Any]:
-    ask, picture_name, caption, notebook = section
-    answer = ask(frame)
+    ask, name, caption, notebook = section
+    answer, picture = ask(frame), results / "figures" / f"{name}.png"
     table = tables.shown(answer.table.drop(columns=IN_WORDS, errors="ignore"))
     table = table[[name for name in table if set(map(value, table[name])) != {NOTHING}]]
     return answer._asdict() | {
-        "picture": picture(results / "figures" / f"{picture_name}.png"),
+        "picture": png_url(picture.read_bytes()) if picture.is_file() else None,
         "caption": caption.format(score=tables.metrics_of(frame)),
         "notebook": notebook if notebook in titles else None,
         "columns": [name.replace("_", " ") for name in table],
@@ -205,26 +206,16 @@ def _answer(section: tuple[Any, ...], results: Path, frame: pd.DataFrame, titles
     }
 
 
-def _row(
-    record: Mapping[str, Any], metric: str | None, named: Mapping[str, Sequence[str]], means: Mapping[str, str]
-) -> dict[str, Any]:
-    """A row of the table of runs, with the names of data set, model and configuration that the answers have.
-
-    A run that is not compared has its method's name, and no mean.
-    """
-    run, identity = tables.row_of(record, metric), record["run_id"]
+def _row(record: Mapping[str, Any], metric: str | None, compared: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """A row of the table of runs; one that is not among those `_compared` has its method's name, and no mean."""
+    run = tables.row_of(record, metric)
     costs = [run.get(f"cost.{name}") for name in ("device_seconds", "flops", "peak_memory_mib")]
     numbers = [(one, value(one)) for one in (run["n_labels"] or None, run["seed"], run["score"], *costs)]
     if run["score"] is not None:
         numbers[2] = run["score"], f"{run['score']:.3f}"
-    own = run["dataset"], run["model"], run["method"]
-    return {
-        "run_id": identity,
-        **dict(zip(("dataset", "model", "method"), named.get(identity, own), strict=True)),
-        "status": run["status"],
-        "mean": means.get(identity, ""),
-        "numbers": numbers,
-    }
+    own = run["dataset"], run["model"], run["method"], ""
+    names = dict(zip(("dataset", "model", "method", "mean"), compared.get(run["run_id"], own), strict=True))
+    return {"run_id": run["run_id"], "status": run["status"], "numbers": numbers, **names}
 
 
 def _write_run(folder: Path, results: Path, record: Mapping[str, Any]) -> Path:
@@ -261,11 +252,6 @@ def _write_run(folder: Path, results: Path, record: Mapping[str, Any]) -> Path:
 def render(template: str, **values: Any) -> str:
     """A template of the package filled with these values, escaped."""
     return _environment().get_template(template).render(values)
-
-
-def picture(file: Path) -> str | None:
-    """A PNG file as a URL that contains it; None if there is no such file."""
-    return png_url(file.read_bytes()) if file.is_file() else None
 
 
 def png_url(content: bytes) -> str:

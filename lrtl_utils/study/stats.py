@@ -23,7 +23,6 @@ MARGIN = 0.01  # of score: "at least as good" is an interval that does not reach
 DISAGREEMENT, RECURRING, TRAINING = 0.16, 0.11, 0.018
 
 Score = Callable[[np.ndarray], np.ndarray]
-Outcomes = tuple[np.ndarray, Score]  # [seeds, examples, parts], and the score of totals over examples
 
 
 class Difference(NamedTuple):
@@ -42,7 +41,7 @@ def verdict(mean: float, p: float | None) -> str:
     return "undecided" if p > LEVEL else "better" if mean > 0 else "worse"
 
 
-def outcomes(runs: Iterable[Outcome]) -> Outcomes:
+def outcomes(runs: Iterable[Outcome]) -> tuple[np.ndarray, Score]:
     """What happened on each test example under each seed, [seeds, examples, parts], and the score of its totals."""
     runs = list(runs)
     if runs[0].metric == "entity_f1":

@@ -1,5 +1,6 @@
 """Tables of runs: a row for each run, and what many runs show together. Scores and differences are fractions."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -60,7 +61,7 @@ TUNABLE = {"learning_rate", "batch_size", "epochs", "scheduler", "warmup_steps",
 MACHINE = ("device", "precision")
 NOT_CHOSEN = {"batch_size", "warmup_steps", "max_length", *MACHINE}
 # These do not make a configuration; `test_limit` is no part of training.
-APART = {*READING, "model", "method", "data_fraction", "train_size", "shots", "seed", "asked", "test_limit"}
+APART = {*READING, "model", "method", "data_fraction", "train_size", "shots", "seed", "test_limit"}
 DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items() if name not in APART}
 NAMED = [name for name in DEFAULTS if name not in MACHINE]  # of MACHINE, `by_machine` names what was used
 # The words that a printed table has for the names of columns.
@@ -216,18 +217,16 @@ def _newest(frame: pd.DataFrame) -> pd.DataFrame:
 
 def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs with the `configuration` and the `variant` that `compared` explains; the index must be unique."""
-    groups = [
-        (method, group.index, list(group["n_labels"]), _settings(group["record"]))
-        for (_, _, method), group in frame.groupby(["dataset", "model", "method"])
-    ]
-    differing = [{name for name in NAMED if len({str(one[name]) for one in own}) > 1} for *_, own in groups]
-    varied: dict[str, set[str]] = {}
-    for (method, *_), own in zip(groups, differing, strict=True):
-        varied.setdefault(method, set()).update(own)
+    groups, varied = [], defaultdict(set)
+    for (_, _, method), group in frame.groupby(["dataset", "model", "method"]):
+        settings = _settings(group["record"])
+        own = {name for name in NAMED if len({str(one[name]) for one in settings}) > 1}
+        groups.append((method, group, settings, own))
+        varied[method] |= own
     # Rates that other methods have too were chosen for none of them.
-    of_all = {each["learning_rate"] for method, *_, asked in groups if method not in WITH_RATE for each in asked}
+    of_all = {each["learning_rate"] for method, _, asked, _ in groups if method not in WITH_RATE for each in asked}
     names: dict[int, tuple[str, str]] = {}
-    for (method, index, sizes, settings), own in zip(groups, differing, strict=True):
+    for method, group, settings, own in groups:
         elsewhere = {name for name in varied[method] if settings[0][name] != DEFAULTS[name]}
         rated = method in WITH_RATE and not {each["learning_rate"] for each in settings} <= of_all | {None}
         differ = own | elsewhere
@@ -235,9 +234,8 @@ def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
             differ |= {name for name in TUNED_BY if any(each[name] != DEFAULTS[name] for each in settings)}
         varying = [name for name in NAMED if name in differ]
         chosen = [tuple((name, each[name]) for name in varying) for each in settings]
-        names |= dict(zip(index, _named(method, chosen, sizes, rated), strict=True))
-    named = pd.DataFrame.from_dict(names, orient="index", columns=["configuration", "variant"])
-    return frame.assign(configuration=named["configuration"], variant=named["variant"])
+        names |= dict(zip(group.index, _named(method, chosen, group["n_labels"], rated), strict=True))
+    return frame.join(pd.DataFrame.from_dict(names, orient="index", columns=["configuration", "variant"]))
 
 
 def by_machine(frame: pd.DataFrame) -> pd.DataFrame:
@@ -434,15 +432,13 @@ def gains(frame: pd.DataFrame, baseline: str = TUNED, everywhere: bool = False) 
         found = found[(found["variant"] == OURS) & (found["n_labels"] == found["dataset_model"].map(at))]
     means, runs = (dict(by_dataset_and_model(each)) for each in (summarise(frame), frame))
     rows = []
-    for row in found.to_dict("records"):
-        of, size = row["dataset_model"], row["n_labels"]
+    for of, size in found[["dataset_model", "n_labels"]].itertuples(index=False):
         ours, theirs = (_only(means[of], name, size).iloc[0] for name in (OURS, baseline))
-        pair = [by_seed(_only(runs[of], name, size), "record") for name in (OURS, baseline)]
-        own = {"score": ours["score"], "score_low": ours["low"], "score_high": ours["high"]}
-        own |= {"device_seconds": ours["device_seconds"], "flops_ratio": ours["flops"] / theirs["flops"]}
-        rows.append(row | own | {"seconds_ratio": seconds_ratio(*pair)})
-    own = ["score", "score_low", "score_high", "device_seconds", "flops_ratio", "seconds_ratio"]
-    return pd.DataFrame(rows, columns=[*found, *own])
+        pair = (by_seed(_only(runs[of], name, size), "record") for name in (OURS, baseline))
+        own = ours[["score", "low", "high", "device_seconds"]]
+        rows.append([*own, ours["flops"] / theirs["flops"], seconds_ratio(*pair)])
+    columns = ["score", "score_low", "score_high", "device_seconds", "flops_ratio", "seconds_ratio"]
+    return found.reset_index(drop=True).join(pd.DataFrame(rows, columns=columns))
 
 
 def _only(frame: pd.DataFrame, variant: str, n_labels: int) -> pd.DataFrame:
@@ -521,18 +517,19 @@ def _best(sized: pd.DataFrame, often: set[str]) -> list[Any]:
     means = means.sort_values(["score", "flops"], ascending=[False, True])["score"]  # of equal ones the cheaper is best
     top = means.index[0]
     ours = {seed: judged for seed, judged in runs[top].outcomes.items() if seed in shared}
-    verdicts, undecided = dict.fromkeys((name for name in runs if name != top), stats.TOO_FEW_SEEDS), {}
-    near = [top]
+    known, undecided, near = [], {}, [top]
     for name in means.index[1:]:
-        if found := paired(runs[name].outcomes, ours):
-            tests = max(2, len(means) - 1)  # of two, either could have been the best
-            verdicts[name] = stats.verdict(found["mean"], found["p"] and found["p"] / 2 * tests)
-            worse = verdicts[name] == "worse" and found["high"] < 0  # near zero, p and interval may disagree
-            if verdicts[name] != stats.TOO_FEW_SEEDS and not worse:  # or even better, on seeds that others lack
-                undecided[name] = found["mean"], found["low"], found["high"]
-            near += [name] if found["p"] is not None and found["low"] >= -stats.MARGIN else []
-    known = [name for name in verdicts if verdicts[name] != stats.TOO_FEW_SEEDS]
-    few = [name for name in verdicts if name not in known]
+        found = paired(runs[name].outcomes, ours)
+        if found.get("p") is None:  # they share too few seeds
+            continue
+        known.append(name)
+        p = found["p"] / 2 * max(2, len(means) - 1)  # of two, either could have been the best
+        worse = stats.verdict(found["mean"], p) == "worse"
+        if not (worse and found["high"] < 0):  # near zero, p and interval may disagree
+            undecided[name] = found["mean"], found["low"], found["high"]  # or even better, on seeds that others lack
+        if found["low"] >= -stats.MARGIN:
+            near.append(name)
+    few = [name for name in runs if name not in (top, *known)]
     variants = list(dict.fromkeys(runs[name].variant for name in near))
     about = [top, sized["score_name"].iloc[0], means.iloc[0], *_interval(ours.values()), len(ours), undecided]
     return [*about, few, sorted(often - {top, *known}), len(runs), len(known), variants]

@@ -52,7 +52,7 @@ def rung_zero(config: RunConfig) -> dict[str, Any]:
         with ladder.meter.measure():
             ladder.ground()
         shares.append((time.perf_counter() - between) / (between - began))
-    about = {"data set": config.dataset, "model": config.model, "labels": len(train), "turns": TURNS - 1}
+    about = {"data set": data_name(config.dataset), "model": config.model, "labels": len(train), "turns": TURNS - 1}
     low, middle, high = np.quantile(shares[1:], [0, 0.5, 1]).round(3)
     return about | {"share": middle, "lowest": low, "highest": high, "device": store.device_name(config.device)}
 
@@ -62,8 +62,7 @@ def write_rung_zero(results: Path) -> None:
     frame = tables.compared(tables.records(results, "completed"))
     ours = frame[frame["configuration"] == OURS].sort_values(["n_labels", "seed"], ascending=[False, True])
     most = ours.drop_duplicates(["dataset", "model"]).sort_values(["dataset", "model"])["record"]
-    timed = [rung_zero(RunConfig.of(store.placed(results, record)["config"])) for record in most]
-    rows = [row | {"data set": data_name(row["data set"])} for row in timed]
+    rows = [rung_zero(RunConfig.of(store.placed(results, record)["config"])) for record in most]
     if rows:
         pd.DataFrame(rows).to_csv(results / "rung_zero.csv", index=False)
 

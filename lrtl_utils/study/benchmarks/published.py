@@ -81,9 +81,8 @@ def one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
     the paired one to one epoch of the baseline on as many labels, with its interval, all as fractions.
     """
     rows = [row | {"title": f"the report: {row['title']}"} for row in PUBLISHED["report"]]
-    frame = tables.timed(frame)
     tested = [record["data"]["test_size"] for record in frame["record"]]
-    runs = frame.reset_index(drop=True).assign(examples=tested)
+    runs = tables.timed(frame).assign(examples=tested)
     parts = [tables.compared(part) for _, part in runs.groupby("examples")] or [tables.compared(runs)]
     runs = pd.concat(parts).rename(columns={"config.epochs": "epochs"})
     is_base, alike = (runs["method"] == BASELINE) & (runs["epochs"] == 1), ["dataset", "model", "n_labels", "examples"]

@@ -235,11 +235,8 @@ def shown(table: pd.DataFrame) -> str:
 
     `table` is of `recipe.compared`.
     """
-    table = table[
-        ~recipe.of_the_plan(table["dataset_model"])
-        & table["configuration"].isin(TUNED)
-        & table["verdict"].isin(recipe.WON)
-    ]
+    table = table[~recipe.of_the_plan(table["dataset_model"]) & table["configuration"].isin(TUNED)]
+    table = table[table["verdict"].isin(recipe.WON)]
     better, worse, undecided = (sum(table["verdict"] == verdict) for verdict in recipe.WON)
     on = "; ".join(dict.fromkeys(_titles(table[table["verdict"] == "worse"])))
     on = f" ({on})" if on else ""

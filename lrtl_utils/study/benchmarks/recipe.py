@@ -20,7 +20,6 @@ import yaml
 
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.hub import file_sha256
-from lrtl_utils.data.load import READING
 from lrtl_utils.errors import InputError
 from lrtl_utils.files import absolute_path, notebooks_folder, write_text
 from lrtl_utils.methods import VERSIONS
@@ -82,7 +81,7 @@ def runs(results: Path) -> pd.DataFrame:
 def _changed(record: dict[str, Any]) -> str:
     """What was asked of this run of `progressive` that it does not usually do, in brackets."""
     config = tables.DEFAULTS | record["config"]
-    passed_over = {*config["asked"], *READING, *tables.NOT_CHOSEN}
+    passed_over = {*config["asked"], *tables.NOT_CHOSEN}
     changes = [
         f"{name}={config[name]}"
         for name, usual in tables.DEFAULTS.items()
@@ -161,15 +160,14 @@ def write(results: Path) -> Path:
     if frame.empty:
         raise InputError(f"{results} has no completed run, so there is no table to write.")
     table = compared(frame)
-    named = {"configuration": "configuration", "seeds": "seeds", "score": "score", "mean": "points"}
-    named |= {"p_corrected": "p", "verdict": "beside progressive", "flops": "FLOPs", "seconds": "seconds"}
+    named = {"mean": "points", "p_corrected": "p", "verdict": "beside progressive", "flops": "FLOPs"}
     words = table.assign(
         score=_percent(table),
         mean=_points(table, "mean", "points_low", "points_high"),
         p_corrected=table["p_corrected"].map(lambda p: f"{p:.3f}" if p >= 0.001 else "< 0.001", na_action="ignore"),
         flops=table["flops"].map("{:.3f}".format, na_action="ignore"),
         seconds=table["seconds"].map("{:.2f}".format, na_action="ignore"),
-    )[[*AT, *named]].fillna("")
+    )[[*AT, "configuration", "seeds", "score", *named, "seconds"]].fillna("")
     shown = tables.shown(words.rename(columns=named))
     table.to_csv(results / "table.csv", index=False)
     machines = [f"- {each}" for each in store.machines(frame["record"][frame["method"] != FIRST])]
@@ -288,10 +286,16 @@ def measure(results: Path) -> Path:
 
 
 def _measured(results: Path) -> str:
-    """What `measure` wrote, as the end of the page."""
+    """What `measure` wrote, as the end of the page: the rows of `measured.rung_zero` beside their bars, and memory."""
     page, timed, held = "", results / "rung_zero.csv", results / "memory.csv"
     if timed.is_file():
-        page += _rung_zero(pd.read_csv(timed))
+        rows = pd.read_csv(timed)
+        most = rows["model"].map(lambda name: RUNG_ZERO["tokens" if backbone(name).crf else backbone(name).kinds[0]])
+        rows = rows.assign(bar=np.where(rows["share"] <= most, "met", "missed"))
+        bars = ", ".join(f"{bar:g} for {kind}" for kind, bar in RUNG_ZERO.items())
+        about = "How many times as long as one forward pass over its rows rung 0 takes: the median, the lowest and the "
+        about += f"highest of turns in which the two alternate. The bar is {bars}."
+        page += "\n".join(["", "## Rung 0", "", about, "", rows.to_markdown(index=False), ""])
     if held.is_file():
         rows = pd.read_csv(held)
         within = [
@@ -301,16 +305,6 @@ def _measured(results: Path) -> str:
         about = " ".join([MEMORY, *within])
         page += "\n".join(["", "## Memory", "", about, "", rows.to_markdown(index=False), ""])
     return page
-
-
-def _rung_zero(timed: pd.DataFrame) -> str:
-    """The rows of `measured.rung_zero` beside their bars."""
-    most = timed["model"].map(lambda name: RUNG_ZERO["tokens" if backbone(name).crf else backbone(name).kinds[0]])
-    timed = timed.assign(bar=np.where(timed["share"] <= most, "met", "missed"))
-    bars = ", ".join(f"{bar:g} for {kind}" for kind, bar in RUNG_ZERO.items())
-    about = "How many times as long as one forward pass over its rows rung 0 takes: the median, the lowest and the "
-    about += f"highest of turns in which the two alternate. The bar is {bars}."
-    return "\n".join(["", "## Rung 0", "", about, "", timed.to_markdown(index=False), ""])
 
 
 def freeze(results: Path) -> Path:

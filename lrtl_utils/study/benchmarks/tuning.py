@@ -90,8 +90,7 @@ def chosen(results: Path) -> pd.DataFrame:
         ends = [name for name in ENDS if name in knobs and values[name] in (min(knobs[name]), max(knobs[name]))]
         about = NAME.fullmatch(search["space"]["name"]).groupdict()
         about |= {"labels": int(about["labels"]), "setting": values, "score": taken["score"]}
-        about["search"] = search["space"]["name"]
-        about["fewer epochs"] = None
+        about |= {"search": search["space"]["name"], "fewer epochs": None}
         if "epochs" in knobs and values["epochs"] == max(knobs["epochs"]):
             fewer = [trial["score"] for trial in tried if trial["config"]["epochs"] < values["epochs"]]
             about["fewer epochs"] = max(fewer, default=None)
