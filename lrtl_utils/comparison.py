@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from numbers import Integral, Real
@@ -114,8 +115,8 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         pictures = {name: _png(figure) for name, figure in self.figures.items()}
-        named = zip(self.answers, (picture for _, picture, *_ in report.SECTIONS), strict=True)
-        pairs = [(answer, pictures.get(name)) for answer, name in named]
+        named = zip(self.answers, report.SECTIONS, strict=True)
+        pairs = [(answer, pictures.get(name)) for answer, (_, name, *_) in named]
         return report.render("comparison.html", answers=pairs, advice=[*self.advice()])
 
 
@@ -191,7 +192,7 @@ def _read(
     # The folder of what was in memory is named by a checksum.
     name = f"table-{dataset.parent.name[:8]}" if in_memory else data_name(examples.name)
     folder = absolute_path(results or f"results/compare-{name}")
-    store.require_apart(folder, [load.absolute(fixed.dataset)])
+    store.require_apart(folder, [fixed.dataset])
     _require_comparable(examples)
     return fixed, examples, folder
 
@@ -303,7 +304,13 @@ def answer_so_far(
 
 def models_at_hand(kind: str) -> list[str]:
     """The pre-trained models for this kind of data that need not be downloaded."""
-    return [name for name, row in MODELS.items() if kind in row.kinds and row.library != "ours" and _is_here(name)]
+    found = []
+    for name, row in MODELS.items():
+        if kind in row.kinds and row.library != "ours":
+            with suppress(InputError):  # it is not here
+                find(name, fetch=False)
+                found.append(name)
+    return found
 
 
 def every_run(data: Data, fixed: RunConfig, models: Sequence[str]) -> list[tuple[str, RunConfig]]:
@@ -394,14 +401,6 @@ def _png(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return report.png_url(buffer.getvalue())
-
-
-def _is_here(model: str) -> bool:
-    try:
-        find(model, fetch=False)
-    except InputError:
-        return False
-    return True
 
 
 def _configuration(one: Priced) -> str:

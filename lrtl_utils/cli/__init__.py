@@ -26,11 +26,11 @@ GROUPS = {
     "To other programs": (export.export, export.push),
     "Data, models and records": (data.doctor, data.suggest, data.fetch, data.verify),
 }
-ABOUT = (f"{name}: {field.description}." for name, field in RunConfig.model_fields.items())
-EPILOGS = {run.run: "\n\n".join(["Parameters:", *ABOUT])}
+ABOUT = "\n\n".join(f"{name}: {field.description}." for name, field in RunConfig.model_fields.items())
 for title, verbs in GROUPS.items():
     for verb in verbs:
-        app.command(rich_help_panel=title, epilog=EPILOGS.get(verb))(verb)
+        epilog = f"Parameters:\n\n{ABOUT}" if verb is run.run else None
+        app.command(rich_help_panel=title, epilog=epilog)(verb)
 app.command(hidden=True)(sweep.work)
 
 

@@ -60,9 +60,8 @@ def repositories(
     datasets: Iterable[str] = catalog.TASKS, model_names: Iterable[str] = models.MODELS
 ) -> dict[str, hub.Repository | None]:
     """The hub's repository of each name; None for what is installed. `InputError` if a name is unknown."""
-    return {name: catalog.repository(name) for name in datasets} | {
-        name: models.repository(name) for name in model_names
-    }
+    found = {name: catalog.repository(name) for name in datasets}
+    return found | {name: models.repository(name) for name in model_names}
 
 
 def mirror_report(mirror: Path) -> tuple[list[str], bool]:
@@ -79,6 +78,6 @@ def mirror_report(mirror: Path) -> tuple[list[str], bool]:
             faults.append(f"{mirror / place} is at revision {locked.revision}, but {pinned[place]} is needed")
         lines += faults or [f"{place}: {len(locked.files)} files, complete, at {locked.revision}"]
         whole = whole and not faults
-    return lines or [
-        f"{mirror} has no manifest: its files are used, and their checksums are recorded but not enforced."
-    ], whole
+    if not lines:
+        lines = [f"{mirror} has no manifest: its files are used, and their checksums are recorded but not enforced."]
+    return lines, whole

@@ -18,25 +18,24 @@ def run(
     save_model: Annotated[Path | None, Option(help="Folder to save the trained model in.")] = None,
 ) -> None:
     """Run a task notebook once. The last line printed is the path of its record; stderr has its score."""
-    from lrtl_utils.data.load import absolute
     from lrtl_utils.measure import metrics
     from lrtl_utils.runs import store
     from lrtl_utils.runs.notebook import RunFailed, read_parameters, run_notebook
     from lrtl_utils.runs.run import Run
 
     given = pairs(parameter or [])
-    named = given.pop("save_model", "none")
-    named = None if named.lower() in ("none", "null", "") else named
+    named = given.pop("save_model", "")
+    if named.lower() in ("none", "null"):
+        named = ""
     if named and save_model:
         raise InputError(f"The folder of the model is given twice, as {named} and as {save_model}.")
-    named = named or save_model
-    kept = None
-    if named:
+    kept = named or save_model
+    if kept:
         from lrtl_utils.deploy import export
 
-        kept = export.check(named)
+        kept = export.check(kept)
     asked, results = read_parameters(notebook, given), absolute_path(results)
-    store.require_apart(results, [absolute(asked.dataset)])
+    store.require_apart(results, [asked.dataset])
     if kept and results.resolve().is_relative_to(kept):
         raise InputError(f"{kept} holds the records; --save-model needs a folder of its own, such as {results}/model.")
     writable_folder(results)

@@ -50,7 +50,6 @@ def sweep(
     no_cache: NoCache = False,
 ) -> None:
     """Run every combination of a grid that has no record yet. After an interruption, run it again to continue."""
-    from lrtl_utils.data.load import absolute
     from lrtl_utils.runs import store
     from lrtl_utils.runs.run import Run
     from lrtl_utils.sweep import engines
@@ -68,7 +67,7 @@ def sweep(
     if engine == "slurm":
         engines.require_resources(job, absolute_path(results))
     configs = read_grid(grid)
-    store.require_apart(absolute_path(results), {absolute(asked.dataset) for _, asked in configs})
+    store.require_apart(absolute_path(results), {asked.dataset for _, asked in configs})
     results = writable_folder(results)
     elsewhere = engine == "slurm" or scheduler is not None
     cells = plan(configs, Run.outline if dry_run else partial(Run, elsewhere=elsewhere))

@@ -106,7 +106,7 @@ and transformers {{ environment.transformers }}.
 
 ## Use
 
-{% if crf -%}
+{% if code and facts.crf -%}
 The code below gives the scores before the CRF, whose transitions are in crf.safetensors; `lrtl predict` decodes the \
 best sequence.
 
@@ -116,9 +116,9 @@ best sequence.
 {{ code }}
 ```
 
-{% if tail -%}
-Of a text of more than {{ max_length }} tokens, this code reads only the beginning. `lrtl predict` reads both ends, \
-as the run did.
+{% if facts.tail -%}
+Of a text of more than {{ facts.max_length }} tokens, this code reads only the beginning. `lrtl predict` reads both \
+ends, as the run did.
 
 {% endif -%}
 {% endif -%}
@@ -131,12 +131,8 @@ The licences of the data and of the pre-trained weights are those of their autho
 
 def seeds(record: Path) -> list[dict[str, Any]]:
     """The completed records of the same results folder that differ in nothing but the seed, itself among them."""
-    own = _but_seed(store.read(record))
-    return [
-        other
-        for other in store.records(record.parents[2])
-        if other["status"] == "completed" and _but_seed(other) == own
-    ]
+    own, records = _but_seed(store.read(record)), store.records(record.parents[2])
+    return [other for other in records if other["status"] == "completed" and _but_seed(other) == own]
 
 
 def without_places(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,10 +186,8 @@ def card(record: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], facts: M
         seeds=len(alike),
         least_seeds=stats.LEAST_SEEDS,
         headline=outcome(record).name,
-        crf=library and facts["crf"],
+        facts=facts,
         code=library and USE[library].replace("TASK", task).replace("CUT", cut),
-        tail=facts.get("tail"),
-        max_length=facts.get("max_length"),
     )
     return f"{text}\n"
 

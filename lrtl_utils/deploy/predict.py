@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrtl_utils.data import own
-from lrtl_utils.data.own import conll as tags
-from lrtl_utils.data.own import files, tables
+from lrtl_utils.data.own import conll, files, tables
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.errors import InputError, Undecodable, require_name
 from lrtl_utils.files import absolute_path, existing_folder, writable_folder, write_text, writing_to
@@ -137,9 +136,9 @@ def _sentences(file: Path, column: str | None, usual: Sequence[str]) -> tuple[li
     suffix = file.suffix.lower()
     tabular = file.is_dir() or (suffix in tables.SUFFIXES and suffix != ".tsv")  # a .tsv file may be either
     text, odd_lines = ("", 0) if tabular else tables.decode(file.read_bytes(), file)
-    if text and (suffix in files.CONLL or tags.looks_tagged(text)):
+    if text and (suffix in files.CONLL or conll.looks_tagged(text)):
         number = column or next(filter(str.isdigit, usual), None)  # the columns of tables have names
-        sentences, beside = tags.read_words(text, file, number), {}
+        sentences, beside = conll.read_words(text, file, number), {}
         _warn_of(odd_lines)
     else:
         cells, beside = _cells(file, column, usual)

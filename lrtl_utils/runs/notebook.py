@@ -128,8 +128,7 @@ def run_notebook(
 def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str | None:
     """Run a notebook in a kernel that works in the current folder; returns None, or in one line why it failed.
 
-    The executed notebook is kept at `output`.
-    SIGTERM is handed on to the kernel, which may write a checkpoint before it ends.
+    The executed notebook is kept at `output`. SIGTERM is handed on to the kernel, which may write a checkpoint first.
     """
     import papermill
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from lrtl_utils.config import RunConfig, read_config
+from lrtl_utils.config import SIZES, RunConfig, read_config
 from lrtl_utils.data import splits
 from lrtl_utils.files import data_name
 from lrtl_utils.measure import metrics
@@ -236,10 +236,11 @@ def parse(content: Any) -> Completed | Failed:
     return _ADAPTER.validate_python(content)
 
 
-def problems(error: ValidationError) -> list[str]:
-    """What does not have the schema, as `place: reason`; without a place it is the `status` that is wrong."""
-    places = [[str(part) for part in each["loc"] if part not in ("completed", "failed")] for each in error.errors()]
-    return [f"{'.'.join(place) or 'status'}: {each['msg']}" for place, each in zip(places, error.errors(), strict=True)]
+def problem(error: ValidationError) -> str:
+    """The first thing that does not have the schema, as `place: reason`; without a place the `status` is wrong."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in ("completed", "failed"))
+    return f"{place or 'status'}: {first['msg']}"
 
 
 def checksum(content: Mapping[str, Any]) -> str:
@@ -442,6 +443,6 @@ def _curve(run: Completed) -> Iterator[str]:
 
 def in_words(config: Mapping[str, Any]) -> str:
     """The run of a resolved configuration, as a person would name it."""
-    size = next((name for name in ("shots", "train_size") if config[name] is not None), "data_fraction")
+    size = next((name for name in SIZES if config[name] is not None), "data_fraction")
     names = f"{data_name(config['dataset'])} {data_name(config['model'])} {config['method']}"
     return f"{names} {size}={config[size]} seed={config['seed']}"

@@ -360,8 +360,9 @@ def resolve(asked: RunConfig, data: Data | Facts, *, elsewhere: bool = False) ->
     values |= {name: None for name in SIZES if name != size}
     n_labels = count_labelled(data.sizes, **{name: values[name] for name in SIZES})
     defaults = method.defaults(data.kind, row, n_labels)
-    for name in set(values) - ALWAYS:
-        values[name] = defaults.get(name) if values[name] is None else values[name] if name in defaults else None
+    for name in values.keys() - ALWAYS:
+        if values[name] is None or name not in defaults:
+            values[name] = defaults.get(name)
     if values["without"]:
         values["without"] = ",".join(sorted({*values["without"].split(",")}))
     values["model"] = asked.model if method.needs_model else NO_MODEL

@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lrtl_utils.config import RunConfig
+from lrtl_utils.data import load
 from lrtl_utils.errors import Absent, InputError, Unreadable, counted
 from lrtl_utils.files import (
     ROOT,
@@ -32,7 +33,7 @@ from lrtl_utils.files import (
     write_text,
 )
 from lrtl_utils.methods import VERSIONS
-from lrtl_utils.runs.record import SCHEMA, CostSoFar, checksum, parse, problems
+from lrtl_utils.runs.record import SCHEMA, CostSoFar, checksum, parse, problem
 
 MOST_BYTES = 2**25  # of a record, which has a few thousand
 PAUSES = (0.1, 0.3, 0.6)  # seconds until a record that could not be read is tried again: most such errors pass
@@ -131,7 +132,7 @@ def _write(
 
 def require_apart(results: Path, datasets: Iterable[str]) -> None:
     """`InputError` where records would be written into a folder of data, which every run looks through."""
-    for dataset in datasets:
+    for dataset in map(load.absolute, datasets):
         if os.path.isabs(dataset) and results.is_relative_to(dataset):
             raise InputError(f"{results} is in the folder of the data, {dataset}; choose another folder for results.")
 
@@ -174,7 +175,7 @@ def read(path: Path) -> dict[str, Any]:
         computed = checksum(record)
         parse(record)
     except ValidationError as error:
-        raise InputError(f"{path} is not a readable record (schema: {problems(error)[0]}).") from None
+        raise InputError(f"{path} is not a readable record (schema: {problem(error)}).") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not a readable record ({type(error).__name__}: {error}).") from None
     if record["checksum"] != computed:
