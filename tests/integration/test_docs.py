@@ -375,7 +375,9 @@ def test_what_the_searches_might_have_missed_is_what_they_say():
     assert lower.idxmax().endswith("-tokens-100")
     usual, full = (lower[f"{name}-text-100"] for name in ("conventional", "full"))
     assert f"`conventional` scored {usual:.1f} and `full` {full:.1f} points less" in prose("baselines")
-    assert f"{COUNTS[len(lower)].capitalize()} of the {COUNTS[len(chosen)]} complete searches" in prose("baselines")
+    most = f"{COUNTS[len(lower)]} of the {COUNTS[len(chosen)]}"
+    assert f"{most.capitalize()} complete searches" in prose("baselines")
+    assert f"In {most} searches" in prose("evidence")
 
 
 def test_where_setfit_stands_is_what_the_table_says():
