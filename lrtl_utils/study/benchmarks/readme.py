@@ -165,6 +165,13 @@ def _titles(table: pd.DataFrame) -> pd.Series:
     return table["dataset_model"].str.split(" ").str[0].replace(PUBLISHED["titles"])
 
 
+def _places(rows: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
+    """The name of the data set of each row, with the number of labels where the table has it with several."""
+    several = table.groupby("dataset_model")["n_labels"].nunique() > 1
+    sizes = " with " + rows["n_labels"].astype(str) + " labels"
+    return _titles(rows) + sizes.where(rows["dataset_model"].map(several), "")
+
+
 def in_short(
     frame: pd.DataFrame, confirmed: pd.DataFrame | None, compared: pd.DataFrame | None, results: Path, root: Path
 ) -> Iterator[str]:
@@ -205,8 +212,8 @@ def lost(table: pd.DataFrame, page: str) -> str:
     better, worse, undecided = (sum(judged["verdict"] == verdict) for verdict in recipe.WON)
     ahead = judged[judged["verdict"] == "better"]
     than = "; ".join(
-        f"than {name} on {tables.titled(title)}"
-        for name, title in zip(ahead["configuration"], _titles(ahead), strict=True)
+        f"than {name} on {tables.titled(place)}"
+        for name, place in zip(ahead["configuration"], _places(ahead, judged), strict=True)
     )
     return (
         f"- Of all {counted(len(judged), 'difference')} between `{tables.OURS}` and another method, tuned or not, on "
@@ -238,11 +245,11 @@ def shown(table: pd.DataFrame) -> str:
     table = table[~recipe.of_the_plan(table["dataset_model"]) & table["configuration"].isin(TUNED)]
     table = table[table["verdict"].isin(recipe.WON)]
     better, worse, undecided = (sum(table["verdict"] == verdict) for verdict in recipe.WON)
-    on = "; ".join(dict.fromkeys(_titles(table[table["verdict"] == "worse"])))
+    on = "; ".join(dict.fromkeys(_places(table[table["verdict"] == "worse"], table)))
     on = f" ({on})" if on else ""
     return (
-        f"Of {counted(len(table), 'difference')} between {tables.OURS} and a tuned baseline on the data sets of the "
-        f"table, with p-values corrected for each baseline, {better} show it to be better{on}, "
+        f"Of {counted(len(table), 'difference')} between {tables.OURS} and a tuned baseline on these data sets, "
+        f"with p-values corrected for each baseline, {better} show it to be better{on}, "
         f"{worse} to be worse, and {undecided} are undecided."
     )
 

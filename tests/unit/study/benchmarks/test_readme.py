@@ -57,8 +57,8 @@ def test_the_counts_below_the_table_are_of_every_size_method_and_data_set_with_w
     said = readme.lost(recipe.compared(recipe.runs(results)), "table.md")
     assert said.startswith("- Of all 10 differences between `progressive` and another method, ")
     worse = (
-        "2 to be worse (than bitfit on own.csv; than bitfit on SST-2), and 0 are undecided ([each of them](table.md)). "
-        "P-values are corrected for each method separately."
+        "2 to be worse (than bitfit on own.csv with 120 labels; than bitfit on SST-2 with 120 labels), and 0 are "
+        "undecided ([each of them](table.md)). P-values are corrected for each method separately."
     )
     assert said.endswith(f"8 show `progressive` to be better, {worse}")
 
@@ -108,8 +108,10 @@ def test_the_claim_is_of_the_data_sets_that_chose_nothing_and_has_its_interval(r
 
 def test_what_is_real_is_what_the_table_says(results):
     said = readme.shown(recipe.compared(recipe.runs(results)))
-    assert said.startswith("Of 4 differences between progressive and a tuned baseline on the data sets of the table, ")
-    assert said.endswith("4 show it to be better (own.csv), 0 to be worse, and 0 are undecided.")
+    assert said.startswith("Of 4 differences between progressive and a tuned baseline on these data sets, ")
+    assert said.endswith(
+        "4 show it to be better (own.csv with 40 labels; own.csv with 120 labels), 0 to be worse, and 0 are undecided."
+    )
 
 
 def test_a_piece_earns_what_is_lost_without_it_on_the_data_sets_as_they_are():
