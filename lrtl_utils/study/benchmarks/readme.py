@@ -224,17 +224,19 @@ def lost(table: pd.DataFrame, page: str) -> str:
 
 
 def beside_published(confirmed: pd.DataFrame) -> Iterator[str]:
-    """A line for each split of which others published figures: theirs, and what `progressive` reaches on it."""
+    """A table of what others published on splits of the confirmation, and what `progressive` reaches on the same."""
     scores = tables.summarise(confirmed)
-    for dataset, part in few_shot(scores[scores["method"] == tables.OURS]).groupby("dataset"):
-        part = part.sort_values("score", ascending=False)
-        ours, theirs = part[part["source"] == HERE], part[part["source"] != HERE]
-        here = "; ".join(
-            f"{row.score:.3f}{answers.between(row.low, row.high)} by {row.model}" for row in ours.itertuples()
-        )
-        published = "; ".join(f"{row.score:.3f} by {row.model} ({row.source})" for row in theirs.itertuples())
-        others = "Published, by other models that had other information"
-        yield f"- On the same split of {PUBLISHED['titles'][dataset]}: {here}. {others}: {published}."
+    table = few_shot(scores[scores["method"] == tables.OURS]).reset_index(drop=True)
+    if table.empty:
+        return
+    said = [f"{row.score:.3f}{answers.between(row.low, row.high)}" for row in table.itertuples()]
+    ours = table["source"] == HERE
+    system = table["model"] + (" (" + table["source"] + ")").mask(ours, "")
+    table = table.assign(split=table["dataset"].replace(PUBLISHED["titles"]), system=system, said=said)
+    wide = table.pivot(index="split", columns="system", values="said").fillna("")
+    wide = wide[[*system[ours].unique(), *system[~ours].unique()]].reset_index()
+    yield "- On the same splits, accuracies that others published, with other models that had other information:"
+    yield f"\n{wide.to_markdown(index=False, disable_numparse=True)}"
 
 
 def shown(table: pd.DataFrame) -> str:

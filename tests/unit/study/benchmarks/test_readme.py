@@ -72,10 +72,16 @@ def test_ours_stands_among_the_published_figures_of_the_same_split(tmp_path):
     for method in ("progressive", "linear_probe"):
         knobs = {"dataset": str(folder), "model": "minilm", "data_fraction": 1.0, "train_size": 60}
         write_run(tmp_path, [True] * 50 + [False] * 10, method=method, **knobs)
-    (said,) = readme.beside_published(recipe.runs(tmp_path))
-    assert said.startswith("- On the same split of BANKING77, 5 examples a class: 0.833 by progressive with minilm. ")
-    assert "Published, by other models that had other information: 0.840 by RoBERTa-large, with" in said
-    assert "(Lin et al. 2023); 0.809 by RoBERTa-base, trained" in said
+    about, table = readme.beside_published(recipe.runs(tmp_path))
+    assert "others published, with other models that had other information" in about
+    head, _, row = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.strip().splitlines())
+    assert head[:2] == ["split", "progressive with minilm"]
+    found = dict(zip(head, row, strict=True))
+    assert found["split"] == "BANKING77, 5 examples a class"
+    assert found["progressive with minilm"] == "0.833"
+    (icda,) = (name for name in head if name.endswith("(Lin et al. 2023)"))
+    assert found[icda] == "0.840"
+    assert len(head) == 5
 
 
 def test_a_readme_without_the_marks_of_a_claim_is_refused_before_any_run_is_read(tmp_path):
