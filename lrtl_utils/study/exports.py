@@ -76,7 +76,9 @@ def mlflow(results: Path, uri: str | None = None) -> list[str]:
                 params=[Param(name, str(value)) for name, value in params.items()],
                 tags=[RunTag(name, value) for name, value in tags.items()],
             )
-            client.set_terminated(run.info.run_id, "FAILED" if record["error"] else "FINISHED", finished)
+            client.set_terminated(
+                run.info.run_id, "FINISHED" if record["status"] == "completed" else "FAILED", finished
+            )
     except client_library.MlflowException as error:
         raise InputError(f"MLflow at {uri} cannot be used: {reason(error)}") from error
     local = "://" not in uri or uri.startswith("sqlite")

@@ -356,7 +356,7 @@ def test_what_full_gains_by_names_and_rate_on_requests_is_what_the_records_say()
     said = answers.points(sum(best) / len(best), *stats.t_interval(best))
     assert (
         f"settings of the confirmation is {said} points and not {answers.points(tuned.gain, tuned.low, tuned.high)}."
-        in (prose("baselines"))
+        in prose("baselines")
     )
     assert stats.t_interval(best)[0] > 0
     assert f"the mean gain over `full` is {said} points, and `progressive` would still be confirmed" in prose(

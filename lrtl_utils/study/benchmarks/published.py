@@ -50,7 +50,8 @@ def few_shot(scores: pd.DataFrame) -> pd.DataFrame:
     ours = ours[ours["dataset"].isin(theirs["dataset"])]
     named = (ours["configuration"] + " with " + ours["model"]).str.removesuffix(" with none")
     ours = ours.assign(model=named, source=HERE)
-    both = pd.concat([theirs[theirs["dataset"].isin(ours["dataset"])], ours]).sort_values("dataset", kind="stable")
+    both = pd.concat([theirs[theirs["dataset"].isin(ours["dataset"])], ours])
+    both = both.sort_values("dataset", kind="stable", ignore_index=True)
     scored = ["dataset", "model", "parameters", "seeds", "score", "low", "high"]
     return both.reindex(columns=[*scored, "device_seconds", "device", "flops", "source"])
 

@@ -226,7 +226,7 @@ def lost(table: pd.DataFrame, page: str) -> str:
 def beside_published(confirmed: pd.DataFrame) -> Iterator[str]:
     """A table of what others published on splits of the confirmation, and what `progressive` reaches on the same."""
     scores = tables.summarise(confirmed)
-    table = few_shot(scores[scores["method"] == tables.OURS]).reset_index(drop=True)
+    table = few_shot(scores[scores["method"] == tables.OURS])
     if table.empty:
         return
     said = [f"{row.score:.3f}{answers.between(row.low, row.high)}" for row in table.itertuples()]
@@ -235,8 +235,8 @@ def beside_published(confirmed: pd.DataFrame) -> Iterator[str]:
     table = table.assign(split=table["dataset"].replace(PUBLISHED["titles"]), system=system, said=said)
     wide = table.pivot(index="split", columns="system", values="said").fillna("")
     wide = wide[[*system[ours].unique(), *system[~ours].unique()]].reset_index()
-    yield "- On the same splits, accuracies that others published, with other models that had other information:"
-    yield f"\n{wide.to_markdown(index=False, disable_numparse=True)}"
+    yield "\nOthers published these accuracies on the same splits, of other models that had other information.\n"
+    yield wide.to_markdown(index=False, disable_numparse=True)
 
 
 def shown(table: pd.DataFrame) -> str:

@@ -73,7 +73,7 @@ def test_ours_stands_among_the_published_figures_of_the_same_split(tmp_path):
         knobs = {"dataset": str(folder), "model": "minilm", "data_fraction": 1.0, "train_size": 60}
         write_run(tmp_path, [True] * 50 + [False] * 10, method=method, **knobs)
     about, table = readme.beside_published(recipe.runs(tmp_path))
-    assert "others published, with other models that had other information" in about
+    assert "on the same splits, of other models that had other information" in about
     head, _, row = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.strip().splitlines())
     assert head[:2] == ["split", "progressive with minilm"]
     found = dict(zip(head, row, strict=True))
