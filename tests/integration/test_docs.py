@@ -297,7 +297,7 @@ def test_what_would_be_confirmed_today_is_what_the_rule_gives():
         assert said in " ".join((ROOT / page).read_text().split())
     table = table[table["configuration"].eq("progressive") & ~recipe.of_the_plan(table["dataset_model"])]
     planned = recipe.planned(ROOT / "notebooks/grids/confirmation.yaml")
-    assert f"{COUNTS[sum(table['seeds'] >= 5)]} of its {planned} settings on these data sets" in prose("evidence")
+    assert f"{COUNTS[sum(table['seeds'] >= 5)].capitalize()} of its {planned} settings on these data sets" in prose("evidence")
 
 
 def test_what_the_tuned_baselines_lack_is_what_the_tables_say():
