@@ -414,8 +414,7 @@ def score_vs_data(best: pd.DataFrame) -> list[str]:
 
 def scored(row: pd.Series) -> str:
     """A row of `tables.best`: configuration, score and interval or seeds, labels, and how others compare."""
-    sure = counted(row["seeds"], "seed") if pd.isna(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
-    said = f"{row['configuration']}, {row['score_name']} {row['score']:.3f} ({sure}) with {row['n_labels']} labels"
+    said = _reached(row)
     if row["compared"]:
         said += f", {_top(row)} of {row['compared'] + 1} configurations"
     near = [f"{name} {points(mean)}" for name, (mean, *_) in row["undecided"].items()]
@@ -426,6 +425,11 @@ def scored(row: pd.Series) -> str:
     )
     beside = [f"{words}: {', '.join(names)}" for words, names in others if names]
     return f"{said} ({'; '.join(beside)})" if beside else said
+
+
+def _reached(row: pd.Series) -> str:
+    sure = counted(row["seeds"], "seed") if pd.isna(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
+    return f"{row['configuration']}, {row['score_name']} {row['score']:.3f} ({sure}) with {row['n_labels']} labels"
 
 
 def _top(row: Any) -> str:
@@ -484,13 +488,13 @@ def _score_vs_cost(part: pd.DataFrame, best: pd.Series, cost: str, name: str) ->
     if cheap.name == top.name:
         known = f" with {name} on record" if part["unmeasured"].iloc[0] else ""
         of = f"one setting for each method{known}"
-        return f"{best['dataset_model']}: {scored(best)} is also the cheapest of {of}; {about}."
+        return f"{best['dataset_model']}: {_reached(best)}, is also the cheapest of {of}; {about}."
     beside = f"{times(top[cost], cheap[cost])} the {name} of {cheap.name}, which reaches {cheap['score']:.3f}"
     if cost == "device_seconds":  # these are not of pairs that were run together
         beside = (
             f"{short(top[cost])} {name}, and {cheap.name}, which reaches {cheap['score']:.3f}, {short(cheap[cost])}"
         )
-    return f"{best['dataset_model']}: {scored(best)} needs {beside}; {about}."
+    return f"{best['dataset_model']}: {_reached(best)}, needs {beside}; {about}."
 
 
 def money(front: pd.DataFrame, best: pd.DataFrame) -> list[str]:

@@ -166,7 +166,8 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
 
     A configuration is tuned if it is the only one of its method on a data set that does not have the defaults, and
     differs from them in nothing but `TUNABLE`. `conventional` and `full` are tuned, too, if a learning rate was asked
-    for that no other method was given, even if each number of labels has a setting of its own.
+    for that no other method was given, even if each number of labels has a setting of its own; where this is so on any
+    data set, the configuration has the variant's name on all.
 
     A data set that was read from several sources counts as several data sets, and so does a model: each is named by the
     first digits of its checksum too. A data set of which other columns were read, or leaks dropped, is several as well,
@@ -235,7 +236,9 @@ def with_configurations(frame: pd.DataFrame) -> pd.DataFrame:
         varying = [name for name in NAMED if name in differ]
         chosen = [tuple((name, each[name]) for name in varying) for each in settings]
         names |= dict(zip(group.index, _named(method, chosen, group["n_labels"], rated), strict=True))
-    return frame.join(pd.DataFrame.from_dict(names, orient="index", columns=["configuration", "variant"]))
+    frame = frame.join(pd.DataFrame.from_dict(names, orient="index", columns=["configuration", "variant"]))
+    by_size = frame.loc[frame["configuration"] == frame["variant"], "variant"]  # then so named on each data set
+    return frame.assign(configuration=frame["configuration"].mask(frame["variant"].isin(by_size), frame["variant"]))
 
 
 def by_machine(frame: pd.DataFrame) -> pd.DataFrame:

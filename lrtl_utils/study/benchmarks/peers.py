@@ -127,12 +127,16 @@ def _taken_over(work: Work, body: SentenceTransformer, solver: LogisticRegressio
 
 
 def due(results: Path) -> Iterator[tuple[str, RunConfig]]:
-    """What is to run: each peer with the data, labels and seed of each record of `linear_probe` on texts."""
+    """What is to run: each peer with the data, labels and seed of each record of `linear_probe` on texts.
+
+    Those with few labels come first, because the time of SetFit grows with the square of their number.
+    """
     kept = (*load.READING, "model", *SIZES, "seed", "test_limit")
-    for record in store.records(results):
+    completed = [record for record in store.records(results) if record["status"] == "completed"]
+    for record in sorted(completed, key=lambda record: record["data"]["train_size"]):
         config = store.placed(results, record)["config"]
         given = {name: config[name] for name in kept if config[name] is not None}
-        if (config["method"], config["model"], record["status"]) == (BESIDE, MODEL, "completed"):
+        if (config["method"], config["model"]) == (BESIDE, MODEL):
             yield from ((peer, RunConfig(**given, method=peer, device="cpu")) for peer in PEERS)
 
 

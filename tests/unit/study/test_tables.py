@@ -98,6 +98,8 @@ def test_a_baseline_with_one_chosen_rate_at_each_size_is_one_configuration_whose
         for method, dataset in (("full", "sst2"), ("conventional", "sst2"), ("conventional", "imdb")):
             chosen = {"learning_rate": 1e-3 if dataset == "imdb" else rate, "epochs": epochs}
             write_run(tmp_path, outcomes(0.5, 32, 0), method=method, **asked | chosen | {"dataset": dataset})
+    alone = {"dataset": "ag_news", "learning_rate": 1e-3, "warmup_steps": 9}
+    write_run(tmp_path, outcomes(0.5, 32, 0), method="full", **SST2 | alone)
     for names in tables.read(tmp_path)[["configuration", "variant"]].to_numpy().T:
         assert set(names) == {"conventional (tuned)", "full (tuned)", "progressive"}
 
