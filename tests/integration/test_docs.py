@@ -20,7 +20,8 @@ from lrtl_utils.study.benchmarks import published, readme, recipe, tuning
 from lrtl_utils.sweep import engines
 from lrtl_utils.sweep import grid as grids
 
-COUNTS = re.findall(r"\w+", "no one two three four five six seven eight nine ten eleven twelve thirteen fourteen")
+UP_TO_TEN = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+COUNTS = (*UP_TO_TEN, "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -307,13 +308,19 @@ def test_what_the_tuned_baselines_lack_is_what_the_tables_say():
     better = table[table["verdict"] == "worse"][["dataset_model", "configuration"]]
     on_the_plans = better[recipe.of_the_plan(better["dataset_model"])]
     assert on_the_plans.to_numpy().tolist() == [
-        ["cifar10 · efficientnet_lite0", "conventional (tuned)"],
+        *2 * [["cifar10 · efficientnet_lite0", "conventional (tuned)"]],
         ["sst2 · minilm", "conventional (tuned)"],
     ]
     names = set(better["dataset_model"].str.split("[_ ]").str[0])
     assert names == {"banking77", "cifar10", "clinc150", "crossner", "sst2", "subj", "trec"}
     drawn = table[table["verdict"].eq("worse") & (table["n_labels"] < 100)]
-    assert {*drawn["dataset_model"].str.split(" ").str[0]} == {"crossner_ai", "crossner_politics", "sst2", "trec"}
+    assert {*drawn["dataset_model"].str.split(" ").str[0]} == {
+        "cifar10",
+        "crossner_ai",
+        "crossner_politics",
+        "sst2",
+        "trec",
+    }
     requests = table["dataset_model"].str.startswith(("banking77", "clinc150"))
     rest = table[~recipe.of_the_plan(table["dataset_model"]) & ~requests]
     gains = recipe.counts(rest).set_index("configuration")[["gain", "low", "high"]]
