@@ -35,7 +35,7 @@ PIECES = {
     "word_shape": ("word_shape=False", "lets the head of tags read capitals and digits"),
     "penalty": ("penalty=1.0", "chooses the penalty of the head by its leave-one-out error (otherwise, it is 1)"),
 }
-USUAL = 100  # labels: of the settings of a data set and model, the nearest to this is shown
+USUAL = 100  # labels: of the settings of a data set, the nearest to this is shown
 TUNED = [f"{method} (tuned)" for method in tables.WITH_RATE]
 CLAIMED = 5  # seeds, at least, of whatever README claims
 MOST_BYTES = 1_000_000
@@ -121,11 +121,12 @@ def claim(table: pd.DataFrame, planned: int) -> str:
 def gains(confirmed: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """`tables.gains` over a tuned baseline on the data sets of `recipe.runs` that are not of the plan.
 
-    There is a row for each data set and model, at the number of labels nearest to `USUAL`. Verdicts are corrected over
-    all data sets and numbers of labels, as on the page of these results.
+    There is a row for each data set, with the first of its models by name (the one on which the rule was chosen) and the
+    number of labels nearest to `USUAL`. Verdicts are corrected over all settings, as on the page of these results.
     """
     found = tables.gains(confirmed, baseline, everywhere=True)
     found = found[~recipe.of_the_plan(found["dataset_model"])]
+    found = found[found["dataset_model"] == found.groupby(_titles(found))["dataset_model"].transform("min")]
     away = np.abs(np.log(found["n_labels"].astype(float) / USUAL))
     nearest = found.loc[away.groupby(found["dataset_model"]).idxmin()]
     return nearest.assign(dataset_model=_titles(nearest) + " " + nearest["dataset_model"].str.split(" ", n=1).str[1])
@@ -166,10 +167,16 @@ def _titles(table: pd.DataFrame) -> pd.Series:
 
 
 def _places(rows: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
-    """The name of the data set of each row, with the number of labels where the table has it with several."""
-    several = table.groupby("dataset_model")["n_labels"].nunique() > 1
-    sizes = " with " + rows["n_labels"].astype(str) + " labels"
-    return _titles(rows) + sizes.where(rows["dataset_model"].map(several), "")
+    """The name of the data set of each row, with the number of labels and the model where the table has several."""
+    columns = {
+        "n_labels": " with " + rows["n_labels"].astype(str) + " labels",
+        "dataset_model": rows["dataset_model"].str.replace(".* · (.*)", r" (\1)", regex=True),
+    }
+    places = _titles(rows)
+    for column, words in columns.items():
+        several = table[column].groupby(_titles(table)).nunique() > 1
+        places = places + words.where(_titles(rows).map(several), "")
+    return places
 
 
 def in_short(

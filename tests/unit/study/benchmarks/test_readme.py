@@ -35,6 +35,18 @@ def test_data_sets_that_chose_nothing_are_shown_with_the_labels_nearest_to_the_u
     assert (found["mean"] > 0.05).all()
 
 
+def test_a_data_set_with_a_second_model_keeps_its_first_in_the_table_and_names_both_where_it_lists_settings(results):
+    for seed in range(readme.CLAIMED):
+        knobs = {"dataset": str(results / "own.csv"), "model": "minilm_l3", "train_size": 100, "seed": seed}
+        write_run(results, outcomes(0.8, 100, seed), method="progressive", flops=10, **knobs)
+        write_run(results, outcomes(0.3, 100, seed), method="full", learning_rate=1e-3, flops=40, **knobs)
+    frame = recipe.runs(results)
+    (row,) = readme.against_tuned(frame).to_dict("records")
+    assert (row["data set, model"], row["labels"]) == ("own.csv, all-MiniLM-L6-v2", 120)
+    said = readme.shown(recipe.compared(frame))
+    assert "own.csv with 120 labels (minilm); own.csv with 100 labels (minilm_l3))" in said
+
+
 def test_the_table_has_both_baselines_and_no_setting_with_four_seeds(results):
     other = shutil.copy(results / "own.csv", results / "other.csv")
     for seed in range(readme.CLAIMED - 1):
