@@ -154,7 +154,7 @@ def headline(gains: pd.DataFrame) -> Figure | None:
     left.axvline(0, color="black", linewidth=1)
     sizes = [f", {n} labels" if gains["n_labels"].nunique() > 1 else "" for n in rows["n_labels"]]
     left.set_yticks(at, [tables.titled(name) + size for name, size in zip(rows["dataset_model"], sizes, strict=True)])
-    left.set(xlabel=f"points over {tables.TUNED}", ylim=(-0.6, len(gains) - 0.4))
+    left.set(xlabel=f"points over\n{tables.TUNED}", ylim=(-0.6, len(gains) - 0.4))
     for column, name, colour in (("seconds_ratio", "time", "black"), ("flops_ratio", "FLOPs", "white")):
         if rows[column].notna().any():
             right.scatter(rows[column], at, marker="D", color=colour, edgecolors="black", s=50, zorder=3, label=name)

@@ -35,7 +35,7 @@ PIECES = {
     "word_shape": ("word_shape=False", "lets the head of tags read capitals and digits"),
     "penalty": ("penalty=1.0", "chooses the penalty of the head by its leave-one-out error (otherwise, it is 1)"),
 }
-USUAL = 100  # labels: of the settings of a data set, the nearest to this is shown
+USUAL = 100  # labels: of the settings of a data set and model, the nearest to this is shown
 TUNED = [f"{method} (tuned)" for method in tables.WITH_RATE]
 CLAIMED = 5  # seeds, at least, of whatever README claims
 MOST_BYTES = 1_000_000
@@ -121,12 +121,11 @@ def claim(table: pd.DataFrame, planned: int) -> str:
 def gains(confirmed: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """`tables.gains` over a tuned baseline on the data sets of `recipe.runs` that are not of the plan.
 
-    There is a row for each data set, with the first of its models by name (the one on which the rule was chosen) and the
-    number of labels nearest to `USUAL`. Verdicts are corrected over all settings, as on the page of these results.
+    There is a row for each data set and model, at the number of labels nearest to `USUAL`. Verdicts are corrected over
+    all settings, as on the page of these results.
     """
     found = tables.gains(confirmed, baseline, everywhere=True)
     found = found[~recipe.of_the_plan(found["dataset_model"])]
-    found = found[found["dataset_model"] == found.groupby(_titles(found))["dataset_model"].transform("min")]
     away = np.abs(np.log(found["n_labels"].astype(float) / USUAL))
     nearest = found.loc[away.groupby(found["dataset_model"]).idxmin()]
     return nearest.assign(dataset_model=_titles(nearest) + " " + nearest["dataset_model"].str.split(" ", n=1).str[1])
@@ -166,16 +165,14 @@ def _titles(table: pd.DataFrame) -> pd.Series:
     return table["dataset_model"].str.split(" ").str[0].replace(PUBLISHED["titles"])
 
 
-def _places(rows: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
+def _places(rows: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """The name of the data set of each row, with the number of labels and the model where the table has several."""
-    columns = {
-        "n_labels": " with " + rows["n_labels"].astype(str) + " labels",
-        "dataset_model": rows["dataset_model"].str.replace(".* · (.*)", r" (\1)", regex=True),
-    }
-    places = _titles(rows)
-    for column, words in columns.items():
-        several = table[column].groupby(_titles(table)).nunique() > 1
-        places = places + words.where(_titles(rows).map(several), "")
+    several = table.groupby(_titles(table))[["n_labels", "dataset_model"]].nunique() > 1
+    places = []
+    for title, size, name in zip(_titles(rows), rows["n_labels"], rows["dataset_model"], strict=True):
+        words = {"n_labels": f"{size} labels", "dataset_model": name.split(" · ")[-1]}
+        given = [word for column, word in words.items() if several.loc[title, column]]
+        places.append(f"{title}{' with ' * bool(given)}{' and '.join(given)}")
     return places
 
 
@@ -247,28 +244,34 @@ def beside_published(confirmed: pd.DataFrame) -> Iterator[str]:
 
 
 def shown(table: pd.DataFrame) -> str:
-    """How many differences from the tuned baselines are decided on data sets that are not of the plan, and on which.
+    """How many differences from the tuned baselines are decided on data sets that are not of the plan, and where.
 
     `table` is of `recipe.compared`.
     """
     table = table[~recipe.of_the_plan(table["dataset_model"]) & table["configuration"].isin(TUNED)]
     table = table[table["verdict"].isin(recipe.WON)]
     better, worse, undecided = (sum(table["verdict"] == verdict) for verdict in recipe.WON)
-    on = "; ".join(dict.fromkeys(_places(table[table["verdict"] == "worse"], table)))
-    on = f" ({on})" if on else ""
+    lower, higher = (table[table["verdict"] == verdict] for verdict in ("worse", "better"))
+    on, at = ("; ".join(dict.fromkeys(each)) for each in (_titles(lower), _places(higher, table)))
+    on, at = (f" ({each})" if each else "" for each in (on, at))
     return (
         f"Of {counted(len(table), 'difference')} between {tables.OURS} and a tuned baseline on these data sets, "
         f"with p-values corrected for each baseline, {better} show it to be better{on}, "
-        f"{worse} to be worse, and {undecided} are undecided."
+        f"{worse} to be worse{at}, and {undecided} are undecided."
     )
 
 
 def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
-    """`progressive` beside the tuned baselines, in words: the `gains` over each."""
+    """`progressive` beside the tuned baselines, in words: the `gains` over each.
+
+    There is a row for each data set, with the first of its models by name: the one on which the rule was chosen.
+    """
     table, machines = None, sorted({*confirmed["device"][confirmed["method"] == tables.OURS]})
     on = machines[0] if len(machines) == 1 else f"{len(machines)} kinds of processor"
     for baseline in TUNED:
         found = gains(confirmed, baseline)
+        of = found["dataset_model"].str.split(" · ").str[0]
+        found = found[found["dataset_model"] == found.groupby(of)["dataset_model"].transform("min")]
         shown = pd.DataFrame(
             {
                 "data set, model": found["dataset_model"].map(tables.titled),
