@@ -78,7 +78,7 @@ def test_what_is_assumed_of_two_methods_is_what_the_committed_records_have():
     rows = []
     ours = frame["method"].isin({*METHODS} - {"tfidf"})  # what `compare` and a sweep can run, which no peer is
     trained = ours & (frame["score_name"] == "accuracy") & (frame["n_labels"] == 100)
-    for _, sized in frame[trained].groupby(["dataset", "n_labels"]):
+    for _, sized in frame[trained].groupby(["dataset", "model", "n_labels"]):
         lines = [group.set_index("seed")["outcome"] for _, group in sized.groupby("configuration")]
         for one, other in itertools.combinations(lines, 2):
             seeds = sorted(set(one.index) & set(other.index))
