@@ -225,9 +225,10 @@ def paths(results: str | Path) -> list[Path]:
     return sorted(absolute_path(results).glob("runs/*/*.json"))
 
 
-def records(results: str | Path) -> Iterator[dict[str, Any]]:
-    """All valid records below `results`, in the order of their paths; of the others see `valid`."""
-    return (record for path in paths(results) if (record := valid(path)))
+def records(results: str | Path, status: str | None = None) -> Iterator[dict[str, Any]]:
+    """The valid records below `results`, or those of one status, in the order of their paths; see `valid`."""
+    found = (record for path in paths(results) if (record := valid(path)))
+    return (record for record in found if status in (None, record["status"]))
 
 
 def valid(path: Path) -> dict[str, Any] | None:

@@ -50,7 +50,7 @@ def which(frame: pd.DataFrame) -> Answer:
         most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
         headline = f"By {tables.metrics_of(table)}, {_leading(most)} ({_compared(most)})."
         if not few.equals(most):
-            smallest = "At the smallest sizes at which as many configurations were compared"
+            smallest = "With the fewest labels at which as many configurations were compared"
             headline += f" {smallest}, {_leading(few)} ({_compared(few)})."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
@@ -63,7 +63,7 @@ def _leading(table: pd.DataFrame) -> str:
     first = sorted(name for name in top if near[name] == near[top].max())
     on = f"{highest.max()} of {len(table)} {_pairs(table)}"
     others = near[first[0]] - highest.max()
-    within = f"shown to be at most {100 * stats.MARGIN:g} point below the highest"
+    within = f"shown to be within {100 * stats.MARGIN:g} point of the highest"
     if len(top) > 1:
         have, be = ("has", "is") if len(first) == 1 else ("each have", "each is")
         also = f", and {be} {within} on {others} more" if others else ""
@@ -542,14 +542,6 @@ def gains(table: pd.DataFrame) -> list[str]:
         cost = f"{row.verdict}, at {row.flops_ratio:.2g} times the FLOPs{time}"
         found.append(f"{row.dataset_model}: {OURS} differs by {gain}, {cost}.")
     return found or [f"{OURS} and {TUNED} did not run together at the size of the first answer."]
-
-
-def differences(table: pd.DataFrame, baseline: str) -> list[str]:
-    """For each dataset × model: which configurations are better than the baseline, worse or undecided, by size."""
-    parts = table.groupby("dataset_model", sort=False)
-    return [f"{title}, {tables.metrics_of(part)} against {baseline}: {verdicts(part)}." for title, part in parts] or [
-        f"No run here can be compared with one of {baseline} on the same data, labels and seeds."
-    ]
 
 
 def verdicts(part: pd.DataFrame) -> str:

@@ -1,7 +1,7 @@
 """What a dry run has estimated, and how that compares with what the grid did cost. It imports no torch."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def against(results: str | Path, cells: Iterable[Cell]) -> list[str]:
         return [f"{results / ESTIMATE} cannot be read; `lrtl sweep --dry-run` writes it again."]
     found = [
         (name, record["cost"])
-        for record in completed(results)
+        for record in store.records(results, "completed")
         if record["run_id"] in wanted
         for name in names(record) & expected.keys()
     ]
@@ -47,11 +47,6 @@ def against(results: str | Path, cells: Iterable[Cell]) -> list[str]:
         part = f" of {counted(len(of), 'cell')}, which took nothing from a cache" if len(of) < len(found) else ""
         compared.append(f"{what}{part}: {estimated:.3g} estimated, {measured:.3g} measured ({apart:+.0f} %)")
     return compared
-
-
-def completed(results: Path) -> Iterator[dict[str, Any]]:
-    """The completed records below `results`."""
-    return (record for record in store.records(results) if record["status"] == "completed")
 
 
 def names(record: Mapping[str, Any]) -> set[str]:

@@ -61,7 +61,7 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
     `<results>/estimate.json`.
     """
     results, end = absolute_path(results), time.monotonic() + IN_ALL_SECONDS
-    recorded = [store.placed(results, record) for record in estimates.completed(results)]
+    recorded = [store.placed(results, record) for record in store.records(results, "completed")]
     done = {name for record in recorded for name in estimates.names(record)}
     configs = [_here(cell.config) for cell in cells]
     once = cache(lambda *reading: data_of(RunConfig(**dict(reading))))  # a folder may have many files to look at

@@ -132,8 +132,7 @@ def due(results: Path) -> Iterator[tuple[str, RunConfig]]:
     Those with few labels come first, because the time of SetFit grows with the square of their number.
     """
     kept = (*load.READING, "model", *SIZES, "seed", "test_limit")
-    completed = [record for record in store.records(results) if record["status"] == "completed"]
-    for record in sorted(completed, key=lambda record: record["data"]["train_size"]):
+    for record in sorted(store.records(results, "completed"), key=lambda record: record["data"]["train_size"]):
         config = store.placed(results, record)["config"]
         given = {name: config[name] for name in kept if config[name] is not None}
         if (config["method"], config["model"]) == (BESIDE, MODEL):

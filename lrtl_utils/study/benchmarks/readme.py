@@ -109,12 +109,15 @@ def claim(table: pd.DataFrame, planned: int) -> str:
             f"{found['lost']}, undecided in {found['undecided']}"
         )
     first, *others = said
+    by_data_set = " and ".join(answers.points(*(found[name] for name in recipe.DATA_SET_GAIN)) for found in counts)
     return (
         f"**On average `{tables.OURS}`, this project's own method, gains {first}.** "
         f"{''.join(f'It gains {each}. ' for each in others)}This is over the {counts[0]['settings']} settings that "
         f"have run so far, of {planned} planned: a setting is a data set on which the rule of `{tables.OURS}` was not "
         "chosen, with a model and a number of labels. Brackets hold 95 % intervals, which treat settings as "
-        "independent. Version 1 had been run on these data sets, and a description of the results led to version 2."
+        f"independent; from one mean for each of the {counts[0]['data_sets']} data sets, the gains are {by_data_set}. "
+        "An early version of the method had been run on these data sets, and a description of its results shaped the "
+        "next one."
     )
 
 
@@ -219,11 +222,13 @@ def lost(table: pd.DataFrame, page: str) -> str:
         f"than {name} on {tables.titled(place)}"
         for name, place in zip(ahead["configuration"], _places(ahead, judged), strict=True)
     )
+    in_settings = f", in {counted(len(ahead[recipe.AT].drop_duplicates()), 'setting')} ({than})" if than else ""
     return (
         f"- Of all {counted(len(judged), 'difference')} between `{tables.OURS}` and another method, tuned or not, on "
         "these data sets and on those of the original plan (which helped to choose its rule), "
-        f"{better} show `{tables.OURS}` to be better, {worse} to be worse{f' ({than})' if than else ''}, "
-        f"and {undecided} are undecided ([each of them]({page})). P-values are corrected for each method separately."
+        f"{better} show `{tables.OURS}` to be better, {worse} to be worse{in_settings}, "
+        f"and {undecided} are undecided ([each of them]({page})). P-values are corrected for multiple comparisons, "
+        "separately for each method."
     )
 
 

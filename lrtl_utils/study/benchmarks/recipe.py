@@ -34,6 +34,8 @@ READ = {"label_names": True, "layers": 0.5, "word_shape": True}  # by `progressi
 CONFIRMATION = "confirmation"  # the folder beside this one with its records
 WON = {"worse": "won", "better": "lost", "undecided": "undecided"}  # by what is said of the other configuration
 AT = ["dataset_model", "n_labels"]
+GAIN, DATA_SET_GAIN = ["gain", "low", "high"], ["data_set_gain", "data_set_low", "data_set_high"]
+SPLIT = r"_\d+$"  # how the names of the published splits of one data set end
 RUNG_ZERO = {"text": 1.3, "tokens": 1.5, "image": 1.3}  # at most so many times the seconds of one forward pass
 SLACK = 1.1  # times the memory of `progressive` that can be accounted for
 ABOUT = """Scores are means of accuracy, or of entity F1, on the test split. Points are the score of the configuration
@@ -52,14 +54,15 @@ sentences, and of the methods here, {readers} read the names of the classes."""
 GLANCE = """The same rows by data set. A cell has the number of labels, the score with its interval, a star where the
 corrected p-value shows a difference from `progressive`, FLOPs, and seconds where they can be compared."""
 PIECES = """How far `progressive` with something left out or changed is from `progressive`, in points with a 95 %
-interval. What is below zero speaks for the piece. A star marks what the corrected p-value shows. `..._wrong_names` are
-copies of data sets in which each class has the name of another, and `budget_seconds=1e-06` ends the training after
-rung 0."""
+interval. A value below zero means that the piece helps. A star marks what the corrected p-value shows.
+`..._wrong_names` are copies of data sets in which each class has the name of another, and `budget_seconds=1e-06` ends
+the training after rung 0."""
 SUMMED = f"""In how many settings (data set, model, labels) `progressive` won or lost against each configuration, after
 this correction. The gain is the mean over the settings of the score of `progressive` less that of the configuration,
 with a 95 % interval: above zero, `progressive` is ahead. "At least as good" counts the settings in which the interval
 of this difference stays above -{100 * stats.MARGIN:.1f} points, uncorrected. Settings that differ only in the number of
-labels or in the model share a test split, so they are not independent, and the interval of the gain is too narrow."""
+labels or in the model share a test split, so they are not independent, and the interval of the gain is too narrow. The
+gain by data set is the mean of one mean for each data set, with the interval that follows from these."""
 
 
 def runs(results: Path) -> pd.DataFrame:
@@ -141,17 +144,20 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
 
     These verdicts are corrected for their number. `at_least_as_good`, which is not, counts the settings in which the
     interval shows `progressive` to be no more than `stats.MARGIN` below, and `settings` those with three seeds or more.
-    `gain` is the mean difference of `progressive` over these settings, with a t-interval for three settings or more.
+    `gain` is the mean difference of `progressive` over these settings, from `low` to `high`, and `data_set_gain` that
+    over one mean for each data set, of which there are `data_sets`: t-intervals, for three values or more.
     """
     judged = table[table["verdict"].isin(WON)]
     found = pd.crosstab(judged["configuration"], judged["verdict"].map(WON)).reindex(columns=WON.values(), fill_value=0)
     found["at_least_as_good"] = judged.groupby("configuration")["as_good"].sum().astype(int)
     found["settings"] = judged.groupby("configuration").size()
-    found = found.assign(gain=np.nan, low=np.nan, high=np.nan)
-    for name, differences in judged.groupby("configuration")["mean"]:
-        gains = -differences.astype(float)
-        found.loc[name, ["gain", "low", "high"]] = gains.mean(), *stats.t_interval(gains)
-    return found.reset_index()
+    found[[*GAIN, "data_sets", *DATA_SET_GAIN]] = np.nan
+    for name, part in judged.groupby("configuration"):
+        gains = -part["mean"].astype(float)
+        means = gains.groupby(part["dataset_model"].str.split().str[0].replace(SPLIT, "", regex=True)).mean()
+        found.loc[name, GAIN] = gains.mean(), *stats.t_interval(gains)
+        found.loc[name, ["data_sets", *DATA_SET_GAIN]] = len(means), means.mean(), *stats.t_interval(means)
+    return found.astype({"data_sets": int}).reset_index()
 
 
 def write(results: Path) -> Path:
@@ -234,8 +240,8 @@ def _pieces(table: pd.DataFrame) -> list[str]:
 
 def _counted(table: pd.DataFrame) -> str:
     found = counts(table)
-    found["gain"] = _points(found, "gain", "low", "high")
-    return tables.shown(found.drop(columns=["low", "high"])).to_markdown(index=False)
+    found = found.assign(gain=_points(found, *GAIN), data_set_gain=_points(found, *DATA_SET_GAIN))
+    return tables.shown(found.drop(columns=[*GAIN[1:], *DATA_SET_GAIN[1:]])).to_markdown(index=False)
 
 
 def _behind(table: pd.DataFrame) -> str:

@@ -413,7 +413,6 @@ def test_without_records_there_is_no_figure_and_every_sentence_says_so(tmp_path)
         answers.score_vs_cost(tables.front(frame, tables.best(frame), "flops"), tables.best(frame), "flops"),
         answers.money(tables.front(frame, tables.best(frame), "flops"), tables.best(frame)),
         answers.gains(tables.gains(frame)),
-        answers.differences(tables.differences(frame), "conventional"),
         answers.aggregate(tables.aggregate(frame)),
         answers.main_effects(effects.main_effects(settings, knobs), whole=False),
         answers.interaction(settings, effects.interactions(settings, knobs)),

@@ -93,9 +93,16 @@ def test_a_page_of_no_other_method_has_a_row_and_one_of_nothing_is_refused(tmp_p
 
 def test_the_mean_over_the_settings_has_an_interval():
     rows = {"configuration": "full", "verdict": "undecided", "as_good": True, "mean": [-0.01, -0.02, -0.03]}
-    (found,) = recipe.counts(pd.DataFrame(rows)).to_dict("records")
-    assert found["gain"] == pytest.approx(0.02)
-    assert (found["low"], found["high"]) == pytest.approx((0.02 - 0.0248, 0.02 + 0.0248), abs=1e-4)  # t of 2 degrees
+    names = ["sst2 · minilm", "hwu64_5 · minilm", "wnut17 · minilm_crf"]
+    (found,) = recipe.counts(pd.DataFrame(rows | {"dataset_model": names})).to_dict("records")
+    interval = pytest.approx((0.02, 0.02 - 0.0248, 0.02 + 0.0248), abs=1e-4)  # t of 2 degrees
+    assert tuple(found[name] for name in recipe.GAIN) == interval
+    assert found["data_sets"] == 3
+    assert tuple(found[name] for name in recipe.DATA_SET_GAIN) == interval
+    names[2] = "hwu64_10 · minilm_l3"
+    (found,) = recipe.counts(pd.DataFrame(rows | {"dataset_model": names})).to_dict("records")
+    assert (found["data_sets"], found["data_set_gain"]) == (2, pytest.approx(0.0175))
+    assert np.isnan(found["data_set_low"])
 
 
 def test_the_page_has_a_row_for_each_that_ran(results):
