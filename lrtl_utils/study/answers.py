@@ -440,13 +440,15 @@ def _top(row: Any) -> str:
 def labels_needed(needs: pd.DataFrame) -> list[str]:
     """The labels that the best configuration of each dataset × model needs, with any doubts.
 
-    The best is that of `tables.best` at its most labels; if it has no curve, the highest of those that have one.
+    The best is that of `tables.best` at its most labels. If its curve is not reliable and others are, it is the highest
+    of these; if no curve is reliable and it has none, the highest of those that have one.
     """
     return [f"{row.dataset_model}: {needed(row)}." for row in _of_the_best(needs).itertuples()] or [NOTHING]
 
 
 def _of_the_best(needs: pd.DataFrame) -> pd.DataFrame:
-    ranked = needs.sort_values(["first", "score"], ascending=False, kind="stable")
+    ranked = needs.assign(reliable=needs["doubts"].map(len) == 0)
+    ranked = ranked.sort_values(["reliable", "first", "score"], ascending=False, kind="stable")
     return ranked.drop_duplicates("dataset_model").sort_index()
 
 

@@ -264,6 +264,17 @@ def test_the_labels_needed_are_those_of_the_line_called_best(frame):
     assert " at the largest size (316 to 1000 labels); " in asked.headline  # conll2003 has no tfidf
 
 
+def test_the_labels_needed_are_those_of_a_reliable_curve_where_the_best_has_none(frame):
+    needs = tables.needs(frame)
+    sst2 = needs["dataset_model"] == "sst2 · minilm"
+    doubted = needs["doubts"].where(~(sst2 & needs["first"]), needs["doubts"].map(lambda _: ["why"]))
+    reliable = needs[sst2 & ~needs["first"] & (needs["doubts"].map(len) == 0)]
+    highest = reliable.loc[reliable["score"].idxmax(), "configuration"]
+    assert f"{highest} needs" in answers.labels_needed(needs.assign(doubts=doubted))[1]
+    none = needs.assign(doubts=needs["doubts"].map(lambda _: ["why"]))
+    assert "progressive needs" in answers.labels_needed(none)[1]
+
+
 def test_a_cheaper_method_that_ties_is_found(tmp_path):
     for seed in range(3):
         right = outcomes(0.8, 100, seed)
