@@ -135,7 +135,7 @@ def gains(confirmed: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def earned(table: pd.DataFrame) -> pd.DataFrame:
-    """What each piece of `progressive` earns over its settings, in words: a row for each of `PIECES` that was left out.
+    """What each piece of `progressive` earns over data sets, in words: a row for each of `PIECES` that was left out.
 
     `table` is of `recipe.compared`. Settings with fewer than three seeds, and copies of data sets that were made to
     mislead, are left out.
@@ -146,15 +146,16 @@ def earned(table: pd.DataFrame) -> pd.DataFrame:
         part = table[table["configuration"] == f"{tables.OURS} [{change}]"]
         if part.empty:
             continue
-        bounds = stats.t_interval(part["mean"])
+        means = recipe.by_data_set(part["mean"], part["dataset_model"])
         each = [answers.points(*row) for row in part[["mean", "points_low", "points_high"]].to_numpy()]
-        few = len(part) < stats.LEAST_SEEDS  # too few for an interval of their mean
+        few = len(means) < stats.LEAST_SEEDS  # too few for an interval of their mean
         rows.append(
             {
                 "piece": f"`{piece}`",
                 "what it does": does,
                 "settings": len(part),
-                "points without it": "; ".join(each) if few else answers.points(part["mean"].mean(), *bounds),
+                "data sets": len(means),
+                "points without it": "; ".join(each) if few else answers.points(means.mean(), *stats.t_interval(means)),
                 "FLOPs without it": answers.span(part["flops"], "{:.2f}".format),
                 "shown to gain": sum(part["verdict"] == "worse"),
                 "shown to harm": sum(part["verdict"] == "better"),

@@ -154,10 +154,15 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     found[[*GAIN, "data_sets", *DATA_SET_GAIN]] = np.nan
     for name, part in judged.groupby("configuration"):
         gains = -part["mean"].astype(float)
-        means = gains.groupby(part["dataset_model"].str.split().str[0].replace(SPLIT, "", regex=True)).mean()
+        means = by_data_set(gains, part["dataset_model"])
         found.loc[name, GAIN] = gains.mean(), *stats.t_interval(gains)
         found.loc[name, ["data_sets", *DATA_SET_GAIN]] = len(means), means.mean(), *stats.t_interval(means)
     return found.astype({"data_sets": int}).reset_index()
+
+
+def by_data_set(values: pd.Series, names: pd.Series) -> pd.Series:
+    """The mean of the values of each data set, whose published splits count as one; `names` have the model too."""
+    return values.groupby(names.str.split().str[0].replace(SPLIT, "", regex=True)).mean()
 
 
 def write(results: Path) -> Path:
