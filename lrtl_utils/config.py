@@ -89,7 +89,7 @@ class RunConfig(BaseModel):
     penalty: float | None = Field(
         default=None,
         gt=0,
-        description="L2 penalty of a solved head, to be multiplied by layers × rows ÷ classes; None: by leave-one-out",
+        description="the L2 penalty of a solved head is this × layers × rows ÷ classes; None: by leave-one-out",
     )
     word_shape: bool | None = Field(
         default=None, description="whether a tagger's head also reads capitals, digits and punctuation of the words"

@@ -48,7 +48,7 @@ def suggest(
     count: Annotated[int, Option("-n", min=1, help="Number of examples to suggest.")] = 50,
     output: Annotated[
         Path | None,
-        Option(help="The file to write. Default: NAME.suggested.csv (for sentences, .conll) beside the unlabelled."),
+        Option(help="The file to write. Default: NAME.suggested.csv (for sentences, .conll) beside these examples."),
     ] = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
@@ -76,7 +76,9 @@ def suggest(
 def fetch(
     datasets: Annotated[str | None, Option(help="Names of data sets, separated by commas.")] = None,
     models: Annotated[str | None, Option(help="Names of models, separated by commas.")] = None,
-    to: Annotated[Path | None, Option(help="Folder of the mirror. Default: LRTL_MIRROR.")] = None,
+    to: Annotated[
+        Path | None, Option(help="Folder of the mirror. Default: LRTL_MIRROR, or else ~/.cache/lrtl/mirror.")
+    ] = None,
 ) -> None:
     """Download data sets and models (default: all) to a folder that can be copied. Run it again to continue."""
     from lrtl_utils.cli.doctor import repositories

@@ -150,9 +150,10 @@ def _table(rows: "pd.DataFrame") -> Iterator[str]:
 def figures(
     folder: Annotated[Path | None, Argument(help="Folder of notebooks. Default: the committed ones.")] = None,
 ) -> None:
-    """Execute the summary notebooks in place; write their answers to README.md one folder up and beside the records.
+    """Execute the summary notebooks in place, and write their answers.
 
-    On one machine, the same records give the same bytes.
+    These go to README.md and docs/progressive.md one folder up, and beside the records. On one machine, the same
+    records give the same bytes.
     """
     from lrtl_utils.runs import notebook
     from lrtl_utils.study.benchmarks import readme

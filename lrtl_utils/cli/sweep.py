@@ -49,7 +49,7 @@ def sweep(
     price_per_hour: Annotated[float | None, Option(min=0, help="Price of one device hour, for --dry-run.")] = None,
     no_cache: NoCache = False,
 ) -> None:
-    """Run every combination of a grid that has no record yet. After an interruption, run it again to continue."""
+    """Run every combination of a grid that has no completed record. If interrupted, run it again to continue."""
     from lrtl_utils.runs import store
     from lrtl_utils.runs.run import Run
     from lrtl_utils.sweep import engines

@@ -149,10 +149,11 @@ def find_in_package(module: str, file: str, sha256: str | None = None) -> Source
         raise InputError(f"The package {module} is not installed; `pip install -r requirements.txt` installs it.")
     folder = Path(next(iter(spec.submodule_search_locations)))
     path = folder / file
+    restores = "`pip install --force-reinstall -r requirements.txt` restores it"
     if not path.is_file():
-        raise InputError(f"{path} is missing; `pip install --force-reinstall -r requirements.txt` restores it.")
+        raise InputError(f"{path} is missing; {restores}.")
     if sha256 and not file_sha256(path).startswith(sha256):
-        raise InputError(f"{path} is not the file expected: its SHA-256 does not start with {sha256}.")
+        raise InputError(f"{path} is changed, as its SHA-256 does not start with {sha256}; {restores}.")
     return Source("package", module, None, folder, (path,))
 
 

@@ -80,7 +80,10 @@ def load(
     leaks = repeats["across"]
     if leaks and drop_leaks:
         if leaks == len(data.train):
-            raise InputError(f"{data.name}: every train example is also in the test split.")
+            raise InputError(
+                f"{data.name}: every train example is also in the test split, so drop_leaks=true would leave none to "
+                "train on; give a test split of other examples."
+            )
         kept = data.train.take(np.flatnonzero(~leaking))
         return replace(data, train=kept, repeats=repeats | {"dropped": leaks})
     if leaks:
@@ -246,7 +249,8 @@ def _check(data: Data) -> None:
                 raise InputError(f"{what} is empty.")
             tags = target if isinstance(target, list) else [target]
             if isinstance(target, list) and len(tags) != len(value):
-                raise InputError(f"{what} has {counted(len(value), 'word')} and {counted(len(tags), 'tag')}.")
+                found = f"{counted(len(value), 'word')} and {counted(len(tags), 'tag')}"
+                raise InputError(f"{what} has {found}; each word needs one tag.")
             wrong = [tag for tag in tags if tag not in numbers]
             if wrong:
                 raise InputError(

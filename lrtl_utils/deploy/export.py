@@ -85,7 +85,8 @@ def check(folder: str | Path) -> Path:
         raise InputError(f"{target} is where a volume is mounted, so it cannot be replaced; name a folder below it.")
     ours = target.is_dir() and (not any(target.iterdir()) or (target / KEPT_FILE).is_file())
     if target.exists() and not ours:
-        raise InputError(f"{target} exists and is not a model that this project saved, so it is not overwritten.")
+        found = "exists and is not a model that this project saved, so it is not overwritten"
+        raise InputError(f"{target} {found}; name another folder.")
     writable_folder(target.parent)
     return target
 

@@ -43,7 +43,8 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
         raise InputError(f"There is no file or folder {file}.")
     if target == file or target.is_dir():
         raise InputError(
-            f"The answers cannot be written to {target}, the input or a folder; name another file with --output."
+            f"The answers cannot be written to {target}, which is the input or a folder; name another file with "
+            "--output."
         )
     folder = existing_folder(model)
     writable_folder(target.parent)

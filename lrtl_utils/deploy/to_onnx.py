@@ -45,8 +45,9 @@ REPEATS = 3  # of a timed pass, of which the fastest counts
 class Written:
     """An ONNX file, and how it compares with the model on `rows` of the data `source`.
 
-    `difference` is the largest difference of a score (logit), divided by the score where that is above 1. `equal` is
-    the share in [0, 1] of equal answers: of rows, or of words for a tagger, with the scores of both decoded alike.
+    `difference` is the largest difference of a score (logit), divided by the size of the score where that is above
+    1. `equal` is the share in [0, 1] of equal answers: of rows, or of words for a tagger, with the scores of both
+    decoded alike.
     `speed` is torch's time over onnxruntime's, both with so many `threads`.
     """
 

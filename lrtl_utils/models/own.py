@@ -57,7 +57,8 @@ def find(name: str, *, fetch: bool = True) -> Source:
             absent = f"There is no folder {name} here, and as a repository of the hub it cannot be read"
             raise InputError(f"{absent}: {missing}") from None
     if found.kind == "mirror" and found.revision is None and named[2]:
-        warnings.warn(f"{name} is read from {found.folder}; no manifest gives the revision of that.", stacklevel=2)
+        unknown = "no manifest gives the revision, so it is not checked"
+        warnings.warn(f"{name} is read from {found.folder}; {unknown}.", stacklevel=2)
     top = min((file.parent for file in found.files), key=lambda parent: len(parent.parts))
     return Source(found.kind, found.id, found.revision, top, tuple(f for f in found.files if f.parent == top))
 

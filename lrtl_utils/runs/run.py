@@ -345,7 +345,7 @@ def check(asked: RunConfig, kind_of: Callable[..., str] = load.kind_of) -> None:
             f"Model {asked.model!r} does not read {KINDS[kind]}, such as those of {asked.dataset!r}; use {fitting}."
         )
     if method.pretrained and row.library == "ours":
-        raise InputError(f"Model {asked.model!r} has no pre-trained weights; its method is 'from_scratch'.")
+        raise InputError(f"Model {asked.model!r} has no pre-trained weights; use the method 'from_scratch'.")
 
 
 def resolve(asked: RunConfig, data: Data | Facts, *, elsewhere: bool = False) -> RunConfig:

@@ -18,7 +18,7 @@ from lrtl_utils.study import answers, curves, tables
 
 NOTHING = (
     "It is not recommended yet, because at no number of labels did two configurations run with the same three seeds; "
-    "after `lrtl compare`, run the same command again with a larger budget."
+    "if you ran `lrtl compare`, run the same command again with a larger --budget."
 )
 
 

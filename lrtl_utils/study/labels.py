@@ -39,8 +39,8 @@ def page(dataset: str, **reading: Any) -> Iterator[str]:
         return
     look = "1 label looks wrong: it has" if len(found) == 1 else f"{len(found)} labels look wrong: they have"
     yield (
-        f"{look} {rule}. A person should look at them: the more often the head "
-        "is wrong, the more of these labels are in fact right."
+        f"{look} {rule}. A person should check each one: the more often the head "
+        "is wrong, the more such labels are in fact right."
     )
     for row in found.head(SHOWN).itertuples():
         yield f"- {row.place}: {row.label!r}, perhaps {row.likelier!r} ({row.probability:.0%}). {row.input}".rstrip()

@@ -595,7 +595,7 @@ def with_enough_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def front(frame: pd.DataFrame, best: pd.DataFrame, cost: str) -> pd.DataFrame:
-    """What one of each method costs, with `on_front`, and the `front_share` of bootstrap draws.
+    """What one configuration of each method costs, with `on_front`, and the `front_share` of bootstrap draws.
 
     A row of `summarise` for each dataset × model and method, as `one_a_method` chooses, at the size that `best` (from
     `at_most_labels`) has for it, without methods that lack this cost, which are named in `unmeasured`. Only those

@@ -79,7 +79,7 @@ def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[
     expected = {p.cell.id: {"flops": p.load.flops, "device_seconds": p.seconds} for p in left}
     estimates.keep(results, expected)
     other = sorted({cell.config.device for cell, here in zip(cells, configs, strict=True) if cell.config != here})
-    how += f". They are not the seconds of {', '.join(other)}, which this machine does not have" if other else ""
+    how += f". The seconds are not those of {', '.join(other)}, which this machine does not have" if other else ""
     absent = sorted({job.config.dataset for job in jobs if isinstance(job.data, Facts)})
     published = f" The files of {', '.join(absent)} are not here; row counts are as published." if absent else ""
     return priced, f"FLOPs are counted by a dry run of each method on a model without weights. {how}.{published}"

@@ -109,7 +109,7 @@ def comparable(space: Space, fidelity: str | None) -> set[int]:
     """
     for name in (*SIZES, "validation_share"):
         if name in space.knobs and name != fidelity:
-            way = f"one value, or --halving 3 --fidelity {name}" if name in SIZES else "one value"
+            way = f"one value, or search with --halving 3 --fidelity {name}" if name in SIZES else "one value"
             raise InputError(f"{space.name}: settings that differ in {name} cannot be compared; give it {way}.")
     most = space.knobs[fidelity][-1] if fidelity in SIZES else None
     return {at for at, setting in enumerate(space.settings) if most is None or setting.values[fidelity] == most}
@@ -159,8 +159,8 @@ def search(
 
     A cell that has a record is not run again, whether a search or a sweep made it, so a search that was killed goes on
     when it is called again. A setting with a failed run has failed; a sweep of the same file runs failed cells again.
-    Returns the search's own record, kept at `<results>/search/` and written again after every run. It keeps the trials
-    of earlier calls, although this one may ask for fewer.
+    Returns the search's own record, kept at `<results>/search/` and written again after every trial. It keeps the
+    trials of earlier calls, although this one may ask for fewer.
     """
     started, running = time.monotonic(), 0.0
     results = absolute_path(results)
@@ -182,7 +182,7 @@ def search(
         running += time.monotonic() - entered
         found = [recorded(setting, results) for setting in chosen]
         if None in found:
-            raise InputError(f"{words(chosen[found.index(None)].values)} was not run; call the search again.")
+            raise InputError(f"{words(chosen[found.index(None)].values)} was not run; run the same search again.")
         return found
 
     def save() -> None:

@@ -83,8 +83,8 @@ def work(file: Path, slot: Slot, owner: Connection) -> None:
     """Claim and run cells of the plan in `file` until all are done, the owner is gone, or the plan is stopped.
 
     `owner` is the reading end of a pipe whose other end closes when the process that started this worker ends; nothing
-    is ever sent through it, so it can be read only then.
-    Where a record cannot be read, or cannot be written, it stops with a sentence, or it would run the cell for ever.
+    is ever sent through it, so it can be read only then. Where a record cannot be read, or cannot be written, it stops
+    with a sentence, because otherwise it would run the cell for ever.
     """
     os.setsid()  # Ctrl-C in the terminal is for the sweep, which then asks its workers to stop
     try:

@@ -236,7 +236,7 @@ def test_compare_from_python_runs_what_fits_and_shows_it_in_a_notebook(reviews, 
         reviews, label="label", text="text", budget_minutes=0, results=tmp_path, show=shown.append
     )
     assert (compared.outcome.completed, compared.outcome.failed, compared.outcome.left) == (4, [], 0)
-    assert "## What is run" in shown
+    assert "## What will be run" in shown
     assert len(compared.answers) == 4
     assert set(compared.table["configuration"]) == {"tfidf", "linear_probe"}
     assert {"accuracy_vs_data", "accuracy_vs_seconds"} <= set(compared.figures)

@@ -189,7 +189,7 @@ def notebook(name: str) -> nbformat.NotebookNode:
             'pd.Series(tested.metrics)[names].astype(float).round(4).to_frame("test")'
         ),
         code(wrong),
-        text("The mistakes of which the model is most certain:"),
+        text("These are the mistakes about which the model is most confident:"),
         code(mistakes),
         text("## The cost\nThis is what the run cost."),
         code('pd.Series(record["cost"]).to_frame("cost")'),

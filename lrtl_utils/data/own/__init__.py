@@ -63,7 +63,8 @@ def keep(table: Any) -> Path:
     from datasets.table import embed_table_storage
 
     if not isinstance(table, (pd.DataFrame, datasets.Dataset)):
-        raise InputError(f"A table is a pandas DataFrame or a datasets.Dataset, not {type(table).__name__}.")
+        known = "a path, a name, a pandas DataFrame or a datasets.Dataset"
+        raise InputError(f"Data must be {known}, not {type(table).__name__}.")
     bars = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
@@ -245,9 +246,9 @@ def _read_table(file: Path, layout: Layout, split: str, columns: Columns, notes:
         odd = [cell for cell in inputs if cell and not is_image(cell, layout.folder)]
         raise InputError(
             f"{where}: column {text!r} names images, such as {shown(pictures[0])}, but images must be listed in one "
-            "CSV or TSV file, given by its own path, in which each cell of the column is an image file relative to its "
-            f"folder (with /){f', and {shown(odd[0])} is not one' if odd else ''}; if another column has texts, name "
-            "it with text_column."
+            "CSV or TSV file, given by its own path, in which each cell of the column is the path of an image file "
+            f"relative to its folder (with /){f', and {shown(odd[0])} is not one' if odd else ''}; if another column "
+            "has texts, name it with text_column."
         )
     targets = [_target(value, table.names.get(label), where) for value in table.columns[label]]
     for i, (value, target) in enumerate(zip(inputs, targets, strict=True)):
@@ -385,8 +386,8 @@ def _require_shared(targets: Mapping[str, Sequence[str]], dataset: str) -> None:
     train, test = ({*targets.get(split, ())} for split in ("train", "test"))
     if test and not train & test:
         raise InputError(
-            f"{dataset}: the train and the test split have no label in common; use the same names in both, and not "
-            f"such as {shown(min(train))} in the one and {shown(min(test))} in the other."
+            f"{dataset}: the train and the test split have no label in common, but labels such as "
+            f"{shown(min(train))} in the one and {shown(min(test))} in the other; use the same names in both."
         )
     if len(train) < 2 <= len(train | test):
         raise InputError(
@@ -505,7 +506,7 @@ def _classes(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]
     if len(counts) > min(MOST_CLASSES, max(20, len(targets) / 2)):
         raise InputError(
             f"{dataset}: {len(counts)} different labels on {len(targets)} rows are too many for classes; there may be "
-            f"at most {MOST_CLASSES}, and at most half as many as rows."
+            f"at most {MOST_CLASSES}, and, if they are more than 20, at most half as many as rows."
         )
     return tuple(sorted(counts, key=(lambda label: (_number(label), label)) if numbers else None))
 

@@ -87,7 +87,7 @@ def to_iob2(sentences: Sequence[Sequence[str]], places: Sequence[str]) -> tuple[
     tagged = zip(sentences, places, strict=True)
     if wrong := next(((place, tag) for tags, place in tagged for tag in tags if not _TAG.fullmatch(tag)), None):
         raise InputError(
-            f"{wrong[0]} has the tag {wrong[1]!r}, which is of an unknown scheme; entities are tagged O, B-TYPE and "
+            f"{wrong[0]} has the tag {wrong[1]!r}, which is of an unknown scheme; tag each word O, B-TYPE or "
             "I-TYPE (IOB2)."
         )
     edges = {tag[0] for tags in sentences for tag in tags if tag != "O"}

@@ -259,7 +259,8 @@ def _layout(folder: Path, form: str, files: Sequence[Path]) -> Layout:
     if "train" not in splits:
         if len(splits) > 1:
             named = " and ".join(split for split in splits if split != "all")
-            raise InputError(f"{folder} has files for {named}, but none has train in its name; rename some.")
+            wanted = "none has train in its name; put it into the name of those to train on"
+            raise InputError(f"{folder} has files for {named}, but {wanted}.")
         return Layout(folder, form, {"all": tuple(files)})
     aside = dict.fromkeys(Path(*names[file]) for file in splits.pop("all", []))
     noted = tuple(f"{name} {ASIDE}" for name in aside)

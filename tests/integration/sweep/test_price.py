@@ -140,7 +140,7 @@ def test_cells_for_a_device_that_is_not_here_are_priced_on_what_is(tmp_path):
     knobs = {"dataset": "news_sample", "model": "simple_nn", "method": "from_scratch", "device": "cuda"}
     (one,), how = price.estimate(grid.plan([("text_classification", RunConfig(**knobs))], Run.outline), tmp_path, 1)
     assert one.seconds > 0
-    assert "They are not the seconds of cuda, which this machine does not have." in how
+    assert "The seconds are not those of cuda, which this machine does not have." in how
 
 
 def test_without_an_estimate_there_is_nothing_to_compare(tmp_path):
