@@ -180,7 +180,7 @@ def test_package_file_is_checked(package):
     right = hashlib.sha256(b"weights").hexdigest()
     assert find_in_package(package, "weights.bin", right).sha256 == right
     assert find_in_package(package, "weights.bin", right[:8]).kind == "package"
-    with pytest.raises(InputError, match="weights.bin is changed, as its SHA-256 does not start"):
+    with pytest.raises(InputError, match=r"weights\.bin is changed, as its SHA-256 does not start"):
         find_in_package(package, "weights.bin", "0" * 64)
 
 
