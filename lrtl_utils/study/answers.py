@@ -87,7 +87,7 @@ def how_much(frame: pd.DataFrame) -> Answer:
     """How many labels the best configuration of each dataset × model needs for 95 % of the best score there."""
     table = tables.needs(frame)
     headline = NOTHING if frame.empty else "No configuration ran with three numbers of labels, so there is no curve."
-    each = labels_needed(table) if len(table) else []
+    each = labels_needed(table)
     if each:
         rows = _of_the_best(table)
         target = f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)} at the largest size "
@@ -443,7 +443,7 @@ def labels_needed(needs: pd.DataFrame) -> list[str]:
     The best is that of `tables.best` at its most labels. If its curve is not reliable and others are, it is the highest
     of these; if no curve is reliable and it has none, the highest of those that have one.
     """
-    return [f"{row.dataset_model}: {needed(row)}." for row in _of_the_best(needs).itertuples()] or [NOTHING]
+    return [f"{row.dataset_model}: {needed(row)}." for row in _of_the_best(needs).itertuples()]
 
 
 def _of_the_best(needs: pd.DataFrame) -> pd.DataFrame:

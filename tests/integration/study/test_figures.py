@@ -409,7 +409,6 @@ def test_without_records_there_is_no_figure_and_every_sentence_says_so(tmp_path)
     assert figures.searches(effects.searches(tmp_path)) is None
     stated = [
         answers.score_vs_data(tables.best(frame)),
-        answers.labels_needed(tables.needs(frame)),
         answers.score_vs_cost(tables.front(frame, tables.best(frame), "flops"), tables.best(frame), "flops"),
         answers.money(tables.front(frame, tables.best(frame), "flops"), tables.best(frame)),
         answers.gains(tables.gains(frame)),
