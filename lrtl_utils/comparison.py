@@ -193,7 +193,7 @@ def _read(
     # The folder of what was in memory is named by a checksum.
     name = f"table-{dataset.parent.name[:8]}" if in_memory else data_name(examples.name)
     folder = absolute_path(results or f"results/compare-{name}")
-    store.require_apart(folder, [fixed.dataset])
+    store.require_apart(folder, [fixed])
     _require_comparable(examples)
     return fixed, examples, folder
 

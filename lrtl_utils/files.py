@@ -48,6 +48,8 @@ def writable_folder(path: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
+    except FileExistsError:
+        raise InputError(f"{folder} is a file or a broken link, and not a folder; name another folder.") from None
     except OSError as error:
         raise InputError(f"No file can be written in the folder {folder}: {error.strerror or error}.") from None
     return folder

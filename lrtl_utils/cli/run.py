@@ -35,7 +35,7 @@ def run(
 
         kept = export.check(kept)
     asked, results = read_parameters(notebook, given), absolute_path(results)
-    store.require_apart(results, [asked.dataset])
+    store.require_apart(results, [asked])
     if kept and results.resolve().is_relative_to(kept):
         raise InputError(f"{kept} holds the records; --save-model needs a folder of its own, such as {results}/model.")
     writable_folder(results)

@@ -67,14 +67,16 @@ def sweep(
     if engine == "slurm":
         engines.require_resources(job, absolute_path(results))
     configs = read_grid(grid)
-    store.require_apart(absolute_path(results), {asked.dataset for _, asked in configs})
+    store.require_apart(absolute_path(results), (asked for _, asked in configs))
     results = writable_folder(results)
     elsewhere = engine == "slurm" or scheduler is not None
     cells = plan(configs, Run.outline if dry_run else partial(Run, elsewhere=elsewhere))
     show([counted(len(configs), "cell"), counted(len(cells), "different cell")])
     if dry_run:
         from lrtl_utils.sweep import price
+        from lrtl_utils.sweep.workers import last_of
 
+        cells = [last_of(cell, results, on_oom)[0] for cell in cells]  # the half of a cell that ran out of memory
         threads = int(job["cores"]) if job else max(1, engines.cores() // workers)
         priced, how = price.estimate(cells, results, threads)
         show([*price.lines(priced, workers, price_per_hour), how])

@@ -1,6 +1,7 @@
 """Rows of files, read by the library `datasets`: within bounds, offline, nothing decoded, nothing left on the disk."""
 
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 2 * 2**30  # in memory, of the columns that are read; a small file can unpack to more than any memory
 MOST_ROWS_AT_ONCE = 1024
+_ONE_AT_A_TIME = threading.RLock()  # because what is set for the time of a reading is global
 
 
 def read(file: Path, only: Sequence[str] = ()) -> tuple[dict[str, list[Any]], dict[str, list[str]]]:
@@ -59,21 +61,22 @@ def _reading(file: Path) -> Iterator[Path]:
     """
     import datasets
 
-    verbosity, torch = datasets.logging.get_verbosity(), datasets.config.TORCH_AVAILABLE
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL + 1)
-    datasets.config.TORCH_AVAILABLE = False  # else every stream of rows imports torch, which takes seconds
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder) / f"rows{file.suffix}"
-            place.symlink_to(file.resolve())
-            yield place
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{file} cannot be read as {file.suffix.removeprefix('.')}: {reason(error)}") from None
-    finally:
-        datasets.logging.set_verbosity(verbosity)
-        datasets.config.TORCH_AVAILABLE = torch
+    with _ONE_AT_A_TIME:
+        verbosity, torch = datasets.logging.get_verbosity(), datasets.config.TORCH_AVAILABLE
+        datasets.logging.set_verbosity(datasets.logging.CRITICAL + 1)
+        datasets.config.TORCH_AVAILABLE = False  # else every stream of rows imports torch, which takes seconds
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                place = Path(folder) / f"rows{file.suffix}"
+                place.symlink_to(file.resolve())
+                yield place
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"{file} cannot be read as {file.suffix.removeprefix('.')}: {reason(error)}") from None
+        finally:
+            datasets.logging.set_verbosity(verbosity)
+            datasets.config.TORCH_AVAILABLE = torch
 
 
 def _gather(found: "IterableDataset", rows_at_once: int, file: Path) -> dict[str, list[Any]]:

@@ -20,7 +20,7 @@ from lrtl_utils.data import own
 from lrtl_utils.data.catalog import TASKS, Kind
 from lrtl_utils.data.own import tables
 from lrtl_utils.deploy import card
-from lrtl_utils.errors import InputError, reason
+from lrtl_utils.errors import InputError, reason, shown
 from lrtl_utils.files import absolute_path, writable_folder
 from lrtl_utils.models.build import build, build_tfidf
 from lrtl_utils.models.catalog import find
@@ -70,6 +70,7 @@ class SavedFacts(BaseModel):
     temperature: float | None = Field(None, gt=0)
     text_column: str | None = None
     found_column: str | None = None
+    files: list[str] | None = None  # in the folder, or folders in it; unknown in models of earlier versions
     device: Literal["cpu", "cuda"]
     precision: Literal["fp32", "bf16", "fp16"]
 
@@ -87,8 +88,23 @@ def check(folder: str | Path) -> Path:
     if target.exists() and not ours:
         found = "exists and is not a model that this project saved, so it is not overwritten"
         raise InputError(f"{target} {found}; name another folder.")
+    if others := _others(target):
+        raise InputError(
+            f"{target} has {shown(others[0])}, which is no part of the model there and would be lost; move it, or name "
+            "another folder."
+        )
     writable_folder(target.parent)
     return target
+
+
+def _others(folder: Path) -> list[str]:
+    """What lies in the folder of a saved model beside what `save` and the export to ONNX wrote."""
+    try:
+        written = SavedFacts.model_validate_json((folder / KEPT_FILE).read_bytes()).files
+    except (OSError, ValueError):  # there is no model
+        return []
+    found = sorted(path.name for path in folder.iterdir() if path.suffix != ".onnx")
+    return [] if written is None else [name for name in found if name not in written]
 
 
 @torch.no_grad()
@@ -117,9 +133,10 @@ def save(
         form = type(model).__name__
         facts = _facts(model, classes, described) | {"form": form, "head": _WRITERS[form](model, classes, temporary)}
         facts["found_column"] = _found_column(record.parents[2], written["config"])
-        (temporary / KEPT_FILE).write_text(json.dumps(facts, indent=1))
         (temporary / "record.json").write_text(json.dumps(described, indent=1))
         (temporary / "README.md").write_text(card.card(described, card.seeds(record), facts), encoding="utf-8")
+        facts["files"] = sorted([KEPT_FILE, *(path.name for path in temporary.iterdir())])
+        (temporary / KEPT_FILE).write_text(json.dumps(facts, indent=1))
         for path in [temporary, *temporary.rglob("*")]:  # the libraries leave some to their owner alone
             path.chmod(0o755 if path.is_dir() else 0o644)
         _put(temporary, target)
@@ -159,7 +176,8 @@ def load(folder: str | Path) -> SavedModel:
         where = RunConfig(device=resolve_device(noted.device), precision=noted.precision)
     except InputError:  # the device is absent here
         where = RunConfig(device="cpu", precision="fp32")
-    columns = (noted.text_column,) if noted.text_column else (noted.found_column or "", *tables.INPUTS)
+    usual = sorted(tables.INPUTS, key=lambda name: name not in tables.OF_KIND.get(noted.kind, ()))
+    columns = (noted.text_column,) if noted.text_column else (noted.found_column or "", *usual)
     return SavedModel(model.eval(), noted.kind, tuple(noted.labels), where, noted.temperature or 1.0, columns)
 
 

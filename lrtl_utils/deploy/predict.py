@@ -12,7 +12,7 @@ import numpy as np
 from lrtl_utils.data import own
 from lrtl_utils.data.own import conll, files, tables
 from lrtl_utils.data.splits import Examples
-from lrtl_utils.errors import InputError, Undecodable, require_name
+from lrtl_utils.errors import InputError, Undecodable, require_name, shown
 from lrtl_utils.files import absolute_path, existing_folder, writable_folder, write_text, writing_to
 from lrtl_utils.measure.metrics import Prediction, tag_names
 
@@ -135,14 +135,23 @@ def _texts(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[A
 def _sentences(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[str], list[Any], Columns]:
     """Words: those of a CoNLL file, of a table's column, or else of a text file's lines, split at spaces."""
     suffix = file.suffix.lower()
-    tabular = file.is_dir() or (suffix in tables.SUFFIXES and suffix != ".tsv")  # a .tsv file may be either
-    text, odd_lines = ("", 0) if tabular else tables.decode(file.read_bytes(), file)
+    tabular = file.is_dir() or suffix in tables.SUFFIXES
+    read = not tabular or suffix == ".tsv"  # which may be either
+    text, odd_lines = ("", 0) if not read else tables.decode(file.read_bytes(), file)
     if text and (suffix in files.CONLL or conll.looks_tagged(text)):
         number = column or next(filter(str.isdigit, usual), None)  # the columns of tables have names
         sentences, beside = conll.read_words(text, file, number), {}
         _warn_of(odd_lines)
     else:
         cells, beside = _cells(file, column, usual)
+        if written := next(
+            (cell for cell in cells if tabular and isinstance(cell, str) and own.LIST_AS_TEXT.fullmatch(cell.strip())),
+            None,
+        ):
+            raise InputError(
+                f"{file} has a list that is written as a text, {shown(written)}; write JSON lines or parquet, or the "
+                "words with spaces between them."
+            )
         sentences = [own.input_of(cell, file) if isinstance(cell, list) else str(cell or "").split() for cell in cells]
         sentences, beside = _whole(sentences, beside, "a word")
     return [" ".join(words) for words in sentences], sentences, beside
@@ -171,6 +180,8 @@ def _pictures(file: Path, column: str | None, usual: Sequence[str]) -> tuple[lis
     _require_no_column(column, file)
     base = file.parent if file.is_file() else file
     found = {path.relative_to(base): path for path in ([file] if file.is_file() else file.rglob("*"))}
+    for folder in filter(Path.is_dir, found.values()):
+        files.require_no_link(folder)
     images = {
         os.fsencode(name.as_posix()).decode(errors="backslashreplace"): path.read_bytes()  # not all are UTF-8
         for name, path in sorted(found.items())
@@ -202,7 +213,7 @@ def _cells(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[A
         _require_no_column(column, file)
         text, odd_lines = tables.decode(file.read_bytes(), file)
         _warn_of(odd_lines)
-        lines = [line.removesuffix("\r") for line in text.split("\n")]
+        lines = tables.LINE_END.split(text)
         return lines if lines[-1] else lines[:-1], {}
     table = tables.read(file)
     _warn_of(table.odd_lines)

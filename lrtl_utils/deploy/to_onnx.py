@@ -155,7 +155,8 @@ def _quantized(path: Path) -> Path:
 def _describe(path: Path, kept: export.SavedModel) -> None:
     """Put into the file what its user needs and no graph says: the classes, and how inputs are read."""
     graph, reader = onnx.load(path), kept.model.reader
-    facts = {"kind": kept.kind, "labels": "\n".join(kept.classes), "max_length": reader.max_length}
+    labels = "\n".join(name.replace("\n", " ") for name in kept.classes)  # a line for each
+    facts = {"kind": kept.kind, "labels": labels, "max_length": reader.max_length}
     facts |= {"temperature": kept.temperature}
     if reader.kind == "image":
         mean, std = list(reader.collate.mean), list(reader.collate.std)

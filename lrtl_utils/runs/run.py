@@ -224,7 +224,7 @@ class Run:
                 "This run has been trained already, wholly or in part; make it anew. In a notebook, run the cell that "
                 "makes `run` again, and then those below it."
             )
-        store.require_apart(self.results, [self.asked.dataset])
+        store.require_apart(self.results, [self.asked])
         writable_folder(self.results)  # else the result would be lost
         method, model, self._begun = METHODS[self.config.method], self.model, True
         with self._images_named(), self.meter.measure():

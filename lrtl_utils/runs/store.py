@@ -33,6 +33,7 @@ from lrtl_utils.files import (
     write_text,
 )
 from lrtl_utils.methods import VERSIONS
+from lrtl_utils.models import own
 from lrtl_utils.runs.record import SCHEMA, CostSoFar, checksum, parse, problem
 
 MOST_BYTES = 2**25  # of a record, which has a few thousand
@@ -130,11 +131,16 @@ def _write(
     return record
 
 
-def require_apart(results: Path, datasets: Iterable[str]) -> None:
-    """`InputError` where records would be written into a folder of data, which every run looks through."""
-    for dataset in map(load.absolute, datasets):
-        if os.path.isabs(dataset) and results.is_relative_to(dataset):
-            raise InputError(f"{results} is in the folder of the data, {dataset}; choose another folder for results.")
+def require_apart(results: Path, asked: Iterable[RunConfig]) -> None:
+    """`InputError` where records would be written into a folder of data or of a model, which runs look through."""
+    names = {(each.dataset, each.model) for each in asked}
+    folders = {("data", load.absolute(dataset)) for dataset, _ in names} | {
+        ("model", own.absolute(m)) for _, m in names
+    }
+    real = os.path.realpath(results)
+    for what, folder in sorted(folders):
+        if os.path.isabs(folder) and Path(real).is_relative_to(os.path.realpath(folder)):
+            raise InputError(f"{results} is in the folder of the {what}, {folder}; choose another folder for results.")
 
 
 def _placeless(results: Path, values: Mapping[str, Any]) -> dict[str, Any]:

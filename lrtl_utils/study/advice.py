@@ -76,6 +76,8 @@ def _enough(need: pd.Series | None) -> str:
     labels = "never" if np.isinf(need["n_labels"]) else f"{need['n_labels']:.0f}"
     if need["doubts"]:
         return f"{labels}\nnot reliable"
+    if need["n_labels"] <= need["sizes"][0]:
+        return f"at most\n{labels}"
     return labels if labels == "never" else f"{labels}\n({need['low']:.0f} to {need['high']:.0f})"
 
 

@@ -61,7 +61,7 @@ def _leading(table: pd.DataFrame) -> str:
     highest, near = table["variants"].str[0].value_counts(), table["variants"].explode().value_counts()
     top = highest[highest == highest.max()].index
     first = sorted(name for name in top if near[name] == near[top].max())
-    on = f"{highest.max()} of {len(table)} {_pairs(table)}"
+    on = f"{highest.max()} of {_pairs(len(table), table)}"
     others = near[first[0]] - highest.max()
     within = f"shown to be within {100 * stats.MARGIN:g} point of the highest"
     if len(top) > 1:
@@ -92,15 +92,21 @@ def how_much(frame: pd.DataFrame) -> Answer:
         rows = _of_the_best(table)
         target = f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)} at the largest size "
         target += f"({span(rows['largest'])} labels)"
-        reached = rows[np.isfinite(rows["n_labels"])]["n_labels"].round().astype(int)
-        on, many = counted(len(rows), "pair"), span(table.groupby("dataset_model").size())
-        names = sorted(set(table["variant"]))
-        curved = _listed(names) if len(names) < 4 else f"{many} configuration{'' if many == '1' else 's'} with a curve"
-        best = {1: "", 2: "the better of "}.get(len(names), "the best of ")
-        headline = f"On {len(reached)} of {on} of data set and model, {best}{curved} "
-        headline += f"needs about {span(reached)} labels for " if len(reached) else "reaches "
-        headline += f"{target}; {sum(not doubts for doubts in rows['doubts'])} of {counted(len(rows), 'curve')} "
-        headline += f"{'passes' if len(rows) == 1 else 'pass'} the checks of reliability."
+        reached = rows[np.isfinite(rows["n_labels"])]
+        least = reached["n_labels"] <= reached["sizes"].str[0]  # nobody knows how few labels these need
+        needs = (
+            f"needs {'at most' if least.any() else 'about'} {span(reached['n_labels'].round().astype(int))} labels for"
+        )
+        passed, names = table["doubts"].map(len) == 0, sorted(set(table["variant"]))
+        highest = "the configuration with the highest score of those with a reliable curve"
+        highest += "" if (rows["doubts"].map(len) == 0).all() else " (or, where there is none, with any curve)"
+        headline = f"On {len(reached)} of {counted(len(rows), 'pair')} of data set and model, "
+        headline += f"{highest if len(names) > 1 else names[0]} {needs if len(reached) else 'reaches'} {target}; "
+        headline += f"{passed.sum()} of {counted(len(table), 'curve')} {'passes' if len(table) == 1 else 'pass'} the "
+        headline += "checks of reliability"
+        if others := sum(~rows["first"]):
+            headline += f", and on {counted(others, 'pair')} the best configuration has no such curve"
+        headline += "."
     return Answer("How much data do I need?", headline, each, table)
 
 
@@ -169,8 +175,11 @@ def _nothing(frame: pd.DataFrame) -> str:
 
 
 def _ahead_of_all(best: pd.DataFrame) -> str:
-    alone, by = sum(not row.undecided and not row.too_few_seeds for row in best.itertuples()), tables.metrics_of(best)
-    shown = f"The best configuration by {by} is shown to be better than all others"
+    best = best[best["compared"] > 0]
+    if best.empty:
+        return "At no size did two configurations run with the same three seeds, so no difference can be shown."
+    alone = sum(not (row.undecided or row.too_few_seeds or row.missing) for row in best.itertuples())
+    shown = f"The best configuration by {tables.metrics_of(best)} is shown to be better than all others"
     return f"{shown} in {alone} of {counted(len(best), 'setting')}."
 
 
@@ -247,21 +256,24 @@ def _cheaper(row: Any) -> str:
 NEEDS_LESS = {"flops": "fewer FLOPs", "peak_memory_mib": "less memory", "energy_wh": "less energy"}
 
 
-def _pairs(table: pd.DataFrame) -> str:
-    """`data sets`, or where one has several models, what its rows are."""
+def _pairs(number: int, table: pd.DataFrame) -> str:
+    """`2 data sets`, or where one has several models, so many of what its rows are."""
     names = table["dataset_model"].drop_duplicates().str.split(" · ").str[0]
-    return "pairs of data set and model" if names.duplicated().any() else "data sets"
+    return (
+        f"{counted(number, 'pair')} of data set and model" if names.duplicated().any() else counted(number, "data set")
+    )
 
 
 def claim_gains(gains: pd.DataFrame) -> str:
     """From `tables.gains`: in how many of its rows `progressive` is better than the tuned baseline, or worse."""
     counts = gains["verdict"].value_counts()
     better, worse = (int(counts.get(verdict, 0)) for verdict in ("better", "worse"))
-    rows, at = ("settings", "in") if gains["dataset_model"].duplicated().any() else (_pairs(gains), "on")
+    settings = gains["dataset_model"].duplicated().any()
+    rows, at = (f"{len(gains)} settings", "in") if settings else (_pairs(len(gains), gains), "on")
     ahead = f"is {'' if better else 'not shown to be '}better than {TUNED} {at} {better or 'any'}"
     behind = f" and worse {at} {worse}" if worse else ""
     labels, cost = span(gains["n_labels"]), span(gains["flops_ratio"], share)
-    return f"With {labels} labels, {OURS} {ahead} of {len(gains)} {rows}{behind}, with {cost} of its FLOPs"
+    return f"With {labels} labels, {OURS} {ahead} of {rows}{behind}, with {cost} of its FLOPs"
 
 
 def span(values: Sequence[float], form: Callable[[Any], str] = str) -> str:
@@ -303,7 +315,7 @@ def claim_labels(frame: pd.DataFrame) -> str:
         rows = table[table["n_labels"] == table[end]]
         better, worse = ((rows["verdict"] == verdict).sum() for verdict in DECIDED)
         behind = f" (worse on {worse})" if worse else ""
-        said += [f"{better} of {len(rows)} {_pairs(rows)}{behind} with {span(rows['n_labels'])} labels"]
+        said += [f"{better} of {_pairs(len(rows), rows)}{behind} with {span(rows['n_labels'])} labels"]
     return f"{OURS} is shown to be better than linear_probe on {', and on '.join(said)}"
 
 
@@ -318,7 +330,7 @@ def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
     if not found:
         few = "Too few costs were measured here" if best["compared"].any() else "There are too few seeds here"
         return f"{few} to say whether a method that needs {NEEDS_LESS[cost]} is as good as the best"
-    less = f"On {sum(found)} of {len(found)} {_pairs(front)}, a method that needs {NEEDS_LESS[cost]} than the best"
+    less = f"On {sum(found)} of {_pairs(len(found), front)}, a method that needs {NEEDS_LESS[cost]} than the best"
     return f"{less} may be as good, by the interval of the difference"
 
 
@@ -348,7 +360,7 @@ def claim_needs(needs: pd.DataFrame) -> str:
     parts = [part.sort_values("n_labels") for _, part in needs.groupby("dataset_model") if len(part) > 1]
     if not parts:
         return "On no data set can two curves be relied on, so the labels that methods need cannot be compared"
-    on = f"{len(parts)} {_pairs(needs)} with two reliable curves or more"
+    on = f"{_pairs(len(parts), needs)} with two reliable curves or more"
     # Of a curve that reaches the target at its own smallest size, nobody knows how few labels it needs.
     least = [part["low"].where(part["low"] > part["sizes"].str[0], 0).iloc[1:].min() for part in parts]
     fewest = [part["variant"].iloc[0] for part, low in zip(parts, least, strict=True) if part["high"].iloc[0] < low]
@@ -462,7 +474,8 @@ def needed(row: Any) -> str:
     if row.n_labels > row.sizes[0]:
         between = f" ({row.low:.0f} to {row.high:.0f})" if pd.notna(row.low) and np.isfinite(row.high) else ""
         count = f"about {row.n_labels:.0f}{between}"
-    return f"{row.configuration} needs {count} of the {row.full} labels to reach {target}{doubts}"
+    beyond = ", which is beyond the largest size that ran," if row.n_labels > row.sizes[-1] else ""
+    return f"{row.configuration} needs {count} of the {row.full} labels{beyond} to reach {target}{doubts}"
 
 
 def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> list[str]:

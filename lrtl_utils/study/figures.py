@@ -154,7 +154,7 @@ def headline(gains: pd.DataFrame) -> Figure | None:
     left.axvline(0, color="black", linewidth=1)
     sizes = [f", {n} labels" if gains["n_labels"].nunique() > 1 else "" for n in rows["n_labels"]]
     left.set_yticks(at, [tables.titled(name) + size for name, size in zip(rows["dataset_model"], sizes, strict=True)])
-    left.set(xlabel=f"points over\n{tables.TUNED}", ylim=(-0.6, len(gains) - 0.4))
+    left.set(xlabel=f"points of {tables.metrics_of(gains)}\nover {tables.TUNED}", ylim=(-0.6, len(gains) - 0.4))
     for column, name, colour in (("seconds_ratio", "time", "black"), ("flops_ratio", "FLOPs", "white")):
         if rows[column].notna().any():
             right.scatter(rows[column], at, marker="D", color=colour, edgecolors="black", s=50, zorder=3, label=name)
@@ -314,8 +314,10 @@ def differences(table: pd.DataFrame, baseline: str) -> Figure | None:
     few = table["verdict"] == stats.TOO_FEW_SEEDS
     drawn = table[table["dataset_model"].isin(table["dataset_model"][~few])]
     figure = _each_data_set(drawn, _differences, 0.9 + 0.24 * _most_rows(drawn))
-    note = f"Points over {baseline}, paired by seed and test example: blue is better, red is worse, grey and in "
-    note += "brackets is undecided."
+    note = (
+        f"Points of {tables.metrics_of(table)} over {baseline}, paired by seed and test example: blue is better, red "
+    )
+    note += "is worse, grey and in brackets is undecided."
     note += " Where a cell is blank, the two share fewer than three seeds." if few[drawn.index].any() else ""
     return figure and _finished(figure, answers.claim_differences(table, baseline), note)
 

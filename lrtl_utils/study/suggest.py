@@ -145,7 +145,7 @@ def _sentences(pool: Path, token: str | None) -> Pool:
             f"{pool} must be a CoNLL file, or a text file with a sentence in each line, because the labelled examples "
             "are tagged sentences."
         )
-    return Pool(pool.name, {}, [*filter(None, map(str.split, text.split("\n")))])
+    return Pool(pool.name, {}, [*filter(None, map(str.split, tables.LINE_END.split(text)))])
 
 
 def _sort(pool: Pool, data: Data, label: str) -> tuple[list[int], Counter[str]]:

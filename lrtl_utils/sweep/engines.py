@@ -128,7 +128,7 @@ def require_resources(parameters: Mapping[str, Any], results: Path) -> None:
     missing = [name for name in ("cores", "memory") if name not in parameters]
     if missing:
         raise InputError(f"A SLURM job needs --slurm {missing[0]}=…; give the cores and the memory of one job.")
-    if not str(parameters["cores"]).isdigit() or int(parameters["cores"]) < 1:
+    if not str(parameters["cores"]).isdecimal() or int(parameters["cores"]) < 1:
         raise InputError(f"--slurm cores={parameters['cores']} must be a whole number of at least 1.")
     if taken := (_set_by_sweep(results).keys() & parameters.keys()):
         raise InputError(f"--slurm {min(taken)}=… is not possible, because the sweep sets it; leave it out.")

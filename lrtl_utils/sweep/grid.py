@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lrtl_utils.config import RunConfig, read_config
+from lrtl_utils.config import SIZES, RunConfig, read_config
 from lrtl_utils.data.load import kind_of, reading
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.files import absolute_path, read_text
@@ -67,10 +67,11 @@ def read_blocks(path: str | Path) -> dict[str, list[tuple[str, RunConfig]]]:
     if not isinstance(blocks, Mapping) or not all(isinstance(block, Mapping) for block in blocks.values()):
         raise InputError(f"{path}: `blocks` must map the name of each block to a mapping of its parameters.")
     once = cache(kind_of)  # for this reading alone: the user's folders may change
-    cells = {name: _cells(f"{path.name}, {name}", grid | dict(block), once) for name, block in blocks.items()}
-    if not any(cells.values()):
-        raise InputError(f"{path} has no cell: it has no block, or a list in it is empty.")
-    return cells
+    if not blocks:
+        raise InputError(f"{path} has no cell, because it has no block.")
+    for name, block in blocks.items():
+        _require_one_size(f"{path.name}, {name}", grid, block)
+    return {name: _cells(f"{path.name}, {name}", grid | dict(block), once) for name, block in blocks.items()}
 
 
 def plan(grid: Sequence[tuple[str, RunConfig]], planned: Callable[[RunConfig], Run] = Run) -> list[Cell]:
@@ -116,6 +117,18 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(grid)
 
 
+def _require_one_size(place: str, grid: Mapping[str, Any], block: Mapping[str, Any]) -> None:
+    """`InputError` where a block, or a list, gives a number of labels that has no effect beside another one."""
+    values = grid | block
+    for first, later in itertools.combinations(SIZES, 2):
+        given, ignored = values.get(first), values.get(later)
+        counts = given is not None and not (isinstance(given, list) and None in given)
+        wanted = ignored is not None and later in block and first not in block
+        listed = isinstance(ignored, list) and len(ignored) > 1 and (later in block or first not in block)
+        if counts and (wanted or listed):
+            raise InputError(f"{place}: {later} has no effect beside {first}; leave one out, or set {first}: null.")
+
+
 def _cells(place: str, values: Mapping[str, Any], kind_of: Callable[..., str]) -> list[tuple[str, RunConfig]]:
     for name in values:
         require_name(f"parameter ({place})", name, [*RunConfig.model_fields, "notebook"])
@@ -124,6 +137,8 @@ def _cells(place: str, values: Mapping[str, Any], kind_of: Callable[..., str]) -
         # Not shown: by references to itself a small file can hold a list that takes ages to write out.
         if any(isinstance(choice, list | dict | set) for choice in choices):
             raise InputError(f"{place}: {name} must be one value or a list of values.")
+        if not choices:
+            raise InputError(f"{place}: {name} is an empty list.")
     if (size := math.prod(map(len, lists.values()))) > MOST_CELLS:
         raise InputError(f"{place}: its lists make {size} cells, more than the {MOST_CELLS} allowed.")
     cells = []

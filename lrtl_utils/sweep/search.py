@@ -168,7 +168,7 @@ def search(
     judged = comparable(space, fidelity)
     at_once = max(1, workers // len(space.settings[0].cells))
     sampler = {"name": "halving" if keep else "tpe", "seed": seed, "keep": keep, "fidelity": fidelity}
-    store.require_apart(results, {cell.asked.dataset for setting in space.settings for cell in setting.cells})
+    store.require_apart(results, (cell.asked for setting in space.settings for cell in setting.cells))
     path, record, rows = _begin(space, sampler, at_once, results)
     earlier = record["cost"]["own_seconds"]
 
@@ -356,11 +356,13 @@ def replays(
 def summary(record: dict[str, Any]) -> Iterator[str]:
     """The best setting, and what finding it cost."""
     best, cost = record["best"], record["cost"]
+    lost, failed = (sum(row["score"] is None for row in record[part]) for part in ("known", "trials"))
     if known := len(record["known"]):
-        yield f"{counted(known, 'setting')} {'was' if known == 1 else 'were'} recorded before the search began"
+        before = f"{counted(known, 'setting')} {'was' if known == 1 else 'were'} recorded before the search began"
+        yield f"{before}, {lost} of them as failed" if lost else before
     yield f"best: {words(best['config'])}: validation score {best['score']:.4f}" if best else "no trial completed"
-    if failed := sum(trial["score"] is None for trial in record["trials"]):
-        again = "a search tries no failed trial again, but `lrtl sweep` of the same grid does"
+    if lost or failed:
+        again = "a search tries no failed setting again, but `lrtl sweep` of the same grid does"
         yield f"{counted(failed, 'trial')} failed; {again}"
     spent = f"{cost['device_seconds']:.1f} device seconds, {cost['flops']:.3g} FLOPs"
     yield f"cost: {counted(len(record['trials']), 'trial')}, {spent}; the search itself {cost['own_seconds']:.1f} s"
@@ -393,7 +395,8 @@ def _begin(
             earlier = json.loads(read_text(path, store.MOST_BYTES))
             if (earlier["space"], earlier["sampler"]) != (about, sampler):
                 continue
-            known, at_once, own_seconds = earlier["known"], earlier["at_once"], earlier["cost"]["own_seconds"]
+            at_once, own_seconds = earlier["at_once"], earlier["cost"]["own_seconds"]
+            known = [_as_it_is_now(row, space, results) for row in earlier["known"]]
             rows = earlier["trials"]
         except Unreadable:  # it may be a whole record, which must not be written over
             raise
@@ -413,6 +416,12 @@ def _begin(
         "cost": {"device_seconds": 0.0, "flops": 0, "own_seconds": own_seconds},
     }
     return path, record, rows
+
+
+def _as_it_is_now(row: dict[str, Any], space: Space, results: Path) -> dict[str, Any]:
+    """A setting that was known before the search: meanwhile a sweep may have run again what had failed."""
+    result = recorded(space.settings[space.places[tuple(row["config"].values())]], results)
+    return row | asdict(result) if result else row
 
 
 def _add_trial(record: dict[str, Any], setting: Setting, result: Result, counts: bool) -> str:

@@ -79,6 +79,8 @@ def test_a_cell_that_half_the_batch_does_not_help_leaves_a_failed_record_for_eac
     for record in failed.values():
         assert record["error"] == "out of memory: it held more than its limit of 1 MiB"
     assert failed[1]["config"]["asked"]["batch_size"] == 2
+    assert call(*words, "--on-oom", "halve").returncode == 0
+    assert "1 already done, 0 to run" in call(*words, "--on-oom", "halve", "--dry-run").stdout
 
 
 def test_an_interrupted_sweep_leaves_nothing_behind_and_resumes(tmp_path):

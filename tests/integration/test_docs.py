@@ -304,6 +304,11 @@ def test_what_would_be_confirmed_today_is_what_the_rule_gives():
     for name, row in below.iterrows():
         low, high = (answers.signed(row[end]) for end in recipe.DATA_SET_GAIN[1:])
         assert f"`{name}` ({low} to {high})" in prose("evidence")
+    by_metric = dict(iter(table[~recipe.of_the_plan(table["dataset_model"])].groupby("score_name")))
+    accuracy, entities = (gains_over_tuned(by_metric[name]) for name in ("accuracy", "entity F1"))
+    said = f"it is {accuracy} where accuracy is the score, and {entities} where entity F1 is, on CrossNER alone."
+    assert said in prose("evidence")
+    assert by_metric["entity F1"]["dataset_model"].str.startswith("crossner").all()
     table = table[table["configuration"].eq("progressive") & ~recipe.of_the_plan(table["dataset_model"])]
     planned = recipe.planned(ROOT / "notebooks/grids/confirmation.yaml")
     assert f"{COUNTS[sum(table['seeds'] >= 5)].capitalize()} of its {planned} settings on these data sets" in prose(

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lrtl_utils.data.hub import Source
+from lrtl_utils.data.hub import Source, file_sha256
 from lrtl_utils.data.own import conll, tables
-from lrtl_utils.data.own.files import Layout, find_own_on_hub, is_image, look, names_image, names_split
+from lrtl_utils.data.own.files import Layout, find_own_on_hub, is_image, look, names_image, names_split, split_of
 from lrtl_utils.data.rows import MOST_BYTES
 from lrtl_utils.data.splits import Data, Examples
 from lrtl_utils.errors import InputError, counted, shown
@@ -30,7 +30,9 @@ FEW_NUMBERS = 20  # so many different numbers may be classes, whatever they are
 MOST_SEVERAL = 0.1  # of the rows may have several labels; so few may be mistakes, or names with a comma
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 HIDDEN = "-1"  # stands for a label that is not published, unless rows to train on have it
-BRACKETS = re.compile(r"\[['\"].*\]")
+LIST_AS_TEXT = re.compile(
+    r"\[(['\"].*|-?\d[\d.]*([,\s]+-?\d[\d.]*)+)\]", re.DOTALL
+)  # as pandas writes a list into a CSV
 
 
 class Row(NamedTuple):
@@ -76,14 +78,15 @@ def keep(table: Any) -> Path:
         datasets.Dataset(whole, info=datasets.DatasetInfo(features=table.features)).to_parquet(content)
     except (pa.ArrowException, TypeError, ValueError, OSError) as error:
         reason = next(iter(str(error.args[-1] if error.args else error).splitlines()), "")
-        several = "; a column must hold values of one type" if isinstance(error, pa.ArrowException) else ""
+        several = "; a column must hold values of one type, and images must be in a datasets.Dataset"
+        several *= isinstance(error, pa.ArrowException)
         raise InputError(f"The table cannot be kept: {reason}{several}.") from None
     finally:
         if bars:
             datasets.enable_progress_bars()
     checksum = hashlib.sha256(content.getbuffer()).hexdigest()
     path = absolute_path("~/.cache/lrtl/tables") / checksum / "table.parquet"
-    if not path.exists():
+    if not path.is_file() or file_sha256(path) != checksum:  # the disk may have damaged it
         write_atomically(path, lambda stream: stream.write(content.getbuffer()))
     return path
 
@@ -403,11 +406,15 @@ def _require_single(targets: Sequence[Any], dataset: str, notes: Notes) -> None:
     lists = _lists({target for target in targets if isinstance(target, str)})
     several = [target for target in targets if isinstance(target, list) or target in lists]
     if len(several) > MOST_SEVERAL * len(targets):
-        parts = [part for target in several if isinstance(target, list) for part in target]
+        parts = [
+            part
+            for target in several
+            for part in (target if isinstance(target, list) else re.findall(r"['\"]([^'\"]+)['\"]", target))
+        ]
         if parts and all(isinstance(part, str) and conll.is_tag(part) for part in parts):
             raise InputError(
                 f"{dataset}: the labels are lists of tags, but the inputs are texts; name the column of the words with "
-                "text_column."
+                "text_column, and write JSON lines or parquet, because a list in a CSV file is a text."
             )
         if any(isinstance(part, list) for part in parts):
             raise InputError(
@@ -432,7 +439,9 @@ def _lists(cells: set[str]) -> set[str]:
     The parts are what separators stand between. In mere names, such as `News; World` and `News; Sport`, a part that
     several labels have is always at the same place, so these are no lists.
     """
-    parts = {cell: [part.strip() for part in re.split("[;|,]", cell)] for cell in cells if not NUMBER.fullmatch(cell)}
+    parts = {
+        cell: [cell] if NUMBER.fullmatch(cell) else [part.strip() for part in re.split("[;|,]", cell)] for cell in cells
+    }
     places: dict[str, dict[str, tuple[int, bool]]] = {}  # of a part, in each of the labels that have it
     for cell, names in parts.items():
         for at, name in enumerate(names):
@@ -440,7 +449,7 @@ def _lists(cells: set[str]) -> set[str]:
     shared = {name for name, found in places.items() if len(found) > 1}
     moved = any(len({*places[name].values()}) > 1 for name in shared)
     listed = {cell for cell, names in parts.items() if moved and len(names) > 1 and shared.issuperset(names)}
-    return listed | {cell for cell in cells if BRACKETS.fullmatch(cell)}
+    return listed | {cell for cell in cells if LIST_AS_TEXT.fullmatch(cell)}
 
 
 def _unhidden(parts: dict[str, list[Row]]) -> dict[str, list[Row]]:
@@ -478,7 +487,7 @@ def _choose(parts: dict[str, list[Row]], layout: Layout, notes: Notes) -> tuple[
                     "the validation split is not used: validation examples are taken from the labelled ones"
                 )
             file = layout.splits[split][0].relative_to(layout.folder)
-            return {"train": train, "test": parts[split]}, file.parts[0]
+            return {"train": train, "test": parts[split]}, next(p for p in file.parts if split_of([p]) == split)
     return {"train": train}, None
 
 
@@ -495,7 +504,11 @@ def _classes(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]
         return ("O", *(f"{edge}-{each}" for each in types for edge in "BI"))
     counts = Counter(targets)
     if len(counts) < 2:
-        raise InputError(f"{dataset}: every row has the label {next(iter(counts))!r}; two different labels are needed.")
+        inside = Path(dataset, *counts)
+        hint = f" (if they are the folders in {inside}, give that path)" if inside.is_dir() else ""
+        raise InputError(
+            f"{dataset}: every row has the label {next(iter(counts))!r}; two different labels are needed{hint}."
+        )
     numbers = all(map(NUMBER.fullmatch, counts))
     if numbers and _are_amounts([*map(_number, counts)]):
         raise InputError(

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from lrtl_utils.data.own.tables import LINE_END
 from lrtl_utils.errors import InputError, counted, shown
 
 Sentences = tuple[list[list[str]], list[list[str]]]  # words and tags
@@ -114,7 +115,7 @@ def _blocks(text: str, tagged: bool = True) -> list[list[list[str]]]:
     lines with tabs, one that begins with `# ` and has no tab is a comment, whatever its words look like.
     """
     blocks: list[list[list[str]]] = [[]]
-    lines = text.split("\n")
+    lines = LINE_END.split(text)
     tabbed = any("\t" in line and line[0] != "#" for line in lines)
     for line in lines:
         # A no-break space may be part of a word.

@@ -118,7 +118,7 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
     path = absolute_path(dataset)
     if source := find_own_on_hub(dataset):
         folders = {file.relative_to(source.folder).parts[:-1] for file in source.files}
-        configurations = {"/".join(part for part in parts if _split_of([part]) is None) for parts in folders}
+        configurations = {"/".join(part for part in parts if split_of([part]) is None) for parts in folders}
         if len(configurations := sorted(configurations)) > 1:
             raise InputError(
                 f"{dataset} has the configurations {', '.join(configurations)}; load one with `datasets`, save it with "
@@ -141,7 +141,7 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
     files = [file for file in walked if not file.name.endswith(ANSWERS)]
     found = {file: form for file in files if (form := _form(file))}
     # A .json file beside others describes them, unless its name has a split in it.
-    data = {file: form for file, form in found.items() if file.suffix.lower() != ".json" or _split_of([file.stem])}
+    data = {file: form for file, form in found.items() if file.suffix.lower() != ".json" or split_of([file.stem])}
     found = data or found or {file: "conll" for file in files if file.suffix.lower() in CONLL}
     if not found:
         raise InputError(f"{path} has no file that can be read; use {KNOWN}.")
@@ -160,10 +160,10 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
 def _walk(folder: Path) -> tuple[list[Path], int]:
     """Regular files in order, without hidden ones, and how many folders were too deep to be looked into.
 
-    `InputError` for a link that leaves the folder, a pipe, or too many files.
+    `InputError` for a link that leaves the folder, a link to a folder, a pipe, what cannot be read, or too many files.
     """
     root, found, too_deep = folder.resolve(), [], 0
-    for here, folders, files in os.walk(folder):
+    for here, folders, files in os.walk(folder, onerror=_unreadable):
         here = Path(here)
         deep = len(here.relative_to(folder).parts)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -176,6 +176,7 @@ def _walk(folder: Path) -> tuple[list[Path], int]:
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 raise InputError(f"{path} is a link that leaves {folder}; copy the file instead.")
             if path.is_dir():
+                require_no_link(path)
                 continue
             if not path.is_file():
                 raise InputError(f"{path} is not a regular file, so {folder} cannot be read; move it elsewhere.")
@@ -183,6 +184,16 @@ def _walk(folder: Path) -> tuple[list[Path], int]:
             if len(found) > MOST_FILES:
                 raise InputError(f"{folder} has more than {MOST_FILES:,} files; give the path of a sub-folder.")
     return found, too_deep
+
+
+def _unreadable(error: OSError) -> None:
+    raise InputError(f"{error.filename} cannot be read: {error.strerror}.")
+
+
+def require_no_link(folder: Path) -> None:
+    """`InputError` for a link to a folder, which would be left out."""
+    if folder.is_symlink():
+        raise InputError(f"{folder} is a link to a folder, and such links are not followed; copy the folder instead.")
 
 
 def _form(file: Path) -> str | None:
@@ -201,7 +212,7 @@ def _form(file: Path) -> str | None:
 def _listing(table: Path, text_column: str | None) -> str | None:
     """The column of a CSV or TSV file that has nothing but paths of images, the first of which exists; else None.
 
-    If a `text_column` is given, no other column counts.
+    If a `text_column` is given, no other column counts; else one with a usual name comes first.
     """
     if table.suffix.lower() not in (".csv", ".tsv"):
         return None
@@ -213,7 +224,7 @@ def _listing(table: Path, text_column: str | None) -> str | None:
     usual = text_column or tables.usual(columns, tables.INPUTS)
     if usual and not all(map(names_image, filter(None, columns.get(usual, ())))):  # texts, each with its picture
         return None
-    for name in [text_column] if text_column else columns:
+    for name in [text_column] if text_column else sorted(columns, key=lambda name: name != usual):
         named = [cell for cell in columns.get(name, ()) if cell]
         if named and all(map(names_image, named)) and is_image(named[0], table.parent):
             return name
@@ -231,7 +242,7 @@ def is_image(cell: Any, folder: Path) -> bool:
     return names_image(cell) and os.path.isfile(folder / cell.strip())  # not of Path, which fails at very long names
 
 
-def _split_of(names: Sequence[str]) -> str | None:
+def split_of(names: Sequence[str]) -> str | None:
     """The split in the name of a file or of one of its folders, the innermost first; None if there is none."""
     for name in reversed(names):
         words = re.split(r"[^a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower())
@@ -255,7 +266,7 @@ def _layout(folder: Path, form: str, files: Sequence[Path]) -> Layout:
         names = {file: parts[:1] if deep else () for file, parts in names.items()}
     splits: dict[str, list[Path]] = {}
     for file, parts in names.items():
-        splits.setdefault(_split_of(parts) or "all", []).append(file)
+        splits.setdefault(split_of(parts) or "all", []).append(file)
     if "train" not in splits:
         if len(splits) > 1:
             named = " and ".join(split for split in splits if split != "all")

@@ -16,9 +16,12 @@ from lrtl_utils.errors import InputError, counted, require_name
 
 # Usual names of columns; the first that a table has is read.
 INPUTS = ("text", "sentence", "review", "content", "document", "comment", "message", "body", "tweet", "abstract")
-INPUTS += ("question", "query", "utterance", "tokens", "words", "image", "img")
+OF_KIND = {"tokens": ("tokens", "words"), "image": ("image", "img")}
+INPUTS += ("question", "query", "utterance", *OF_KIND["tokens"], *OF_KIND["image"])
 TARGETS = ("label", "labels", "category", "class", "sentiment", "target", "topic", "intent", "ner_tags", "tags", "y")
 
+LINE_END = re.compile(r"\r\n?|\n")
+INDEX = re.compile(r"__index_level_\d+__")  # the column of a parquet file in which pandas keeps an index
 UNNAMED = "\ue000"  # repeated, the name of a column that has none, and that is left out
 ODD_LINES = "that are not UTF-8 and were read as Windows-1252"
 UTF16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE  # how a file in UTF-16 begins
@@ -48,7 +51,7 @@ def decode(data: bytes, file: Path) -> tuple[str, int]:
         raise InputError(f"{file} is not a text file: it contains NUL bytes.")
     data = data.removeprefix(codecs.BOM_UTF8)
     lines, odd = [], 0
-    for line in data.split(b"\n"):
+    for line in data.splitlines(keepends=True):
         try:
             lines.append(line.decode())
         except UnicodeDecodeError:
@@ -57,7 +60,7 @@ def decode(data: bytes, file: Path) -> tuple[str, int]:
                 lines.append(line.decode("cp1252"))
             except UnicodeDecodeError:
                 lines.append(line.decode("latin-1"))
-    return "\n".join(lines), odd
+    return "".join(lines), odd
 
 
 def choose(columns: Iterable[str], text: str | None, label: str | None, where: object) -> tuple[str, str]:
@@ -186,7 +189,8 @@ def _read_json(file: Path) -> Table:
 
 def _read_arrow(file: Path) -> Table:
     """A parquet file, or a data file of a folder that `datasets` saved."""
-    return Table(*rows.read(file))
+    columns, names = rows.read(file)
+    return Table({name: cells for name, cells in columns.items() if not INDEX.fullmatch(name)}, names)
 
 
 READERS: dict[str, Callable[[Path], Table]] = {

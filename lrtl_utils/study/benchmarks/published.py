@@ -79,7 +79,8 @@ def one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
 
     Ours are means over `seeds`. `runtime` is the seconds of the test prediction, `steps_per_second` counts steps of 32
     examples, and `device_seconds` are those of the training, both of runs that are `tables.timed`. `difference` is
-    the paired one to one epoch of the baseline on as many labels, with its interval, all as fractions.
+    the paired one to one epoch of the baseline on as many labels, with its interval, all as fractions; it is missing
+    where that epoch ran with several settings.
     """
     rows = [row | {"title": f"the report: {row['title']}"} for row in PUBLISHED["report"]]
     tested = [record["data"]["test_size"] for record in frame["record"]]
@@ -87,7 +88,7 @@ def one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
     parts = [tables.compared(part) for _, part in runs.groupby("examples")] or [tables.compared(runs)]
     runs = pd.concat(parts).rename(columns={"config.epochs": "epochs"})
     is_base, alike = (runs["method"] == BASELINE) & (runs["epochs"] == 1), ["dataset", "model", "n_labels", "examples"]
-    bases = dict(iter(runs[is_base].groupby(alike)))
+    bases = {key: part for key, part in runs[is_base].groupby(alike) if part["configuration"].nunique() == 1}
     means = {name: f"metrics.{name}" for name in ("loss", "accuracy")}
     means |= {"runtime": "cost.predict_seconds", "device_seconds": "cost.device_seconds"}
     for values, group in runs.groupby(ONE_EPOCH, dropna=False):
@@ -118,7 +119,9 @@ def one_epoch_in_words(table: pd.DataFrame) -> list[str]:
             each += [_reached(row) for row in part[~of_baseline].itertuples()]
             each += [f"the report has {accuracy:.3f} on as many" for accuracy in reported[reported.index == examples]]
             where = f"{dataset} · {model}, {examples} test examples"
-            found.append(f"{where}: one epoch of {BASELINE} on {n_labels:.0f} labels reaches {'; '.join(each)}.")
+            found.append(
+                f"{where}: one epoch of {base.configuration} on {n_labels:.0f} labels reaches {'; '.join(each)}."
+            )
     return found or [f"No run here is one epoch of {BASELINE}."]
 
 

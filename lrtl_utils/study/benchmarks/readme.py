@@ -102,23 +102,34 @@ def claim(table: pd.DataFrame, planned: int) -> str:
     said, counts = [], recipe.counts(table).to_dict("records")
     for found in counts:
         flops = answers.span(1 / table["flops"][table["configuration"] == found["configuration"]], answers.share)
-        zero = " (not shown to differ from zero)" if found["low"] <= 0 <= found["high"] else ""
+        zero = "" if found["low"] > 0 or found["high"] < 0 else " (not shown to differ from zero)"
         said.append(
             f"{answers.points(found['gain'], found['low'], found['high'])} points{zero} over "
             f"`{found['configuration']}`, with {flops} of its FLOPs: better in {found['won']}, worse in "
             f"{found['lost']}, undecided in {found['undecided']}"
         )
     first, *others = said
-    by_data_set = " and ".join(answers.points(*(found[name] for name in recipe.DATA_SET_GAIN)) for found in counts)
+    settings, by_data_set = len(table[recipe.AT].drop_duplicates()), _gained(table, recipe.DATA_SET_GAIN)
+    data_sets = max(found["data_sets"] for found in counts)
+    by_metric = ", and ".join(
+        f"{_gained(part, recipe.GAIN)} over the {len(part[recipe.AT].drop_duplicates())} that are scored by {name}"
+        for name, part in table.groupby("score_name")
+    )
     return (
         f"**On average `{tables.OURS}`, this project's own method, gains {first}.** "
-        f"{''.join(f'It gains {each}. ' for each in others)}This is over the {counts[0]['settings']} settings that "
+        f"{''.join(f'It gains {each}. ' for each in others)}This is over the {settings} settings that "
         f"have run so far, of {planned} planned: a setting is a data set on which the rule of `{tables.OURS}` was not "
         "chosen, with a model and a number of labels. Brackets hold 95 % intervals, which treat settings as "
-        f"independent; from one mean for each of the {counts[0]['data_sets']} data sets, the gains are {by_data_set}. "
+        f"independent; from one mean for each of the {data_sets} data sets, the gains are {by_data_set}. "
+        f"By settings, they are {by_metric}. "
         "An early version of the method had been run on these data sets, and a description of its results shaped the "
         "next one."
     )
+
+
+def _gained(table: pd.DataFrame, columns: list[str]) -> str:
+    """The mean gains over each configuration of a table of `recipe.compared`, by these columns of `recipe.counts`."""
+    return " and ".join(answers.points(*row) for row in recipe.counts(table)[columns].to_numpy())
 
 
 def gains(confirmed: pd.DataFrame, baseline: str) -> pd.DataFrame:

@@ -120,7 +120,7 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
         tables.seconds_ratio(by_seed[*at, each], by_seed.get((*at, OURS), {}))
         for *at, each in scores[[*AT, "variant"]].itertuples(index=False)
     ]
-    return table[[*AT, "configuration", "seeds", "score", "low", "high", *added, "flops", "seconds"]]
+    return table[[*AT, "configuration", "seeds", "score_name", "score", "low", "high", *added, "flops", "seconds"]]
 
 
 def planned(grid: Path) -> int:

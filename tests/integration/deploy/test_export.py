@@ -221,6 +221,18 @@ def test_what_is_not_ours_is_never_written_over(tmp_path, kept):
         with pytest.raises(InputError, match="is not a model that this project saved"):
             export.check(tmp_path / place)
     assert export.check(folder / "probe") == folder / "probe"
+    mine = shutil.copytree(folder / "probe", tmp_path / "mine")
+    (mine / "model.onnx").write_bytes(b"of the model that is replaced")
+    assert export.check(mine) == mine
+    (mine / "reviews.csv").write_text("text,label\n")
+    with pytest.raises(
+        InputError, match=r"mine has 'reviews\.csv', which is no part of the model there and would be lost"
+    ):
+        export.check(mine)
+    facts = json.loads((mine / export.KEPT_FILE).read_text())
+    facts.pop("files")  # of a version that did not list them
+    (mine / export.KEPT_FILE).write_text(json.dumps(facts))
+    assert export.check(mine) == mine
     assert export.check(tmp_path / "new/er") == tmp_path / "new/er"
 
 

@@ -142,8 +142,13 @@ def test_tagged_files_sentences_and_lists_of_words_give_the_same_tags(tagger, tm
     (tmp_path / "in.conllu").write_text("# text\n" + "\n".join(numbered))
     (tmp_path / "in.txt").write_text("\n".join(" ".join(words) for words in sentences) + "\n\n")
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"tokens": words}) + "\n" for words in sentences))
-    names = ("in.conll", "in.conllu", "tagged.txt", "in.txt", "in.jsonl")
+    beside = [{"text": " ".join(words), "tokens": words} for words in sentences]
+    (tmp_path / "beside.jsonl").write_text("".join(json.dumps(row) + "\n" for row in beside))
+    (tmp_path / "old.txt").write_bytes("\r".join(" ".join(words) for words in sentences).encode())
+    names = ("in.conll", "in.conllu", "tagged.txt", "in.txt", "in.jsonl", "beside.jsonl", "old.txt")
     answers = [rows_of(scoring.predict(tagger, tmp_path / name, tmp_path / "out.csv")) for name in names]
+    texts = [[row.pop("text", None) for row in answer] for answer in answers]
+    assert [any(each) for each in texts] == [name == "beside.jsonl" for name in names]
     assert all(answer == answers[0] for answer in answers)
     assert [row["tokens"].split() for row in answers[0]] == sentences
     assert [len(row["tags"].split()) for row in answers[0]] == [5, 22]
@@ -157,6 +162,11 @@ def test_a_word_that_is_a_number_sign_is_read_as_in_training_and_a_missing_one_i
     (tmp_path / "in.jsonl").write_text(json.dumps({"tokens": ["EU", None]}))
     with pytest.raises(InputError, match="has a list of words in which one is missing"):
         scoring.predict(tagger, tmp_path / "in.jsonl", tmp_path / "out.csv")
+    (tmp_path / "in.csv").write_text("id,tokens\n1,\"['Ada', 'Lovelace']\"\n")
+    with pytest.raises(
+        InputError, match=r"in\.csv has a list that is written as a text, .* write JSON lines or parquet"
+    ):
+        scoring.predict(tagger, tmp_path / "in.csv", tmp_path / "out.csv")
 
 
 def test_the_words_of_a_conll_file_are_where_they_were_in_training(tagger, tmp_path):

@@ -286,6 +286,17 @@ def test_the_cards_are_those_that_torch_counts(monkeypatch):
     assert engines.visible_gpus() == ["0", "1"]
 
 
+def test_ctrl_c_while_the_last_cell_runs_ends_the_sweep_as_usual(tmp_path):
+    sent, (cell,) = [], plan(read_grid(written(tmp_path, SMALL)))
+
+    def interrupt():
+        if not sent and list(tmp_path.glob("claims/*")):
+            sent.append(os.kill(os.getpid(), signal.SIGINT))
+
+    outcome = sweeps.sweep([cell], tmp_path, meanwhile=interrupt)
+    assert (outcome.completed, outcome.left, len(sent)) == (1, 0, 1)
+
+
 def test_ctrl_c_does_not_take_back_that_the_running_cells_are_ended(monkeypatch, tmp_path):
     monkeypatch.setattr(engines, "LOOK_SECONDS", 0.0)
     crew, received, said = engines.Crew(left=1, at_work=1), [], []

@@ -93,6 +93,14 @@ def test_what_is_merged_may_be_replaced(tmp_path):
     assert {(cell.dataset, cell.seed) for _, cell in cells} == {("news_sample", 0), ("news_sample", 1)}
 
 
+def test_a_block_may_have_another_number_of_labels_than_the_rest(tmp_path):
+    blocks = {"few": SMALL | {"shots": 2}, "many": SMALL | {"train_size": None, "data_fraction": 1.0}}
+    cells = read_grid(written(tmp_path, {"train_size": [50, 100], "blocks": blocks}))
+    sizes = [(cell.shots, cell.train_size, cell.data_fraction) for _, cell in cells]
+    assert sizes == [(2, 50, 0.1), (2, 100, 0.1), (None, None, 1.0)]
+    assert len(read_grid(written(tmp_path, SMALL | {"shots": [None, 2], "train_size": [10, 20]}))) == 4
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -100,7 +108,14 @@ def test_what_is_merged_may_be_replaced(tmp_path):
         ({"dataset": "news_sampel"}, "did you mean 'news_sample'"),
         ({"blocks": {"good": SMALL, "bad": SMALL | {"seed": [0, -1]}}}, "seed=-1"),
         ({"dataset": "news_sample", "model": "efficientnet_lite0"}, "does not read text"),
-        ({"seed": []} | SMALL, "has no cell"),
+        ({"seed": []} | SMALL, "seed is an empty list"),
+        ({"blocks": {"good": SMALL, "empty": SMALL | {"seed": []}}}, "grid.yaml, empty: seed is an empty list"),
+        ({"train_size": 100, "data_fraction": [0.1, 0.5]} | SMALL, "data_fraction has no effect beside train_size"),
+        ({"shots": [4, 8], "train_size": [10, 20]} | SMALL, "train_size has no effect beside shots; leave one out"),
+        (
+            {"train_size": 9, "blocks": {"few": SMALL | {"data_fraction": 0.5}}},
+            "few: data_fraction has no effect beside",
+        ),
         ("- a\n- b\n", "not a mapping"),
         ("a: [1, 2", "not plain YAML"),
         ("dataset: !!python/object/apply:os.getcwd []\n", "not plain YAML"),

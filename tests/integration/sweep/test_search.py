@@ -232,6 +232,24 @@ def test_a_wrong_call_is_one_sentence_and_runs_nothing(tmp_path, call, content, 
     assert not record_files(tmp_path)
 
 
+@pytest.mark.slow
+def test_a_setting_that_had_failed_before_the_search_counts_when_a_sweep_has_run_it_again(tmp_path):
+    path = space_file(tmp_path, {"learning_rate": [1e-4, 1e-2]})
+    space, (first, second) = read_space(path), plan(read_grid(path))
+    sweep([first], tmp_path)
+    sweep([second], tmp_path, memory_limit_mib=1)
+    record = search(space, tmp_path)
+    said = "\n".join(summary(record))
+    assert "2 settings were recorded before the search began, 1 of them as failed" in said
+    assert "a search tries no failed setting again, but `lrtl sweep` of the same grid does" in said
+    sweep([second], tmp_path)
+    again = search(space, tmp_path)
+    scores = [row["score"] for row in again["known"]]
+    assert None not in scores
+    assert again["best"]["score"] == max(scores)
+    assert "failed" not in "\n".join(summary(again))
+
+
 def test_a_record_of_a_search_that_the_system_cannot_read_is_not_written_over(tmp_path, monkeypatch, call):
     file = tmp_path / "search/grid-tpe-seed0.json"
     file.parent.mkdir()

@@ -32,6 +32,21 @@ def test_record_lies_where_it_should_and_says_what_it_must(path, tmp_path):
     assert path.stat().st_size < 5000
 
 
+def test_records_lie_in_no_folder_of_data_or_of_a_model_whatever_link_leads_there(tmp_path):
+    (tmp_path / "mine/model").mkdir(parents=True)
+    (tmp_path / "home").symlink_to("mine")
+    data = RunConfig(dataset=str(tmp_path / "home"))
+    model = RunConfig(dataset="news_sample", model=str(tmp_path / "mine/model"))
+    for asked, place, what in (
+        (data, "mine/results", "data"),
+        (data, "home/results", "data"),
+        (model, "home/model/results", "model"),
+    ):
+        with pytest.raises(InputError, match=f"is in the folder of the {what}, .*; choose another folder for results"):
+            store.require_apart(tmp_path / place, [asked])
+    store.require_apart(tmp_path / "mine-results", [data, model, RunConfig(dataset="news_sample")])
+
+
 def test_checksum_is_that_of_the_canonical_rest(path):
     record = json.loads(path.read_text())
     claimed = record.pop("checksum")

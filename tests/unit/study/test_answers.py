@@ -94,7 +94,7 @@ def test_claims_come_from_the_numbers(frame):
     assert answers.claim_cost(front, at, "flops").startswith(f"On {cheaper} of 2 data sets, a method that needs fewer")
     unmeasured = front[front["dataset_model"] != at["dataset_model"].iloc[0]]  # its best has no seconds, say
     lacking = pd.concat([unmeasured, front[~front["configuration"].isin(at["configuration"])]])
-    assert " of 1 data sets" in answers.claim_cost(lacking, at, "flops")
+    assert " of 1 data set, a " in answers.claim_cost(lacking, at, "flops")
     needs = tables.needs(frame)
     apart = needs.assign(n_labels=100.0, low=90.0, high=110.0)
     some, by = "2 data sets with two reliable curves or more", "By intervals that do not overlap, "
@@ -112,7 +112,7 @@ def test_claims_come_from_the_numbers(frame):
         "Over the data sets, progressive is highest at 4 of 4 sizes"
     )
     models = front.assign(dataset_model=["sst2 · a", "sst2 · b"] * (len(front) // 2) + ["sst2 · a"] * (len(front) % 2))
-    assert answers._pairs(models) == "pairs of data set and model"
+    assert answers._pairs(2, models) == "2 pairs of data set and model"
 
 
 def test_the_claim_over_labels_is_of_the_fewest_and_the_most_that_two_methods_share(frame):
@@ -130,7 +130,7 @@ def test_the_claim_over_labels_is_of_the_fewest_and_the_most_that_two_methods_sh
     uneven = pd.concat([ours, probe[(probe["n_labels"] > 32) | (probe["dataset"] == "sst2")]])
     assert f"{begins} 2 of 2 data sets with 32 to 100 labels, " in answers.claim_labels(uneven)
     alone = pd.concat([ours, probe[(probe["n_labels"] == 100) | (probe["dataset"] == "sst2")]])
-    assert f"{begins} 1 of 1 data sets with 32 labels, " in answers.claim_labels(alone)
+    assert f"{begins} 1 of 1 data set with 32 labels, " in answers.claim_labels(alone)
     for none in (ours, frame[frame["seed"] == 0], frame[frame["n_labels"] == 32], frame[:0]):
         assert answers.claim_labels(none) == ""
 
@@ -148,11 +148,24 @@ def test_the_four_answers(frame, monkeypatch):
     needs = tables.needs(frame)
     assert how_much.each == answers.labels_needed(needs)
     assert [*needs[needs["first"]]["n_labels"].round()] == [324, 324]
-    many = how_much.table.groupby("dataset_model").size()
-    best = f"pairs of data set and model, the best of {many.min()} to {many.max()} configurations with a curve needs "
+    best = "pairs of data set and model, the configuration with the highest score of those with a reliable curve needs "
     assert how_much.headline.startswith(f"On 2 of 2 {best}about 324 labels for 95% of the best ")
-    assert how_much.headline.endswith(
-        " at the largest size (1000 labels); 2 of 2 curves pass the checks of reliability."
+    sure = sum(not doubts for doubts in needs["doubts"])
+    assert 2 < sure < len(needs)  # all curves are counted, and not only those that were chosen because they pass
+    passed = f"{sure} of {len(needs)} curves pass the checks of reliability"
+    assert how_much.headline.endswith(f" at the largest size (1000 labels); {passed}.")
+    first = needs["first"] & needs["dataset_model"].str.startswith("sst2")
+    doubted = needs.assign(doubts=needs["doubts"].mask(first, pd.Series([["it falls"]] * len(needs))))
+    monkeypatch.setattr(tables, "needs", lambda frame: doubted)
+    fewer = passed.replace(f"{sure} ", f"{sure - 1} ", 1)
+    assert answers.how_much(frame).headline.endswith(
+        f"; {fewer}, and on 1 pair the best configuration has no such curve."
+    )
+    least = needs.assign(sizes=[(400, 500, 1000)] * len(needs))
+    monkeypatch.setattr(tables, "needs", lambda frame: least)
+    assert " needs at most 324 labels for " in answers.how_much(frame).headline
+    assert " labels, which is beyond the largest size that ran, to reach " in answers.needed(
+        next(least.assign(n_labels=1213.0, low=825.0, high=2001.0).itertuples())
     )
     never = needs.assign(n_labels=needs["n_labels"].mask(needs["dataset_model"].str.startswith("sst2"), np.inf))
     monkeypatch.setattr(tables, "needs", lambda frame: never)
@@ -192,6 +205,8 @@ def test_without_the_baseline_the_best_is_compared_with_all_others(frame):
     found = answers.real(frame[frame["method"] != "conventional"])
     ahead = sum(not names for names in found.table["undecided"])
     assert f"in {ahead} of 8 settings" in found.headline
+    once = answers.real(frame[(frame["method"] != "conventional") & (frame["seed"] == 0)])
+    assert "so no difference can be shown" in once.headline
 
 
 def test_one_line_alone_has_nothing_beside_it(frame):

@@ -151,7 +151,7 @@ def test_sentences_are_tagged_in_the_columns_of_the_first_and_read_beside_them(c
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path, call):
     pool = pool_of(tmp_path, ["a film"])
     done = call("suggest", tmp_path / "absent.csv", "--unlabelled", pool, "--output", pool / "next.csv")
-    assert done.stderr.startswith(f"No file can be written in the folder {pool}: ")
+    assert done.stderr == f"{pool} is a file or a broken link, and not a folder; name another folder.\n"
     absent = tmp_path / "typo/pool.csv"
     call("suggest", pool, "--unlabelled", absent)
     assert not absent.parent.exists()

@@ -393,6 +393,12 @@ def test_a_list_of_labels_in_most_rows_is_refused_and_a_bar_in_a_few_is_part_of_
         tmp_path / "r.csv", [(text, "tar|zip" if i % 3 == 0 else y) for i, (text, y) in enumerate(rows(20))]
     )
     assert "tar|zip" in load(str(path)).classes
+    for labels in (["1", "2", "1;2"], ["1", "2", "3", "1,2,3"], ["[1, 2]", "[1, 3]"]):
+        path = write_csv(tmp_path / "r.csv", [(x, labels[i % len(labels)]) for i, (x, _) in enumerate(rows(24))])
+        with pytest.raises(InputError, match="rows have several labels, such as "):
+            load(str(path))
+    path = write_csv(tmp_path / "r.csv", [(text, ("1", "1,5", "2")[i % 3]) for i, (text, _) in enumerate(rows(24))])
+    assert load(str(path)).classes == ("1", "1,5", "2")
     path = write_csv(tmp_path / "r.csv", [(text, f"News; {y}") for text, y in rows(20)])
     assert {name[:6] for name in load(str(path)).classes} == {"News; "}
     names = ("Arts", "Arts, Crafts", "New York, New York")
@@ -407,6 +413,10 @@ WORDS = {"text": "EU rejects", "tokens": ["EU", "rejects"], "ner_tags": ["B-ORG"
     ("row", "said"),
     [
         (WORDS, "labels are lists of tags, but the inputs are texts; name the column of the words with text_column"),
+        (
+            {"text": "['EU', 'rejects']", "label": "['B-ORG', 'O']"},
+            "are lists of tags, .* a list in a CSV file is a text",
+        ),
         ({"text": "EU rejects", "label": [[0, 2, "ORG"]]}, r"such as \[\['0', '2', 'ORG'\]\]; .* write a CoNLL file"),
         ({"text": {"en": "EU rejects"}, "label": "a"}, "has an object, {'en': 'EU rejects'}, where a text, "),
         ({"text": "EU rejects", "label": {"a": 0}}, "has an object, {'a': 0}, where a label is expected"),
@@ -793,6 +803,78 @@ def test_what_leaves_the_folder_or_is_no_file_is_refused(tmp_path):
     for path, said in (("/dev/zero", "neither a file nor a folder"), (str(tmp_path / "no.csv"), "There is no file")):
         with pytest.raises(InputError, match=said):
             load(path)
+
+
+def test_no_class_is_left_out_because_its_folder_is_a_link_or_a_level_deeper(tmp_path):
+    write_images(tmp_path / "mine", names=("cat", "dog", ".store/bird"))
+    (tmp_path / "mine/bird").symlink_to(".store/bird")
+    with pytest.raises(InputError, match="mine/bird is a link to a folder, and such links are not followed; copy the"):
+        load(str(tmp_path / "mine"))
+    write_images(tmp_path / "archive/pets")
+    with pytest.raises(
+        InputError, match=r"every row has the label 'pets'; .* the folders in .*/archive/pets, give that"
+    ):
+        load(str(tmp_path / "archive"))
+
+
+def test_a_folder_that_cannot_be_read_is_no_folder_without_images(tmp_path, monkeypatch):
+    write_images(tmp_path / "mine")
+    walk = os.walk
+
+    def denied(folder, onerror=None):
+        onerror(PermissionError(13, "Permission denied", str(tmp_path / "mine/bird")))  # root may read everything
+        return walk(folder, onerror=onerror)
+
+    monkeypatch.setattr(os, "walk", denied)
+    with pytest.raises(InputError, match=r"mine/bird cannot be read: Permission denied\."):
+        load(str(tmp_path / "mine"))
+
+
+def test_the_column_of_images_with_a_usual_name_comes_first(tmp_path):
+    write_images(tmp_path)
+    write_images(tmp_path / "small", shade=100)
+    listed = [(f"small/{name}/{i}.png", f"{name}/{i}.png", name) for name in ("cat", "dog") for i in range(6)]
+    write_csv(tmp_path / "list.csv", listed, header=("thumb", "image", "label"))
+    assert (
+        "inputs from column 'image', labels from column 'label'; not read: 'thumb'"
+        in load(str(tmp_path / "list.csv")).notes
+    )
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_one_odd_line_changes_no_other_whatever_ends_the_lines(end, tmp_path):
+    lines = [b"text,label", *(f"na\u00efve {i},{y}".encode() for i, (_, y) in enumerate(rows(20))), b"caf\xe9,good"]
+    (tmp_path / "r.csv").write_bytes(end.encode().join(lines) + end.encode())
+    with pytest.warns(UserWarning, match="not UTF-8 and were read as Windows-1252: 1"):
+        data = load(str(tmp_path / "r.csv"))
+    assert {text for text, _ in every(data)} == {*(f"na\u00efve {i}" for i in range(20)), "caf\u00e9"}
+
+
+def test_the_index_of_a_filtered_frame_is_no_column(tmp_path):
+    columns = {"text": [x for x, _ in rows(20)], "kind": [y for _, y in rows(20)], "__index_level_0__": [*range(20)]}
+    pq.write_table(pa.table(columns), tmp_path / "r.parquet")
+    assert load(str(tmp_path / "r.parquet")).classes == ("bad", "good")
+
+
+def test_the_split_that_was_taken_is_named_and_not_the_folder_of_all_files(tmp_path):
+    (tmp_path / "data").mkdir()
+    for split in ("train", "validation"):
+        columns = {"text": [f"{split} {x}" for x, _ in rows(20)], "label": [y for _, y in rows(20)]}
+        pq.write_table(pa.table(columns), tmp_path / "data" / f"{split}-00000.parquet")
+    assert load(str(tmp_path)).split == "taken: validation-00000.parquet"
+
+
+def test_tables_are_read_in_several_threads():
+    from concurrent.futures import ThreadPoolExecutor
+
+    import datasets
+
+    before = datasets.config.TORCH_AVAILABLE, datasets.logging.get_verbosity()
+    file = find("news_sample").files[0]
+    with ThreadPoolExecutor(3) as pool:
+        found = [*pool.map(tables.read, [file] * 9)]
+    assert all(table.columns == found[0].columns for table in found)
+    assert (datasets.config.TORCH_AVAILABLE, datasets.logging.get_verbosity()) == before
 
 
 def test_a_folder_of_several_kinds_or_of_none_says_what_is_read(tmp_path):

@@ -68,10 +68,15 @@ def test_runs_of_different_settings_are_lines_of_their_own(tmp_path):
     for rate in (1e-5, 3e-5):
         knobs = SST2 | {"epochs": 1, "learning_rate": rate}
         write_run(tmp_path, outcomes(0.5, 32, 0), method="conventional", **knobs)
+    write_run(tmp_path, outcomes(0.8, 32, 0), method="progressive", **SST2)
     table = published.one_epoch(tables.records(tmp_path, "completed"))
     here = table[table["title"] == "here"]
-    assert list(here["configuration"]) == ["conventional [learning_rate=1e-05]", "conventional [learning_rate=3e-05]"]
-    assert list(here["seeds"]) == [1, 1]
+    bases = ["conventional [learning_rate=1e-05]", "conventional [learning_rate=3e-05]"]
+    assert list(here["configuration"]) == [*bases, "progressive"]
+    assert list(here["seeds"]) == [1, 1, 1]
+    assert here["difference"].isna().all()  # it could be from either
+    said = published.one_epoch_in_words(table)
+    assert all(f"one epoch of {base} on " in each for base, each in zip(bases, said, strict=True))
 
 
 def test_as_many_examples_as_in_the_report_are_set_beside_it(tmp_path):
