@@ -358,7 +358,10 @@ def resolve(asked: RunConfig, data: Data | Facts, *, elsewhere: bool = False) ->
     values = asked.model_dump()
     size = next((name for name in SIZES if values[name] is not None), None)
     values |= {name: None for name in SIZES if name != size}
-    n_labels = count_labelled(data.sizes, **{name: values[name] for name in SIZES})
+    try:
+        n_labels = count_labelled(data.sizes, **{name: values[name] for name in SIZES})
+    except InputError as error:
+        raise InputError(f"{asked.dataset}: {error}") from None
     defaults = method.defaults(data.kind, row, n_labels)
     for name in values.keys() - ALWAYS:
         if values[name] is None or name not in defaults:

@@ -356,14 +356,12 @@ def replays(
 def summary(record: dict[str, Any]) -> Iterator[str]:
     """The best setting, and what finding it cost."""
     best, cost = record["best"], record["cost"]
-    lost, failed = (sum(row["score"] is None for row in record[part]) for part in ("known", "trials"))
     if known := len(record["known"]):
-        before = f"{counted(known, 'setting')} {'was' if known == 1 else 'were'} recorded before the search began"
-        yield f"{before}, {lost} of them as failed" if lost else before
+        yield f"{counted(known, 'setting')} {'was' if known == 1 else 'were'} recorded before the search began"
     yield f"best: {words(best['config'])}: validation score {best['score']:.4f}" if best else "no trial completed"
-    if lost or failed:
+    if failed := sum(row["score"] is None for row in [*record["known"], *record["trials"]]):
         again = "a search tries no failed setting again, but `lrtl sweep` of the same grid does"
-        yield f"{counted(failed, 'trial')} failed; {again}"
+        yield f"{counted(failed, 'setting')} failed; {again}"
     spent = f"{cost['device_seconds']:.1f} device seconds, {cost['flops']:.3g} FLOPs"
     yield f"cost: {counted(len(record['trials']), 'trial')}, {spent}; the search itself {cost['own_seconds']:.1f} s"
 

@@ -87,6 +87,12 @@ def test_cells_that_clamping_makes_one_run_once(tmp_path):
     assert len(plan(read_grid(written(tmp_path, warmups)))) == 1
 
 
+def test_a_size_that_a_data_set_does_not_have_names_it(tmp_path):
+    sizes = {"dataset": ["news_sample", "reviews_sample"], "method": "tfidf", "train_size": [100, 100_000]}
+    with pytest.raises(InputError, match=r"^news_sample: train_size=100000 is more than the"):
+        plan(read_grid(written(tmp_path, sizes)))
+
+
 def test_what_is_merged_may_be_replaced(tmp_path):
     first = "{<<: {dataset: digits, seed: 0}, method: tfidf, dataset: news_sample}"
     cells = read_grid(written(tmp_path, f"blocks:\n  a: &a {first}\n  b: {{<<: *a, seed: 1}}\n"))

@@ -115,7 +115,7 @@ def test_halving_raises_the_epochs_of_few_and_finds_the_best(at_once):
 def test_failed_trials_are_said_not_to_be_tried_again():
     trials, cost = [{"score": None}, {"score": 0.5}], {"device_seconds": 1.0, "flops": 1, "own_seconds": 0.1}
     said = [*summary({"known": [], "trials": trials, "best": None, "cost": cost})]
-    assert said[1] == "1 trial failed; a search tries no failed trial again, but `lrtl sweep` of the same grid does"
+    assert said[1] == "1 setting failed; a search tries no failed setting again, but `lrtl sweep` of the same grid does"
 
 
 def test_in_halving_a_setting_that_failed_is_not_raised():
