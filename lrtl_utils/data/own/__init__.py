@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,9 +31,8 @@ FEW_NUMBERS = 20  # so many different numbers may be classes, whatever they are
 MOST_SEVERAL = 0.1  # of the rows may have several labels; so few may be mistakes, or names with a comma
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 HIDDEN = "-1"  # stands for a label that is not published, unless rows to train on have it
-LIST_AS_TEXT = re.compile(
-    r"\[(['\"].*|-?\d[\d.]*([,\s]+-?\d[\d.]*)+)\]", re.DOTALL
-)  # as pandas writes a list into a CSV
+# As pandas writes a list into a CSV file.
+LIST_AS_TEXT = re.compile(r"\[(['\"].*|-?\d[\d.]*([,\s]+-?\d[\d.]*)+)\]", re.DOTALL)
 
 
 class Row(NamedTuple):
@@ -504,11 +504,10 @@ def _classes(kind: str, targets: Sequence[Any], dataset: str) -> tuple[str, ...]
         return ("O", *(f"{edge}-{each}" for each in types for edge in "BI"))
     counts = Counter(targets)
     if len(counts) < 2:
-        inside = Path(dataset, *counts)
-        hint = f" (if they are the folders in {inside}, give that path)" if inside.is_dir() else ""
-        raise InputError(
-            f"{dataset}: every row has the label {next(iter(counts))!r}; two different labels are needed{hint}."
-        )
+        (alone,) = counts
+        inside = os.path.join(dataset, alone)  # os.path takes the longest of names
+        hint = f" (if they are the folders in {inside}, give that path)" if os.path.isdir(inside) else ""
+        raise InputError(f"{dataset}: every row has the label {alone!r}; two different labels are needed{hint}.")
     numbers = all(map(NUMBER.fullmatch, counts))
     if numbers and _are_amounts([*map(_number, counts)]):
         raise InputError(
