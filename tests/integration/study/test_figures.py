@@ -332,7 +332,7 @@ def test_a_mark_beyond_the_sizes_that_ran_is_hollow(frame):
 def gains():
     rows = {"n_labels": 100, "low": -0.02, "high": 0.06, "flops_ratio": 0.1, "seconds_ratio": [0.2, np.nan]}
     named = {"dataset_model": ["sst2 · minilm", "imdb · minilm"], "verdict": ["better", "undecided"]}
-    return pd.DataFrame(rows | named | {"mean": [0.05, 0.02]})
+    return pd.DataFrame(rows | named | {"mean": [0.05, 0.02], "score_name": "accuracy"})
 
 
 def test_the_headline_has_filled_marks_where_a_difference_is_shown(gains):
@@ -340,6 +340,7 @@ def test_the_headline_has_filled_marks_where_a_difference_is_shown(gains):
     (marks,) = [drawn for drawn in left.collections if isinstance(drawn, PathCollection)]
     assert [to_hex(colour) for colour in marks.get_facecolors()] == ["#ffffff", "#000000"]  # from the bottom
     assert [text.get_text() for text in left.get_yticklabels()] == ["IMDB, all-MiniLM-L6-v2", "SST-2, all-MiniLM-L6-v2"]
+    assert left.get_xlabel() == "points of accuracy\nover conventional (tuned)"
     assert [text.get_text() for text in right.get_legend().get_texts()] == ["time", "FLOPs"]
     claim = (
         "With 100 labels, progressive is better than conventional (tuned) on 1 of 2 data sets, with 10% of its FLOPs"
