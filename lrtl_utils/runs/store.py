@@ -134,9 +134,8 @@ def _write(
 def require_apart(results: Path, asked: Iterable[RunConfig]) -> None:
     """`InputError` where records would be written into a folder of data or of a model, which runs look through."""
     names = {(each.dataset, each.model) for each in asked}
-    folders = {("data", load.absolute(dataset)) for dataset, _ in names} | {
-        ("model", own.absolute(m)) for _, m in names
-    }
+    folders = {("data", load.absolute(name)) for name, _ in names}
+    folders |= {("model", own.absolute(name)) for _, name in names}
     real = os.path.realpath(results)
     for what, folder in sorted(folders):
         if os.path.isabs(folder) and Path(real).is_relative_to(os.path.realpath(folder)):

@@ -94,14 +94,13 @@ def how_much(frame: pd.DataFrame) -> Answer:
         target += f"({span(rows['largest'])} labels)"
         reached = rows[np.isfinite(rows["n_labels"])]
         least = reached["n_labels"] <= reached["sizes"].str[0]  # nobody knows how few labels these need
-        needs = (
-            f"needs {'at most' if least.any() else 'about'} {span(reached['n_labels'].round().astype(int))} labels for"
-        )
+        many = span(reached["n_labels"].round().astype(int)) if len(reached) else ""
+        needs = f"needs {'at most' if least.any() else 'about'} {many} labels for" if many else "reaches"
         passed, names = table["doubts"].map(len) == 0, sorted(set(table["variant"]))
         highest = "the configuration with the highest score of those with a reliable curve"
         highest += "" if (rows["doubts"].map(len) == 0).all() else " (or, where there is none, with any curve)"
         headline = f"On {len(reached)} of {counted(len(rows), 'pair')} of data set and model, "
-        headline += f"{highest if len(names) > 1 else names[0]} {needs if len(reached) else 'reaches'} {target}; "
+        headline += f"{highest if len(names) > 1 else names[0]} {needs} {target}; "
         headline += f"{passed.sum()} of {counted(len(table), 'curve')} {'passes' if len(table) == 1 else 'pass'} the "
         headline += "checks of reliability"
         if others := sum(~rows["first"]):
@@ -259,9 +258,8 @@ NEEDS_LESS = {"flops": "fewer FLOPs", "peak_memory_mib": "less memory", "energy_
 def _pairs(number: int, table: pd.DataFrame) -> str:
     """`2 data sets`, or where one has several models, so many of what its rows are."""
     names = table["dataset_model"].drop_duplicates().str.split(" · ").str[0]
-    return (
-        f"{counted(number, 'pair')} of data set and model" if names.duplicated().any() else counted(number, "data set")
-    )
+    several = names.duplicated().any()
+    return f"{counted(number, 'pair')} of data set and model" if several else counted(number, "data set")
 
 
 def claim_gains(gains: pd.DataFrame) -> str:

@@ -314,10 +314,8 @@ def differences(table: pd.DataFrame, baseline: str) -> Figure | None:
     few = table["verdict"] == stats.TOO_FEW_SEEDS
     drawn = table[table["dataset_model"].isin(table["dataset_model"][~few])]
     figure = _each_data_set(drawn, _differences, 0.9 + 0.24 * _most_rows(drawn))
-    note = (
-        f"Points of {tables.metrics_of(table)} over {baseline}, paired by seed and test example: blue is better, red "
-    )
-    note += "is worse, grey and in brackets is undecided."
+    note = f"Points of {tables.metrics_of(table)} over {baseline}, paired by seed and test example: blue is better, "
+    note += "red is worse, grey and in brackets is undecided."
     note += " Where a cell is blank, the two share fewer than three seeds." if few[drawn.index].any() else ""
     return figure and _finished(figure, answers.claim_differences(table, baseline), note)
 

@@ -70,10 +70,9 @@ def sweep(
     A cell that fails, dies or passes a bound is recorded as failed and the rest go on. `engine(file, slots)` starts the
     workers; if that is `elsewhere`, this machine's GPUs are not divided among them. What several cells would compute in
     the same way is `shared`: the first one keeps it in a cache, and the records of the others say that they took it.
-    Ctrl-C once lets the running cells finish; twice, or SIGTERM, ends them at their checkpoints. If cells are left
-    then, both end in `KeyboardInterrupt`, and the same sweep goes on from there. After `stop_after_seconds` the running
-    cells are ended too, without an error: `left` of the outcome counts what was not done. `meanwhile` is called about
-    once a second.
+    Ctrl-C once lets the running cells finish; twice, or SIGTERM, ends them at their checkpoints. Both end in
+    `KeyboardInterrupt`, and the same sweep goes on from there. After `stop_after_seconds` the running cells are ended
+    too, without an error: `left` of the outcome counts what was not done. `meanwhile` is called about once a second.
     `InputError` where the disk is full.
     """
     store.require_apart(absolute_path(results), (cell.asked for cell in cells))
@@ -108,7 +107,7 @@ def sweep(
             outcome.completed += 1
         else:
             outcome.failed.append((cell, record["error"]))
-    if received and outcome.left:
+    if received:
         for cell, error in outcome.failed:
             report(f"failed: {cell}: {error}")
         raise KeyboardInterrupt

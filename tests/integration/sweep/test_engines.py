@@ -286,15 +286,16 @@ def test_the_cards_are_those_that_torch_counts(monkeypatch):
     assert engines.visible_gpus() == ["0", "1"]
 
 
-def test_ctrl_c_while_the_last_cell_runs_ends_the_sweep_as_usual(tmp_path):
-    sent, (cell,) = [], plan(read_grid(written(tmp_path, SMALL)))
+def test_after_ctrl_c_the_reason_of_a_failure_is_reported(tmp_path):
+    sent, said, (cell,) = [], [], plan(read_grid(written(tmp_path, SMALL)))
 
     def interrupt():
         if not sent and list(tmp_path.glob("claims/*")):
             sent.append(os.kill(os.getpid(), signal.SIGINT))
 
-    outcome = sweeps.sweep([cell], tmp_path, meanwhile=interrupt)
-    assert (outcome.completed, outcome.left, len(sent)) == (1, 0, 1)
+    with pytest.raises(KeyboardInterrupt):
+        sweeps.sweep([cell], tmp_path, meanwhile=interrupt, memory_limit_mib=1, report=said.append)
+    assert said[-1] == f"failed: {cell}: out of memory: it held more than its limit of 1 MiB"
 
 
 def test_ctrl_c_does_not_take_back_that_the_running_cells_are_ended(monkeypatch, tmp_path):
