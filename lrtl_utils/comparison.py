@@ -51,7 +51,8 @@ class Comparison:
     """The four answers from the records below `results`; a notebook shows them with their figures.
 
     `cells` are the runs that were planned, and `outcome` says what became of them (None if nothing was run).
-    `untried` names the configurations of which no run fitted the budget.
+    `untried` names the configurations of which no run fitted the budget. `dataset` is where the data are now, which may
+    be elsewhere than in the records.
     `metric` ranks the configurations; None is accuracy, or for tagged sentences entity F1. Only runs on the data `of`,
     from `tables.read_from`, count.
     """
@@ -62,6 +63,7 @@ class Comparison:
     outcome: sweeps.Outcome | None = None
     metric: str | None = None
     untried: Sequence[str] = ()
+    dataset: str | None = None
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -104,7 +106,7 @@ class Comparison:
 
     def advice(self) -> Iterator[str]:
         """What to do now: the method to use, the labels to collect, the time it takes, and the command for it."""
-        first, *others = advice.lines(self.runs, self.results)
+        first, *others = advice.lines(self.runs, self.results, self.dataset)
         yield first
         if self.untried:
             yield f"One that the budget left out may be better: {', '.join(self.untried)}."
@@ -164,20 +166,22 @@ def compare(
         tables.records(folder, "completed", metric)  # refused before anything is run, where its records lack the metric
     show(f"Estimating the time of {len(cells)} possible runs, which takes up to a minute.")
     cells = _that_can_run(cells, examples, show)
-    priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers))
+    within = min(price.IN_ALL_SECONDS, 15 * budget_minutes)  # a quarter of a small budget
+    priced, how = price.estimate(cells, folder, max(1, engines.cores() // workers), within)
     end = started + 60 * budget_minutes
     left = _seconds_until(end)
     kept, left_out = within_budget(priced, PLANNED * left, workers)
     untried = without_a_run(kept, left_out)
     for line in [*plan_in_words(kept, left_out, untried, len(examples.train), left, workers), how]:
         show(line)
+    dataset = load.absolute(fixed.dataset)
     columns = own.columns_read(examples.notes, fixed.text_column, fixed.label_column)
     of = examples.source.sha256, columns, fixed.drop_leaks
     if dry_run:
-        return Comparison(folder, of, [one.cell for one in kept], None, metric, untried)
+        return Comparison(folder, of, [one.cell for one in kept], None, metric, untried, dataset)
     answer = answer_so_far(folder, of, started, end, show, metric)
     cells, outcome = _run_until(end, priced, kept, folder, workers, shared=shared, report=show, meanwhile=answer)
-    return Comparison(folder, of, cells, outcome, metric, untried)
+    return Comparison(folder, of, cells, outcome, metric, untried, dataset)
 
 
 def _read(
@@ -348,7 +352,7 @@ def within_budget(priced: Sequence[Priced], budget_seconds: float, workers: int)
     """
     costs: Counter[str] = Counter()
     for one in priced:
-        costs[_configuration(one)] += one.seconds
+        costs[_configuration(one)] += 0.0 if one.done else one.seconds
     smallest = sorted({one.cell.config.data_fraction for one in priced})[:LEAST_SIZES]
 
     def rank(one: Priced) -> tuple[int, float, int]:
@@ -393,9 +397,9 @@ def plan_in_words(
     fits = "" if due <= budget_seconds else ", which is over the budget, but fewer runs could not be compared"
     yield f"{counted(len(kept), 'run')}, about {answers.short(due / 60)} of {given} minutes{fits}:"
     yield from _listed(kept, available)
-    if left_out:
+    if left := sum(not one.done for one in left_out):
         without = f", among them every run of {', '.join(untried)}" if untried else ""
-        yield f"Left out: {counted(len(left_out), 'run')}{without}. To include them, run again with a larger --budget."
+        yield f"Left out: {counted(left, 'run')}{without}. To include them, run again with a larger --budget."
 
 
 def _png(figure: Figure) -> str:

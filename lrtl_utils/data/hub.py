@@ -114,6 +114,7 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
     place, wanted = mirror() / repository.place, " or ".join(repository.patterns)
     if files := _matching(place, repository.patterns):
         return Source("mirror", repository.id, _revision_in_mirror(place, repository, files), place, files)
+    _revision_in_mirror(place, repository, ())  # an error if the manifest lists files that the mirror lacks
     folder = download(repository, cached=True)
     if fetch and not (folder and _is_listed(folder)) and reachable():
         try:
@@ -124,11 +125,10 @@ def find_on_hub(name: str, repository: Repository, *, fetch: bool = True) -> Sou
     if folder and (files := _matching(folder, repository.patterns)):
         return Source("hub", repository.id, folder.name, folder, files)
     if pickles := _matching(place, PICKLES) if repository.kind == "model" else ():
-        raise InputError(
+        raise Absent(
             f"{name}: {pickles[0]} is a pickle, which may run code when it is read; weights are taken from {wanted} "
             "only."
         )
-    _revision_in_mirror(place, repository, ())  # an error if the manifest lists files that the mirror lacks
     if folder or place.is_dir():
         raise Absent(f"{name}: {repository.id if folder else place} holds no {wanted}.")
     unreached = f" and the hub at {endpoint()} cannot be reached" if fetch else ""
@@ -227,12 +227,13 @@ def _is_listed(snapshot: Path) -> bool:
 def asking_the_hub(repository: Repository) -> Iterator[None]:
     """Turn an error of the hub's client into an `InputError` of one sentence, with the error as its cause."""
     import httpx
-    from huggingface_hub.errors import HFValidationError, XetDownloadError
+    from huggingface_hub.errors import RepositoryNotFoundError, XetDownloadError
 
     try:
         yield
-    except (httpx.HTTPError, XetDownloadError, HFValidationError, OSError) as error:
-        cause = error.__cause__ or error  # the outer error is long and says less
+    except (httpx.HTTPError, XetDownloadError, OSError, ValueError, ImportError) as error:
+        # The outer error is long and says less, except of what is gated or not there.
+        cause = error if isinstance(error, RepositoryNotFoundError) else error.__cause__ or error
         at = f" at revision {repository.revision}" if repository.revision else ""
         raise InputError(f"{repository.id}{at} could not be fetched from {endpoint()}: {reason(cause)}") from cause
 

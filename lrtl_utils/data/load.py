@@ -14,7 +14,7 @@ from lrtl_utils.data import own, rows
 from lrtl_utils.data.catalog import TASKS, Task, repository
 from lrtl_utils.data.hub import Source, find_in_package, find_on_hub
 from lrtl_utils.data.own import files, tables
-from lrtl_utils.data.splits import MADE, TEST_SHARE, TOGETHER, Data, Examples, Facts, hold_out, stratified_order
+from lrtl_utils.data.splits import MADE, TEST_SHARE, TOGETHER, Data, Examples, Facts, hold_out, same, stratified_order
 from lrtl_utils.errors import InputError, counted, require_name
 from lrtl_utils.files import absolute_path
 
@@ -117,13 +117,6 @@ def _read_named(name: str, source: Source) -> Data:
     task = TASKS[name]
     splits, classes = _READERS[source.files[0].suffix](task, source)
     return Data(name, task.kind, classes, splits["train"], splits.get("test"), source, f"taken: {task.test}")
-
-
-def same(value: Any) -> Any:
-    """A key that is equal for repeated inputs: texts that differ only in case and spaces, identical images."""
-    if isinstance(value, (str, list)):
-        return " ".join((value if isinstance(value, str) else " ".join(value)).lower().split())
-    return value if isinstance(value, bytes) else value.tobytes()
 
 
 def _repeats(data: Data) -> tuple[dict[str, int], np.ndarray]:

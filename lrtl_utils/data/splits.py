@@ -103,6 +103,13 @@ class Data:
         return np.array([min(found, key=lambda kind: frequency[kind], default=nothing) for found in types])
 
 
+def same(value: Any) -> Any:
+    """A key that is equal for repeated inputs: texts that differ only in case and spaces, identical images."""
+    if isinstance(value, (str, list)):
+        return " ".join((value if isinstance(value, str) else " ".join(value)).lower().split())
+    return value if isinstance(value, bytes) else value.tobytes()
+
+
 def labelled(data: Data, config: RunConfig) -> tuple[Examples, Examples | None]:
     """The labelled examples of a run, as (train, validation or None).
 
@@ -121,6 +128,13 @@ def labelled(data: Data, config: RunConfig) -> tuple[Examples, Examples | None]:
         warnings.warn(
             f"{data.name}: all labelled examples of {gone} of {labelled_classes} classes are in the "
             "validation split; give more labels, or a smaller validation_share.",
+            stacklevel=2,
+        )
+    trained = {same(chosen.inputs[i]) for i in kept}
+    if shared := sum(same(chosen.inputs[i]) in trained for i in held):
+        warnings.warn(
+            f"{data.name}: {shared} of {len(held)} validation examples are trained on too, so the validation score is "
+            "too high and the probabilities are not calibrated; remove repeated rows.",
             stacklevel=2,
         )
     return chosen.take(kept), chosen.take(held) if len(held) else None

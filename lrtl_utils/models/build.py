@@ -145,6 +145,8 @@ def _text_model(row: Backbone, source: Source | None, kind: str, classes: int, p
             from_onnx.load(net.base_model, weights)
     reader = Reader(kind, collate, tokenizer, limit=_positions(net.base_model if own_head else net))
     if own_head:
+        if tokenizer:
+            net.config.pad_token_id = collate.pad_id  # by which some heads find the last token of a text
         return OwnClassifier(net, reader)
     if hasattr(net, "pooler"):
         net.pooler = None  # it reads the first token, which nothing here uses

@@ -161,7 +161,10 @@ class Reader:
         rows = []
         for row in data.rows:
             ids, words = row if data.kind == "tokens" else (row, [])
-            ids = ids if len(ids) <= most else ids[: most - tail] + ids[-tail:]
+            if len(ids) <= most:
+                rows.append(row)
+                continue
+            ids = ids[: most - tail] + ids[-tail:]
             kept = [position for position in words if position < most - 1]
             rows.append((ids, kept or [0]) if data.kind == "tokens" else ids)
         shapes = data.shapes and [shape[: len(row[1])] for shape, row in zip(data.shapes, rows, strict=True)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from lrtl_utils.data.hub import Repository, Source, find_on_hub
 from lrtl_utils.data.own.files import HUB_ID
-from lrtl_utils.errors import InputError
+from lrtl_utils.errors import Absent, InputError
 from lrtl_utils.files import absolute_path
 
 KEPT_FILE = "lrtl.json"  # in a folder that `export` wrote: what no library's config says
@@ -51,6 +51,8 @@ def find(name: str, *, fetch: bool = True) -> Source:
     try:
         found = find_on_hub(name, repositories[0], fetch=fetch)
     except InputError as missing:
+        if not isinstance(missing, Absent):  # damaged, of another revision, or not to be had now
+            raise
         try:
             found = find_on_hub(name, repositories[1], fetch=fetch)
         except InputError:

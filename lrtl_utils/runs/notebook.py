@@ -148,6 +148,7 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> str 
                     start_timeout=600,  # seconds: from a busy network file system, imports take minutes
                     cwd=os.getcwd(),
                     config=_connection(folder),
+                    extra_arguments=["--InteractiveShellApp.ignore_cwd=True"],  # a datasets.py there is no library
                     request_save_on_cell_execute=False,  # the whole is written at the end, failed or not
                     shutdown_kernel="immediate",
                 )

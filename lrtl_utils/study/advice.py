@@ -109,9 +109,12 @@ def leading(frame: pd.DataFrame) -> pd.Series | None:
     return None if best.empty else best.iloc[0]
 
 
-def lines(frame: pd.DataFrame, results: Path) -> Iterator[str]:
+def lines(frame: pd.DataFrame, results: Path, dataset: str | None = None) -> Iterator[str]:
     """What to do after these runs on one data set, in sentences and commands: `advice`, how to train and save the
-    configuration that it names on the train split, and how to choose the next examples to label."""
+    configuration that it names on the train split, and how to choose the next examples to label.
+
+    `dataset` is where the data are now; None is where the records say.
+    """
     frame = together(frame)
     row = leading(frame)
     yield from advice(frame, row)
@@ -120,15 +123,15 @@ def lines(frame: pd.DataFrame, results: Path) -> Iterator[str]:
     best = (frame["configuration"] == row["configuration"]) & (frame["n_labels"] == row["n_labels"])
     record = frame[best].iloc[0]["record"]
     yield "To train it on all labels of the train split and save the model:"
-    yield training(record, results)
-    kind, config = kind_of(record), record["config"]
+    kind, config = kind_of(record), record["config"] | ({"dataset": dataset} if dataset else {})
+    yield training(record | {"config": config}, results)
     if kind != "tokens" and not config["validation_share"]:
         yield "Its probabilities are not calibrated; -p validation_share=0.2 calibrates them on a fifth of the labels."
     yield "To choose the next examples to label from POOL, your unlabelled examples:"
     given = ((name, config[name]) for name in ("text_column", "label_column") if config[name])
     columns = [f" --{name.replace('_', '-')} {shlex.quote(value)}" for name, value in given]
-    dataset = shlex.quote(_here(config["dataset"], results))
-    yield f"lrtl suggest {dataset}{''.join(columns)} --unlabelled POOL -n 50"
+    place = shlex.quote(_here(config["dataset"], results))
+    yield f"lrtl suggest {place}{''.join(columns)} --unlabelled POOL -n 50"
 
 
 def training(record: Mapping[str, Any], results: Path) -> str:
@@ -164,7 +167,7 @@ def advice(frame: pd.DataFrame, row: pd.Series | None) -> Iterator[str]:
     yield f"Use {score}. {chosen}" if row["compared"] else f"Highest so far is {score}. {NOTHING}"
     yield from _beside_one_answer(frame, row)
     yield from (f"{answers.needed(need)}." for need in needs.itertuples())
-    if row["n_labels"] == at["full"]:
+    if row["n_labels"] == at["full"] and pd.notna(row["low"]):
         yield "All labels of the train split were used, so the interval does not cover the choice of what to label."
     if len(own) > 1:
         yield _growth(frame, own, sure=any(not doubts for doubts in needs["doubts"]))

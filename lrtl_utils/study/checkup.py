@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from lrtl_utils.data import load
+from lrtl_utils.data import load, splits
 from lrtl_utils.data.splits import Data, Examples
 from lrtl_utils.errors import counted
 from lrtl_utils.study import stats
 
 STEPS = (32, 100, 316, 1000)  # numbers of labels, evenly spaced on a logarithmic scale
+STEP = 1.25  # the largest size is at least so many times the one before it
 SEEDS = 5
 UNEVEN = 3  # the largest class is mentioned from so many times the smallest
 FEW = 10  # with fewer test examples, the scores of a class say little
@@ -51,9 +52,12 @@ def page(data: Data, broken: Sequence[str] | None = None) -> Iterator[str]:
 
 
 def steps(data: Data) -> dict[int, float]:
-    """Numbers of labels worth a run, with the `data_fraction` of each; the last is the whole train split."""
-    available = len(data.train)
-    fractions = {n: math.floor(1e6 * n / available) / 1e6 for n in STEPS if len(data.strata_names) <= n < available}
+    """Numbers of labels worth a run, with the `data_fraction` of each; the last is the whole train split.
+
+    One that is nearly the whole train split would tell nothing, and make any curve through the others look reliable.
+    """
+    available, least = len(data.train), len(data.strata_names)
+    fractions = {n: math.floor(1e6 * n / available) / 1e6 for n in STEPS if least <= n <= available / STEP}
     return fractions | {available: 1.0}
 
 
@@ -173,7 +177,7 @@ def _clashes(data: Data) -> int:
     labels: dict[Any, set[Any]] = {}
     for examples in (data.train, data.test):
         for value, target in zip(examples.inputs, examples.targets, strict=True):
-            labels.setdefault(load.same(value), set()).add(tuple(target) if data.kind == "tokens" else int(target))
+            labels.setdefault(splits.same(value), set()).add(tuple(target) if data.kind == "tokens" else int(target))
     return sum(len(found) > 1 for found in labels.values())
 
 

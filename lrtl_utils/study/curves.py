@@ -94,6 +94,10 @@ def need(
         missed = float(fit(sizes[:-1], scores[:-1]).score(sizes[-1]) - scores[-1])
     needed = float(_needed(law, sizes, full, target))
     doubts = _doubts(law, sizes, missed, needed, *bounds)
+    reached = [size for size, score in zip(sizes, scores, strict=True) if score >= target]
+    if np.isinf(needed) and reached:  # as where scores rise late, which no power law does
+        needed = float(min(reached))
+        doubts.append("the curve does not reach the target, and runs do")
     return Need(needed, *bounds, target, missed, float(law.score(full)), *at_full, doubts)
 
 

@@ -9,6 +9,7 @@ import hashlib
 import math
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from numbers import Real
@@ -147,7 +148,7 @@ def _index(
     return render(
         "index.html",
         name=results.name,
-        place=from_here(results),
+        place=shlex.quote(from_here(results)),
         scope=list(_scope(records)),
         machines=store.machines(frame["record"]),
         notebooks=titles,

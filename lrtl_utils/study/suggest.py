@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lrtl_utils.config import derived_seed
-from lrtl_utils.data import load, own
+from lrtl_utils.data import own, splits
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.own import conll, files, tables
 from lrtl_utils.data.splits import Data
@@ -150,13 +150,14 @@ def _sentences(pool: Path, token: str | None) -> Pool:
 
 def _sort(pool: Pool, data: Data, label: str) -> tuple[list[int], Counter[str]]:
     """Positions of the rows that can be suggested, and how many others there are by reason."""
-    train, test = ({*map(load.same, part)} for part in ([*data.train.inputs, *data.aside], data.test.inputs))
+    train, test = ({*map(splits.same, part)} for part in ([*data.train.inputs, *data.aside], data.test.inputs))
     marks = pool.columns.get(label, [""] * len(pool.inputs))
     kept, left_out, seen = [], Counter(), set()
     for i, (value, mark) in enumerate(zip(pool.inputs, marks, strict=True)):
-        key = load.same(value)
+        key, name = splits.same(value), tables.label_name(mark)
+        given = name and (name != own.HIDDEN or own.HIDDEN in data.classes)
         reasons = {"without an input": not key, "in the test split": key in test}
-        reasons |= {"labelled already": key in train or tables.label_name(mark), "repeated": key in seen}
+        reasons |= {"labelled already": key in train or given, "repeated": key in seen}
         reason = next((each for each, holds in reasons.items() if holds), None)
         seen.add(key)
         if reason:

@@ -284,7 +284,7 @@ def _work_in_process(file: str, slot: Slot) -> None:
 
     dask_worker = get_worker()
     task = dask_worker.state.tasks[dask_worker.get_current_task()]
-    words = [sys.executable, "-m", "lrtl_utils", "work", file, "--threads", str(slot.threads)]
+    words = [sys.executable, "-P", "-m", "lrtl_utils", "work", file, "--threads", str(slot.threads)]
     words += ["--gpu", slot.gpu] if slot.gpu is not None else []
     with subprocess.Popen(words, stdin=subprocess.PIPE) as process:
         while process.poll() is None:

@@ -33,7 +33,7 @@ from lrtl_utils.runs.run import build, data_at_hand, read_again
 from lrtl_utils.sweep import estimates, timing
 from lrtl_utils.sweep.grid import Cell, by_data
 
-IN_ALL_SECONDS = 50.0  # for counting and timing, at most
+IN_ALL_SECONDS = 50.0  # for counting and timing
 TFIDF_ROWS = 1000  # texts, at most, on which TF-IDF is really fitted to learn what it costs
 KEPT_KIB = 182.0  # a record and its notebook, the mean of this project's runs; those of images have up to 470
 FREE = ("scheduler", "warmup_steps", "dropout", "weight_decay", "budget_seconds")  # knobs without a price
@@ -53,14 +53,16 @@ class Priced:
     done: bool
 
 
-def estimate(cells: Sequence[Cell], results: str | Path, threads: int) -> tuple[list[Priced], str]:
+def estimate(
+    cells: Sequence[Cell], results: str | Path, threads: int, within: float = IN_ALL_SECONDS
+) -> tuple[list[Priced], str]:
     """Price each cell for this machine with so many threads; also returns a sentence that says how.
 
     For what has a name in the catalog, neither data nor weights nor a network is needed. Seconds come from the records
-    of `results` that this machine made, and where it has made none, from a short timing. The estimate is kept in
-    `<results>/estimate.json`.
+    of `results` that this machine made, and where it has made none, from a short timing, which ends `within` so many
+    seconds. The estimate is kept in `<results>/estimate.json`.
     """
-    results, end = absolute_path(results), time.monotonic() + IN_ALL_SECONDS
+    results, end = absolute_path(results), time.monotonic() + within
     recorded = [store.placed(results, record) for record in store.records(results, "completed")]
     done = {name for record in recorded for name in estimates.names(record)}
     configs = [_here(cell.config) for cell in cells]

@@ -42,6 +42,17 @@ def test_run_prints_the_path_of_a_complete_record_last(tmp_path):
     assert path.stat().st_mtime_ns == before
 
 
+def test_a_module_of_the_user_beside_the_data_is_not_taken_for_a_library(tmp_path):
+    (tmp_path / "datasets.py").write_text("raise SystemExit('this file is the user's own')\n")
+    (tmp_path / "grid.yaml").write_text("{dataset: reviews_sample, method: tfidf, train_size: 16}")
+    command = Path(sys.executable).with_name("lrtl")
+    run = ["run", "text_classification", "-p", "method=tfidf", *SMALL, "--results", "out"]
+    for words in (run, ["sweep", "grid.yaml", "--results", "out"]):
+        done = subprocess.run([command, *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert len([*tmp_path.glob("out/runs/*/*.json")]) == 2
+
+
 def test_a_run_that_fails_leaves_a_failed_record_and_one_sentence(tmp_path):
     done = call("run", "text_classification", "-p", "train_size=3", "--results", tmp_path)
     assert done.returncode == 1

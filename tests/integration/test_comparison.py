@@ -111,6 +111,19 @@ def test_the_same_budget_again_goes_on_with_what_was_left_out(priced):
     assert left_out
 
 
+def test_a_configuration_that_was_begun_is_not_left_out_for_its_own_runs(priced):
+    dearest = max(priced, key=lambda one: one.seconds).cell.config.method
+    of_it = [one for one in priced if one.cell.config.method == dearest]
+    begun = [replace(one, done=one in of_it[1:]) for one in priced]
+    budget = 1.01 * comparison.seconds(
+        [one for one in begun if one.cell.config.method in (dearest, "tfidf", "linear_probe")], 1
+    )
+    kept, left_out = comparison.within_budget(begun, budget, 1)
+    assert dearest in {one.cell.config.method for one in kept if not one.done}
+    done = [one for one in left_out if one.done]
+    assert not any("Left out" in line for line in comparison.plan_in_words(kept, done, [], 67, budget, 1))
+
+
 def test_the_plan_is_shown_in_words(priced):
     kept, left_out = comparison.within_budget(priced, 0, 1)
     untried = comparison.without_a_run(kept, left_out)

@@ -3,12 +3,14 @@
 import json
 
 import complete
+import httpx
 import pytest
 from hub import environment, serve
+from huggingface_hub.errors import GatedRepoError
 
 from lrtl_utils.cli import doctor
 from lrtl_utils.data import load as tasks
-from lrtl_utils.data.hub import MANIFEST, Manifest, _answers, sums
+from lrtl_utils.data.hub import MANIFEST, Manifest, Repository, _answers, asking_the_hub, sums
 from lrtl_utils.errors import InputError
 
 AG_NEWS, B0 = "datasets/fancyzhx/ag_news", "models/timm/efficientnet_b0.ra_in1k"
@@ -101,6 +103,37 @@ def test_a_flipped_byte_is_found_before_use_and_fetched_again(hub, tmp_path):
     assert fetch(hub, tmp_path).returncode == 0
     assert path.read_bytes() == b"test rows"
     assert call(None, tmp_path, "doctor", "--mirror").returncode == 0
+
+
+def test_damaged_weights_of_a_mirror_are_not_replaced_by_a_pickle_of_the_hub(hub, tmp_path):
+    named = "models/acme/mine"
+    hub.holds[named, NEWEST] = CHECKPOINT
+    weights = tmp_path / "mirror" / named / WEIGHTS
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(CHECKPOINT[WEIGHTS])
+    (weights.parent / "config.json").write_bytes(CHECKPOINT["config.json"])
+    locked = sums(weights.parent, NEWEST)
+    (tmp_path / "mirror" / MANIFEST).write_text(Manifest(repositories={named: locked}).model_dump_json())
+    words = ["run", "text_classification", "-p", "method=conventional", "-p", "model=acme/mine"]
+    for damage, said in ((lambda: weights.write_bytes(b"WEIGHTS"), "is damaged"), (weights.unlink, "is missing")):
+        damage()
+        done = call(hub, tmp_path, *words, "--results", tmp_path / "out")
+        assert done.returncode == 2
+        assert f"{weights} {said}" in done.stderr
+    assert "pytorch_model.bin" not in got(hub)
+
+
+def test_what_the_client_says_of_a_gated_repository_or_a_proxy_is_one_sentence(hub, tmp_path):
+    answer = httpx.Response(403, request=httpx.Request("GET", hub.address))
+    gated = GatedRepoError("Access to acme/mine is restricted.\nVisit its page to ask for access.", response=answer)
+    scheme, mine = ValueError("Unknown scheme for proxy URL"), Repository("model", "acme/mine", None, (".safetensors",))
+    for error, cause, said in ((gated, httpx.HTTPError("403"), "is restricted"), (scheme, None, "Unknown scheme")):
+        expected = pytest.raises(InputError, match=f"^acme/mine could not be fetched from .*{said}")
+        with expected as raised, asking_the_hub(mine):
+            raise error from cause
+        assert "\n" not in str(raised.value)
+    words = ["fetch", "--models", "roberta_base", "--to", tmp_path / "mirror"]
+    assert call(hub, tmp_path, *words, ALL_PROXY="socks://127.0.0.1:9/").returncode != 0  # and without a traceback
 
 
 def test_a_mirror_without_manifest_is_used_and_left_alone(hub, tmp_path):

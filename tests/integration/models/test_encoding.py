@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,13 @@ def test_a_cut_text_keeps_its_closing_token_and_of_its_end_what_is_asked_for(tok
     short = Reader("text", Collator(), tokenizer, max_length=4, tail=tail).cut(data)
     assert short.rows == [[*data.rows[0][:begin], *data.rows[0][-1 - end : -1], SEP], data.rows[1]]
     assert short.lengths.tolist() == [4, 3]
+
+
+def test_only_a_sentence_that_is_cut_loses_a_word_for_the_closing_token(tokenizer):
+    data = encode_words([["one", "two"], ["one", "two", "three", "four"]], [[1, 2], [1, 2, 3, 4]], tokenizer)
+    ids, words = data.rows[0]
+    bare = replace(data, rows=[(ids[:-1], words), data.rows[1]], lengths=np.array([3, 6]))  # closed by no token
+    assert Reader("tokens", Collator(), tokenizer, max_length=3).cut(bare).rows[0] == (ids[:-1], words)
 
 
 def test_a_word_without_sub_words_keeps_its_tag(tokenizer):

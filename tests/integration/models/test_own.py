@@ -164,6 +164,21 @@ def test_an_architecture_without_known_blocks_does_what_needs_none(method, own, 
     assert record["model"]["source"]["id"] == "gpt2"
 
 
+def test_the_padding_of_the_tokenizer_is_that_of_the_model(own, tmp_path):
+    folder = shutil.copytree(own / "acme/gpt2", tmp_path / "gpt2")
+    for given in (None, 3):
+        config = json.loads((folder / "config.json").read_text()) | {"pad_token_id": given}
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.warns(UserWarning, match="its blocks cannot be found"):
+            model, *_ = build(folder, method="conventional", **TEXT)
+        texts, cpu = ["a film", "a film that is a good deal longer than that"], read_config({"device": "cpu"})
+        (alone, *_), (beside, *_) = (
+            training.predict(model, Examples(each, np.zeros(len(each), int), np.arange(len(each))), cpu).scores
+            for each in (texts[:1], texts)
+        )
+        np.testing.assert_allclose(alone, beside, atol=1e-6)
+
+
 @pytest.mark.parametrize("method", ["progressive", "lp_ft", "bitfit"])
 def test_what_needs_blocks_refuses_an_architecture_without(method, own):
     with pytest.raises(InputError, match=r"cannot be found.*full, linear_probe, lora"):

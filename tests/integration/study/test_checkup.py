@@ -71,6 +71,9 @@ def test_steps_are_fractions_that_give_those_labels(tmp_path):
     assert [splits.share_of(len(data.train), fraction) for fraction in steps.values()] == list(steps)
     page = "\n".join(checkup.page(data))
     assert "    316  0.349944" in page
+    for count, sizes in ((526, [32, 100, 394]), (528, [32, 100, 316, 396])):  # none is nearly the whole
+        halves = [*rows(count // 2, "good"), *rows(count // 2, "bad")]
+        assert list(checkup.steps(checkup.read(write_csv(tmp_path / "r.csv", halves)))) == sizes
 
 
 def test_typos_are_of_labels_that_occur_once_or_differ_by_case():

@@ -6,7 +6,15 @@ import pytest
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data.load import load
-from lrtl_utils.data.splits import count_labelled, hold_out, labelled, labelled_subset, stratified_order
+from lrtl_utils.data.splits import (
+    Data,
+    Examples,
+    count_labelled,
+    hold_out,
+    labelled,
+    labelled_subset,
+    stratified_order,
+)
 from lrtl_utils.errors import InputError
 
 NAMES = ("world", "sports", "business")
@@ -101,6 +109,14 @@ def test_a_validation_split_that_takes_all_examples_of_a_class_is_reported():
     with pytest.warns(UserWarning, match="all labelled examples of 2 of 4 classes are in the validation split"):
         train, held = labelled(data, RunConfig(train_size=4, validation_share=0.3))
     assert not set(train.targets) & set(held.targets)
+
+
+def test_a_repeated_example_on_both_sides_of_the_validation_split_is_said():
+    texts = [f"text {i // 2}" for i in range(40)]
+    train = Examples(texts, np.arange(40) // 2 % 2, np.arange(40))
+    data = Data("mine", "text", ("a", "b"), train, train, None)
+    with pytest.warns(UserWarning, match=r"^mine: \d+ of 10 validation examples are trained on too, so the validation"):
+        labelled(data, RunConfig(dataset="mine", data_fraction=1.0, validation_share=0.25))
 
 
 def test_a_validation_split_of_nothing_is_none():

@@ -77,6 +77,9 @@ def test_commands_follow_the_advice_and_those_for_tags_calibrate_nothing(tmp_pat
     assert "-p dataset=sst2 " in trains
     assert "validation_share=0.2" in calibrated
     assert suggests == "lrtl suggest sst2 --unlabelled POOL -n 50"
+    moved = [*advice.lines(tables.read(tmp_path), tmp_path, "/elsewhere/it's mine.csv")]
+    assert sum("""'/elsewhere/it'"'"'s mine.csv' """ in line for line in moved) == 1
+    assert sum("""-p 'dataset=/elsewhere/it'"'"'s mine.csv' """ in line for line in moved) == 1
     tagged = outcomes(0.5, 32, 0, tagged=True)
     write_run(tmp_path / "tags", tagged, dataset="conll2003", model="minilm_crf", method="full", train_size=32)
     *_, trains, _, suggests = advice.lines(tables.read(tmp_path / "tags"), tmp_path / "tags")

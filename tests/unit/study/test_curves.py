@@ -71,6 +71,12 @@ def test_a_target_that_the_curve_never_reaches_needs_infinitely_many():
     assert "in some draws the target is reached" in beyond.doubts
 
 
+def test_no_target_that_runs_reached_is_never_reached():
+    late = curves.need((32, 100, 223), (0.574, 0.671, 0.844), None, 223, 0.802)  # no power law rises so late
+    assert late.n_labels == 223
+    assert "the curve does not reach the target, and runs do" in late.doubts
+
+
 def test_what_the_data_cannot_say_is_said():
     exact, draws = law(SIZES, 0.9, 1.2, 0.4), noisy(500, 0.002)
     assert curves.need(SIZES[:2], exact[:2], draws[:, :2], 1000, 0.7) is None  # any exponent goes through two points

@@ -38,6 +38,12 @@ def test_rows_that_are_known_or_repeated_are_left_out(mine, tmp_path):
         suggest(mine, pool_of(tmp_path, texts[:5]), 50)
 
 
+def test_labels_that_are_hidden_are_none(mine, tmp_path):
+    pool = tmp_path / "hidden.csv"
+    pool.write_text("text,label\n" + "".join(f"a new film number {i},-1\n" for i in range(9)))
+    assert len(suggest(mine, pool, 50).rows) == 9
+
+
 def test_rows_of_a_validation_split_that_is_not_used_are_labelled_too(tmp_path):
     for at, split in enumerate(("train", "validation", "test")):
         write_csv(tmp_path / f"mine/{split}.csv", rows(20, 100 * at))
