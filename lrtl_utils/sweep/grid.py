@@ -69,9 +69,10 @@ def read_blocks(path: str | Path) -> dict[str, list[tuple[str, RunConfig]]]:
     once = cache(kind_of)  # for this reading alone: the user's folders may change
     if not blocks:
         raise InputError(f"{path} has no cell, because it has no block.")
+    cells = {name: _cells(f"{path.name}, {name}", grid | dict(block), once) for name, block in blocks.items()}
     for name, block in blocks.items():
         _require_one_size(f"{path.name}, {name}", grid, block)
-    return {name: _cells(f"{path.name}, {name}", grid | dict(block), once) for name, block in blocks.items()}
+    return cells
 
 
 def plan(grid: Sequence[tuple[str, RunConfig]], planned: Callable[[RunConfig], Run] = Run) -> list[Cell]:
