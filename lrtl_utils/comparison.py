@@ -174,14 +174,13 @@ def compare(
     untried = without_a_run(kept, left_out)
     for line in [*plan_in_words(kept, left_out, untried, len(examples.train), left, workers), how]:
         show(line)
-    dataset = load.absolute(fixed.dataset)
     columns = own.columns_read(examples.notes, fixed.text_column, fixed.label_column)
-    of = examples.source.sha256, columns, fixed.drop_leaks
+    of, place = (examples.source.sha256, columns, fixed.drop_leaks), load.absolute(fixed.dataset)
     if dry_run:
-        return Comparison(folder, of, [one.cell for one in kept], None, metric, untried, dataset)
+        return Comparison(folder, of, [one.cell for one in kept], None, metric, untried, place)
     answer = answer_so_far(folder, of, started, end, show, metric)
     cells, outcome = _run_until(end, priced, kept, folder, workers, shared=shared, report=show, meanwhile=answer)
-    return Comparison(folder, of, cells, outcome, metric, untried, dataset)
+    return Comparison(folder, of, cells, outcome, metric, untried, place)
 
 
 def _read(

@@ -16,8 +16,8 @@ from lrtl_utils.errors import InputError
 
 TEST_SHARE = 0.25  # held out for testing if a data set has no test split
 MADE = f"made: {TEST_SHARE:.0%} of the rows, stratified, the same for every run"
-MOST_SHARED = 0.05  # of the validation examples may be trained on too; so few change little
 TOGETHER = MADE.replace("of the rows", "of the different inputs, each with its repetitions")
+MOST_SHARED = 0.05  # of the validation examples may be trained on too; so few change little
 
 
 @dataclass(frozen=True)

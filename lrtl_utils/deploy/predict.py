@@ -136,22 +136,20 @@ def _sentences(file: Path, column: str | None, usual: Sequence[str]) -> tuple[li
     """Words: those of a CoNLL file, of a table's column, or else of a text file's lines, split at spaces."""
     suffix = file.suffix.lower()
     tabular = file.is_dir() or suffix in tables.SUFFIXES
-    read = not tabular or suffix == ".tsv"  # which may be either
-    text, odd_lines = ("", 0) if not read else tables.decode(file.read_bytes(), file)
+    either = not tabular or suffix == ".tsv"  # a .tsv file may be a table or tagged words
+    text, odd_lines = tables.decode(file.read_bytes(), file) if either else ("", 0)
     if text and (suffix in files.CONLL or conll.looks_tagged(text)):
         number = column or next(filter(str.isdigit, usual), None)  # the columns of tables have names
         sentences, beside = conll.read_words(text, file, number), {}
         _warn_of(odd_lines)
     else:
         cells, beside = _cells(file, column, usual)
-        if written := next(
-            (cell for cell in cells if tabular and isinstance(cell, str) and own.LIST_AS_TEXT.fullmatch(cell.strip())),
-            None,
-        ):
-            raise InputError(
-                f"{file} has a list that is written as a text, {shown(written)}; write JSON lines or parquet, or the "
-                "words with spaces between them."
-            )
+        for cell in filter(lambda cell: isinstance(cell, str), cells if tabular else ()):
+            if own.LIST_AS_TEXT.fullmatch(cell.strip()):
+                raise InputError(
+                    f"{file} has a list that is written as a text, {shown(cell)}; write JSON lines or parquet, or the "
+                    "words with spaces between them."
+                )
         sentences = [own.input_of(cell, file) if isinstance(cell, list) else str(cell or "").split() for cell in cells]
         sentences, beside = _whole(sentences, beside, "a word")
     return [" ".join(words) for words in sentences], sentences, beside

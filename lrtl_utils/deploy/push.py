@@ -48,7 +48,7 @@ def push(folder: str | Path, repository: str, licence: str, *, private: bool = F
         content = paths | {"README.md": text.replace('"FOLDER"', f'"{repository}"').encode()}
         files = [CommitOperationAdd(name, given) for name, given in content.items()]
         api.create_commit(repository, files, commit_message=message)
-    except (httpx.HTTPError, OSError, ValueError, RuntimeError, ImportError) as error:  # as the client's own errors are
+    except (httpx.HTTPError, OSError, ValueError, RuntimeError, ImportError) as error:  # the client's own are of these
         cause = (error.__cause__ if isinstance(error, RuntimeError) else None) or error  # of an upload that broke off
         said = f"{folder} could not be uploaded to {repository} at {hub.endpoint()}: {reason(cause)}"
         raise InputError(said) from error

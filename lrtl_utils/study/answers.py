@@ -96,13 +96,13 @@ def how_much(frame: pd.DataFrame) -> Answer:
         least = reached["n_labels"] <= reached["sizes"].str[0]  # nobody knows how few labels these need
         many = span(reached["n_labels"].round().astype(int)) if len(reached) else ""
         needs = f"needs {'at most' if least.any() else 'about'} {many} labels for" if many else "reaches"
-        passed, names = table["doubts"].map(len) == 0, sorted(set(table["variant"]))
+        names = sorted(set(table["variant"]))
         highest = "the configuration with the highest score of those with a reliable curve"
-        highest += "" if (rows["doubts"].map(len) == 0).all() else " (or, where there is none, with any curve)"
+        highest += "" if rows["reliable"].all() else " (or, where there is none, with any curve)"
         headline = f"On {len(reached)} of {counted(len(rows), 'pair')} of data set and model, "
         headline += f"{highest if len(names) > 1 else names[0]} {needs} {target}; "
-        headline += f"{passed.sum()} of {counted(len(table), 'curve')} {'passes' if len(table) == 1 else 'pass'} the "
-        headline += "checks of reliability"
+        passed = f"{sum(not doubts for doubts in table['doubts'])} of {counted(len(table), 'curve')}"
+        headline += f"{passed} {'passes' if len(table) == 1 else 'pass'} the checks of reliability"
         if others := sum(~rows["first"]):
             headline += f", and on {counted(others, 'pair')} the best configuration has no such curve"
         headline += "."

@@ -54,7 +54,7 @@ def page(data: Data, broken: Sequence[str] | None = None) -> Iterator[str]:
 def steps(data: Data) -> dict[int, float]:
     """Numbers of labels worth a run, with the `data_fraction` of each; the last is the whole train split.
 
-    One that is nearly the whole train split would tell nothing, and make any curve through the others look reliable.
+    A size that is nearly the whole train split is left out: it would add nothing, and make any curve look reliable.
     """
     available, least = len(data.train), len(data.strata_names)
     fractions = {n: math.floor(1e6 * n / available) / 1e6 for n in STEPS if least <= n <= available / STEP}

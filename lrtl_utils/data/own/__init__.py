@@ -31,7 +31,7 @@ FEW_NUMBERS = 20  # so many different numbers may be classes, whatever they are
 MOST_SEVERAL = 0.1  # of the rows may have several labels; so few may be mistakes, or names with a comma
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 HIDDEN = "-1"  # stands for a label that is not published, unless rows to train on have it
-# As pandas writes a list into a CSV file.
+# Such texts are what pandas writes for lists of texts or numbers in a CSV file.
 LIST_AS_TEXT = re.compile(r"\[(['\"].*|-?\d[\d.]*([,\s]+-?\d[\d.]*)+)\]", re.DOTALL)
 
 

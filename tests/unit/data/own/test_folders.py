@@ -2,7 +2,9 @@
 
 import json
 import os
+import tempfile
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -817,17 +819,19 @@ def test_no_class_is_left_out_because_its_folder_is_a_link_or_a_level_deeper(tmp
         load(str(tmp_path / "archive"))
 
 
-def test_a_folder_that_cannot_be_read_is_no_folder_without_images(tmp_path, monkeypatch):
-    write_images(tmp_path / "mine")
-    walk = os.walk
-
-    def denied(folder, onerror=None):
-        onerror(PermissionError(13, "Permission denied", str(tmp_path / "mine/bird")))  # root may read everything
-        return walk(folder, onerror=onerror)
-
-    monkeypatch.setattr(os, "walk", denied)
-    with pytest.raises(InputError, match=r"mine/bird cannot be read: Permission denied\."):
-        load(str(tmp_path / "mine"))
+def test_a_folder_that_cannot_be_read_is_no_folder_without_images():
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as around:  # one that others may enter, unlike those of pytest
+        write_images(Path(around), names=("bird", "cat", "dog"))
+        os.chmod(around, 0o755)
+        os.chmod(f"{around}/bird", 0o000)
+        try:
+            os.seteuid(user or 65534)  # root may read everything
+            with pytest.raises(InputError, match=r"/bird cannot be read: Permission denied\."):
+                load(around)
+        finally:
+            os.seteuid(user)
+            os.chmod(f"{around}/bird", 0o755)
 
 
 def test_the_column_of_images_with_a_usual_name_comes_first(tmp_path):
