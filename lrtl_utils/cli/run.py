@@ -12,7 +12,13 @@ from lrtl_utils.files import absolute_path, writable_folder
 
 
 def run(
-    notebook: Annotated[str, Argument(help="Name of a task notebook, such as text_classification, without number.")],
+    notebook: Annotated[
+        str,
+        Argument(
+            help="Name of a task notebook: text_classification, sentiment_analysis, image_classification or "
+            "named_entity_recognition."
+        ),
+    ],
     parameter: Parameters = None,
     results: Results = LOCAL,
     save_model: Annotated[Path | None, Option(help="Folder to save the trained model in.")] = None,

@@ -19,7 +19,7 @@ def shipped(grid: Path) -> Path:
     return ours if len(grid.parts) == 1 and not grid.is_file() and ours.is_file() else grid
 
 
-GRID_HELP = "A grid in YAML: your own file, or the name of one that comes with the package (demo)."
+GRID_HELP = "A grid in YAML: your own file, or the name of one that comes with the package, such as demo."
 Grid = Annotated[Path, Argument(help=GRID_HELP, callback=shipped)]
 Deadline = Annotated[float | None, Option(min=1, help="Stop a run after this many seconds.")]
 
@@ -117,7 +117,7 @@ def search(
     results: Results = LOCAL,
     trials: Annotated[
         int | None,
-        Option(min=1, help="Number of settings to try (with --halving, to start). Default: a quarter, at least 10."),
+        Option(min=1, help="Number of settings to try (with --halving, to start). Default: a quarter of them all, at least 10."),
     ] = None,
     seed: Annotated[
         int, Option(min=0, max=2**31 - 1, help="Seed of the search. Scores are averaged over the grid's seeds.")

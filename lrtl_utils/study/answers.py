@@ -50,7 +50,7 @@ def which(frame: pd.DataFrame) -> Answer:
         most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
         headline = f"By {tables.metrics_of(table)}, {_leading(most)} ({_compared(most)})."
         if not few.equals(most):
-            smallest = "With the fewest labels at which as many configurations were compared"
+            smallest = "At the smallest number of labels with an equally complete comparison"
             headline += f" {smallest}, {_leading(few)} ({_compared(few)})."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
@@ -104,7 +104,8 @@ def how_much(frame: pd.DataFrame) -> Answer:
         passed = f"{sum(not doubts for doubts in table['doubts'])} of {counted(len(table), 'curve')}"
         headline += f"{passed} {'passes' if len(table) == 1 else 'pass'} the checks of reliability"
         if others := sum(~rows["first"]):
-            headline += f", and on {counted(others, 'pair')} the best configuration has no such curve"
+            lacks = "the best configuration of the first answer has no such curve"
+            headline += f", and on {counted(others, 'pair')} {lacks}"
         headline += "."
     return Answer("How much data do I need?", headline, each, table)
 
@@ -125,12 +126,12 @@ def cost(frame: pd.DataFrame) -> Answer:
         names = [f"{name} on {count}" for name, count in compared["best"].value_counts().items()]
         on = f"each of {pairs}" if len(compared) > 1 else "the only pair of data set and model"
         names = names if len(compared) > 1 else compared["best"]
-        headline = f"On {on}, the interval of the difference from the best ({_listed(names)}) is below "
-        headline += f"zero for every compared configuration with fewer FLOPs, by {metric}"
+        headline = f"On {on}, no compared configuration with fewer FLOPs than the best ({_listed(names)}) may be as "
+        headline += f"good by {metric} (none has an interval of the difference that reaches zero)"
         if cheaper:
             headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best may be as good by "
             near = sum(compared["low"] >= -stats.MARGIN)
-            headline += f"{metric} (the interval of the difference reaches zero); on {near or 'none'} "
+            headline += f"{metric} (the interval of the difference reaches zero); on {near or 'none'} of these "
             headline += f"{'it is' if near else 'is it'} shown to be at most {100 * stats.MARGIN:g} point worse"
         if len(spent := compared["best_device_seconds"].dropna()):
             timed = "each pair" if len(spent) == len(compared) else counted(len(spent), "pair")
@@ -252,7 +253,7 @@ def _cheaper(row: Any) -> str:
 
 # The claim above every figure, in a line or two
 
-NEEDS_LESS = {"flops": "fewer FLOPs", "peak_memory_mib": "less memory", "energy_wh": "less energy"}
+NEEDS_LESS = {"flops": "fewer FLOPs", "energy_wh": "less energy"}
 
 
 def _pairs(number: int, table: pd.DataFrame) -> str:
@@ -332,15 +333,15 @@ def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
     return f"{less} may be as good, by the interval of the difference"
 
 
-def claim_seconds(front: pd.DataFrame, best: pd.DataFrame) -> str:
-    """The device seconds of training the best configuration, from the least to the most of the data sets."""
+def claim_spent(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
+    """What training the best configuration takes of that cost, from the least to the most of the data sets."""
     settled = best.loc[best["compared"] > 0, ["dataset_model", "configuration", "n_labels"]]
-    costs = settled.merge(front[["dataset_model", "configuration", "device_seconds"]])
+    costs = settled.merge(front[["dataset_model", "configuration", cost]])
     if costs.empty:
         few = "Too few costs were measured here" if len(settled) else "There are too few seeds here"
-        return f"{few} to say how long training the best configuration takes"
-    takes = span(costs["device_seconds"], short)
-    return f"With {span(costs['n_labels'])} labels, training the best configuration takes {takes} device seconds"
+        return f"{few} to say what training the best configuration takes"
+    takes, unit = span(costs[cost], short), {"peak_memory_mib": "MiB of memory"}.get(cost, COSTS[cost])
+    return f"With {span(costs['n_labels'])} labels, training the best configuration takes {takes} {unit}"
 
 
 def claim_differences(table: pd.DataFrame, baseline: str) -> str:
@@ -385,10 +386,9 @@ def claim_effects(table: pd.DataFrame) -> str:
 
 
 def claim_searches(table: pd.DataFrame) -> str:
-    """The sampler that spent the smallest share of the whole grid's device seconds."""
-    shares = table.groupby("sampler", sort=False)["seconds_share"].mean()
-    spent = f"{shares.min():.0%} of the whole grid's device seconds on average"
-    return f"{shares.idxmin()} spends least until it is within half a point of the best setting: {spent}"
+    """The share of the whole grid's device seconds that samplers spent, from the smallest to the largest mean."""
+    spent = span(table.groupby("sampler")["seconds_share"].mean(), share)
+    return f"A search spends {spent} of the whole grid's device seconds until it is within half a point of its best"
 
 
 # A sentence for every figure
@@ -599,7 +599,7 @@ def main_effects(table: pd.DataFrame, whole: bool) -> list[str]:
     least = f"; {shares['knob'].iloc[-1]} explains {shares['share'].iloc[-1]:.1%}" if len(shares) > 1 else ""
     return [
         f"{high['knob']} explains most, {high['share']:.0%} of the variance of validation {high['score_name']}: from "
-        f"{low['score']:.3f} at {low['value']} to {high['score']:.3f} at {high['value']}{least}. By chance a knob of "
+        f"{low['score']:.3f} at {low['value']} to {high['score']:.3f} at {high['value']}{least}. By chance a hyperparameter with "
         f"{len(rows)} values would explain about {(len(rows) - 1) / (rows['settings'].sum() - 1):.0%}."
         f"{at_edge(table)}{caution}"
     ]

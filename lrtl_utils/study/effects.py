@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+from lrtl_utils.errors import counted
 from lrtl_utils.files import absolute_path
 from lrtl_utils.study import stats, tables
 from lrtl_utils.study.tables import DEFAULTS
@@ -38,7 +39,9 @@ def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
             if tables.took_from_cache(part).any():
                 settings["device_seconds"] = np.nan
             if len(settings) > len(found[0]):
-                found = settings, knobs, f"{dataset} · {model}, {method} with {n_labels} labels"
+                validation, seeds = part["record"].iloc[0]["data"]["validation_size"], part["seed"].nunique()
+                judged_on = f"{counted(seeds, 'seed')}, {counted(validation, 'validation example')}"
+                found = settings, knobs, f"{dataset} · {model}, {method} with {n_labels} labels ({judged_on})"
     return found
 
 

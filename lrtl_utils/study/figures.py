@@ -36,6 +36,7 @@ NAMED = (tables.OURS, "full", tables.BASELINE, "linear_probe")  # have colours a
 GREY = "0.7"  # of other methods
 LEADER = {"arrowstyle": "-", "color": "0.55", "linewidth": 0.6}  # from a name to what it names
 LONGEST = 30  # letters of a name beside which there is room for two data sets in a row
+WIDEST_NOTE = 46  # letters in a line of a note below one of these
 LONGEST_TITLE = 40  # letters of a title of one of these, with room for a target
 NEAR = 0.25  # of the height of the named lines: others are drawn down to so far below them
 MOST_NAMED = 40  # classes of a confusion matrix: more make a picture that no screen shows
@@ -155,15 +156,20 @@ def headline(gains: pd.DataFrame) -> Figure | None:
     sizes = [f", {n} labels" if gains["n_labels"].nunique() > 1 else "" for n in rows["n_labels"]]
     left.set_yticks(at, [tables.titled(name) + size for name, size in zip(rows["dataset_model"], sizes, strict=True)])
     left.set(xlabel=f"points of {tables.metrics_of(gains)}\nover {tables.TUNED}", ylim=(-0.6, len(gains) - 0.4))
-    for column, name, colour in (("seconds_ratio", "time", "black"), ("flops_ratio", "FLOPs", "white")):
+    for column, name, look in (
+        ("flops_ratio", "FLOPs", {"marker": "D", "color": "black", "s": 50}),
+        ("seconds_ratio", "time", {"marker": "x", "color": _SAFE[1], "s": 70, "linewidths": 2.5}),
+    ):
         if rows[column].notna().any():
-            right.scatter(rows[column], at, marker="D", color=colour, edgecolors="black", s=50, zorder=3, label=name)
+            right.scatter(rows[column], at, zorder=3, label=name, **look)
     right.axvline(1, color="black", linewidth=1)
+    right.margins(x=0.1)
     right.set(xscale="log", xlabel=f"cost of {tables.OURS},\nas a share of that of\n{tables.TUNED}")
     _ticks(right, "{x:g}")
     right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     note = "Left: differences with 95 % intervals; a hollow mark is undecided. Right: time is shown only where the "
-    note += "runs of three pairs had one machine and began within an hour of each other."
+    note += "runs of three pairs had one machine and began within an hour of each other. Each data set and model is "
+    note += "shown with one number of labels; others are in the table."
     return _finished(figure, answers.claim_gains(gains), note)
 
 
@@ -207,7 +213,7 @@ def _score_vs_data(summary: pd.DataFrame, ax: Axes, needs: pd.DataFrame) -> None
             marks.add(points["full"].iloc[0])
         names.append((variant, *end))
     _of_labels(ax, marks)
-    ax.set_xlabel("\n".join([ax.get_xlabel(), *aside]))
+    _below(ax, ax.get_xlabel(), aside)
     ax.set_ylabel(f"test {summary['score_name'].iloc[0]}")
     _name_ends(ax, names)
 
@@ -262,7 +268,7 @@ def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure 
     note += "method there is one setting: the best configuration, or else the tuned one if there is one."
     if cost == "device_seconds":  # of several machines and hours, so that no two are compared
         note += " Seconds are those of the machine that a run had; a device hour has 3,600."
-        return figure and _finished(figure, answers.claim_seconds(front, best), note)
+        return figure and _finished(figure, answers.claim_spent(front, best, cost), note)
     return figure and _finished(figure, answers.claim_cost(front, best, cost), note)
 
 
@@ -289,24 +295,28 @@ def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
         dark = [0.7 * part for part in to_rgb(look["color"])]
         ax.text(row[cost], row["score"], row["variant"].replace(" (", "\n("), color=dark, gid=_NAME, in_layout=False)
     ax.margins(0.15, 0.3)
-    ax.set(xscale="log", xlabel="\n".join([_with_labels(front, cost), *aside]))
+    ax.set_xscale("log")
+    _below(ax, _with_labels(front, cost), aside)
     ax.set_ylabel(f"test {front['score_name'].iloc[0]}")
     _ticks(ax, form)
 
 
 def memory(front: pd.DataFrame, best: pd.DataFrame) -> Figure | None:
     """The peak memory of one configuration of each method, at one size; `front` and `best` are from `tables`."""
-    figure = _each_data_set(front, _memory, 1.0 + 0.22 * _most_rows(front))
-    note = "On a CPU, it is the memory beyond what the process used when the clock started."
-    return figure and _finished(figure, answers.claim_cost(front, best, "peak_memory_mib"), note)
+    figure = _each_data_set(front, _memory, 1.0 + 0.22 * _most_rows(front), best=best)
+    note = "On a CPU, it is the memory beyond what the process used when the clock started. The bar of the best "
+    note += "configuration is black."
+    return figure and _finished(figure, answers.claim_spent(front, best, "peak_memory_mib"), note)
 
 
-def _memory(front: pd.DataFrame, ax: Axes) -> None:
+def _memory(front: pd.DataFrame, ax: Axes, best: pd.DataFrame) -> None:
     rows = tables.with_enough_seeds(front).sort_values("peak_memory_mib", ascending=False)
-    ax.bar_label(ax.barh(rows["variant"], rows["peak_memory_mib"], color=_SAFE[0]), fmt="{:,.0f}", padding=2)
+    top = best.set_index("dataset_model")["configuration"][front["dataset_model"].iloc[0]]
+    colours = ["black" if name == top else _SAFE[0] for name in rows["configuration"]]
+    ax.bar_label(ax.barh(rows["variant"], rows["peak_memory_mib"], color=colours), fmt="{:,.0f}", padding=2)
     ax.margins(x=0.25)
     ax.grid(visible=False)  # a line would cross a number
-    ax.set_xlabel("\n".join([_with_labels(front, "peak_memory_mib"), *_too_few(front)]))
+    _below(ax, _with_labels(front, "peak_memory_mib"), _too_few(front))
 
 
 def differences(table: pd.DataFrame, baseline: str) -> Figure | None:
@@ -315,7 +325,7 @@ def differences(table: pd.DataFrame, baseline: str) -> Figure | None:
     drawn = table[table["dataset_model"].isin(table["dataset_model"][~few])]
     figure = _each_data_set(drawn, _differences, 0.9 + 0.24 * _most_rows(drawn))
     note = f"Points of {tables.metrics_of(table)} over {baseline}, paired by seed and test example: blue is better, "
-    note += "red is worse, grey and in brackets is undecided."
+    note += "red is worse, grey and in brackets is undecided (the table has the intervals)."
     note += " Where a cell is blank, the two share fewer than three seeds." if few[drawn.index].any() else ""
     return figure and _finished(figure, answers.claim_differences(table, baseline), note)
 
@@ -323,7 +333,7 @@ def differences(table: pd.DataFrame, baseline: str) -> Figure | None:
 def _differences(table: pd.DataFrame, ax: Axes) -> None:
     decided, few = table["verdict"].isin(answers.DECIDED), table["verdict"] == stats.TOO_FEW_SEEDS
     strength = table["mean"].abs().clip(*STRENGTHS) * np.sign(table["mean"])
-    points = (100 * table["mean"]).map("{:+.1f}".format)
+    points = table["mean"].map(answers.signed)
     colour = strength.where(decided, 0).mask(few)  # without a colour a cell is blank
     table = table.assign(colour=colour, points=points.where(decided, "(" + points + ")"))
     places = {method: place for place, method in enumerate(METHODS)}
@@ -371,7 +381,7 @@ def main_effects(effects: pd.DataFrame) -> Figure | None:
         ax.set_xticks(at, [str(value) for value in values["value"]])
         ax.margins(x=0.2)
         edge = "\nbest at the edge" if values["at_edge"].any() else ""
-        ax.set_title(f"{knob}\n{values['share'].iloc[0]:.0%} of variance{edge}")
+        ax.set_title(f"{knob}\n{answers.share(values['share'].iloc[0])} of variance{edge}")
     figure.supylabel(f"mean validation {tables.metrics_of(effects)}", fontsize="medium")
     note = "Bars are 95 % intervals over settings; the best value is filled."
     note += " Where it is at the edge of the grid, a better one may lie beyond." if effects["at_edge"].any() else ""
@@ -550,6 +560,11 @@ def _others(parts: Sequence[pd.DataFrame]) -> str:
     grey = {method for part in parts for method in part[~part["variant"].isin(_named(part))]["method"]}
     others = [*sorted(grey - {*NAMED}), *(["other settings"] if grey & {*NAMED} else [])]
     return f"Drawn in grey: {', '.join(others)}. " if others else ""
+
+
+def _below(ax: Axes, label: str, notes: Sequence[str]) -> None:
+    """The name of the lower axis, and notes below it that are not wider than half a figure."""
+    ax.set_xlabel("\n".join([label, *(textwrap.fill(note, WIDEST_NOTE) for note in notes)]))
 
 
 def _too_few(rows: pd.DataFrame) -> list[str]:

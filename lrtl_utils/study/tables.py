@@ -67,6 +67,7 @@ NAMED = [name for name in DEFAULTS if name not in MACHINE]  # of MACHINE, `by_ma
 # The words that a printed table has for the names of columns.
 SHOWN = {"n_labels": "labels", "too_few_seeds": "too few seeds", "at_least_as_good": "at least as good"}
 SHOWN |= {"score_name": "metric", "p_corrected": "p, corrected"}
+SHOWN |= {"knob": "hyperparameter", "at_edge": "at the edge"}
 SHOWN |= {"dataset_model": "data set · model", "dataset_models": "pairs"}
 SHOWN |= {"data_sets": "data sets", "data_set_gain": "gain by data set"}
 

@@ -37,6 +37,7 @@ PIECES = {
 }
 USUAL = 100  # labels: of the settings of a data set and model, the nearest to this is shown
 TUNED = [f"{method} (tuned)" for method in tables.WITH_RATE]
+IS = {TUNED[0]: "is a typical example script with tuned hyperparameters", TUNED[1]: "trains all layers"}
 CLAIMED = 5  # seeds, at least, of whatever README claims
 MOST_BYTES = 1_000_000
 
@@ -105,8 +106,8 @@ def claim(table: pd.DataFrame, planned: int) -> str:
         zero = "" if found["low"] > 0 or found["high"] < 0 else " (not shown to differ from zero)"
         said.append(
             f"{answers.points(found['gain'], found['low'], found['high'])} points{zero} over "
-            f"`{found['configuration']}`, with {flops} of its FLOPs: better in {found['won']}, worse in "
-            f"{found['lost']}, undecided in {found['undecided']}"
+            f"`{found['configuration']}`, which {IS[found['configuration']]}, with {flops} of its FLOPs: better in "
+            f"{found['won']}, worse in {found['lost']}, undecided in {found['undecided']}"
         )
     first, *others = said
     settings, by_data_set = len(table[recipe.AT].drop_duplicates()), _gained(table, recipe.DATA_SET_GAIN)
@@ -115,13 +116,14 @@ def claim(table: pd.DataFrame, planned: int) -> str:
         f"{_gained(part, recipe.GAIN)} over the {len(part[recipe.AT].drop_duplicates())} that are scored by {name}"
         for name, part in table.groupby("score_name")
     )
+    ran = "all" if settings == planned else f"the {settings} that have run so far, of"
     return (
-        f"**On average `{tables.OURS}`, this project's own method, gains {first}.** "
-        f"{''.join(f'It gains {each}. ' for each in others)}This is over the {settings} settings that "
-        f"have run so far, of {planned} planned: a setting is a data set on which the rule of `{tables.OURS}` was not "
-        "chosen, with a model and a number of labels. Brackets hold 95 % intervals, which treat settings as "
+        f"**Averaged over settings, `{tables.OURS}`, this project's own method, gains {first}.** "
+        f"{''.join(f'It gains {each}. ' for each in others)}A setting is a data set on which the rule of "
+        f"`{tables.OURS}` was not chosen, with a model and a number of labels; these are {ran} {planned} planned "
+        "settings. Brackets hold 95 % intervals, which treat settings as "
         f"independent; from one mean for each of the {data_sets} data sets, the gains are {by_data_set}. "
-        f"By settings, they are {by_metric}. "
+        f"Averaged over the settings of each metric, they are {by_metric}. "
         "An early version of the method had been run on these data sets, and a description of its results shaped the "
         "next one."
     )
@@ -203,6 +205,11 @@ def in_short(
     other = None
     if confirmed is not None:
         other = confirmed[~recipe.of_the_plan(confirmed["dataset"])]
+        helped = ", ".join(frame["dataset"].drop_duplicates().replace(PUBLISHED["titles"]))
+        yield (
+            f"How much data you need takes curves of scores, which ran on {helped}; these data sets helped to choose "
+            f"the rule of `{tables.OURS}`. The other answers are about data sets that did not.\n"
+        )
     for ask, *_ in SECTIONS:
         asked = frame if other is None or ask == answers.how_much else other
         answer = ask(asked)
@@ -296,7 +303,7 @@ def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
                 f"`{tables.OURS}`": [
                     f"{row.score:.3f}{answers.between(row.score_low, row.score_high)}" for row in found.itertuples()
                 ],
-                f"seconds ({on})": found["device_seconds"].map("{:.1f}".format, na_action="ignore"),
+                f"training seconds ({on})": found["device_seconds"].map("{:.1f}".format, na_action="ignore"),
                 f"points over {baseline}, share of its FLOPs": [
                     f"{answers.points(row.mean, row.low, row.high)}, {row.verdict}, {answers.share(row.flops_ratio)}"
                     for row in found.itertuples()

@@ -207,10 +207,10 @@ def test_the_picture_of_seconds_says_what_the_best_takes(frame):
     front.loc[of_best, "device_seconds"] = [7.0, 1234.5]
     claim = "With 1000 labels, training the best configuration takes 7 to 1,230 device seconds"
     assert figures.score_vs_cost(front, best, "device_seconds").get_suptitle() == claim
-    assert answers.claim_seconds(front[~of_best], best).startswith("Too few costs were measured here")
+    assert answers.claim_spent(front[~of_best], best, "device_seconds").startswith("Too few costs were measured here")
     untimed = of_best & (front["dataset_model"] == best["dataset_model"].iloc[0])
     claim = "With 1000 labels, training the best configuration takes 1,230 device seconds"
-    assert answers.claim_seconds(front[~untimed], best.assign(n_labels=[32, 1000])) == claim
+    assert answers.claim_spent(front[~untimed], best.assign(n_labels=[32, 1000]), "device_seconds") == claim
 
 
 def test_grey_methods_far_below_the_named_ones_are_named_below_and_not_drawn(frame):

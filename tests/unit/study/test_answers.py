@@ -159,7 +159,7 @@ def test_the_four_answers(frame, monkeypatch):
     monkeypatch.setattr(tables, "needs", lambda frame: doubted)
     fewer = passed.replace(f"{sure} ", f"{sure - 1} ", 1)
     assert answers.how_much(frame).headline.endswith(
-        f"; {fewer}, and on 1 pair the best configuration has no such curve."
+        f"; {fewer}, and on 1 pair the best configuration of the first answer has no such curve."
     )
     least = needs.assign(sizes=[(400, 500, 1000)] * len(needs))
     monkeypatch.setattr(tables, "needs", lambda frame: least)
@@ -324,7 +324,7 @@ def test_what_its_own_interval_shows_to_be_worse_is_no_cheaper_choice(frame):
     assert low < high < 0
     assert "sst2 · minilm: progressive itself (" in answers.cost(frame).each[1]
     alone = answers.cost(frame[frame["dataset"] == "sst2"]).headline
-    assert alone.startswith("On the only pair of data set and model, the interval of the difference from the best (")
+    assert alone.startswith("On the only pair of data set and model, no compared configuration with fewer FLOPs than the best (")
 
 
 def test_the_cheapest_is_of_what_was_measured(frame):

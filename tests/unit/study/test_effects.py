@@ -36,7 +36,7 @@ def frame(tmp_path_factory):
 def test_settings_and_the_knobs_that_distinguish_them(frame):
     settings, knobs, of = effects.trials(frame)
     assert (len(settings), knobs) == (12, KNOBS)
-    assert of == "sst2 · minilm, full with 100 labels"
+    assert of == "sst2 · minilm, full with 100 labels (1 seed, 20 validation examples)"
     assert effects.is_whole(settings, knobs)
     assert not effects.is_whole(settings[1:], knobs)
 
@@ -64,7 +64,7 @@ def test_main_effects_and_interactions_by_hand(frame):
     assert main.loc[("epochs", 3), ["low", "high"]].tolist() == pytest.approx([low, high])
     (said,) = answers.main_effects(main.reset_index(), whole=True)
     assert " explains most, " in said
-    assert "By chance a knob of 3 values would explain about 18%." in said  # (3 - 1) / (12 - 1)
+    assert "By chance a hyperparameter with 3 values would explain about 18%." in said  # (3 - 1) / (12 - 1)
     assert said.endswith(
         "Best, but at the edge of the grid: learning_rate=5e-05, epochs=10; better values may lie beyond it."
     )

@@ -111,18 +111,19 @@ def test_a_readme_without_the_marks_of_a_claim_is_refused_before_any_run_is_read
 
 def test_the_claim_is_of_the_data_sets_that_chose_nothing_and_has_its_interval(results, tmp_path):
     said = readme.claim(recipe.compared(recipe.runs(results)), planned=7)
-    assert "This is over the 2 settings that have run so far, of 7 planned: " in said
+    assert "; these are the 2 that have run so far, of 7 planned settings. " in said
     counts = ", with 25% of its FLOPs: better in 2, worse in 0, undecided in 0"
     for baseline in ("conventional (tuned)", "full (tuned)"):
         none = r"\+[\d.]+ points \(not shown to differ from zero\)"  # of two settings there is no interval
-        assert re.search(rf"{none} over `{re.escape(baseline)}`{re.escape(counts)}", said)
-    assert re.search(r"By settings, they are \+[\d.]+ and \+[\d.]+ over the 2 that are scored by accuracy\. ", said)
+        assert re.search(rf"{none} over `{re.escape(baseline)}`, which [a-z ]+{re.escape(counts)}", said)
+    by_metric = r"they are \+[\d.]+ and \+[\d.]+ over the 2 that are scored by accuracy\. "
+    assert re.search(f"Averaged over the settings of each metric, {by_metric}", said)
     assert said.partition(".** ")[2].startswith("It gains ")
     for seed in range(3):  # a setting without `conventional`
         knobs = {"dataset": str(results / "own.csv"), "model": "minilm", "train_size": 60, "seed": seed}
         write_run(results, outcomes(0.8, 60, seed), method="progressive", flops=10, **knobs)
         write_run(results, outcomes(0.3, 60, seed), method="full", learning_rate=1e-3, flops=40, **knobs)
-    assert "This is over the 3 settings " in readme.claim(recipe.compared(recipe.runs(results)), planned=7)
+    assert "these are all 3 planned settings. " in readme.claim(recipe.compared(recipe.runs(results)), planned=3)
     for seed in range(3):
         knobs = {"dataset": "sst2", "model": "minilm", "train_size": 40, "seed": seed}
         write_run(tmp_path / "alone", outcomes(0.8, 40, seed), method="progressive", **knobs)
