@@ -117,7 +117,10 @@ def search(
     results: Results = LOCAL,
     trials: Annotated[
         int | None,
-        Option(min=1, help="Number of settings to try (with --halving, to start). Default: a quarter of them all, at least 10."),
+        Option(
+            min=1,
+            help="Number of settings to try (with --halving, to start). Default: a quarter of them all, at least 10.",
+        ),
     ] = None,
     seed: Annotated[
         int, Option(min=0, max=2**31 - 1, help="Seed of the search. Scores are averaged over the grid's seeds.")

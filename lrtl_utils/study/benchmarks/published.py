@@ -117,7 +117,10 @@ def one_epoch_in_words(table: pd.DataFrame) -> list[str]:
         for base in part[of_baseline & (part["epochs"] == 1)].itertuples():
             each = [f"{base.accuracy:.3f} (loss {base.loss:.3f})"]
             each += [_reached(row) for row in part[~of_baseline].itertuples()]
-            each += [f"the report has {accuracy:.3f} on as many of a data set that it does not name" for accuracy in reported[reported.index == examples]]
+            each += [
+                f"the report has {accuracy:.3f} on as many of a data set that it does not name"
+                for accuracy in reported[reported.index == examples]
+            ]
             where = f"{dataset} · {model}, {examples} test examples"
             found.append(
                 f"{where}: one epoch of {base.configuration} on {n_labels:.0f} labels reaches {'; '.join(each)}."

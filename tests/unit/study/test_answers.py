@@ -324,7 +324,9 @@ def test_what_its_own_interval_shows_to_be_worse_is_no_cheaper_choice(frame):
     assert low < high < 0
     assert "sst2 · minilm: progressive itself (" in answers.cost(frame).each[1]
     alone = answers.cost(frame[frame["dataset"] == "sst2"]).headline
-    assert alone.startswith("On the only pair of data set and model, no compared configuration with fewer FLOPs than the best (")
+    assert alone.startswith(
+        "On the only pair of data set and model, no compared configuration with fewer FLOPs than the best ("
+    )
 
 
 def test_the_cheapest_is_of_what_was_measured(frame):

@@ -82,7 +82,9 @@ def test_runs_of_different_settings_are_lines_of_their_own(tmp_path):
 def test_as_many_examples_as_in_the_report_are_set_beside_it(tmp_path):
     write_run(tmp_path, [True] * 400 + [False] * 472, method="conventional", epochs=1, **SST2)
     (stated,) = published.one_epoch_in_words(published.one_epoch(tables.records(tmp_path, "completed")))
-    assert stated.endswith("reaches 0.459 (loss 0.541); the report has 0.487 on as many of a data set that it does not name.")
+    assert stated.endswith(
+        "reaches 0.459 (loss 0.541); the report has 0.487 on as many of a data set that it does not name."
+    )
 
 
 def test_without_such_a_run_that_is_said(tmp_path):
