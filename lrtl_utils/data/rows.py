@@ -1,20 +1,16 @@
-"""Rows of files, read by the library `datasets`: within bounds, offline, nothing decoded, nothing left on the disk."""
+"""Rows of parquet and Arrow files: within bounds, offline, nothing decoded, nothing left on the disk."""
 
-import tempfile
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrtl_utils.errors import InputError, reason, require_name
 
 if TYPE_CHECKING:
-    from datasets import IterableDataset
+    import pyarrow as pa
 
 MOST_BYTES = 2 * 2**30  # in memory, of the columns that are read; a small file can unpack to more than any memory
 MOST_ROWS_AT_ONCE = 1024
-_ONE_AT_A_TIME = threading.RLock()  # because what is set for the time of a reading is global
 
 
 def read(file: Path, only: Sequence[str] = ()) -> tuple[dict[str, list[Any]], dict[str, list[str]]]:
@@ -23,80 +19,49 @@ def read(file: Path, only: Sequence[str] = ()) -> tuple[dict[str, list[Any]], di
     An image is its bytes and path, a label its number. `InputError` if the file cannot be read, a column is missing, or
     the rows exceed `MOST_BYTES`.
     """
-    with _reading(file) as place:
-        from datasets import IterableDataset
+    try:
+        from datasets import Features
 
-        at_once = MOST_ROWS_AT_ONCE
-        if file.suffix.lower() == ".arrow":
-            found = IterableDataset.from_file(str(place))
-        else:
-            at_once = _rows_at_once(file)
-            options: dict[str, Any] = {"cache_dir": str(place.parent), "batch_size": at_once}
-            found = IterableDataset.from_parquet(str(place), **options)
-            for name in only:
-                require_name(f"column of {file}", name, found.features)
-            if only:
-                found = IterableDataset.from_parquet(str(place), columns=[*only], **options)
-        names = {name: _class_names(feature) for name, feature in found.features.items()}
-        return _gather(found, at_once, file), {name: known for name, known in names.items() if known}
+        schema, batches = _opened(file, only)
+        for name in only:
+            require_name(f"column of {file}", name, schema.names)
+        names = {name: _class_names(feature) for name, feature in Features.from_arrow_schema(schema).items()}
+        wanted = [*(only or schema.names)]
+        return _gather(batches, wanted, file), {name: names[name] for name in wanted if names[name]}
+    except InputError:
+        raise
+    except Exception as error:  # whatever a damaged file makes the libraries raise
+        raise InputError(f"{file} cannot be read as {file.suffix.removeprefix('.')}: {reason(error)}") from None
 
 
-def read_delimited(file: Path, text: str, header: list[str], **options: Any) -> dict[str, list[str]]:
-    """The `text` of a CSV file with those columns, every value a string; the options are those of pandas."""
-    with _reading(file) as place:
-        from datasets import Features, IterableDataset, Value
+def _opened(file: Path, only: Sequence[str]) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
+    """The schema of a file, and its rows in batches that fit in memory."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-        place.unlink()
-        place.write_text(text, encoding="utf-8", newline="")
-        features = Features({name: Value("string") for name in header})
-        options |= {"names": header, "header": 0, "na_filter": False, "cache_dir": str(place.parent)}
-        return _gather(IterableDataset.from_csv(str(place), features=features, **options), MOST_ROWS_AT_ONCE, file)
-
-
-@contextmanager
-def _reading(file: Path) -> Iterator[Path]:
-    """A link to the file in a temporary folder, because `datasets` would take some names for patterns or addresses.
-
-    Whatever a damaged file makes `datasets` raise becomes an `InputError`; what it would log is not shown.
-    """
-    import datasets
-
-    with _ONE_AT_A_TIME:
-        verbosity, torch = datasets.logging.get_verbosity(), datasets.config.TORCH_AVAILABLE
-        datasets.logging.set_verbosity(datasets.logging.CRITICAL + 1)
-        datasets.config.TORCH_AVAILABLE = False  # else every stream of rows imports torch, which takes seconds
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                place = Path(folder) / f"rows{file.suffix}"
-                place.symlink_to(file.resolve())
-                yield place
-        except InputError:
-            raise
-        except Exception as error:
-            raise InputError(f"{file} cannot be read as {file.suffix.removeprefix('.')}: {reason(error)}") from None
-        finally:
-            datasets.logging.set_verbosity(verbosity)
-            datasets.config.TORCH_AVAILABLE = torch
+    if file.suffix.lower() == ".arrow":
+        stream = pa.ipc.open_stream(pa.memory_map(str(file)))
+        return stream.schema, iter(stream)
+    opened = pq.ParquetFile(file)
+    there = [name for name in only if name in opened.schema_arrow.names]
+    return opened.schema_arrow, opened.iter_batches(_rows_at_once(opened.metadata), columns=there or None)
 
 
-def _gather(found: "IterableDataset", rows_at_once: int, file: Path) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {name: [] for name in found.features}
+def _gather(batches: "Iterator[pa.RecordBatch]", wanted: Sequence[str], file: Path) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {name: [] for name in wanted}
     size = 0
-    for table in found.with_format("arrow").iter(rows_at_once):
-        size += table.nbytes
+    for batch in batches:
+        size += batch.nbytes
         if size > MOST_BYTES:
             raise InputError(f"{file} holds more than {MOST_BYTES / 2**20:.0f} MiB in the columns to be read.")
-        table.validate(full=True)  # texts that are not UTF-8, offsets that point outside
+        batch.validate(full=True)  # texts that are not UTF-8, offsets that point outside
         for name, column in columns.items():
-            column += table[name].to_pylist()
+            column += batch[name].to_pylist()
     return columns
 
 
-def _rows_at_once(file: Path) -> int:
+def _rows_at_once(metadata: Any) -> int:
     """A number of rows that fit in memory, even where each repeats the largest value that a stored column may hold."""
-    import pyarrow.parquet as pq
-
-    metadata = pq.read_metadata(file)
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     stored = [group.column(i).total_uncompressed_size for group in groups for i in range(group.num_columns)]
     return max(1, min(MOST_ROWS_AT_ONCE, MOST_BYTES // max([1, *stored])))

@@ -25,7 +25,7 @@ from lrtl_utils.files import absolute_path, writable_folder
 from lrtl_utils.models.build import build, build_tfidf
 from lrtl_utils.models.catalog import find
 from lrtl_utils.models.heads import Tagger
-from lrtl_utils.models.network import Model
+from lrtl_utils.models.network import Model, small_batch
 from lrtl_utils.models.own import KEPT_FILE
 from lrtl_utils.runs import store
 
@@ -334,7 +334,7 @@ def _write_image(model: Model, classes: Sequence[str], folder: Path) -> dict[str
     size = collate.image_size
     reading = {"input_size": (3, size, size), "mean": collate.mean, "std": collate.std}
     reading |= {"interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "center"}
-    pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    pixels = small_batch(model)["pixels"]
     expected = model({"pixels": pixels})
     net.reset_classifier(len(classes))
     classifier = net.get_classifier()

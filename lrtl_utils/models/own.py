@@ -66,7 +66,7 @@ def find(name: str, *, fetch: bool = True) -> Source:
 
 
 def read_row(source: Source) -> dict[str, Any]:
-    """The fields of a `models.Backbone` that the config.json beside the weights gives.
+    """The fields of a `models.catalog.Backbone` that the config.json beside the weights gives.
 
     `InputError` where there is none, where it asks for code of its own, or where it does not give the width.
     """

@@ -596,11 +596,12 @@ def main_effects(table: pd.DataFrame, whole: bool) -> list[str]:
     rows = table[table["knob"] == shares["knob"].iloc[0]].sort_values("score")
     low, high = rows.iloc[0], rows.iloc[-1]
     caution = "" if whole else " Not every combination was tried, so effects of knobs overlap."
+    chance = (len(rows) - 1) / (rows["settings"].sum() - 1)
     least = f"; {shares['knob'].iloc[-1]} explains {shares['share'].iloc[-1]:.1%}" if len(shares) > 1 else ""
     return [
         f"{high['knob']} explains most, {high['share']:.0%} of the variance of validation {high['score_name']}: from "
-        f"{low['score']:.3f} at {low['value']} to {high['score']:.3f} at {high['value']}{least}. By chance a hyperparameter with "
-        f"{len(rows)} values would explain about {(len(rows) - 1) / (rows['settings'].sum() - 1):.0%}."
+        f"{low['score']:.3f} at {low['value']} to {high['score']:.3f} at {high['value']}{least}. By chance a "
+        f"hyperparameter with {len(rows)} values would explain about {chance:.0%}."
         f"{at_edge(table)}{caution}"
     ]
 

@@ -280,7 +280,7 @@ def _layout(folder: Path, form: str, files: Sequence[Path]) -> Layout:
 
 def _saved_layout(folder: Path) -> Layout:
     """A folder that `datasets` saved, with a sub-folder for each split; `state.json` names the data files."""
-    parts, files = [folder], []
+    parts, files, there = [folder], [], {*_walk(folder)[0]}
     try:
         if (folder / "dataset_dict.json").is_file():
             names = json.loads((folder / "dataset_dict.json").read_bytes())["splits"]
@@ -288,10 +288,9 @@ def _saved_layout(folder: Path) -> Layout:
         for part in parts:
             state = json.loads((part / "state.json").read_bytes())
             files += [part / entry["filename"] for entry in state["_data_files"]]
+        for file in (*files, *(part / "dataset_info.json" for part in parts)):
+            if file not in there:
+                raise ValueError(f"{file} is missing")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} is not a complete data set as `datasets` saves it: {error}.") from None
-    there = {*_walk(folder)[0]}
-    for file in (*files, *(part / "dataset_info.json" for part in parts)):
-        if file not in there:
-            raise InputError(f"{folder} is not a complete data set as `datasets` saves it: {file} is missing.")
     return _layout(folder, "saved", files)

@@ -106,7 +106,7 @@ def usual(columns: Iterable[str], names: Sequence[str], taken: str | None = None
 
 
 def _read_delimited(file: Path) -> Table:
-    """A CSV or TSV file; `csv` checks it first, because pandas counts no lines and silently fills short rows."""
+    """A CSV or TSV file. Read by `csv`, because pandas counts no lines and silently fills short rows."""
     text, odd = decode(file.read_bytes(), file)
     if file.suffix.lower() == ".tsv":
         separator = "\t"
@@ -120,11 +120,8 @@ def _read_delimited(file: Path) -> Table:
         else:
             separator = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    header, count = _check_rows(text, file, separator, quoting)
-    columns = rows.read_delimited(file, text, header, sep=separator, quoting=quoting)
-    if (found := len(columns[header[0]])) != count and len(header) > 1:
-        raise InputError(f"{file}: {count} rows follow the first line, and pandas finds {found}.")
-    columns = {name: column for name, column in columns.items() if name.strip(UNNAMED)}
+    header, *found = _rows(text, file, separator, quoting)
+    columns = {name: [row[at] for row in found] for at, name in enumerate(header) if name.strip(UNNAMED)}
     if not quoted:
         columns = {name: [_unquoted(value) for value in column] for name, column in columns.items()}
     return Table(columns, odd_lines=odd)
@@ -134,9 +131,10 @@ def _unquoted(value: str) -> str:
     return value[1:-1].replace('""', '"') if re.fullmatch(r'"([^"]|"")*"', value) else value
 
 
-def _check_rows(text: str, file: Path, separator: str, quoting: int) -> tuple[list[str], int]:
-    """The names of the columns, and how many rows follow; `InputError` names the line that has other fields."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True)
+def _rows(text: str, file: Path, separator: str, quoting: int) -> list[list[str]]:
+    """The names of the columns, then the rows; `InputError` names the line that has other fields."""
+    lines = io.StringIO(text, newline="").readlines()
+    reader = csv.reader(lines, delimiter=separator, quoting=quoting, strict=True)
     try:
         header = [name.strip() for name in next(filter(None, reader), [])]
         if quoting == csv.QUOTE_NONE:
@@ -147,11 +145,11 @@ def _check_rows(text: str, file: Path, separator: str, quoting: int) -> tuple[li
         if len(set(header)) < len(header):
             names = ", ".join(map(repr, header))
             raise InputError(f"{file}: the first line must name each column once; it has {names}.")
-        count = 0
+        found = [header]
         for row in filter(None, reader):
-            if len(row) == 1 and row[0] and not row[0].strip(" \t"):
-                continue  # as pandas does, unless it is in quotes
-            count += 1
+            if len(row) == 1 and row[0] and not row[0].strip(" \t") and '"' not in lines[reader.line_num - 1]:
+                continue  # a line of spaces
+            found.append(row)
             if len(row) != len(header):
                 raise InputError(
                     f"{file}, line {reader.line_num} has {counted(len(row), 'field')}, but the first line names "
@@ -160,7 +158,7 @@ def _check_rows(text: str, file: Path, separator: str, quoting: int) -> tuple[li
                 )
     except csv.Error as error:
         raise InputError(f"{file}, line {reader.line_num}: {error}.") from None
-    return header, count
+    return found
 
 
 def _read_json(file: Path) -> Table:
