@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -274,9 +274,16 @@ def _revision_in_mirror(folder: Path, repository: Repository, files: tuple[Path,
         )
     if fault := next(faults(folder, locked), None):
         raise InputError(f"{fault}; `lrtl fetch --to {mirror()}` restores it.")
-    if unknown := [file for file in files if file.relative_to(folder).as_posix() not in locked.files]:
-        raise InputError(f"{unknown[0]} is not in the manifest of the mirror; move it away.")
+    require_listed(repository.place, files)
     return locked.revision
+
+
+def require_listed(place: str, files: Sequence[Path]) -> None:
+    """`InputError` if one of these files of a mirror's folder is not in the manifest that lists the folder."""
+    locked, folder = read_manifest(mirror()).repositories.get(place), mirror() / place
+    for file in files if locked else ():
+        if file.is_relative_to(folder) and file.relative_to(folder).as_posix() not in locked.files:
+            raise InputError(f"{file} is not in the manifest of the mirror; move it away.")
 
 
 def _matching(folder: Path, patterns: tuple[str, ...]) -> tuple[Path, ...]:

@@ -80,12 +80,17 @@ def read(kept: "SavedModel", file: Path, column: str | None = None) -> tuple[lis
 
 
 def _table(shown: list[str], examples: Examples, prediction: Prediction, kept: "SavedModel") -> "pd.DataFrame":
-    """A row an input; words past the model's longest sequence are tagged O."""
+    """A row for each input; words past the model's longest sequence are tagged O."""
     import pandas as pd
     from scipy.special import softmax
 
     inputs = [*map(_as_text, shown)]
     if kept.kind == "tokens":
+        rows = zip(prediction.predicted, examples.inputs, strict=True)
+        if cut := sum(len(tags) < len(words) for tags, words in rows):
+            warnings.warn(
+                f"Sentences that are too long, whose last words are tagged O: {cut} of {len(inputs)}.", stacklevel=3
+            )
         tags = map(" ".join, tag_names(prediction, examples.inputs, kept.classes))
         return pd.DataFrame({"tokens": inputs, "tags": [*map(_as_text, tags)], "confidence": prediction.confidence})
     labels = [_as_text(kept.classes[answer]) for answer in prediction.predicted]
@@ -222,7 +227,12 @@ def _cells(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[A
         column = tables.usual(columns, [name.strip().lower() for name in usual if name])
     if column is None and len(columns) > 1:
         raise InputError(f"{file} has the columns {', '.join(columns)}; --text-column says which one holds the inputs.")
-    inputs = columns.pop(column or next(iter(columns), ""), [])
+    if column is None and columns:
+        (column,) = columns
+        warnings.warn(
+            f"{file.name} has one column, and its first line is taken for the name: {shown(column)}.", stacklevel=5
+        )
+    inputs = columns.pop(column or "", [])
     return inputs, {name: cells for name, cells in columns.items() if not any(map(_is_picture, cells))}
 
 

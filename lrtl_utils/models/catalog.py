@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from lrtl_utils.data.catalog import Kind
-from lrtl_utils.data.hub import Repository, Source, find_in_package, find_on_hub, require_weights
+from lrtl_utils.data.hub import Repository, Source, find_in_package, find_on_hub, require_listed, require_weights
 from lrtl_utils.errors import InputError, require_name
 from lrtl_utils.models import own
 
@@ -107,7 +107,10 @@ def find(name: str, *, fetch: bool = True) -> Source | None:
     adapter = folder / "adapter_config.json"
     if adapter.is_file():
         raise InputError(f"{adapter} belongs to an adapter: merge it into the weights, or move it away from them.")
-    return replace(source, beside=tuple(folder / name for name in LOADED if (folder / name).is_file()))
+    loaded = tuple(folder / name for name in LOADED if (folder / name).is_file())
+    if source.kind == "mirror":
+        require_listed(f"models/{source.id}", loaded)
+    return replace(source, beside=loaded)
 
 
 def repository(name: str) -> Repository | None:

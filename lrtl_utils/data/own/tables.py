@@ -133,7 +133,7 @@ def _unquoted(value: str) -> str:
 
 def _rows(text: str, file: Path, separator: str, quoting: int) -> list[list[str]]:
     """The names of the columns, then the rows; `InputError` names the line that has other fields."""
-    lines = io.StringIO(text, newline="").readlines()
+    lines = io.StringIO(text.rstrip("\r\n"), newline="").readlines()
     reader = csv.reader(lines, delimiter=separator, quoting=quoting, strict=True)
     try:
         header = [name.strip() for name in next(filter(None, reader), [])]
@@ -146,9 +146,11 @@ def _rows(text: str, file: Path, separator: str, quoting: int) -> list[list[str]
             names = ", ".join(map(repr, header))
             raise InputError(f"{file}: the first line must name each column once; it has {names}.")
         found = [header]
-        for row in filter(None, reader):
-            if len(row) == 1 and row[0] and not row[0].strip(" \t") and '"' not in lines[reader.line_num - 1]:
-                continue  # a line of spaces
+        for row in reader:
+            if len(row) < 2 and not "".join(row).strip(" \t") and '"' not in lines[reader.line_num - 1]:  # a blank line
+                row = [""] * (len(header) == 1)  # as spreadsheet programs write an empty cell that is alone
+            if not row:
+                continue
             found.append(row)
             if len(row) != len(header):
                 raise InputError(

@@ -133,6 +133,27 @@ def test_the_column_of_training_is_read_before_one_of_a_usual_name(tmp_path):
     assert "are also in the test split, so the scores may be too high." in (kept / "README.md").read_text()
 
 
+def test_blank_lines_of_a_table_with_one_column_are_rows(news, tmp_path):
+    (tmp_path / "in.csv").write_text("text\nShares fell.\n\n \nA goal.\n\n")
+    with pytest.warns(UserWarning, match=r"Empty inputs get no label: 2 of 4\."):
+        answers = rows_of(scoring.predict(news, tmp_path / "in.csv"))
+    assert [row["text"] for row in answers] == ["Shares fell.", "", "", "A goal."]
+
+
+def test_a_first_line_that_is_taken_for_the_name_of_a_column_is_shown(news, tmp_path):
+    (tmp_path / "in.csv").write_text("Shares fell.\nA goal.\n")
+    with pytest.warns(UserWarning, match=r"in\.csv has one column, and its first line .* name: 'Shares fell\.'\."):
+        assert [row["text"] for row in rows_of(scoring.predict(news, tmp_path / "in.csv"))] == ["A goal."]
+
+
+def test_sentences_whose_last_words_are_not_read_are_counted(tagger, tmp_path):
+    (tmp_path / "in.txt").write_text(f"Ada met Bo\n{'Ada ' * 30}\n")
+    with pytest.warns(UserWarning, match=r"last words are tagged O: 1 of 2\."):
+        answers = rows_of(scoring.predict(tagger, tmp_path / "in.txt"))
+    assert answers[1]["tags"].endswith(" O O O")
+    assert len(answers[1]["tags"].split()) == 30
+
+
 def test_tagged_files_sentences_and_lists_of_words_give_the_same_tags(tagger, tmp_path):
     sentences = [["Ada", "Lovelace", "moved", "to", "Oslo"], ["nothing", "here", *["on"] * 20]]
     blocks = ["".join(f"{word}\tO\n" for word in words) for words in sentences]

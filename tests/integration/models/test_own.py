@@ -272,6 +272,18 @@ def test_a_revision_that_the_mirror_does_not_hold_is_refused(own, tmp_path, monk
     assert "\n" not in str(refused.value)
 
 
+def test_what_would_be_loaded_but_is_in_no_manifest_is_refused(own, tmp_path, monkeypatch):
+    monkeypatch.setenv("LRTL_MIRROR", str(tmp_path))
+    folder = shutil.copytree(own / "acme/bert", tmp_path / "models/acme/bert")
+    locked = sums(folder, "a" * 40)
+    (tmp_path / MANIFEST).write_text(Manifest(repositories={"models/acme/bert": locked}).model_dump_json())
+    (folder / "README.md").write_text("Not loaded.")
+    assert find("acme/bert").revision == "a" * 40
+    (folder / "added_tokens.json").write_text('{"Ada": 5}')
+    with pytest.raises(InputError, match=r"added_tokens\.json is not in the manifest of the mirror; move it away\."):
+        find("acme/bert")
+
+
 def test_a_folder_with_an_adapter_is_refused(own, tmp_path):
     """The library would load the adapter into the backbone, unnoticed and beside the checksum."""
     shutil.copytree(own / "acme/bert", tmp_path / "bert")
