@@ -53,11 +53,24 @@ def summary_notebooks(folder: Path = FOLDER) -> list[Path]:
 
 @lru_cache
 def parameters_of(path: Path) -> dict[str, Any]:
-    """Names and defaults of the notebook's cell tagged `parameters`; literals only, nothing is run."""
+    """Names and defaults of the notebook's cell tagged `parameters`; nothing is run.
+
+    `InputError` if a line of it does not give a name a plain value.
+    """
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]  # nbformat takes a second to import
     source = next(("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])), "")
-    lines = [line for line in ast.parse(source).body if isinstance(line, ast.Assign)]
-    return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
+    try:
+        return dict(map(_assigned, ast.parse(source).body))
+    except (ValueError, SyntaxError) as error:
+        raise InputError(f"The parameter cell of {path} cannot be read: {error}") from None
+
+
+def _assigned(line: ast.stmt) -> tuple[str, Any]:
+    match line:
+        case ast.Assign([ast.Name(name)], value) | ast.AnnAssign(ast.Name(name), value=ast.expr() as value):
+            with suppress(ValueError):
+                return name, ast.literal_eval(value)
+    raise ValueError(f"a line must be a name, = and a plain value, such as 3e-4, and not `{ast.unparse(line)}`.")
 
 
 def read_parameters(name: str, given: Mapping[str, Any], kind_of: Callable[..., str] = kind_of) -> RunConfig:
@@ -114,7 +127,10 @@ def run_notebook(
             "shared": shared,
         },
     }
-    reason = execute(notebook_path(name), parameters, executed)
+    try:
+        reason = execute(notebook_path(name), parameters, executed)
+    except OSError as error:  # the executed notebook cannot be written
+        reason = f"{error.filename or executed}: {error.strerror or error}"
     if store.is_completed(path):
         if save_model and reason:
             raise RunFailed(f"The run is done, but its model was not kept: {reason}", path)
@@ -163,7 +179,11 @@ def summarise(results: Path, metric: str | None, path: Path) -> str | None:
     """Execute a summary notebook on a folder of records, ranked by the metric; returns what `execute` does."""
     parameters = {"results": str(results), "metric": metric}
     known = {name: parameters[name] for name in parameters_of(path) if name in parameters}
-    return execute(path, known, results / "executed" / path.name)
+    output, began = results / "executed" / path.name, time.time()
+    reason = execute(path, known, output)
+    if output.is_file():
+        os.utime(output, (began, began))  # so that a record which was written meanwhile is newer
+    return reason
 
 
 def refresh(path: Path) -> None:

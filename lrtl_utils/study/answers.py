@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from lrtl_utils.errors import counted
+from lrtl_utils.errors import counted, require_name
+from lrtl_utils.methods import METHODS
 from lrtl_utils.study import curves, stats, tables
 from lrtl_utils.study.tables import BASELINE, COSTS, OURS, TUNED
 
@@ -152,8 +153,9 @@ def real(frame: pd.DataFrame, baseline: str = BASELINE) -> Answer:
     """Which differences from the baseline and from its tuned variant are more than noise.
 
     The headline is of the tuned variant, if it ran. If neither ran, the differences are from the best configuration of
-    each dataset × model.
+    each dataset × model. `InputError` if no method has the name of the baseline.
     """
+    require_name("method", baseline, {*METHODS, *frame["method"]})
     question, best = "Is the difference real, or noise?", tables.best(frame)
     found = {name: tables.differences(frame, name) for name in (baseline, f"{baseline} (tuned)")}
     found = {name: table for name, table in found.items() if len(table)}

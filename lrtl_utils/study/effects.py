@@ -110,7 +110,10 @@ def _asked(config: dict[str, Any], name: str) -> Any:
     return config[name] if name in ("warmup_steps", "batch_size") and asked is None else asked
 
 
-def searches(results: str) -> pd.DataFrame:
-    """A row for each search that was replayed on the folder: trials, device seconds, and their share of the grid's."""
-    path = absolute_path(results) / "search.csv"
+def searches(results: str | Sequence[str]) -> pd.DataFrame:
+    """A row for each search that was replayed on the folder: trials, device seconds, and their share of the grid's.
+
+    Of several folders of results the first is used.
+    """
+    path = absolute_path(tables.folders(results)[0]) / "search.csv"
     return pd.read_csv(path)[SEARCHES] if path.is_file() else pd.DataFrame(columns=SEARCHES)

@@ -52,7 +52,7 @@ def mlflow(results: Path, uri: str | None = None) -> list[str]:
     import mlflow as client_library
     from mlflow.entities import Metric, Param, RunTag
 
-    records, uri = _records(results), uri or f"sqlite:///{writable_folder(results) / 'mlflow.db'}"
+    records, uri = _records(results), uri or _sqlite(writable_folder(results) / "mlflow.db")
     try:
         client = client_library.MlflowClient(uri)
         experiment = client.get_experiment_by_name(results.name)
@@ -133,7 +133,7 @@ def optuna(results: Path, file: Path | None = None) -> list[str]:
             stream.seek(0)
             if stream.read(15) not in {b"", b"SQLite format 3"}:
                 raise InputError(f"{file} already exists and is not an SQLite database; name another file.")
-    url = f"sqlite:///{file}"
+    url = _sqlite(file)
     try:
         storage = library.storages.RDBStorage(url)
     except Exception as error:  # of Optuna for an older version's file, of SQLAlchemy for one that is locked or damaged
@@ -144,6 +144,13 @@ def optuna(results: Path, file: Path | None = None) -> list[str]:
         study = library.create_study(storage=storage, study_name=name, direction="maximize")
         study.add_trials([_trial(row, search["knobs"]) for row in search["rows"]])
     return [f"studies written: {len(searches)}; `optuna-dashboard {shlex.quote(url)}` opens them", url]
+
+
+def _sqlite(file: Path) -> str:
+    """The address of a database file, whose name may have marks that an address gives a meaning."""
+    from sqlalchemy import URL  # a requirement of both that use it
+
+    return URL.create("sqlite", database=str(file)).render_as_string()
 
 
 def _search(path: Path) -> dict[str, Any]:

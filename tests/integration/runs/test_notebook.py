@@ -64,6 +64,27 @@ def test_the_template_has_every_knob_once():
     assert sorted(knobs) == sorted(RunConfig.model_fields)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("seed: int = 7", None),
+        ("seed = 3 * 2", "and not `seed = 3 * 2`"),
+        ("seed: int", "and not `seed: int`"),
+        ("seed, other = 0, 1", r"and not `seed, other = \(?0, 1\)?`"),
+        ("seed =", "invalid syntax"),
+    ],
+)
+def test_a_parameter_cell_that_was_edited_is_read_or_refused_in_a_sentence(line, said, tmp_path):
+    cell = nbformat.v4.new_code_cell(f"dataset = 'digits'\n{line}", metadata={"tags": ["parameters"]})
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path := tmp_path / "own.ipynb")
+    if said is None:
+        assert parameters_of(path) == {"dataset": "digits", "seed": 7}
+    else:
+        with pytest.raises(InputError, match=f"The parameter cell of .*own.ipynb cannot be read: .*{said}") as refused:
+            parameters_of(path)
+        assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("path", TASK_PATHS, ids=lambda path: path.stem)
 def test_six_knobs_are_seen_before_those_that_may_stay_as_they_are(path):
     first, _ = cells(path)[0].source.split("# Everything below may stay as it is.")

@@ -3,10 +3,12 @@
 import html
 import os
 import re
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import numpy as np
 import pytest
 from complete import call
@@ -128,6 +130,9 @@ def test_again_is_the_same_bytes_without_executing_and_without_pages_of_runs_tha
     before = {path: path.read_bytes() for path in site.rglob("*.html")}
     executed = {path: path.stat().st_mtime_ns for path in site.parent.glob("executed/*.ipynb")}
     assert len(executed) == len(summary_notebooks())
+    for path in executed:  # a record that is written while a notebook runs is newer than the notebook
+        began = nbformat.read(path, as_version=4).metadata.papermill.start_time
+        assert path.stat().st_mtime <= datetime.fromisoformat(began).timestamp()
     (site / "runs" / "gone.html").write_text("a run that was")
     report.write(site.parent)
     assert {path: path.read_bytes() for path in site.rglob("*.html")} == before

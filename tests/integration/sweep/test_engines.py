@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -105,6 +106,14 @@ def test_a_model_that_cannot_be_read_fails_its_cells_alone(mirrored, tmp_path, m
     assert (outcome.completed, outcome.left) == (1, 0)
     ((cell, _),) = outcome.failed
     assert cell.config.model == "distilbert"
+
+
+def test_where_executed_notebooks_cannot_be_kept_the_reason_is_on_the_record(mirrored, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/executed").write_text("a file, and not a folder")
+    asked = {"dataset": "sst2", "method": "tfidf", "train_size": 16, "test_limit": 8}
+    ((_, reason),) = sweeps.sweep(plan(read_grid(written(tmp_path, asked))), tmp_path / "results").failed
+    assert re.fullmatch(r".*/results/executed(/sst2)?: .+", reason)
 
 
 def test_workers_have_the_environment_of_today(mirrored, tmp_path, monkeypatch):

@@ -182,6 +182,7 @@ def test_slurm_parameters_that_take_a_list_are_collected():
     given = ["cores=4", "job_extra_directives=--gres=gpu:1", "job_extra_directives=--exclusive", "cores=8"]
     expected = {"cores": "8", "job_extra_directives": ["--gres=gpu:1", "--exclusive"]}
     assert sweep.slurm_parameters(given) == expected
+    assert sweep.slurm_parameters(["job_extra=--exclusive"]) == {"job_extra": ["--exclusive"]}  # the earlier name
 
 
 def test_what_is_shown_cannot_steer_a_terminal(capsys):

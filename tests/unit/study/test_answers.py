@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from synthetic import outcomes, write_run
 
+from lrtl_utils.errors import InputError
 from lrtl_utils.study import answers, tables
 from lrtl_utils.study.report import SECTIONS
 
@@ -302,8 +303,8 @@ def test_a_cheaper_method_that_ties_is_found(tmp_path):
     found = answers.cost(frame)
     assert list(found.table["cheapest"]) == ["linear_probe"]
     assert "linear_probe at 1% of the FLOPs of full (" in found.each[0]
-    said = "than the best may be as good by accuracy (the interval of the difference reaches zero); on none is it "
-    assert f"{said}shown to be at most 1 point worse; training the best takes " in found.headline
+    said = "than the best may be as good by accuracy (the interval of the difference reaches zero); on none of "
+    assert f"{said}these is it shown to be at most 1 point worse; training the best takes " in found.headline
     assert re.search(r"points, 1\S+% of its \S+ device seconds, ", found.each[0])
     for record in frame[frame["method"] == "full"]["record"]:
         record["started_at"] = "2026-01-02T00:00:00+00:00"
@@ -316,6 +317,11 @@ def test_the_seconds_are_of_the_pairs_whose_best_was_timed(tmp_path):
             knobs = {"dataset": dataset, "model": "minilm", "method": method, "train_size": 100, "seed": seed}
             write_run(tmp_path, outcomes(skill, 100, seed), seconds=9.0, cached=cached, **knobs)
     assert "; training the best of 1 pair takes 9 device seconds. " in answers.cost(tables.read(tmp_path)).headline
+
+
+def test_a_baseline_that_is_no_method_is_refused(frame):
+    with pytest.raises(InputError, match=r"conventionel.*conventional"):
+        answers.real(frame, "conventionel")
 
 
 def test_what_its_own_interval_shows_to_be_worse_is_no_cheaper_choice(frame):

@@ -85,7 +85,7 @@ def test_a_budget_ends_at_the_best(frame):
 def test_searches_are_read_from_replays(tmp_path):
     assert effects.searches(tmp_path).empty
     (tmp_path / "search.csv").write_text("sampler,seed,trials,device_seconds,flops,seconds_share\nTPE,0,9,40,1,0.1\n")
-    (row,) = effects.searches(tmp_path).to_dict("records")
+    (row,) = effects.searches([str(tmp_path), "another"]).to_dict("records")
     assert row == {"sampler": "TPE", "seed": 0, "trials": 9, "device_seconds": 40.0, "seconds_share": 0.1}
 
 

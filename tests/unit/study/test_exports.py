@@ -44,6 +44,16 @@ def test_a_search_is_a_study_and_a_second_export_replaces_it(tmp_path):
         assert study.best_trial.user_attrs == {"run_ids": ["a", "b"]}
 
 
+@pytest.mark.parametrize("name", ["a?x=1", "b%41 \u00e9#"])
+def test_the_studies_are_in_the_folder_whatever_its_name(name, tmp_path):
+    (tmp_path / name / "search").mkdir(parents=True)
+    (tmp_path / name / "search/demo.json").write_text(json.dumps(SEARCH))
+    _, url = exports.optuna(tmp_path / name)
+    assert optuna.get_all_study_names(url) == ["demo"]
+    assert (tmp_path / name / "optuna.db").stat().st_size > 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_searches_of_one_name_are_studies_of_their_own(tmp_path):
     (tmp_path / "search").mkdir()
     for name in ("demo-tpe-seed3", "demo-tpe-seed3-2"):
