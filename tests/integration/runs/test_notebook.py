@@ -68,7 +68,7 @@ def test_the_template_has_every_knob_once():
     ("line", "said"),
     [
         ("seed: int = 7", None),
-        ("seed = 3 * 2", "and not `seed = 3 * 2`"),
+        ("seed = 3 * 2", r"and not `seed = 3 \* 2`"),
         ("seed: int", "and not `seed: int`"),
         ("seed, other = 0, 1", r"and not `seed, other = \(?0, 1\)?`"),
         ("seed =", "invalid syntax"),

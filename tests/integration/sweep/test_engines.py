@@ -108,7 +108,8 @@ def test_a_model_that_cannot_be_read_fails_its_cells_alone(mirrored, tmp_path, m
     assert cell.config.model == "distilbert"
 
 
-def test_where_executed_notebooks_cannot_be_kept_the_reason_is_on_the_record(mirrored, tmp_path):
+def test_where_executed_notebooks_cannot_be_kept_the_reason_is_on_the_record(mirrored, tmp_path, monkeypatch):
+    monkeypatch.setenv("LRTL_MIRROR", str(mirrored))
     (tmp_path / "results").mkdir()
     (tmp_path / "results/executed").write_text("a file, and not a folder")
     asked = {"dataset": "sst2", "method": "tfidf", "train_size": 16, "test_limit": 8}
