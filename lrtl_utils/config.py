@@ -60,7 +60,7 @@ class RunConfig(BaseModel):
     warmup_steps: int | None = Field(
         default=None,
         ge=0,
-        description="steps in which the learning rate rises; a tenth of the steps of a run that is shorter than this",
+        description="steps in which the learning rate rises; in a run with fewer steps, a tenth of them",
     )
     dropout: float | None = Field(default=None, ge=0, lt=1, description="probability in every dropout layer")
     weight_decay: float | None = Field(

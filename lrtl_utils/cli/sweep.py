@@ -176,7 +176,7 @@ def slurm_parameters(pairs: list[str]) -> dict[str, Any]:
         name, value = pair(text, "--slurm")
         values.setdefault(name, []).append(value)
     lists = {"job_extra_directives", "job_script_prologue", "job_directives_skip"}
-    lists |= {"job_extra", "env_extra", "header_skip"}  # their earlier names
+    lists |= {"job_extra", "env_extra", "header_skip"}  # the names that these had earlier
     return {name: given if name in lists else given[-1] for name, given in values.items()}
 
 

@@ -1,4 +1,4 @@
-"""Rows of parquet and Arrow files: within bounds, offline, nothing decoded, nothing left on the disk."""
+"""Rows of parquet and Arrow files, within bounds, with nothing decoded."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,14 +20,16 @@ def read(file: Path, only: Sequence[str] = ()) -> tuple[dict[str, list[Any]], di
     the rows exceed `MOST_BYTES`.
     """
     try:
+        import pyarrow as pa
         from datasets import Features
 
         schema, batches = _opened(file, only)
         for name in only:
             require_name(f"column of {file}", name, schema.names)
-        names = {name: _class_names(feature) for name, feature in Features.from_arrow_schema(schema).items()}
-        wanted = [*(only or schema.names)]
-        return _gather(batches, wanted, file), {name: names[name] for name in wanted if names[name]}
+        features = Features.from_arrow_schema(schema)
+        plain = pa.schema([features.arrow_schema.field(name) for name in only or schema.names])
+        names = {name: _class_names(features[name]) for name in plain.names}
+        return _gather(batches, plain, file), {name: known for name, known in names.items() if known}
     except InputError:
         raise
     except Exception as error:  # whatever a damaged file makes the libraries raise
@@ -35,7 +37,7 @@ def read(file: Path, only: Sequence[str] = ()) -> tuple[dict[str, list[Any]], di
 
 
 def _opened(file: Path, only: Sequence[str]) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
-    """The schema of a file, and its rows in batches that fit in memory."""
+    """The schema of a file, and its rows in batches; those of a parquet file fit in memory."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -47,16 +49,20 @@ def _opened(file: Path, only: Sequence[str]) -> "tuple[pa.Schema, Iterator[pa.Re
     return opened.schema_arrow, opened.iter_batches(_rows_at_once(opened.metadata), columns=there or None)
 
 
-def _gather(batches: "Iterator[pa.RecordBatch]", wanted: Sequence[str], file: Path) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {name: [] for name in wanted}
+def _gather(batches: "Iterator[pa.RecordBatch]", plain: "pa.Schema", file: Path) -> dict[str, list[Any]]:
+    """The columns of the schema `plain`, which has values where the file may have a dictionary of them."""
+    columns: dict[str, list[Any]] = {name: [] for name in plain.names}
     size = 0
-    for batch in batches:
-        size += batch.nbytes
-        if size > MOST_BYTES:
-            raise InputError(f"{file} holds more than {MOST_BYTES / 2**20:.0f} MiB in the columns to be read.")
-        batch.validate(full=True)  # texts that are not UTF-8, offsets that point outside
-        for name, column in columns.items():
-            column += batch[name].to_pylist()
+    for stored in batches:
+        for at in range(0, stored.num_rows, MOST_ROWS_AT_ONCE):
+            batch = stored.slice(at, MOST_ROWS_AT_ONCE).select(plain.names)
+            batch.validate(full=True)  # texts that are not UTF-8, offsets that point outside
+            batch = batch.cast(plain)  # a dictionary is small, however much its values are together
+            size += batch.nbytes
+            if size > MOST_BYTES:
+                raise InputError(f"{file} holds more than {MOST_BYTES / 2**20:.0f} MiB in the columns to be read.")
+            for name, column in columns.items():
+                column += batch[name].to_pylist()
     return columns
 
 

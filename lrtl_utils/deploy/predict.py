@@ -88,9 +88,8 @@ def _table(shown: list[str], examples: Examples, prediction: Prediction, kept: "
     if kept.kind == "tokens":
         rows = zip(prediction.predicted, examples.inputs, strict=True)
         if cut := sum(len(tags) < len(words) for tags, words in rows):
-            warnings.warn(
-                f"Sentences that are too long, whose last words are tagged O: {cut} of {len(inputs)}.", stacklevel=3
-            )
+            long = f"{cut} of {len(inputs)}"
+            warnings.warn(f"The last words of sentences that are too long are tagged O: {long}.", stacklevel=3)
         tags = map(" ".join, tag_names(prediction, examples.inputs, kept.classes))
         return pd.DataFrame({"tokens": inputs, "tags": [*map(_as_text, tags)], "confidence": prediction.confidence})
     labels = [_as_text(kept.classes[answer]) for answer in prediction.predicted]
@@ -229,9 +228,8 @@ def _cells(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[A
         raise InputError(f"{file} has the columns {', '.join(columns)}; --text-column says which one holds the inputs.")
     if column is None and columns:
         (column,) = columns
-        warnings.warn(
-            f"{file.name} has one column, and its first line is taken for the name: {shown(column)}.", stacklevel=5
-        )
+        if file.suffix.lower() in (".csv", ".tsv"):
+            warnings.warn(f"{file.name} has one column; its first line is its name: {shown(column)}.", stacklevel=5)
     inputs = columns.pop(column or "", [])
     return inputs, {name: cells for name, cells in columns.items() if not any(map(_is_picture, cells))}
 

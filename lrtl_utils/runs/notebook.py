@@ -60,7 +60,7 @@ def parameters_of(path: Path) -> dict[str, Any]:
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]  # nbformat takes a second to import
     source = next(("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])), "")
     try:
-        return dict(map(_assigned, ast.parse(source).body))
+        return dict(map(_assigned, ast.parse(source, "the cell").body))
     except (ValueError, SyntaxError) as error:
         raise InputError(f"The parameter cell of {path} cannot be read: {error}") from None
 
@@ -68,9 +68,10 @@ def parameters_of(path: Path) -> dict[str, Any]:
 def _assigned(line: ast.stmt) -> tuple[str, Any]:
     match line:
         case ast.Assign([ast.Name(name)], value) | ast.AnnAssign(ast.Name(name), value=ast.expr() as value):
-            with suppress(ValueError):
+            with suppress(ValueError, TypeError):
                 return name, ast.literal_eval(value)
-    raise ValueError(f"a line must be a name, = and a plain value, such as 3e-4, and not `{ast.unparse(line)}`.")
+    first = ast.unparse(line).splitlines()[0]
+    raise ValueError(f"each line must be a name, = and a plain value such as 3e-4, but one is `{first}`.")
 
 
 def read_parameters(name: str, given: Mapping[str, Any], kind_of: Callable[..., str] = kind_of) -> RunConfig:
@@ -129,8 +130,8 @@ def run_notebook(
     }
     try:
         reason = execute(notebook_path(name), parameters, executed)
-    except OSError as error:  # the executed notebook cannot be written
-        reason = f"{error.filename or executed}: {error.strerror or error}"
+    except OSError as error:  # such as where the executed notebook cannot be written
+        reason = f"{error.filename or 'the notebook was not executed'}: {error.strerror or error}"
     if store.is_completed(path):
         if save_model and reason:
             raise RunFailed(f"The run is done, but its model was not kept: {reason}", path)

@@ -153,9 +153,9 @@ def real(frame: pd.DataFrame, baseline: str = BASELINE) -> Answer:
     """Which differences from the baseline and from its tuned variant are more than noise.
 
     The headline is of the tuned variant, if it ran. If neither ran, the differences are from the best configuration of
-    each dataset × model. `InputError` if no method has the name of the baseline.
+    each dataset × model. `InputError` if no method or variant has the name of the baseline.
     """
-    require_name("method", baseline, {*METHODS, *frame["method"]})
+    require_name("method", baseline, {*METHODS, *tables.compared(frame)["variant"]})
     question, best = "Is the difference real, or noise?", tables.best(frame)
     found = {name: tables.differences(frame, name) for name in (baseline, f"{baseline} (tuned)")}
     found = {name: table for name, table in found.items() if len(table)}
@@ -390,7 +390,8 @@ def claim_effects(table: pd.DataFrame) -> str:
 def claim_searches(table: pd.DataFrame) -> str:
     """The share of the whole grid's device seconds that samplers spent, from the smallest to the largest mean."""
     spent = span(table.groupby("sampler")["seconds_share"].mean(), share)
-    return f"A search spends {spent} of the whole grid's device seconds until it is within half a point of its best"
+    until = "until it is within half a point of the grid's best setting"
+    return f"A search spends {spent} of the whole grid's device seconds {until}"
 
 
 # A sentence for every figure

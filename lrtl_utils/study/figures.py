@@ -169,7 +169,7 @@ def headline(gains: pd.DataFrame) -> Figure | None:
     right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     note = "Left: differences with 95 % intervals; a hollow mark is undecided. Right: time is shown only where the "
     note += "runs of three pairs had one machine and began within an hour of each other. Each data set and model is "
-    note += "shown with one number of labels; others are in the table."
+    note += "shown with one number of labels."
     return _finished(figure, answers.claim_gains(gains), note)
 
 
@@ -304,14 +304,15 @@ def _score_vs_cost(front: pd.DataFrame, ax: Axes, cost: str) -> None:
 def memory(front: pd.DataFrame, best: pd.DataFrame) -> Figure | None:
     """The peak memory of one configuration of each method, at one size; `front` and `best` are from `tables`."""
     figure = _each_data_set(front, _memory, 1.0 + 0.22 * _most_rows(front), best=best)
-    note = "On a CPU, it is the memory beyond what the process used when the clock started. The bar of the best "
-    note += "configuration is black."
+    note = "On a CPU, it is the memory beyond what the process used when the clock started. A black bar is "
+    note += "that of the best configuration."
     return figure and _finished(figure, answers.claim_spent(front, best, "peak_memory_mib"), note)
 
 
 def _memory(front: pd.DataFrame, ax: Axes, best: pd.DataFrame) -> None:
     rows = tables.with_enough_seeds(front).sort_values("peak_memory_mib", ascending=False)
-    top = best.set_index("dataset_model")["configuration"][front["dataset_model"].iloc[0]]
+    known = best[best["compared"] > 0].set_index("dataset_model")["configuration"]
+    top = known.get(front["dataset_model"].iloc[0])
     colours = ["black" if name == top else _SAFE[0] for name in rows["configuration"]]
     ax.bar_label(ax.barh(rows["variant"], rows["peak_memory_mib"], color=colours), fmt="{:,.0f}", padding=2)
     ax.margins(x=0.25)

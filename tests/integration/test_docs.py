@@ -430,7 +430,7 @@ def test_what_other_settings_of_the_tuned_baselines_reach_on_requests_is_what_th
     assert f"Without the second models, it is {alone}." in prose("baselines")
     for page in (readme, prose("evidence")):
         assert f"{alone} without the second models" in page
-        assert "second setting of `conventional` is worse there." in page
+        assert "second configuration of `conventional` is worse there." in page
 
 
 def test_the_published_figure_of_mtebs_probe_is_what_it_reaches_here():

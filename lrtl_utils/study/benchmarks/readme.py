@@ -37,7 +37,7 @@ PIECES = {
 }
 USUAL = 100  # labels: of the settings of a data set and model, the nearest to this is shown
 TUNED = [f"{method} (tuned)" for method in tables.WITH_RATE]
-IS = {TUNED[0]: "is a typical example script with tuned hyperparameters", TUNED[1]: "trains all layers"}
+IS = {TUNED[0]: "is the fine-tuning of a typical example script", TUNED[1]: "trains lower layers at lower rates"}
 CLAIMED = 5  # seeds, at least, of whatever README claims
 MOST_BYTES = 1_000_000
 
@@ -207,8 +207,8 @@ def in_short(
         other = confirmed[~recipe.of_the_plan(confirmed["dataset"])]
         helped = ", ".join(frame["dataset"].drop_duplicates().replace(PUBLISHED["titles"]))
         yield (
-            f"How much data you need takes curves of scores, which ran on {helped}; these data sets helped to choose "
-            f"the rule of `{tables.OURS}`. The other answers are about data sets that did not.\n"
+            f"How much data is needed is read from curves, for which there are runs on {helped}. These data sets "
+            f"helped to choose the rule of `{tables.OURS}`. Those of the other answers did not.\n"
         )
     for ask, *_ in SECTIONS:
         asked = frame if other is None or ask == answers.how_much else other

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import warnings
 from operator import itemgetter
 from pathlib import Path
 
@@ -142,13 +143,16 @@ def test_blank_lines_of_a_table_with_one_column_are_rows(news, tmp_path):
 
 def test_a_first_line_that_is_taken_for_the_name_of_a_column_is_shown(news, tmp_path):
     (tmp_path / "in.csv").write_text("Shares fell.\nA goal.\n")
-    with pytest.warns(UserWarning, match=r"in\.csv has one column, and its first line .* name: 'Shares fell\.'\."):
+    with pytest.warns(UserWarning, match=r"in\.csv has one column; its first line is its name: 'Shares fell\.'\."):
         assert [row["text"] for row in rows_of(scoring.predict(news, tmp_path / "in.csv"))] == ["A goal."]
+    (tmp_path / "in.jsonl").write_text('{"quote": "A goal."}\n')
+    with warnings.catch_warnings(action="error"):
+        scoring.predict(news, tmp_path / "in.jsonl")
 
 
 def test_sentences_whose_last_words_are_not_read_are_counted(tagger, tmp_path):
     (tmp_path / "in.txt").write_text(f"Ada met Bo\n{'Ada ' * 30}\n")
-    with pytest.warns(UserWarning, match=r"last words are tagged O: 1 of 2\."):
+    with pytest.warns(UserWarning, match=r"are too long are tagged O: 1 of 2\."):
         answers = rows_of(scoring.predict(tagger, tmp_path / "in.txt"))
     assert answers[1]["tags"].endswith(" O O O")
     assert len(answers[1]["tags"].split()) == 30

@@ -68,10 +68,12 @@ def test_the_template_has_every_knob_once():
     ("line", "said"),
     [
         ("seed: int = 7", None),
-        ("seed = 3 * 2", r"and not `seed = 3 \* 2`"),
-        ("seed: int", "and not `seed: int`"),
-        ("seed, other = 0, 1", r"and not `seed, other = \(?0, 1\)?`"),
+        ("seed = 3 * 2", r"but one is `seed = 3 \* 2`"),
+        ("seed: int", "but one is `seed: int`"),
+        ("seed, other = 0, 1", r"but one is `seed, other = \(?0, 1\)?`"),
         ("seed =", "invalid syntax"),
+        ("seed = {[]}", r"but one is `seed = \{\[\]\}`"),
+        ("if True:\n    seed = 1", "but one is `if True:`"),
     ],
 )
 def test_a_parameter_cell_that_was_edited_is_read_or_refused_in_a_sentence(line, said, tmp_path):

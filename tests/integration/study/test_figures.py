@@ -189,6 +189,16 @@ def test_a_method_with_too_few_seeds_is_named_below_scores_and_memory_and_not_dr
     bars = [text.get_text() for ax in memory.axes for text in ax.get_yticklabels()]
     assert "progressive" in bars
     assert "from_scratch" not in bars
+    assert re.search(r"the best configuration takes [\d,.]+( to [\d,.]+)? MiB of memory", memory.get_suptitle())
+    tops = dict(best[["dataset_model", "configuration"]].to_numpy())
+    for ax, name in zip(memory.axes, sorted(tops), strict=True):
+        names_of_bars = [text.get_text() for text in ax.get_yticklabels()]
+        black = [
+            bar
+            for bar, patch in zip(names_of_bars, ax.patches, strict=True)
+            if to_hex(patch.get_facecolor()) == "#000000"
+        ]
+        assert black == [tops[name]]
     scores = score_vs_data(few)
     assert scores.get_supxlabel().startswith("Drawn in grey: tfidf. ")
     for figure, sizes in ((memory, "1,000"), (scores, "32 to 1,000")):
@@ -341,7 +351,7 @@ def test_the_headline_has_filled_marks_where_a_difference_is_shown(gains):
     assert [to_hex(colour) for colour in marks.get_facecolors()] == ["#ffffff", "#000000"]  # from the bottom
     assert [text.get_text() for text in left.get_yticklabels()] == ["IMDB, all-MiniLM-L6-v2", "SST-2, all-MiniLM-L6-v2"]
     assert left.get_xlabel() == "points of accuracy\nover conventional (tuned)"
-    assert [text.get_text() for text in right.get_legend().get_texts()] == ["time", "FLOPs"]
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["FLOPs", "time"]
     claim = (
         "With 100 labels, progressive is better than conventional (tuned) on 1 of 2 data sets, with 10% of its FLOPs"
     )

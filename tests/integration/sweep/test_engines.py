@@ -115,6 +115,7 @@ def test_where_executed_notebooks_cannot_be_kept_the_reason_is_on_the_record(mir
     asked = {"dataset": "sst2", "method": "tfidf", "train_size": 16, "test_limit": 8}
     ((_, reason),) = sweeps.sweep(plan(read_grid(written(tmp_path, asked))), tmp_path / "results").failed
     assert re.fullmatch(r".*/results/executed(/sst2)?: .+", reason)
+    assert records(tmp_path / "results", "failed")["error"].tolist() == [reason]
 
 
 def test_workers_have_the_environment_of_today(mirrored, tmp_path, monkeypatch):

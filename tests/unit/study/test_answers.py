@@ -322,6 +322,7 @@ def test_the_seconds_are_of_the_pairs_whose_best_was_timed(tmp_path):
 def test_a_baseline_that_is_no_method_is_refused(frame):
     with pytest.raises(InputError, match=r"conventionel.*conventional"):
         answers.real(frame, "conventionel")
+    assert " from full" in answers.real(frame, "full").headline
 
 
 def test_what_its_own_interval_shows_to_be_worse_is_no_cheaper_choice(frame):

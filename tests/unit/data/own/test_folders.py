@@ -306,12 +306,13 @@ def test_lone_quotes_in_a_tsv_are_text(tmp_path):
     assert every(load(str(tmp_path / "r.tsv"))) == sorted((f'" {text}', label) for text, label in rows(12))
 
 
-def test_lines_of_spaces_are_no_rows(tmp_path):
+def test_lines_of_spaces_are_no_rows_unless_there_is_one_column(tmp_path):
     lines = [f"{text},{label}" for text, label in rows(12)]
     (tmp_path / "r.csv").write_text("\n".join(["text,label", *lines[:6], "   ", *lines[6:], "  "]))
     assert every(load(str(tmp_path / "r.csv"))) == sorted(rows(12))
     (tmp_path / "texts.csv").write_text('text\none\n  \ntwo\n \n" "\n\u00a0\n')
-    assert [text.strip() for text in tables.read(tmp_path / "texts.csv").columns["text"]] == ["one", "two", "", ""]
+    found = [text.strip() for text in tables.read(tmp_path / "texts.csv").columns["text"]]
+    assert found == ["one", "", "two", "", "", ""]
     (tmp_path / "r.tsv").write_text('text\tlabel\na 5" disc\tgood\n  \nanother\tbad\n')
     assert tables.read(tmp_path / "r.tsv").columns["text"] == ['a 5" disc', "another"]
 
