@@ -43,7 +43,7 @@ less that of `progressive`, paired, with a 95 % interval: below zero, `progressi
 settings of each configuration. FLOPs and seconds are multiples of those of `progressive`; seconds are of at least three
 pairs of runs of one machine, within an hour of each other. {given}"""
 GIVEN = """[baselines.md](../../docs/baselines.md) says what each configuration was given, and
-[evidence.md](../../docs/evidence.md) what is claimed and which runs are still to come."""
+[evidence.md](../../docs/evidence.md) what is claimed and which runs were left out."""
 BY_DEFAULT = "The methods have their defaults, except for what a name has in brackets."
 MEMORY = """Peak memory of `progressive` as a share of the expected amount: the peak of `linear_probe`, the cache, and
 what the trained blocks and one batch hold, counted as in fp32."""
