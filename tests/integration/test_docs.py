@@ -72,7 +72,7 @@ def test_how_often_the_bar_is_missed_is_what_the_table_says():
 @pytest.mark.parametrize(
     ("page", "said", "folder"),
     [
-        ("evidence", r"it has lost in (\w+) settings so far", "confirmation"),
+        ("evidence", r"it lost in (\w+) settings:", "confirmation"),
         ("limits", r"\*\*It lost (\w+) settings after the correction", "recipe-2"),
     ],
 )

@@ -205,15 +205,15 @@ def in_short(
     other = None
     if confirmed is not None:
         other = confirmed[~recipe.of_the_plan(confirmed["dataset"])]
-        helped = ", ".join(frame["dataset"].drop_duplicates().replace(PUBLISHED["titles"]))
-        yield (
-            f"How much data is needed is read from curves, for which there are runs on {helped}. These data sets "
-            f"helped to choose the rule of `{tables.OURS}`. Those of the other answers did not.\n"
-        )
     for ask, *_ in SECTIONS:
         asked = frame if other is None or ask == answers.how_much else other
         answer = ask(asked)
         said = answer.headline if other is None or ask != answers.real else shown(compared)
+        if other is not None and ask == answers.how_much:
+            helped = ", ".join(frame["dataset"].drop_duplicates().replace(PUBLISHED["titles"]))
+            said += (
+                f" These pairs are on {helped}, which helped to choose the rule; those of the other answers did not."
+            )
         yield " ".join([f"- **{answer.question}**", said, *store.outdated(asked["record"])])
     if confirmed is not None:
         yield f"\n{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"

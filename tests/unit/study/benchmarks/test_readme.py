@@ -115,7 +115,7 @@ def test_the_claim_is_of_the_data_sets_that_chose_nothing_and_has_its_interval(r
     counts = ", with 25% of its FLOPs: better in 2, worse in 0, undecided in 0"
     for baseline in ("conventional (tuned)", "full (tuned)"):
         none = r"\+[\d.]+ points \(not shown to differ from zero\)"  # of two settings there is no interval
-        assert re.search(rf"{none} over `{re.escape(baseline)}`, which [a-z ]+{re.escape(counts)}", said)
+        assert re.search(rf"{none} over `{re.escape(baseline)}`, which [a-z -]+{re.escape(counts)}", said)
     by_metric = r"they are \+[\d.]+ and \+[\d.]+ over the 2 that are scored by accuracy\. "
     assert re.search(f"Averaged over the settings of each metric, {by_metric}", said)
     assert said.partition(".** ")[2].startswith("It gains ")
