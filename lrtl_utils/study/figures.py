@@ -163,7 +163,7 @@ def headline(gains: pd.DataFrame) -> Figure | None:
         if rows[column].notna().any():
             right.scatter(rows[column], at, zorder=3, label=name, **look)
     right.axvline(1, color="black", linewidth=1)
-    right.margins(x=0.1)
+    right.margins(x=0.06)
     right.set(xscale="log", xlabel=f"cost of {tables.OURS},\nas a share of that of\n{tables.TUNED}")
     _ticks(right, "{x:g}")
     right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)

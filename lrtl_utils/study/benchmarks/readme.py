@@ -210,7 +210,8 @@ def in_short(
         answer = ask(asked)
         said = answer.headline if other is None or ask != answers.real else shown(compared)
         if other is not None and ask == answers.how_much:
-            helped = ", ".join(frame["dataset"].drop_duplicates().replace(PUBLISHED["titles"]))
+            pairs = (frame["dataset"] + " · " + frame["model"]).drop_duplicates()
+            helped = ", ".join(dict.fromkeys(tables.titled(pair).split(", ")[0] for pair in pairs))
             said += (
                 f" These pairs are on {helped}, which helped to choose the rule; those of the other answers did not."
             )
