@@ -222,7 +222,7 @@ def test_a_table_that_unpacks_to_more_than_its_bound_is_refused(form, monkeypatc
             stream.write(table)
     else:
         pq.write_table(table, path, compression="zstd", store_schema=form.startswith("categories"))
-    assert path.stat().st_size < 400_000
+    assert path.stat().st_size < 1_100_000  # an .arrow file is not compressed
     refused(lambda: rows.read(path, ["text", "label"]), "holds more than 32 MiB")
     refused(lambda: tasks.load(str(path)), "holds more than 32 MiB")
 
