@@ -147,10 +147,10 @@ def _rows(text: str, file: Path, separator: str, quoting: int) -> list[list[str]
             raise InputError(f"{file}: the first line must name each column once; it has {names}.")
         found = [header]
         for row in reader:
-            if len(row) < 2 and not "".join(row).strip(" \t") and '"' not in lines[reader.line_num - 1]:  # a blank line
-                row = [""] * (len(header) == 1)  # as spreadsheet programs write an empty cell that is alone
-            if not row:
+            blank = len(row) < 2 and not "".join(row).strip(" \t") and '"' not in lines[reader.line_num - 1]
+            if blank and len(header) > 1:
                 continue
+            row = [""] if blank else row  # as spreadsheet programs write an empty cell that is alone
             found.append(row)
             if len(row) != len(header):
                 raise InputError(
