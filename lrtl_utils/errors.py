@@ -25,6 +25,10 @@ class Unreadable(InputError):
     """A file that the system could not read, which says nothing about what it holds."""
 
 
+class OfAnotherVersion(InputError):
+    """A record that is whole, as its checksum shows, but does not have the schema of this version."""
+
+
 class Undecodable(InputError):
     """An image that cannot be decoded."""
 

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from lrtl_utils.config import RunConfig
 from lrtl_utils.data import load
-from lrtl_utils.errors import Absent, InputError, Unreadable, counted
+from lrtl_utils.errors import Absent, InputError, OfAnotherVersion, Unreadable, counted
 from lrtl_utils.files import (
     ROOT,
     absolute_path,
@@ -172,7 +172,8 @@ def placed(results: Path, record: dict[str, Any]) -> dict[str, Any]:
 def read(path: Path) -> dict[str, Any]:
     """One record, checked against its schema, its checksum and its name; `InputError` says which failed.
 
-    It is `Unreadable` where the system could not read the file, even when tried again.
+    It is `Unreadable` where the system could not read the file, even when tried again, and `OfAnotherVersion` where the
+    checksum holds and the schema does not.
     """
     text = _text(path)
     try:
@@ -180,6 +181,9 @@ def read(path: Path) -> dict[str, Any]:
         computed = checksum(record)
         parse(record)
     except ValidationError as error:
+        if isinstance(record, dict) and record.get("checksum") == computed:
+            what = f"{path} was written by another version of lrtl_utils (schema: {problem(error)})"
+            raise OfAnotherVersion(f"{what}; use that version, or another folder for results.") from None
         raise InputError(f"{path} is not a readable record (schema: {problem(error)}).") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not a readable record ({type(error).__name__}: {error}).") from None
@@ -202,11 +206,11 @@ def _text(path: Path) -> str:
 def readable(path: Path) -> dict[str, Any] | None:
     """The record at that path, or None. One that is not valid goes to `<results>/quarantine/`.
 
-    `Unreadable` where the system could not read it: it may be as it should, so the run must not be done again.
+    `Unreadable` or `OfAnotherVersion` as in `read`: the record may be as it should, so the run must not be done again.
     """
     try:
         return read(path)
-    except Unreadable:
+    except (Unreadable, OfAnotherVersion):
         raise
     except Absent:
         return None

@@ -9,9 +9,10 @@ import pytest
 from made_records import ASKED, CONFIG, complete, fail, parts, write
 
 from lrtl_utils.config import RunConfig
-from lrtl_utils.errors import ClaimLost, InputError, Unreadable
+from lrtl_utils.errors import ClaimLost, InputError, OfAnotherVersion, Unreadable
 from lrtl_utils.files import ROOT, write_atomically
 from lrtl_utils.runs import store
+from lrtl_utils.runs.record import checksum
 
 
 @pytest.fixture
@@ -103,6 +104,20 @@ def test_a_tampered_record_is_refused(path, old, new):
     text = path.read_text()
     assert old in text
     assert_refused_and_quarantined(path, text.replace(old, new).encode())
+
+
+def test_a_whole_record_of_another_version_is_neither_absent_nor_put_aside(path, tmp_path):
+    record = json.loads(path.read_text())
+    record["environment"]["accelerate"] = "1.0"
+    path.write_text(json.dumps(record | {"checksum": checksum(record)}))
+    with pytest.raises(
+        OfAnotherVersion, match=r"another version of lrtl_utils \(schema: environment.accelerate: Extra"
+    ):
+        store.is_completed(path)
+    assert path.exists()
+    assert not (tmp_path / "quarantine").exists()
+    with pytest.warns(UserWarning, match="another version"):
+        assert not list(store.records(tmp_path))
 
 
 @pytest.mark.parametrize("content", [b"", b"null", b"[]", b"{}", b'"text"', b"\xff\xfe", b"{" * 10_000])
