@@ -415,6 +415,9 @@ def build(config: RunConfig, data: Data | Facts, weights: Source | None, *, pret
                 f"use {fitting}."
             )
         warnings.warn(f"{config.model}: {ONE_BLOCK}.", stacklevel=2)
+    if (config.max_length or 0) > model.reader.limit:
+        at_most = f"{config.model} reads at most {model.reader.limit} tokens"
+        warnings.warn(f"{at_most}, so max_length is {model.reader.limit} instead of {config.max_length}.", stacklevel=2)
     return model
 
 

@@ -254,6 +254,14 @@ def test_a_loss_that_is_no_number_is_no_result(tmp_path):
         run.test()
 
 
+def test_a_max_length_above_what_the_model_reads_is_reduced_with_a_warning():
+    knobs = {"method": "linear_probe", "train_size": 8, "max_length": 1000, "device": "cpu", "test_limit": 4}
+    run = Run(dataset="news_sample", model="minilm_l3", **knobs)
+    with pytest.warns(UserWarning, match="minilm_l3 reads at most 512 tokens, so max_length is 512 instead of 1000"):
+        run.fit(*run.label())
+    assert run.config.max_length == 512
+
+
 def test_a_configuration_and_parameters_do_not_go_together():
     for asked, more in ((RunConfig(method="tfidf"), {"train_size": 20}), ("news_sample", {"method": "tfidf"})):
         with pytest.raises(InputError, match="takes a RunConfig, or else parameters by their names"):
