@@ -398,7 +398,7 @@ def plan_in_words(
     yield from _listed(kept, available)
     if left := sum(not one.done for one in left_out):
         without = f", among them every run of {', '.join(untried)}" if untried else ""
-        yield f"Left out: {counted(left, 'run')}{without}. To include them, run again with a larger --budget."
+        yield f"Left out: {counted(left, 'run')}{without}. To include them, run again with a larger budget."
 
 
 def _png(figure: Figure) -> str:

@@ -30,7 +30,7 @@ def from_here(path: Path) -> str:
 
 
 def named_by(path: PurePath) -> str:
-    """A path as a text that is no name of a catalog: with a folder, if only the current one (`./imdb`)."""
+    """A path as a text that cannot be taken for a name of a catalog: a bare name gets `./` in front."""
     return str(path) if path.parent.name or path.is_absolute() else os.path.join(".", path)
 
 

@@ -374,7 +374,7 @@ def fetch(wanted: Mapping[str, Repository | None], mirror: Path, report: Callabl
 
     Complete repositories, and files that were complete when a download was interrupted, are not downloaded again.
     """
-    if not reachable():
+    if any(wanted.values()) and not reachable():
         raise InputError(
             f"The hub at {endpoint()} cannot be reached (or HF_HUB_OFFLINE is set): "
             "run `lrtl fetch` where there is internet access, and copy its folder to this machine."

@@ -66,8 +66,9 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
 
 
 def read(kept: "SavedModel", file: Path, column: str | None = None) -> tuple[list[str], Examples, Columns]:
-    """What a file or folder has for a model: each input as it is shown, the inputs with targets that say nothing, and a
-    table's other columns. `column` names the inputs of a table.
+    """What a file or folder has for a model; `column` names the inputs of a table.
+
+    That is each input as it is shown, the inputs with placeholder targets, and a table's other columns.
     """
     try:
         shown, inputs, beside = READERS[kept.kind](file, column, kept.columns)

@@ -147,7 +147,7 @@ def calibration_error(confidence: np.ndarray, hits: np.ndarray) -> float:
 
 
 def temperature(scores: Sequence[np.ndarray], targets: Sequence[int]) -> float:
-    """What logits [n, classes] are to be divided by so that their loss is least (Guo et al. 2017), in [1/20, 20].
+    """The temperature, in [1/20, 20], by which logits [n, classes] are divided for the least loss (Guo et al. 2017).
 
     Its logarithm has a standard normal prior: a few examples that are all right do not show that a model always is.
     """

@@ -1,4 +1,4 @@
-"""Pre-trained models: one line each, and what they become: a backbone as an ordered list of blocks, plus a head."""
+"""Pre-trained models, one line of the table each, and where their weights are."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal

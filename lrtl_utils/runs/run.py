@@ -43,8 +43,8 @@ _last_recorded = [-math.inf]
 class Tested:
     """The predictions on the test split, all scores on it, and those on the validation split (None without one).
 
-    `temperature` is what the logits are to be divided by to be calibrated, fitted on the validation split. None without
-    one, and for tagged sentences.
+    Logits that are divided by `temperature` are calibrated; it is fitted on the validation split, and None without one
+    and for tagged sentences.
     """
 
     examples: Examples

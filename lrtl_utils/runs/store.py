@@ -328,12 +328,13 @@ def process_start() -> float:
 def _commit() -> str | None:
     if not (ROOT / ".git").exists():  # an installed package may lie in an environment inside another repository
         return None
-    command = ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]
+    git = ["git", "-C", str(ROOT)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
+        same = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "lrtl_utils"], capture_output=True, check=False)
     except OSError:  # there is no git, or none that may be started
         return None
-    return done.stdout.strip() or None
+    return head.stdout.strip() + "+" * (same.returncode == 1) or None
 
 
 def _utc(seconds: float) -> str:

@@ -18,14 +18,14 @@ from lrtl_utils.study import answers, curves, tables
 
 NOTHING = (
     "It is not recommended yet, because at no number of labels did two configurations run with the same three seeds; "
-    "if you ran `lrtl compare`, run the same command again with a larger --budget."
+    "if `compare` made these runs, run it again with a larger budget."
 )
 
 
 def at_a_glance(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The four answers of each dataset × model in a row of words, for a person who looks once, and notes below it.
 
-    The row has the variant with the highest mean and its score, the labels that give 95 % of the best score, the
+    The row has the variant with the highest mean and its score, the labels that give 95 % of the highest score, the
     variant with the fewest FLOPs that is not shown to be worse, and the points of the highest over the baseline. Its
     cells have one or two short lines, so that it fits 100 columns; the model is named where a data set has several. A
     note gives the first doubt about labels that are not reliable. Without runs there are neither rows nor notes.

@@ -1,4 +1,4 @@
-"""What the runs say, in sentences: first the four answers, each with its table, then a sentence for every figure.
+"""What the runs say, in sentences: the four answers, each with its table, the claims, and a sentence for every figure.
 
 All are made from the numbers of tables of runs, from `tables.read`. Where there are no numbers, a sentence says so.
 """
@@ -51,7 +51,7 @@ def which(frame: pd.DataFrame) -> Answer:
         most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
         headline = f"By {tables.metrics_of(table)}, {_leading(most)} ({_compared(most)})."
         if not few.equals(most):
-            smallest = "At the smallest number of labels with an equally complete comparison"
+            smallest = "With the fewest labels at which as many configurations were compared"
             headline += f" {smallest}, {_leading(few)} ({_compared(few)})."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
@@ -85,27 +85,26 @@ def _listed(words: Iterable[str]) -> str:
 
 
 def how_much(frame: pd.DataFrame) -> Answer:
-    """How many labels the best configuration of each dataset × model needs for 95 % of the best score there."""
+    """How many labels the best configuration of each dataset × model needs for 95 % of the highest score there."""
     table = tables.needs(frame)
     headline = NOTHING if frame.empty else "No configuration ran with three numbers of labels, so there is no curve."
     each = labels_needed(table)
     if each:
         rows = _of_the_best(table)
-        target = f"{curves.SHARE:.0%} of the best {tables.metrics_of(table)} at the largest size "
-        target += f"({span(rows['largest'])} labels)"
+        target = f"{_target(tables.metrics_of(table), rows['at_largest'])} ({span(rows['largest'])} labels)"
         reached = rows[np.isfinite(rows["n_labels"])]
         least = reached["n_labels"] <= reached["sizes"].str[0]  # nobody knows how few labels these need
         many = span(reached["n_labels"].round().astype(int)) if len(reached) else ""
         needs = f"needs {'at most' if least.any() else 'about'} {many} labels for" if many else "reaches"
         names = sorted(set(table["variant"]))
-        highest = "the configuration with the highest score of those with a reliable curve"
+        highest = "the highest-scoring configuration with a reliable curve"
         highest += "" if rows["reliable"].all() else " (or, where there is none, with any curve)"
         headline = f"On {len(reached)} of {counted(len(rows), 'pair')} of data set and model, "
         headline += f"{highest if len(names) > 1 else names[0]} {needs} {target}; "
         passed = f"{sum(not doubts for doubts in table['doubts'])} of {counted(len(table), 'curve')}"
         headline += f"{passed} {'passes' if len(table) == 1 else 'pass'} the checks of reliability"
         if others := sum(~rows["first"]):
-            lacks = "the best configuration of the first answer has no such curve"
+            lacks = "the best configuration at the most labels that allow a comparison has no such curve"
             headline += f", and on {counted(others, 'pair')} {lacks}"
         headline += "."
     return Answer("How much data do I need?", headline, each, table)
@@ -357,7 +356,7 @@ def claim_differences(table: pd.DataFrame, baseline: str) -> str:
 def claim_needs(needs: pd.DataFrame) -> str:
     """Which configuration most often needs fewer labels than all others, from the curves that can be relied on."""
     if not np.isfinite(needs["n_labels"]).any():
-        return f"No curve that can be relied on reaches {curves.SHARE:.0%} of the best score"
+        return f"No curve that can be relied on reaches {curves.SHARE:.0%} of the highest score"
     parts = [part.sort_values("n_labels") for _, part in needs.groupby("dataset_model") if len(part) > 1]
     if not parts:
         return "On no data set can two curves be relied on, so the labels that methods need cannot be compared"
@@ -467,7 +466,7 @@ def _of_the_best(needs: pd.DataFrame) -> pd.DataFrame:
 
 def needed(row: Any) -> str:
     """Of a row of `tables.needs`: how many labels the configuration needs, with its interval and any doubts."""
-    target = f"{row.target:.3f}, which is {curves.SHARE:.0%} of the best {row.score_name} at the largest size"
+    target = f"{row.target:.3f}, which is {_target(row.score_name, pd.Series(row.at_largest))}"
     doubts = f" (not reliable: {', '.join(row.doubts)})" if row.doubts else ""
     if np.isinf(row.n_labels):
         return f"{row.configuration} does not reach {target}, even with all {row.full} labels{doubts}"
@@ -477,6 +476,11 @@ def needed(row: Any) -> str:
         count = f"about {row.n_labels:.0f}{between}"
     beyond = ", which is beyond the largest size that ran," if row.n_labels > row.sizes[-1] else ""
     return f"{row.configuration} needs {count} of the {row.full} labels{beyond} to reach {target}{doubts}"
+
+
+def _target(metric: str, configurations: pd.Series) -> str:
+    ran = f"{span(configurations)} configuration{'s' if configurations.max() > 1 else ''}"
+    return f"{curves.SHARE:.0%} of the highest {metric} of {ran} at the largest size"
 
 
 def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> list[str]:

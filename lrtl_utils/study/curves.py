@@ -12,7 +12,7 @@ LEAST_SIZES = 4  # a law has three numbers, so it fits any three sizes
 # at any of them, no curve is drawn.
 MOST_MISSED = 0.02
 WIDEST = 10  # times the lower end of the interval: more is a doubt
-SHARE = 0.95  # of the best score at the largest size: the target
+SHARE = 0.95  # of the highest score at the largest size: the target
 EXPONENTS = np.geomspace(0.02, 3, 300)
 BLOCK = 32  # draws that are fitted together: their numbers fit a processor's cache
 
@@ -37,9 +37,9 @@ class PowerLaw(NamedTuple):
 class Need(NamedTuple):
     """Labels for a target score, and the score at full data, with 95 % intervals; `doubts` are reasons for caution.
 
-    Labels are at least the smallest size measured, and infinity where the curve never reaches the target with all
-    labels. `missed` is the score at the largest size by the curve through all other sizes, less the measured one; None
-    with fewer than four sizes.
+    Labels are at least the smallest size measured, and infinity where neither the curve, with all labels, nor a run
+    reaches the target. `missed` is the score at the largest size by the curve through all other sizes, less the
+    measured one; None with fewer than four sizes.
     """
 
     n_labels: float

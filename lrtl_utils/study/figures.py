@@ -229,7 +229,9 @@ def labels_needed(needs: pd.DataFrame) -> Figure | None:
     """The labels that reach the target of each dataset × model, by the curves of `tables.needs` without a doubt."""
     sure = needs[needs["doubts"].map(len) == 0]
     figure = _each_data_set(sure, _labels_needed, 1.0 + 0.22 * _most_rows(sure))
-    note = f"The target is {curves.SHARE:.0%} of the best {tables.metrics_of(needs)} at the largest size. Bars are the "
+    note = (
+        f"The target is {curves.SHARE:.0%} of the highest {tables.metrics_of(needs)} at the largest size. Bars are the "
+    )
     note += "middle 95 % of bootstrap draws. "
     note += "An arrow means that even all labels do not reach it. " if (sure["n_labels"] == np.inf).any() else ""
     note += "A hollow mark means more labels than its method ran with. " if _beyond(sure).any() else ""
@@ -350,7 +352,7 @@ def _differences(table: pd.DataFrame, ax: Axes) -> None:
 def aggregate(table: pd.DataFrame) -> Figure | None:
     """Interquartile mean over data sets of normalised scores against labels: 0 is `from_scratch`, 1 the best.
 
-    Of each size those variants that ran on all its data sets; None with fewer than two sizes.
+    At each size, only variants that ran on all of its data sets are drawn; None with fewer than two sizes.
     """
     table = table[table["dataset_models"] == table.groupby("n_labels")["dataset_models"].transform("max")]
     if table["n_labels"].nunique() < 2:

@@ -61,7 +61,7 @@ def probe(dataset: str, **reading: Any) -> Run:
 
 
 def features(run: Run, examples: Examples) -> "list[Batch]":
-    """What the head of the run's model reads, by one pass of the frozen backbone or as an earlier one kept it.
+    """What the head of the run's model reads, by one pass of the frozen backbone, or from the cache of an earlier one.
 
     `InputError` says where an image is that cannot be decoded.
     """

@@ -629,8 +629,8 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
     """The labels needed for one target on each dataset × model: a row for each configuration with three sizes or more.
 
     The `target` is 95 % of the highest mean score at the `largest` size that ran there, of configurations with three
-    seeds if there are any. `score` is the measured one at the last of the `sizes`; `first` marks the best configuration
-    of a dataset × model.
+    seeds if there are any; `at_largest` counts these. `score` is the measured one at the last of the `sizes`; `first`
+    marks the best configuration of a dataset × model.
     """
     rows = []
     leading = set(at_most_labels(best(frame))[["dataset_model", "configuration"]].itertuples(index=False, name=None))
@@ -639,7 +639,8 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
         largest = part["n_labels"].max()
         most = part[part["n_labels"] == largest].groupby("configuration")["score"].agg(["mean", "size"])
         enough = most[most["size"] >= stats.LEAST_SEEDS]
-        target = curves.SHARE * (enough if len(enough) else most)["mean"].max()
+        enough = enough if len(enough) else most
+        target = curves.SHARE * enough["mean"].max()
         for configuration in sorted(set(part["configuration"])):
             sized = {n_labels: runs[configuration] for n_labels, runs in by_size.items() if configuration in runs}
             sizes, each = tuple(sized), [list(runs.outcomes.values()) for runs in sized.values()]
@@ -650,10 +651,10 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
                 about = {"dataset_model": dataset_model, "configuration": configuration}
                 about |= {"variant": sized[sizes[0]].variant, "first": (dataset_model, configuration) in leading}
                 about |= {"score_name": part["score_name"].iloc[0], "score": means[-1], "sizes": sizes}
-                about |= {"largest": largest, "full": full}
+                about |= {"largest": largest, "at_largest": len(enough), "full": full}
                 rows.append(about | found._asdict())
-    columns = ["dataset_model", "configuration", "variant", "sizes", "largest", "score_name", "score", "full", "first"]
-    columns += curves.Need._fields
+    columns = ["dataset_model", "configuration", "variant", "sizes", "largest", "at_largest", "score_name", "score"]
+    columns += ["full", "first", *curves.Need._fields]
     return pd.DataFrame(rows, columns=columns).astype({"first": bool})  # also without rows, which it then selects
 
 

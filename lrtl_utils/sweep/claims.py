@@ -23,7 +23,7 @@ from pathlib import Path
 
 import psutil
 
-from lrtl_utils.files import open_regular, still_claimed
+from lrtl_utils.files import lines_of, open_regular, still_claimed
 
 BEAT_SECONDS = 5.0  # between two heartbeats
 DEAD_SECONDS = 60.0  # without one, after which a claim is anybody's
@@ -129,7 +129,9 @@ def here() -> str:
     /proc may hide the processes of other users, so a claim of theirs lives by its heartbeat alone.
     """
     boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    known = [boot.read_text().strip()[:8], os.readlink(space), str(os.getuid())] if sys.platform == "linux" else []
+    known = []
+    if sys.platform == "linux":
+        known = [*(line[:8] for line in lines_of(boot)), os.readlink(space), str(os.getuid())]
     return " ".join([socket.gethostname(), *known])
 
 

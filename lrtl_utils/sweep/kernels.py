@@ -124,7 +124,7 @@ def forked_kernel(modules: Sequence[str] = IN_KERNELS, threads: int | None = Non
 
 
 class _Process:
-    """A `multiprocessing.Process` with the face of a `subprocess.Popen`, as Jupyter wants it."""
+    """A `multiprocessing.Process` with the interface of a `subprocess.Popen`, as Jupyter wants it."""
 
     stdin = stdout = stderr = None
 

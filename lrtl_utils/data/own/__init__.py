@@ -370,7 +370,7 @@ def _kind(value: Any) -> str:
 
 
 def _require_alike(kind: str, rows: Sequence[Row]) -> None:
-    """`InputError` if a row does not have the kind of input that the first has, which JSON allows, and its answer."""
+    """`InputError` unless every row has the kind of input that the first has, and the answer that goes with it."""
     form, first, answer = {
         "text": (str, "a text", "a label"),
         "image": (bytes, "an image", "a label"),

@@ -162,6 +162,6 @@ def _words_of(blocks: list[list[list[str]]], token: str | None, file: Path) -> t
 
 
 def _position(given: str, width: int, file: Path) -> int:
-    if not given.isdigit() or not 1 <= int(given) <= width:
+    if not given.isdecimal() or not 1 <= int(given) <= width:
         raise InputError(f"{file} has columns 1 to {width}, and no column {given!r}.")
     return int(given) - 1

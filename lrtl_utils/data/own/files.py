@@ -160,7 +160,8 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
 def _walk(folder: Path) -> tuple[list[Path], int]:
     """Regular files in order, without hidden ones, and how many folders were too deep to be looked into.
 
-    `InputError` for a link that leaves the folder, a link to a folder, a pipe, what cannot be read, or too many files.
+    `InputError` for a link that leaves the folder, a link to a folder, a pipe, a name that is not UTF-8, what cannot be
+    read, or too many files.
     """
     root, found, too_deep = folder.resolve(), [], 0
     for here, folders, files in os.walk(folder, onerror=_unreadable):

@@ -39,21 +39,24 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).fillna("")
 
 
-def few_shot(scores: pd.DataFrame) -> pd.DataFrame:
-    """Published accuracies with few examples of each class, and below them ours on the same split.
+def few_shot(frame: pd.DataFrame) -> pd.DataFrame:
+    """Published accuracies with few examples of each class, and below them ours with as many labels.
 
-    `scores` is from `tables.summarise`, with `parameters` in millions; of ours, those with three seeds or more on a
-    whole train split.
+    `frame` is of `recipe.runs`. Of ours, those with three seeds or more, on a whole train split or with as many
+    examples of each class. `parameters` are in millions, and `differs` says what a published figure has that ours have
+    not.
     """
-    theirs = pd.DataFrame(PUBLISHED["few_shot"])
-    ours = tables.with_enough_seeds(scores[scores["n_labels"] == scores["full"]])
-    ours = ours[ours["dataset"].isin(theirs["dataset"])]
-    named = (ours["configuration"] + " with " + ours["model"]).str.removesuffix(" with none")
-    ours = ours.assign(model=named, source=HERE)
-    both = pd.concat([theirs[theirs["dataset"].isin(ours["dataset"])], ours])
-    both = both.sort_values("dataset", kind="stable", ignore_index=True)
-    scored = ["dataset", "model", "parameters", "seeds", "score", "low", "high"]
-    return both.reindex(columns=[*scored, "device_seconds", "device", "flops", "source"])
+    at, theirs = ["dataset", "n_labels"], pd.DataFrame(PUBLISHED["few_shot"])
+    whole = frame["n_labels"] == [record["data"]["available"] for record in frame["record"]]
+    scores = tables.with_enough_seeds(tables.summarise(frame[whole | frame["config.shots"].notna()]))
+    millions = frame.groupby("model")["record"].first().map(lambda record: record["model"]["parameters"] / 1e6)
+    named = (scores["configuration"] + " with " + scores["model"]).str.removesuffix(" with none")
+    ours = scores.assign(parameters=scores["model"].map(millions).round(1), model=named, source=HERE)
+    ours = ours.merge(theirs[at].drop_duplicates())
+    both = pd.concat([theirs.merge(ours[at].drop_duplicates()), ours])
+    both = both.sort_values(at, kind="stable", ignore_index=True)
+    scored = [*at, "model", "parameters", "seeds", "score", "low", "high"]
+    return both.reindex(columns=[*scored, "device_seconds", "device", "flops", "source", "differs"])
 
 
 def beside_in_words(table: pd.DataFrame) -> list[str]:

@@ -37,7 +37,10 @@ PIECES = {
 }
 USUAL = 100  # labels: of the settings of a data set and model, the nearest to this is shown
 TUNED = [f"{method} (tuned)" for method in tables.WITH_RATE]
-IS = {TUNED[0]: "is the fine-tuning of a typical example script", TUNED[1]: "trains lower layers at lower rates"}
+IS = {
+    TUNED[0]: "is the fine-tuning of a typical example script with tuned hyperparameters",
+    TUNED[1]: "trains lower layers at lower rates",
+}
 CLAIMED = 5  # seeds, at least, of whatever README claims
 MOST_BYTES = 1_000_000
 
@@ -238,10 +241,8 @@ def lost(table: pd.DataFrame, page: str) -> str:
     judged = table[table["verdict"].isin(recipe.WON) & ~recipe.is_piece(table)]
     better, worse, undecided = (sum(judged["verdict"] == verdict) for verdict in recipe.WON)
     ahead = judged[judged["verdict"] == "better"]
-    than = "; ".join(
-        f"than {name} on {tables.titled(place)}"
-        for name, place in zip(ahead["configuration"], _places(ahead, judged), strict=True)
-    )
+    where = pd.Series(map(tables.titled, _places(ahead, judged)), ahead["configuration"], str).groupby(level=0)
+    than = "; ".join(f"than {name} on {' and on '.join(places)}" for name, places in where)
     in_settings = f", in {counted(len(ahead[recipe.AT].drop_duplicates()), 'setting')} ({than})" if than else ""
     return (
         f"- Of all {counted(len(judged), 'difference')} between `{tables.OURS}` and another method, tuned or not, on "
@@ -254,8 +255,8 @@ def lost(table: pd.DataFrame, page: str) -> str:
 
 def beside_published(confirmed: pd.DataFrame) -> Iterator[str]:
     """A table of what others published on splits of the confirmation, and what `progressive` reaches on the same."""
-    scores = tables.summarise(confirmed)
-    table = few_shot(scores[scores["method"] == tables.OURS])
+    table = few_shot(confirmed[confirmed["method"] == tables.OURS])
+    table = table[table["differs"].isna() & table["dataset"].isin(PUBLISHED["titles"])]
     if table.empty:
         return
     said = [f"{row.score:.3f}{answers.between(row.low, row.high)}" for row in table.itertuples()]

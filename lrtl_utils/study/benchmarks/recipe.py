@@ -47,10 +47,11 @@ GIVEN = """[baselines.md](../../docs/baselines.md) says what each configuration 
 BY_DEFAULT = "The methods have their defaults, except for what a name has in brackets."
 MEMORY = """Peak memory of `progressive` as a share of the expected amount: the peak of `linear_probe`, the cache, and
 what the trained blocks and one batch hold, counted as in fp32."""
-PUBLISHED = """Accuracy in per cent on the same fixed splits: five or ten examples of each class, and the whole test
-split. Parameters are in millions, and seconds on different devices cannot be compared. What others reached was not
-measured here, and they had other models and other information: minilm (all-MiniLM-L6-v2) was trained on pairs of
-sentences, and of the methods here, {readers} read the names of the classes."""
+PUBLISHED = """Accuracy in per cent with few examples of each class. What others published is on the same training and
+test examples, unless the last column says what differs. Parameters are in millions, and seconds on different devices
+cannot be compared. What others reached was not measured here, and they had other models and other information: minilm
+(all-MiniLM-L6-v2) was trained on pairs of sentences, and of the methods here, {readers} read the names of the
+classes."""
 GLANCE = """The same rows by data set. A cell has the number of labels, the score with its interval, a star where the
 corrected p-value shows a difference from `progressive`, FLOPs, and seconds where they can be compared."""
 PIECES = """How far `progressive` with something left out or changed is from `progressive`, in points with a 95 %
@@ -201,7 +202,7 @@ def write(results: Path) -> Path:
         GLANCE,
         _by_labels(frame, words).to_markdown(index=False, disable_numparse=True) + "\n",
     ]
-    write_text(results / "table.md", "\n\n".join(page) + _beside_published(frame) + _measured(results))
+    write_text(results / "table.md", "\n\n".join(page) + _beside_published(frame, results) + _measured(results))
     return results / "table.md"
 
 
@@ -256,11 +257,15 @@ def _behind(table: pd.DataFrame) -> str:
     return f"In {ahead.sum()} of {len(ahead)} settings the mean of another configuration is more than {points} higher."
 
 
-def _beside_published(frame: pd.DataFrame) -> str:
-    """What others reached on the same splits, as a part of the page, where there is such a split."""
-    millions = frame.groupby("model")["record"].first().map(lambda record: record["model"]["parameters"] / 1e6)
-    scores = tables.summarise(frame)
-    table = published.few_shot(scores.assign(parameters=scores["model"].map(millions).round(1)))
+def _beside_published(frame: pd.DataFrame, results: Path) -> str:
+    """What others reached with as many labels, as a part of the page, where there is such a figure.
+
+    Runs with as many examples of each class may also be in the folder of what was added to these results.
+    """
+    added = results.parent / f"{results.name}-added"
+    if added.is_dir():
+        frame = pd.concat([frame, runs(added).dropna(subset=["config.shots"])], ignore_index=True)
+    table = published.few_shot(frame)
     if table.empty:
         return ""
     on = frame[frame["dataset"].isin(table["dataset"]) & ~is_piece(frame)]

@@ -224,6 +224,11 @@ def test_without_a_hub_fetch_ends_in_one_sentence(hub, tmp_path, variable):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_what_is_installed_is_fetched_without_a_hub(tmp_path):
+    done = call(None, tmp_path, "fetch", "--models", "minilm", HF_HUB_OFFLINE="1")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "minilm: installed, nothing to fetch")
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"repositories": {"a": 1}}', b"\xff", b'{"version": 2}'])
 def test_a_manifest_that_is_none_is_one_sentence(monkeypatch, tmp_path, content):
     (tmp_path / "mirror" / AG_NEWS).mkdir(parents=True)

@@ -84,6 +84,22 @@ def test_neither_a_folder_named_like_a_package_nor_a_git_that_may_not_start_cost
     assert store.environment(config)["commit"] is None
 
 
+def test_the_commit_is_marked_where_the_package_differs_from_it(tmp_path, monkeypatch):
+    (tmp_path / "lrtl_utils").mkdir()
+    for path in ("lrtl_utils/code.py", "README.md"):
+        (tmp_path / path).write_text("1\n")
+    for words in ("init -q", "add .", "-c user.name=a -c user.email=a commit -qm a"):
+        subprocess.run(["git", "-C", tmp_path, *words.split()], check=True)
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    config = RunConfig(dataset="news_sample", method="tfidf", device="cpu", precision="fp32")
+    commit = store.environment(config)["commit"]
+    (tmp_path / "README.md").write_text("2\n")
+    assert store.environment(config)["commit"] == commit
+    (tmp_path / "lrtl_utils/code.py").write_text("2\n")
+    assert store.environment(config)["commit"] == f"{commit}+"
+    assert len(commit) == 12
+
+
 def test_completed_record_clears_what_a_resume_would_need(tmp_path):
     work = store.work_folder(tmp_path, "0123456789ab")
     loop.write_progress(work, CostMeter(), epoch=2, batch=5)

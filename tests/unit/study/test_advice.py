@@ -37,7 +37,7 @@ def test_without_runs_or_with_one_seed_nothing_is_recommended(tmp_path):
     write(tmp_path, "full", [0.2], seeds=[0])
     first = advised(tmp_path)[0]
     assert first.startswith("Highest so far is progressive, accuracy ")
-    assert first.endswith("; if you ran `lrtl compare`, run the same command again with a larger --budget.")
+    assert first.endswith("; if `compare` made these runs, run it again with a larger budget.")
 
 
 def test_the_best_is_named_with_its_score_its_labels_and_its_time(tmp_path):

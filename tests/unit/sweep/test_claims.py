@@ -49,6 +49,13 @@ def test_on_another_host_the_heartbeat_decides(tmp_path, seconds_ago, free):
     assert (claims.take(tmp_path, "cell", "words") is not None) == free
 
 
+def test_a_machine_that_does_not_report_its_boot_can_claim(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "lines_of", lambda path: [])
+    claim = claims.take(tmp_path, "cell", "words")
+    assert claims.is_alive(claim, time.time())
+    assert claims.take(tmp_path, "cell", "words") is None
+
+
 def test_a_heartbeat_keeps_a_claim(tmp_path):
     claim = write(tmp_path, host="elsewhere", process=1)
     stamp(tmp_path, FAR)

@@ -658,6 +658,8 @@ def test_conll_columns_can_be_given_and_tags_must_be_of_entities(tmp_path):
     assert load(str(tmp_path / "r.conll"), label_column="2").classes == ("O", "B-B", "I-B")
     with pytest.raises(InputError, match="columns 1 to 3, and no column '4'"):
         load(str(tmp_path / "r.conll"), label_column="4")
+    with pytest.raises(InputError, match="has columns 1 to 3, and no column '²'"):
+        load(str(tmp_path / "r.conll"), label_column="²")
     with pytest.raises(InputError, match="column 1 cannot have both the words and the tags; set text_column too"):
         load(str(tmp_path / "r.conll"), label_column="1")
     with pytest.raises(InputError, match="of an unknown scheme; tag each word O"):

@@ -71,7 +71,7 @@ def test_the_counts_below_the_table_are_of_every_size_method_and_data_set_with_w
     said = readme.lost(recipe.compared(recipe.runs(results)), "table.md")
     assert said.startswith("- Of all 10 differences between `progressive` and another method, ")
     worse = (
-        "2 to be worse, in 2 settings (than bitfit on own.csv with 120 labels; than bitfit on SST-2 with 120 labels), "
+        "2 to be worse, in 2 settings (than bitfit on own.csv with 120 labels and on SST-2 with 120 labels), "
         "and 0 are undecided ([each of them](table.md)). P-values are corrected for multiple comparisons, separately "
         "for each method."
     )
@@ -81,11 +81,11 @@ def test_the_counts_below_the_table_are_of_every_size_method_and_data_set_with_w
 def test_ours_stands_among_the_published_figures_of_the_same_split(tmp_path):
     folder = tmp_path / "banking77_5"
     folder.mkdir()
-    for split, start in (("train", 0), ("test", 60)):
-        lines = (f"request {i},{'ab'[i % 2]}\n" for i in range(start, start + 60))
+    for split, start, end in (("train", 0, 385), ("test", 385, 445)):
+        lines = (f"request {i},{'ab'[i % 2]}\n" for i in range(start, end))
         (folder / f"{split}.csv").write_text("text,label\n" + "".join(lines))
     for method in ("progressive", "linear_probe"):
-        knobs = {"dataset": str(folder), "model": "minilm", "data_fraction": 1.0, "train_size": 60}
+        knobs = {"dataset": str(folder), "model": "minilm", "data_fraction": 1.0, "train_size": 385}
         write_run(tmp_path, [True] * 50 + [False] * 10, method=method, **knobs)
     about, table = readme.beside_published(recipe.runs(tmp_path))
     assert "on the same splits, of other models that had other information" in about

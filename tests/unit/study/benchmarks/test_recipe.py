@@ -1,3 +1,4 @@
+import itertools
 import json
 import re
 from datetime import UTC, datetime
@@ -207,24 +208,30 @@ def test_a_method_without_a_model_is_compared_in_the_setting_of_each_model(tmp_p
     assert rows.loc["tfidf", "mean"] < 0
 
 
-def test_published_figures_stand_above_ours_on_the_same_split():
-    ours = {"dataset": [*["hwu64_10"] * 3, "sst2"], "n_labels": [640, 640, 100, 100], "full": [640, 640, 640, 100]}
-    ours |= {
-        "seeds": [3, 2, 5, 5],
-        "model": "minilm",
-        "configuration": "progressive",
-        "score": 0.8,
-        "device_seconds": 3.0,
-        "flops": 1e12,
-    }
-    found = published.few_shot(pd.DataFrame(ours))
-    assert set(found["dataset"]) == {"hwu64_10"}
-    assert found["source"].tolist()[-1] == "here"
-    assert found["model"].tolist()[-1] == "progressive with minilm"
-    assert found["seeds"].tolist()[-1] == 3
-    theirs = found[found["source"] != "here"]
-    assert len(theirs) == 3
-    assert theirs["score"].between(0.8, 0.9).all()
+def test_published_figures_stand_above_ours_with_as_many_examples_of_each_class(tmp_path):
+    news = {"dataset": "ag_news", "model": "minilm"}
+    kinds = {"shots": 8, "train_size": None}, {"train_size": 32}, {"shots": 4, "train_size": None}
+    for (place, knobs), seed in itertools.product(enumerate(kinds), range(3)):
+        folder = tmp_path if knobs.get("shots") == 8 else tmp_path / f"other-{place}"
+        write_run(folder, outcomes(0.8, 32, seed), method="progressive", seed=seed, **news | knobs)
+    write_run(tmp_path, outcomes(0.8, 32, 0), method="tfidf", shots=8, dataset="ag_news")  # with one seed
+    theirs, ours = published.few_shot(recipe.runs(tmp_path)).to_dict("records")
+    assert (theirs["score"], theirs["differs"]) == (0.831, "training and test examples")
+    assert (ours["source"], ours["model"], ours["seeds"]) == ("here", "progressive with minilm", 3)
+    assert ours["n_labels"] == theirs["n_labels"] == 32
+    for place in (1, 2):  # drawn at random, and with half as many labels
+        assert published.few_shot(recipe.runs(tmp_path / f"other-{place}")).empty
+
+
+def test_a_page_has_the_published_figure_beside_what_was_added_to_its_results(tmp_path):
+    news = {"dataset": "ag_news", "model": "minilm"}
+    for seed in range(3):
+        write_run(tmp_path / "c", outcomes(0.8, 100, seed), method="progressive", train_size=100, seed=seed, **news)
+        write_run(tmp_path / "c-added", outcomes(0.8, 32, seed), method="linear_probe", shots=8, seed=seed, **news)
+    page = recipe.write(tmp_path / "c").read_text()
+    assert "## Beside published figures" in page
+    (ours,) = (line for line in page.splitlines() if "linear_probe with minilm" in line)
+    assert ours.split("|")[1:3] == [" ag_news   ", " 32       "]
 
 
 def test_the_planned_settings_are_those_of_the_grid_on_other_data_sets(tmp_path):
