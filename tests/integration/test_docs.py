@@ -16,6 +16,7 @@ from lrtl_utils import cli
 from lrtl_utils.cli.common import pairs
 from lrtl_utils.cli.sweep import slurm_parameters
 from lrtl_utils.config import read_config
+from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.files import ROOT
 from lrtl_utils.methods import METHODS, progressive
 from lrtl_utils.study import answers, stats, tables
@@ -327,7 +328,11 @@ def test_how_many_runs_the_confirmation_leaves_out_is_what_its_plan_says():
         for cell in itertools.product(*(np.atleast_1d(block[name]) for name in ("dataset", "method", "seed")))
     }
     made = tables.records(ROOT / "results/confirmation", "completed")["method"].isin(METHODS).sum()
-    assert f"It leaves out {len(planned) - made} of its {len(planned):,} runs" in prose("reproduce")
+    left_out = len(planned) - made
+    assert f"It leaves out {left_out} of its {len(planned):,} runs" in prose("reproduce")
+    of_the_plan = sum(dataset in TASKS for dataset, *_ in planned)
+    said = f"{left_out} of {of_the_plan} runs, all those on IMDB among them, [were left out]"
+    assert said in " ".join((ROOT / "README.md").read_text().split())
 
 
 def test_what_the_tuned_baselines_lack_is_what_the_tables_say():
@@ -453,6 +458,10 @@ def test_the_published_figure_of_mtebs_probe_is_what_it_reaches_here():
     assert probes["n_labels"].tolist() == 5 * [8 * 77]
     said = f"{scores.mean():.1f} here ({scores.min():.1f} to {scores.max():.1f} in five draws"
     assert f"is 80.0, and MTEB's probe has {said}" in prose("baselines")
+    solved = tables.records(ROOT / "results/confirmation-added", "completed").query("method == 'linear_probe'")
+    drawn = [{record["data"]["subset_sha256"] for record in each["record"]} for each in (solved, probes)]
+    assert drawn[0] == drawn[1]
+    assert f"has {100 * solved['score'].mean():.1f} on the same draws" in prose("baselines")
 
 
 def test_what_the_searches_might_have_missed_is_what_they_say():
