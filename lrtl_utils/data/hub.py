@@ -1,15 +1,12 @@
 """Where files come from: an installed package, a mirror, the hub's local cache, or the hub at a pinned revision."""
 
 import hashlib
-import http.client
 import importlib.util
 import os
 import re
 import shutil
 import threading
 import time
-import urllib.error
-import urllib.request
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -249,11 +246,12 @@ def _answers_in_time(url: str, _minute: int) -> bool:
 
 
 def _answers(url: str) -> bool:
+    import httpx
+    from huggingface_hub.utils import get_session
+
     try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS)
-    except urllib.error.HTTPError:
-        return True  # an error code is an answer too
-    except (OSError, ValueError, http.client.HTTPException):  # such as an endpoint without https://
+        get_session().head(url, timeout=PROBE_SECONDS)  # an error code is an answer too
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):  # such as an endpoint without https://
         return False
     return True
 
