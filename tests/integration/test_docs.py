@@ -152,13 +152,15 @@ def test_what_the_study_adds_to_the_misses_is_what_its_table_says():
     table = pd.read_csv(ROOT / "results/study/table.csv")
     others = table[~recipe.is_piece(table) & table["points_low"].notna()]
     ahead = others[others["mean"] > stats.MARGIN]
-    assert ahead[["dataset_model", "n_labels", "configuration", "verdict"]].to_numpy().tolist() == [
-        ["sst2 · minilm", 32, "linear_probe", "undecided"]
-    ]
+    assert set(ahead["n_labels"]) == {32}
+    assert set(ahead["verdict"]) == {"undecided"}
     settings = len(others.groupby(recipe.AT))
-    said = f"In 1 of {settings} settings of [the study](../results/study/table.md)"
+    said = f"In {ahead['dataset_model'].nunique()} of {settings} settings of [the study](../results/study/table.md)"
     assert said in prose("limits")
-    assert f"on SST-2 with 32 labels, by {100 * ahead['mean'].item():.1f} points, undecided" in prose("limits")
+    for setting, rows in ahead.groupby("dataset_model"):
+        who = [re.sub(r"^(\w+)( \(tuned\))?$", r"`\1`\2", name) for name in rows["configuration"]]
+        gaps = (f"{name}, {100 * gap:.1f}" for name, gap in zip(who, rows["mean"], strict=True))
+        assert f"{tables.titled(setting).split(',')[0]} ({'; '.join(gaps)})" in prose("limits")
     sst5 = developed().query("dataset_model == 'sst5 · minilm' and n_labels == 40 and configuration == 'full'")
     assert f"on `sst5` with 8 shots ({1 / sst5['flops'].item():.2f} times); elsewhere it takes fewer" in prose("limits")
 

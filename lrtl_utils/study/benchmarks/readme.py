@@ -242,7 +242,7 @@ def lost(table: pd.DataFrame, page: str) -> str:
     better, worse, undecided = (sum(judged["verdict"] == verdict) for verdict in recipe.WON)
     ahead = judged[judged["verdict"] == "better"]
     where = pd.Series(map(tables.titled, _places(ahead, judged)), ahead["configuration"], str).groupby(level=0)
-    than = "; ".join(f"than {name} on {' and on '.join(places)}" for name, places in where)
+    than = "; ".join(f"than {name} on {', on '.join(places)}" for name, places in where)
     in_settings = f", in {counted(len(ahead[recipe.AT].drop_duplicates()), 'setting')} ({than})" if than else ""
     return (
         f"- Of all {counted(len(judged), 'difference')} between `{tables.OURS}` and another method, tuned or not, on "
