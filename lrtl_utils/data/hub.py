@@ -253,6 +253,8 @@ def _answers(url: str) -> bool:
         get_session().head(url, timeout=PROBE_SECONDS)  # an error code is an answer too
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):  # such as an endpoint without https://
         return False
+    except ImportError:  # of what a proxy needs: the request itself then says what is missing
+        return True
     return True
 
 

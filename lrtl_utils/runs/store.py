@@ -331,10 +331,11 @@ def _commit() -> str | None:
     git = ["git", "-C", str(ROOT)]
     try:
         head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
-        same = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "lrtl_utils"], capture_output=True, check=False)
+        words = [*git, "--no-optional-locks", "status", "--porcelain", "--", "lrtl_utils"]
+        changed = subprocess.run(words, capture_output=True, text=True, check=False)
     except OSError:  # there is no git, or none that may be started
         return None
-    return head.stdout.strip() + "+" * (same.returncode == 1) or None
+    return head.stdout.strip() + "+" * bool(changed.stdout) or None
 
 
 def _utc(seconds: float) -> str:

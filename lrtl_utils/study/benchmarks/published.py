@@ -8,9 +8,10 @@ import yaml
 
 from lrtl_utils.measure.metrics import PREDICT_BATCH
 from lrtl_utils.study import answers, tables
-from lrtl_utils.study.tables import BASELINE
+from lrtl_utils.study.tables import BASELINE, OURS
 
 PUBLISHED = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
+FIRST = f"{OURS}, version 1"
 HERE, NOT_HERE = "here", "not measured here"
 ONE_EPOCH = ["dataset", "model", "method", "configuration", "n_labels", "epochs", "examples"]
 
@@ -43,19 +44,22 @@ def few_shot(frame: pd.DataFrame) -> pd.DataFrame:
     """Published accuracies with few examples of each class, and below them ours with as many labels.
 
     `frame` is of `recipe.runs`. Of ours, those with three seeds or more, on a whole train split or with as many
-    examples of each class. `parameters` are in millions, and `differs` says what a published figure has that ours have
-    not.
+    examples of each class. `parameters` are in millions, `names_of_classes` says of ours whether they are read, and
+    `differs` what a published figure has that ours have not.
     """
     at, theirs = ["dataset", "n_labels"], pd.DataFrame(PUBLISHED["few_shot"])
     whole = frame["n_labels"] == [record["data"]["available"] for record in frame["record"]]
     scores = tables.with_enough_seeds(tables.summarise(frame[whole | frame["config.shots"].notna()]))
+    reads = frame["record"].map(lambda record: bool(record["config"].get("label_names"))) | (frame["method"] == FIRST)
+    reads = reads.map({True: "read", False: "not read"}).rename("names_of_classes")
+    scores = scores.join(reads.groupby([frame[name] for name in tables.KEYS]).first(), on=tables.KEYS)
     millions = frame.groupby("model")["record"].first().map(lambda record: record["model"]["parameters"] / 1e6)
     named = (scores["configuration"] + " with " + scores["model"]).str.removesuffix(" with none")
     ours = scores.assign(parameters=scores["model"].map(millions).round(1), model=named, source=HERE)
     ours = ours.merge(theirs[at].drop_duplicates())
     both = pd.concat([theirs.merge(ours[at].drop_duplicates()), ours])
     both = both.sort_values(at, kind="stable", ignore_index=True)
-    scored = [*at, "model", "parameters", "seeds", "score", "low", "high"]
+    scored = [*at, "model", "parameters", "names_of_classes", "seeds", "score", "low", "high"]
     return both.reindex(columns=[*scored, "device_seconds", "device", "flops", "source", "differs"])
 
 

@@ -321,8 +321,9 @@ def in_full(found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path,
     yield "# The four answers of this study\n"
     yield "`METHOD (tuned)` is that method with tuned hyperparameters, or their values are given in brackets.\n"
     yield (
-        f"The rule of `{tables.OURS}` was chosen, and `conventional` and `full` were tuned, on train rows of these "
-        "data sets, which have fewer rows than published ([how many, and what has run so far](../README.md)).\n"
+        f"The rule of `{tables.OURS}` was chosen on train rows of these data sets, and `conventional` and `full` were "
+        "tuned on train rows of most of them ([what each was given](../../docs/baselines.md)). They have fewer rows "
+        "than published ([how many, and what has run so far](../README.md)).\n"
     )
     yield from (f"{sentence}\n" for sentence in store.outdated(frame["record"]))
     for answer, (_, picture, caption, notebook) in zip(found, SECTIONS, strict=True):

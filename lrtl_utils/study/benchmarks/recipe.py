@@ -27,9 +27,9 @@ from lrtl_utils.models.catalog import backbone
 from lrtl_utils.runs import store, verify
 from lrtl_utils.study import answers, stats, tables
 from lrtl_utils.study.benchmarks import published
+from lrtl_utils.study.benchmarks.published import FIRST
 from lrtl_utils.study.tables import OURS
 
-FIRST = f"{OURS}, version 1"
 READ = {"label_names": True, "layers": 0.5, "word_shape": True}  # by `progressive`, where nothing else is asked for
 CONFIRMATION = "confirmation"  # the folder beside this one with its records
 WON = {"worse": "won", "better": "lost", "undecided": "undecided"}  # by what is said of the other configuration
@@ -50,8 +50,7 @@ what the trained blocks and one batch hold, counted as in fp32."""
 PUBLISHED = """Accuracy in per cent with few examples of each class. What others published is on the same training and
 test examples, unless the last column says what differs. Parameters are in millions, and seconds on different devices
 cannot be compared. What others reached was not measured here, and they had other models and other information: minilm
-(all-MiniLM-L6-v2) was trained on pairs of sentences, and of the methods here, {readers} read the names of the
-classes."""
+(all-MiniLM-L6-v2) was trained on pairs of sentences, and some of the methods here read the names of the classes."""
 GLANCE = """The same rows by data set. A cell has the number of labels, the score with its interval, a star where the
 corrected p-value shows a difference from `progressive`, FLOPs, and seconds where they can be compared."""
 PIECES = """How far `progressive` with something left out or changed is from `progressive`, in points with a 95 %
@@ -268,15 +267,11 @@ def _beside_published(frame: pd.DataFrame, results: Path) -> str:
     table = published.few_shot(frame)
     if table.empty:
         return ""
-    on = frame[frame["dataset"].isin(table["dataset"]) & ~is_piece(frame)]
-    reads = on["record"].map(lambda record: bool(record["config"].get("label_names"))) | (on["method"] == FIRST)
-    readers = ", ".join(f"`{each}`" for each in sorted({*on["configuration"][reads]}))
-    about = PUBLISHED.format(readers=readers)
     table["score"] = _percent(table)
     for name, form in (("device_seconds", "{:.1f}"), ("flops", "{:.2e}"), ("seeds", "{:.0f}")):
         table[name] = table[name].map(form.format, na_action="ignore")
     shown = tables.shown(table.drop(columns=["low", "high"])).astype(object).fillna("")
-    return f"\n## Beside published figures\n\n{about}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
+    return f"\n## Beside published figures\n\n{PUBLISHED}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
 
 
 def _percent(table: pd.DataFrame) -> list[str]:

@@ -216,6 +216,12 @@ def test_an_endpoint_without_a_scheme_does_not_answer():
     assert not _answers("hub.example")
 
 
+def test_a_proxy_that_cannot_be_used_is_named(hub, tmp_path):
+    done = call(hub, tmp_path, "fetch", "--datasets", "ag_news", ALL_PROXY="socks5://127.0.0.1:1", no_proxy="")
+    assert done.returncode == 1
+    assert "socksio" in done.stderr
+
+
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
 def test_without_a_hub_fetch_ends_in_one_sentence(hub, tmp_path, variable):
     done = call(hub, tmp_path, "fetch", "--datasets", "ag_news", **{variable: "1"})

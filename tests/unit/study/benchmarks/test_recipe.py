@@ -213,12 +213,16 @@ def test_published_figures_stand_above_ours_with_as_many_examples_of_each_class(
     kinds = {"shots": 8, "train_size": None}, {"train_size": 32}, {"shots": 4, "train_size": None}
     for (place, knobs), seed in itertools.product(enumerate(kinds), range(3)):
         folder = tmp_path if knobs.get("shots") == 8 else tmp_path / f"other-{place}"
-        write_run(folder, outcomes(0.8, 32, seed), method="progressive", seed=seed, **news | knobs)
+        for method, names in (("progressive", True), ("full", False)):
+            read = {"method": method, "label_names": names, "seed": seed} | news | knobs
+            write_run(folder, outcomes(0.8, 32, seed), **read)
     write_run(tmp_path, outcomes(0.8, 32, 0), method="tfidf", shots=8, dataset="ag_news")  # with one seed
-    theirs, ours = published.few_shot(recipe.runs(tmp_path)).to_dict("records")
+    theirs, full, ours = published.few_shot(recipe.runs(tmp_path)).to_dict("records")
+    assert (full["model"], full["names_of_classes"]) == ("full with minilm", "not read")
     assert (theirs["score"], theirs["differs"]) == (0.831, "training and test examples")
     assert (ours["source"], ours["model"], ours["seeds"]) == ("here", "progressive with minilm", 3)
     assert ours["n_labels"] == theirs["n_labels"] == 32
+    assert ours["names_of_classes"] == "read"
     for place in (1, 2):  # drawn at random, and with half as many labels
         assert published.few_shot(recipe.runs(tmp_path / f"other-{place}")).empty
 
