@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -42,6 +41,7 @@ METHODS_TO_TRY = ("tfidf", "linear_probe", "progressive", "full", "conventional"
 OVERHEAD_SECONDS = 3.0  # of a run beside its measured work: the medians of the committed folders are 2.5 to 3.6
 ANSWERING_SECONDS = 40.0  # of the budget, for answers, pictures and the report: on a slow machine, 15 were too few
 ANSWER_EVERY_SECONDS = 60.0  # between two answers while the runs go on
+OVERDUE = 5  # times their estimate after which the fewest runs that can be compared are ended
 PLANNED = 0.9  # of the time: if the last runs were cut off, their number of labels would be left without an answer
 LEAST_CONFIGURATIONS, LEAST_SIZES = 2, 3  # with fewer there is nothing to compare, and no curve
 
@@ -229,7 +229,8 @@ def _run_until(
             more = counted(len(chosen), "more run")
             options["report"](f"The runs were quicker than estimated, so {more} can be made.")
         left = _seconds_until(end)
-        stop = left if seconds(kept, workers) <= left else math.inf  # the least that can be compared is always run
+        due = seconds(kept, workers)
+        stop = left if due <= left else OVERDUE * due  # the least that can be compared is run in any case
         outcome += sweeps.sweep([*chosen.values()], folder, workers=workers, stop_after_seconds=stop, **options)
         ran |= chosen
         priced = [replace(one, done=one.done or one.cell.id in ran) for one in priced]  # failed ones too

@@ -275,6 +275,20 @@ def test_compare_from_python_runs_what_fits_and_shows_it_in_a_notebook(reviews, 
     assert len(lrtl_utils.records(tmp_path)) == 4  # it trains the configuration of a run that is there
 
 
+def test_the_fewest_runs_that_can_be_compared_are_ended_too(priced, reviews, tmp_path, monkeypatch):
+    stops = []
+
+    def sweep(cells, results, **options):
+        stops.append((len(cells), options["stop_after_seconds"]))
+        return Outcome()
+
+    monkeypatch.setattr(comparison.price, "estimate", lambda *_: (priced, ""))
+    monkeypatch.setattr(comparison.sweeps, "sweep", sweep)
+    comparison.compare(reviews, budget_minutes=0, results=tmp_path, show=str)
+    least, _ = comparison.within_budget(priced, 0.0, 1)
+    assert stops == [(len(least), comparison.OVERDUE * comparison.seconds(least, 1))]
+
+
 def test_further_runs_are_of_the_configurations_of_the_plan(priced, reviews, tmp_path, monkeypatch):
     swept = []
 
