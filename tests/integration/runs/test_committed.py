@@ -53,6 +53,7 @@ def test_a_committed_table_is_what_its_records_give(name, tmp_path):
     copy.mkdir()
     for path in folder.iterdir():  # records are read where they are
         (copy / path.name).symlink_to(path) if path.is_dir() else shutil.copy(path, copy)
+    (tmp_path / f"{name}-added").symlink_to(f"{folder}-added")  # leads nowhere where nothing was added
     assert recipe.write(copy).read_text() == (folder / "table.md").read_text()
     pd.testing.assert_frame_equal(*(pd.read_csv(each / "table.csv") for each in (copy, folder)))
 
