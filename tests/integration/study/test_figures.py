@@ -160,14 +160,15 @@ def test_names_in_the_committed_pictures_of_costs_meet_nothing(committed, cost):
         figures.style()
         figure = figures.score_vs_cost(tables.front(committed, best, cost), best, cost)
         figure.set_dpi(plt.rcParams["savefig.dpi"])
+    crowded = 0
     for title, ax in axes(figure).items():
         boxes = {name: text.get_window_extent() for name, text in names(ax).items()}
         lines = [bar for drawn in ax.collections if isinstance(drawn, LineCollection) for bar in drawn.get_paths()]
         lines = [ax.transData.transform_path(line) for line in [*lines, *(line.get_path() for line in ax.get_lines())]]
         marks = [drawn.get_offsets()[0] for drawn in ax.collections if isinstance(drawn, PathCollection)]
         frame = ax.get_window_extent()
-        assert len(marks) == len(boxes) > 5
-        assert {"full\n(tuned)", "conventional\n(tuned)"} < set(boxes), title
+        assert len(marks) == len(boxes) > 1
+        crowded += {"full\n(tuned)", "conventional\n(tuned)"} < set(boxes) and len(boxes) > 5
         for own, (name, box) in zip(marks, boxes.items(), strict=True):
             away = [mark - np.clip(mark, box.min, box.max) for mark in ax.transData.transform([own, *marks])]
             away = np.hypot(*np.transpose(away))
@@ -177,6 +178,7 @@ def test_names_in_the_committed_pictures_of_costs_meet_nothing(committed, cost):
             assert not any(line.intersects_bbox(box, filled=False) for line in lines), (title, name)
             assert not any(box.contains(*mark) for mark in ax.transData.transform(marks)), (title, name)
             assert not any(box.overlaps(other) for also, other in boxes.items() if also != name), (title, name)
+    assert crowded >= 5
 
 
 def test_a_method_with_too_few_seeds_is_named_below_a_cost_and_not_drawn(frame):

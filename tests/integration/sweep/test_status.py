@@ -254,7 +254,7 @@ def test_plain_lines_one_when_cells_end_and_never_wrapped(made, tmp_path):
     (results / "runs" / "digits").mkdir(parents=True)
     claim(results, cell="a long name " * 20)
     arguments = [sys.executable, "-c", LOOP, results, tmp_path / "stop", first.stem, second.stem, IDENTITY]
-    environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": "40"}
+    environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": "40", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(list(map(str, arguments)), cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout.readline() == "watching\n"
     for record in (first, second):
