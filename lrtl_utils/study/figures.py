@@ -229,10 +229,8 @@ def labels_needed(needs: pd.DataFrame) -> Figure | None:
     """The labels that reach the target of each dataset × model, by the curves of `tables.needs` without a doubt."""
     sure = needs[needs["doubts"].map(len) == 0]
     figure = _each_data_set(sure, _labels_needed, 1.0 + 0.22 * _most_rows(sure))
-    note = (
-        f"The target is {curves.SHARE:.0%} of the highest {tables.metrics_of(needs)} at the largest size. Bars are the "
-    )
-    note += "middle 95 % of bootstrap draws. "
+    note = f"The target is {curves.SHARE:.0%} of the highest {tables.metrics_of(needs)} at the largest size. "
+    note += "Bars are the middle 95 % of bootstrap draws. "
     note += "An arrow means that even all labels do not reach it. " if (sure["n_labels"] == np.inf).any() else ""
     note += "A hollow mark means more labels than its method ran with. " if _beyond(sure).any() else ""
     if left := len(needs) - len(sure):

@@ -637,9 +637,8 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
     for dataset_model, part in by_dataset_and_model(comparable(frame)[COMPARED]):
         full, by_size = part["record"].iloc[0]["data"]["available"], dict(_by_size(part))
         largest = part["n_labels"].max()
-        most = part[part["n_labels"] == largest].groupby("configuration")["score"].agg(["mean", "size"])
-        enough = most[most["size"] >= stats.LEAST_SEEDS]
-        enough = enough if len(enough) else most
+        most = part[part["n_labels"] == largest].groupby("configuration")["score"].agg(mean="mean", seeds="size")
+        enough = with_enough_seeds(most)
         target = curves.SHARE * enough["mean"].max()
         for configuration in sorted(set(part["configuration"])):
             sized = {n_labels: runs[configuration] for n_labels, runs in by_size.items() if configuration in runs}
