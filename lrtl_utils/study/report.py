@@ -20,6 +20,7 @@ from urllib.parse import quote
 import nbformat
 import pandas as pd
 
+from lrtl_utils.config import NO_MODEL
 from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import absolute_path, data_name, from_here, write_text
 from lrtl_utils.models.catalog import MODELS
@@ -182,7 +183,8 @@ def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     lost = f", {len(records) - len(done)} failed" if len(done) < len(records) else ""
     on = f", on {'; '.join(devices)}" if devices else ""
     yield f"{counted(len(done), 'completed run')}{lost}{on}."
-    sizes = {data_name(r["config"]["model"]): r["model"]["parameters"] for r in done if r["config"]["model"] != "none"}
+    models = ((record["config"]["model"], record["model"]) for record in done)
+    sizes = {data_name(name): facts["parameters"] for name, facts in models if name != NO_MODEL}
     if not sizes:
         return
     named = [f"{name} ({size / 1e6:.3g} M parameters)" for name, size in sorted(sizes.items())]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control, gmean
 
-from lrtl_utils.config import RunConfig
+from lrtl_utils.config import NO_MODEL, RunConfig
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.load import READING
 from lrtl_utils.data.own import columns_read
@@ -311,7 +311,7 @@ def titled(dataset_model: str) -> str:
 
 def by_dataset_and_model(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The runs of each data set with each model; a method that needs no model joins every model of its data set."""
-    without = frame["model"] == "none"
+    without = frame["model"] == NO_MODEL
     for dataset, part in frame.groupby("dataset", sort=False):
         shared = part[without.loc[part.index]]
         models = part[~without.loc[part.index]].groupby("model", sort=False)
@@ -553,9 +553,9 @@ def at_most_labels(best: pd.DataFrame, *, fewest: bool = False) -> pd.DataFrame:
 def across_models(frame: pd.DataFrame) -> pd.DataFrame:
     """The compared runs of data sets with several models, as if of one model; configurations name the model too."""
     frame = compared(frame)
-    several = frame[frame["model"] != "none"].groupby("dataset")["model"].nunique() > 1
+    several = frame[frame["model"] != NO_MODEL].groupby("dataset")["model"].nunique() > 1
     frame = frame[frame["dataset"].isin(several.index[several])]
-    needs_none = frame["model"] == "none"
+    needs_none = frame["model"] == NO_MODEL
     named = frame["configuration"].where(needs_none, frame["model"] + " " + frame["configuration"])
     return frame.assign(configuration=named, variant=named, model=frame["model"].where(needs_none, ALL_MODELS))
 

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from lrtl_utils.config import NO_MODEL
 from lrtl_utils.measure.metrics import PREDICT_BATCH
 from lrtl_utils.study import answers, tables
 from lrtl_utils.study.tables import BASELINE, OURS
@@ -71,7 +72,7 @@ def beside_in_words(table: pd.DataFrame) -> list[str]:
 def _beside_in_words(dataset: str, part: pd.DataFrame) -> str:
     ours, theirs = part[part["source"] == ""], part[part["source"] != ""]
     best = ours.nlargest(1, "score").iloc[0]
-    model = "" if best["model"] == "none" else f" of {best['model']}"
+    model = "" if best["model"] == NO_MODEL else f" of {best['model']}"
     score = f"{best['score']:.3f} {best['score_name']}"
     reached = f"{best['configuration']}{model} reaches {score} with {best['n_labels']} labels on {best['on']}"
     if theirs.empty:
