@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from lrtl_utils.runs.run import Run
     from lrtl_utils.study.tables import records
 
-__version__ = "0.1.0"
 __all__ = ["Run", "compare", "records"]
 # With it jsonschema, which nbformat imports, would build a parser of international addresses: that takes seconds, and a
 # notebook has no such address.

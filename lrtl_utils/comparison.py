@@ -176,11 +176,12 @@ def compare(
         show(line)
     columns = own.columns_read(examples.notes, fixed.text_column, fixed.label_column)
     of, place = (examples.source.sha256, columns, fixed.drop_leaks), load.absolute(fixed.dataset)
+    planned = Comparison(folder, of, [one.cell for one in kept], None, metric, untried, place)
     if dry_run:
-        return Comparison(folder, of, [one.cell for one in kept], None, metric, untried, place)
-    answer = answer_so_far(folder, of, started, end, show, metric)
+        return planned
+    answer = answer_so_far(planned, started, end, show)
     cells, outcome = _run_until(end, priced, kept, folder, workers, shared=shared, report=show, meanwhile=answer)
-    return Comparison(folder, of, cells, outcome, metric, untried, place)
+    return replace(planned, cells=cells, outcome=outcome)
 
 
 def _read(
@@ -280,14 +281,7 @@ def of_data(frame: pd.DataFrame, of: tuple[Any, ...]) -> pd.DataFrame:
     return frame[frame["record"].map(lambda record: tables.read_from(record) == of).astype(bool)]
 
 
-def answer_so_far(
-    results: Path,
-    of: tuple[Any, ...],
-    started: float,
-    end: float,
-    show: Callable[[str], None],
-    metric: str | None,
-) -> Callable[[], None]:
+def answer_so_far(compared: Comparison, started: float, end: float, show: Callable[[str], None]) -> Callable[[], None]:
     """A function to be called again and again: each minute it shows what is best so far, and the time until `end`.
 
     The first time is when a minute is over and a run has ended.
@@ -298,7 +292,8 @@ def answer_so_far(
         nonlocal shown
         if time.monotonic() - shown < ANSWER_EVERY_SECONDS:
             return
-        row = advice.leading(advice.together(of_data(tables.read(results, metric), of)))
+        frame = tables.read(compared.results, compared.metric)  # not `compared.runs`, which is read once
+        row = advice.leading(advice.together(of_data(frame, compared.of)))
         if row is None:
             return
         show(f"So far: {answers.scored(row)}. {max(0.0, end - time.monotonic()) / 60:.1f} minutes are left.")

@@ -161,7 +161,7 @@ def figures(
 
     folder = absolute_path(folder) if folder else notebooks_folder()
     paths = notebook.summary_notebooks(folder)
-    with _in_forks([*kernels.IN_SUMMARIES, "papermill"]) as each:
+    with _in_forks([*kernels.IN_SUMMARIES, "nbclient"]) as each:
         for path, _ in zip(paths, each(partial(_in_fork, notebook.refresh), paths), strict=True):
             print(path)
     print(readme.refresh(folder.parent / "README.md", folder))

@@ -87,7 +87,7 @@ Only {{ config.test_limit }} test examples were used: a smoke run, whose scores 
 
 {% endif -%}
 {% if interval -%}
-Over {{ seeds }} seeds, the 95 % interval of {{ headline }} is [{{ "%.4f, %.4f"|format(*interval) }}] \
+Over {{ seeds }} seeds, the 95% interval of {{ headline }} is [{{ "%.4f, %.4f"|format(*interval) }}] \
 (the wider of a bootstrap over seeds and test examples and a t-interval over seeds).
 {%- else -%}
 There is no interval, because fewer than {{ least_seeds }} seeds were run.

@@ -25,7 +25,7 @@ NOTHING = (
 def at_a_glance(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The four answers of each dataset × model in a row of words, for a person who looks once, and notes below it.
 
-    The row has the variant with the highest mean and its score, the labels that give 95 % of the highest score, the
+    The row has the variant with the highest mean and its score, the labels that give 95% of the highest score, the
     variant with the fewest FLOPs that is not shown to be worse, and the points of the highest over the baseline. Its
     cells have one or two short lines, so that it fits 100 columns; the model is named where a data set has several. A
     note gives the first doubt about labels that are not reliable. Without runs there are neither rows nor notes.

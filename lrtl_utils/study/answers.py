@@ -51,7 +51,7 @@ def which(frame: pd.DataFrame) -> Answer:
         most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
         headline = f"By {tables.metrics_of(table)}, {_leading(most)} ({_compared(most)})."
         if not few.equals(most):
-            smallest = "With the fewest labels at which as many configurations were compared"
+            smallest = "At the smallest number of labels with as many configurations"
             headline += f" {smallest}, {_leading(few)} ({_compared(few)})."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
@@ -85,7 +85,7 @@ def _listed(words: Iterable[str]) -> str:
 
 
 def how_much(frame: pd.DataFrame) -> Answer:
-    """How many labels the best configuration of each dataset × model needs for 95 % of the highest score there."""
+    """How many labels the best configuration of each dataset × model needs for 95% of the highest score there."""
     table = tables.needs(frame)
     headline = NOTHING if frame.empty else "No configuration ran with three numbers of labels, so there is no curve."
     each = labels_needed(table)
@@ -104,7 +104,7 @@ def how_much(frame: pd.DataFrame) -> Answer:
         passed = f"{sum(not doubts for doubts in table['doubts'])} of {counted(len(table), 'curve')}"
         headline += f"{passed} {'passes' if len(table) == 1 else 'pass'} the checks of reliability"
         if others := sum(~rows["first"]):
-            lacks = "the best configuration at the most labels that allow a comparison has no such curve"
+            lacks = "the configuration with the highest mean at the most labels has no such curve"
             headline += f", and on {counted(others, 'pair')} {lacks}"
         headline += "."
     return Answer("How much data do I need?", headline, each, table)
@@ -133,7 +133,8 @@ def cost(frame: pd.DataFrame) -> Answer:
             near = sum(compared["low"] >= -stats.MARGIN)
             headline += f"{metric} (the interval of the difference reaches zero); on {near or 'none'} of these "
             headline += f"{'it is' if near else 'is it'} shown to be at most {100 * stats.MARGIN:g} point worse"
-        if len(spent := compared["best_device_seconds"].dropna()):
+        spent = compared["best_device_seconds"].dropna()
+        if len(spent) and on_one_machine(*compared["best_device"][spent.index]):
             timed = "each pair" if len(spent) == len(compared) else counted(len(spent), "pair")
             ends = dict.fromkeys([spent.idxmin(), spent.idxmax()])
             named = "{} ({})" if len(ends) > 1 else "{}"
@@ -282,7 +283,7 @@ def span(values: Sequence[float], form: Callable[[Any], str] = str) -> str:
 
 
 def share(ratio: float) -> str:
-    """`24%`, or in one digit below 1 %: a share is never shown as 0 %."""
+    """`24%`, or in one digit below 1%: a share is never shown as 0%."""
     return f"{ratio:.0%}" if ratio >= 0.01 else f"{100 * ratio:.1g}%"
 
 
@@ -540,7 +541,7 @@ def _front(part: pd.DataFrame) -> str:
     part = tables.with_enough_seeds(part)
     on_front = part[part["on_front"]]
     drawn = on_front["front_share"].dropna()
-    sure = f"{(drawn >= 0.95).sum()} of them in 95 % of draws or more"
+    sure = f"{(drawn >= 0.95).sum()} of them in 95% of draws or more"
     sure = sure if len(drawn) else "with too few seeds to say how surely"
     be = "is" if len(on_front) == 1 else "are"
     return f"{len(on_front)} of {counted(len(part), 'method')} {be} on the Pareto front, {sure}"

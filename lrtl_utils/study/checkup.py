@@ -107,7 +107,7 @@ def _inputs(data: Data) -> Iterator[str]:
         return
     words = np.array([len(x.split() if isinstance(x, str) else x) for x in inputs])
     median, most = np.quantile(words, [0.5, 0.95])
-    yield f"Words: median {median:.0f}, 95 % have at most {most:.0f}, the longest {words.max()}."
+    yield f"Words: median {median:.0f}, 95% have at most {most:.0f}, the longest {words.max()}."
     if (words > LONG).any():
         long = f"{(words > LONG).sum()} of {len(words)}"
         yield f"{long} inputs are longer than {LONG} words: max_length={LONG} would bound the cost."

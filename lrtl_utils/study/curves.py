@@ -35,7 +35,7 @@ class PowerLaw(NamedTuple):
 
 
 class Need(NamedTuple):
-    """Labels for a target score, and the score at full data, with 95 % intervals; `doubts` are reasons for caution.
+    """Labels for a target score, and the score at full data, with 95% intervals; `doubts` are reasons for caution.
 
     Labels are at least the smallest size measured, and infinity where neither the curve, with all labels, nor a run
     reaches the target. `missed` is the score at the largest size by the curve through all other sizes, less the

@@ -48,7 +48,7 @@ def trials(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
 def main_effects(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
     """A row for each knob and value, those of the knob that explains most first.
 
-    `score` is the mean over the settings with that value, with a 95 % t-interval over them from `low` to `high`, NaN
+    `score` is the mean over the settings with that value, with a 95% t-interval over them from `low` to `high`, NaN
     for one setting. `share` is that of the variance which the knob explains. `best` marks the highest mean of a knob,
     and `at_edge` a best one that is the lowest or highest number that was tried: a better one may lie beyond.
     """

@@ -167,7 +167,7 @@ def headline(gains: pd.DataFrame) -> Figure | None:
     right.set(xscale="log", xlabel=f"cost of {tables.OURS},\nas a share of that of\n{tables.TUNED}")
     _ticks(right, "{x:g}")
     right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
-    note = "Left: differences with 95 % intervals; a hollow mark is undecided. Right: time is shown only where the "
+    note = "Left: differences with 95% intervals; a hollow mark is undecided. Right: time is shown only where the "
     note += "runs of three pairs had one machine and began within an hour of each other. Each data set and model is "
     note += "shown with one number of labels."
     return _finished(figure, answers.claim_gains(gains), note)
@@ -182,7 +182,7 @@ def score_vs_data(summary: pd.DataFrame, needs: pd.DataFrame, best: pd.DataFrame
     figure = _each_data_set(summary, _score_vs_data, 2.7, needs=needs)
     parts = [part for _, part in tables.by_dataset_and_model(summary)]
     note = _others([_near(tables.with_enough_seeds(part)) for part in parts])
-    note += "Bands and bars are 95 % intervals. " if summary["low"].notna().any() else ""
+    note += "Bands and bars are 95% intervals. " if summary["low"].notna().any() else ""
     if figure and any(line.get_linestyle() == ":" for ax in figure.axes for line in ax.get_lines()):
         note += f"A dotted curve is a power law that comes within {100 * curves.MOST_MISSED:g} points of each of its "
         note += "marks; beyond the last mark it is a guess."
@@ -230,7 +230,7 @@ def labels_needed(needs: pd.DataFrame) -> Figure | None:
     sure = needs[needs["doubts"].map(len) == 0]
     figure = _each_data_set(sure, _labels_needed, 1.0 + 0.22 * _most_rows(sure))
     note = f"The target is {curves.SHARE:.0%} of the highest {tables.metrics_of(needs)} at the largest size. "
-    note += "Bars are the middle 95 % of bootstrap draws. "
+    note += "Bars are the middle 95% of bootstrap draws. "
     note += "An arrow means that even all labels do not reach it. " if (sure["n_labels"] == np.inf).any() else ""
     note += "A hollow mark means more labels than its method ran with. " if _beyond(sure).any() else ""
     if left := len(needs) - len(sure):
@@ -263,7 +263,7 @@ def _labels_needed(needs: pd.DataFrame, ax: Axes) -> None:
 def score_vs_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> Figure | None:
     """Test score against a cost, a named point for each method, at one size; `front` and `best` are from `tables`."""
     figure = _each_data_set(front, _score_vs_cost, 3.3, cost=cost)
-    note = "Bars are 95 % intervals. " if front["low"].notna().any() else ""
+    note = "Bars are 95% intervals. " if front["low"].notna().any() else ""
     note += "The steps are the Pareto front: nothing is both cheaper and better. Of each "
     note += "method there is one setting: the best configuration, or else the tuned one if there is one."
     if cost == "device_seconds":  # of several machines and hours, so that no two are compared
@@ -363,7 +363,7 @@ def aggregate(table: pd.DataFrame) -> Figure | None:
     _name_ends(ax, names)
     pairs = table.groupby("n_labels")["dataset_models"].max()
     over = ", ".join(f"{count} with {n_labels} labels" for n_labels, count in pairs.items())
-    note = "0 is from_scratch and 1 the best of each pair of data set and model. Bands are 95 % intervals. "
+    note = "0 is from_scratch and 1 the best of each pair of data set and model. Bands are 95% intervals. "
     note += f"Pairs: {over}."
     return _finished(figure, answers.claim_aggregate(table), f"{_others([table])}{note}")
 
@@ -384,7 +384,7 @@ def main_effects(effects: pd.DataFrame) -> Figure | None:
         edge = "\nbest at the edge" if values["at_edge"].any() else ""
         ax.set_title(f"{knob}\n{answers.share(values['share'].iloc[0])} of variance{edge}")
     figure.supylabel(f"mean validation {tables.metrics_of(effects)}", fontsize="medium")
-    note = "Bars are 95 % intervals over settings; the best value is filled."
+    note = "Bars are 95% intervals over settings; the best value is filled."
     note += " Where it is at the edge of the grid, a better one may lie beyond." if effects["at_edge"].any() else ""
     return _finished(figure, answers.claim_effects(effects), note)
 

@@ -36,7 +36,7 @@ DATA, COST, REAL = "20_accuracy_vs_data", "21_accuracy_vs_cost", "23_method_comp
 # Each answer with its figure, the caption, and the notebook that makes it.
 SECTIONS = (
     (answers.which, "accuracy_vs_data", "Test {score} against labelled examples", DATA),
-    (answers.how_much, "labels_needed", "Labels needed for 95 % of the highest {score} at the largest size", DATA),
+    (answers.how_much, "labels_needed", "Labels needed for 95% of the highest {score} at the largest size", DATA),
     (answers.cost, "accuracy_vs_seconds", "Test {score} against device seconds", COST),
     (answers.real, "differences", "Paired differences in {score} from conventional, tuned if any was, in points", REAL),
 )

@@ -35,7 +35,7 @@ class Difference(NamedTuple):
 
 
 def verdict(mean: float, p: float | None) -> str:
-    """`better`, `worse`, `undecided` (p is above 5 %), or `too few seeds`; of many tests, p is corrected."""
+    """`better`, `worse`, `undecided` (p is above 5%), or `too few seeds`; of many tests, p is corrected."""
     if p is None or math.isnan(p):
         return TOO_FEW_SEEDS
     return "undecided" if p > LEVEL else "better" if mean > 0 else "worse"
@@ -142,7 +142,7 @@ def p_value(sample: Sample) -> float | None:
 
 
 def middle(draws: np.ndarray) -> tuple[float, float]:
-    """The bounds of the middle 95 % of the draws."""
+    """The bounds of the middle 95% of the draws."""
     low, high = np.quantile(draws, [(1 - COVERED) / 2, (1 + COVERED) / 2])
     return float(low), float(high)
 
@@ -229,5 +229,5 @@ def pareto_front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float]:
-    """A 95 % t-interval of the mean over settings, not a number for fewer than three."""
+    """A 95% t-interval of the mean over settings, not a number for fewer than three."""
     return ttest_1samp(values, 0).confidence_interval() if len(values) >= LEAST_SEEDS else (np.nan, np.nan)

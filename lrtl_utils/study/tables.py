@@ -628,7 +628,7 @@ def front(frame: pd.DataFrame, best: pd.DataFrame, cost: str) -> pd.DataFrame:
 def needs(frame: pd.DataFrame) -> pd.DataFrame:
     """The labels needed for one target on each dataset × model: a row for each configuration with three sizes or more.
 
-    The `target` is 95 % of the highest mean score at the `largest` size that ran there, of configurations with three
+    The `target` is 95% of the highest mean score at the `largest` size that ran there, of configurations with three
     seeds if there are any; `at_largest` counts these. `score` is the measured one at the last of the `sizes`; `first`
     marks the best configuration of a dataset × model.
     """

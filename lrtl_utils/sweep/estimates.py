@@ -45,7 +45,7 @@ def against(results: str | Path, cells: Iterable[Cell]) -> list[str]:
         measured = sum(cost[key] for _, cost in of) / unit
         apart = 100 * (estimated / measured - 1)
         part = f" of {counted(len(of), 'cell')}, which took nothing from a cache" if len(of) < len(found) else ""
-        compared.append(f"{what}{part}: {estimated:.3g} estimated, {measured:.3g} measured ({round(apart):+d} %)")
+        compared.append(f"{what}{part}: {estimated:.3g} estimated, {measured:.3g} measured ({round(apart):+d}%)")
     return compared
 
 

@@ -172,8 +172,7 @@ class _Worker:
         watched, ours = FORK.Pipe(duplex=False)
         mark = claims.path_of(results, claim)
         with tempfile.TemporaryDirectory(prefix="lrtl-", ignore_cleanup_errors=True) as place:  # a cell may be killed
-            options = (cell, planned, self.plan, mark, self.slot, place, watched, ours)
-            process = FORK.Process(target=_run_cell, args=options)
+            process = FORK.Process(target=self._run_cell, args=(cell, planned, mark, place, watched, ours))
             process.start()
             watched.close()
             with ours:
@@ -194,6 +193,38 @@ class _Worker:
         if writer.exitcode != 0:
             kill_tree(writer.pid)
             raise InputError(f"{cell} failed ({reason}), and the record of that could not be written to {path}.")
+
+    def _run_cell(
+        self, cell: Cell, planned: Cell, claim: Path, place: str, worker: Connection, other_end: Connection
+    ) -> None:
+        """Run a cell; called in a process and process group of its own. All output goes to a log.
+
+        Its temporary files are in the folder `place`, which the worker removes.
+        """
+        other_end.close()  # inherited; the pipe ends with the worker only if nobody else holds it open
+        os.setsid()
+        log = store.work_folder(self.plan.results, cell.id) / "log.txt"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as stream:
+            for descriptor in (1, 2):
+                os.dup2(stream.fileno(), descriptor)
+        os.environ["TMPDIR"] = tempfile.tempdir = place
+        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), str(self.slot.threads))
+        if self.slot.gpu is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.slot.gpu
+        # A process that may have asked a driver for its devices cannot be forked safely, so only CPU cells have it so.
+        forked = cell.config.device == "cpu"
+        kernel = kernels.forked_kernel(threads=self.slot.threads) if forked else contextlib.nullcontext()
+        try:
+            with kernel:
+                threading.Thread(target=_end_with, args=(worker, place), daemon=True).start()  # not before the fork
+                instead_of = store.changed(planned.config, cell.config)
+                options = {"instead_of": instead_of, "claim": claim, "shared": self.plan.shared}
+                notebook.run_notebook(cell.notebook, cell.asked, cell.config, cell.id, self.plan.results, **options)
+        except (notebook.RunFailed, InputError, ClaimLost) as error:
+            raise SystemExit(str(error)) from None
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
 
     def _watch(self, process: Any, claim: claims.Claim) -> str | None:
         """Wait until the cell ends, or end it; returns the reason for a failed record, or None if none is due."""
@@ -240,45 +271,6 @@ def shortage(results: Path) -> str | None:
     if disk.f_files and disk.f_favail < LEAST_FREE_FILES:  # some file systems do not count their files
         return f"room for fewer than {LEAST_FREE_FILES} more files"
     return None
-
-
-def _run_cell(
-    cell: Cell,
-    planned: Cell,
-    plan: Plan,
-    claim: Path,
-    slot: Slot,
-    place: str,
-    worker: Connection,
-    other_end: Connection,
-) -> None:
-    """Run a cell; called in a process and process group of its own. All output goes to a log.
-
-    Its temporary files are in the folder `place`, which the worker removes.
-    """
-    other_end.close()  # inherited; the pipe ends with the worker only if nobody else holds it open
-    os.setsid()
-    log = store.work_folder(plan.results, cell.id) / "log.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as stream:
-        for descriptor in (1, 2):
-            os.dup2(stream.fileno(), descriptor)
-    os.environ["TMPDIR"] = tempfile.tempdir = place
-    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), str(slot.threads))
-    if slot.gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu
-    # A process that may have asked a driver for its devices cannot be forked safely, so only CPU cells have it so.
-    kernel = kernels.forked_kernel(threads=slot.threads) if cell.config.device == "cpu" else contextlib.nullcontext()
-    try:
-        with kernel:
-            threading.Thread(target=_end_with, args=(worker, place), daemon=True).start()  # not before the fork
-            instead_of = store.changed(planned.config, cell.config)
-            options = {"instead_of": instead_of, "claim": claim, "shared": plan.shared}
-            notebook.run_notebook(cell.notebook, cell.asked, cell.config, cell.id, plan.results, **options)
-    except (notebook.RunFailed, InputError, ClaimLost) as error:
-        raise SystemExit(str(error)) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
 
 
 def _end_with(worker: Connection, place: str) -> None:

@@ -195,7 +195,7 @@ def test_an_answer_so_far_is_shown_each_minute_and_only_of_the_data_as_it_is(tmp
     (empty_folder := tmp_path / "empty").mkdir()
     nothing = comparison.Comparison(empty_folder, of=(64 * "1", (None, None), False))
     assert "There is no completed run here yet" in str(nothing)
-    empty = comparison.answer_so_far(nothing.results, nothing.of, 1000.0, 1200.0, shown.append, None)
+    empty = comparison.answer_so_far(nothing, 1000.0, 1200.0, shown.append)
     clock.append(1060.0)
     empty()
     assert shown == []
@@ -206,7 +206,7 @@ def test_an_answer_so_far_is_shown_each_minute_and_only_of_the_data_as_it_is(tmp
     assert [line.split(". ")[-1] for line in shown] == ["2.2 minutes are left.", "1.2 minutes are left."]
     shown.clear()
     clock.append(1000.0)
-    answer = comparison.answer_so_far(tmp_path, (64 * "1", (None, None), False), 1000.0, 1200.0, shown.append, None)
+    answer = comparison.answer_so_far(replace(nothing, results=tmp_path), 1000.0, 1200.0, shown.append)
     for now in (1059.0, 1060.0, 1061.0, 1120.0):
         clock.append(now)
         answer()

@@ -41,7 +41,7 @@ def test_what_a_page_adds_is_priced_and_run(mirror, tmp_path):
     price, outcome = printed
     assert "tickets small_bert upper_half" in price
     assert "2 completed" in outcome
-    assert re.search(r"^FLOPs: .* measured \([+-]0 %\)$", outcome, flags=re.M), "it was priced as it ran"
+    assert re.search(r"^FLOPs: .* measured \([+-]0%\)$", outcome, flags=re.M), "it was priced as it ran"
     found = {record["config"]["method"]: record for record in store.records(tmp_path / "results/mine")}
     assert set(found) == {"upper_half", "linear_probe"}
     assert found["upper_half"]["data"]["source"]["id"] == "your-org/tickets"

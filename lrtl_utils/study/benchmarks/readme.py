@@ -37,10 +37,6 @@ PIECES = {
 }
 USUAL = 100  # labels: of the settings of a data set and model, the nearest to this is shown
 TUNED = [f"{method} (tuned)" for method in tables.WITH_RATE]
-IS = {
-    TUNED[0]: "is the fine-tuning of a typical example script with tuned hyperparameters",
-    TUNED[1]: "trains lower layers at lower rates",
-}
 CLAIMED = 5  # seeds, at least, of whatever README claims
 MOST_BYTES = 1_000_000
 
@@ -58,7 +54,7 @@ def refresh(path: Path, folder: Path) -> Path:
     for marks in [MARKS, CLAIM] if confirmation.is_dir() else [MARKS]:
         text = _between(path, text, marks, "")  # refused before any run is read
     if developed.is_file():
-        pieces = earned(pd.read_csv(developed)).to_markdown(index=False, disable_numparse=True)
+        pieces = _markdown(earned(pd.read_csv(developed)))
         write_text(note, _between(note, read_text(note, MOST_BYTES), EARNED, pieces))
     frame = tables.read([study, *others])
     found = [ask(frame) for ask, *_ in SECTIONS]
@@ -71,10 +67,16 @@ def refresh(path: Path, folder: Path) -> Path:
         figures.save(figures.headline(gains(confirmed, tables.TUNED)), confirmation, "headline")
         claimed = claim(compared, recipe.planned(folder / "grids" / f"{recipe.CONFIRMATION}.yaml"))
         text = _between(path, text, CLAIM, claimed)
-        unseen = "\n".join(
-            in_the_note(claimed, confirmed, compared, os.path.relpath(confirmation / "table.md", note.parent))
-        )
-        write_text(note, _between(note, read_text(note, MOST_BYTES), CLAIM, unseen))
+        page = os.path.relpath(confirmation / "table.md", note.parent)
+        unseen = [
+            claimed,
+            "",
+            _markdown(against_tuned(confirmed)),
+            "",
+            lost(compared, page),
+            *beside_published(confirmed),
+        ]
+        write_text(note, _between(note, read_text(note, MOST_BYTES), CLAIM, "\n".join(unseen)))
     short = "\n".join(in_short(frame, confirmed, compared, study, path.parent))
     write_text(path, _between(path, text, MARKS, f"\n{short}"))
     write_text(study / "README.md", "\n".join(in_full(found, frame, study, folder)))
@@ -97,6 +99,10 @@ def _between(path: Path, text: str, marks: tuple[str, str], content: str) -> str
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 
+def _markdown(table: pd.DataFrame) -> str:
+    return table.to_markdown(index=False, disable_numparse=True)
+
+
 def claim(table: pd.DataFrame, planned: int) -> str:
     """The gains over the tuned baselines on data sets that are not of the plan, from a table of `recipe.compared`."""
     table = table[~recipe.of_the_plan(table["dataset_model"]) & table["configuration"].isin(TUNED)]
@@ -107,10 +113,12 @@ def claim(table: pd.DataFrame, planned: int) -> str:
     for found in counts:
         flops = answers.span(1 / table["flops"][table["configuration"] == found["configuration"]], answers.share)
         zero = "" if found["low"] > 0 or found["high"] < 0 else " (not shown to differ from zero)"
+        confirms = "confirms" if found["low"] > 0 and not found["lost"] else "does not confirm"
         said.append(
             f"{answers.points(found['gain'], found['low'], found['high'])} points{zero} over "
-            f"`{found['configuration']}`, which {IS[found['configuration']]}, with {flops} of its FLOPs: better in "
-            f"{found['won']}, worse in {found['lost']}, undecided in {found['undecided']}"
+            f"`{found['configuration']}`, with {flops} of its FLOPs: better in {found['won']}, worse in "
+            f"{found['lost']}, undecided in {found['undecided']}, so the criterion that was fixed beforehand "
+            f"{confirms} it"
         )
     first, *others = said
     settings, by_data_set = len(table[recipe.AT].drop_duplicates()), _gained(table, recipe.DATA_SET_GAIN)
@@ -122,13 +130,13 @@ def claim(table: pd.DataFrame, planned: int) -> str:
     ran = "all" if settings == planned else f"the {settings} that have run so far, of"
     return (
         f"**Averaged over settings, `{tables.OURS}`, this project's own method, gains {first}.** "
-        f"{''.join(f'It gains {each}. ' for each in others)}A setting is a data set on which the rule of "
-        f"`{tables.OURS}` was not chosen, with a model and a number of labels; these are {ran} {planned} planned "
-        "settings. Brackets hold 95 % intervals, which treat settings as "
-        f"independent; from one mean for each of the {data_sets} data sets, the gains are {by_data_set}. "
-        f"Averaged over the settings of each metric, they are {by_metric}. "
-        "An early version of the method had been run on these data sets, and a description of its results shaped the "
-        "next one."
+        f"{''.join(f'It gains {each}. ' for each in others)}Both baselines are tuned: `conventional` trains all layers "
+        "as a typical example script does, and `full` trains lower layers at lower rates. A setting is a data set on "
+        f"which the rule of `{tables.OURS}` was not chosen, with a model and a number of labels; these are {ran} "
+        f"{planned} planned settings. Brackets hold 95% intervals, which treat settings as independent; from one mean "
+        f"for each of the {data_sets} data sets, the gains are {by_data_set}. Averaged over the settings of each "
+        f"metric, they are {by_metric}. An early version of the method had been run on these data sets, and a "
+        "description of its results shaped the next one."
     )
 
 
@@ -220,17 +228,10 @@ def in_short(
             )
         yield " ".join([f"- **{answer.question}**", said, *store.outdated(asked["record"])])
     if confirmed is not None:
-        yield f"\n{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
+        yield f"\n{_markdown(against_tuned(confirmed))}\n"
         yield lost(compared, os.path.relpath(results.parent / recipe.CONFIRMATION / "table.md", root))
     page = os.path.relpath(results / "README.md", root)
     yield f"- [The answers of the study]({page}) cover each of its data sets, with pictures."
-
-
-def in_the_note(claimed: str, confirmed: pd.DataFrame, compared: pd.DataFrame, page: str) -> Iterator[str]:
-    """The claim, its table, the comparisons that are lost, and published figures; `page` shows each comparison."""
-    yield f"{claimed}\n\n{against_tuned(confirmed).to_markdown(index=False, disable_numparse=True)}\n"
-    yield lost(compared, page)
-    yield from beside_published(confirmed)
 
 
 def lost(table: pd.DataFrame, page: str) -> str:
@@ -266,7 +267,7 @@ def beside_published(confirmed: pd.DataFrame) -> Iterator[str]:
     wide = table.pivot(index="split", columns="system", values="said").fillna("")
     wide = wide[[*system[ours].unique(), *system[~ours].unique()]].reset_index()
     yield "\nOthers published these accuracies on the same splits, of other models that had other information.\n"
-    yield wide.to_markdown(index=False, disable_numparse=True)
+    yield _markdown(wide)
 
 
 def shown(table: pd.DataFrame) -> str:
@@ -292,8 +293,7 @@ def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
 
     There is a row for each data set, with the first of its models by name: the one on which the rule was chosen.
     """
-    table, machines = None, sorted({*confirmed["device"][confirmed["method"] == tables.OURS]})
-    on = machines[0] if len(machines) == 1 else f"{len(machines)} kinds of processor"
+    table = None
     for baseline in TUNED:
         found = gains(confirmed, baseline)
         of = found["dataset_model"].str.split(" · ").str[0]
@@ -305,21 +305,24 @@ def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
                 f"`{tables.OURS}`": [
                     f"{row.score:.3f}{answers.between(row.score_low, row.score_high)}" for row in found.itertuples()
                 ],
-                f"training seconds ({on})": found["device_seconds"].map("{:.1f}".format, na_action="ignore"),
-                f"points over {baseline}, share of its FLOPs": [
+                f"points over {baseline}, share of its FLOPs and, where they can be compared, of its seconds": [
                     f"{answers.points(row.mean, row.low, row.high)}, {row.verdict}, {answers.share(row.flops_ratio)}"
+                    + ("" if np.isnan(row.seconds_ratio) else f", {answers.share(row.seconds_ratio)}")
                     for row in found.itertuples()
                 ],
             }
         )
-        table = shown if table is None else table.merge(shown, how="outer", on=list(table.columns[:4]))
+        table = shown if table is None else table.merge(shown, how="outer", on=list(table.columns[:3]))
     return table.fillna("")
 
 
 def in_full(found: Sequence[answers.Answer], frame: pd.DataFrame, results: Path, folder: Path) -> Iterator[str]:
     """Each question with its answer, a sentence for each data set and model, and the figure with its notebook."""
     yield "# The four answers of this study\n"
-    yield "`METHOD (tuned)` is that method with tuned hyperparameters, or their values are given in brackets.\n"
+    yield (
+        "`METHOD (tuned)` is a method with tuned hyperparameters. Where a method ran with several settings, brackets "
+        "give the values.\n"
+    )
     yield (
         f"The rule of `{tables.OURS}` was chosen on train rows of these data sets, and `conventional` and `full` were "
         "tuned on train rows of most of them ([what each was given](../../docs/baselines.md)). They have fewer rows "

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from lrtl_utils.config import NO_MODEL
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.data.hub import file_sha256
 from lrtl_utils.errors import InputError
@@ -39,7 +40,7 @@ SPLIT = r"_\d+$"  # how the names of the published splits of one data set end
 RUNG_ZERO = {"text": 1.3, "tokens": 1.5, "image": 1.3}  # at most so many times the seconds of one forward pass
 SLACK = 1.1  # times the memory of `progressive` that can be accounted for
 ABOUT = """Scores are means of accuracy, or of entity F1, on the test split. Points are the score of the configuration
-less that of `progressive`, paired, with a 95 % interval: below zero, `progressive` is ahead. P is corrected over the
+less that of `progressive`, paired, with a 95% interval: below zero, `progressive` is ahead. P is corrected over the
 settings of each configuration. FLOPs and seconds are multiples of those of `progressive`; seconds are of at least three
 pairs of runs of one machine, within an hour of each other. {given}"""
 GIVEN = """[baselines.md](../../docs/baselines.md) says what each configuration was given, and
@@ -53,13 +54,13 @@ cannot be compared. What others reached was not measured here, and they had othe
 (all-MiniLM-L6-v2) was trained on pairs of sentences, and some of the methods here read the names of the classes."""
 GLANCE = """The same rows by data set. A cell has the number of labels, the score with its interval, a star where the
 corrected p-value shows a difference from `progressive`, FLOPs, and seconds where they can be compared."""
-PIECES = """How far `progressive` with something left out or changed is from `progressive`, in points with a 95 %
+PIECES = """How far `progressive` with something left out or changed is from `progressive`, in points with a 95%
 interval. A value below zero means that the piece helps. A star marks what the corrected p-value shows.
 `..._wrong_names` are copies of data sets in which each class has the name of another, and `budget_seconds=1e-06` ends
 the training after rung 0."""
 SUMMED = f"""In how many settings (data set, model, labels) `progressive` won or lost against each configuration, after
 this correction. The gain is the mean over the settings of the score of `progressive` less that of the configuration,
-with a 95 % interval: above zero, `progressive` is ahead. "At least as good" counts the settings in which the interval
+with a 95% interval: above zero, `progressive` is ahead. "At least as good" counts the settings in which the interval
 of this difference stays above -{100 * stats.MARGIN:.1f} points, uncorrected. Settings that differ only in the number of
 labels or in the model share a test split, so they are not independent, and the interval of the gain is too narrow. The
 gain by data set is the mean of one mean for each data set, with the interval that follows from these."""
@@ -100,6 +101,8 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     """
     parts = tables.by_dataset_and_model(tables.summarise(frame))
     scores = pd.concat([part.assign(dataset_model=name) for name, part in parts], ignore_index=True)
+    ran = (scores["model"] != NO_MODEL).groupby([scores[name] for name in AT]).transform("any")
+    scores = scores[ran | ~ran.groupby(scores[AT[0]]).transform("any")]  # `tfidf` joins a model only where that ran
     scores = scores.sort_values([AT[0], "configuration", AT[1]], ignore_index=True)
     pairs = [frame[frame["variant"].isin([OURS, each])] for each in sorted({*frame["variant"]} - {OURS})]
     differences = pd.concat([tables.differences(pair, OURS) for pair in pairs or [frame]], ignore_index=True)

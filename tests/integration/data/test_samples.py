@@ -13,7 +13,7 @@ from lrtl_utils.runs.run import Run
 
 
 def tfidf_accuracies(name):
-    """On the rest of five stratified splits, of which 80 % were trained on."""
+    """On the rest of five stratified splits, of which 80% were trained on."""
     inputs, labels = np.array(texts(name)), np.array([row["label"] for row in read(name)])
     for train, test in StratifiedShuffleSplit(5, test_size=0.2, random_state=0).split(inputs, labels):
         vectorizer = TfidfVectorizer(ngram_range=(1, 2))
@@ -31,7 +31,7 @@ def test_counting_words_does_not_solve_it(name):
 
 @pytest.mark.slow
 def test_a_probe_trained_on_the_news_sample_reads_real_news(tmp_path):
-    """The real AG News, where `LRTL_MIRROR` holds it; 25 % would be chance."""
+    """The real AG News, where `LRTL_MIRROR` holds it; 25% would be chance."""
     try:
         real = load("ag_news")
     except InputError:

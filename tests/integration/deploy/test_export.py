@@ -205,7 +205,7 @@ def test_three_seeds_of_one_version_of_the_method_give_the_card_an_interval(tmp_
     for seed in (1, 2, 0):
         model, path, data, *_ = run(tmp_path, seed=seed, **knobs)
     export.save(model, data.classes, path, tmp_path / "kept")
-    assert "Over 3 seeds, the 95 % interval of accuracy is [0." in (tmp_path / "kept/README.md").read_text()
+    assert "Over 3 seeds, the 95% interval of accuracy is [0." in (tmp_path / "kept/README.md").read_text()
     monkeypatch.setitem(VERSIONS, "tfidf", VERSIONS["tfidf"] + 1)
     model, path, data, *_ = run(tmp_path, seed=0, **knobs)
     export.save(model, data.classes, path, tmp_path / "kept")

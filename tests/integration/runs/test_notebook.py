@@ -122,17 +122,20 @@ def test_the_quickstart_and_the_summaries_carry_their_outputs_and_no_place(path)
     assert str(FOLDER.parent) not in path.read_text()
 
 
+@pytest.mark.parametrize("path", SUMMARY_PATHS, ids=lambda path: path.stem)
+def test_summaries_read_committed_results(path):
+    results = parameters_of(path)["results"]
+    folders = [results] if isinstance(results, str) else results
+    assert all((path.parent / folder / "runs").is_dir() for folder in folders)
+
+
 @pytest.mark.parametrize(
     ("name", "given", "said"),
     [
-        ("text_clasification", {}, "did you mean 'text_classification'"),
         ("text_classification", {"metod": "full"}, "did you mean 'method'"),
         ("text_classification", {"method": "ful"}, "did you mean 'full'"),
         ("text_classification", {"dataset": "agnews"}, "did you mean 'ag_news'"),
         ("text_classification", {"dataset": "digits", "model": "efficientnet_lite0"}, "is for text"),
-        ("text_classification", {"learning_rate": "fast"}, "learning_rate='fast'"),
-        ("text_classification", {"data_fraction": "0"}, "share of the train split"),
-        ("text_classification", {"__import__('os')": "1"}, "There is no parameter"),
         ("accuracy_vs_data", {}, "only reads records"),
     ],
 )

@@ -58,7 +58,7 @@ def test_clean_data_have_nothing_to_look_at(tmp_path):
     data = checkup.read(path)
     page = [*checkup.page(data)]
     assert page[page.index("## To look at") + 1] == "Nothing."
-    assert "Words: median 6, 95 % have at most 6, the longest 6." in page
+    assert "Words: median 6, 95% have at most 6, the longest 6." in page
     path = write_csv(tmp_path / "long.csv", [*rows(300, "good"), *rows(300, "bad"), ("word " * 130, "bad")])
     long = next(line for line in checkup.page(checkup.read(path)) if "longer than 128 words" in line)
     assert long.startswith("1 of ")  # less than half a per cent

@@ -130,7 +130,7 @@ def test_a_recorded_cell_is_done_and_its_seconds_price_the_others(tmp_path, monk
     first, hours, flops = estimates.against(tmp_path, cells)
     assert first == "1 of these cells had been estimated"
     assert "device hours" in hours
-    assert abs(float(re.search(r"\(([+-]\d+) %\)", flops)[1])) < 5
+    assert abs(float(re.search(r"\(([+-]\d+)%\)", flops)[1])) < 5
     # After another grid in the same folder, the old estimate is not printed.
     assert estimates.against(tmp_path, []) == []
 

@@ -159,7 +159,7 @@ def test_the_four_answers(frame, monkeypatch):
     monkeypatch.setattr(tables, "needs", lambda frame: doubted)
     fewer = passed.replace(f"{sure} ", f"{sure - 1} ", 1)
     assert answers.how_much(frame).headline.endswith(
-        f"; {fewer}, and on 1 pair the best configuration at the most labels that allow a comparison has no such curve."
+        f"; {fewer}, and on 1 pair the configuration with the highest mean at the most labels has no such curve."
     )
     least = needs.assign(sizes=[(400, 500, 1000)] * len(needs))
     monkeypatch.setattr(tables, "needs", lambda frame: least)

@@ -113,7 +113,7 @@ def test_f1_is_the_mean_over_seeds_as_reported():
 
 
 def test_p_and_interval_are_of_one_test():
-    """Where zero is a bound of the 95 % interval, p is 5 %: of seeds that differ much, and of seeds that are alike."""
+    """Where zero is a bound of the 95% interval, p is 5%: of seeds that differ much, and of seeds that are alike."""
     rng = np.random.default_rng(3)
     scattered = rng.random((4, 500)) < np.array([[0.6], [0.7], [0.8], [0.9]])
     alike = rng.random((4, 500)) < 0.8

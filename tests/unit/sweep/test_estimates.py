@@ -17,6 +17,6 @@ def test_an_estimate_of_seconds_is_held_against_runs_that_took_none_from_a_cache
     (tmp_path / "estimate.json").write_text(json.dumps({"cells": expected}))
     assert estimates.against(tmp_path, cells) == [
         "2 of these cells had been estimated",
-        "device hours of 1 cell, which took nothing from a cache: 0.199 estimated, 0.2 measured (+0 %)",
-        "FLOPs: 200 estimated, 400 measured (-50 %)",
+        "device hours of 1 cell, which took nothing from a cache: 0.199 estimated, 0.2 measured (+0%)",
+        "FLOPs: 200 estimated, 400 measured (-50%)",
     ]
