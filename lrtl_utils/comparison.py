@@ -242,6 +242,10 @@ def _run_until(
 def _require_comparable(data: Data) -> None:
     """`InputError` where runs would fail, or no score could tell methods apart."""
     if broken := [*checkup.find_broken(data)]:
+        if len(broken) == len(data.train) + len(data.test):
+            raise InputError(
+                f"No input of {data.name} is an image that can be decoded; if it has texts, store them as strings."
+            )
         named, more = ", ".join(filter(None, broken[:10])), ", …" if len(broken) > 10 else ""
         which = f": {named}{more}" if named else " (their places are not known)"
         raise InputError(

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import PurePath
@@ -133,6 +134,8 @@ class RunConfig(BaseModel):
             return str(value)
         if value == "" and wanted == (str | None):
             return None
+        if wanted in (int, int | None) and isinstance(value, str) and re.fullmatch(r"\d+ *(-|\.\.+) *\d+", value):
+            raise ValueError("it is not a whole number; a range is written as a list, such as [0, 1, 2]")
         named = info.field_name in {"dataset", "model", "method", "augment"}  # there it is a name like others
         return None if not named and isinstance(value, str) and value.lower() in {"none", "null"} else value
 

@@ -47,6 +47,8 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
             "--output."
         )
     folder = existing_folder(model)
+    if target.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{folder} holds the model, so the answers cannot be written there; name a file elsewhere.")
     writable_folder(target.parent)
     from lrtl_utils.deploy import export  # with torch, which takes seconds
     from lrtl_utils.methods import loop
@@ -131,9 +133,14 @@ def _as_text(cell: str) -> str:
 
 
 def _texts(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[Any], list[Any], Columns]:
-    """Read texts. A list of words or bytes is passed on as it is, and refused when the model encodes it."""
+    """Read texts; `InputError` for a list of words, or for bytes."""
     cells, beside = _cells(file, column, usual)
     texts = ["" if (text := own.input_of(cell, file)) is None else text for cell in cells]
+    if row := next((row for row, text in enumerate(texts, 1) if not isinstance(text, str)), None):
+        raise InputError(
+            f"{file}, row {row} has {shown(texts[row - 1])} where a text is expected; --text-column says which column "
+            "has the texts."
+        )
     return texts, texts, beside
 
 

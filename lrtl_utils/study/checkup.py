@@ -3,6 +3,7 @@
 import difflib
 import io
 import math
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ UNEVEN = 3  # the largest class is mentioned from so many times the smallest
 FEW = 10  # with fewer test examples, the scores of a class say little
 LARGE = 1000  # pixels of a side: models read a few hundred
 LONG = 128  # longer texts, in words, cost noticeably more
+MISSING = {"nan", "none", "null", "n/a", "na", "<na>", "nat"}  # as other programs write an empty cell
 
 
 def read(dataset: str, **reading: Any) -> Data:
@@ -70,14 +72,19 @@ def counts(data: Data, examples: Examples) -> Counter[str]:
 
 
 def typos(found: Counter[str]) -> Iterator[tuple[str, str]]:
-    """Labels that occur once and resemble a frequent one, or differ from another only by case; with the other one."""
+    """Labels that occur once and resemble a frequent one, or look like another but for case; with the other one."""
     for label, count in found.items():
         others = [other for other in found if found[other] > count or (found[other] == count and other < label)]
-        same = next((other for other in others if other.lower() == label.lower()), None)
+        same = next((other for other in others if _look(other) == _look(label)), None)
         often = {other.lower(): other for other in others if found[other] >= 5}
         near = difflib.get_close_matches(label.lower(), often, n=1, cutoff=0.75) if count == 1 else []
         if same or near:
             yield label, same or often[near[0]]
+
+
+def _look(name: str) -> str:
+    """A name without what a person cannot see, such as a zero-width space, or hardly sees, such as its case."""
+    return "".join(filter(str.isprintable, unicodedata.normalize("NFKC", name).casefold()))
 
 
 def _classes(data: Data) -> Iterator[str]:
@@ -145,6 +152,11 @@ def _concerns(data: Data, broken: Sequence[str]) -> Iterator[str]:
     train, test = counts(data, data.train), counts(data, data.test)
     for label, other in typos(train + test):
         yield f"Label {label!r} ({(train + test)[label]}) looks like {other!r} ({(train + test)[other]}); is it a typo?"
+    for label in sorted(name for name in train + test if name.lower() in MISSING):
+        yield (
+            f"Label {label!r} ({(train + test)[label]}) looks like a missing value; if it is no class, leave these "
+            "cells empty."
+        )
     if unseen := sorted(set(test) - set(train)):
         yield f"These classes occur only in the test split, so they cannot be learned: {', '.join(unseen)}."
     if repeats["train"] or repeats["test"]:

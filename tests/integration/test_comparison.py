@@ -381,6 +381,13 @@ def test_data_on_which_no_run_could_end_are_refused_before_any_is_priced(tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+def test_texts_that_are_stored_as_bytes_are_no_broken_images(tmp_path):
+    table = pd.DataFrame({"text": [f"text {i}".encode() for i in range(40)], "label": ["a", "b"] * 20})
+    table.to_parquet(tmp_path / "r.parquet")
+    with pytest.raises(InputError, match=r"^No input of r\.parquet is an image .*; if it has texts, store them as str"):
+        comparison.compare(tmp_path / "r.parquet", results=tmp_path / "out")
+
+
 def test_images_without_known_places_are_refused_in_a_whole_sentence(reviews, tmp_path, monkeypatch):
     monkeypatch.setattr(checkup, "find_broken", lambda data: ["", ""])
     with pytest.raises(InputError, match=r"that it reads; leave them out \(their places are not known\)\.$"):

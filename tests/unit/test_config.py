@@ -87,6 +87,7 @@ def test_config_is_found_among_a_notebooks_variables():
         ("shots", -1),
         ("seed", -1),
         ("seed", 2**31),
+        ("seed", "0-4"),
         ("seed", None),
         ("batch_size", 0),
         ("layers", 0),
@@ -115,6 +116,7 @@ def test_a_value_out_of_range_is_one_sentence_with_its_name(name, value):
     assert said.startswith(f"{name}=")
     assert RunConfig.model_fields[name].description in said
     assert "\n" not in said
+    assert ("a range is written as a list" in said) == (value == "0-4")
 
 
 @pytest.mark.parametrize(

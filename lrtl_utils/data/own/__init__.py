@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -80,7 +81,7 @@ def keep(table: Any) -> Path:
         reason = next(iter(str(error.args[-1] if error.args else error).splitlines()), "")
         several = "; a column must hold values of one type, and images must be in a datasets.Dataset"
         several *= isinstance(error, pa.ArrowException)
-        raise InputError(f"The table cannot be kept: {reason}{several}.") from None
+        raise InputError(f"The table cannot be kept: {reason.rstrip('.')}{several}.") from None
     finally:
         if bars:
             datasets.enable_progress_bars()
@@ -305,7 +306,7 @@ def _read_image(file: Path, layout: Layout, split: str, columns: Columns, notes:
             f"text_column and label_column are for tables and CoNLL files, but {layout.folder} has images; omit them."
         )
     inside = file.relative_to(layout.folder).parts[0 if split == "all" else 1 :]
-    label = inside[0] if len(inside) > 1 else None  # as competitions publish a test split
+    label = unicodedata.normalize("NFC", inside[0]) if len(inside) > 1 else None  # as competitions publish a test split
     if label is None and split in {"train", "all"}:
         raise InputError(f"{file} is not in a class folder; put each image into a folder named after its class.")
     return [Row(file.read_bytes(), label, str(file.relative_to(layout.folder)))]

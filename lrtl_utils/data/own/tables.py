@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,18 +82,25 @@ def choose(columns: Iterable[str], text: str | None, label: str | None, where: o
             f"{where} has the columns {', '.join(map(repr, columns))}; name the one with the inputs with text_column "
             "and the one with the labels with label_column."
         )
+    if text == label:
+        raise InputError(
+            f"{where}: column {text!r} cannot have both the inputs and the labels; name another one with text_column "
+            "or label_column."
+        )
     return text, label
 
 
 def label_name(value: Any) -> str | None:
-    """The name of the class of a label; None if there is no label. 1 and 1.0, True and true are one class."""
+    """The name of the class of a label; None if there is no label. 1 and 1.0, True and true are one class, and so are
+    names that Unicode writes in two ways, as `é` is in file names of macOS."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
-    name = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+    text = str(int(value) if isinstance(value, float) and value.is_integer() else value)
+    name = unicodedata.normalize("NFC", text).strip()
     if re.fullmatch(r"-?\d+\.0+", name):
         name = name.partition(".")[0]
     name = "0" if name == "-0" else name
@@ -159,7 +167,10 @@ def _rows(text: str, file: Path, separator: str, quoting: int) -> list[list[str]
                     "separator in it must be in quotes."
                 )
     except csv.Error as error:
-        raise InputError(f"{file}, line {reader.line_num}: {error}.") from None
+        right = "; a text with a quote in it must be in quotes, and each quote in it doubled" * (
+            "limit" not in str(error)
+        )
+        raise InputError(f"{file}, line {reader.line_num}: {error}{right}.") from None
     return found
 
 

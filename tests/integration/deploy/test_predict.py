@@ -400,7 +400,7 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
         (seer, "text.png", "body", "text.png is not a table; leave the option out"),
         (news, "none.txt", None, "has no inputs to predict"),
         (news, "none.jsonl", None, "has no inputs to predict"),
-        (news, "words.jsonl", None, "where a text is expected"),
+        (news, "words.jsonl", None, r"words.jsonl, row 1 has \['a', 'b'\] where a text is expected; --text-column"),
         (news, "bytes.parquet", None, "b'prices rise' where a text is expected"),
         (news, "object.jsonl", None, "has an object, "),
         (news, ".", None, "is a folder"),
@@ -410,6 +410,9 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
             scoring.predict(model, tmp_path / file, tmp_path / "out.csv", column)
     with pytest.raises(InputError, match="cannot be written to"):
         scoring.predict(news, tmp_path / "two.csv", tmp_path / "two.csv")
+    (tmp_path / "one.txt").write_text("prices rise")
+    with pytest.raises(InputError, match="holds the model, so the answers cannot be written there"):
+        scoring.predict(news, tmp_path / "one.txt", news / "model.safetensors")
 
 
 def test_predict_prints_the_path_of_its_csv(news, tmp_path, call):

@@ -272,8 +272,20 @@ def test_columns_are_guessed_or_given(tmp_path):
     with pytest.raises(InputError, match=r"no column of r.csv named 'wat'; did you mean 'what'"):
         load(path, text_column="wat", label_column="how")
     assert every(load(path, text_column="what", label_column="how")) == sorted(rows(12))
+    with pytest.raises(InputError, match="column 'how' cannot have both the inputs and the labels"):
+        load(path, text_column="how", label_column="how")
     two = str(write_csv(tmp_path / "two.csv", [(label, text) for text, label in rows(12)], ("category", "answer")))
     assert every(load(two)) == sorted(rows(12))
+
+
+def test_a_label_in_two_spellings_of_unicode_is_one_class(tmp_path):
+    names = "caf\u00e9", "cafe\u0301", "the"
+    path = write_csv(tmp_path / "r.csv", [(f"text {i}", names[i % 3]) for i in range(24)])
+    assert load(str(path)).classes == ("caf\u00e9", "the")
+    for i, name in enumerate(4 * names):
+        (tmp_path / "shades" / name).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 20 * i).save(tmp_path / "shades" / name / f"{i}.png")
+    assert load(str(tmp_path / "shades")).classes == ("caf\u00e9", "the")
 
 
 def test_labels_keep_their_names_and_are_sorted_numbers_as_numbers(tmp_path):
@@ -361,6 +373,7 @@ def test_a_conll_file_whose_tags_are_of_another_form_is_not_of_a_wrong_type(tmp_
             "labels are tags of words, such as 'B-PER', with one word in each row",
         ),
         (b"text,text\na,b\n", "must name each column once"),
+        (b'text,label\n"one" two,a\n', "in quotes, and each quote in it doubled"),
         (b"te\0xt,label\n", "not a text file: it contains NUL bytes"),
     ],
 )
