@@ -350,6 +350,17 @@ def test_what_tuned_full_and_photographs_show_is_what_the_table_says():
     said += f"in {full['won']}, worse in {full['lost']}, undecided in {full['undecided']}."
     assert said in readme
     assert said in prose("evidence")
+    few = study[study["n_labels"] == 32].set_index("dataset_model")
+    most, other = few.loc["fashion_mnist · efficientnet_lite0"], few.loc["cifar10 · efficientnet_lite0"]
+    assert most["verdict"] == "better"
+    assert most["mean"] == study["mean"].max()
+    gain = answers.points(*most[["mean", "points_low", "points_high"]])
+    said = f"with 32 labels, by {gain.replace('+', '')} points, where `progressive` trains no layer and takes "
+    said += f"{answers.share(1 / most['flops'])} of the FLOPs."
+    assert said in readme
+    assert said in prose("evidence")
+    said = f"is better by {gain[1:4]} points, at {most['flops']:.0f} times the FLOPs; on CIFAR-10 its mean is "
+    assert f"{said}{answers.points(other['mean'])[1:]} points lower." in prose("limits")
     clothing = table[table["dataset_model"].str.startswith("clothing") & table["verdict"].isin(recipe.WON)]
     probe, tuned = (
         clothing[clothing["configuration"].str.contains(name)]["verdict"] for name in ("linear_probe", "tuned")
