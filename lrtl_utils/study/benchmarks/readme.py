@@ -305,7 +305,7 @@ def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
                 f"`{tables.OURS}`": [
                     f"{row.score:.3f}{answers.between(row.score_low, row.score_high)}" for row in found.itertuples()
                 ],
-                f"points over {baseline}, share of its FLOPs and, where they can be compared, of its seconds": [
+                f"points over {baseline}, share of its FLOPs and seconds": [
                     f"{answers.points(row.mean, row.low, row.high)}, {row.verdict}, {answers.share(row.flops_ratio)}"
                     + ("" if np.isnan(row.seconds_ratio) else f", {answers.share(row.seconds_ratio)}")
                     for row in found.itertuples()
