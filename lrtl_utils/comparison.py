@@ -242,15 +242,12 @@ def _run_until(
 def _require_comparable(data: Data) -> None:
     """`InputError` where runs would fail, or no score could tell methods apart."""
     if broken := [*checkup.find_broken(data)]:
-        if len(broken) == len(data.train) + len(data.test):
-            raise InputError(
-                f"No input of {data.name} is an image that can be decoded; if it has texts, store them as strings."
-            )
         named, more = ", ".join(filter(None, broken[:10])), ", …" if len(broken) > 10 else ""
         which = f": {named}{more}" if named else " (their places are not known)"
+        texts = "store them as strings if they are texts, or " * (len(broken) == len(data.train) + len(data.test))
         raise InputError(
             f"{counted(len(broken), 'image')} of {data.name} cannot be decoded, and a run fails at the first one "
-            f"that it reads; leave them out{which}."
+            f"that it reads; {texts}leave them out{which}."
         )
     if data.kind == "tokens" and not checkup.counts(data, data.test):
         raise InputError(f"No test sentence of {data.name} has an entity, so no score could tell methods apart.")

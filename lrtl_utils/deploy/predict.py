@@ -48,7 +48,9 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
         )
     folder = existing_folder(model)
     if target.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"{folder} holds the model, so the answers cannot be written there; name a file elsewhere.")
+        raise InputError(
+            f"{folder} holds the model, so the answers cannot be written there; name a file elsewhere with --output."
+        )
     writable_folder(target.parent)
     from lrtl_utils.deploy import export  # with torch, which takes seconds
     from lrtl_utils.methods import loop
@@ -138,8 +140,8 @@ def _texts(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[A
     texts = ["" if (text := own.input_of(cell, file)) is None else text for cell in cells]
     if row := next((row for row, text in enumerate(texts, 1) if not isinstance(text, str)), None):
         raise InputError(
-            f"{file}, row {row} has {shown(texts[row - 1])} where a text is expected; --text-column says which column "
-            "has the texts."
+            f"{file}, row {row} has {shown(texts[row - 1])} where a text is expected; store the texts as strings, "
+            "or name another column."
         )
     return texts, texts, beside
 

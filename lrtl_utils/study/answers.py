@@ -51,7 +51,7 @@ def which(frame: pd.DataFrame) -> Answer:
         most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
         headline = f"By {tables.metrics_of(table)}, {_leading(most)} ({_compared(most)})."
         if not few.equals(most):
-            smallest = "At the smallest number of labels with as many configurations"
+            smallest = "At the smallest number of labels with equally many configurations"
             headline += f" {smallest}, {_leading(few)} ({_compared(few)})."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
@@ -104,7 +104,7 @@ def how_much(frame: pd.DataFrame) -> Answer:
         passed = f"{sum(not doubts for doubts in table['doubts'])} of {counted(len(table), 'curve')}"
         headline += f"{passed} {'passes' if len(table) == 1 else 'pass'} the checks of reliability"
         if others := sum(~rows["first"]):
-            lacks = "the configuration with the highest mean at the most labels has no such curve"
+            lacks = "the configuration with the highest mean where the most were compared has no such curve"
             headline += f", and on {counted(others, 'pair')} {lacks}"
         headline += "."
     return Answer("How much data do I need?", headline, each, table)
@@ -134,7 +134,9 @@ def cost(frame: pd.DataFrame) -> Answer:
             headline += f"{metric} (the interval of the difference reaches zero); on {near or 'none'} of these "
             headline += f"{'it is' if near else 'is it'} shown to be at most {100 * stats.MARGIN:g} point worse"
         spent = compared["best_device_seconds"].dropna()
-        if len(spent) and on_one_machine(*compared["best_device"][spent.index]):
+        if len(spent) and not on_one_machine(*compared["best_device"][spent.index]):
+            headline += "; the seconds are of several machines, so they are not compared"
+        elif len(spent):
             timed = "each pair" if len(spent) == len(compared) else counted(len(spent), "pair")
             ends = dict.fromkeys([spent.idxmin(), spent.idxmax()])
             named = "{} ({})" if len(ends) > 1 else "{}"

@@ -84,7 +84,8 @@ def typos(found: Counter[str]) -> Iterator[tuple[str, str]]:
 
 def _look(name: str) -> str:
     """A name without what a person cannot see, such as a zero-width space, or hardly sees, such as its case."""
-    return "".join(filter(str.isprintable, unicodedata.normalize("NFKC", name).casefold()))
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(character for character in folded if unicodedata.category(character) not in ("Cc", "Cf"))
 
 
 def _classes(data: Data) -> Iterator[str]:
@@ -154,8 +155,8 @@ def _concerns(data: Data, broken: Sequence[str]) -> Iterator[str]:
         yield f"Label {label!r} ({(train + test)[label]}) looks like {other!r} ({(train + test)[other]}); is it a typo?"
     for label in sorted(name for name in train + test if name.lower() in MISSING):
         yield (
-            f"Label {label!r} ({(train + test)[label]}) looks like a missing value; if it is no class, leave these "
-            "cells empty."
+            f"Label {label!r} ({(train + test)[label]}) looks like a missing value; where an example has no label, "
+            "leave it out (in a table, leave the cell empty)."
         )
     if unseen := sorted(set(test) - set(train)):
         yield f"These classes occur only in the test split, so they cannot be learned: {', '.join(unseen)}."

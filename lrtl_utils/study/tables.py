@@ -424,9 +424,9 @@ def gains(frame: pd.DataFrame, baseline: str = TUNED, everywhere: bool = False) 
     """`progressive` over a baseline's variant: a row for each dataset × model, at the size of `at_most_labels`.
 
     With `everywhere`, there is a row for each size, and the verdicts are corrected over these rows alone.
-    `mean`, `low`, `high` and `verdict` are those of `differences`. `score`, `score_low`, `score_high` and
-    `device_seconds` are of `progressive`. `flops_ratio` and `seconds_ratio` are its costs over those of the baseline;
-    the latter is NaN unless three pairs of runs or more can be compared in seconds.
+    `mean`, `low`, `high` and `verdict` are those of `differences`. `score`, `score_low` and `score_high` are of
+    `progressive`. `flops_ratio` and `seconds_ratio` are its costs over those of the baseline; the latter is NaN unless
+    three pairs of runs or more can be compared in seconds.
     """
     frame = compared(frame)
     if everywhere:
@@ -440,9 +440,9 @@ def gains(frame: pd.DataFrame, baseline: str = TUNED, everywhere: bool = False) 
     for of, size in found[["dataset_model", "n_labels"]].itertuples(index=False):
         ours, theirs = (_only(means[of], name, size).iloc[0] for name in (OURS, baseline))
         pair = (by_seed(_only(runs[of], name, size), "record") for name in (OURS, baseline))
-        own = ours[["score", "low", "high", "device_seconds"]]
+        own = ours[["score", "low", "high"]]
         rows.append([*own, ours["flops"] / theirs["flops"], seconds_ratio(*pair)])
-    columns = ["score", "score_low", "score_high", "device_seconds", "flops_ratio", "seconds_ratio"]
+    columns = ["score", "score_low", "score_high", "flops_ratio", "seconds_ratio"]
     return found.reset_index(drop=True).join(pd.DataFrame(rows, columns=columns))
 
 

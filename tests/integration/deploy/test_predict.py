@@ -400,7 +400,12 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
         (seer, "text.png", "body", "text.png is not a table; leave the option out"),
         (news, "none.txt", None, "has no inputs to predict"),
         (news, "none.jsonl", None, "has no inputs to predict"),
-        (news, "words.jsonl", None, r"words.jsonl, row 1 has \['a', 'b'\] where a text is expected; --text-column"),
+        (
+            news,
+            "words.jsonl",
+            None,
+            r"words.jsonl, row 1 has \['a', 'b'\] where a text is expected; store the texts as",
+        ),
         (news, "bytes.parquet", None, "b'prices rise' where a text is expected"),
         (news, "object.jsonl", None, "has an object, "),
         (news, ".", None, "is a folder"),
@@ -413,6 +418,10 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
     (tmp_path / "one.txt").write_text("prices rise")
     with pytest.raises(InputError, match="holds the model, so the answers cannot be written there"):
         scoring.predict(news, tmp_path / "one.txt", news / "model.safetensors")
+    shutil.copytree(news, tmp_path / "kept")
+    (tmp_path / "kept/one.txt").write_text("prices rise")
+    with pytest.raises(InputError, match="name a file elsewhere with --output"):
+        scoring.predict(tmp_path / "kept", tmp_path / "kept/one.txt")
 
 
 def test_predict_prints_the_path_of_its_csv(news, tmp_path, call):

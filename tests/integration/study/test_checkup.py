@@ -79,6 +79,7 @@ def test_steps_are_fractions_that_give_those_labels(tmp_path):
 def test_typos_are_of_labels_that_occur_once_or_differ_by_case():
     found = Counter({"sports": 40, "Sports": 40, "sport": 1, "world": 50, "wordl": 1, "culture": 1, "worlds": 6})
     found["world\u200b"] = 9  # a space without width
+    found |= {"\U0001fae9": 40, "\ue000": 30}  # unknown to a version of Unicode, and private
     typos = {"sports": "Sports", "sport": "Sports", "wordl": "world", "world\u200b": "world"}
     assert dict(checkup.typos(found)) == typos
 
@@ -86,7 +87,9 @@ def test_typos_are_of_labels_that_occur_once_or_differ_by_case():
 def test_names_that_stand_for_a_missing_value_are_pointed_out(tmp_path):
     path = write_csv(tmp_path / "r.csv", [*rows(60, "good"), *rows(60, "bad"), *rows(20, "nan")])
     page = "\n".join(checkup.page(checkup.read(path)))
-    assert "Label 'nan' (20) looks like a missing value; if it is no class, leave these cells empty." in page
+    assert (
+        "Label 'nan' (20) looks like a missing value; where an example has no label, leave it out (in a table" in page
+    )
 
 
 def test_the_sizes_of_images_are_reported_and_the_broken_ones(tmp_path):

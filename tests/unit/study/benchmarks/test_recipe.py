@@ -208,6 +208,20 @@ def test_a_method_without_a_model_is_compared_in_the_setting_of_each_model(tmp_p
     assert rows.loc["tfidf", "mean"] < 0
 
 
+def test_a_method_without_a_model_has_a_row_only_where_a_model_ran(tmp_path):
+    for size, model in ((40, "minilm"), (100, "minilm"), (100, "minilm_l3")):
+        for seed in range(3):
+            knobs = {"dataset": "sst2", "train_size": size, "seed": seed}
+            write_run(tmp_path, outcomes(0.6, size, seed), method="progressive", model=model, **knobs)
+            write_run(tmp_path, outcomes(0.4, size, seed), method="tfidf", model="none", **knobs)
+    table = recipe.compared(recipe.runs(tmp_path)).query("configuration == 'tfidf'")
+    assert table[recipe.AT].to_numpy().tolist() == [
+        ["sst2 · minilm", 40],
+        ["sst2 · minilm", 100],
+        ["sst2 · minilm_l3", 100],
+    ]
+
+
 def test_published_figures_stand_above_ours_with_as_many_examples_of_each_class(tmp_path):
     news = {"dataset": "ag_news", "model": "minilm"}
     kinds = {"shots": 8, "train_size": None}, {"train_size": 32}, {"shots": 4, "train_size": None}
