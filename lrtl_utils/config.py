@@ -135,7 +135,7 @@ class RunConfig(BaseModel):
         if value == "" and wanted == (str | None):
             return None
         if wanted in (int, int | None) and isinstance(value, str) and re.fullmatch(r"\d+ *(-|\.\.+) *\d+", value):
-            raise ValueError("it is not a whole number; several fit into a grid file only, as a list such as [0, 1, 2]")
+            raise ValueError("it is not a whole number; only a grid file takes several, as a list such as [0, 1, 2]")
         named = info.field_name in {"dataset", "model", "method", "augment"}  # there it is a name like others
         return None if not named and isinstance(value, str) and value.lower() in {"none", "null"} else value
 

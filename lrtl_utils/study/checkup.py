@@ -73,9 +73,10 @@ def counts(data: Data, examples: Examples) -> Counter[str]:
 
 def typos(found: Counter[str]) -> Iterator[tuple[str, str]]:
     """Labels that occur once and resemble a frequent one, or look like another but for case; with the other one."""
+    looks = {label: _look(label) for label in found}
     for label, count in found.items():
         others = [other for other in found if found[other] > count or (found[other] == count and other < label)]
-        same = next((other for other in others if _look(other) == _look(label)), None)
+        same = next((other for other in others if looks[other] == looks[label]), None)
         often = {other.lower(): other for other in others if found[other] >= 5}
         near = difflib.get_close_matches(label.lower(), often, n=1, cutoff=0.75) if count == 1 else []
         if same or near:

@@ -385,7 +385,7 @@ def test_texts_that_are_stored_as_bytes_are_no_broken_images(tmp_path):
     table = pd.DataFrame({"text": [f"text {i}".encode() for i in range(40)], "label": ["a", "b"] * 20})
     table.to_parquet(tmp_path / "r.parquet")
     with pytest.raises(
-        InputError, match="40 images of r.parquet cannot .*; store them as strings if they are texts, or"
+        InputError, match=r"40 images of r\.parquet cannot .*; store them as strings if they are texts, or"
     ):
         comparison.compare(tmp_path / "r.parquet", results=tmp_path / "out")
 

@@ -330,7 +330,10 @@ def test_what_is_confirmed_is_what_the_rule_gives():
     run = f"`tfidf` was compared in {judged['tfidf']} of them, MTEB's probe in {judged['mteb_probe']} and SetFit in "
     run += f"{judged['setfit']}"
     assert f"All {planned} of its settings on these data sets have run with five seeds; {run}" in prose("evidence")
-    assert f"All {planned} settings have run; {run}." in " ".join((ROOT / "README.md").read_text().split())
+    readme_said = " ".join((ROOT / "README.md").read_text().split())
+    assert f"All {planned} settings have run; {run}." in readme_said
+    pictured = len(readme.gains(readme.confirmed_runs(ROOT / "results/confirmation"), tables.TUNED))
+    assert f"so it shows {pictured} of the {planned} settings." in readme_said
 
 
 def test_what_tuned_full_and_photographs_show_is_what_the_table_says():
@@ -356,7 +359,7 @@ def test_what_tuned_full_and_photographs_show_is_what_the_table_says():
     assert other["mean"] < 0
     assert most["mean"] == study["mean"].max()
     gain = answers.points(*most[["mean", "points_low", "points_high"]])
-    said = f"with 32 labels, by {gain.replace('+', '')} points, where `progressive` trains no layer and takes "
+    said = f"with 32 labels, by {gain.replace('+', '')} points, where `progressive` trains the head alone and takes "
     said += f"{answers.share(1 / most['flops'])} of the FLOPs."
     assert said in readme
     assert said in prose("evidence")
@@ -448,7 +451,7 @@ def test_what_the_tuned_baselines_lack_is_what_the_tables_say():
     (found,) = recipe.counts(probe).to_dict("records")
     gain, by_data_set = (answers.points(*map(found.get, names)) for names in (recipe.GAIN, recipe.DATA_SET_GAIN))
     said = f"over it is {gain}, or from one mean for each data set {by_data_set}: better in {found['won']}, "
-    said += f"worse in {found['lost']}, undecided in {found['undecided']}. In single settings it lies between "
+    said += f"worse in {found['lost']}, undecided in {found['undecided']}. In single settings, the gain lies between "
     assert f"{said}{answers.points(-probe['mean'].max())} and {answers.points(-probe['mean'].min())}." in readme
     (behind,) = re.findall(r"In (\d+ of \d+) settings the mean", (ROOT / "results/confirmation/table.md").read_text())
     assert f"In {behind} settings the mean of another method is more than one point higher" in prose("evidence")
@@ -569,7 +572,7 @@ def test_what_the_searches_might_have_missed_is_what_they_say():
     most = f"{COUNTS[len(lower)]} of the {COUNTS[len(chosen)]}"
     assert f"{most.capitalize()} complete searches" in prose("baselines")
     lower, chosen = lower.drop("full-image-32"), chosen.drop("full-image-32")  # which only the study needed
-    most = f"In {COUNTS[len(lower)]} of the {COUNTS[len(chosen)]} searches, "
+    most = f"In {COUNTS[len(lower)]} of the {COUNTS[len(chosen)]} searches for the confirmation, "
     assert most in prose("evidence")
     assert most in (ROOT / "README.md").read_text()
 

@@ -116,7 +116,7 @@ def test_a_value_out_of_range_is_one_sentence_with_its_name(name, value):
     assert said.startswith(f"{name}=")
     assert RunConfig.model_fields[name].description in said
     assert "\n" not in said
-    assert ("several fit into a grid file only" in said) == (value == "0-4")
+    assert ("only a grid file takes several" in said) == (value == "0-4")
 
 
 @pytest.mark.parametrize(

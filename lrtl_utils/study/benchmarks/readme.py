@@ -49,7 +49,7 @@ def refresh(path: Path, folder: Path) -> Path:
     `InputError` if it lacks the marks.
     """
     study, *others = committed_sources(folder)
-    confirmation, confirmed, compared = study.parent / recipe.CONFIRMATION, None, None
+    confirmation, confirmed, compared, beside = study.parent / recipe.CONFIRMATION, None, None, []
     text, note, developed = read_text(path, MOST_BYTES), path.parent / NOTE, study.parent / DEVELOPED
     for marks in [MARKS, CLAIM] if confirmation.is_dir() else [MARKS]:
         text = _between(path, text, marks, "")  # refused before any run is read
@@ -67,18 +67,16 @@ def refresh(path: Path, folder: Path) -> Path:
         figures.save(figures.headline(gains(confirmed, tables.TUNED)), confirmation, "headline")
         claimed = claim(compared, recipe.planned(folder / "grids" / f"{recipe.CONFIRMATION}.yaml"))
         text = _between(path, text, CLAIM, claimed)
-        page = os.path.relpath(confirmation / "table.md", note.parent)
-        unseen = [
-            claimed,
-            "",
-            _markdown(against_tuned(confirmed)),
-            "",
-            lost(compared, page),
-            *beside_published(confirmed),
-        ]
-        write_text(note, _between(note, read_text(note, MOST_BYTES), CLAIM, "\n".join(unseen)))
-    short = "\n".join(in_short(frame, confirmed, compared, study, path.parent))
-    write_text(path, _between(path, text, MARKS, f"\n{short}"))
+        table = ["", _markdown(against_tuned(confirmed)), ""]
+        beside, noted = (
+            [*table, lost(compared, os.path.relpath(confirmation / "table.md", file.parent))] for file in (path, note)
+        )
+        unseen = "\n".join([claimed, *noted, *beside_published(confirmed)])
+        write_text(note, _between(note, read_text(note, MOST_BYTES), CLAIM, unseen))
+    page = os.path.relpath(study / "README.md", path.parent)
+    link = f"- [The answers of the study]({page}) cover each of its data sets, with pictures."
+    short = "\n".join(["", *in_short(frame, confirmed, compared), *beside, link])
+    write_text(path, _between(path, text, MARKS, short))
     write_text(study / "README.md", "\n".join(in_full(found, frame, study, folder)))
     return path
 
@@ -207,10 +205,8 @@ def _places(rows: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     return places
 
 
-def in_short(
-    frame: pd.DataFrame, confirmed: pd.DataFrame | None, compared: pd.DataFrame | None, results: Path, root: Path
-) -> Iterator[str]:
-    """Each question with the sentence that answers it, and the table of the confirmation.
+def in_short(frame: pd.DataFrame, confirmed: pd.DataFrame | None, compared: pd.DataFrame | None) -> Iterator[str]:
+    """Each question with the sentence that answers it.
 
     Answered by the runs of the confirmation on data sets that are not of the plan, if there are any, except how many
     labels are needed, which takes a curve: by those of the study, `frame`. What is real is what the tables say.
@@ -230,11 +226,6 @@ def in_short(
                 f" These pairs are on {helped}, which helped to choose the rule; those of the other answers did not."
             )
         yield " ".join([f"- **{answer.question}**", said, *store.outdated(asked["record"])])
-    if confirmed is not None:
-        yield f"\n{_markdown(against_tuned(confirmed))}\n"
-        yield lost(compared, os.path.relpath(results.parent / recipe.CONFIRMATION / "table.md", root))
-    page = os.path.relpath(results / "README.md", root)
-    yield f"- [The answers of the study]({page}) cover each of its data sets, with pictures."
 
 
 def lost(table: pd.DataFrame, page: str) -> str:

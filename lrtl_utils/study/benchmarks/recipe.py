@@ -97,7 +97,7 @@ def _changed(record: dict[str, Any]) -> str:
 def compared(frame: pd.DataFrame) -> pd.DataFrame:
     """A row for each configuration at each size: its mean score and costs, and its difference from `progressive`.
 
-    `frame` is from `runs` and not empty. A method that needs no model has rows only where another ran. P-values and
+    `frame` is from `runs` and not empty. A method that needs no model has rows only where a model ran. P-values and
     verdicts are corrected over the settings of each configuration.
     """
     parts = tables.by_dataset_and_model(tables.summarise(frame))
