@@ -16,7 +16,14 @@ from PIL import Image
 from lrtl_utils.files import ROOT
 
 PICTURE = re.compile(rb'"image/png": "([^"\\]*)')
-FIGURES = ("README.md", "docs/progressive.md", "notebooks/*.ipynb", "results/*/README.md", "results/*/figures/*")
+FIGURES = (
+    "README.md",
+    "docs/evidence.md",
+    "docs/progressive.md",
+    "notebooks/*.ipynb",
+    "results/*/README.md",
+    "results/*/figures/*",
+)
 
 
 def call(*words, cwd):

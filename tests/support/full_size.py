@@ -134,7 +134,8 @@ def table(found: list[dict[str, Any]]) -> str:
     lines = [
         "# Do the models of the original plan work at full size?",
         "",
-        "Yes: checkpoints of their size and layout load, fit into memory and train.",
+        "In part: with random weights, models of their size and layout load and train for a few steps. Neither their",
+        "published weights nor the original plan's batches and lengths were tried.",
         "`python tests/support/full_size.py` makes this page. It gives each model random weights at its size, then",
         "runs every method that uses a model, most for one step, on shipped",
         f"data: texts cut to {TOKENS} tokens, images at {PIXELS} px, one CPU thread. Random weights say nothing about",

@@ -17,7 +17,9 @@ from lrtl_utils.study.report import SECTIONS, committed_sources
 
 MARKS = ("<!-- the four answers: `make figures` writes them -->", "<!-- end of the four answers -->")
 CLAIM = ("<!-- the claim: `make figures` writes it -->", "<!-- end of the claim -->")
-NOTE = "docs/progressive.md"  # beside README: the note on the recipe, with the claim and its table between marks too
+EVIDENCE, NOTE = "docs/evidence.md", "docs/progressive.md"  # beside README: pages with marks of their own
+PARTS = ("<!-- the gains: `make figures` writes them -->", "<!-- end of the gains -->")
+OTHERS = ("<!-- published figures: `make figures` writes them -->", "<!-- end of the published figures -->")
 EARNED = ("<!-- what each piece earns: `make figures` writes it -->", "<!-- end of what each piece earns -->")
 DEVELOPED = "recipe-2/table.csv"  # beside the study: `recipe.compared` on the development sets
 CHANGED_COPIES = "_wrong_names|_lowercased"  # of development sets, made to mislead
@@ -35,6 +37,8 @@ PIECES = {
     "word_shape": ("word_shape=False", "lets the head of tags read capitals and digits"),
     "penalty": ("penalty=1.0", "chooses the penalty of the head by its leave-one-out error (otherwise, it is 1)"),
 }
+MODELS = ("minilm", "minilm_crf", "efficientnet_lite0")  # on which the rule was chosen
+INTENTS = ("banking77", "clinc150")  # where `progressive` reads the names of many classes, and tuned `full` does not
 USUAL = 100  # labels: of the settings of a data set and model, the nearest to this is shown
 TUNED = [f"{method} (tuned)" for method in tables.WITH_RATE]
 CLAIMED = 5  # seeds, at least, of whatever README claims
@@ -45,8 +49,8 @@ def refresh(path: Path, folder: Path) -> Path:
     """Write the answers in short between the marks of the file at `path`, and in full beside the records.
 
     `folder` holds the notebooks, which name the records of the study. Beside these are those of the confirmation, if
-    any: its claim goes between marks of its own, here and in the note, and its picture is drawn. Returns `path`;
-    `InputError` if it lacks the marks.
+    any: its claim goes between marks of its own, its picture is drawn, and its gains in parts of the settings and what
+    others published go between marks of two other pages. Returns `path`; `InputError` if a page lacks its marks.
     """
     study, *others = committed_sources(folder)
     confirmation, confirmed, compared, beside = study.parent / recipe.CONFIRMATION, None, None, []
@@ -67,12 +71,13 @@ def refresh(path: Path, folder: Path) -> Path:
         figures.save(figures.headline(gains(confirmed, tables.TUNED)), confirmation, "headline")
         claimed = claim(compared, recipe.planned(folder / "grids" / f"{recipe.CONFIRMATION}.yaml"))
         text = _between(path, text, CLAIM, claimed)
-        table = ["", _markdown(against_tuned(confirmed)), ""]
-        beside, noted = (
-            [*table, lost(compared, os.path.relpath(confirmation / "table.md", file.parent))] for file in (path, note)
-        )
-        unseen = "\n".join([claimed, *noted, *beside_published(confirmed)])
-        write_text(note, _between(note, read_text(note, MOST_BYTES), CLAIM, unseen))
+        found_there = lost(compared, os.path.relpath(confirmation / "table.md", path.parent))
+        beside = ["", _markdown(against_tuned(confirmed)), "", found_there]
+        for page, marks, content in (
+            (path.parent / EVIDENCE, PARTS, _markdown(parts(compared))),
+            (note, OTHERS, beside_published(confirmed)),
+        ):
+            write_text(page, _between(page, read_text(page, MOST_BYTES), marks, content))
     page = os.path.relpath(study / "README.md", path.parent)
     link = f"- [The answers of the study]({page}) cover each of its data sets, with pictures."
     short = "\n".join(["", *in_short(frame, confirmed, compared), *beside, link])
@@ -102,48 +107,75 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 def claim(table: pd.DataFrame, planned: int) -> str:
-    """The gains over the tuned baselines on data sets that are not of the plan, from a table of `recipe.compared`."""
-    table = table[~recipe.of_the_plan(table["dataset_model"]) & table["configuration"].isin(TUNED)]
-    table = table[table["verdict"].isin(recipe.WON)]
+    """Against which tuned baselines `progressive` is confirmed, from a table of `recipe.compared`.
+
+    Only data sets that are not of the plan count. Until as many settings as were `planned` have run, nothing is
+    confirmed, and the gains so far are given.
+    """
+    table = _beside_tuned(table)
+    table = table[~recipe.of_the_plan(table["dataset_model"])]
     if table.empty:
         return f"`{tables.OURS}` and a tuned baseline have not run with three seeds in any setting yet."
-    said, counts = [], recipe.counts(table).to_dict("records")
-    for found in counts:
+    settings = len(table[recipe.AT].drop_duplicates())
+    confirmed, others = [], []
+    for found in recipe.counts(table).to_dict("records"):
         flops = answers.span(1 / table["flops"][table["configuration"] == found["configuration"]], answers.share)
-        zero = "" if found["low"] > 0 or found["high"] < 0 else " (not shown to differ from zero)"
-        said.append(
-            f"{answers.points(found['gain'], found['low'], found['high'])} points{zero} over "
-            f"`{found['configuration']}`, with {flops} of its FLOPs: better in {found['won']}, worse in "
-            f"{found['lost']}, undecided in {found['undecided']}"
+        judged = confirmed if settings == planned and found["low"] > 0 and not found["lost"] else others
+        judged.append(
+            f"`{found['configuration']}` (the mean gain is {answers.points(*map(found.get, recipe.GAIN))} points, with "
+            f"{flops} of its FLOPs; better in {counted(found['won'], 'setting')}, worse in {found['lost']}, undecided "
+            f"in {found['undecided']})"
         )
-    first, *others = said
-    settings, by_data_set = len(table[recipe.AT].drop_duplicates()), _gained(table, recipe.DATA_SET_GAIN)
-    data_sets = max(found["data_sets"] for found in counts)
-    by_metric = ", and ".join(
-        f"{_gained(part, recipe.GAIN)} over the {len(part[recipe.AT].drop_duplicates())} that are scored by {name}"
-        for name, part in table.groupby("score_name")
-    )
-    confirmed = [f"`{found['configuration']}`" for found in counts if found["low"] > 0 and not found["lost"]]
-    only = "only " * (0 < len(confirmed) < len(counts))
-    judged = f"{only}the gain over {' and '.join(confirmed)}" if confirmed else "no gain"
-    by_criterion = "By a criterion that was fixed beforehand (worse in no setting, and the interval above zero), "
-    by_criterion += f"{judged} is confirmed. "
+    ours = f"`{tables.OURS}`, this project's own method,"
+    criterion = f"By a criterion that was fixed beforehand (worse in no setting, and the interval above zero), {ours}"
+    if settings < planned:
+        said = f"**{ours} was compared with {' and '.join(others)}.**"
+    elif confirmed:
+        said = f"**{criterion} is confirmed against {' and '.join(confirmed)}.**"
+        said += f" It is not confirmed against {' and '.join(others)}." if others else ""
+    else:
+        said = f"**{criterion} is not confirmed against {' and '.join(others)}.**"
     ran = "all" if settings == planned else f"the {settings} that have run so far, of"
     return (
-        f"**Averaged over settings, `{tables.OURS}`, this project's own method, gains {first}.** "
-        f"{''.join(f'It gains {each}. ' for each in others)}{by_criterion * (settings == planned)}"
-        "Both baselines are tuned: `conventional` trains all layers as a typical example script does, and `full` "
-        f"trains lower layers at lower rates. A setting is a data set on which the rule of `{tables.OURS}` was not "
-        f"chosen, with a model and a number of labels; these are {ran} {planned} planned settings. Brackets hold 95% "
-        f"intervals, which treat settings as independent; from one mean for each of the {data_sets} data sets, the "
-        f"gains are {by_data_set}. Averaged over the settings of each metric, they are {by_metric}. An early version "
-        "of the method had been run on these data sets, and a description of its results shaped the next one."
+        f"{said} Both baselines are tuned: `conventional` trains all layers as a typical example script does, and "
+        f"`full` trains lower layers at lower rates. A setting is a data set on which the rule of `{tables.OURS}` was "
+        f"not chosen, with a model and a number of labels; these are {ran} {planned} planned settings. Brackets hold "
+        "95% intervals, which treat settings as independent. An early version of the method had been run on these data "
+        "sets, and a description of its results shaped the next one."
     )
 
 
-def _gained(table: pd.DataFrame, columns: list[str]) -> str:
-    """The mean gains over each configuration of a table of `recipe.compared`, by these columns of `recipe.counts`."""
-    return " and ".join(answers.points(*row) for row in recipe.counts(table)[columns].to_numpy())
+def _beside_tuned(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of `recipe.compared` that are of a tuned baseline, with three seeds or more."""
+    return table[table["configuration"].isin(TUNED) & table["verdict"].isin(recipe.WON)]
+
+
+def parts(table: pd.DataFrame) -> pd.DataFrame:
+    """The mean gains over the tuned baselines in parts of the settings, in words, from a table of `recipe.compared`."""
+    table = _beside_tuned(table)
+    names, of_the_plan = table["dataset_model"], recipe.of_the_plan(table["dataset_model"])
+    usual, intents = names.str.split(" · ").str[1].isin(MODELS), names.str.startswith(INTENTS)
+    masks = {
+        "all": ~of_the_plan,
+        "all, by one mean for each data set": ~of_the_plan,
+        **{f"scored by {name}": ~of_the_plan & table["score_name"].eq(name) for name in table["score_name"].unique()},
+        "without the second models": ~of_the_plan & usual,
+        "without BANKING77 and CLINC150": ~of_the_plan & ~intents,
+        "without either of these": ~of_the_plan & usual & ~intents,
+        "data sets of the original plan, which helped to choose the rule": of_the_plan,
+    }
+    rows = []
+    for part, mask in masks.items():
+        row = {"settings": part}
+        for found in recipe.counts(table[mask]).to_dict("records"):
+            by_data_set = part.endswith("data set")
+            gain = answers.points(*map(found.get, recipe.DATA_SET_GAIN if by_data_set else recipe.GAIN))
+            counts = f"{found['data_sets']} data sets"
+            if not by_data_set:
+                counts = f"better in {found['won']}, worse in {found['lost']}, undecided in {found['undecided']}"
+            row[f"mean gain over {found['configuration']}, in points"] = f"{gain}; {counts}"
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("")
 
 
 def gains(confirmed: pd.DataFrame, baseline: str) -> pd.DataFrame:
@@ -248,20 +280,19 @@ def lost(table: pd.DataFrame, page: str) -> str:
     )
 
 
-def beside_published(confirmed: pd.DataFrame) -> Iterator[str]:
+def beside_published(confirmed: pd.DataFrame) -> str:
     """A table of what others published on splits of the confirmation, and what `progressive` reaches on the same."""
     table = few_shot(confirmed[confirmed["method"] == tables.OURS])
     table = table[table["differs"].isna() & table["dataset"].isin(PUBLISHED["titles"])]
     if table.empty:
-        return
+        return ""
     said = [f"{row.score:.3f}{answers.between(row.low, row.high)}" for row in table.itertuples()]
     ours = table["source"] == HERE
     system = table["model"] + (" (" + table["source"] + ")").mask(ours, "")
     table = table.assign(split=table["dataset"].replace(PUBLISHED["titles"]), system=system, said=said)
     wide = table.pivot(index="split", columns="system", values="said").fillna("")
     wide = wide[[*system[ours].unique(), *system[~ours].unique()]].reset_index()
-    yield "\nOthers published these accuracies on the same splits, of other models that had other information.\n"
-    yield _markdown(wide)
+    return _markdown(wide)
 
 
 def shown(table: pd.DataFrame) -> str:
@@ -269,8 +300,8 @@ def shown(table: pd.DataFrame) -> str:
 
     `table` is of `recipe.compared`.
     """
-    table = table[~recipe.of_the_plan(table["dataset_model"]) & table["configuration"].isin(TUNED)]
-    table = table[table["verdict"].isin(recipe.WON)]
+    table = _beside_tuned(table)
+    table = table[~recipe.of_the_plan(table["dataset_model"])]
     better, worse, undecided = (sum(table["verdict"] == verdict) for verdict in recipe.WON)
     lower, higher = (table[table["verdict"] == verdict] for verdict in ("worse", "better"))
     on, at = ("; ".join(dict.fromkeys(each)) for each in (_titles(lower), _places(higher, table)))
@@ -285,13 +316,12 @@ def shown(table: pd.DataFrame) -> str:
 def against_tuned(confirmed: pd.DataFrame) -> pd.DataFrame:
     """`progressive` beside the tuned baselines, in words: the `gains` over each.
 
-    There is a row for each data set, with the first of its models by name: the one on which the rule was chosen.
+    There is a row for each data set, with the model on which the rule was chosen.
     """
     table = None
     for baseline in TUNED:
         found = gains(confirmed, baseline)
-        of = found["dataset_model"].str.split(" · ").str[0]
-        found = found[found["dataset_model"] == found.groupby(of)["dataset_model"].transform("min")]
+        found = found[found["dataset_model"].str.split(" · ").str[1].isin(MODELS)]
         shown = pd.DataFrame(
             {
                 "data set, model": found["dataset_model"].map(tables.titled),
