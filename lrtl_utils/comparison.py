@@ -142,13 +142,13 @@ def compare(
     `data` is a path, the name of a data set, a pandas DataFrame or a `datasets.Dataset`; `label` and `text` name its
     columns (None: recognised by usual names). `models` are those to compare (None: all on this machine that read such
     data), and `parameters` apply to every run (`max_length=64`). `metric` ranks the configurations: accuracy, macro_f1
-    or entity_f1 (None: accuracy, or for tagged sentences entity_f1). A run that has a completed record below
-    `results` (None: results/compare-NAME) is not run again, so a second call continues. `budget_minutes` of wall-clock
-    time are 0 or more: when they are over, running cells end at their checkpoints, unless even the least that can be
-    compared takes longer. Time that is left goes to further runs, of which `workers` run at a time. If `shared`, what
-    several runs would compute in the same way is computed once. With `dry_run`, the data are checked, the plan is
-    shown, and nothing runs. `InputError` if the data or a parameter cannot be used, or if no score could tell methods
-    apart.
+    or entity_f1 (None: accuracy, or for tagged sentences entity_f1). A run that has a completed record below `results`
+    (None: results/compare-NAME) is not run again, so a second call continues. `budget_minutes` of wall-clock time are 0
+    or more: when they are over, running cells end at their checkpoints, unless even the least that can be compared
+    takes longer. `workers` runs go at a time, and time that is left goes to further runs. `show` gets each line of the
+    plan and of the progress. If `shared`, what several runs would compute in the same way is computed once. With
+    `dry_run`, the data are checked, the plan is shown, and nothing runs. `InputError` if the data or a parameter cannot
+    be used, or if no score could tell methods apart.
     """
     started = time.monotonic()
     _require_arguments(budget_minutes, workers, parameters)

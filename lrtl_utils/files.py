@@ -70,7 +70,8 @@ def data_name(dataset: str) -> str:
 def read_text(path: Path, most: int) -> str:
     """The text of a regular UTF-8 file of at most `most` bytes; an `InputError` says why it cannot be read.
 
-    It is `Absent` or `Unreadable` where that is not the fault of what the file holds.
+    `Absent` if there is no regular file, `Unreadable` if the system failed to read it, and otherwise a plain
+    `InputError`: it is too large, or not UTF-8.
     """
     try:
         with open_regular(path) as stream:

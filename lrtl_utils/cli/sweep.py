@@ -151,7 +151,7 @@ def search(
     if replay:
         table, orders = searches.replays(settings, results, halving or 3, fidelity)
         path = replays.write_table(results, settings.name, [*settings.knobs], table, orders, replay)
-        print(path.read_text(), path, sep="\n")
+        print(path.read_text(encoding="utf-8"), path, sep="\n")
         return
     options = {"trials": trials, "seed": seed, "keep": halving, "fidelity": fidelity}
     options |= {"workers": workers, "deadline_seconds": deadline, "report": show}

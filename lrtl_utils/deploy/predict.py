@@ -233,7 +233,8 @@ def _cells(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[A
     if column:
         require_name(f"column of {file.name}", column, columns)
     else:
-        column = tables.usual(columns, [name.strip().lower() for name in usual if name])
+        trained = usual[0] if usual and usual[0] in columns else None  # another may differ in case only
+        column = trained or tables.usual(columns, [name.strip().lower() for name in usual if name])
     if column is None and len(columns) > 1:
         raise InputError(f"{file} has the columns {', '.join(columns)}; --text-column says which one holds the inputs.")
     if column is None and columns:

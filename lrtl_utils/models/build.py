@@ -44,7 +44,7 @@ def build(
     generator. Whatever a library raises becomes an `InputError` that names the model.
     """
     row, pretrained = backbone(config.model), pretrained and source is not None
-    tested = row.library != "transformers" or (row.architecture and row.architecture[0] in TESTED)
+    tested = row.library != "transformers" or row.architecture[0] in TESTED
     torch.manual_seed(derived_seed(config.seed, "head"))
     try:
         if row.library == "timm":
@@ -110,7 +110,7 @@ def load_tokenizer(folder: Path, kind: str) -> Any:
     # The byte-level tokenizers take split words only with a space before each.
     words = {"add_prefix_space": True} if kind == "tokens" else {}
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **words)
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
+    if tokenizer.get_vocab().keys() <= {*tokenizer.all_special_tokens}:
         raise InputError(f"{folder} has no tokenizer that can be read, such as tokenizer.json or vocab.txt.")
     if kind == "tokens" and not tokenizer.is_fast:
         raise InputError(f"The tokenizer in {folder} does not say which word a token is of, so no tagger can use it.")
@@ -171,8 +171,6 @@ def _text_architecture(row: Backbone, source: Source | None, classes: int) -> An
     """transformers' configuration of a model: the checkpoint's own, or what the row says where there is none."""
     if source is not None and row.tokenizer is None:
         return AutoConfig.from_pretrained(source.files[0].parent, num_labels=classes, trust_remote_code=False)
-    if row.architecture is None:
-        raise InputError(f"A model of {row.hub} cannot be priced: its row in MODELS names no architecture.")
     name, sizes = row.architecture
     require_name("architecture", name, transformers.CONFIG_MAPPING)
     return AutoConfig.for_model(name, num_labels=classes, **sizes)

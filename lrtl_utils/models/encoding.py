@@ -23,8 +23,8 @@ LOOKS = 7
 SHAPE_COLUMNS = 3 * LOOKS + 1
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # of images; others are read by other programs, or rare
 MOST_PIXELS = 50_000_000  # of one image, as it comes and as it is resized; in memory four bytes each
-# What `decode_image` raises; struct.error is of a damaged EXIF block.
-UNDECODABLE = (OSError, ValueError, SyntaxError, AttributeError, struct.error, Image.DecompressionBombError)
+# What `decode_image` raises; struct.error is of a damaged EXIF block, and TypeError of a damaged TIFF.
+UNDECODABLE = (OSError, ValueError, TypeError, SyntaxError, AttributeError, struct.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,20 @@ import json
 import math
 import zlib
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from lrtl_utils.config import SIZES, RunConfig, read_config
 from lrtl_utils.data import splits
@@ -22,10 +31,11 @@ LATER = frozenset({"layers", "penalty", "word_shape", "label_names", "class_weig
 
 Score = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+MOST = 10**30  # an integer that is much larger fits no float
+Count = Annotated[int, Field(ge=0, lt=MOST)]
+Positive = Annotated[int, Field(ge=1, lt=MOST)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Time = Annotated[datetime, Field(strict=False)]
+Time = Annotated[AwareDatetime, Field(strict=False)]
 
 
 class Part(BaseModel):
@@ -428,7 +438,8 @@ def _curve(run: Completed) -> Iterator[str]:
     reached = [point.epoch for point in run.curve]
     rungs = [point.rung for point in run.curve if point.rung is not None]
     epochs = run.config.epochs or 1
-    due = [1 + i * epochs for i in range(len(reached))] if rungs else list(range(1, epochs + 1))
+    each = (1 + i * epochs for i in range(len(reached))) if rungs else range(1, epochs + 1)
+    due = [*islice(each, len(reached) + 1)]
     if reached != due:
         yield f"curve: epochs {reached} where epochs={run.config.epochs} makes them {due}"
     if rungs and (rungs[0] != 0 or rungs != sorted(set(rungs)) or len(rungs) < len(reached)):

@@ -67,7 +67,7 @@ def verify(results: Path) -> Report:
             if first.setdefault(computed, path) != path:
                 found.append(f"it is of the same run as {first[computed]}")
         else:
-            report.notes["failed, so it has no checksums of data and weights, and its id cannot be recomputed"] += 1
+            report.notes["a failed run has no checksums of data and weights, so its id cannot be recomputed"] += 1
         if found:
             report.faults[path] += found
         report.notes.update(store.outdated([content]))
@@ -107,7 +107,7 @@ def _frozen(results: Path, completed: Mapping[Path, Completed], report: Report) 
         return
     try:
         frozen = json.loads(file.read_text())
-        named, since = frozen["confirmation"], datetime.fromisoformat(frozen["frozen_at"])
+        named, since = frozen["confirmation"], datetime.fromisoformat(frozen["frozen_at"]).astimezone()
         versions = dict(frozen["versions"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} does not say what was frozen: {error!r}.") from None
@@ -131,7 +131,7 @@ def _drawn_again(results: Path, completed: Mapping[Path, Completed], report: Rep
             here = config.model_copy(update={"dataset": store.place(results, config.dataset)})
             data = {source: _at_hand(here, claimed.source.sha256)}  # one at a time: some are large
         if data[source] is None:
-            report.notes[f"their {config.dataset} is not on this machine, so nesting was checked only by hashes"] += 1
+            report.notes[f"{config.dataset} is not on this machine, so nesting was checked only by hashes"] += 1
             continue
         draw = (source, *(getattr(config, name) for name in DRAWN_BY))
         if draw not in drawn:

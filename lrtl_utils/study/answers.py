@@ -4,6 +4,7 @@ All are made from the numbers of tables of runs, from `tables.read`. Where there
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,8 +102,9 @@ def how_much(frame: pd.DataFrame) -> Answer:
         highest += "" if rows["reliable"].all() else " (or, where there is none, with any curve)"
         headline = f"On {len(reached)} of {counted(len(rows), 'pair')} of data set and model, "
         headline += f"{highest if len(names) > 1 else names[0]} {needs} {target}; "
-        passed = f"{sum(not doubts for doubts in table['doubts'])} of {counted(len(table), 'curve')}"
-        headline += f"{passed} {'passes' if len(table) == 1 else 'pass'} the checks of reliability"
+        passed = sum(not doubts for doubts in table["doubts"])
+        passes = "passes" if 1 in (passed, len(table)) else "pass"
+        headline += f"{passed} of {counted(len(table), 'curve')} {passes} the checks of reliability"
         if others := sum(~rows["first"]):
             lacks = "the configuration with the highest mean where the most were compared has no such curve"
             headline += f", and on {counted(others, 'pair')} {lacks}"
@@ -198,7 +200,10 @@ def _counts(table: pd.DataFrame, baseline: str) -> str:
 
 
 def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
-    """The best configuration of one dataset × model against the baseline at the most labels that allow it; verdicts."""
+    """The best configuration of one dataset × model against the baseline and the verdicts on all others.
+
+    It is compared at the most labels with which both have three seeds.
+    """
     known = table[table["verdict"] != stats.TOO_FEW_SEEDS]
     best = best[best["dataset_model"].isin(known["dataset_model"]) & best["n_labels"].isin(known["n_labels"])]
     ahead = f"the best and {baseline} share too few seeds"
@@ -274,7 +279,7 @@ def claim_gains(gains: pd.DataFrame) -> str:
     settings = gains["dataset_model"].duplicated().any()
     rows, at = (f"{len(gains)} settings", "in") if settings else (_pairs(len(gains), gains), "on")
     ahead = f"is {'' if better else 'not shown to be '}better than {TUNED} {at} {better or 'any'}"
-    behind = f" and worse {at} {worse}" if worse else ""
+    behind = f"{' and' if better else ', and is'} worse {at} {worse}" if worse else ""
     labels, cost = span(gains["n_labels"]), span(gains["flops_ratio"], share)
     return f"With {labels} labels, {OURS} {ahead} of {rows}{behind}, with {cost} of its FLOPs"
 
@@ -290,8 +295,8 @@ def share(ratio: float) -> str:
 
 
 def short(number: float, digits: int = 3) -> str:
-    """A number in few digits, with commas and without an exponent below a million: `1,230`."""
-    return f"{float(f'{number:.{digits}g}'):,g}"
+    """A number in few digits, with commas and never with an exponent: `1,230`."""
+    return f"{Decimal(f'{number:.{digits}g}'):,f}"
 
 
 def claim_best(best: pd.DataFrame) -> str:
@@ -379,14 +384,17 @@ def claim_aggregate(table: pd.DataFrame) -> str:
     """Which variant is highest over the data sets at the most sizes."""
     widest = table[table["dataset_models"] == table.groupby("n_labels")["dataset_models"].transform("max")]
     tops = widest.loc[widest.groupby("n_labels")["iqm"].idxmax(), "variant"].value_counts()
-    return f"Over the data sets, {tops.index[0]} is highest at {tops.iloc[0]} of {counted(tops.sum(), 'size')}"
+    first = sorted(tops.index[tops == tops.max()])
+    be = "is" if len(first) == 1 else "are each"
+    return f"Over the data sets, {_listed(first)} {be} highest at {tops.max()} of {counted(tops.sum(), 'size')}"
 
 
 def claim_effects(table: pd.DataFrame) -> str:
     """The knob that explains most, and those whose best value is at the grid's edge."""
     first, edges = table.iloc[0], list(table[table["at_edge"]]["knob"])
     said = f"{first['knob']} explains most, {first['share']:.0%} of the variance"
-    return f"{said}; the best of {', '.join(edges)} is at the grid's edge" if edges else said
+    end, be = ("", "is") if len(edges) == 1 else ("s", "are")
+    return f"{said}; the best value{end} of {_listed(edges)} {be} at the grid's edge" if edges else said
 
 
 def claim_searches(table: pd.DataFrame) -> str:
@@ -552,7 +560,7 @@ def _front(part: pd.DataFrame) -> str:
 def times(ours: float, theirs: float) -> str:
     """How many times as much, in few digits."""
     if not theirs:
-        return "any multiple of"
+        return "more than"
     return f"{ours / theirs:.1f} times" if ours < 100 * theirs else f"{float(f'{ours / theirs:.2g}'):,.0f} times"
 
 

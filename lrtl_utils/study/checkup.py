@@ -118,8 +118,8 @@ def _inputs(data: Data) -> Iterator[str]:
     median, most = np.quantile(words, [0.5, 0.95])
     yield f"Words: median {median:.0f}, 95% have at most {most:.0f}, the longest {words.max()}."
     if (words > LONG).any():
-        long = f"{(words > LONG).sum()} of {len(words)}"
-        yield f"{long} inputs are longer than {LONG} words: max_length={LONG} would bound the cost."
+        long = f"More than {LONG} words are in {(words > LONG).sum()} of {len(words)} inputs"
+        yield f"{long}: max_length={LONG} would bound the cost."
 
 
 def _size(image: Any) -> tuple[int, int] | None:

@@ -105,7 +105,10 @@ def budget(settings: pd.DataFrame) -> pd.DataFrame:
 
 
 def _asked(config: dict[str, Any], name: str) -> Any:
-    """A warm-up or a batch size of None is the method's default, which was used."""
+    """The value of a knob that makes a setting: what was asked for where something else changes it, else what was used.
+
+    A warm-up or a batch size of None is the method's default, which was used.
+    """
     asked = config["asked"].get(name, config[name]) if name in tables.NOT_CHOSEN else config[name]
     return config[name] if name in ("warmup_steps", "batch_size") and asked is None else asked
 

@@ -30,7 +30,7 @@ _LAST: dict[Path, Kept] = {}  # of the last folder, for this process and its for
 
 
 def records(results: str | Path) -> list[dict[str, Any]]:
-    """What `store.records` gives, at once."""
+    """What `store.records` gives, as a list."""
     folder, found = absolute_path(results), {}
     kept = _LAST.get(folder) or _read(folder / NAME)
     for path in store.paths(folder):

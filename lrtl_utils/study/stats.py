@@ -35,7 +35,7 @@ class Difference(NamedTuple):
 
 
 def verdict(mean: float, p: float | None) -> str:
-    """`better`, `worse`, `undecided` (p is above 5%), or `too few seeds`; of many tests, p is corrected."""
+    """`better`, `worse`, `undecided` (p is above 5%), or `too few seeds`; of many tests, give the corrected p."""
     if p is None or math.isnan(p):
         return TOO_FEW_SEEDS
     return "undecided" if p > LEVEL else "better" if mean > 0 else "worse"

@@ -451,7 +451,10 @@ def _only(frame: pd.DataFrame, variant: str, n_labels: int) -> pd.DataFrame:
 
 
 def seconds_ratio(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]]) -> float:
-    """The geometric mean of the ratios of seconds, over the seeds of which both runs can be compared in seconds."""
+    """The geometric mean of the ratios of seconds, over the seeds of which both runs can be compared in seconds.
+
+    It is NaN with fewer than three such seeds.
+    """
     pairs = [(ours[seed], theirs[seed]) for seed in ours.keys() & theirs.keys()]
     ratios = [np.divide(*(run["cost"]["device_seconds"] for run in pair)) for pair in pairs if _together(*pair)]
     return float(gmean(ratios)) if len(ratios) >= stats.LEAST_SEEDS else np.nan

@@ -15,8 +15,16 @@ ESTIMATE = "estimate.json"
 
 
 def keep(results: Path, expected: Mapping[str, Mapping[str, float]]) -> None:
-    """Write the FLOPs and device seconds that are expected of each cell, by its id."""
-    write_text(results / ESTIMATE, json.dumps({"cells": expected}, indent=1))
+    """Write the FLOPs and device seconds that are expected of each cell, by its id; those of other cells are kept."""
+    write_text(results / ESTIMATE, json.dumps({"cells": (_kept(results) or {}) | expected}, indent=1))
+
+
+def _kept(results: Path) -> dict[str, Any] | None:
+    """What `keep` has written, by the ids of cells; None where that cannot be read."""
+    try:
+        return dict(json.loads((results / ESTIMATE).read_text(encoding="utf-8"))["cells"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def against(results: str | Path, cells: Iterable[Cell]) -> list[str]:
@@ -24,9 +32,7 @@ def against(results: str | Path, cells: Iterable[Cell]) -> list[str]:
     results, wanted = absolute_path(results), {cell.id for cell in cells}
     if not (results / ESTIMATE).is_file():
         return []
-    try:
-        expected = json.loads((results / ESTIMATE).read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError):
+    if (expected := _kept(results)) is None:
         return [f"{results / ESTIMATE} cannot be read; `lrtl sweep --dry-run` writes it again."]
     found = [
         (name, record["cost"])

@@ -42,7 +42,7 @@ class Cell:
         return store.record_path(results, self.config.dataset, self.id)
 
     def __str__(self) -> str:
-        return in_words(self.config.model_dump())
+        return f"{in_words(self.config.model_dump())} ({self.id})"
 
 
 def read_grid(path: str | Path) -> list[tuple[str, RunConfig]]:
@@ -59,7 +59,9 @@ def read_blocks(path: str | Path) -> dict[str, list[tuple[str, RunConfig]]]:
     path = absolute_path(path)
     grid = _read(path)
     if base := grid.pop("extends", None):
-        shared = _read(path.parent / str(base))
+        if not isinstance(base, str):
+            raise InputError(f"{path}: `extends` must be the name of one file, not {base!r}.")
+        shared = _read(path.parent / base)
         if "extends" in shared:
             raise InputError(f"{path} extends {base}, which extends another grid; extend one that does not.")
         grid = shared | grid

@@ -59,8 +59,8 @@ def estimate(
     """Price each cell for this machine with so many threads; also returns a sentence that says how.
 
     For what has a name in the catalog, neither data nor weights nor a network is needed. Seconds come from the records
-    of `results` that this machine made, and where it has made none, from a short timing; this takes about `within`
-    seconds at most. The estimate is kept in `<results>/estimate.json`.
+    of `results` that a machine of this kind made, and where there are none, from a short timing, which takes about
+    `within` seconds at most. The estimate is kept in `<results>/estimate.json`.
     """
     results, end = absolute_path(results), time.monotonic() + within
     recorded = [store.placed(results, record) for record in store.records(results, "completed")]

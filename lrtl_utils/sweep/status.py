@@ -52,7 +52,7 @@ class Brief(BaseModel):
         return self.gpu_hours - self.cached_seconds / 3600
 
     def __str__(self) -> str:
-        return in_words(self.config.model_dump())
+        return f"{in_words(self.config.model_dump())} ({self.run_id})"
 
 
 @dataclass(frozen=True)
@@ -195,10 +195,10 @@ def live(
         nonlocal shown, ended
         if not at_once and time.monotonic() - shown < PLAIN_SECONDS:
             return
-        snapshot = watch.look()
+        snapshot, shown = watch.look(), time.monotonic()
         if snapshot.done + len(snapshot.failed) != ended:
             say(f"{snapshot.counts()}; {snapshot.hours()}")
-            shown, ended = time.monotonic(), snapshot.done + len(snapshot.failed)
+            ended = snapshot.done + len(snapshot.failed)
 
     try:
         yield update
@@ -260,7 +260,7 @@ def _row(claim: claims.Claim, now: float, progress: CostSoFar | None) -> tuple[s
 
 
 def _how_far(progress: CostSoFar) -> str:
-    return f"{progress.epoch or 0} epochs, {progress.batch or 0} batches"
+    return f"{counted(progress.epoch or 0, 'epoch')}, batch {progress.batch or 0}"
 
 
 def _clock(seconds: float) -> str:

@@ -107,11 +107,13 @@ def sweep(
             outcome.completed += 1
         else:
             outcome.failed.append((cell, record["error"]))
-    if received:
+    lacking = bool(outcome.left and shortage(results))
+    if received or lacking:
         for cell, error in outcome.failed:
             report(f"failed: {cell}: {error}")
+    if received:
         raise KeyboardInterrupt
-    if outcome.left:
+    if lacking:
         _require_room(results)
     return outcome
 
@@ -155,7 +157,8 @@ def _watch(
 def _require_room(results: Path) -> None:
     if lack := shortage(results):
         raise InputError(
-            f"The disk of {results} has {lack}, so no cell is started; free some space and run the same command again."
+            f"The disk of {results} has {lack}, so no further cell is started; "
+            "free some space and run the same command again."
         )
 
 

@@ -1,4 +1,4 @@
-"""How fast this machine is: by what it has recorded, and where it has recorded nothing, by a short timing."""
+"""How fast this machine is: by the records of a machine of its kind, and where there are none, by a short timing."""
 
 import itertools
 import math
@@ -88,8 +88,10 @@ def rates(
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()  # for the workers
     devices = " and ".join(sorted(map(store.device_name, {job.config.device for job in jobs})))
-    how = f"Seconds come from records of this machine for {known} of {counted(len(alike), 'kind')} of run, and for "
-    how += f"{timed} from a timing of {time.monotonic() - began:.0f} s ({devices}, {counted(threads, 'thread')} a run)"
+    how = f"Seconds come from records of this kind of machine for {known} of {counted(len(alike), 'kind')} of run, and "
+    how += (
+        f"for {timed} from a timing of {time.monotonic() - began:.0f} s ({devices}, {counted(threads, 'thread')} a run)"
+    )
     return found, how + (". Other work disturbed the timing" if disturbed else "")
 
 
@@ -145,7 +147,7 @@ def _recorded(
     test_flops: Callable[[Mapping[str, Any]], int],
     threads: int,
 ) -> dict[Key, Rate]:
-    """The rates of those wanted kinds of run that this machine has recorded with so many threads."""
+    """The rates of those wanted kinds of run that a machine with this device has recorded with so many threads."""
     groups: defaultdict[Key, list[Mapping[str, Any]]] = defaultdict(list)
     for record in records:
         environment, config, kind = record["environment"], RunConfig.of(record["config"]), kind_of(record)

@@ -39,8 +39,10 @@ FINISH, END = "finish", "end"  # what a plan's stop file says: claim no more, or
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep is to run. A cell that fails is not tried again, unless its record is one of those that `failed`
-    before the sweep: the checksums of these records by the ids of their cells.
+    """What a sweep is to run.
+
+    `failed` has the checksum of the record of each cell that had failed before the sweep, by its id. Such a cell runs
+    once more; one that fails during the sweep does not.
 
     `deadline_seconds` and `memory_limit_mib` (resident, of all that the cell started) bound each cell. With
     `on_oom="halve"`, a cell that ran out of memory is tried again at half its batch. If it is `shared`, a cell may take
@@ -186,6 +188,8 @@ class _Worker:
             reason = f"{notebook.OUT_OF_MEMORY}: the system ended the cell"
         elif own:
             return
+        elif reason == _died(process.exitcode):  # outside its notebook, so no other message says why
+            reason += f"; its output is in {store.work_folder(results, cell.id) / 'log.txt'}"
         # By a process of its own: it asks the device for its name, and who has done so cannot be forked safely.
         writer = FORK.Process(target=_write_failed, args=(results, planned, cell, reason, started, mark))
         writer.start()

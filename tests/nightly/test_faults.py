@@ -297,7 +297,7 @@ def test_a_full_disk_stops_the_claims_tears_nothing_and_is_reported(grid, undist
     kept = f"{filled}; cp -r {disk} {tmp_path}/kept"  # out of the name space, which ends with its last process
     done = subprocess.run(["unshare", "-Urm", "sh", "-c", kept], capture_output=True, text=True)
     said = done.stdout
-    assert "has less than 64 MiB free, so no cell is started; free some" in said, said + done.stderr
+    assert "has less than 64 MiB free, so no further cell is started; free some" in said, said + done.stderr
     assert "torn: []" in said
     assert stated(tmp_path / "kept") == undisturbed
 

@@ -150,9 +150,11 @@ def read(dataset: str, source: Source, *columns: str | None) -> Data:
     parts = {split: _whole(split, rows, notes) for split, rows in _unhidden(parts).items()}
     splits, taken = _choose(parts, layout, notes)
     if len(splits["train"]) < LEAST_ROWS:
-        labelled = counted(len(splits["train"]), "labelled row")
+        what = {"conll": "tagged sentence", "images": "labelled image"}.get(layout.form, "labelled row")
+        labelled = counted(len(splits["train"]), what)
         left_out = "; ".join(["", *(note for note in notes.warned if note.startswith("rows"))])
-        raise InputError(f"{dataset} has {labelled} to train on, but at least {LEAST_ROWS} are needed{left_out}.")
+        ends = "; an empty line ends a sentence" if layout.form == "conll" else ""
+        raise InputError(f"{dataset} has {labelled} to train on, but at least {LEAST_ROWS} are needed{left_out}{ends}.")
     kind = _kind(splits["train"][0].input)
     if kind != "tokens":
         _require_single([row.target for row in splits["train"]], dataset, notes)

@@ -78,10 +78,12 @@ def choose(columns: Iterable[str], text: str | None, label: str | None, where: o
         text = text or next(name for name in columns if name != label)
         label = label or next(name for name in columns if name != text)
     if text is None or label is None:
-        raise InputError(
-            f"{where} has the columns {', '.join(map(repr, columns))}; name the one with the inputs with text_column "
-            "and the one with the labels with label_column."
-        )
+        asked = [
+            f"the one with the {what} with {name}"
+            for what, name, column in (("inputs", "text_column", text), ("labels", "label_column", label))
+            if column is None
+        ]
+        raise InputError(f"{where} has the columns {', '.join(map(repr, columns))}; name {' and '.join(asked)}.")
     if text == label:
         raise InputError(
             f"{where}: column {text!r} cannot have both the inputs and the labels; name another one with text_column "

@@ -112,15 +112,15 @@ def claim(table: pd.DataFrame, planned: int) -> str:
     Only data sets that are not of the plan count. Until as many settings as were `planned` have run, nothing is
     confirmed, and the gains so far are given.
     """
-    table = _beside_tuned(table)
-    table = table[~recipe.of_the_plan(table["dataset_model"])]
+    table = _beside_tuned(table[~recipe.of_the_plan(table["dataset_model"])])
     if table.empty:
         return f"`{tables.OURS}` and a tuned baseline have not run with three seeds in any setting yet."
     settings = len(table[recipe.AT].drop_duplicates())
     confirmed, others = [], []
     for found in recipe.counts(table).to_dict("records"):
         flops = answers.span(1 / table["flops"][table["configuration"] == found["configuration"]], answers.share)
-        judged = confirmed if settings == planned and found["low"] > 0 and not found["lost"] else others
+        holds = found["settings"] >= planned and found["low"] > 0 and not found["lost"]
+        judged = confirmed if holds else others
         judged.append(
             f"`{found['configuration']}` (the mean gain is {answers.points(*map(found.get, recipe.GAIN))} points, with "
             f"{flops} of its FLOPs; better in {counted(found['won'], 'setting')}, worse in {found['lost']}, undecided "
@@ -135,7 +135,7 @@ def claim(table: pd.DataFrame, planned: int) -> str:
         said += f" It is not confirmed against {' and '.join(others)}." if others else ""
     else:
         said = f"**{criterion} is not confirmed against {' and '.join(others)}.**"
-    ran = "all" if settings == planned else f"the {settings} that have run so far, of"
+    ran = "all" if settings >= planned else f"the {settings} that have run so far, of"
     return (
         f"{said} Both baselines are tuned: `conventional` trains all layers as a typical example script does, and "
         f"`full` trains lower layers at lower rates. A setting is a data set on which the rule of `{tables.OURS}` was "
@@ -244,16 +244,13 @@ def in_short(frame: pd.DataFrame, confirmed: pd.DataFrame | None, compared: pd.D
     labels are needed, which takes a curve: by those of the study, `frame`. What is real is what the tables say.
     `confirmed` is from `recipe.runs`, and `compared` from `recipe.compared`; None without a confirmation.
     """
-    other = None
-    if confirmed is not None:
-        other = confirmed[~recipe.of_the_plan(confirmed["dataset"])]
+    other = None if confirmed is None else confirmed[~recipe.of_the_plan(confirmed["dataset"])]
     for ask, *_ in SECTIONS:
         asked = frame if other is None or ask == answers.how_much else other
         answer = ask(asked)
         said = answer.headline if other is None or ask != answers.real else shown(compared)
         if other is not None and ask == answers.how_much:
-            pairs = (frame["dataset"] + " · " + frame["model"]).drop_duplicates()
-            helped = ", ".join(dict.fromkeys(tables.titled(pair).split(", ")[0] for pair in pairs))
+            helped = ", ".join(dict.fromkeys(map(tables.titled, frame["dataset"])))
             said += (
                 f" These pairs are on {helped}, which helped to choose the rule; those of the other answers did not."
             )
@@ -300,8 +297,7 @@ def shown(table: pd.DataFrame) -> str:
 
     `table` is of `recipe.compared`.
     """
-    table = _beside_tuned(table)
-    table = table[~recipe.of_the_plan(table["dataset_model"])]
+    table = _beside_tuned(table[~recipe.of_the_plan(table["dataset_model"])])
     better, worse, undecided = (sum(table["verdict"] == verdict) for verdict in recipe.WON)
     lower, higher = (table[table["verdict"] == verdict] for verdict in ("worse", "better"))
     on, at = ("; ".join(dict.fromkeys(each)) for each in (_titles(lower), _places(higher, table)))

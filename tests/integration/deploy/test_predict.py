@@ -128,6 +128,8 @@ def test_the_column_of_training_is_read_before_one_of_a_usual_name(tmp_path):
     assert (saved["dataset"], {"dataset", "model"} & saved["asked"].keys()) == ("data", set())
     found = rows_of(scoring.predict(kept, tmp_path / "all.csv", tmp_path / "out.csv"))
     assert {row["text"] for row in found} == {"fine", "a bad one"}
+    (tmp_path / "cases.csv").write_text("Subject,subject\ngoods arrived late,fine\n")
+    assert rows_of(scoring.predict(kept, tmp_path / "cases.csv"))[0]["text"] == "fine"
     (tmp_path / "other.csv").write_text("id,text\n1,goods arrived late\n")
     with pytest.raises(InputError, match="has the columns id, text; --text-column says which"):
         scoring.predict(kept, tmp_path / "other.csv")

@@ -195,6 +195,10 @@ def test_a_record_that_is_not_its_own_is_found(results, name, edit, said):
         ("plain", put("model.trainable_parameters", 10**12), "more trainable parameters than"),
         ("plain", put("finished_at", "2001-01-01T00:00:00+00:00"), "it finished before it started"),
         ("plain", put("finished_at", "soon"), "finished_at: Input should be a valid datetime"),
+        ("plain", put("finished_at", "2030-01-01T00:00:00"), "finished_at: Input should have timezone info"),
+        ("plain", put("data.test_size", 10**400), "data.test_size: Input should be less than 10"),
+        ("split", put("config.epochs", 10**9), "curve: epochs [1, 2] where epochs=1000000000 makes them [1, 2, 3"),
+        ("split", put("config.epochs", 2**63), "curve: epochs [1, 2] where"),
     ],
 )
 def test_a_signed_record_that_breaks_the_protocol_is_found(results, name, edit, said):
@@ -247,7 +251,7 @@ def test_runs_that_are_paired_saw_the_same_examples_though_the_data_is_elsewhere
     paths = [elsewhere(results, learning_rate=rate) for rate in (0.1, 0.2, 0.3)]
     report = verify(results)
     assert not report.faults
-    assert report.notes["their digits is not on this machine, so nesting was checked only by hashes"] == 3
+    assert report.notes["digits is not on this machine, so nesting was checked only by hashes"] == 3
     change(paths[1], put("data.subset_sha256", "0" * 64))
     assert dict(verify(results).faults) == {
         paths[1]: ["it saw other examples than 2 records with the same data, size and seed"]
@@ -261,7 +265,7 @@ def test_data_that_only_somebody_else_may_read_are_noted_like_those_that_are_abs
     monkeypatch.setattr(hub, "file_sha256", denied)
     report = verify(results)
     assert not report.faults
-    assert report.notes["their digits is not on this machine, so nesting was checked only by hashes"] == 3
+    assert report.notes["digits is not on this machine, so nesting was checked only by hashes"] == 3
 
 
 def test_a_test_split_of_another_size_is_found_though_the_data_is_elsewhere(results):

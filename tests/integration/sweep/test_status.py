@@ -97,7 +97,9 @@ def test_status_beside_a_real_sweep(grid, tmp_path, status):
     assert re.search(r"^[\d.e-]+ device hours spent$", last, re.M)
     assert re.search(r"^\d+\.\d\d s per cell beyond its timed work \(median\)$", last, re.M)
     assert re.search(
-        r"^best by validation: [01]\.\d{4}, digits efficientnet_lite0 linear_probe train_size=40 seed=[01]$", last, re.M
+        r"^best by validation: [01]\.\d{4}, digits efficientnet_lite0 linear_probe train_size=40 seed=[01] \(\w{12}\)$",
+        last,
+        re.M,
     )
 
 
@@ -173,7 +175,7 @@ def test_claims_alone_are_shown_as_running_or_without_a_sign_of_life(tmp_path, s
     assert lines[2] == "1 cell has stopped responding: a cell of the dead"
     (row,) = [line for line in lines if line.startswith(CELL)]
     assert re.split(r"\s{2,}", row)[1::2] == ["node7", "0:01:01"]
-    assert re.search(r" 1:\d\d:\d\d +0:01:01 +2 epochs, 12 batches$", row)
+    assert re.search(r" 1:\d\d:\d\d +0:01:01 +2 epochs, batch 12$", row)
     (row,) = [line for line in lines if line.startswith("a cell without progress")]
     assert re.split(r"\s{2,}", row.strip())[3:] == ["–", "–"]
 
@@ -197,7 +199,8 @@ def test_a_failed_cell_is_shown_with_its_reason_until_it_runs_again(tmp_path, st
     runs.failed(tmp_path, IDENTITY, config, config, error="out of \x1b[31mmemory\nin two lines", started=1.0e9)
     done = status(tmp_path)
     assert done.stdout.startswith("0 cells done, 0 running, 1 failed\n")
-    assert r"failed: digits efficientnet_lite0 full train_size=40 seed=0: out of \x1b[31mmemory\nin two" in done.stdout
+    said = rf"failed: digits efficientnet_lite0 full train_size=40 seed=0 ({IDENTITY}): out of \x1b[31mmemory\nin two"
+    assert said in done.stdout
     assert watch.Watch(tmp_path, [IDENTITY, "a" * 12]).look().left == 1
     later = watch.Watch(tmp_path, [IDENTITY, "a" * 12], since=time.time() + 1).look()  # of a sweep that runs it again
     assert (later.failed, later.left) == ((), 2)
@@ -308,7 +311,7 @@ def test_a_live_table_on_a_terminal(made, tmp_path):
     assert process.wait(timeout=60) == 0
     os.close(ours)
     assert "\x1b[1A" in screen  # the table stays in its place
-    assert re.search(rf"{CELL} +node7 +1:01:\d\d +0:00:05 +3 epochs, 1 batches", screen)
+    assert re.search(rf"{CELL} +node7 +1:01:\d\d +0:00:05 +3 epochs, batch 1", screen)
     assert r"an evil \x1b]0;title\x07 name" in screen
     assert "\x1b]0;" not in screen
     assert "Traceback" not in screen
@@ -333,12 +336,12 @@ def test_one_run_shows_how_far_it_is_on_a_terminal_alone(tmp_path):
     ours, theirs = pty.openpty()
     process = subprocess.Popen(arguments, cwd=ROOT, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"})
     os.close(theirs)
-    screen = read_until(ours, "batches")
+    screen = read_until(ours, "batch ")
     (tmp_path / "stop").touch()
     screen += read_until(ours, "after it")
     assert process.wait(timeout=60) == 0
     os.close(ours)
-    assert re.search(r"0:00:\d\d  2 epochs, 12 batches", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen))
+    assert re.search(r"0:00:\d\d  2 epochs, batch 12", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen))
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("after it\n", "")
 

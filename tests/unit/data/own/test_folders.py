@@ -266,9 +266,12 @@ def test_columns_are_guessed_or_given(tmp_path):
     lines = [(label, text, "x") for text, label in rows(12)]
     path = str(write_csv(tmp_path / "r.csv", lines, ("how", "what", "more")))
     with pytest.raises(
-        InputError, match="columns 'how', 'what', 'more'; name the one with the inputs with text_column"
+        InputError,
+        match="columns 'how', 'what', 'more'; name the one with the inputs with text_column and the one with",
     ):
         load(path)
+    with pytest.raises(InputError, match="'more'; name the one with the labels with label_column"):
+        load(path, text_column="what")
     with pytest.raises(InputError, match=r"no column of r.csv named 'wat'; did you mean 'what'"):
         load(path, text_column="wat", label_column="how")
     assert every(load(path, text_column="what", label_column="how")) == sorted(rows(12))
