@@ -260,7 +260,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("__import__('os').system('touch pwned'): 1", "There is no parameter"),
         ("notebook: ../../evil\nseed: 0", "There is no notebook"),
         ("extends: /dev/zero", "it is not a regular file"),
-        ("extends: [1]", "`extends` must be the name of one file, not \[1\]"),
+        ("extends: [1]", "`extends` must be the name of one file, not [1]"),
     ],
 )  # fmt: skip
 def test_a_grid_that_would_run_code_or_fill_the_memory_is_refused(pwned, tmp_path, monkeypatch, text, said):
