@@ -32,7 +32,7 @@ def export(
 ) -> None:
     """Export a saved model to ONNX, or records to a table, MLflow, trackio or Optuna's dashboard."""
     if onnx == bool(to):
-        raise InputError("Say what to export: a saved model with --onnx, or records with --to.")
+        raise InputError("Say what to export: either a saved model with --onnx, or records with --to.")
     if (int8 or rows) and not onnx:
         raise InputError("--int8 and --rows go with --onnx.")
     if uri and to != "mlflow":

@@ -47,7 +47,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is published about a data set: names of its classes, train examples per class, and test examples.
+    """What a plan needs of a data set without its examples: its classes, train examples per class, and test examples.
 
     `lengths` are the tokens of a sample of inputs, shortest first; empty for images.
     """

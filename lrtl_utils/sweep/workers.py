@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -89,13 +90,17 @@ def work(file: Path, slot: Slot, owner: Connection) -> None:
     with a sentence, because otherwise it would run the cell for ever.
     """
     os.setsid()  # Ctrl-C in the terminal is for the sweep, which then asks its workers to stop
+    ended: list[int] = []  # by SIGTERM, which systemd and batch systems send to all processes of a job at once
+    signal.signal(signal.SIGTERM, lambda number, _frame: ended.append(number))
     try:
         plan = read_plan(file)
         kernels.preload(plan.cells[0].config.model)
-        _Worker(file, plan, slot, owner).work()
+        _Worker(file, plan, slot, owner, ended).work()
     except (InputError, OSError) as error:
         # Not with a status that says that it died: then another would be started in its place, and stop likewise.
         print(f"A worker has stopped: {printable(str(error))}", file=sys.stderr, flush=True)
+    if ended:
+        raise SystemExit(128 + signal.SIGTERM)
 
 
 def latest(planned: Cell, plan: Plan) -> tuple[Cell, dict[str, Any] | None]:
@@ -132,8 +137,8 @@ def halved(cell: Cell) -> Cell | None:
 class _Worker:
     """A worker's plan, and the slot in which it runs cells."""
 
-    def __init__(self, file: Path, plan: Plan, slot: Slot, owner: Connection):
-        self.file, self.plan, self.slot, self.owner = file, plan, slot, owner
+    def __init__(self, file: Path, plan: Plan, slot: Slot, owner: Connection, ended: Sequence[int] = ()):
+        self.file, self.plan, self.slot, self.owner, self.ended = file, plan, slot, owner, ended
 
     def work(self) -> None:
         """Run what is left, in the order of the plan. A cell that another worker has comes after all others again."""
@@ -205,6 +210,7 @@ class _Worker:
 
         Its temporary files are in the folder `place`, which the worker removes.
         """
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not as the worker has it
         other_end.close()  # inherited; the pipe ends with the worker only if nobody else holds it open
         os.setsid()
         log = store.work_folder(self.plan.results, cell.id) / "log.txt"
@@ -247,7 +253,7 @@ class _Worker:
             if reason := self._over_bounds(process, started):
                 break
         else:
-            return None if process.exitcode == 0 else _died(process.exitcode)
+            return None if process.exitcode == 0 or self.ended else _died(process.exitcode)
         if process.is_alive():
             kill_tree(process.pid)
         process.join()
@@ -262,6 +268,8 @@ class _Worker:
         return None
 
     def _stop_asked(self) -> str | None:
+        if self.ended:
+            return END
         with contextlib.suppress(OSError):  # there is none, or the file system has an error that may pass
             return _stop_file(self.file).read_text()
         return None

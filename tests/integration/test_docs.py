@@ -361,6 +361,9 @@ def test_what_tuned_full_and_photographs_show_is_what_the_table_says():
     said += f"in {full['won']}, worse in {full['lost']}, undecided in {full['undecided']}."
     assert full["low"] <= 0
     assert said in readme
+    assert "No method has [the highest mean](results/study/README.md) on more than one of the six." in readme
+    answer = (ROOT / "results/study/README.md").read_text()
+    assert "no configuration has the highest mean on more than 1 of 6 data sets" in answer
     few = study[study["n_labels"] == 32].set_index("dataset_model")
     most, other = few.loc["fashion_mnist · efficientnet_lite0"], few.loc["cifar10 · efficientnet_lite0"]
     assert most["verdict"] == "better"

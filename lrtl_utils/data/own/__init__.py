@@ -67,7 +67,8 @@ def keep(table: Any) -> Path:
 
     if not isinstance(table, (pd.DataFrame, datasets.Dataset)):
         known = "a path, a name, a pandas DataFrame or a datasets.Dataset"
-        raise InputError(f"Data must be {known}, not {type(table).__name__}.")
+        saved = "; save it with save_to_disk, and give the path" * isinstance(table, datasets.DatasetDict)
+        raise InputError(f"Data must be {known}, not {type(table).__name__}{saved}.")
     bars = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
@@ -222,7 +223,7 @@ COLUMNS_READ = "inputs from column "  # begins the note on a table
 
 
 def columns_read(notes: Iterable[str], *given: str | None) -> tuple[str | None, ...]:
-    """The columns of a data set as its notes name them, recognised or given; without such a note, those `given`."""
+    """What tells two readings of a data set apart: the notes that name its columns, or without such, those `given`."""
     return tuple(note for note in notes if note.startswith(COLUMNS_READ)) or given
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 import torch
 from complete import call, wait_for
@@ -348,6 +349,23 @@ def test_ctrl_c_twice_or_sigterm_ends_the_running_cells_at_their_checkpoints(sen
     assert "ended at their checkpoints" in process.communicate(timeout=60)[0]
     assert process.returncode == 130
     assert len(list(out.glob("work/*/checkpoint.pt"))) == 1  # the second cell was never claimed
+    assert not list(out.glob("runs/*/*.json"))
+
+
+@pytest.mark.slow
+def test_sigterm_to_all_processes_at_once_keeps_the_checkpoint_of_the_running_cell(tmp_path):
+    endless = {"dataset": "news_sample", "method": "from_scratch", "epochs": 1000, "train_size": 16, "max_length": 16}
+    grid, out = written(tmp_path, endless), tmp_path / "out"
+    process = subprocess.Popen([*SWEEP, grid, "--results", out], cwd=ROOT, start_new_session=True)
+    wait_for(lambda: list(out.glob("work/*/progress.json")))
+    sweep = psutil.Process(process.pid)
+    family = [sweep, *sweep.children(recursive=True)]
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.terminate()  # as systemd does
+    assert process.wait(timeout=60) == 130
+    assert not psutil.wait_procs(family, timeout=30)[1]
+    assert len(list(out.glob("work/*/checkpoint.pt"))) == 1
     assert not list(out.glob("runs/*/*.json"))
 
 
