@@ -217,8 +217,9 @@ def _listing(table: Path, text_column: str | None) -> str | None:
     """
     if table.suffix.lower() not in (".csv", ".tsv"):
         return None
-    content = table.read_bytes().replace(b"\0", b"").lower()  # UTF-16 has zeros in it
-    if not any(suffix.encode() in content for suffix in IMAGES):  # as in most tables, which need not be parsed here
+    with table.open("rb") as stream:
+        head = stream.read(2**20).replace(b"\0", b"").lower()  # UTF-16 has zeros in it
+    if not any(suffix.encode() in head for suffix in IMAGES):  # as in most tables, which need not be parsed here
         return None
     columns = tables.read(table).columns
     usual = text_column or tables.usual(columns, tables.INPUTS)

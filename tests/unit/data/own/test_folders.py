@@ -338,6 +338,9 @@ def test_a_conll_file_whose_tags_are_of_another_form_is_not_of_a_wrong_type(tmp_
         load(str(tmp_path / "r.conll"))
     with pytest.raises(InputError, match="no column has only tags such as O, B-PER and I-PER; set label_column"):
         load(str(tmp_path))
+    (tmp_path / "one.conll").write_text("Ada B-PER\nran O\n" * 20)
+    with pytest.raises(InputError, match=r"has 1 tagged sentence to train on.* needed; an empty line ends a sentence"):
+        load(str(tmp_path / "one.conll"))
     (tmp_path / "short.conll").write_text("Ada B-PER\nran O\nhome\n\n" * 9)
     with pytest.raises(InputError, match="the line 'home' has 1 field, but most lines have 2; give all lines the same"):
         load(str(tmp_path / "short.conll"))
@@ -734,6 +737,8 @@ def test_the_checksum_covers_the_images_that_the_named_column_names(tmp_path):
     Image.new("RGB", (8, 8), "white").save(tmp_path / "3.png")
     assert find(table).sha256 == texts
     assert find(table, "image").sha256 != images
+    (tmp_path / "wide.csv").write_text("\n".join(["text,image,label", *lines]), encoding="utf-16")
+    assert load(str(tmp_path / "wide.csv"), "image").kind == "image"
 
 
 def test_a_missing_word_is_an_error_and_not_the_word_none(tmp_path):
