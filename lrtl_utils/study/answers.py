@@ -200,9 +200,9 @@ def _counts(table: pd.DataFrame, baseline: str) -> str:
 
 
 def _against(table: pd.DataFrame, best: pd.DataFrame, baseline: str) -> str:
-    """The best configuration of one dataset × model against the baseline and the verdicts on all others.
+    """How far the best of one dataset × model is from the baseline, and the verdicts on all others.
 
-    It is compared at the most labels with which both have three seeds.
+    The two are compared at the most labels with which both have three seeds.
     """
     known = table[table["verdict"] != stats.TOO_FEW_SEEDS]
     best = best[best["dataset_model"].isin(known["dataset_model"]) & best["n_labels"].isin(known["n_labels"])]

@@ -88,10 +88,9 @@ def rates(
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()  # for the workers
     devices = " and ".join(sorted(map(store.device_name, {job.config.device for job in jobs})))
-    how = f"Seconds come from records of this kind of machine for {known} of {counted(len(alike), 'kind')} of run, and "
-    how += (
-        f"for {timed} from a timing of {time.monotonic() - began:.0f} s ({devices}, {counted(threads, 'thread')} a run)"
-    )
+    how = f"Seconds come from records of this kind of machine for {known} of {counted(len(alike), 'kind')} of run, "
+    how += f"and for {timed} from a timing of {time.monotonic() - began:.0f} s "
+    how += f"({devices}, {counted(threads, 'thread')} a run)"
     return found, how + (". Other work disturbed the timing" if disturbed else "")
 
 

@@ -194,7 +194,7 @@ class _Worker:
         elif own:
             return
         elif reason == _died(process.exitcode):  # outside its notebook, so no other message says why
-            reason += f"; its output is in {store.work_folder(results, cell.id) / 'log.txt'}"
+            reason += f"; its output is in {(store.work_folder(results, cell.id) / 'log.txt').relative_to(results)}"
         # By a process of its own: it asks the device for its name, and who has done so cannot be forked safely.
         writer = FORK.Process(target=_write_failed, args=(results, planned, cell, reason, started, mark))
         writer.start()

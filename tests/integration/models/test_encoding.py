@@ -278,9 +278,8 @@ def test_arrays_of_one_channel_are_images_too():
         png_that_claims(8, 8),
         png_that_claims(60_000, 60_000),
         saved(halves("RGB"), exif=b"Exif\0\0II*\0"),
-        saved(halves("RGB"), "TIFF").replace(
-            b"\x11\x01\x04\x00", b"\x11\x01\x02\x00"
-        ),  # where its strips are, as a text
+        # The place of its pixels is of the type of a text.
+        saved(halves("RGB"), "TIFF").replace(b"\x11\x01\x04\x00", b"\x11\x01\x02\x00"),
         None,
     ],
     ids=["empty", "text", "cut png", "cut jpeg", "cut gif", "no pixels", "huge", "cut exif", "damaged tiff", "none"],

@@ -59,3 +59,18 @@ def test_a_cell_sees_the_gpu_of_its_slot_alone(tmp_path, monkeypatch):
     worker = _Worker(tmp_path / "plan.json", Plan(tmp_path, (cell,), {}), Slot(1, gpu="7"), owner)
     assert worker.claim_and_run(cell, cell)
     assert store.read(cell.path(tmp_path))["error"] is None
+
+
+def test_a_cell_that_dies_outside_its_notebook_says_where_its_output_is(tmp_path, monkeypatch):
+    def die(*_args, **_options):
+        os.write(2, b"no kernel here")  # pytest has replaced sys.stderr
+        os._exit(1)
+
+    monkeypatch.setattr(notebook, "run_notebook", die)
+    (cell,) = plan(read_grid(written(tmp_path, TINY | {"method": "tfidf"})))
+    owner, _other_end = multiprocessing.Pipe()
+    worker = _Worker(tmp_path / "plan.json", Plan(tmp_path, (cell,), {}), Slot(1), owner)
+    assert worker.claim_and_run(cell, cell)
+    log = f"work/{cell.id}/log.txt"
+    assert store.read(cell.path(tmp_path))["error"] == f"its process died with status 1; its output is in {log}"
+    assert "no kernel here" in (tmp_path / log).read_text()

@@ -77,6 +77,13 @@ def test_what_cannot_be_kept_is_one_sentence(table, said, home):
         keep(table)
 
 
+def test_splits_in_memory_are_to_be_saved_first(home):
+    from datasets import DatasetDict
+
+    with pytest.raises(InputError, match="not DatasetDict; save it with save_to_disk, and give the path"):
+        keep(DatasetDict())
+
+
 def test_nothing_is_printed_and_the_switch_of_the_bars_is_left_as_it_was(home, capfd):
     import datasets
 
