@@ -86,6 +86,13 @@ def parent(process):
         return None
 
 
+def lives(process):
+    try:
+        return process.is_running() and process.status() != "zombie"
+    except psutil.NoSuchProcess:  # it ended between the two questions
+        return False
+
+
 def victims(role, runner, results):
     """The processes of a running sweep that have that role; a sleeper is a worker that sleeps for too long."""
     started = {process.pid: process for process in family(runner.pid)}
@@ -137,7 +144,7 @@ def disturbed(grid, results, rng, roles):
                     sleep(pid, results) if roles[0] == "sleeper" else os.kill(pid, signal.SIGKILL)
                     killed[roles.pop(0)] += 1
         runner.communicate(timeout=180)
-        wait_for(lambda known=known: not any(p.is_running() and p.status() != "zombie" for p in known))
+        wait_for(lambda known=known: not any(map(lives, known)))
         if runner.returncode == 0:
             return killed
 
