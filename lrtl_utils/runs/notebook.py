@@ -83,12 +83,12 @@ def read_parameters(name: str, given: Mapping[str, Any], kind_of: Callable[..., 
     if "dataset" not in defaults:
         raise InputError(f"Notebook {name!r} only reads records; run it with `lrtl summary`.")
     asked = read_config({key: value for key, value in defaults.items() if key in RunConfig.model_fields} | {**given})
-    check(asked, kind_of)
     own, kind = kind_of(defaults["dataset"]), kind_of(asked.dataset, asked.text_column, asked.label_column)
     if own != kind:
         raise InputError(
             f"Notebook {name!r} is for {KINDS[own]}, but {asked.dataset!r} has {KINDS[kind]}; use {NOTEBOOK_OF[kind]}."
         )
+    check(asked, kind_of)
     return asked
 
 

@@ -136,6 +136,7 @@ def test_summaries_read_committed_results(path):
         ("text_classification", {"method": "ful"}, "did you mean 'full'"),
         ("text_classification", {"dataset": "agnews"}, "did you mean 'ag_news'"),
         ("text_classification", {"dataset": "digits", "model": "efficientnet_lite0"}, "is for text"),
+        ("text_classification", {"dataset": "digits"}, "use image_classification"),  # not: another model
         ("accuracy_vs_data", {}, "only reads records"),
     ],
 )
