@@ -21,7 +21,7 @@ import time
 import nbformat
 import psutil
 import pytest
-from complete import wait_for
+from complete import claimed, wait_for
 from grid_files import written
 from own_files import leaky
 
@@ -152,7 +152,7 @@ def disturbed(grid, results, rng, roles):
 def test_kills_at_random_moments_lose_nothing(grid, undisturbed, tmp_path):
     assert disturbed(grid, tmp_path, random.Random(1), ROLES) == collections.Counter(ROLES)
     assert stated(tmp_path) == undisturbed
-    assert claims.held(tmp_path) == []
+    assert claimed(tmp_path) == []
 
 
 @pytest.mark.faults
@@ -163,7 +163,7 @@ def test_minutes_of_kills_at_random_moments_lose_nothing(grid, undisturbed, tmp_
         results = tmp_path / str(rounds)
         killed += disturbed(grid, results, rng, rng.choices(ROLES, k=rng.randint(1, 6)))
         assert stated(results) == undisturbed
-        assert claims.held(results) == []
+        assert claimed(results) == []
         rounds += 1
         with capsys.disabled():
             print(f"\n{rounds} grids complete and equal to an undisturbed run; disturbed: {dict(killed)}", flush=True)

@@ -25,11 +25,18 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
     return value
 
 
+def claimed(results: Path) -> list[Any]:
+    """The claims of the living. A worker that was killed between its record and the end of its claim leaves it."""
+    from lrtl_utils.sweep import claims
+
+    now = claims.file_system_now(results)
+    return [claim for claim in claims.held(results) if claims.is_alive(claim, now)]
+
+
 def require_complete(grid: Path, results: Path) -> None:
     """Every cell of the grid has exactly one record, each is valid, and no cell is claimed."""
     from lrtl_utils.runs.verify import verify
     from lrtl_utils.study.tables import records
-    from lrtl_utils.sweep import claims
     from lrtl_utils.sweep.grid import plan, read_grid
 
     completed = records(results, "completed")
@@ -37,4 +44,4 @@ def require_complete(grid: Path, results: Path) -> None:
     checked = verify(results)
     assert (checked.records, dict(checked.faults)) == (len(completed), {})
     assert not (results / "quarantine").exists()
-    assert claims.held(results) == []
+    assert claimed(results) == []
