@@ -24,7 +24,7 @@ from lrtl_utils.files import absolute_path, write_text
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 PROBE_SECONDS = 2.0
 ASKED_AGAIN = 60.0  # seconds for which an answer of the hub, or none, is believed
-BESIDE = {"dataset": [], "model": ["*.json", "*.txt"]}  # files that are fetched too, but not in the checksum
+BESIDE = {"dataset": [], "model": ["*.json", "*.txt", "*.model"]}  # files that are fetched too, but not in the checksum
 MANIFEST = "manifest.json"
 PART = re.compile(r"(.+)-\d{5}-of-(\d{5}).*\.parquet")
 PARTIAL = ".partial"  # in the mirror: incomplete downloads, a folder for each revision

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +106,17 @@ def build_tfidf() -> Model:
 def load_tokenizer(folder: Path, kind: str) -> Any:
     """The tokenizer in a model's folder, for texts or for `tokens`, which come split into words.
 
-    `InputError` where there is none, because the library would make one that knows no word.
+    `InputError` where there is none, because the library would make one that knows no word, and where the package that
+    reads it is not installed.
     """
     # The byte-level tokenizers take split words only with a space before each.
     words = {"add_prefix_space": True} if kind == "tokens" else {}
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **words)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **words)
+    except ValueError as error:  # for want of sentencepiece, it asks for another package
+        if find_spec("sentencepiece") or not any(folder.glob("*.model")):
+            raise
+        raise InputError(f"Reading the tokenizer in {folder} needs `pip install sentencepiece`.") from error
     if tokenizer.get_vocab().keys() <= {*tokenizer.all_special_tokens}:
         raise InputError(f"{folder} has no tokenizer that can be read, such as tokenizer.json or vocab.txt.")
     if kind == "tokens" and not tokenizer.is_fast:

@@ -20,6 +20,7 @@ ROWS = {"README.md": b"nobody asks for this one", f"data/{TRAIN}": b"train rows"
 CHECKPOINT = {
     WEIGHTS: b"weights",
     "config.json": b"{}",
+    "spm.model": b"of a tokenizer",
     "pytorch_model.bin": b"a pickle",
     "onnx/model.safetensors": b"in another format",
 }
@@ -64,11 +65,12 @@ def test_what_is_read_is_fetched_summed_and_used_without_a_network(hub, tmp_path
     assert done.stdout.splitlines() == [
         f"ag_news: 2 files, 0.0 MB, at {PINNED}",
         "digits: installed, nothing to fetch",
-        f"efficientnet_b0: 2 files, 0.0 MB, at {NEWEST}",
+        f"efficientnet_b0: 3 files, 0.0 MB, at {NEWEST}",
         str(mirror),
     ]
-    rows, weights = [f"{AG_NEWS}/data/{TEST}", f"{AG_NEWS}/data/{TRAIN}"], [f"{B0}/config.json", f"{B0}/{WEIGHTS}"]
-    assert files_of(mirror) == [*rows, "manifest.json", *weights]
+    rows = [f"{AG_NEWS}/data/{TEST}", f"{AG_NEWS}/data/{TRAIN}"]
+    model = [f"{B0}/{name}" for name in ("config.json", WEIGHTS, "spm.model")]
+    assert files_of(mirror) == [*rows, "manifest.json", *model]
     known = json.loads((mirror / "manifest.json").read_text())["repositories"]
     assert known[AG_NEWS]["revision"] == PINNED
     assert known[AG_NEWS]["files"][f"data/{TEST}"]["size"] == len(ROWS[f"data/{TEST}"])
@@ -208,7 +210,7 @@ def test_a_revision_that_vanished_is_reported_and_the_rest_is_fetched(hub, tmp_p
     done = fetch(hub, tmp_path, "--datasets", "ag_news", "--models", "efficientnet_b0")
     assert done.returncode == 1
     assert f"ag_news: fancyzhx/ag_news at revision {PINNED} could not be fetched" in done.stderr
-    assert f"efficientnet_b0: 2 files, 0.0 MB, at {NEWEST}" in done.stdout
+    assert f"efficientnet_b0: 3 files, 0.0 MB, at {NEWEST}" in done.stdout
     assert len([part for _, part, _ in hub.asked if part == PINNED]) == 1  # it is of no use to ask again
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,16 @@ def test_a_tokenizer_that_tells_no_words_apart_gives_no_tagger(own, tmp_path):
     assert len(build(folder, method="full", **TEXT)[0].blocks) == 4
     with pytest.raises(InputError, match="does not say which word a token is of, so no tagger can use it"):
         build(folder, method="full", **TOKENS)
+
+
+@pytest.mark.skipif(find_spec("sentencepiece") is not None, reason="sentencepiece is installed")
+def test_a_tokenizer_that_needs_sentencepiece_says_so(own, tmp_path):
+    folder = shutil.copytree(own / "acme/deberta-v2", tmp_path / "deberta")
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "spm.model").write_bytes(b"pieces")
+    with pytest.raises(InputError, match=r"deberta needs `pip install sentencepiece`\.$"):
+        build(folder, method="full", **TEXT)
 
 
 def build(name, **knobs):
