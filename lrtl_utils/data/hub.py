@@ -238,6 +238,7 @@ def asking_the_hub(repository: Repository) -> Iterator[None]:
 @lru_cache(maxsize=8)
 def _answers_in_time(url: str, _minute: int) -> bool:
     answer: list[bool] = []
+    importlib.import_module("huggingface_hub.utils")  # before the time begins: a busy machine takes seconds for it
     # In a thread, because the time-out does not apply to looking up a host name.
     probe = threading.Thread(target=lambda: answer.append(_answers(url)), daemon=True)
     probe.start()

@@ -90,9 +90,9 @@ def test_a_terminated_run_goes_on_from_its_checkpoint(tmp_path):
     process = subprocess.Popen(
         [*PYTHON, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    wait_for(lambda: list((tmp_path / "cut").glob("work/*/progress.json")), seconds=90)
+    wait_for(lambda: list((tmp_path / "cut").glob("work/*/progress.json")), seconds=300)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "continue from the last checkpoint" in said
     (checkpoint,) = (tmp_path / "cut").glob("work/*/checkpoint.pt")

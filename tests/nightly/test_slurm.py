@@ -96,7 +96,7 @@ def test_on_a_node_that_drains_a_grid_runs_to_its_end_and_a_queued_sweep_can_be_
         runner = queued.start()
         (job,) = wait_for(lambda: queued.jobs("--states=PENDING"))
         runner.send_signal(signal.SIGINT)
-        said, _ = runner.communicate(timeout=60)
+        said, _ = runner.communicate(timeout=180)
         assert runner.returncode == 130, said
         assert "those that are queued are cancelled" in said
         assert job not in queued.jobs()
@@ -105,7 +105,7 @@ def test_on_a_node_that_drains_a_grid_runs_to_its_end_and_a_queued_sweep_can_be_
 
 
 def test_jobs_that_are_cancelled_or_whose_walltime_ends_are_replaced(sweep):
-    run = sweep(TRAINED | {"seed": [0, 1]})
+    run = sweep(TRAINED | {"epochs": 20, "seed": [0, 1]})  # long enough for both to be running, and one to be cancelled
     runner = run.start()
     wait_for(lambda: len(claims.held(run.results)) == 2, seconds=120)
     cancelled, other = run.jobs()
@@ -113,9 +113,10 @@ def test_jobs_that_are_cancelled_or_whose_walltime_ends_are_replaced(sweep):
     run.cluster.call("scancel", cancelled)
     wait_for(lambda: sum(map(psutil.pid_exists, workers)) == 1)  # the worker of the cancelled job takes a moment to end
     (worker,) = filter(psutil.pid_exists, workers)
-    held = psutil.Process(worker).children(recursive=True)
+    held = wait_for(lambda: psutil.Process(worker).children(recursive=True))
     for process in held:  # what is stopped does not end before its walltime, however fast this machine is
-        process.suspend()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.suspend()
     run.cluster.call("scontrol", "update", f"jobid={other}", "TimeLimit=1")
     wait_for(lambda: other in run.jobs("--states=TIMEOUT"), seconds=180)
     for process in held:
@@ -138,7 +139,7 @@ def test_a_runner_that_is_killed_leaves_nothing_and_goes_on_when_started_again(s
 
 def test_jobs_that_slurm_refuses_are_one_sentence(sweep):
     runner = sweep(TINY, workers=1, queue="nowhere").start()
-    said, _ = runner.communicate(timeout=60)
+    said, _ = runner.communicate(timeout=180)
     assert runner.returncode == 2, said
     assert said.splitlines()[-1].startswith("SLURM did not take the jobs: ")
     assert "invalid partition specified: nowhere" in said.splitlines()[-1]

@@ -63,7 +63,7 @@ def refused(call, *said):
 
 
 def command(*words):
-    done = call(*words, timeout=60)
+    done = call(*words, timeout=180)
     assert "Traceback" not in done.stderr
     return done
 

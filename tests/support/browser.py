@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 CHROMIUM = shutil.which("chromium")
 OPTIONS = ("--headless=new", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
@@ -123,7 +123,8 @@ def chromium(folder):
         page = websocket.create_connection(f"{browser}/devtools/page/{tab}", suppress_origin=True, timeout=PATIENCE)
         yield Browser(page)
         socket.send(json.dumps({"id": 1, "method": "Browser.close"}))
-        process.wait(PATIENCE)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
     finally:
         process.kill()
         process.wait()

@@ -116,7 +116,10 @@ def _daemon(words: list[str], log: Path, environment: dict[str, str]) -> Iterato
             yield
         finally:
             process.terminate()
-            process.wait(30)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            process.kill()
+            process.wait()
 
 
 def _answers(own: Cluster) -> bool:

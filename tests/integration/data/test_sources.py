@@ -48,7 +48,7 @@ def find_ag_news(folder, server=None, **variables):
     """What a fresh process finds, which has no mirror, and no cache but the one in `folder`."""
     command = [sys.executable, "-c", FIND]
     variables = environment(server, folder) | variables
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -79,7 +79,7 @@ def test_one_file_that_another_program_has_fetched_is_not_taken_for_the_whole(hu
     fetch = "from huggingface_hub import hf_hub_download as get; import sys; get(*sys.argv[1:3], repo_type='dataset', "
     fetch += "revision=sys.argv[3])"
     command = [sys.executable, "-c", fetch, AG_NEWS, "data/train-00000-of-00001.parquet", REVISION]
-    subprocess.run(command, env=environment(hub, tmp_path), check=True, timeout=60)
+    subprocess.run(command, env=environment(hub, tmp_path), check=True, timeout=300)
     found = find_ag_news(tmp_path, hub)
     assert found["files"] == whole["files"]
     assert found["sha256"] == whole["sha256"]
@@ -87,7 +87,7 @@ def test_one_file_that_another_program_has_fetched_is_not_taken_for_the_whole(hu
 
 def test_doctor_asks_the_hub_for_no_file(hub, tmp_path):
     command = [sys.executable, "-m", "lrtl_utils", "doctor"]
-    done = subprocess.run(command, env=environment(hub, tmp_path), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment(hub, tmp_path), capture_output=True, text=True, timeout=300)
     assert "dataset ag_news: not here; it is fetched from the hub when it is first used\n" in done.stdout, done.stderr
     assert {part for _, part, _ in hub.asked} == {""}
 

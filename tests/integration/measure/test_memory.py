@@ -29,7 +29,7 @@ def check_that_freed_memory_is_used_again():
     assert min(faults_of_a_block() for _ in range(3)) > 0
     memory.keep_freed()
     faults_of_a_block()
-    assert faults_of_a_block() < 16
+    assert min(faults_of_a_block() for _ in range(3)) < 16  # a system may move pages between nodes
 
 
 def check_that_memory_that_is_used_again_is_measured():

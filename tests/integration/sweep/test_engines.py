@@ -193,7 +193,7 @@ def test_nobody_without_its_keys_can_talk_to_the_cluster_of_a_sweep(tmp_path):
         with pytest.raises(OSError, match=r"tcp://"):
             Client(f"tcp://{place}", timeout=5)
         with pytest.raises(OSError, match=r"TLS certificate does not match"):
-            Client(f"tls://{place}", timeout=5, security=Security.temporary())
+            Client(f"tls://{place}", timeout=60, security=Security.temporary())
 
 
 @pytest.mark.slow
@@ -298,7 +298,8 @@ def test_the_cards_are_those_that_torch_counts(monkeypatch):
     assert engines.visible_gpus() == ["0", "1"]
 
 
-def test_after_ctrl_c_the_reason_of_a_failure_is_reported(tmp_path):
+def test_after_ctrl_c_the_reason_of_a_failure_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "LOOK_SECONDS", 0.1)  # the cell lives half a second
     sent, said, (cell,) = [], [], plan(read_grid(written(tmp_path, SMALL)))
 
     def interrupt():
@@ -346,7 +347,7 @@ def test_ctrl_c_twice_or_sigterm_ends_the_running_cells_at_their_checkpoints(sen
         lines = iter(process.stdout.readline, "")
         assert any("the running ones finish (Ctrl-C again ends them)" in line for line in lines)
     process.send_signal(last)
-    assert "ended at their checkpoints" in process.communicate(timeout=60)[0]
+    assert "ended at their checkpoints" in process.communicate(timeout=180)[0]
     assert process.returncode == 130
     assert len(list(out.glob("work/*/checkpoint.pt"))) == 1  # the second cell was never claimed
     assert not list(out.glob("runs/*/*.json"))
@@ -363,7 +364,7 @@ def test_sigterm_to_all_processes_at_once_keeps_the_checkpoint_of_the_running_ce
     for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.terminate()  # as systemd does
-    assert process.wait(timeout=60) == 130
+    assert process.wait(timeout=180) == 130
     assert not psutil.wait_procs(family, timeout=30)[1]
     assert len(list(out.glob("work/*/checkpoint.pt"))) == 1
     assert not list(out.glob("runs/*/*.json"))

@@ -21,6 +21,6 @@ def test_rung_zero_and_memory_stand_on_the_page_beside_their_bars(tmp_path):
     for memory in held:
         assert (memory["data set"], memory["labels"], memory["seeds"]) == ("digits", 80, 1)
         assert 0 < memory["share"] <= memory["highest"]
-        assert str(memory["share"]) in of_memory
+        assert f"{memory['share']:g}" in of_memory
         assert f"In {memory['precision']} it is at most 1.1 in " in page
     assert recipe.write(tmp_path).read_text() == page
