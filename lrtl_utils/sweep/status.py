@@ -15,7 +15,7 @@ from lrtl_utils.errors import InputError, counted, printable
 from lrtl_utils.files import existing_folder, read_text
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import CostSoFar, in_words
-from lrtl_utils.sweep import claims
+from lrtl_utils.sweep import claims, workers
 
 PLAIN_SECONDS = 5.0  # at least, between two plain lines
 SHOWN = 10  # failures and files that are named
@@ -99,8 +99,9 @@ class Snapshot:
 class Watch:
     """A results folder, looked at again and again: a record is read once, and again only if its file has changed.
 
-    `identities` are the planned cells; without them, all records of the folder count. Those that failed before `since`,
-    in seconds of the file system's clock, do not: a sweep runs them again.
+    `identities` are the planned cells; without them, all records of the folder count, and the plans that lie there say
+    what is left. Those that failed before `since`, in seconds of the file system's clock, do not count: a sweep runs
+    them again.
     """
 
     def __init__(self, results: Path, identities: Collection[str] | None = None, since: float = 0.0):
@@ -124,7 +125,8 @@ class Watch:
         failed = {name: run for name, run in records.items() if run.status == "failed" and name not in alive}
         progress = {name: store.progress(self.results, name) for name in alive if name not in done}
         spent = sum(run.hours for run in (*done.values(), *failed.values()))
-        left = None if self.identities is None else len(self.identities) - len(done) - len(failed)
+        planned = workers.planned(self.results) if self.identities is None else self.identities
+        left = len(planned - done.keys() - failed.keys()) if planned else None
         overheads = [run.overhead_seconds for run in done.values() if run.overhead_seconds is not None]
         return Snapshot(
             done=len(done),

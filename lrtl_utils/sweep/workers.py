@@ -77,6 +77,15 @@ def read_plan(file: Path) -> Plan:
     return TypeAdapter(Plan).validate_python(json.loads(file.read_bytes()))
 
 
+def planned(results: Path) -> set[str]:
+    """The ids of the cells of sweeps that run in this folder, or were killed there, as far as plans can be read."""
+    ids: set[str] = set()
+    for file in (results / "sweeps").glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # its sweep has just ended
+            ids |= {cell["id"] for cell in json.loads(file.read_bytes())["cells"]}
+    return ids
+
+
 def ask_to_stop(file: Path, how: str) -> None:
     """Ask the workers of a plan, on any machine, to `FINISH` the cells that they run, or to `END` them."""
     write_text(_stop_file(file), how)

@@ -25,6 +25,7 @@ from lrtl_utils.study.tables import records
 from lrtl_utils.sweep import claims
 from lrtl_utils.sweep import status as watch
 from lrtl_utils.sweep.grid import plan, read_grid
+from lrtl_utils.sweep.workers import Plan, write_plan
 
 CELLS = {"dataset": "digits", "model": "efficientnet_lite0", "method": "linear_probe", "image_size": 32, "seed": [0, 1]}
 IDENTITY = "0123456789ab"
@@ -90,8 +91,10 @@ def test_status_beside_a_real_sweep(grid, tmp_path, status):
     assert sweep.returncode == 0, sweep.stdout.read()
     said.append(status(results))
     assert all((done.returncode, done.stderr) == (0, "") for done in said)
-    counts = [int(re.match(r"(\d) cells? done, \d running, 0 failed\n", done.stdout)[1]) for done in said]
+    found = [re.match(r"(\d) cells? done, \d running, 0 failed(?:, (\d) left)?\n", done.stdout) for done in said]
+    counts = [int(each[1]) for each in found]
     assert counts == sorted(counts)
+    assert {int(each[1]) + int(each[2]) for each in found if each[2]} == {2}
     assert (counts[0], counts[-1]) == (0, 2)
     last = said[-1].stdout
     assert re.search(r"^[\d.e-]+ device hours spent$", last, re.M)
@@ -153,6 +156,15 @@ def test_a_claim_that_its_owner_could_not_release_is_of_no_cell_that_is_done(mad
     claim(tmp_path, next(tmp_path.glob("runs/*/*.json")).stem, age=1e6)
     snapshot = watch.Watch(tmp_path).look()
     assert (snapshot.done, snapshot.silent) == (2, ())
+
+
+def test_what_is_left_is_said_while_a_plan_lies_there(grid, made, tmp_path, status):
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    write_plan(Plan(tmp_path, tuple(plan(read_grid(grid))), {}), tmp_path / "sweeps" / "host-1-a.json")
+    (tmp_path / "sweeps" / "host-2-b.json").write_text("{")
+    assert status(tmp_path).stdout.startswith("2 cells done, 0 running, 0 failed, 0 left\n")
+    next((tmp_path / "runs/digits").iterdir()).unlink()
+    assert status(tmp_path).stdout.startswith("1 cell done, 0 running, 0 failed, 1 left\n")
 
 
 def test_an_empty_folder_and_none(tmp_path, status):
