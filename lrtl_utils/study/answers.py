@@ -52,8 +52,8 @@ def which(frame: pd.DataFrame) -> Answer:
         most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
         headline = f"By {tables.metrics_of(table)}, {_leading(most)} ({_compared(most)})."
         if not few.equals(most):
-            smallest = "At the smallest number of labels with equally many configurations"
-            headline += f" {smallest}, {_leading(few)} ({_compared(few)})."
+            fewest = "With the fewest labels at which equally many configurations were compared"
+            headline += f" {fewest}, {_leading(few)} ({_compared(few)})."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
 
