@@ -116,16 +116,15 @@ def claim(table: pd.DataFrame, planned: int) -> str:
     if table.empty:
         return f"`{tables.OURS}` and a tuned baseline have not run with three seeds in any setting yet."
     settings = len(table[recipe.AT].drop_duplicates())
-    confirmed, others, gained = [], [], []
+    confirmed, others = {}, {}  # by baseline, a sentence on the gain over it
     for found in recipe.counts(table).to_dict("records"):
-        baseline = f"`{found['configuration']}`"
         flops = answers.span(1 / table["flops"][table["configuration"] == found["configuration"]], answers.share)
         holds = found["settings"] >= planned and found["low"] > 0 and not found["lost"]
-        (confirmed if holds else others).append(baseline)
-        gained.append(
+        baseline = f"`{found['configuration']}`"
+        (confirmed if holds else others)[baseline] = (
             f"Over {baseline}, its mean gain is {answers.points(*map(found.get, recipe.GAIN))} points, with {flops} of "
-            f"the FLOPs: better in {counted(found['won'], 'setting')}, worse in {found['lost']}, undecided in "
-            f"{found['undecided']}."
+            f"the baseline's FLOPs: better in {counted(found['won'], 'setting')}, worse in {found['lost']}, undecided "
+            f"in {found['undecided']}."
         )
     ours = f"`{tables.OURS}`, this project's own method,"
     if settings < planned:
@@ -139,11 +138,11 @@ def claim(table: pd.DataFrame, planned: int) -> str:
         )
     ran = "all" if settings >= planned else f"the {settings} that have run so far, of"
     return (
-        f"{said} {' '.join(gained)} Both baselines are tuned: `conventional` trains all layers as a typical example "
-        "script does, and `full` trains lower layers at lower rates. A setting is a data set on which the rule of "
-        f"`{tables.OURS}` was not chosen, with a model and a number of labels; these are {ran} {planned} planned "
-        "settings. Brackets hold 95% intervals, which treat settings as independent. An early version of the method "
-        "had been run on these data sets, and a description of its results shaped the next one."
+        f"{said} {' '.join((confirmed | others).values())} Both baselines are tuned: `conventional` trains all layers "
+        "as a typical example script does, and `full` trains lower layers at lower rates. A setting is a data set on "
+        f"which the rule of `{tables.OURS}` was not chosen, with a model and a number of labels; these are {ran} "
+        f"{planned} planned settings. Brackets hold 95% intervals, which treat settings as independent. An early "
+        "version of the method had been run on these data sets, and a description of its results shaped the next one."
     )
 
 
