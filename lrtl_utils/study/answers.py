@@ -49,11 +49,9 @@ def which(frame: pd.DataFrame) -> Answer:
     if len(table) and pairs.empty:
         headline = "At no size did two configurations run with the same three seeds, so none can be called best."
     elif len(table):
-        most, few = tables.at_most_labels(pairs), tables.at_most_labels(pairs, fewest=True)
-        headline = f"By {tables.metrics_of(table)}, {_leading(most)} ({_compared(most)})."
-        if not few.equals(most):
-            fewest = "With the fewest labels at which equally many configurations were compared"
-            headline += f" {fewest}, {_leading(few)} ({_compared(few)})."
+        most = tables.at_most_labels(pairs)
+        compared = f"{span(most['compared'] + 1)} configurations, {span(most['n_labels'])} labels"
+        headline = f"By {tables.metrics_of(table)}, {_leading(most)} ({compared})."
     each = [f"{row['dataset_model']}: {scored(row)}." for _, row in table.iterrows()]
     return Answer("Which model and which method is best?", headline, each, table)
 
@@ -73,11 +71,6 @@ def _leading(table: pd.DataFrame) -> str:
         return f"no configuration has the highest mean on more than {on}; {leading}{also}"
     also = f", and on {others or 'none'} of the others {'it is' if others else 'is it'} {within}"
     return f"{first[0]} has the highest mean on {on}{also if highest.max() < len(table) else ''}"
-
-
-def _compared(table: pd.DataFrame) -> str:
-    """How many configurations were compared in these rows of `tables.best`, with how many labels."""
-    return f"{span(table['compared'] + 1)} configurations, {span(table['n_labels'])} labels"
 
 
 def _listed(words: Iterable[str]) -> str:
@@ -101,14 +94,13 @@ def how_much(frame: pd.DataFrame) -> Answer:
         highest = "the highest-scoring configuration with a reliable curve"
         highest += "" if rows["reliable"].all() else " (or, where there is none, with any curve)"
         headline = f"On {len(reached)} of {counted(len(rows), 'pair')} of data set and model, "
-        headline += f"{highest if len(names) > 1 else names[0]} {needs} {target}; "
+        headline += f"{highest if len(names) > 1 else names[0]} {needs} {target}. "
         passed = sum(not doubts for doubts in table["doubts"])
         passes = "passes" if 1 in (passed, len(table)) else "pass"
-        headline += f"{passed} of {counted(len(table), 'curve')} {passes} the checks of reliability"
+        headline += f"{passed} of {counted(len(table), 'curve')} {passes} the checks of reliability."
         if others := sum(~rows["first"]):
             lacks = "the configuration with the highest mean where the most were compared has no such curve"
-            headline += f", and on {counted(others, 'pair')} {lacks}"
-        headline += "."
+            headline += f" On {counted(others, 'pair')}, {lacks}."
     return Answer("How much data do I need?", headline, each, table)
 
 

@@ -543,13 +543,13 @@ def _best(sized: pd.DataFrame, often: set[str]) -> list[Any]:
     return [*about, few, sorted(often - {top, *known}), len(runs), len(known), variants]
 
 
-def at_most_labels(best: pd.DataFrame, *, fewest: bool = False) -> pd.DataFrame:
+def at_most_labels(best: pd.DataFrame) -> pd.DataFrame:
     """For each dataset × model, the row of `best` with the most labels at which the fewest configurations are missing.
 
-    If nothing can be compared anywhere, the row with the most labels. With `fewest`, the same with the fewest labels.
+    If nothing can be compared anywhere, the row with the most labels.
     """
     settled = best.assign(alone=best["compared"] == 0, absent=best["missing"].map(len))
-    ranked = settled.sort_values(["alone", "absent", "n_labels"], ascending=[True, True, fewest], kind="stable")
+    ranked = settled.sort_values(["alone", "absent", "n_labels"], ascending=[True, True, False], kind="stable")
     return ranked.drop(columns=["alone", "absent"]).drop_duplicates("dataset_model").sort_index()
 
 

@@ -18,6 +18,7 @@ from lrtl_utils.study.report import SECTIONS, committed_sources
 MARKS = ("<!-- the four answers: `make figures` writes them -->", "<!-- end of the four answers -->")
 CLAIM = ("<!-- the claim: `make figures` writes it -->", "<!-- end of the claim -->")
 EVIDENCE, NOTE = "docs/evidence.md", "docs/progressive.md"  # beside README: pages with marks of their own
+LOST = ("<!-- the losses: `make figures` writes them -->", "<!-- end of the losses -->")
 PARTS = ("<!-- the gains: `make figures` writes them -->", "<!-- end of the gains -->")
 OTHERS = ("<!-- published figures: `make figures` writes them -->", "<!-- end of the published figures -->")
 EARNED = ("<!-- what each piece earns: `make figures` writes it -->", "<!-- end of what each piece earns -->")
@@ -71,10 +72,11 @@ def refresh(path: Path, folder: Path) -> Path:
         figures.save(figures.headline(gains(confirmed, tables.TUNED)), confirmation, "headline")
         claimed = claim(compared, recipe.planned(folder / "grids" / f"{recipe.CONFIRMATION}.yaml"))
         text = _between(path, text, CLAIM, claimed)
-        found_there = lost(compared, os.path.relpath(confirmation / "table.md", path.parent))
-        beside = ["", _markdown(against_tuned(confirmed)), "", found_there]
+        beside = ["", _markdown(against_tuned(confirmed)), ""]
+        evidence = path.parent / EVIDENCE
         for page, marks, content in (
-            (path.parent / EVIDENCE, PARTS, _markdown(parts(compared))),
+            (evidence, PARTS, _markdown(parts(compared))),
+            (evidence, LOST, lost(compared, os.path.relpath(confirmation / "table.md", evidence.parent))),
             (note, OTHERS, beside_published(confirmed)),
         ):
             write_text(page, _between(page, read_text(page, MOST_BYTES), marks, content))
@@ -252,9 +254,7 @@ def in_short(frame: pd.DataFrame, confirmed: pd.DataFrame | None, compared: pd.D
         said = answer.headline if other is None or ask != answers.real else shown(compared)
         if other is not None and ask == answers.how_much:
             helped = ", ".join(dict.fromkeys(map(tables.titled, frame["dataset"])))
-            said += (
-                f" These pairs are on {helped}, which helped to choose the rule; those of the other answers did not."
-            )
+            said += f" These pairs are on {helped}, which helped to choose the rule; the other data sets here did not."
         yield " ".join([f"- **{answer.question}**", said, *store.outdated(asked["record"])])
 
 
@@ -270,7 +270,7 @@ def lost(table: pd.DataFrame, page: str) -> str:
     than = "; ".join(f"than {name} on {', on '.join(places)}" for name, places in where)
     in_settings = f", in {counted(len(ahead[recipe.AT].drop_duplicates()), 'setting')} ({than})" if than else ""
     return (
-        f"- Of all {counted(len(judged), 'difference')} between `{tables.OURS}` and another method, tuned or not, on "
+        f"Of all {counted(len(judged), 'difference')} between `{tables.OURS}` and another method, tuned or not, on "
         "these data sets and on those of the original plan (which helped to choose its rule), "
         f"{better} show `{tables.OURS}` to be better, {worse} to be worse{in_settings}, "
         f"and {undecided} are undecided ([each of them]({page})). P-values are corrected for multiple comparisons, "

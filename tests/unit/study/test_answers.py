@@ -153,13 +153,13 @@ def test_the_four_answers(frame, monkeypatch):
     sure = sum(not doubts for doubts in needs["doubts"])
     assert 2 < sure < len(needs)  # all curves are counted, and not only those that were chosen because they pass
     passed = f"{sure} of {len(needs)} curves pass the checks of reliability"
-    assert how_much.headline.endswith(f" at the largest size (1000 labels); {passed}.")
+    assert how_much.headline.endswith(f" at the largest size (1000 labels). {passed}.")
     first = needs["first"] & needs["dataset_model"].str.startswith("sst2")
     doubted = needs.assign(doubts=needs["doubts"].mask(first, pd.Series([["it falls"]] * len(needs))))
     monkeypatch.setattr(tables, "needs", lambda frame: doubted)
     fewer = passed.replace(f"{sure} ", f"{sure - 1} ", 1)
     lacks = "the configuration with the highest mean where the most were compared has no such curve."
-    assert answers.how_much(frame).headline.endswith(f"; {fewer}, and on 1 pair {lacks}")
+    assert answers.how_much(frame).headline.endswith(f". {fewer}. On 1 pair, {lacks}")
     least = needs.assign(sizes=[(400, 500, 1000)] * len(needs))
     monkeypatch.setattr(tables, "needs", lambda frame: least)
     assert " needs at most 324 labels for " in answers.how_much(frame).headline
@@ -275,7 +275,7 @@ def test_the_labels_needed_are_those_of_the_line_called_best(frame):
     assert lines["sst2 · minilm"] == "progressive"  # though tfidf alone goes on to 1,000
     assert "progressive needs" in answers.labels_needed(needs)[1]
     asked = answers.how_much(frame[(frame["n_labels"] < 1000) | (frame["method"] == "tfidf")])
-    assert " at the largest size (316 to 1000 labels); " in asked.headline  # conll2003 has no tfidf
+    assert " at the largest size (316 to 1000 labels). " in asked.headline  # conll2003 has no tfidf
 
 
 def test_the_labels_needed_are_those_of_a_reliable_curve_where_the_best_has_none(frame):

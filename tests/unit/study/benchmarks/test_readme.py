@@ -70,7 +70,7 @@ def test_the_counts_below_the_table_are_of_every_size_method_and_data_set_with_w
         for named in (knobs, knobs | {"dataset": "sst2"}):
             write_run(results, outcomes(0.95, 120, seed), method="bitfit", **named)
     said = readme.lost(recipe.compared(recipe.runs(results)), "table.md")
-    assert said.startswith("- Of all 10 differences between `progressive` and another method, ")
+    assert said.startswith("Of all 10 differences between `progressive` and another method, ")
     worse = (
         "2 to be worse, in 2 settings (than bitfit on own.csv with 120 labels, on SST-2 with 120 labels), "
         "and 0 are undecided ([each of them](table.md)). P-values are corrected for multiple comparisons, separately "
