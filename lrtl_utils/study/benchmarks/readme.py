@@ -135,16 +135,17 @@ def claim(table: pd.DataFrame, planned: int) -> str:
         judged = (("confirmed", confirmed), ("not confirmed", others))
         verdict = ", but ".join(f"{word} against {' and '.join(names)}" for word, names in judged if names)
         said = (
-            f"**By a criterion that was fixed beforehand, {ours} is {verdict}.** The criterion is that it is shown to "
-            "be worse in no setting, and that the interval of its mean gain is above zero."
+            f"**By a criterion that was fixed beforehand, {ours} is {verdict}.** The criterion is that no setting "
+            "shows it to be worse, and that the interval of its mean gain is above zero."
         )
-    ran = "all" if settings >= planned else f"the {settings} that have run so far, of"
+    ran = f"All {planned}" if settings >= planned else f"So far {settings} of {planned}"
     return (
         f"{said} {' '.join((confirmed | others).values())} Both baselines are tuned: `conventional` trains all layers "
-        "as a typical example script does, and `full` trains lower layers at lower rates. A setting is a data set on "
-        f"which the rule of `{tables.OURS}` was not chosen, with a model and a number of labels; these are {ran} "
-        f"{planned} planned settings. Brackets hold 95% intervals, which treat settings as independent. An early "
-        "version of the method had been run on these data sets, and a description of its results shaped the next one."
+        "as a typical example script does, and `full` trains lower layers at lower rates. A setting is a data set, a "
+        f"model and a number of labels; the rule of `{tables.OURS}`, for what to train and how, was chosen on other "
+        f"data sets. {ran} planned settings have run. Brackets hold 95% intervals, which treat settings as "
+        "independent. An early version of the method had been run on these data sets, and a description of its results "
+        "shaped the next version."
     )
 
 
@@ -271,7 +272,7 @@ def lost(table: pd.DataFrame, page: str) -> str:
     in_settings = f", in {counted(len(ahead[recipe.AT].drop_duplicates()), 'setting')} ({than})" if than else ""
     return (
         f"Of all {counted(len(judged), 'difference')} between `{tables.OURS}` and another method, tuned or not, on "
-        "these data sets and on those of the original plan (which helped to choose its rule), "
+        "the data sets of the confirmation (some are of the original plan, and helped to choose its rule), "
         f"{better} show `{tables.OURS}` to be better, {worse} to be worse{in_settings}, "
         f"and {undecided} are undecided ([each of them]({page})). P-values are corrected for multiple comparisons, "
         "separately for each method."

@@ -111,7 +111,7 @@ def test_a_readme_without_the_marks_of_a_claim_is_refused_before_any_run_is_read
 
 def test_the_claim_is_of_the_data_sets_that_chose_nothing_and_of_the_criterion(results, tmp_path):
     said = readme.claim(recipe.compared(recipe.runs(results)), planned=7)
-    assert "; these are the 2 that have run so far, of 7 planned settings. " in said
+    assert ". So far 2 of 7 planned settings have run. " in said
     for baseline in ("conventional (tuned)", "full (tuned)"):
         # Of two settings there is no interval.
         gain = r"its mean gain is \+[\d.]+ points, with 25% of the baseline's FLOPs: "
@@ -123,14 +123,14 @@ def test_the_claim_is_of_the_data_sets_that_chose_nothing_and_of_the_criterion(r
     said = readme.claim(recipe.compared(recipe.runs(results)), planned=2)
     beforehand = f"**By a criterion that was fixed beforehand, {ours} is"
     assert said.startswith(
-        f"{beforehand} not confirmed against {both} The criterion is that it is shown to be worse in no setting"
+        f"{beforehand} not confirmed against {both} The criterion is that no setting shows it to be worse"
     )
     for seed in range(3):  # a setting without `conventional`
         knobs = {"dataset": str(results / "own.csv"), "model": "minilm", "train_size": 60, "seed": seed}
         write_run(results, outcomes(0.8, 60, seed), method="progressive", flops=10, **knobs)
         write_run(results, outcomes(0.3, 60, seed), method="full", learning_rate=1e-3, flops=40, **knobs)
     said = readme.claim(recipe.compared(recipe.runs(results)), planned=3)
-    assert "these are all 3 planned settings. " in said
+    assert ". All 3 planned settings have run. " in said
     assert said.startswith(f"{beforehand} confirmed against `full (tuned)`, but not confirmed against `conv")
     assert said.index("Over `full (tuned)`, its mean gain") < said.index("Over `conventional (tuned)`, its mean gain")
     for seed in range(3):  # and one without `full`, so that neither baseline has all four
