@@ -10,7 +10,7 @@ from numbers import Integral
 from pathlib import PurePath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from lrtl_utils.errors import InputError, require_name, shown
 from lrtl_utils.files import named_by
@@ -19,13 +19,11 @@ SIZES = ("shots", "train_size", "data_fraction")  # the first one that is given 
 NO_MODEL = "none"  # the model of a method that needs none
 
 
-class RunConfig(BaseModel):
+class RunConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """The parameters of one run. Frozen; unknown names are refused.
 
     `shots` beats `train_size` beats `data_fraction`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # Type checkers see a default only where `Field` gets it by name.
     dataset: str = Field(

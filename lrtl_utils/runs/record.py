@@ -12,7 +12,6 @@ import numpy as np
 from pydantic import (
     AwareDatetime,
     BaseModel,
-    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
@@ -38,10 +37,8 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Time = Annotated[AwareDatetime, Field(strict=False)]
 
 
-class Part(BaseModel):
+class Part(BaseModel, strict=True, extra="forbid", allow_inf_nan=False):
     """A part of a record. Keys that it does not name are refused."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class Source(Part):
@@ -139,10 +136,8 @@ class ModelPart(Part):
     note: str | None = None
 
 
-class Point(Part):
+class Point(Part, extra="allow"):
     """One point of the curve, after an epoch or a rung; a method may add keys."""
-
-    model_config = ConfigDict(extra="allow")
 
     epoch: int
     rung: int | None = None

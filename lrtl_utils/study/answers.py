@@ -89,12 +89,12 @@ def how_much(frame: pd.DataFrame) -> Answer:
         reached = rows[np.isfinite(rows["n_labels"])]
         least = reached["n_labels"] <= reached["sizes"].str[0]  # nobody knows how few labels these need
         many = span(reached["n_labels"].round().astype(int)) if len(reached) else ""
-        needs = f"needs {'at most' if least.any() else 'about'} {many} labels for" if many else "reaches"
+        needs = f"needs {'at most' if least.any() else 'about'} {many} labels" if many else "reaches the target"
         names = sorted(set(table["variant"]))
         highest = "the highest-scoring configuration with a reliable curve"
         highest += "" if rows["reliable"].all() else " (or, where there is none, with any curve)"
         headline = f"On {len(reached)} of {counted(len(rows), 'pair')} of data set and model, "
-        headline += f"{highest if len(names) > 1 else names[0]} {needs} {target}. "
+        headline += f"{highest if len(names) > 1 else names[0]} {needs}. The target is {target}. "
         passed = sum(not doubts for doubts in table["doubts"])
         passes = "passes" if 1 in (passed, len(table)) else "pass"
         headline += f"{passed} of {counted(len(table), 'curve')} {passes} the checks of reliability."

@@ -19,7 +19,7 @@ import joblib
 
 from lrtl_utils.errors import InputError, printable, reason
 from lrtl_utils.sweep import kernels
-from lrtl_utils.sweep.workers import TERMINATION_SECONDS, Slot, kill_tree, work
+from lrtl_utils.sweep.workers import END_SECONDS, Slot, kill_tree, work
 
 LOOK_SECONDS = 1.0  # between two looks at what the workers did
 REPLACEMENTS = 5  # of dead workers, for each slot
@@ -68,7 +68,7 @@ def local(file: Path, slots: Sequence[Slot]) -> Iterator[Running]:
         for _, pipe in crew:
             pipe.close()  # a worker that is still there then ends its cell at its checkpoint
         for process, _ in crew:
-            process.join(TERMINATION_SECONDS + 5)
+            process.join(END_SECONDS)
             if process.is_alive():
                 kill_tree(process.pid)
 

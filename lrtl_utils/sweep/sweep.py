@@ -20,19 +20,8 @@ from lrtl_utils.files import absolute_path, writable_folder
 from lrtl_utils.runs import store
 from lrtl_utils.sweep import claims, engines, status
 from lrtl_utils.sweep.grid import Cell
-from lrtl_utils.sweep.workers import (
-    END,
-    FINISH,
-    TERMINATION_SECONDS,
-    Plan,
-    ask_to_stop,
-    last_of,
-    latest,
-    shortage,
-    write_plan,
-)
+from lrtl_utils.sweep.workers import END, END_SECONDS, FINISH, Plan, ask_to_stop, last_of, latest, shortage, write_plan
 
-END_SECONDS = TERMINATION_SECONDS + 5  # after which workers that were asked to end are taken for lost
 ALONE_SECONDS = 120.0  # without a worker at work, after which a sweep says so; then after twice as long, and so on
 
 

@@ -33,6 +33,7 @@ from lrtl_utils.sweep.grid import Cell
 FORK = multiprocessing.get_context("fork")  # of a worker, which has imported everything and started no thread
 POLL_SECONDS = 0.25
 TERMINATION_SECONDS = notebook.TERMINATION_SECONDS + 5  # for a cell, whose kernel writes its checkpoint first
+END_SECONDS = TERMINATION_SECONDS + 5  # after which workers that were asked to end are taken for lost
 WRITING_SECONDS = 45  # at most, for a failed record: a driver that has failed may not even say so
 LEAST_FREE_MIB, LEAST_FREE_FILES = 64, 1000  # of disk; below it, no cell is claimed
 FINISH, END = "finish", "end"  # what a plan's stop file says: claim no more, or end the running cells too

@@ -149,7 +149,7 @@ def test_the_four_answers(frame, monkeypatch):
     assert how_much.each == answers.labels_needed(needs)
     assert [*needs[needs["first"]]["n_labels"].round()] == [324, 324]
     best = "pairs of data set and model, the highest-scoring configuration with a reliable curve needs "
-    assert how_much.headline.startswith(f"On 2 of 2 {best}about 324 labels for 95% of the highest ")
+    assert how_much.headline.startswith(f"On 2 of 2 {best}about 324 labels. The target is 95% of the highest ")
     sure = sum(not doubts for doubts in needs["doubts"])
     assert 2 < sure < len(needs)  # all curves are counted, and not only those that were chosen because they pass
     passed = f"{sure} of {len(needs)} curves pass the checks of reliability"
@@ -162,7 +162,7 @@ def test_the_four_answers(frame, monkeypatch):
     assert answers.how_much(frame).headline.endswith(f". {fewer}. On 1 pair, {lacks}")
     least = needs.assign(sizes=[(400, 500, 1000)] * len(needs))
     monkeypatch.setattr(tables, "needs", lambda frame: least)
-    assert " needs at most 324 labels for " in answers.how_much(frame).headline
+    assert " needs at most 324 labels. " in answers.how_much(frame).headline
     assert " labels, which is beyond the largest size that ran, to reach " in answers.needed(
         next(least.assign(n_labels=1213.0, low=825.0, high=2001.0).itertuples())
     )
