@@ -21,6 +21,7 @@ STEP = 1.25  # the largest size is at least so many times the one before it
 SEEDS = 5
 UNEVEN = 3  # the largest class is mentioned from so many times the smallest
 FEW = 10  # with fewer test examples, the scores of a class say little
+NAMED = 10  # classes, at most, in a sentence: all stand in the table above it
 LARGE = 1000  # pixels of a side: models read a few hundred
 LONG = 128  # longer texts, in words, cost noticeably more
 MISSING = {"nan", "none", "null", "n/a", "na", "<na>", "nat"}  # as other programs write an empty cell
@@ -160,7 +161,7 @@ def _concerns(data: Data, broken: Sequence[str]) -> Iterator[str]:
             "leave it out (in a table, leave the cell empty)."
         )
     if unseen := sorted(set(test) - set(train)):
-        yield f"These classes occur only in the test split, so they cannot be learned: {', '.join(unseen)}."
+        yield f"These classes occur only in the test split, so they cannot be learned: {_some(unseen)}."
     if repeats["train"] or repeats["test"]:
         yield f"Repeated examples: {repeats['train']} in the train split, {repeats['test']} in the test split."
     least, most = min(train.values(), default=0), max(train.values(), default=0)
@@ -170,9 +171,15 @@ def _concerns(data: Data, broken: Sequence[str]) -> Iterator[str]:
             "ranks by a score in which every class counts the same, and -p class_weights=balanced trains for it."
         )
     if absent := sorted(label for label in train if not test[label]):
-        yield f"These classes have no test example, so no score says anything about them: {', '.join(absent)}."
+        yield f"These classes have no test example, so no score says anything about them: {_some(absent)}."
     if few := sorted(label for label in train if 0 < test[label] < FEW):
-        yield f"These classes have fewer than {FEW} test examples, so their scores say little: {', '.join(few)}."
+        yield f"These classes have fewer than {FEW} test examples, so their scores say little: {_some(few)}."
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first `NAMED` of these names, and how many more there are."""
+    left = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {left} more" if left > 0 else "")
 
 
 def find_broken(data: Data) -> Iterator[str]:

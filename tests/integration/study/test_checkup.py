@@ -53,6 +53,15 @@ def test_the_page_lists_all_that_is_wrong_and_what_to_do(spoilt):
         assert stated in page, f"{stated}\n\n{page}"
 
 
+def test_of_many_classes_a_sentence_names_some(tmp_path):
+    table = [row for i in range(12) for row in rows(8, f"intent {i:02}", 100 * i)]
+    page = [*checkup.page(checkup.read(write_csv(tmp_path / "r.csv", table)))]
+    named = ", ".join(f"intent {i:02}" for i in range(10))
+    said = f"These classes have fewer than 10 test examples, so their scores say little: {named} and 2 more."
+    assert any(line.endswith(said) for line in page)
+    assert all(any(line.startswith(f"intent {i:02} ") for line in page) for i in range(12))
+
+
 def test_clean_data_have_nothing_to_look_at(tmp_path):
     path = write_csv(tmp_path / "r.csv", [*rows(60, "good"), *rows(60, "bad")])
     data = checkup.read(path)
