@@ -125,18 +125,18 @@ def cost(frame: pd.DataFrame) -> Answer:
         if cheaper:
             headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best may be as good by "
             near = sum(compared["low"] >= -stats.MARGIN)
-            headline += f"{metric} (the interval of the difference reaches zero); on {near or 'none'} of these "
+            headline += f"{metric} (the interval of the difference reaches zero). On {near or 'none'} of these "
             headline += f"{'it is' if near else 'is it'} shown to be at most {100 * stats.MARGIN:g} point worse"
         spent = compared["best_device_seconds"].dropna()
         if len(spent) and not on_one_machine(*compared["best_device"][spent.index]):
-            headline += "; the seconds are of several machines, so they are not compared"
+            headline += ". The seconds are of several machines, so they are not compared"
         elif len(spent):
             timed = "each pair" if len(spent) == len(compared) else counted(len(spent), "pair")
             ends = dict.fromkeys([spent.idxmin(), spent.idxmax()])
             named = "{} ({})" if len(ends) > 1 else "{}"
             takes = " to ".join(named.format(short(spent[at]), compared["best"][at]) for at in ends)
             of = f" of {timed}" if len(compared) > 1 else ""
-            headline += f"; training the best{of} takes {takes} device seconds"
+            headline += f". Training the best{of} takes {takes} device seconds"
         headline += "."
         if cached := int(tables.took_from_cache(frame).sum()):
             why = "because an earlier run of a sweep had done a part of their work"

@@ -124,9 +124,9 @@ def claim(table: pd.DataFrame, planned: int) -> str:
         holds = found["settings"] >= planned and found["low"] > 0 and not found["lost"]
         baseline = f"`{found['configuration']}`"
         (confirmed if holds else others)[baseline] = (
-            f"Over {baseline}, its mean gain is {answers.points(*map(found.get, recipe.GAIN))} points, with {flops} of "
-            f"the baseline's FLOPs: better in {counted(found['won'], 'setting')}, worse in {found['lost']}, undecided "
-            f"in {found['undecided']}."
+            f"Its mean gain over {baseline} is {answers.points(*map(found.get, recipe.GAIN))} points, with {flops} of "
+            f"the baseline's FLOPs. It is better in {counted(found['won'], 'setting')}, worse in {found['lost']} and "
+            f"undecided in {found['undecided']}."
         )
     ours = f"`{tables.OURS}`, this project's own method,"
     if settings < planned:
@@ -139,8 +139,9 @@ def claim(table: pd.DataFrame, planned: int) -> str:
             "shows it to be worse, and that the interval of its mean gain is above zero."
         )
     ran = f"All {planned}" if settings >= planned else f"So far {settings} of {planned}"
+    over = "\n".join(f"- {gained}" for gained in (confirmed | others).values())
     return (
-        f"{said} {' '.join((confirmed | others).values())} Both baselines are tuned: `conventional` trains all layers "
+        f"{said}\n\n{over}\n\nBoth baselines are tuned: `conventional` trains all layers "
         "as a typical example script does, and `full` trains lower layers at lower rates. A setting is a data set, a "
         f"model and a number of labels; the rule of `{tables.OURS}`, for what to train and how, was chosen on other "
         f"data sets. {ran} planned settings have run. Brackets hold 95% intervals, which treat settings as "

@@ -301,8 +301,8 @@ def test_a_cheaper_method_that_ties_is_found(tmp_path):
     found = answers.cost(frame)
     assert list(found.table["cheapest"]) == ["linear_probe"]
     assert "linear_probe at 1% of the FLOPs of full (" in found.each[0]
-    said = "than the best may be as good by accuracy (the interval of the difference reaches zero); on none of "
-    assert f"{said}these is it shown to be at most 1 point worse; training the best takes " in found.headline
+    said = "than the best may be as good by accuracy (the interval of the difference reaches zero). On none of "
+    assert f"{said}these is it shown to be at most 1 point worse. Training the best takes " in found.headline
     assert re.search(r"points, 1\S+% of its \S+ device seconds, ", found.each[0])
     for record in frame[frame["method"] == "full"]["record"]:
         record["started_at"] = "2026-01-02T00:00:00+00:00"
@@ -315,9 +315,9 @@ def test_the_seconds_are_of_the_pairs_whose_best_was_timed(tmp_path):
             knobs = {"dataset": dataset, "model": "minilm", "method": method, "train_size": 100, "seed": seed}
             write_run(tmp_path, outcomes(skill, 100, seed), seconds=9.0, cached=cached, **knobs)
     frame = tables.read(tmp_path)
-    assert "; training the best of 1 pair takes 9 device seconds. " in answers.cost(frame).headline
+    assert ". Training the best of 1 pair takes 9 device seconds. " in answers.cost(frame).headline
     frame["device"] = frame["device"].where(frame["seed"] > 0, "cpu: another")
-    assert "; the seconds are of several machines, so they are not compared." in answers.cost(frame).headline
+    assert ". The seconds are of several machines, so they are not compared." in answers.cost(frame).headline
 
 
 def test_a_baseline_that_is_no_method_is_refused(frame):
