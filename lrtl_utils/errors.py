@@ -43,9 +43,16 @@ def require_name(what: str, name: str, known: Iterable[str]) -> None:
     if name in known:
         return
     text = shown(name)
-    near = difflib.get_close_matches(text.strip("'"), known, n=1, cutoff=0.5)
+    asked = text.strip("'")
+    near = difflib.get_close_matches(asked, known, n=1) or [one for one in known if asked and _is_short_for(asked, one)]
     hint = f"did you mean {near[0]!r}?" if near else f"the known ones are {', '.join(known)}."
     raise InputError(f"There is no {what} named {text}; {hint}")
+
+
+def _is_short_for(asked: str, name: str) -> bool:
+    """Whether it is the initials of a name (`lr`) or its beginning (`conv`), or ends with it (`num_train_epochs`)."""
+    initials = "".join(word[:1] for word in name.split("_"))
+    return asked == initials or name.startswith(asked) or (name != "" and asked.endswith(name))
 
 
 def shown(value: Any) -> str:

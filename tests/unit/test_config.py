@@ -124,11 +124,15 @@ def test_a_value_out_of_range_is_one_sentence_with_its_name(name, value):
     [
         ("parameter", RunConfig.model_fields, "lerning_rate", "learning_rate"),
         ("parameter", RunConfig.model_fields, "batchsize", "batch_size"),
+        ("parameter", RunConfig.model_fields, "lr", "learning_rate"),
+        ("parameter", RunConfig.model_fields, "per_device_train_batch_size", "batch_size"),
+        ("parameter", RunConfig.model_fields, "random_seed", "seed"),
         ("dataset", TASKS, "ag-news", "ag_news"),
         ("dataset", TASKS, "newssample", "news_sample"),
         ("model", MODELS, "mini_lm", "minilm"),
         ("method", METHODS, "liner_probe", "linear_probe"),
         ("method", METHODS, "conventionel", "conventional"),
+        ("method", METHODS, "conv", "conventional"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(what, known, wrong, right):
@@ -136,9 +140,10 @@ def test_an_unknown_name_is_answered_with_the_nearest(what, known, wrong, right)
         require_name(what, wrong, known)
 
 
-def test_a_name_like_no_other_is_answered_with_all():
+@pytest.mark.parametrize("name", ["zzz", ""])
+def test_a_name_like_no_other_is_answered_with_all(name):
     with pytest.raises(InputError, match="the known ones are tfidf, from_scratch, conventional"):
-        require_name("method", "zzz", METHODS)
+        require_name("method", name, METHODS)
 
 
 def test_unknown_parameter_is_refused_by_reader_and_config():
