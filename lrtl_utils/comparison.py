@@ -23,7 +23,7 @@ from lrtl_utils.errors import InputError, counted
 from lrtl_utils.files import absolute_path, data_name, writable_folder
 from lrtl_utils.measure.metrics import require_metric
 from lrtl_utils.methods import METHODS
-from lrtl_utils.models.catalog import MODELS, find
+from lrtl_utils.models.catalog import MODELS, backbone, find
 from lrtl_utils.runs import store
 from lrtl_utils.runs.notebook import NOTEBOOK_OF, read_parameters
 from lrtl_utils.runs.run import Run
@@ -153,6 +153,8 @@ def compare(
     started = time.monotonic()
     _require_arguments(budget_minutes, workers, parameters)
     models = [models] if isinstance(models, str | Path) else models
+    for name in models or ():
+        backbone(str(name))  # refused before the data are checked
     columns = {name: column for name, column in (("label_column", label), ("text_column", text)) if column is not None}
     fixed, examples, folder = _read(data, parameters | columns, metric, results)
     for line in [*checkup.page(examples, broken=()), "", "## What will be run"]:

@@ -106,6 +106,12 @@ def lines_of(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.is_file() else []
 
 
+def first_line(path: Path) -> str:
+    """The first line of a file, whatever it holds."""
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        return stream.readline()
+
+
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write a text file with `write_atomically`."""
     write_atomically(path, lambda stream: stream.write(text.encode()), durable=durable)

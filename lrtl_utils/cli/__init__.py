@@ -37,6 +37,8 @@ app.command(hidden=True)(sweep.work)
 def main() -> None:
     """Run the command line; a mistake of the user's is one sentence on stderr and exit status 2."""
     warn = cache(lambda said: print(said, file=sys.stderr))  # many runs read the same data; a kernel has its own stderr
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a terminal may lack a letter of a name
     warnings.showwarning = lambda message, *_args, **_options: warn(printable(f"warning: {message}"))
     try:
         # Kernels and workers are reached by sockets below it, whose whole path has at most 107 bytes.
@@ -50,6 +52,9 @@ def main() -> None:
     except (MemoryError, RuntimeError) as error:  # of torch, where another program fills the card, say
         from lrtl_utils.runs.notebook import OUT_OF_MEMORY, explain
 
+        loop = sys.modules.get("lrtl_utils.methods.loop")
+        if loop and isinstance(error, loop.Interrupted):  # by SIGTERM, while an estimate was timed
+            fail("Interrupted.", code=143)
         if not (said := explain(type(error).__name__, str(error))).startswith(OUT_OF_MEMORY):
             raise
         fail(said, code=1)

@@ -85,7 +85,7 @@ def fetch(
     from lrtl_utils.data import hub
 
     mirror = absolute_path(to) if to else hub.mirror()
-    named = [[name for name in (names or "").split(",") if name] for names in (datasets, models)]
+    named = [[name.strip() for name in (names or "").split(",") if name] for names in (datasets, models)]
     wanted = repositories() if datasets is None and models is None else repositories(*named)
     with interruptible("with the remaining files"):
         failures = hub.fetch(wanted, mirror, show)
@@ -101,6 +101,8 @@ def verify(results: Folder = LOCAL) -> None:
 
     folder = absolute_path(results)
     report = verification.verify(folder)
-    show(report.lines() if report.records else [f"There are no records in {folder / 'runs'}."])
+    if not report.records:
+        raise InputError(f"There are no records in {folder / 'runs'}; give the folder that holds `runs`.")
+    show(report.lines())
     if report.faults:
         raise Exit(1)

@@ -39,6 +39,9 @@ def export(
         raise InputError("--uri goes with --to mlflow.")
     if file and to in ("mlflow", "trackio"):
         raise InputError(f"--to {to} writes no FILE; leave FILE out.")
+    suffix = ".onnx" if onnx else f".{to}"
+    if file and suffix in (".onnx", ".csv", ".parquet") and file.suffix.lower() != suffix:
+        raise InputError(f"{file} must end in {suffix}, because that is what is written.")
     folder, file = absolute_path(folder), file and absolute_path(file)
     if onnx:
         require_package("onnxruntime")

@@ -1,6 +1,7 @@
 """One run, and predictions with the model that it saved."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,9 @@ def run(
 
             with kernels.forked_kernel():  # it imports what it needs while this process plans
                 planned = Run(asked, results=results)
+                for name in given:
+                    if getattr(asked, name) is not None and getattr(planned.config, name) is None:
+                        warnings.warn(f"{name}={given[name]} has no effect on this run.", stacklevel=1)
                 with status.showing(planned.results, planned.id):
                     path = run_notebook(notebook, planned.asked, planned.config, planned.id, planned.results, kept)
     except RunFailed as failure:

@@ -9,14 +9,17 @@ from typing import Annotated, Any, Literal
 from typer import Argument, Exit, Option
 
 from lrtl_utils.cli.common import LOCAL, Folder, NoCache, Results, Workers, interruptible, pair, require_package, show
-from lrtl_utils.errors import InputError, counted, printable
+from lrtl_utils.errors import InputError, counted, printable, require_name
 from lrtl_utils.files import absolute_path, notebooks_folder, writable_folder
 
 
 def shipped(grid: Path) -> Path:
     """The grid file; a name without a folder or suffix, `demo`, is one of the grids that come with the package."""
-    ours = notebooks_folder() / "grids" / f"{grid}.yaml"
-    return ours if len(grid.parts) == 1 and not grid.is_file() and ours.is_file() else grid
+    if len(grid.parts) != 1 or grid.suffix or grid.is_file():
+        return grid
+    ours = notebooks_folder() / "grids"
+    require_name("grid", str(grid), sorted(path.stem for path in ours.glob("*.yaml")))
+    return ours / f"{grid}.yaml"
 
 
 GRID_HELP = "A grid in YAML: your own file, or the name of one that comes with the package, such as demo."

@@ -76,6 +76,11 @@ def load(
     _check(data)
     if not data.test:
         data = _hold_out(data, _is_own(dataset))
+        if data.kind != "tokens" and not {*data.train.targets} & {*data.test.targets}:
+            raise InputError(
+                f"{data.name}: the test examples that are held out are of classes without another example, so nothing "
+                "can be learned about them; add examples of each class, or a test split of your own."
+            )
     repeats, leaking = _repeats(data)
     leaks = repeats["across"]
     if leaks and drop_leaks:
@@ -115,7 +120,10 @@ def _of_path(function: Callable[..., Any], dataset: str, *others: Any, **options
 
 def _read_named(name: str, source: Source) -> Data:
     task = TASKS[name]
-    splits, classes = _READERS[source.files[0].suffix](task, source)
+    file = source.files[0]
+    if file.suffix not in _READERS:
+        raise InputError(f"{file} cannot be read as data set {name!r}; a package's file must be JSON lines (.jsonl).")
+    splits, classes = _READERS[file.suffix](task, source)
     return Data(name, task.kind, classes, splits["train"], splits.get("test"), source, f"taken: {task.test}")
 
 

@@ -20,7 +20,7 @@ from lrtl_utils.data import own
 from lrtl_utils.data.catalog import TASKS, Kind
 from lrtl_utils.data.own import tables
 from lrtl_utils.deploy import card
-from lrtl_utils.errors import InputError, reason, shown
+from lrtl_utils.errors import InputError, counted, reason, shown
 from lrtl_utils.files import absolute_path, writable_folder
 from lrtl_utils.models.build import build, build_tfidf
 from lrtl_utils.models.catalog import find
@@ -137,12 +137,28 @@ def save(
         (temporary / "README.md").write_text(card.card(described, card.seeds(record), facts), encoding="utf-8")
         facts["files"] = sorted([KEPT_FILE, *(path.name for path in temporary.iterdir())])
         (temporary / KEPT_FILE).write_text(json.dumps(facts, indent=1))
+        _require_whole(model, temporary)
         for path in [temporary, *temporary.rglob("*")]:  # the libraries leave some to their owner alone
             path.chmod(0o755 if path.is_dir() else 0o644)
         _put(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def _require_whole(model: Model, folder: Path) -> None:
+    """`InputError` if a part of the model is not in the folder: a method may add layers that no library's form has."""
+    try:
+        saved = load(folder).model.state_dict()
+    except InputError:
+        saved = {}
+    whole = model.state_dict()
+    lost = [name for name, part in whole.items() if name not in saved or not torch.equal(saved[name], part)]
+    if lost:
+        raise InputError(
+            f"The model cannot be saved, because {counted(len(lost), 'part')} of it would be lost, such as {lost[-1]}; "
+            "only a head that is Sequential(Dropout, Linear) can be saved."
+        )
 
 
 def differs(folder: Path, record: Path) -> str | None:

@@ -13,8 +13,9 @@ from lrtl_utils.data import own
 from lrtl_utils.data.own import conll, files, tables
 from lrtl_utils.data.splits import Examples
 from lrtl_utils.errors import InputError, Undecodable, require_name, shown
-from lrtl_utils.files import absolute_path, existing_folder, writable_folder, write_text, writing_to
+from lrtl_utils.files import absolute_path, existing_folder, first_line, writable_folder, write_text, writing_to
 from lrtl_utils.measure.metrics import Prediction, tag_names
+from lrtl_utils.models.own import KEPT_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lrtl_utils.deploy.export import SavedModel
 
 Columns = dict[str, list[Any]]
+HEADS = ("text,label,p_", "file,label,p_", "tokens,tags,confidence")  # how a file of answers begins
 
 
 def predict(model: str | Path, file: str | Path, output: str | Path | None = None, column: str | None = None) -> Path:
@@ -47,10 +49,14 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
             "--output."
         )
     folder = existing_folder(model)
+    if not (folder / KEPT_FILE).is_file():
+        raise InputError(f"{folder} is not a folder that `lrtl run --save-model` wrote: it has no {KEPT_FILE}.")
     if target.resolve().is_relative_to(folder.resolve()):
         raise InputError(
             f"{folder} holds the model, so the answers cannot be written there; name a file elsewhere with --output."
         )
+    if output:
+        _require_ours(target)
     writable_folder(target.parent)
     from lrtl_utils.deploy import export  # with torch, which takes seconds
     from lrtl_utils.methods import loop
@@ -67,6 +73,14 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     with writing_to(target):
         write_text(target, answers.to_csv(index=False, float_format="%.6f", lineterminator="\r\n"))
     return target
+
+
+def _require_ours(target: Path) -> None:
+    """`InputError` for a name that is not of a CSV file, or of a file that holds anything but answers."""
+    if target.suffix.lower() != ".csv":
+        raise InputError(f"The answers are a CSV file, so {target} must end in .csv; name such a file with --output.")
+    if target.is_file() and not first_line(target).startswith(HEADS):
+        raise InputError(f"{target} holds no answers, so it is not overwritten; name another file with --output.")
 
 
 def read(kept: "SavedModel", file: Path, column: str | None = None) -> tuple[list[str], Examples, Columns]:
@@ -136,6 +150,8 @@ def _as_text(cell: str) -> str:
 
 def _texts(file: Path, column: str | None, usual: Sequence[str]) -> tuple[list[Any], list[Any], Columns]:
     """Read texts; `InputError` for a list of words, or for bytes."""
+    if file.suffix.lower() in files.CONLL:
+        raise InputError(f"{file} has tagged sentences, but this model reads texts; write one text per line.")
     cells, beside = _cells(file, column, usual)
     texts = ["" if (text := own.input_of(cell, file)) is None else text for cell in cells]
     if row := next((row for row, text in enumerate(texts, 1) if not isinstance(text, str)), None):

@@ -11,14 +11,31 @@ import numpy as np
 
 from lrtl_utils.errors import InputError, require_name
 
-# What runs can be ranked by, with the name in words and the key of the scores on a record.
-METRICS = {"accuracy": ("accuracy", "accuracy"), "macro_f1": ("macro F1", "f1"), "entity_f1": ("entity F1", "f1")}
 CONVERGED_WITHIN = 0.005  # of the run's best validation score
 MOST_BYTES = 2**26  # of a packed array
 _SCORES = ("precision", "recall", "f1", "support")
 BINS = 15  # of the confidence, for the calibration error
 MOST_LOG = 3.0  # of the natural logarithm of a temperature, either way
 PREDICT_BATCH = 32  # examples, at most, in a step of a prediction
+
+
+class Metric(NamedTuple):
+    """What runs can be ranked by: its `name` in words, and the keys of its score and of single examples on a record.
+
+    `tagged` says whether it is for tagged sentences. How resampled examples are scored stands in `study.stats`.
+    """
+
+    name: str
+    score: str
+    packed: str
+    tagged: bool = False
+
+
+METRICS = {
+    "accuracy": Metric("accuracy", "accuracy", "hits"),
+    "macro_f1": Metric("macro F1", "f1", "answers"),
+    "entity_f1": Metric("entity F1", "f1", "counts", tagged=True),
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,7 @@ class Outcome(NamedTuple):
     @property
     def name(self) -> str:
         """The metric in words."""
-        return METRICS[self.metric][0]
+        return METRICS[self.metric].name
 
 
 def outcome(record: Mapping[str, Any], metric: str | None = None) -> Outcome:
@@ -89,20 +106,22 @@ def outcome(record: Mapping[str, Any], metric: str | None = None) -> Outcome:
     tagged = "counts" in scores
     metric = metric or ("entity_f1" if tagged else "accuracy")
     require_metric(metric, tagged, f"Run {record['run_id']}")
-    packed = scores.get({"accuracy": "hits", "macro_f1": "answers", "entity_f1": "counts"}[metric])
+    row = METRICS[metric]
+    packed = scores.get(row.packed)
     if packed is None:
         raise InputError(
-            f"Run {record['run_id']} cannot be ranked by macro F1: its record is of an earlier version, which did not "
-            "keep what was predicted for each test example; run it again in another folder, or rank by accuracy."
+            f"Run {record['run_id']} cannot be ranked by {row.name}: its record is of an earlier version, which did "
+            "not keep what was predicted for each test example; run it again in another folder, or rank by accuracy."
         )
-    return Outcome(metric, scores[METRICS[metric][1]], packed, data["test_size"], len(data["labels"]))
+    return Outcome(metric, scores[row.score], packed, data["test_size"], len(data["labels"]))
 
 
 def require_metric(metric: str, tagged: bool, what: str) -> None:
     """`InputError` unless that is a metric, and one of the task of `what`, which has tagged sentences or classes."""
     require_name("metric", metric, METRICS)
-    if tagged != (metric == "entity_f1"):
-        kind, fitting = ("tagged sentences", "entity_f1") if tagged else ("single labels", "accuracy or macro_f1")
+    if tagged != METRICS[metric].tagged:
+        kind = "tagged sentences" if tagged else "single labels"
+        fitting = " or ".join(name for name, row in METRICS.items() if row.tagged == tagged)
         raise InputError(f"{what} has {kind}, so it cannot be ranked by {metric}; the metric can be {fitting}.")
 
 

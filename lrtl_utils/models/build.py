@@ -45,7 +45,7 @@ def build(
     generator. Whatever a library raises becomes an `InputError` that names the model.
     """
     row, pretrained = backbone(config.model), pretrained and source is not None
-    tested = row.library != "transformers" or row.architecture[0] in TESTED
+    tested = row.library != "transformers" or (row.architecture and row.architecture[0] in TESTED)
     torch.manual_seed(derived_seed(config.seed, "head"))
     try:
         if row.library == "timm":

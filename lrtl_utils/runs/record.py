@@ -25,8 +25,10 @@ from lrtl_utils.files import data_name
 from lrtl_utils.measure import metrics
 
 SCHEMA = 2
-# Knobs that were added after this schema, so that its early records lack them.
-LATER = frozenset({"layers", "penalty", "word_shape", "label_names", "class_weights", "padding"})
+# A parameter that a record lacks was added after it was written, and has the default with which it changes nothing.
+NEEDED = {
+    name for name, field in RunConfig.model_fields.items() if not (field.default is None or field.default is False)
+}
 
 Score = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
@@ -183,8 +185,8 @@ class Configuration(RunConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _has_every_knob(cls, config: Any) -> Any:
-        if isinstance(config, Mapping) and (missing := sorted(RunConfig.model_fields.keys() - LATER - config.keys())):
+    def _has_what_is_needed(cls, config: Any) -> Any:
+        if isinstance(config, Mapping) and (missing := sorted(NEEDED - config.keys())):
             raise ValueError(f"{missing[0]} is missing")
         return config
 

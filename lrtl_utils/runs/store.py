@@ -134,11 +134,12 @@ def _write(
 def require_apart(results: Path, asked: Iterable[RunConfig]) -> None:
     """`InputError` where records would be written into a folder of data or of a model, which runs look through."""
     names = {(each.dataset, each.model) for each in asked}
+    real = Path(os.path.realpath(results))
     folders = {("data", load.absolute(name)) for name, _ in names}
     folders |= {("model", own.absolute(name)) for _, name in names}
-    real = os.path.realpath(results)
+    folders |= {("saved model", str(each)) for each in (real, *real.parents) if (each / own.KEPT_FILE).is_file()}
     for what, folder in sorted(folders):
-        if os.path.isabs(folder) and Path(real).is_relative_to(os.path.realpath(folder)):
+        if os.path.isabs(folder) and real.is_relative_to(os.path.realpath(folder)):
             raise InputError(f"{results} is in the folder of the {what}, {folder}; choose another folder for results.")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from lrtl_utils.errors import InputError, Unreadable, reason
-from lrtl_utils.files import read_text, writable_folder, write_atomically, writing_to
+from lrtl_utils.files import first_line, read_text, writable_folder, write_atomically, writing_to
 from lrtl_utils.runs import store
 from lrtl_utils.runs.record import in_words
 from lrtl_utils.study import record_cache, tables
@@ -24,8 +24,11 @@ MOST_METRICS, MOST_RUNS = 1000, 50_000  # in one request to MLflow
 def csv(results: Path, file: Path | None = None) -> list[str]:
     """Write a row for each run to `file` (None: `runs.csv` in the folder).
 
-    The columns are those of `tables.records`, except `record` and `outcome`. `InputError` if the folder has no records.
+    The columns are those of `tables.records`, except `record` and `outcome`. `InputError` if the folder has no records,
+    or if the file is there and holds something else.
     """
+    if file and file.is_file() and not first_line(file).startswith(f"{tables.COLUMNS[0]},"):
+        raise InputError(f"{file} holds no table of runs, so it is not overwritten; name another file.")
     return _table(results, file or results / "runs.csv", pd.DataFrame.to_csv)
 
 

@@ -44,17 +44,23 @@ def verdict(mean: float, p: float | None) -> str:
 def outcomes(runs: Iterable[Outcome]) -> tuple[np.ndarray, Score]:
     """What happened on each test example under each seed, [seeds, examples, parts], and the score of its totals."""
     runs = list(runs)
-    if runs[0].metric == "entity_f1":
-        return np.stack([unpack_rows(run.packed, 3) for run in runs]), entity_f1
-    if runs[0].metric == "macro_f1":
-        return np.stack([_by_class(unpack_rows(run.packed, 2), run.classes) for run in runs]), macro_f1
-    hits = np.stack([unpack_hits(run.packed, run.examples) for run in runs])
-    return np.stack([hits, np.ones_like(hits)], axis=-1).astype(float), accuracy
+    parts, score = {
+        "accuracy": (_hits, accuracy),
+        "macro_f1": (_by_class, macro_f1),
+        "entity_f1": (lambda run: unpack_rows(run.packed, 3), entity_f1),
+    }[runs[0].metric]
+    return np.stack([parts(run) for run in runs]), score
 
 
-def _by_class(answers: np.ndarray, classes: int) -> np.ndarray:
-    """Of the true and predicted class [examples, 2]: rightly predicted, predicted and true, [examples, 3 · classes]."""
-    true, predicted = np.eye(classes, dtype=bool)[answers.T]
+def _hits(run: Outcome) -> np.ndarray:
+    """Whether each answer was right, and 1, [examples, 2]."""
+    hits = unpack_hits(run.packed, run.examples)
+    return np.stack([hits, np.ones_like(hits)], axis=-1).astype(float)
+
+
+def _by_class(run: Outcome) -> np.ndarray:
+    """What was rightly predicted, predicted and true of each class, [examples, 3 · classes]."""
+    true, predicted = np.eye(run.classes, dtype=bool)[unpack_rows(run.packed, 2).T]
     return np.concatenate([true & predicted, predicted, true], axis=1)
 
 

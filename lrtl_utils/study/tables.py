@@ -112,7 +112,7 @@ def row_of(record: Mapping[str, Any], metric: str | None = None) -> dict[str, An
             if name not in PACKED and not isinstance(value, list | dict):
                 row[f"{section}.{name}"] = value
     if judged and record["validation"]:
-        row["validation.score"] = record["validation"][METRICS[judged.metric][1]]
+        row["validation.score"] = record["validation"][METRICS[judged.metric].score]
     return row | {"record": record}
 
 

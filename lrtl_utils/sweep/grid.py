@@ -65,15 +65,19 @@ def read_blocks(path: str | Path) -> dict[str, list[tuple[str, RunConfig]]]:
         if "extends" in shared:
             raise InputError(f"{path} extends {base}, which extends another grid; extend one that does not.")
         grid = shared | grid
-    blocks = grid.pop("blocks", {"all": {}})
+    named, blocks = "blocks" in grid, grid.pop("blocks", {"all": {}})
     if not isinstance(blocks, Mapping) or not all(isinstance(block, Mapping) for block in blocks.values()):
         raise InputError(f"{path}: `blocks` must map the name of each block to a mapping of its parameters.")
     once = cache(kind_of)  # for this reading alone: the user's folders may change
     if not blocks:
         raise InputError(f"{path} has no cell, because it has no block.")
-    cells = {name: _cells(f"{path.name}, {name}", grid | dict(block), once) for name, block in blocks.items()}
+    cells = {}
     for name, block in blocks.items():
-        _require_one_size(f"{path.name}, {name}", grid, block)
+        try:
+            cells[name] = _cells(grid | dict(block), once)
+            _require_one_size(grid, block)
+        except InputError as error:
+            raise InputError(f"{path.name}{f', block {name}' if named else ''}: {error}") from None
     return cells
 
 
@@ -114,13 +118,17 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         grid = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # of dates and numbers that are none
-        raise InputError(f"{path} is not plain YAML: {' '.join(str(error).split())}.") from None
+        mark = getattr(error, "problem_mark", None)
+        line, said = (f", line {mark.line + 1}", error.problem) if mark else ("", " ".join(str(error).split()))
+        raise InputError(f"{path}{line} is not plain YAML: {said}.") from None
+    if grid is None:
+        raise InputError(f"{path} is empty.")
     if not isinstance(grid, Mapping):
         raise InputError(f"{path} is not a mapping of parameters to values.")
     return dict(grid)
 
 
-def _require_one_size(place: str, grid: Mapping[str, Any], block: Mapping[str, Any]) -> None:
+def _require_one_size(grid: Mapping[str, Any], block: Mapping[str, Any]) -> None:
     """`InputError` where a block, or a list, gives a number of labels that has no effect beside another one."""
     values = grid | block
     for first, later in itertools.combinations(SIZES, 2):
@@ -129,29 +137,26 @@ def _require_one_size(place: str, grid: Mapping[str, Any], block: Mapping[str, A
         wanted = ignored is not None and later in block and first not in block
         listed = isinstance(ignored, list) and len(ignored) > 1 and (later in block or first not in block)
         if counts and (wanted or listed):
-            raise InputError(f"{place}: {later} has no effect beside {first}; leave one out, or set {first}: null.")
+            raise InputError(f"{later} has no effect beside {first}; leave one out, or set {first}: null.")
 
 
-def _cells(place: str, values: Mapping[str, Any], kind_of: Callable[..., str]) -> list[tuple[str, RunConfig]]:
+def _cells(values: Mapping[str, Any], kind_of: Callable[..., str]) -> list[tuple[str, RunConfig]]:
     for name in values:
-        require_name(f"parameter ({place})", name, [*RunConfig.model_fields, "notebook"])
+        require_name("parameter", name, [*RunConfig.model_fields, "notebook"])
     lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
     for name, choices in lists.items():
         # Not shown: by references to itself a small file can hold a list that takes ages to write out.
         if any(isinstance(choice, list | dict | set) for choice in choices):
-            raise InputError(f"{place}: {name} must be one value or a list of values.")
+            raise InputError(f"{name} must be one value or a list of values.")
         if not choices:
-            raise InputError(f"{place}: {name} is an empty list.")
+            raise InputError(f"{name} is an empty list.")
     if (size := math.prod(map(len, lists.values()))) > MOST_CELLS:
-        raise InputError(f"{place}: its lists make {size} cells, more than the {MOST_CELLS} allowed.")
+        raise InputError(f"the lists make {size} cells, more than the {MOST_CELLS} allowed.")
     cells = []
     for combination in itertools.product(*lists.values()):
         cell = dict(zip(lists, combination, strict=True))
         notebook = cell.pop("notebook", None)
-        try:
-            config = read_config(cell)
-            notebook = notebook or NOTEBOOK_OF[kind_of(config.dataset, config.text_column, config.label_column)]
-            cells.append((notebook, read_parameters(notebook, cell, kind_of)))
-        except InputError as error:
-            raise InputError(f"{place}: {error}") from None
+        config = read_config(cell)
+        notebook = notebook or NOTEBOOK_OF[kind_of(config.dataset, config.text_column, config.label_column)]
+        cells.append((notebook, read_parameters(notebook, cell, kind_of)))
     return cells

@@ -6,20 +6,25 @@ import re
 import shlex
 from collections import defaultdict
 from functools import cache
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 import typer
 import yaml
+from typer.models import OptionInfo
 
 from lrtl_utils import cli
+from lrtl_utils.cli import common
 from lrtl_utils.cli.common import pairs
 from lrtl_utils.cli.sweep import slurm_parameters
-from lrtl_utils.config import read_config
+from lrtl_utils.config import RunConfig, read_config
 from lrtl_utils.data.catalog import TASKS
 from lrtl_utils.files import ROOT
-from lrtl_utils.methods import METHODS, progressive
+from lrtl_utils.measure.metrics import METRICS
+from lrtl_utils.methods import METHODS, VERSIONS, progressive
+from lrtl_utils.models.catalog import MODELS
 from lrtl_utils.study import answers, stats, tables
 from lrtl_utils.study.benchmarks import published, readme, recipe, tuning
 from lrtl_utils.sweep import engines
@@ -652,9 +657,22 @@ def test_the_records_page_has_every_key_and_no_other():
     later = {"split", "notes", "repeats", "train", "test", "across", "dropped", "host"}  # since the committed records
     later |= {"cached_seconds", "cached_predict_seconds", "penalty", "left_out_loss", "names_fit"}
     later |= {"answers", "calibration_error", "temperature", "scikit_learn", "setfit", "sentence_transformers"}
-    later |= {"layers", "word_shape", "label_names", "class_weights", "padding"}
+    later |= RunConfig.model_fields.keys()
     parts = {"data", "metrics", "validation", "cost", "model", "curve", "environment"}
     assert stated - held - words - later - parts == set()
+
+
+def test_the_catalog_page_has_every_name_of_the_catalogs():
+    named = set(re.findall(r"`(\w+)`", (ROOT / "docs/catalog.md").read_text()))
+    assert {*TASKS, *MODELS, *VERSIONS} <= named, "docs/catalog.md must name each data set, model and method"
+
+
+def test_every_metric_is_in_the_help_and_explained():
+    (option,) = (each for each in get_args(common.Metric) if isinstance(each, OptionInfo))
+    page = (ROOT / "docs/summaries.md").read_text()
+    for name in METRICS:
+        assert name in option.help
+        assert f"| `{name}` |" in page
 
 
 def keys(record):

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ STAND_INS = {
     "resolve_device": lambda device, **_: "cpu" if device == "auto" else device,
     "resolve_precision": lambda precision, *_: "fp32" if precision == "auto" else precision,
 }
+HERE = Path(__file__).parent
 running = False
 
 
@@ -54,12 +56,16 @@ def alone() -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    if HERE not in item.path.parents:  # of another tier, in the same session
+        return (yield)
     with alone():
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Iterator[None]:
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    if HERE not in collector.path.parents:
+        return (yield)
     with alone():
         return (yield)

@@ -115,6 +115,8 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
 
     A table may list images in its `text_column`, or, if that is None, in any column.
     """
+    if "://" in dataset:
+        raise InputError(f"{dataset} is an address; download the file, and give its path.")
     path = absolute_path(dataset)
     if source := find_own_on_hub(dataset):
         folders = {file.relative_to(source.folder).parts[:-1] for file in source.files}

@@ -77,6 +77,8 @@ def choose(columns: Iterable[str], text: str | None, label: str | None, where: o
     if len(columns) == 2 and (text or label):
         text = text or next(name for name in columns if name != label)
         label = label or next(name for name in columns if name != text)
+    if len(columns) == 1:
+        raise InputError(f"{where} has only the column {columns[0]!r}; it needs one for inputs and one for labels.")
     if text is None or label is None:
         asked = [
             f"the one with the {what} with {name}"

@@ -1,6 +1,7 @@
 """What a user waits for before anything happens: neither torch nor another slow import."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -33,6 +34,17 @@ CALLS = [
     (["status", "results/search"], 0),
     (["verify", "results/search"], 0),
 ]
+
+
+def test_a_letter_that_the_terminal_lacks_is_printed_as_its_code(tmp_path):
+    file = tmp_path / "\u00fcber.csv"
+    file.write_text("text,label\n" + "".join(f"{word} {i},{word}\n" for i in range(8) for word in ("good", "bad")))
+    words = [sys.executable, "-m", "lrtl_utils", "doctor", str(file), "--no-labels"]
+    done = subprocess.run(
+        words, env=os.environ | {"PYTHONIOENCODING": "ascii"}, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert r"\xfcber.csv" in done.stdout
 
 
 def test_torch_is_not_imported():

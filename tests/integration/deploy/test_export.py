@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from complete import call
 from huggingface_hub import ModelCard
 from safetensors.numpy import load_file
@@ -90,6 +91,15 @@ def answers_of(script, folder, names, **environment):
 def flat(prediction):
     """All logits of an answer, [rows, classes]."""
     return np.concatenate([np.atleast_2d(rows) for rows in prediction.scores])
+
+
+def test_a_model_with_a_head_of_another_form_is_refused_and_nothing_is_left(tmp_path):
+    model, path, data, *_ = run(tmp_path / "results", **CASES["probe"])
+    width = model.head[-1].in_features
+    model.head = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(width, width), torch.nn.ReLU(), model.head[-1])
+    with pytest.raises(InputError, match=r"4 parts of it would be lost, such as head\.3\.bias; only a head that is"):
+        export.save(model, data.classes, path, tmp_path / "kept")
+    assert [each.name for each in tmp_path.iterdir()] == ["results"]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -282,6 +292,11 @@ def test_run_keeps_its_model_and_a_done_run_keeps_its_record(tmp_path):
     # Jupyter interrupts a kernel before it shuts it down, and one that is not idle yet says so, in lines of its own.
     (said,) = (line for line in again.stderr.splitlines() if line.startswith("accuracy"))
     assert (again.returncode, again.stdout) == (0, first.stdout)
+    unused = call(*words, "-p", "epochs=3", "-p", "image_size=64")
+    assert unused.stdout == first.stdout
+    assert [line for line in unused.stderr.splitlines() if line.startswith("warning")] == [
+        f"warning: {given} has no effect on this run." for given in ("epochs=3", "image_size=64")
+    ]
     assert re.fullmatch(r"accuracy 0\.\d{3} with 16 labels and 131 test examples, in \S+ device seconds", said)
     assert path.read_bytes() == before
     assert export.load(tmp_path / "kept").classes == ("World", "Sports", "Business", "Sci/Tech")

@@ -420,6 +420,16 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
     (tmp_path / "one.txt").write_text("prices rise")
     with pytest.raises(InputError, match="holds the model, so the answers cannot be written there"):
         scoring.predict(news, tmp_path / "one.txt", news / "model.safetensors")
+    (tmp_path / "gold.csv").write_text("text,label\nprices rise,Business\n")
+    with pytest.raises(InputError, match=r"gold.csv holds no answers, so it is not overwritten"):
+        scoring.predict(news, tmp_path / "one.txt", tmp_path / "gold.csv")
+    with pytest.raises(InputError, match=r"so .*out.parquet must end in .csv"):
+        scoring.predict(news, tmp_path / "one.txt", tmp_path / "out.parquet")
+    (tmp_path / "tagged.conll").write_text("Ada B-PER\nsleeps O\n")
+    with pytest.raises(InputError, match=r"tagged.conll has tagged sentences, but this model reads texts"):
+        scoring.predict(news, tmp_path / "tagged.conll", tmp_path / "out.csv")
+    for _ in range(2):  # answers may be replaced by others
+        scoring.predict(news, tmp_path / "one.txt", tmp_path / "out.csv")
     shutil.copytree(news, tmp_path / "kept")
     (tmp_path / "kept/one.txt").write_text("prices rise")
     with pytest.raises(InputError, match="name a file elsewhere with --output"):

@@ -325,12 +325,13 @@ def test_the_command_line_fails_in_words_and_steers_no_terminal(results, call):
     assert done.stdout.splitlines()[-1] == "8 records, 2 fail"
 
 
-def test_a_missing_folder_is_an_error_and_an_empty_one_is_reported(tmp_path, call):
+def test_a_missing_folder_and_one_without_records_are_errors(tmp_path, call):
     done = call("verify", tmp_path / "none")
     assert done.returncode == 2
     assert done.stderr == f"There is no folder {tmp_path / 'none'}.\n"
     done = call("verify", tmp_path)
-    assert (done.returncode, done.stdout) == (0, f"There are no records in {tmp_path / 'runs'}.\n")
+    said = f"There are no records in {tmp_path / 'runs'}; give the folder that holds `runs`.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
     with pytest.raises(InputError):
         verify(tmp_path / "none")
 

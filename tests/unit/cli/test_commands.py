@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -55,6 +56,18 @@ def test_too_little_memory_is_one_line(call, monkeypatch, error):
     assert said.startswith("out of memory: ")
 
 
+def test_sigterm_while_an_estimate_is_timed_is_one_line(call, monkeypatch):
+    class Interrupted(RuntimeError):
+        """As that of the loop, which imports torch."""
+
+    def fail(**_options):
+        raise Interrupted("interrupted after 0 epochs, 1 batches; the same command goes on from there")
+
+    monkeypatch.setitem(sys.modules, "lrtl_utils.methods.loop", SimpleNamespace(Interrupted=Interrupted))
+    monkeypatch.setattr(cli, "app", fail)
+    assert call() == (143, "", "Interrupted.\n")
+
+
 def test_another_error_keeps_its_traceback(monkeypatch):
     def fail(**_options):
         raise RuntimeError("a bug")
@@ -103,6 +116,8 @@ def test_every_option_of_a_verb_is_explained(verb):
             "The folder of the model is given twice",
         ),
         (["sweep", "no_such_grid.yaml"], "no_such_grid.yaml cannot be read"),
+        (["sweep", "dem"], "There is no grid named 'dem'; did you mean 'demo'?"),
+        (["doctor", "https://example.com/a.csv"], "https://example.com/a.csv is an address; download the file"),
         (["sweep", "demo", "--slurm", "cores=2"], "--slurm goes with --engine slurm"),
         (["sweep", "demo", "--slurm", "cores"], "--slurm cores has no '='"),
         (["sweep", "demo", "--engine", "slurm", "--slurm", "cores=2"], "needs --slurm memory="),
@@ -116,6 +131,8 @@ def test_every_option_of_a_verb_is_explained(verb):
         (["verify", "no/such/folder"], "There is no folder"),
         (["compare", "news_sample", "--metric", "macrof1"], "did you mean 'macro_f1'?"),
         (["export", "my/model"], "Say what to export"),
+        (["export", "my/model", "my/data.csv", "--onnx"], "my/data.csv must end in .onnx"),
+        (["export", "my/results", "runs.parquet", "--to", "csv"], "runs.parquet must end in .csv"),
         (["export", "my/results", "--to", "csv", "--int8"], "--int8 and --rows go with --onnx."),
         (["export", "my/results", "--to", "csv", "--uri", "http://localhost"], "--uri goes with --to mlflow."),
         (["export", "no/results", "--to", "csv"], "There are no records in"),
@@ -174,7 +191,7 @@ def test_a_grid_is_a_file_or_the_name_of_one_that_is_shipped(monkeypatch, tmp_pa
     assert sweep.shipped(sweep.Path("demo")) == notebooks_folder() / "grids" / "demo.yaml"
     (tmp_path / "demo").rmdir()
     (tmp_path / "demo").touch()
-    for own in ("demo", "demo.yaml", "grids/demo", "no_such_grid"):
+    for own in ("demo", "demo.yaml", "grids/demo"):
         assert sweep.shipped(sweep.Path(own)) == sweep.Path(own)
 
 

@@ -1,16 +1,18 @@
 """A method's code and its version change together, because the version is part of a run's identity.
 
-When a digest no longer fits, raise the method's version in `lrtl_utils/methods/__init__.py` if its results may change,
-and then record the new digests with `python tests/unit/methods/test_versions.py`.
+For a new method, record its digest with `python tests/unit/methods/test_versions.py`. When a digest no longer fits,
+first raise the version in `lrtl_utils/methods/__init__.py` of each method whose results may change: for a file that
+methods share, of all that call what was changed.
 """
 
 import ast
 import hashlib
 import json
+from pathlib import Path
 
-from lrtl_utils.files import ROOT
 from lrtl_utils.methods import VERSIONS
 
+ROOT = Path(__file__).parents[3]
 RECORDED = ROOT / "tests/golden/method_versions.json"
 SHARED = ("loop", "solver", "feature_cache", "method", "shared")  # what every method may call
 

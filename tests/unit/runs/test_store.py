@@ -46,6 +46,11 @@ def test_records_lie_in_no_folder_of_data_or_of_a_model_whatever_link_leads_ther
         with pytest.raises(InputError, match=f"is in the folder of the {what}, .*; choose another folder for results"):
             store.require_apart(tmp_path / place, [asked])
     store.require_apart(tmp_path / "mine-results", [data, model, RunConfig(dataset="news_sample")])
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved/lrtl.json").write_text("{}")
+    for place in ("saved", "saved/results"):
+        with pytest.raises(InputError, match=r"is in the folder of the saved model, .*saved; choose another folder"):
+            store.require_apart(tmp_path / place, [RunConfig(dataset="news_sample")])
 
 
 def test_checksum_is_that_of_the_canonical_rest(path):

@@ -67,6 +67,16 @@ def test_searches_of_one_name_are_studies_of_their_own(tmp_path):
         exports.optuna(tmp_path)
 
 
+def test_a_file_that_holds_something_else_stays(study, tmp_path):
+    gold = tmp_path / "gold.csv"
+    gold.write_text("text,label\na,b\n")
+    with pytest.raises(InputError, match=r"gold.csv holds no table of runs, so it is not overwritten"):
+        exports.csv(study, gold)
+    assert gold.read_text() == "text,label\na,b\n"
+    for _ in range(2):
+        exports.csv(study, tmp_path / "runs.csv")
+
+
 def test_a_folder_without_them_is_said_in_a_sentence(tmp_path):
     with pytest.raises(InputError, match="There are no records in"):
         exports.csv(tmp_path)

@@ -724,6 +724,9 @@ def test_splits_that_share_no_label_and_a_train_split_of_one_are_refused(tmp_pat
     (tmp_path / "train.csv").write_text("\n".join(["text,label", *(f"row {i},neg" for i in range(20))]))
     with pytest.raises(InputError, match="all rows to train on have the label 'neg'"):
         load(str(tmp_path))
+    (tmp_path / "alone.csv").write_text("\n".join(["text,label", *(f"row {i},class {i}" for i in range(12))]))
+    with pytest.raises(InputError, match="test examples that are held out are of classes without another example"):
+        load(str(tmp_path / "alone.csv"))
 
 
 def test_the_checksum_covers_the_images_that_the_named_column_names(tmp_path):
