@@ -115,7 +115,7 @@ def test_a_block_may_have_another_number_of_labels_than_the_rest(tmp_path):
         ({"blocks": {"good": SMALL, "bad": SMALL | {"seed": [0, -1]}}}, "seed=-1"),
         ({"dataset": "news_sample", "model": "efficientnet_lite0"}, "does not read text"),
         ({"seed": []} | SMALL, "seed is an empty list"),
-        ({"blocks": {"good": SMALL, "empty": SMALL | {"seed": []}}}, "grid.yaml, empty: seed is an empty list"),
+        ({"blocks": {"good": SMALL, "empty": SMALL | {"seed": []}}}, "grid.yaml, block empty: seed is an empty list"),
         ({"train_size": 100, "data_fraction": [0.1, 0.5]} | SMALL, "data_fraction has no effect beside train_size"),
         ({"shots": [4, 8], "train_size": [10, 20]} | SMALL, "train_size has no effect beside shots; leave one out"),
         (
