@@ -85,7 +85,7 @@ def fetch(
     from lrtl_utils.data import hub
 
     mirror = absolute_path(to) if to else hub.mirror()
-    named = [[name.strip() for name in (names or "").split(",") if name] for names in (datasets, models)]
+    named = [[name.strip() for name in (names or "").split(",") if name.strip()] for names in (datasets, models)]
     wanted = repositories() if datasets is None and models is None else repositories(*named)
     with interruptible("with the remaining files"):
         failures = hub.fetch(wanted, mirror, show)

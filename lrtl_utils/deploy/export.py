@@ -156,8 +156,8 @@ def _require_whole(model: Model, folder: Path) -> None:
     lost = [name for name, part in whole.items() if name not in saved or not torch.equal(saved[name], part)]
     if lost:
         raise InputError(
-            f"The model cannot be saved, because {counted(len(lost), 'part')} of it would be lost, such as {lost[-1]}; "
-            "only a head that is Sequential(Dropout, Linear) can be saved."
+            f"The model cannot be saved, because {counted(len(lost), 'tensor')} would be lost, such as {lost[-1]}; the "
+            "saved form has no place for layers that a method adds."
         )
 
 
