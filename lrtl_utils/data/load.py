@@ -38,7 +38,13 @@ def kind_of(dataset: str, text_column: str | None = None, label_column: str | No
     """`text`, `image` or `tokens`; `InputError` if there is no such data set."""
     if _is_own(dataset):
         return _of_path(own.kind_of, dataset, text_column, label_column)
+    _require_no_column(dataset, text_column, label_column)
     return TASKS[dataset].kind
+
+
+def _require_no_column(dataset: str, *columns: str | None) -> None:
+    if any(columns):
+        raise InputError(f"text_column and label_column are for your own files; {dataset!r} has its own.")
 
 
 def absolute(dataset: str) -> str:
@@ -69,6 +75,7 @@ def load(
     if _is_own(dataset):
         data = _of_path(own.read, dataset, source, text_column, label_column)
     else:
+        _require_no_column(dataset, text_column, label_column)
         data = _of_path(_read_named, dataset, source)
     source.require_unchanged()
     for sentence in data.warned:

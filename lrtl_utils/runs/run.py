@@ -14,7 +14,7 @@ import numpy as np
 
 from lrtl_utils.config import NO_MODEL, SIZES, RunConfig, read_config, resolve_device, resolve_precision
 from lrtl_utils.data import load, own, splits
-from lrtl_utils.data.catalog import KINDS, TASKS
+from lrtl_utils.data.catalog import KINDS
 from lrtl_utils.data.hub import Source
 from lrtl_utils.data.splits import Data, Examples, Facts, count_labelled, share_of
 from lrtl_utils.errors import InputError, Undecodable, require_name
@@ -323,8 +323,6 @@ def check(asked: RunConfig, kind_of: Callable[..., str] = load.kind_of) -> None:
     """`InputError` unless the names exist and fit together; reads only enough of the data to know its kind."""
     require_name("method", asked.method, METHODS)
     kind, method = kind_of(asked.dataset, asked.text_column, asked.label_column), METHODS[asked.method]
-    if asked.dataset in TASKS and (asked.text_column or asked.label_column):
-        raise InputError(f"text_column and label_column are for your own files; {asked.dataset!r} has its own.")
     if kind not in method.kinds:
         fitting = ", ".join(name for name, row in METHODS.items() if kind in row.kinds)
         raise InputError(

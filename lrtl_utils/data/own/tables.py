@@ -80,12 +80,13 @@ def choose(columns: Iterable[str], text: str | None, label: str | None, where: o
     if len(columns) == 1:
         raise InputError(f"{where} has only the column {columns[0]!r}; it needs one for inputs and one for labels.")
     if text is None or label is None:
-        asked = [
-            f"the one with the {what} with {name}"
-            for what, name, column in (("inputs", "text_column", text), ("labels", "label_column", label))
-            if column is None
-        ]
-        raise InputError(f"{where} has the columns {', '.join(map(repr, columns))}; name {' and '.join(asked)}.")
+        roles = (("inputs", "text_column", text), ("labels", "label_column", label))
+        asked = {name: f"the one with the {what} with {name}" for what, name, column in roles if column is None}
+        name = next(iter(asked))
+        raise InputError(
+            f"{where} has the columns {', '.join(map(repr, columns))}; name {' and '.join(asked.values())} "
+            f"(--{name.replace('_', '-')} NAME, or -p {name}=NAME)."
+        )
     if text == label:
         raise InputError(
             f"{where}: column {text!r} cannot have both the inputs and the labels; name another one with text_column "

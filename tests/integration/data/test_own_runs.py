@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from lrtl_utils.data.load import load
 from lrtl_utils.data.splits import MADE
 from lrtl_utils.errors import InputError
 from lrtl_utils.runs import record, store
@@ -43,6 +44,8 @@ def test_repeated_inputs_that_are_kept_together_make_another_run_than_before(tmp
 def test_columns_are_named_only_for_own_files():
     with pytest.raises(InputError, match="are for your own files"):
         Run(dataset="news_sample", text_column="text")
+    with pytest.raises(InputError, match="are for your own files"):
+        load("news_sample", label_column="label")
 
 
 def test_a_broken_image_is_named_by_its_file(tmp_path):

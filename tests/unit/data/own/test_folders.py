@@ -270,7 +270,10 @@ def test_columns_are_guessed_or_given(tmp_path):
         match="columns 'how', 'what', 'more'; name the one with the inputs with text_column and the one with",
     ):
         load(path)
-    with pytest.raises(InputError, match="'more'; name the one with the labels with label_column"):
+    with pytest.raises(
+        InputError,
+        match=r"name the one with the labels with label_column \(--label-column NAME, or -p label_column=NAME\)",
+    ):
         load(path, text_column="what")
     with pytest.raises(InputError, match=r"no column of r.csv named 'wat'; did you mean 'what'"):
         load(path, text_column="wat", label_column="how")
