@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtl_utils.data import rows
-from lrtl_utils.errors import InputError, counted, require_name
+from lrtl_utils.errors import InputError, counted, require_name, shown
 
 # Usual names of columns; the first that a table has is read.
 INPUTS = ("text", "sentence", "review", "content", "document", "comment", "message", "body", "tweet", "abstract")
@@ -78,14 +78,18 @@ def choose(columns: Iterable[str], text: str | None, label: str | None, where: o
         text = text or next(name for name in columns if name != label)
         label = label or next(name for name in columns if name != text)
     if len(columns) == 1:
-        raise InputError(f"{where} has only the column {columns[0]!r}; it needs one for inputs and one for labels.")
+        raise InputError(
+            f"{where} has only the column {shown(columns[0])}; it needs one for inputs and one for labels."
+        )
     if text is None or label is None:
         roles = (("inputs", "text_column", text), ("labels", "label_column", label))
         asked = {name: f"the one with the {what} with {name}" for what, name, column in roles if column is None}
         name = next(iter(asked))
+        example = any(len(column.split()) > 3 for column in columns)
+        hint = "; if these are an example, write a row of names above it, such as text,label" if example else ""
         raise InputError(
-            f"{where} has the columns {', '.join(map(repr, columns))}; name {' and '.join(asked.values())} "
-            f"(--{name.replace('_', '-')} NAME, or -p {name}=NAME)."
+            f"{where} has the columns {', '.join(map(shown, columns))}; name {' and '.join(asked.values())} "
+            f"(--{name.replace('_', '-')} NAME, or -p {name}=NAME){hint}."
         )
     if text == label:
         raise InputError(

@@ -262,6 +262,14 @@ def test_other_files_are_left_aside(tmp_path):
     assert data.notes[0] == "sample_submission.csv is not read: its name has no split in it"
 
 
+def test_a_table_without_names_above_it_is_said_to_lack_them(tmp_path):
+    path = write_csv(tmp_path / "r.csv", [("a dull and cold film", "bad")], ("a great film that I loved", "good"))
+    with pytest.raises(
+        InputError, match=r"if these are an example, write a row of names above it, such as text,label\.$"
+    ):
+        load(str(path))
+
+
 def test_columns_are_guessed_or_given(tmp_path):
     lines = [(label, text, "x") for text, label in rows(12)]
     path = str(write_csv(tmp_path / "r.csv", lines, ("how", "what", "more")))
