@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet
 
 from lrtl_utils.errors import InputError, Unreadable, reason
 from lrtl_utils.files import first_line, read_text, writable_folder, write_atomically, writing_to
@@ -27,18 +28,27 @@ def csv(results: Path, file: Path | None = None) -> list[str]:
     The columns are those of `tables.records`, except `record` and `outcome`. `InputError` if the folder has no records,
     or if the file is there and holds something else.
     """
-    if file and file.is_file() and not first_line(file).startswith(f"{tables.COLUMNS[0]},"):
-        raise InputError(f"{file} holds no table of runs, so it is not overwritten; name another file.")
-    return _table(results, file or results / "runs.csv", pd.DataFrame.to_csv)
+    return _table(results, file, "runs.csv", pd.DataFrame.to_csv, lambda path: first_line(path).split(","))
 
 
 def parquet(results: Path, file: Path | None = None) -> list[str]:
     """What `csv` writes, as parquet, which keeps the types (None: `runs.parquet`)."""
-    return _table(results, file or results / "runs.parquet", pd.DataFrame.to_parquet)
+    return _table(results, file, "runs.parquet", pd.DataFrame.to_parquet, _parquet_columns)
 
 
-def _table(results: Path, file: Path, write: Callable[..., Any]) -> list[str]:
-    frame = tables.frame_of(_records(results)).drop(columns=["record", "outcome"])
+def _parquet_columns(file: Path) -> list[str]:
+    try:
+        return pyarrow.parquet.read_schema(file).names
+    except pyarrow.ArrowInvalid:  # it is no parquet file
+        return []
+
+
+def _table(
+    results: Path, file: Path | None, usual: str, write: Callable[..., Any], columns_of: Callable[[Path], list[str]]
+) -> list[str]:
+    if file and file.is_file() and columns_of(file)[:1] != tables.COLUMNS[:1]:
+        raise InputError(f"{file} holds no table of runs, so it is not overwritten; name another file.")
+    frame, file = tables.frame_of(_records(results)).drop(columns=["record", "outcome"]), file or results / usual
     with writing_to(file):
         write_atomically(file, lambda stream: write(frame, stream, index=False))
     return [f"rows: {len(frame)}, columns: {len(frame.columns)}", str(file)]

@@ -67,14 +67,17 @@ def test_searches_of_one_name_are_studies_of_their_own(tmp_path):
         exports.optuna(tmp_path)
 
 
-def test_a_file_that_holds_something_else_stays(study, tmp_path):
-    gold = tmp_path / "gold.csv"
-    gold.write_text("text,label\na,b\n")
-    with pytest.raises(InputError, match=r"gold.csv holds no table of runs, so it is not overwritten"):
-        exports.csv(study, gold)
-    assert gold.read_text() == "text,label\na,b\n"
+@pytest.mark.parametrize(("export", "write"), [(exports.csv, "to_csv"), (exports.parquet, "to_parquet")])
+def test_a_file_that_holds_something_else_stays(study, tmp_path, export, write):
+    gold = tmp_path / f"gold.{export.__name__}"
+    getattr(pd.DataFrame({"text": ["a"], "label": ["b"]}), write)(gold, index=False)
+    for content in (gold.read_bytes(), b"", b"nothing of the kind"):
+        gold.write_bytes(content)
+        with pytest.raises(InputError, match=r"gold\.\w+ holds no table of runs, so it is not overwritten"):
+            export(study, gold)
+        assert gold.read_bytes() == content
     for _ in range(2):
-        exports.csv(study, tmp_path / "runs.csv")
+        export(study, tmp_path / f"runs.{export.__name__}")
 
 
 def test_a_folder_without_them_is_said_in_a_sentence(tmp_path):
