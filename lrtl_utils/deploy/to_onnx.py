@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from google.protobuf.message import DecodeError
 
 from lrtl_utils.data.load import load
 from lrtl_utils.deploy import export
@@ -78,10 +79,13 @@ def write(
 
     Its answers are compared with the model's in fp32 on the inputs in the file or folder `rows` (None: on the first
     test rows of a shipped data set). `InputError`, and no file, where a score in fp32 differs by more than `TOLERANCE`,
-    or where the model has no such graph. In int8 the answers may differ, and `Written` says how many do.
+    where the model has no such graph, or where the file is there and holds something else. In int8 the answers may
+    differ, and `Written` says how many do.
     """
     folder = absolute_path(folder)
     target = absolute_path(file) if file else folder / (INT8_FILE if int8 else FILE)
+    if target.exists():
+        _require_ours(target)
     kept = export.load(folder)
     model, reader = kept.model, kept.model.reader
     if reader.kind == "bag":
@@ -120,6 +124,18 @@ def write(
         with writing_to(target):
             os.replace(path, target)
     return written
+
+
+def _require_ours(target: Path) -> None:
+    """`InputError` unless the file has the facts that `_describe` writes, so that no other model is overwritten."""
+    try:
+        facts = {fact.key for fact in onnx.load(target, load_external_data=False).metadata_props}
+    except (DecodeError, OSError):  # it is another kind of file, or a folder
+        facts = set()
+    if not {"kind", "labels"} <= facts:
+        raise InputError(
+            f"{target} is no model that this project exported, so it is not overwritten; name another file."
+        )
 
 
 def _export(model: Model, batch: Batch, names: Sequence[str], path: Path) -> None:

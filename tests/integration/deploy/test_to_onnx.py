@@ -5,6 +5,7 @@ import logging
 import re
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from whole_run import run
@@ -97,6 +98,19 @@ def test_a_file_whose_answers_differ_is_not_written(saved, monkeypatch):
     with pytest.raises(InputError, match=r"was not written: on digits, a score of onnxruntime differs"):
         to_onnx.write(folder)
     assert not [path for path in folder.rglob("*") if "onnx" in path.name]
+
+
+def test_a_file_that_holds_something_else_stays(saved, tmp_path):
+    folder, _ = saved("pixels", CASES["pixels"])
+    file = to_onnx.write(folder, tmp_path / "model.onnx").path
+    to_onnx.write(folder, file)  # what it wrote itself
+    graph = onnx.load(file)
+    del graph.metadata_props[:]
+    for content in (graph.SerializeToString(), b"nothing of the kind"):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=r"no model that this project exported, so it is not overwritten"):
+            to_onnx.write(folder, file)
+        assert file.read_bytes() == content
 
 
 def test_a_model_that_is_larger_than_the_format_allows_is_refused(saved, monkeypatch):
