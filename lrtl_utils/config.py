@@ -16,6 +16,7 @@ from lrtl_utils.errors import InputError, require_name, shown
 from lrtl_utils.files import named_by
 
 SIZES = ("shots", "train_size", "data_fraction")  # the first one that is given counts
+IN_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}  # the types, as pydantic has them
 NO_MODEL = "none"  # the model of a method that needs none
 
 
@@ -159,7 +160,10 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        said = first["msg"].removeprefix("Value error, ")
+        wanted = IN_WORDS.get(first["type"].partition("_")[0])  # of int_parsing, say
+        said = (
+            f"it should be {wanted}" if wanted else first["msg"].removeprefix("Value error, ").replace("Input", "it", 1)
+        )
         reason = said[0].lower() + said[1:]
         about = RunConfig.model_fields[name].description
         raise InputError(f"{name}={shown(first['input'])} cannot be used ({about}): {reason}.") from None

@@ -25,6 +25,22 @@ def test_a_path_a_number_of_a_column_and_nothing_are_what_they_stand_for():
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("epochs", "three", "it should be a whole number"),
+        ("epochs", 2.5, "it should be a whole number"),
+        ("learning_rate", "fast", "it should be a number"),
+        ("drop_leaks", "perhaps", "it should be true or false"),
+        ("train_size", 0, "it should be greater than or equal to 1"),
+        ("device", "gpu", "it should be 'auto', 'cpu' or 'cuda'"),
+    ],
+)
+def test_a_wrong_value_is_answered_with_what_it_should_be(name, value, said):
+    with pytest.raises(InputError, match=rf"^{name}={value!r} cannot be used \(.*\): {said}\.$"):
+        read_config({name: value})
+
+
+@pytest.mark.parametrize(
     ("path", "name"), [("./digits", "./digits"), ("..", "./.."), ("a/b", "a/b"), ("~/x", "~/x"), ("/x", "/x")]
 )
 def test_a_path_is_never_taken_for_a_name_of_the_catalog(path, name):
