@@ -491,7 +491,8 @@ def _choose(parts: dict[str, list[Row]], layout: Layout, notes: Notes) -> tuple[
                     "the validation split is not used: validation examples are taken from the labelled ones"
                 )
             file = layout.splits[split][0].relative_to(layout.folder)
-            return {"train": train, "test": parts[split]}, next(p for p in file.parts if split_of([p]) == split)
+            named = (part for part in file.parts if split_of([part]) == split)
+            return {"train": train, "test": parts[split]}, next(named, file.parts[0])
     return {"train": train}, None
 
 

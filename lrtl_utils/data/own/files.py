@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -260,6 +260,16 @@ def names_split(name: str) -> bool:
     return any(name.lower() in known for known in SPLITS.values())
 
 
+def _pairs(names: Iterable[str]) -> dict[str, str]:
+    """The split of names that differ in `train` and `test` alone, such as newstrain.csv and newstest.csv."""
+    lower, found = {name.lower() for name in names}, {}
+    for name in lower:
+        other = re.sub("train(ing)?", "test", name)
+        if other != name and other in lower:
+            found |= {name: "train", other: "test"}
+    return found
+
+
 def _layout(folder: Path, form: str, files: Sequence[Path]) -> Layout:
     """The layout of files of one form: their splits are in the names of the files and their folders."""
     names = {file: file.relative_to(folder).parts for file in files}
@@ -267,14 +277,18 @@ def _layout(folder: Path, form: str, files: Sequence[Path]) -> Layout:
         # The topmost folder may be a split if it has folders of classes in it; else `train` is the name of a class.
         deep = any(len(parts) > 2 for parts in names.values())
         names = {file: parts[:1] if deep else () for file, parts in names.items()}
+    named = {file: split_of(parts) for file, parts in names.items()}
+    if not any(named.values()):
+        pairs = _pairs("/".join(parts) for parts in names.values())
+        named = {file: pairs.get("/".join(parts).lower()) for file, parts in names.items()}
     splits: dict[str, list[Path]] = {}
-    for file, parts in names.items():
-        splits.setdefault(split_of(parts) or "all", []).append(file)
+    for file, split in named.items():
+        splits.setdefault(split or "all", []).append(file)
     if "train" not in splits:
         if len(splits) > 1:
-            named = " and ".join(split for split in splits if split != "all")
+            there = " and ".join(split for split in splits if split != "all")
             wanted = "none has train in its name; put it into the name of those to train on"
-            raise InputError(f"{folder} has files for {named}, but {wanted}.")
+            raise InputError(f"{folder} has files for {there}, but {wanted}.")
         return Layout(folder, form, {"all": tuple(files)})
     aside = dict.fromkeys(Path(*names[file]) for file in splits.pop("all", []))
     noted = tuple(f"{name} {ASIDE}" for name in aside)

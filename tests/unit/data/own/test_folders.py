@@ -118,12 +118,29 @@ def test_one_class_that_is_written_in_two_ways_is_one(tmp_path):
     assert load(str(write_csv(tmp_path / "b.csv", lines))).classes == ("false", "true")
 
 
-@pytest.mark.parametrize("names", [("drugsComTrain_raw", "drugsComTest_raw"), ("trainset", "testset")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("drugsComTrain_raw", "drugsComTest_raw"),
+        ("trainset", "testset"),
+        ("newstrain", "newstest"),
+        ("NEWSTRAINING", "NEWSTEST"),
+        ("newstrain/part", "newstest/part"),
+    ],
+)
 def test_the_name_of_a_split_may_be_a_part_of_a_word(names, tmp_path):
     for start, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         write_csv(tmp_path / f"{name}.csv", rows(10 + start, start=100 * start))
     data = load(str(tmp_path))
     assert (len(data.train), len(data.test)) == (10, 11)
+
+
+def test_words_that_end_like_a_split_are_no_splits(tmp_path):
+    for start, name in enumerate(("latest", "contest", "strain")):
+        write_csv(tmp_path / f"{name}.csv", rows(20, start=100 * start))
+    data = load(str(tmp_path))
+    assert (len(data.train), len(data.test)) == (45, 15)
 
 
 def test_files_of_other_types_are_counted_and_json_of_a_split_is_read(tmp_path):
