@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from google.protobuf.message import DecodeError
 
 from lrtl_utils.data.load import load
 from lrtl_utils.deploy import export
@@ -129,8 +128,9 @@ def write(
 def _require_ours(target: Path) -> None:
     """`InputError` unless the file has the facts that `_describe` writes, so that no other model is overwritten."""
     try:
+        onnx.checker.check_model(target)
         facts = {fact.key for fact in onnx.load(target, load_external_data=False).metadata_props}
-    except (DecodeError, OSError):  # it is another kind of file, or a folder
+    except (onnx.checker.ValidationError, OSError):  # it is another kind of file, or a folder
         facts = set()
     if not {"kind", "labels"} <= facts:
         raise InputError(

@@ -416,6 +416,13 @@ def planned_runs(grid):
     }
 
 
+def test_the_page_on_full_size_was_made_with_today_s_methods():
+    lines = (ROOT / "docs/full_size.jsonl").read_text().splitlines()
+    assert {(line["method"], line.get("version")) for line in map(json.loads, lines)} == {
+        (name, version) for name, version in VERSIONS.items() if METHODS[name].needs_model
+    }
+
+
 def test_how_many_runs_the_study_has_is_what_its_records_and_its_plan_say():
     runs, planned = tables.records(ROOT / "results/study", "completed"), planned_runs("study")
     left, page = len(planned) - len(runs), " ".join((ROOT / "results/README.md").read_text().split())

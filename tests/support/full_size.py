@@ -63,6 +63,7 @@ def write_model(mirror: Path, name: str) -> int:
 
 def take_step(name: str, method: str) -> dict[str, Any]:
     """One run: a step of `method`, or for the ladder an epoch above cached blocks; what it needed."""
+    from lrtl_utils.methods import VERSIONS
     from lrtl_utils.methods import loop as training
     from lrtl_utils.models.catalog import MODELS
     from lrtl_utils.runs.run import Run
@@ -84,12 +85,14 @@ def take_step(name: str, method: str) -> dict[str, Any]:
     forward = training.pass_counter(done.model, head=True)(shape)
     cost = done.meter.report(len(done.train), 1.0, 1)
     phases = cost["flops_by_phase"]
-    seen = len(done.train) + (2 * len(done.data.classes) if cached and kind == "text" else 0)  # the names, twice
+    named = any(point.get("names_fit") for point in done.curve)  # for the ladder, each name is several examples more
+    seen = len(done.train) + (training.NAME_COPIES * len(done.data.classes) if cached and named else 0)
     steps = math.ceil(seen / done.config.batch_size) if done.config.epochs else 0
     described = done.describe_model()
     return {
         "model": name,
         "method": method,
+        "version": VERSIONS[method],
         "rows": len(done.train),
         "steps": steps,
         "parameters": described["parameters"],
