@@ -1,6 +1,7 @@
 """Every parameter of one run: its unit, its range, its default.
 
-`None` means *the method's own default*; the record says which value was used.
+`None` means *the method's own default*, and the record says which value was used; of a size, a limit or
+a column it means that none is given.
 """
 
 import hashlib

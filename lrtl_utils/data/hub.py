@@ -24,7 +24,7 @@ from lrtl_utils.files import absolute_path, write_text
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 PROBE_SECONDS = 2.0
 ASKED_AGAIN = 60.0  # seconds for which an answer of the hub, or none, is believed
-BESIDE = {"dataset": [], "model": ["*.json", "*.txt", "*.model"]}  # files that are fetched too, but not in the checksum
+BESIDE = {"dataset": [], "model": ["*.json", "*.txt", "*.model"]}  # files that are fetched too
 MANIFEST = "manifest.json"
 PART = re.compile(r"(.+)-\d{5}-of-(\d{5}).*\.parquet")
 PARTIAL = ".partial"  # in the mirror: incomplete downloads, a folder for each revision
@@ -33,7 +33,7 @@ WAITS = (1.0, 4.0)  # seconds before another attempt, after the client's own ret
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository of the hub, and the patterns of the files that a run reads and that its checksum covers.
+    """A repository of the hub, and the patterns of its data or weights.
 
     `kind` is `dataset` or `model`; a `revision` of None is the newest, until a mirror's manifest fixes one.
     """

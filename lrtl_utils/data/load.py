@@ -97,6 +97,8 @@ def load(
                 "train on; give a test split of other examples."
             )
         kept = data.train.take(np.flatnonzero(~leaking))
+        if data.kind != "tokens":
+            _require_classes(data, kept)
         return replace(data, train=kept, repeats=repeats | {"dropped": leaks})
     if leaks:
         warnings.warn(
@@ -105,6 +107,16 @@ def load(
             stacklevel=2,
         )
     return replace(data, repeats=repeats)
+
+
+def _require_classes(data: Data, kept: Examples) -> None:
+    """`InputError` if the examples that are `kept` are of one class; warns if they lack others of the train split."""
+    left = {*kept.targets}
+    if lost := [data.classes[target] for target in sorted({*data.train.targets} - left)]:
+        without = f"drop_leaks=true leaves no train example of {', '.join(lost[:10])}"
+        if len(left) < 2:
+            raise InputError(f"{data.name}: {without}, so only one class is left; give a test split of other examples.")
+        warnings.warn(f"{data.name}: {without}.", stacklevel=3)
 
 
 def _is_own(dataset: str) -> bool:
@@ -243,7 +255,7 @@ def _hold_out(data: Data, is_own: bool) -> Data:
 
 
 def _check(data: Data) -> None:
-    """`InputError` if an example is empty, or a label is missing or none of the classes."""
+    """`InputError` if an input is missing, a label is missing or none of the classes, or tags do not match words."""
     numbers = {*range(len(data.classes))}
     for split, examples in (("train", data.train), ("test", data.test)):
         pairs = zip(examples.inputs, examples.targets, strict=True) if examples else ()

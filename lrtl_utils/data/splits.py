@@ -114,7 +114,7 @@ def same(value: Any) -> Any:
 def labelled(data: Data, config: RunConfig) -> tuple[Examples, Examples | None]:
     """The labelled examples of a run, as (train, validation or None).
 
-    They depend on the data and the seed only: every method sees the same.
+    They depend on the data, the seed, the size and the `validation_share` only: every method sees the same.
     """
     rng = np.random.default_rng(derived_seed(config.seed, "subset"))
     amount = {name: getattr(config, name) for name in SIZES}
@@ -211,8 +211,9 @@ def count_labelled(
 
 
 def labelled_subset(strata: np.ndarray, names: Sequence[str], rng: np.random.Generator, **amount: Any) -> np.ndarray:
-    """Indices of the labelled examples: a prefix of one stratified order, so larger subsets contain the smaller ones.
+    """Indices of the labelled examples: a prefix of one stratified order, or with `shots` of each stratum in it.
 
+    So of subsets that are sized in the same way, larger ones contain the smaller ones.
     `names[i]` is the name of stratum `i`, and `amount` is as `count_labelled` takes it. `InputError` if a stratum would
     have no example.
     """

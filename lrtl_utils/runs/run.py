@@ -349,7 +349,7 @@ def check(asked: RunConfig, kind_of: Callable[..., str] = load.kind_of) -> None:
 def resolve(asked: RunConfig, data: Data | Facts, *, elsewhere: bool = False) -> RunConfig:
     """The configuration as it will run, here or `elsewhere`.
 
-    Only a `max_length` of None is decided later, by the training texts.
+    Only `max_length` may change later: None is decided by the training texts, and it is at most what the model reads.
     """
     method = METHODS[asked.method]
     row = backbone(asked.model) if method.needs_model else None

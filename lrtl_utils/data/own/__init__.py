@@ -405,7 +405,7 @@ def _require_shared(targets: Mapping[str, Sequence[str]], dataset: str) -> None:
 def _require_single(targets: Sequence[Any], dataset: str, notes: Notes) -> None:
     """`InputError` if many rows have several labels: in a list, or separated by semicolons, bars or commas.
 
-    A few are noted as a warning.
+    A few such texts are noted as a warning.
     """
     lists = _lists({target for target in targets if isinstance(target, str)})
     several = [target for target in targets if isinstance(target, list) or target in lists]

@@ -113,7 +113,8 @@ def find_own_on_hub(dataset: str, *, fetch: bool = True) -> Source | None:
 def look(dataset: str, text_column: str | None = None) -> Layout:
     """The files at a path, or of a repository of the hub, and what they are. `InputError` if they cannot be read.
 
-    A table may list images in its `text_column`, or, if that is None, in any column.
+    A CSV or TSV file may list images in its `text_column`, or, if that is None, in any column, unless one with a usual
+    name has texts.
     """
     if "://" in dataset:
         raise InputError(f"{dataset} is an address; download the file, and give its path.")

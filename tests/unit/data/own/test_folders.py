@@ -982,6 +982,20 @@ def test_examples_of_both_splits_are_counted_reported_and_dropped(tmp_path):
     assert set(subsets[0]) < set(subsets[1]) < set(subsets[2])
 
 
+@pytest.mark.parametrize("names", ["ab", "abc"])
+def test_a_class_of_which_each_example_leaks_is_not_left_out_in_silence(names, tmp_path):
+    lines = [(f"{name} text {i}", name) for name in names for i in range(12)]
+    write_csv(tmp_path / "train.csv", lines)
+    write_csv(tmp_path / "test.csv", [*lines[:12], ("another b text", "b")])
+    said = "drop_leaks=true leaves no train example of a"
+    if names == "ab":
+        with pytest.raises(InputError, match=f"{said}, so only one class is left; give a test split of other"):
+            load(str(tmp_path), drop_leaks=True)
+    else:
+        with pytest.warns(UserWarning, match=rf"{said}\.$"):
+            assert len(load(str(tmp_path), drop_leaks=True).train) == 24
+
+
 @pytest.mark.parametrize(
     ("name", "text", "line"),
     [
