@@ -344,9 +344,9 @@ def within_budget(priced: Sequence[Priced], budget_seconds: float, workers: int)
 
     All configurations run at the three smallest sizes, one of three seeds after the other, and then with three seeds at
     each larger size, because a method that did not run there cannot be compared. Last come the other two seeds. Of
-    configurations that do not all fit at the three smallest sizes, the dearest are left out altogether. The two
-    cheapest there are the least that can be compared, and are kept even if they do not fit; with seed 0 alone if three
-    seeds do not.
+    configurations that do not all fit at the three smallest sizes, the dearest over all sizes are left out altogether.
+    The two cheapest are the least that can be compared, and are kept even if they do not fit; with seed 0 alone if
+    three seeds do not.
     """
     costs: Counter[str] = Counter()
     for one in priced:

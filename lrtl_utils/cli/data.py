@@ -18,7 +18,7 @@ def doctor(
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     labels: Annotated[
-        bool | None, Option(help="Look for wrong labels with a model. Default: where there are at most 1,000 examples.")
+        bool | None, Option(help="Look for wrong labels with a model. Default: for at most 1,000 texts or images.")
     ] = None,
 ) -> None:
     """Show what this machine has and where each data set and model comes from; or check your own data set."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from lrtl_utils.cli.common import LOCAL, Parameters, Results, TextColumn, fail, interruptible, pairs
+from lrtl_utils.cli.common import LOCAL, Parameters, Results, fail, interruptible, pairs
 from lrtl_utils.errors import InputError, printable
 from lrtl_utils.files import absolute_path, writable_folder
 
@@ -75,7 +75,9 @@ def predict(
         Path, Argument(help="A table, a text file with one text per line, a CoNLL file, or a folder or list of images.")
     ],
     output: Annotated[Path | None, Option(help="The CSV file to write. Default: NAME.predictions.csv.")] = None,
-    text_column: TextColumn = None,
+    text_column: Annotated[
+        str | None, Option(help="Column of the inputs in a table. Default: that of training, or else by its name.")
+    ] = None,
 ) -> None:
     """Predict the labels of a file with a saved model. The last line printed is the path of the CSV file."""
     from lrtl_utils.deploy import predict as prediction

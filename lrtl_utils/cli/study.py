@@ -152,8 +152,8 @@ def figures(
 ) -> None:
     """Execute the summary notebooks in place, and write their answers.
 
-    These go to README.md and docs/progressive.md one folder up, and beside the records. On one machine, the same
-    records give the same bytes.
+    These go to README.md, docs/evidence.md and docs/progressive.md one folder up, and beside the records. On one
+    machine, the same records give the same bytes.
     """
     from lrtl_utils.runs import notebook
     from lrtl_utils.study.benchmarks import readme

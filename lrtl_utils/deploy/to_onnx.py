@@ -74,7 +74,7 @@ class Written:
 def write(
     folder: str | Path, file: str | Path | None = None, *, int8: bool = False, rows: str | Path | None = None
 ) -> Written:
-    """Write the model saved in `folder` as ONNX to `file` (None: `model.onnx` in the folder), in fp32 or int8.
+    """Write the model saved in `folder` as ONNX to `file` (None: in the folder), in fp32 or int8.
 
     Its answers are compared with the model's in fp32 on the inputs in the file or folder `rows` (None: on the first
     test rows of a shipped data set). `InputError`, and no file, where a score in fp32 differs by more than `TOLERANCE`,

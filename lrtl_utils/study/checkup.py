@@ -60,7 +60,8 @@ def steps(data: Data) -> dict[int, float]:
     A size that is nearly the whole train split is left out: it would add nothing, and make any curve look reliable.
     """
     available, least = len(data.train), len(data.strata_names)
-    fractions = {n: math.floor(1e6 * n / available) / 1e6 for n in STEPS if least <= n <= available / STEP}
+    scale = 10 ** max(6, len(str(available)))  # fine enough that a run rounds up to the same number
+    fractions = {n: math.floor(scale * n / available) / scale for n in STEPS if least <= n <= available / STEP}
     return fractions | {available: 1.0}
 
 

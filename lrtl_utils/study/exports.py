@@ -46,9 +46,10 @@ def _parquet_columns(file: Path) -> list[str]:
 def _table(
     results: Path, file: Path | None, usual: str, write: Callable[..., Any], columns_of: Callable[[Path], list[str]]
 ) -> list[str]:
-    if file and file.is_file() and columns_of(file)[:1] != tables.COLUMNS[:1]:
+    file = file or results / usual
+    if file.is_file() and columns_of(file)[:1] != tables.COLUMNS[:1]:
         raise InputError(f"{file} holds no table of runs, so it is not overwritten; name another file.")
-    frame, file = tables.frame_of(_records(results)).drop(columns=["record", "outcome"]), file or results / usual
+    frame = tables.frame_of(_records(results)).drop(columns=["record", "outcome"])
     with writing_to(file):
         write_atomically(file, lambda stream: write(frame, stream, index=False))
     return [f"rows: {len(frame)}, columns: {len(frame.columns)}", str(file)]

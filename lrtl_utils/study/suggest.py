@@ -74,8 +74,8 @@ def suggest(dataset: str, pool: str | Path, count: int, **reading: str | None) -
     """The `count` rows of a pool to label next, or all that can be suggested if they are fewer.
 
     They are drawn at random: no way of choosing them has met its bar (docs/tried.md). Left out are rows without an
-    input, rows that have a label in the pool or in `dataset`, rows that are in the test split, and repeated rows.
-    `InputError` if no row is left.
+    input, rows that have a label in `dataset` or (except for tagged sentences) in the pool, rows that are in the test
+    split, and repeated rows. `InputError` if no row is left.
     """
     data = checkup.read(dataset, **reading)
     task = TASKS.get(dataset)

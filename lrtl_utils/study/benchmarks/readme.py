@@ -50,8 +50,9 @@ def refresh(path: Path, folder: Path) -> Path:
     """Write the answers in short between the marks of the file at `path`, and in full beside the records.
 
     `folder` holds the notebooks, which name the records of the study. Beside these are those of the confirmation, if
-    any: its claim goes between marks of its own, its picture is drawn, and its gains in parts of the settings and what
-    others published go between marks of two other pages. Returns `path`; `InputError` if a page lacks its marks.
+    any: its claim goes between marks of its own, its picture is drawn, and its gains in parts of the settings, its
+    losses, what each piece earns and what others published go between marks of two other pages. Returns `path`;
+    `InputError` if a page lacks its marks.
     """
     study, *others = committed_sources(folder)
     confirmation, confirmed, compared, beside = study.parent / recipe.CONFIRMATION, None, None, []

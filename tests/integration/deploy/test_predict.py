@@ -423,6 +423,8 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
     (tmp_path / "gold.csv").write_text("text,label\nprices rise,Business\n")
     with pytest.raises(InputError, match=r"gold.csv holds no answers, so it is not overwritten"):
         scoring.predict(news, tmp_path / "one.txt", tmp_path / "gold.csv")
+    (tmp_path / "quoted.csv").write_text('text,label,"p_Arts, Culture"\nprices rise,Business,0.1\n')
+    scoring.predict(news, tmp_path / "one.txt", tmp_path / "quoted.csv")  # answers of a model with such a class
     with pytest.raises(InputError, match=r"so .*out.parquet must end in .csv"):
         scoring.predict(news, tmp_path / "one.txt", tmp_path / "out.parquet")
     (tmp_path / "tagged.conll").write_text("Ada B-PER\nsleeps O\n")

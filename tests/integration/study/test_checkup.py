@@ -1,6 +1,7 @@
 """The check of a user's data: what the page says, and that it is true."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -71,6 +72,15 @@ def test_clean_data_have_nothing_to_look_at(tmp_path):
     path = write_csv(tmp_path / "long.csv", [*rows(300, "good"), *rows(300, "bad"), ("word " * 130, "bad")])
     long = "More than 128 words are in 1 of 601 inputs: max_length=128 would bound the cost."
     assert long in checkup.page(checkup.read(path))  # less than half a per cent
+
+
+def test_steps_of_a_large_train_split_are_exact():
+    for size in (1_400_000, 3_600_000):
+        steps = checkup.steps(SimpleNamespace(train=range(size), strata_names=["good", "bad"]))
+        assert [splits.share_of(size, fraction) for fraction in steps.values()] == list(steps)
+        assert [splits.share_of(size, float(f"{fraction:g}")) for fraction in steps.values()] == list(
+            steps
+        )  # as printed
 
 
 def test_steps_are_fractions_that_give_those_labels(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from pathlib import Path
 
 import optuna
 import pandas as pd
@@ -77,7 +78,10 @@ def test_a_file_that_holds_something_else_stays(study, tmp_path, export, write):
             export(study, gold)
         assert gold.read_bytes() == content
     for _ in range(2):
-        export(study, tmp_path / f"runs.{export.__name__}")
+        file = Path(export(study)[-1])
+    file.write_bytes(b"of the user's own")
+    with pytest.raises(InputError, match=r"runs\.\w+ holds no table of runs"):
+        export(study)
 
 
 def test_a_folder_without_them_is_said_in_a_sentence(tmp_path):
