@@ -1,7 +1,7 @@
 """Every parameter of one run: its unit, its range, its default.
 
-`None` means *the method's own default*, and the record says which value was used; of a size, a limit or
-a column it means that none is given.
+`None` means *the method's own default*, and the record says which value was used. For a size, a limit or a column, it
+means that none is given.
 """
 
 import hashlib
@@ -161,10 +161,9 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        wanted = IN_WORDS.get(first["type"].partition("_")[0])  # of int_parsing, say
-        said = (
-            f"it should be {wanted}" if wanted else first["msg"].removeprefix("Value error, ").replace("Input", "it", 1)
-        )
+        said = first["msg"].removeprefix("Value error, ").replace("Input", "it", 1)
+        if wanted := IN_WORDS.get(first["type"].partition("_")[0]):  # of int_parsing, say
+            said = f"it should be {wanted}"
         reason = said[0].lower() + said[1:]
         about = RunConfig.model_fields[name].description
         raise InputError(f"{name}={shown(first['input'])} cannot be used ({about}): {reason}.") from None

@@ -18,7 +18,8 @@ def doctor(
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     labels: Annotated[
-        bool | None, Option(help="Look for wrong labels with a model. Default: for at most 1,000 texts or images.")
+        bool | None,
+        Option(help="Look for wrong labels with a model. Default: if there are at most 1,000 texts or images."),
     ] = None,
 ) -> None:
     """Show what this machine has and where each data set and model comes from; or check your own data set."""

@@ -112,11 +112,11 @@ def load(
 def _require_classes(data: Data, kept: Examples) -> None:
     """`InputError` if the examples that are `kept` are of one class; warns if they lack others of the train split."""
     left = {*kept.targets}
-    if lost := [data.classes[target] for target in sorted({*data.train.targets} - left)]:
-        without = f"drop_leaks=true leaves no train example of {', '.join(lost[:10])}"
+    if lost := {*data.train.targets} - left:
+        said = f"{data.name}: drop_leaks=true leaves no train example of classes such as {data.classes[min(lost)]!r}"
         if len(left) < 2:
-            raise InputError(f"{data.name}: {without}, so only one class is left; give a test split of other examples.")
-        warnings.warn(f"{data.name}: {without}.", stacklevel=3)
+            raise InputError(f"{said}, so only one class is left; give a test split of other examples.")
+        warnings.warn(f"{said}.", stacklevel=3)
 
 
 def _is_own(dataset: str) -> bool:

@@ -211,11 +211,10 @@ def count_labelled(
 
 
 def labelled_subset(strata: np.ndarray, names: Sequence[str], rng: np.random.Generator, **amount: Any) -> np.ndarray:
-    """Indices of the labelled examples: a prefix of one stratified order, or with `shots` of each stratum in it.
+    """Indices of the labelled examples: the first of one stratified order, or, with `shots`, the first of each stratum.
 
-    So of subsets that are sized in the same way, larger ones contain the smaller ones.
-    `names[i]` is the name of stratum `i`, and `amount` is as `count_labelled` takes it. `InputError` if a stratum would
-    have no example.
+    Larger subsets contain the smaller ones, if they are sized in the same way. `names[i]` is the name of stratum `i`,
+    and `amount` is as `count_labelled` takes it. `InputError` if a stratum would have no example.
     """
     order = stratified_order(strata, rng)
     if (shots := amount.get("shots")) is not None:

@@ -79,7 +79,7 @@ def _require_ours(target: Path) -> None:
     """`InputError` for a name that is not of a CSV file, or of a file that holds anything but answers."""
     if target.suffix.lower() != ".csv":
         raise InputError(f"The answers are a CSV file, so {target} must end in .csv; name such a file with --output.")
-    if target.is_file() and not first_line(target).replace('"', "").startswith(HEADS):  # of a name with a comma
+    if target.is_file() and not first_line(target).replace('"', "").startswith(HEADS):  # a class with a comma is quoted
         raise InputError(f"{target} holds no answers, so it is not overwritten; name another file with --output.")
 
 

@@ -128,7 +128,7 @@ def write(
 def _require_ours(target: Path) -> None:
     """`InputError` unless the file has the facts that `_describe` writes, so that no other model is overwritten."""
     try:
-        onnx.checker.check_model(target)
+        onnx.checker.check_model(target)  # its error is a class of onnx; that of `load` is of another package
         facts = {fact.key for fact in onnx.load(target, load_external_data=False).metadata_props}
     except (onnx.checker.ValidationError, OSError):  # it is another kind of file, or a folder
         facts = set()

@@ -123,7 +123,7 @@ def _frozen(results: Path, completed: Mapping[Path, Completed], report: Report) 
 
 
 def _drawn_again(results: Path, completed: Mapping[Path, Completed], report: Report) -> None:
-    """Draw the subsets again, from the data on this machine: prefixes of one order, so they nest."""
+    """Draw the subsets again, from the data on this machine; those that are sized in the same way nest."""
     data, drawn = {}, {}
     for path, run in sorted(completed.items(), key=lambda each: (str(_source(each[1])), each[0])):
         config, claimed, source = run.config, run.data, _source(run)

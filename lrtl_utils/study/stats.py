@@ -222,7 +222,7 @@ def entity_f1(totals: np.ndarray) -> np.ndarray:
 
 
 def pareto_front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """The points to which no other is equal in cost (lower is better) and score (higher), and better in one: boolean.
+    """The points that no other point dominates, by cost (lower is better) and score (higher is better): boolean.
 
     Costs [n], scores [n] or, for many fronts of the same costs, [n, draws].
     """

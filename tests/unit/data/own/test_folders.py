@@ -987,7 +987,7 @@ def test_a_class_of_which_each_example_leaks_is_not_left_out_in_silence(names, t
     lines = [(f"{name} text {i}", name) for name in names for i in range(12)]
     write_csv(tmp_path / "train.csv", lines)
     write_csv(tmp_path / "test.csv", [*lines[:12], ("another b text", "b")])
-    said = "drop_leaks=true leaves no train example of a"
+    said = "drop_leaks=true leaves no train example of classes such as 'a'"
     if names == "ab":
         with pytest.raises(InputError, match=f"{said}, so only one class is left; give a test split of other"):
             load(str(tmp_path), drop_leaks=True)
