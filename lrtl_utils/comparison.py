@@ -335,8 +335,7 @@ def every_run(data: Data, fixed: RunConfig, models: Sequence[str]) -> list[tuple
 
 def seconds(priced: Sequence[Priced], workers: int) -> float:
     """How long those of these runs take that have no record yet."""
-    each = [one.seconds + one.predict_seconds + OVERHEAD_SECONDS for one in priced if not one.done]
-    return sum(each) / workers
+    return sum(one.seconds + one.predict_seconds + OVERHEAD_SECONDS for one in priced if not one.done) / workers
 
 
 def within_budget(priced: Sequence[Priced], budget_seconds: float, workers: int) -> tuple[list[Priced], list[Priced]]:

@@ -37,14 +37,21 @@ def named_by(path: PurePath) -> str:
 def existing_folder(path: str | Path) -> Path:
     """The absolute path of a folder; `InputError` if there is none."""
     folder = absolute_path(path)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # of a name that is too long, `Path.is_dir` raises an error
         raise InputError(f"There is no folder {folder}.")
     return folder
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether the name can be written into a text file, such as a notebook."""
+    return os.fsencode(path).decode(errors="ignore") == str(path)
 
 
 def writable_folder(path: str | Path) -> Path:
     """The absolute path of a folder, made if it is not there; `InputError` where no file can be written in it."""
     folder = absolute_path(path)
+    if not is_utf8(folder):
+        raise InputError(f"{os.fsencode(folder)!r} has a name that is not UTF-8; name another folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -107,9 +114,9 @@ def lines_of(path: Path) -> list[str]:
 
 
 def first_line(path: Path) -> str:
-    """The first line of a file, whatever it holds."""
+    """The first line of a file, whatever it holds; of a very long one the beginning."""
     with path.open(encoding="utf-8", errors="replace") as stream:
-        return stream.readline()
+        return stream.readline(2**16)
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
@@ -133,7 +140,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any], *, durable: 
     `durable`: without the syncs, a crash of the machine may leave nothing of it, or a part.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")  # a longer one may be too long
     try:
         with os.fdopen(handle, "wb") as stream:
             write(stream)

@@ -15,7 +15,7 @@ from lrtl_utils.files import absolute_path, notebooks_folder, writable_folder
 
 def shipped(grid: Path) -> Path:
     """The grid file; a name without a folder or suffix, `demo`, is one of the grids that come with the package."""
-    if len(grid.parts) != 1 or grid.suffix or grid.is_file():
+    if len(grid.parts) != 1 or grid.suffix or os.path.isfile(grid):
         return grid
     ours = notebooks_folder() / "grids"
     require_name("grid", str(grid), sorted(path.stem for path in ours.glob("*.yaml")))

@@ -37,7 +37,7 @@ def reading(config: RunConfig) -> dict[str, Any]:
 def kind_of(dataset: str, text_column: str | None = None, label_column: str | None = None) -> str:
     """`text`, `image` or `tokens`; `InputError` if there is no such data set."""
     if _is_own(dataset):
-        return _of_path(own.kind_of, dataset, text_column, label_column)
+        return _readable(own.kind_of, dataset, text_column, label_column)
     _require_no_column(dataset, text_column, label_column)
     return TASKS[dataset].kind
 
@@ -55,7 +55,7 @@ def absolute(dataset: str) -> str:
 def find(dataset: str, text_column: str | None = None, *, fetch: bool = True) -> Source:
     """The files of a data set, downloaded if necessary and `fetch` is true; `InputError` if they cannot be found."""
     if _is_own(dataset):
-        return _of_path(own.find, dataset, text_column, fetch=fetch)
+        return _readable(own.find, dataset, text_column, fetch=fetch)
     task = TASKS[dataset]
     if task.package:
         module, file = task.package
@@ -73,10 +73,10 @@ def load(
     source = find(dataset, text_column)
     _ = source.sha256  # taken before anything is read
     if _is_own(dataset):
-        data = _of_path(own.read, dataset, source, text_column, label_column)
+        data = _readable(own.read, dataset, source, text_column, label_column)
     else:
         _require_no_column(dataset, text_column, label_column)
-        data = _of_path(_read_named, dataset, source)
+        data = _readable(_read_named, dataset, source)
     source.require_unchanged()
     for sentence in data.warned:
         warnings.warn(f"{data.name}: {sentence}.", stacklevel=2)
@@ -128,7 +128,7 @@ def _is_own(dataset: str) -> bool:
     return True
 
 
-def _of_path(function: Callable[..., Any], dataset: str, *others: Any, **options: Any) -> Any:
+def _readable(function: Callable[..., Any], dataset: str, *others: Any, **options: Any) -> Any:
     try:
         return function(dataset, *others, **options)
     except InputError:

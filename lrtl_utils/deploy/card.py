@@ -131,8 +131,8 @@ The licences of the data and of the pre-trained weights are those of their autho
 
 def seeds(record: Path) -> list[dict[str, Any]]:
     """The completed records of the same results folder that differ in nothing but the seed, itself among them."""
-    own, records = _but_seed(store.read(record)), store.records(record.parents[2], "completed")
-    return [other for other in records if _but_seed(other) == own]
+    own, others = _but_seed(store.read(record)), map(store.valid, sorted(record.parent.glob("*.json")))
+    return [each for each in others if each and each["status"] == "completed" and _but_seed(each) == own]
 
 
 def without_places(record: Mapping[str, Any]) -> dict[str, Any]:

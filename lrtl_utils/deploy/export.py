@@ -32,6 +32,7 @@ from lrtl_utils.runs import store
 CRF_FILE = "crf.safetensors"
 WEIGHTS_FILE = "weights.safetensors"  # of a model that no library builds
 VOCABULARY_FILE = "vocabulary.json"
+PARTIAL = ".onnx-"  # begins the name of the folder in which an export to ONNX is made
 DENSE = "2_Dense/model.safetensors"
 TOLERANCE = 1e-4  # of scores, between a model here and the same as a library builds it
 
@@ -97,13 +98,18 @@ def check(folder: str | Path) -> Path:
     return target
 
 
+def is_partial(path: Path) -> bool:
+    """Whether an export to ONNX that was killed left this folder."""
+    return path.name.startswith(PARTIAL)
+
+
 def _others(folder: Path) -> list[str]:
     """What lies in the folder of a saved model beside what `save` and the export to ONNX wrote."""
     try:
         written = SavedFacts.model_validate_json((folder / KEPT_FILE).read_bytes()).files
     except (OSError, ValueError):  # there is no model
         return []
-    found = sorted(path.name for path in folder.iterdir() if path.suffix != ".onnx")
+    found = sorted(path.name for path in folder.iterdir() if path.suffix != ".onnx" and not is_partial(path))
     return [] if written is None else [name for name in found if name not in written]
 
 
@@ -128,7 +134,7 @@ def save(
     written = store.read(record)
     described = card.without_places(measured or written)
     merge(model.cpu().eval())
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:40]}."))
     try:
         form = type(model).__name__
         facts = _facts(model, classes, described) | {"form": form, "head": _WRITERS[form](model, classes, temporary)}
@@ -269,11 +275,19 @@ def _facts(model: Model, classes: Sequence[str], record: dict[str, Any]) -> dict
 
 
 def _put(temporary: Path, target: Path) -> None:
-    """Rename; what was there before goes only when the new one stands."""
+    """Rename; what was there before goes only when the new one stands.
+
+    If the process is killed between the two renames, the earlier model is left beside it, under a name with `.old`.
+    """
     old = temporary.with_name(f"{temporary.name}.old")
     if target.exists():
         os.rename(target, old)
-    os.rename(temporary, target)
+    try:
+        os.rename(temporary, target)
+    except BaseException:
+        if old.exists():
+            os.rename(old, target)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -39,11 +39,11 @@ def predict(model: str | Path, file: str | Path, output: str | Path | None = Non
     something cannot be read or written.
     """
     file = absolute_path(file)
-    name = file.name if file.is_dir() else file.stem
+    name = file.name if os.path.isdir(file) else file.stem
     target = absolute_path(output) if output else file.with_name(f"{name}{files.ANSWERS}")
-    if not (file.is_file() or file.is_dir()):  # a pipe would keep its reader waiting
+    if not (os.path.isfile(file) or os.path.isdir(file)):  # a pipe would keep its reader waiting
         raise InputError(f"There is no file or folder {file}.")
-    if target == file or target.is_dir():
+    if target == file or os.path.isdir(target):
         raise InputError(
             f"The answers cannot be written to {target}, which is the input or a folder; name another file with "
             "--output."
@@ -207,15 +207,14 @@ def _pictures(file: Path, column: str | None, usual: Sequence[str]) -> tuple[lis
         return [*compress(named, images)], *_whole(images, beside, "an image")
     _require_no_column(column, file)
     base = file.parent if file.is_file() else file
-    found = {path.relative_to(base): path for path in ([file] if file.is_file() else file.rglob("*"))}
+    every = {path.relative_to(base): path for path in ([file] if file.is_file() else file.rglob("*"))}
+    found = {name: path for name, path in every.items() if not any(part.startswith(".") for part in name.parts)}
     for folder in filter(Path.is_dir, found.values()):
         files.require_no_link(folder)
     images = {
         os.fsencode(name.as_posix()).decode(errors="backslashreplace"): path.read_bytes()  # not all are UTF-8
         for name, path in sorted(found.items())
-        if name.suffix.lower() in files.IMAGES
-        and not any(part.startswith(".") for part in name.parts)
-        and path.is_file()
+        if name.suffix.lower() in files.IMAGES and path.is_file()
     }
     return [*images], [*images.values()], {}
 

@@ -8,13 +8,14 @@ import yaml
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, get_token
 
 from lrtl_utils.data import hub
+from lrtl_utils.deploy.export import is_partial
 from lrtl_utils.errors import InputError, reason
 from lrtl_utils.files import absolute_path
 from lrtl_utils.models.own import KEPT_FILE
 
 
 def push(folder: str | Path, repository: str, licence: str, *, private: bool = False) -> str:
-    """Upload the model that `save` kept in a folder to `org/name`, in one commit; returns its address.
+    """Upload the folder of a model that `save` kept to `org/name`, in one commit; returns its address.
 
     The repository is created if it does not exist. Its card is that of the folder, with the licence under the hub's
     name for it (`apache-2.0`). With `private`, the repository must be new, or private already. Without it, a new one is
@@ -33,7 +34,8 @@ def push(folder: str | Path, repository: str, licence: str, *, private: bool = F
     except (ValueError, yaml.YAMLError) as error:
         raise InputError(f"{folder / 'README.md'} has a header that is not valid YAML: {reason(error)}.") from None
     model_card.data.license = licence
-    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = (path for each in folder.iterdir() if not is_partial(each) for path in [each, *each.rglob("*")])
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(files) if path.is_file()}
     try:
         message = f"Model of run {json.loads((folder / 'record.json').read_bytes())['run_id']}"
     except (ValueError, KeyError, TypeError) as error:

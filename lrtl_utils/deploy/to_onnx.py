@@ -108,7 +108,7 @@ def write(
     data = reader.encode(examples.inputs, examples.targets)
     batches = [reader.batch(data, positions) for positions in by_length(data.lengths, PREDICT_BATCH)]
     names = [name for name in INPUTS if name in batches[0]]
-    with tempfile.TemporaryDirectory(dir=writable_folder(target.parent), prefix=".onnx-") as temporary:
+    with tempfile.TemporaryDirectory(dir=writable_folder(target.parent), prefix=export.PARTIAL) as temporary:
         path = Path(temporary) / FILE
         _export(model, batches[0], names, path)
         if int8:
@@ -172,8 +172,7 @@ def _describe(path: Path, kept: export.SavedModel) -> None:
     """Put into the file what its user needs and no graph says: the classes, and how inputs are read."""
     graph, reader = onnx.load(path), kept.model.reader
     labels = "\n".join(name.replace("\n", " ") for name in kept.classes)  # a line for each
-    facts = {"kind": kept.kind, "labels": labels, "max_length": reader.max_length}
-    facts |= {"temperature": kept.temperature}
+    facts = {"kind": kept.kind, "labels": labels, "max_length": reader.max_length, "temperature": kept.temperature}
     if reader.kind == "image":
         mean, std = list(reader.collate.mean), list(reader.collate.std)
         facts |= {"mean": mean, "std": std, "image_size": reader.collate.image_size}

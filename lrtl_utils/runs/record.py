@@ -158,7 +158,7 @@ class Environment(Part):
     """The machine and the versions that a number depends on; `host` is a checksum of a machine and its last start.
 
     `setfit` and `sentence_transformers` are of an environment that has them. Earlier records have neither, nor
-    `scikit_learn`, and their `host` is of the machine's name alone.
+    `scikit_learn`. Of the first records `host` is of the machine's name alone, or absent.
     """
 
     device: str

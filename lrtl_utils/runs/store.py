@@ -160,7 +160,7 @@ def place(results: Path, name: str) -> str:
     if not name.startswith((".", os.sep)):
         return name
     seen = os.path.normpath(results.absolute() / name)
-    # Records of earlier versions were written as seen through links.
+    # Earlier versions saw through links, and a folder may have been moved since, with a link left in its place.
     return seen if os.path.exists(seen) else os.path.normpath(os.path.join(os.path.realpath(results), name))
 
 
@@ -244,7 +244,7 @@ def records(results: str | Path, status: str | None = None) -> Iterator[dict[str
 def valid(path: Path) -> dict[str, Any] | None:
     """The record at that path, or None with a warning where it is not valid.
 
-    `Unreadable` where the system could not read it, because what the others say may be something else.
+    `Unreadable` where the system could not read it, because without it the others may give another answer.
     """
     try:
         return read(path)

@@ -125,10 +125,10 @@ def lines(frame: pd.DataFrame, results: Path, dataset: str | None = None) -> Ite
     yield "To train it on all labels of the train split and save the model:"
     kind, config = kind_of(record), record["config"] | ({"dataset": dataset} if dataset else {})
     yield training(record | {"config": config}, results)
-    if kind != "tokens" and not config["validation_share"]:
+    if kind != "tokens" and not config.get("validation_share"):
         yield "Its probabilities are not calibrated; -p validation_share=0.2 calibrates them on a fifth of the labels."
     yield "To choose the next examples to label from POOL, your unlabelled examples:"
-    given = ((name, config[name]) for name in ("text_column", "label_column") if config[name])
+    given = ((name, config[name]) for name in ("text_column", "label_column") if config.get(name))
     columns = [f" --{name.replace('_', '-')} {shlex.quote(value)}" for name, value in given]
     place = shlex.quote(_here(config["dataset"], results))
     yield f"lrtl suggest {place}{''.join(columns)} --unlabelled POOL -n 50"

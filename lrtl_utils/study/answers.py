@@ -120,12 +120,13 @@ def cost(frame: pd.DataFrame) -> Answer:
         names = [f"{name} on {count}" for name, count in compared["best"].value_counts().items()]
         on = f"each of {pairs}" if len(compared) > 1 else "the only pair of data set and model"
         names = names if len(compared) > 1 else compared["best"]
-        headline = f"On {on}, no compared configuration with fewer FLOPs than the best ({_listed(names)}) may be as "
-        headline += f"good by {metric} (none has an interval of the difference that reaches zero)"
+        headline = f"On {on}, no compared configuration with fewer FLOPs than the best ({_listed(names)}) has an "
+        headline += f"interval of the difference in {metric} that reaches zero"
         if cheaper:
-            headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best may be as good by "
-            near = sum(compared["low"] >= -stats.MARGIN)
-            headline += f"{metric} (the interval of the difference reaches zero). On {near or 'none'} of these "
+            headline = f"On {cheaper} of {pairs}, a configuration with fewer FLOPs than the best is not shown to be "
+            near, means = sum(compared["low"] >= -stats.MARGIN), span(compared["mean"].dropna(), signed)
+            headline += f"worse by {metric} (the means differ by {means} points, and the interval of the difference "
+            headline += f"reaches zero). On {near or 'none'} of these "
             headline += f"{'it is' if near else 'is it'} shown to be at most {100 * stats.MARGIN:g} point worse"
         spent = compared["best_device_seconds"].dropna()
         if len(spent) and not on_one_machine(*compared["best_device"][spent.index]):
@@ -283,7 +284,7 @@ def span(values: Sequence[float], form: Callable[[Any], str] = str) -> str:
 
 def share(ratio: float) -> str:
     """`24%`, or in one digit below 1%: a share is never shown as 0%."""
-    return f"{ratio:.0%}" if ratio >= 0.01 else f"{100 * ratio:.1g}%"
+    return f"{ratio:.0%}" if ratio >= 0.01 else f"{short(100 * ratio, 1)}%"
 
 
 def short(number: float, digits: int = 3) -> str:
@@ -320,7 +321,7 @@ def claim_labels(frame: pd.DataFrame) -> str:
 
 
 def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
-    """On how many data sets something with less of that cost than the best may be as good, by its own interval."""
+    """On how many data sets something with less of that cost than the best is not worse by its own interval."""
     found = []
     for part, row in _beside_best(front, best[best["compared"] > 0]):
         costs = part.set_index("configuration")[cost]
@@ -331,7 +332,7 @@ def claim_cost(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
         few = "Too few costs were measured here" if best["compared"].any() else "There are too few seeds here"
         return f"{few} to say whether a method that needs {NEEDS_LESS[cost]} is as good as the best"
     less = f"On {sum(found)} of {_pairs(len(found), front)}, a method that needs {NEEDS_LESS[cost]} than the best"
-    return f"{less} may be as good, by the interval of the difference"
+    return f"{less} is not shown to be worse by the interval of the difference"
 
 
 def claim_spent(front: pd.DataFrame, best: pd.DataFrame, cost: str) -> str:
@@ -413,7 +414,7 @@ def signed(difference: float) -> str:
     """A difference of scores in points: `+1.1`, or where that would hide on which side of zero it is, `-0.03`."""
     given = round(100 * difference, 9) + 0.0  # equal means differ in their last bits
     usual = f"{given:+.1f}"
-    return usual if float(usual) or not given else f"{given:+.1g}"
+    return usual if float(usual) or not given else f"{Decimal(f'{given:+.1g}'):+f}"
 
 
 def score_vs_data(best: pd.DataFrame) -> list[str]:
@@ -553,16 +554,16 @@ def times(ours: float, theirs: float) -> str:
     """How many times as much, in few digits."""
     if not theirs:
         return "more than"
-    return f"{ours / theirs:.1f} times" if ours < 100 * theirs else f"{float(f'{ours / theirs:.2g}'):,.0f} times"
+    return f"{ours / theirs:.1f} times" if ours < 100 * theirs else f"{short(ours / theirs, 2)} times"
 
 
 def gains(table: pd.DataFrame) -> list[str]:
     """For each dataset × model of `tables.gains`: the difference from the tuned baseline, and its costs over those."""
     found = []
     for row in table.itertuples():
-        time = "" if pd.isna(row.seconds_ratio) else f" and {row.seconds_ratio:.2g} times the device seconds"
+        time = "" if pd.isna(row.seconds_ratio) else f" and {short(row.seconds_ratio, 2)} times the device seconds"
         gain = f"{points(row.mean, row.low, row.high)} points from {TUNED} with {row.n_labels} labels"
-        cost = f"{row.verdict}, at {row.flops_ratio:.2g} times the FLOPs{time}"
+        cost = f"{row.verdict}, at {short(row.flops_ratio, 2)} times the FLOPs{time}"
         found.append(f"{row.dataset_model}: {OURS} differs by {gain}, {cost}.")
     return found or [f"{OURS} and {TUNED} did not run together at the size of the first answer."]
 

@@ -59,7 +59,7 @@ def main_effects(settings: pd.DataFrame, knobs: Sequence[str]) -> pd.DataFrame:
         ends = (0, numbers - 1) if means.index.dtype.kind in "if" and numbers > 1 else ()
         alone = bool((means["mean"] > means["mean"].max() - 1e-9).sum() == 1)  # of equal ones none is at the edge
         for at, (value, mean, error, count) in enumerate(means.itertuples()):
-            half = t.ppf(0.975, count - 1) * error if count > 1 else np.nan
+            half = t.ppf(0.975, count - 1) * error
             row = {"knob": knob, "value": "None" if pd.isna(value) else value, "settings": count, "share": shares[knob]}
             row |= {"score_name": settings["score_name"].iloc[0]}
             row |= {"score": mean, "low": mean - half, "high": mean + half}

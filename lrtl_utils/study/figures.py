@@ -180,8 +180,7 @@ def score_vs_data(summary: pd.DataFrame, needs: pd.DataFrame, best: pd.DataFrame
     The claim is `answers.claim_labels`; without one it is that of `best`.
     """
     figure = _each_data_set(summary, _score_vs_data, 2.7, needs=needs)
-    parts = [part for _, part in tables.by_dataset_and_model(summary)]
-    note = _others([_near(tables.with_enough_seeds(part)) for part in parts])
+    note = _others([_near(tables.with_enough_seeds(part)) for _, part in tables.by_dataset_and_model(summary)])
     note += "Bands and bars are 95% intervals. " if summary["low"].notna().any() else ""
     if figure and any(line.get_linestyle() == ":" for ax in figure.axes for line in ax.get_lines()):
         note += f"A dotted curve is a power law that comes within {100 * curves.MOST_MISSED:g} points of each of its "

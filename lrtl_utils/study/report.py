@@ -154,7 +154,7 @@ def _index(
         machines=store.machines(frame["record"]),
         notebooks=titles,
         advice=[*advice.lines(frame, results)] if frame["dataset"].nunique() == 1 else [],
-        answers=[_answer(section, results, frame, titles) for section in SECTIONS] if len(frame) else [],
+        answers=[_answer(section, results, frame) for section in SECTIONS] if len(frame) else [],
         filters={name: sorted({row[name] for row in rows}) for name in names},
         judged=tables.metrics_of(frame),
         columns=COLUMNS,
@@ -162,16 +162,16 @@ def _index(
     )
 
 
-def _compared(frame: pd.DataFrame) -> dict[str, tuple[str, str, str, str]]:
+def _compared(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
     """By run: data set, model and configuration, and that configuration's mean score at its number of labels."""
     means = frame[["run_id", *tables.KEYS]].merge(tables.summarise(frame), on=tables.KEYS)
     return {
-        row.run_id: (
-            row.dataset,
-            row.model,
-            row.configuration,
-            f"mean {row.score:.3f}{answers.between(row.low, row.high)} of {counted(row.seeds, 'seed')}",
-        )
+        row.run_id: {
+            "dataset": row.dataset,
+            "model": row.model,
+            "method": row.configuration,
+            "mean": f"mean {row.score:.3f}{answers.between(row.low, row.high)} of {counted(row.seeds, 'seed')}",
+        }
         for row in means.itertuples()
     }
 
@@ -187,7 +187,7 @@ def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     sizes = {data_name(name): facts["parameters"] for name, facts in models if name != NO_MODEL}
     if not sizes:
         return
-    named = [f"{name} ({size / 1e6:.3g} M parameters)" for name, size in sorted(sizes.items())]
+    named = [f"{name} ({answers.short(size / 1e6)} M parameters)" for name, size in sorted(sizes.items())]
     only = "CPU runs of " if all(device.startswith("cpu") for device in devices) else "Runs of "
     yield f"{only}{', '.join(named)}."
     absent = [name for name, row in MODELS.items() if row.library != "ours" and not row.package and name not in sizes]
@@ -195,7 +195,7 @@ def _scope(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"These models were not measured here, so no number here is about them: {', '.join(absent)}."
 
 
-def _answer(section: tuple[Any, ...], results: Path, frame: pd.DataFrame, titles: Mapping[str, str]) -> dict[str, Any]:
+def _answer(section: tuple[Any, ...], results: Path, frame: pd.DataFrame) -> dict[str, Any]:
     ask, name, caption, notebook = section
     answer, picture = ask(frame), results / "figures" / f"{name}.png"
     table = tables.shown(answer.table.drop(columns=IN_WORDS, errors="ignore"))
@@ -203,22 +203,21 @@ def _answer(section: tuple[Any, ...], results: Path, frame: pd.DataFrame, titles
     return answer._asdict() | {
         "picture": png_url(picture.read_bytes()) if picture.is_file() else None,
         "caption": caption.format(score=tables.metrics_of(frame)),
-        "notebook": notebook if notebook in titles else None,
+        "notebook": notebook,
         "columns": [name.replace("_", " ") for name in table],
         "rows": table.to_numpy().tolist(),
     }
 
 
-def _row(record: Mapping[str, Any], metric: str | None, compared: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _row(record: Mapping[str, Any], metric: str | None, compared: Mapping[str, dict[str, str]]) -> dict[str, Any]:
     """A row of the table of runs; one that is not among those `_compared` has its method's name, and no mean."""
     run = tables.row_of(record, metric)
     costs = [run.get(f"cost.{name}") for name in ("device_seconds", "flops", "peak_memory_mib")]
     numbers = [(one, value(one)) for one in (run["n_labels"] or None, run["seed"], run["score"], *costs)]
     if run["score"] is not None:
         numbers[2] = run["score"], f"{run['score']:.3f}"
-    own = run["dataset"], run["model"], run["method"], ""
-    names = dict(zip(("dataset", "model", "method", "mean"), compared.get(run["run_id"], own), strict=True))
-    return {"run_id": run["run_id"], "status": run["status"], "numbers": numbers, **names}
+    own = {name: run[name] for name in ("run_id", "status", "dataset", "model", "method")}
+    return own | {"mean": "", "numbers": numbers} | compared.get(run["run_id"], {})
 
 
 def _write_run(folder: Path, results: Path, record: Mapping[str, Any]) -> Path:
@@ -309,8 +308,6 @@ def value(given: Any) -> str:
         return NOTHING
     if isinstance(given, Real):
         return _number(given)
-    if isinstance(given, Mapping):
-        return value([f"{name} {value(one)}" for name, one in given.items()])
     if isinstance(given, Sequence):
         return ", ".join(map(value, given)) or NOTHING
     return str(given)

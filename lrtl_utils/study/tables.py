@@ -24,7 +24,7 @@ ALL_MODELS = "all models"  # in the place of a model
 TUNED = f"{BASELINE} (tuned)"
 KEYS = ["dataset", "model", "method", "configuration", "n_labels"]
 # What a comparison reads; few columns make it quick.
-COMPARED = [*KEYS, "variant", "seed", "score", "score_name", "outcome", "record"]
+COMPARED = [*KEYS, "variant", "seed", "score", "score_name", "cost.flops", "outcome", "record"]
 NEAR_SECONDS = 3600  # between two runs whose seconds are compared
 COSTS = {
     "device_seconds": "device seconds",
@@ -40,12 +40,11 @@ TIMED = {
     "cached_predict_seconds": ("predict_seconds", "predict_samples_per_second"),
 }
 MEANS = [*SCORES, "train_samples_per_second"]  # beside the score and the costs
-PLAIN = ["run_id", "status", "error", "dataset", "model", "method", "seed", "n_labels", "share", "score", "score_name"]
 CURVE = ("loss", "validation_loss", "validation_score")  # of each point of a record's curve
 SECTIONS = ("config", "metrics", "validation", "cost")
 PACKED = {"hits", "answers", "counts"}  # outcomes of single examples, for `stats.outcomes`
 COLUMNS = [
-    *PLAIN,
+    *("run_id", "status", "error", "dataset", "model", "method", "seed", "n_labels", "share", "score", "score_name"),
     "device",
     *(f"config.{name}" for name in RunConfig.model_fields),
     *(f"metrics.{name}" for name in SCORES),
@@ -345,8 +344,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     several with a plus between.
     """
     frame = timed(comparable(frame))
-    named = {"share": "share", "score": "score"}
-    named |= {f"cost.{name}": name for name in [*COSTS, "train_samples_per_second"]}
+    named = {"score": "score"} | {f"cost.{name}": name for name in [*COSTS, "train_samples_per_second"]}
     named |= {f"metrics.{name}": name for name in SCORES}
     groups = frame.astype(dict.fromkeys(named, float)).groupby(KEYS)
     table = groups[[*named]].mean().rename(columns=named).join(groups[["variant", "score_name"]].first())
@@ -355,7 +353,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     table["seeds"] = groups.size()
     intervals = [_interval(outcomes) for _, outcomes in groups["outcome"]]
     table = table.join(pd.DataFrame(intervals, table.index, ["low", "high"])).reset_index()
-    about = ["variant", "share", "full", "score", "low", "high", "seeds", "score_name", "device"]
+    about = ["variant", "full", "score", "low", "high", "seeds", "score_name", "device"]
     return table[[*KEYS, *about, *COSTS, *MEANS]]
 
 
@@ -364,7 +362,7 @@ def _interval(outcomes: Iterable[Outcome]) -> tuple[float, float]:
 
 
 class Runs(NamedTuple):
-    """Those of one configuration at one size: their outcomes by seed."""
+    """The runs of one configuration at one size: its method, its variant, and the outcomes by seed."""
 
     method: str
     variant: str
@@ -372,12 +370,12 @@ class Runs(NamedTuple):
 
 
 def _by_size(part: pd.DataFrame) -> Iterator[tuple[int, dict[str, Runs]]]:
-    """The runs of one dataset × model: for each number of labels, those of each configuration."""
+    """For each number of labels of one dataset × model, the `Runs` of each configuration."""
     return ((n_labels, _runs(sized)) for n_labels, sized in part.groupby("n_labels"))
 
 
 def _runs(sized: pd.DataFrame) -> dict[str, Runs]:
-    """Those of each configuration, in the order of their names."""
+    """The `Runs` of each configuration, in the order of their names."""
     found: dict[str, Runs] = {}
     columns = (sized[name].tolist() for name in ("configuration", "method", "variant", "seed", "outcome"))
     for configuration, method, variant, seed, judged in zip(*columns, strict=True):
@@ -410,7 +408,7 @@ def differences(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
 
 
 def by_seed(runs: pd.DataFrame, column: str = "outcome") -> dict[int, Any]:
-    """A column of the runs of one configuration at one size."""
+    """The values of a column by seed, from the runs of one configuration at one size."""
     return dict(zip(runs["seed"], runs[column], strict=True))
 
 
@@ -435,19 +433,16 @@ def gains(frame: pd.DataFrame, baseline: str = TUNED, everywhere: bool = False) 
         found = differences(frame, baseline)
         at = at_most_labels(best(frame)).set_index("dataset_model")["n_labels"]
         found = found[(found["variant"] == OURS) & (found["n_labels"] == found["dataset_model"].map(at))]
-    means, runs = (dict(by_dataset_and_model(each)) for each in (summarise(frame), frame))
+    at, frames = ["variant", "n_labels"], (summarise(frame), frame)
+    means, runs = ({of: part.set_index(at) for of, part in by_dataset_and_model(each)} for each in frames)
     rows = []
     for of, size in found[["dataset_model", "n_labels"]].itertuples(index=False):
-        ours, theirs = (_only(means[of], name, size).iloc[0] for name in (OURS, baseline))
-        pair = (by_seed(_only(runs[of], name, size), "record") for name in (OURS, baseline))
+        ours, theirs = (means[of].loc[(name, size)] for name in (OURS, baseline))
+        pair = (by_seed(runs[of].loc[[(name, size)]], "record") for name in (OURS, baseline))
         own = ours[["score", "low", "high"]]
         rows.append([*own, ours["flops"] / theirs["flops"], seconds_ratio(*pair)])
     columns = ["score", "score_low", "score_high", "flops_ratio", "seconds_ratio"]
     return found.reset_index(drop=True).join(pd.DataFrame(rows, columns=columns))
-
-
-def _only(frame: pd.DataFrame, variant: str, n_labels: int) -> pd.DataFrame:
-    return frame[(frame["variant"] == variant) & (frame["n_labels"] == n_labels)]
 
 
 def seconds_ratio(ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]]) -> float:
@@ -520,9 +515,8 @@ def _best(sized: pd.DataFrame, often: set[str]) -> list[Any]:
     enough = enough if len(enough) > 1 else list(drawn)  # one that has run more often than the others is not yet ahead
     shared = set.intersection(*(drawn[name] for name in enough)) or set.union(*drawn.values())
     alike = sized[sized["configuration"].isin(enough) & sized["seed"].isin(shared)]
-    alike = alike.assign(flops=[record["cost"]["flops"] for record in alike["record"]])
-    means = alike.groupby("configuration")[["score", "flops"]].mean()
-    means = means.sort_values(["score", "flops"], ascending=[False, True])["score"]  # of equal ones the cheaper is best
+    means = alike.groupby("configuration")[["score", "cost.flops"]].mean()
+    means = means.sort_values(["score", "cost.flops"], ascending=[False, True])["score"]  # the cheaper of equal ones
     top = means.index[0]
     ours = {seed: judged for seed, judged in runs[top].outcomes.items() if seed in shared}
     known, undecided, near = [], {}, [top]
@@ -609,20 +603,21 @@ def front(frame: pd.DataFrame, best: pd.DataFrame, cost: str) -> pd.DataFrame:
     tops = {row.dataset_model: row for row in best.itertuples()}
     rows = []
     for dataset_model, part in by_dataset_and_model(comparable(frame)):
-        if dataset_model not in tops:
-            continue
         part = comparable(part[part["n_labels"] == tops[dataset_model].n_labels])
         outcomes = dict(iter(part.groupby(KEYS)["outcome"]))
         chosen = one_a_method(summarise(part), tops[dataset_model].configuration)
         unmeasured = ", ".join(chosen["method"][chosen[cost].isna()])
         summary = chosen.dropna(subset=cost).assign(dataset_model=dataset_model, unmeasured=unmeasured)
         enough = with_enough_seeds(summary)
-        draws = [_draws(outcomes[key]) for key in enough[KEYS].itertuples(index=False, name=None)]
-        if draws:
-            share = pd.Series(stats.pareto_front(enough[cost], np.stack(draws)).mean(axis=1), enough.index)
+        if len(enough):
             on_front = pd.Series(stats.pareto_front(enough[cost], enough["score"]), enough.index)
             summary["on_front"] = on_front.reindex(summary.index, fill_value=False)
-            summary["front_share"] = share[enough["seeds"] >= stats.LEAST_SEEDS]
+            summary["front_share"] = np.nan
+            if enough["seeds"].min() >= stats.LEAST_SEEDS:
+                samples = (stats.sample_of(outcomes[key]) for key in enough[KEYS].itertuples(index=False, name=None))
+                draws = np.stack([*map(stats.resample, samples)])  # of each configuration, [configurations, draws]
+                shares = stats.pareto_front(enough[cost], draws).mean(axis=1)
+                summary["front_share"] = pd.Series(shares, enough.index)
             rows.append(summary)
     nothing = {"dataset_model": "", "unmeasured": "", "on_front": False, "front_share": np.nan}
     return pd.concat(rows, ignore_index=True) if rows else summarise(frame[:0]).assign(**nothing)
@@ -648,7 +643,8 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
             sizes, each = tuple(sized), [list(runs.outcomes.values()) for runs in sized.values()]
             means = tuple(np.mean([judged.score for judged in outcomes]) for outcomes in each)
             sure = min(map(len, each)) >= stats.LEAST_SEEDS
-            draws = np.stack([_draws(outcomes) for outcomes in each], axis=1) if sure else None
+            samples = map(stats.sample_of, each)
+            draws = np.stack([*map(stats.resample, samples)], axis=1) if sure else None  # [draws, sizes]
             if found := curves.need(sizes, means, draws, full, target):
                 about = {"dataset_model": dataset_model, "configuration": configuration}
                 about |= {"variant": sized[sizes[0]].variant, "first": (dataset_model, configuration) in leading}
@@ -658,10 +654,3 @@ def needs(frame: pd.DataFrame) -> pd.DataFrame:
     columns = ["dataset_model", "configuration", "variant", "sizes", "largest", "at_largest", "score_name", "score"]
     columns += ["full", "first", *curves.Need._fields]
     return pd.DataFrame(rows, columns=columns).astype({"first": bool})  # also without rows, which it then selects
-
-
-def _draws(outcomes: Sequence[Outcome]) -> np.ndarray:
-    """Resampled scores of a configuration at one size, [DRAWS]; with fewer than three seeds all are the mean."""
-    if len(outcomes) < stats.LEAST_SEEDS:
-        return np.full(stats.DRAWS, np.mean([judged.score for judged in outcomes]))
-    return stats.resample(stats.sample_of(outcomes))

@@ -140,7 +140,7 @@ def _runs(claim: Claim) -> bool:
     try:
         process = psutil.Process(claim.process)
         return process.status() != psutil.STATUS_ZOMBIE and abs(_born(process) - claim.born) < MARGIN_SECONDS
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, ValueError):  # or a number that no process has
         return False
 
 

@@ -130,7 +130,8 @@ def require_resources(parameters: Mapping[str, Any], results: Path) -> None:
         raise InputError(f"A SLURM job needs --slurm {missing[0]}=…; give the cores and the memory of one job.")
     if not str(parameters["cores"]).isdecimal() or int(parameters["cores"]) < 1:
         raise InputError(f"--slurm cores={parameters['cores']} must be a whole number of at least 1.")
-    if taken := (_set_by_sweep(results).keys() & parameters.keys()):
+    # dask-jobqueue ignores `extra`, an older name of one of these.
+    if taken := ({*_set_by_sweep(results), "extra"} & parameters.keys()):
         raise InputError(f"--slurm {min(taken)}=… is not possible, because the sweep sets it; leave it out.")
     for path in [results] if "python" in parameters else [results, sys.executable]:
         # dask-jobqueue writes it unquoted, so every job would end at once, without a word here.

@@ -38,7 +38,7 @@ def against(results: str | Path, cells: Iterable[Cell]) -> list[str]:
         (name, record["cost"])
         for record in store.records(results, "completed")
         if record["run_id"] in wanted
-        for name in names(record) & expected.keys()
+        for name in sorted(names(record) & expected.keys())[:1]  # one under the other name is of the same cell
     ]
     if not found:
         return []

@@ -117,7 +117,7 @@ def _read(path: Path) -> dict[str, Any]:
     text = read_text(path, MOST_BYTES)
     try:
         grid = yaml.load(text, _Loader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # of dates and numbers that are none
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:  # of a wrong `!!int`
         mark = getattr(error, "problem_mark", None)
         line, said = (f", line {mark.line + 1}", error.problem) if mark else ("", " ".join(str(error).split()))
         raise InputError(f"{path}{line} is not plain YAML: {said}.") from None

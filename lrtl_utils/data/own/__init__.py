@@ -20,7 +20,7 @@ from lrtl_utils.data.own.files import Layout, find_own_on_hub, is_image, look, n
 from lrtl_utils.data.rows import MOST_BYTES
 from lrtl_utils.data.splits import Data, Examples
 from lrtl_utils.errors import InputError, counted, shown
-from lrtl_utils.files import absolute_path, data_name, write_atomically
+from lrtl_utils.files import absolute_path, data_name, write_atomically, writing_to
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,8 @@ def keep(table: Any) -> Path:
     checksum = hashlib.sha256(content.getbuffer()).hexdigest()
     path = absolute_path("~/.cache/lrtl/tables") / checksum / "table.parquet"
     if not path.is_file() or file_sha256(path) != checksum:  # the disk may have damaged it
-        write_atomically(path, lambda stream: stream.write(content.getbuffer()))
+        with writing_to(path):
+            write_atomically(path, lambda stream: stream.write(content.getbuffer()))
     return path
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from lrtl_utils.data.hub import Repository, Source, find_on_hub
 from lrtl_utils.data.own import conll, tables
 from lrtl_utils.errors import InputError
-from lrtl_utils.files import absolute_path
+from lrtl_utils.files import absolute_path, is_utf8
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 CONLL = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes")
@@ -83,14 +83,14 @@ def is_path(dataset: str) -> bool:
     """
     if not dataset:
         return False
-    return "/" in dataset or os.sep in dataset or bool(Path(dataset).suffix) or absolute_path(dataset).exists()
+    return "/" in dataset or os.sep in dataset or bool(Path(dataset).suffix) or os.path.exists(absolute_path(dataset))
 
 
 def on_hub(dataset: str) -> Repository | None:
     """What `org/name` or `org/name@revision` means on the hub; None for a path that exists or ends like a data file."""
     named = HUB_ID.fullmatch(dataset)
     ends_as_file = Path(dataset).suffix.lower() in (*tables.SUFFIXES, *CONLL, *PERHAPS_CONLL, *IMAGES)
-    if not named or ends_as_file or absolute_path(dataset).exists():
+    if not named or ends_as_file or os.path.exists(absolute_path(dataset)):
         return None
     if named[2] and not REVISION.fullmatch(named[2]):
         raise InputError(
@@ -128,7 +128,7 @@ def look(dataset: str, text_column: str | None = None) -> Layout:
                 "`save_to_disk`, and give the path of that folder."
             )
         return _layout(source.folder, "table", source.files)
-    if not path.exists():
+    if not os.path.exists(path):  # of a name that is too long, `Path.exists` raises an error
         raise InputError(f"There is no file or folder {path}.")
     if path.is_file():
         form = _form(path) or ("conll" if path.suffix.lower() in CONLL else None)
@@ -175,7 +175,7 @@ def _walk(folder: Path) -> tuple[list[Path], int]:
             too_deep += len(folders)
             folders.clear()
         for path in sorted(here / name for name in [*folders, *files] if not name.startswith(".")):
-            if os.fsencode(path).decode(errors="ignore") != str(path):
+            if not is_utf8(path):
                 raise InputError(f"{os.fsencode(path)!r} has a name that is not UTF-8; rename it.")
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 raise InputError(f"{path} is a link that leaves {folder}; copy the file instead.")
@@ -206,7 +206,7 @@ def _form(file: Path) -> str | None:
         with file.open("rb") as stream:
             head, more = stream.read(4096), stream.read(1)
         text = tables.decode(head if head.startswith(tables.UTF16) else head.replace(b"\0", b""), file)[0]
-        if conll.looks_tagged(text.rpartition("\n")[0] if more else text):
+        if conll.looks_tagged("\n".join(tables.LINE_END.split(text)[:-1]) if more else text):
             return "conll"
     if suffix in tables.SUFFIXES:
         return "table"

@@ -3,7 +3,7 @@
 import copy
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,24 +76,18 @@ def write_memory(results: Path) -> None:
     """
     rows = []
     for folder in filter(Path.is_dir, (results, results / "bf16")):
-        for row in _memory(folder):
-            rows.append(row)
-            pd.DataFrame(rows).to_csv(results / "memory.csv", index=False)
-
-
-def _memory(results: Path) -> Iterator[dict[str, Any]]:
-    """The rows of `write_memory` of one folder."""
-    frame = tables.compared(tables.records(results, "completed"))
-    for (dataset, model, n_labels), part in frame.groupby(["dataset", "model", "n_labels"]):
-        ours, theirs = (part[part["configuration"] == name].set_index("seed") for name in (OURS, "linear_probe"))
-        seeds = sorted(ours.index.intersection(theirs.index))[:MEMORY_SEEDS]
-        if placed := [store.placed(results, record) for record in ours.loc[seeds, "record"]]:
-            probes = [store.placed(results, record) for record in theirs.loc[seeds, "record"]]
-            accounted = np.add([*map(peak_mib, probes)], [*map(accounted_mib, placed, longest(placed))])
-            shares = [*map(peak_mib, placed)] / accounted
-            about = {"data set": dataset, "model": model, "precision": placed[0]["environment"]["precision"]}
-            about |= {"labels": n_labels, "seeds": len(seeds)}
-            yield about | {"share": shares.mean().round(3), "highest": shares.max().round(3)}
+        frame = tables.compared(tables.records(folder, "completed"))
+        for (dataset, model, n_labels), part in frame.groupby(["dataset", "model", "n_labels"]):
+            ours, theirs = (part[part["configuration"] == name].set_index("seed") for name in (OURS, "linear_probe"))
+            seeds = sorted(ours.index.intersection(theirs.index))[:MEMORY_SEEDS]
+            if placed := [store.placed(folder, record) for record in ours.loc[seeds, "record"]]:
+                probes = [store.placed(folder, record) for record in theirs.loc[seeds, "record"]]
+                accounted = np.add([*map(peak_mib, probes)], [*map(accounted_mib, placed, longest(placed))])
+                shares = [*map(peak_mib, placed)] / accounted
+                about = {"data set": dataset, "model": model, "precision": placed[0]["environment"]["precision"]}
+                about |= {"labels": n_labels, "seeds": len(seeds)}
+                rows.append(about | {"share": shares.mean().round(3), "highest": shares.max().round(3)})
+                pd.DataFrame(rows).to_csv(results / "memory.csv", index=False)
 
 
 def peak_mib(record: dict[str, Any]) -> float:

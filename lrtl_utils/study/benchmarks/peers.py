@@ -134,7 +134,7 @@ def due(results: Path) -> Iterator[tuple[str, RunConfig]]:
     kept = (*load.READING, "model", *SIZES, "seed", "test_limit")
     for record in sorted(store.records(results, "completed"), key=lambda record: record["data"]["train_size"]):
         config = store.placed(results, record)["config"]
-        given = {name: config[name] for name in kept if config[name] is not None}
+        given = {name: config[name] for name in kept if config.get(name) is not None}
         if (config["method"], config["model"]) == (BESIDE, MODEL):
             yield from ((peer, RunConfig(**given, method=peer, device="cpu")) for peer in PEERS)
 

@@ -138,5 +138,5 @@ def one_epoch_in_words(table: pd.DataFrame) -> list[str]:
 
 def _reached(row: Any) -> str:
     points = "" if pd.isna(row.difference) else f", {answers.points(row.difference, row.low, row.high)} points"
-    spent = "" if pd.isna(row.seconds_ratio) else f" in {row.seconds_ratio:.2g} times its device seconds"
+    spent = "" if pd.isna(row.seconds_ratio) else f" in {answers.short(row.seconds_ratio, 2)} times its device seconds"
     return f"{row.configuration} reaches {row.accuracy:.3f}{points}{spent}"

@@ -162,7 +162,7 @@ def parts(table: pd.DataFrame) -> pd.DataFrame:
     of_the_plan = recipe.of_the_plan(table["dataset_model"])
     unseen = table[~of_the_plan]
     usual = unseen["dataset_model"].str.split(" · ").str[1].isin(MODELS)
-    intents = unseen["dataset_model"].str.startswith(INTENTS)
+    intents, accuracy = unseen["dataset_model"].str.startswith(INTENTS), unseen["score_name"] == "accuracy"
     rows = [
         _gained("all", unseen),
         _gained("all, by one mean for each data set", unseen, recipe.DATA_SET_GAIN),
@@ -170,6 +170,7 @@ def parts(table: pd.DataFrame) -> pd.DataFrame:
         _gained("without the second models", unseen[usual]),
         _gained("without BANKING77 and CLINC150", unseen[~intents]),
         _gained("without the second models, BANKING77 and CLINC150", unseen[usual & ~intents]),
+        _gained("scored by accuracy, without BANKING77 and CLINC150", unseen[accuracy & ~intents]),
         _gained("data sets of the original plan, which helped to choose the rule", table[of_the_plan]),
     ]
     return pd.DataFrame(rows).fillna("")
@@ -255,6 +256,10 @@ def in_short(frame: pd.DataFrame, confirmed: pd.DataFrame | None, compared: pd.D
         asked = frame if other is None or ask == answers.how_much else other
         answer = ask(asked)
         said = answer.headline if other is None or ask != answers.real else shown(compared)
+        if other is not None and ask == answers.which:
+            led = answer.table[answer.table["variants"].str[0] == tables.OURS]
+            led = led[(led["compared"] > 0) & ~led["dataset_model"].str.endswith(tables.ALL_MODELS)]
+            said += f" {tables.OURS} leads on {'; '.join(dict.fromkeys(_titles(led)))}." if len(led) else ""
         if other is not None and ask == answers.how_much:
             helped = ", ".join(dict.fromkeys(map(tables.titled, frame["dataset"])))
             said += f" These pairs are on {helped}, which helped to choose the rule; the other data sets here did not."
@@ -267,17 +272,16 @@ def lost(table: pd.DataFrame, page: str) -> str:
     The data sets of the plan, on which its rule was chosen, are among them. `page` shows each comparison.
     """
     judged = table[table["verdict"].isin(recipe.WON) & ~recipe.is_piece(table)]
-    better, worse, undecided = (sum(judged["verdict"] == verdict) for verdict in recipe.WON)
-    ahead = judged[judged["verdict"] == "better"]
+    lower, ahead, undecided = (judged[judged["verdict"] == verdict] for verdict in recipe.WON)
     where = pd.Series(map(tables.titled, _places(ahead, judged)), ahead["configuration"], str).groupby(level=0)
     than = "; ".join(f"than {name} on {', on '.join(places)}" for name, places in where)
     in_settings = f", in {counted(len(ahead[recipe.AT].drop_duplicates()), 'setting')} ({than})" if than else ""
     return (
         f"Of all {counted(len(judged), 'difference')} between `{tables.OURS}` and another method, tuned or not, on "
         "the data sets of the confirmation (some are of the original plan, and helped to choose its rule), "
-        f"{better} show `{tables.OURS}` to be better, {worse} to be worse{in_settings}, "
-        f"and {undecided} are undecided ([each of them]({page})). P-values are corrected for multiple comparisons, "
-        "separately for each method."
+        f"{len(lower)} show `{tables.OURS}` to be better, {len(ahead)} to be worse{in_settings}, "
+        f"and {len(undecided)} are undecided ([each of them]({page})). P-values are corrected for multiple "
+        "comparisons, separately for each method."
     )
 
 
@@ -302,14 +306,13 @@ def shown(table: pd.DataFrame) -> str:
     `table` is of `recipe.compared`.
     """
     table = _beside_tuned(table[~recipe.of_the_plan(table["dataset_model"])])
-    better, worse, undecided = (sum(table["verdict"] == verdict) for verdict in recipe.WON)
-    lower, higher = (table[table["verdict"] == verdict] for verdict in ("worse", "better"))
+    lower, higher, undecided = (table[table["verdict"] == verdict] for verdict in recipe.WON)
     on, at = ("; ".join(dict.fromkeys(each)) for each in (_titles(lower), _places(higher, table)))
     on, at = (f" ({each})" if each else "" for each in (on, at))
     return (
         f"Of {counted(len(table), 'difference')} between {tables.OURS} and a tuned baseline on these data sets, "
-        f"with p-values corrected for each baseline, {better} show it to be better{on}, "
-        f"{worse} to be worse{at}, and {undecided} are undecided."
+        f"with p-values corrected for each baseline, {len(lower)} show it to be better{on}, "
+        f"{len(higher)} to be worse{at}, and {len(undecided)} are undecided."
     )
 
 

@@ -233,6 +233,7 @@ def test_what_is_not_ours_is_never_written_over(tmp_path, kept):
     assert export.check(folder / "probe") == folder / "probe"
     mine = shutil.copytree(folder / "probe", tmp_path / "mine")
     (mine / "model.onnx").write_bytes(b"of the model that is replaced")
+    (mine / f"{export.PARTIAL}abc").mkdir()  # of an export that was killed
     assert export.check(mine) == mine
     (mine / "reviews.csv").write_text("text,label\n")
     with pytest.raises(
@@ -267,6 +268,19 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
     before = {file.name: file.read_bytes() for file in (tmp_path / "kept").iterdir()}
     monkeypatch.setattr(export.card, "card", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
+        export.save(model, data.classes, path, tmp_path / "kept")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "kept").iterdir()} == before
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["kept", "runs"]
+    monkeypatch.undo()
+    rename = os.rename
+
+    def fails(source, target):
+        if Path(target) == tmp_path / "kept" and not str(source).endswith(".old"):
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fails)
+    with pytest.raises(OSError, match="Input/output error"):
         export.save(model, data.classes, path, tmp_path / "kept")
     assert {file.name: file.read_bytes() for file in (tmp_path / "kept").iterdir()} == before
     assert sorted(found.name for found in tmp_path.iterdir()) == ["kept", "runs"]

@@ -253,6 +253,7 @@ def test_a_folder_of_images_in_the_order_of_their_paths(seer, tmp_path):
         Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).save(tmp_path / "in" / name)
     (tmp_path / "in/notes.txt").write_text("no picture")
     shutil.copytree(tmp_path / "in/a", tmp_path / "in/.hidden")
+    (tmp_path / "in/.hidden/link").symlink_to(tmp_path / "in/a")
     answers = rows_of(scoring.predict(seer, tmp_path / "in"))
     assert [row["file"] for row in answers] == ["a/c.jpg", "b.png"]
     assert rows_of(scoring.predict(seer, tmp_path / "in/b.png"))[0] == answers[1]
@@ -395,6 +396,7 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(news, seer, tmp_path):
     os.mkfifo(tmp_path / "pipe.txt")
     for model, file, column, said in (
         (news, "absent.csv", None, "There is no file"),
+        (news, 300 * "a", None, "There is no file"),
         (news, "pipe.txt", None, "There is no file"),
         (news, "two.csv", None, "--text-column says which"),
         (news, "two.csv", "frist", "did you mean 'first'"),

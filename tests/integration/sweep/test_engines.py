@@ -261,6 +261,12 @@ def test_parameters_that_slurm_jobs_cannot_have_are_one_sentence(given, said):
         engines.job_script({"cores": "2", "memory": "1GB"} | given)
 
 
+@pytest.mark.parametrize("name", ["extra", "worker_extra_args"])
+def test_a_parameter_that_would_be_ignored_is_refused(name, tmp_path):
+    with pytest.raises(InputError, match=rf"--slurm {name}=… is not possible, because the sweep sets it"):
+        engines.require_resources({"cores": "2", "memory": "1GB", name: "--foo"}, tmp_path)
+
+
 def test_a_job_may_have_more_processors_than_its_cell_has_threads():
     script = engines.job_script({"cores": "2", "memory": "1GB", "job_cpu": "4"})
     assert "#SBATCH --cpus-per-task=4" in script

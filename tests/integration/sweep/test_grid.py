@@ -107,6 +107,9 @@ def test_a_block_may_have_another_number_of_labels_than_the_rest(tmp_path):
     assert len(read_grid(written(tmp_path, SMALL | {"shots": [None, 2], "train_size": [10, 20]}))) == 4
 
 
+WRONG = {"bool": "maybe", "int": "''", "float": "''", "timestamp": "abc"}  # by the type that is asked for
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -124,6 +127,7 @@ def test_a_block_may_have_another_number_of_labels_than_the_rest(tmp_path):
         ),
         ("- a\n- b\n", "not a mapping"),
         ("a: [1, 2", "not plain YAML"),
+        *((f"a: !!{kind} {value}\n", "not plain YAML") for kind, value in WRONG.items()),
         ("dataset: !!python/object/apply:os.getcwd []\n", "not plain YAML"),
         ("blocks: 3\n", "`blocks` must map"),
         ("blocks: {}\n", "has no block"),

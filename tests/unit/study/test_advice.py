@@ -77,6 +77,11 @@ def test_commands_follow_the_advice_and_those_for_tags_calibrate_nothing(tmp_pat
     assert "-p dataset=sst2 " in trains
     assert "validation_share=0.2" in calibrated
     assert suggests == "lrtl suggest sst2 --unlabelled POOL -n 50"
+    frame = tables.read(tmp_path)
+    for name in ("validation_share", "text_column", "label_column"):  # which records of older versions lack
+        for record in frame["record"]:
+            record["config"].pop(name)
+    assert [*advice.lines(frame, tmp_path)][-1] == suggests
     moved = [*advice.lines(tables.read(tmp_path), tmp_path, "/elsewhere/it's mine.csv")]
     assert sum("""'/elsewhere/it'"'"'s mine.csv' """ in line for line in moved) == 1
     assert sum("""-p 'dataset=/elsewhere/it'"'"'s mine.csv' """ in line for line in moved) == 1

@@ -14,7 +14,8 @@ from lrtl_utils.study.report import SECTIONS
 
 
 @pytest.mark.parametrize(
-    ("difference", "said"), [(0.0114, "+1.1"), (-0.0003, "-0.03"), (0.0, "+0.0"), (0.1 + 0.2 - 0.3, "+0.0")]
+    ("difference", "said"),
+    [(0.0114, "+1.1"), (-0.0003, "-0.03"), (5e-7, "+0.00005"), (0.0, "+0.0"), (0.1 + 0.2 - 0.3, "+0.0")],
 )
 def test_a_difference_keeps_its_sign_and_shows_no_error_of_floating_point(difference, said):
     assert answers.points(difference) == said
@@ -22,7 +23,8 @@ def test_a_difference_keeps_its_sign_and_shows_no_error_of_floating_point(differ
 
 
 @pytest.mark.parametrize(
-    ("ratio", "said"), [(0.0000071, "0.0007%"), (0.0016, "0.2%"), (0.031, "3%"), (0.239, "24%"), (1.5, "150%")]
+    ("ratio", "said"),
+    [(5e-8, "0.000005%"), (0.0000071, "0.0007%"), (0.0016, "0.2%"), (0.031, "3%"), (0.239, "24%"), (1.5, "150%")],
 )
 def test_a_share_is_never_nothing(ratio, said):
     assert answers.share(ratio) == said
@@ -301,8 +303,10 @@ def test_a_cheaper_method_that_ties_is_found(tmp_path):
     found = answers.cost(frame)
     assert list(found.table["cheapest"]) == ["linear_probe"]
     assert "linear_probe at 1% of the FLOPs of full (" in found.each[0]
-    said = "than the best may be as good by accuracy (the interval of the difference reaches zero). On none of "
-    assert f"{said}these is it shown to be at most 1 point worse. Training the best takes " in found.headline
+    (row,) = found.table.itertuples()
+    worse = f"is not shown to be worse by accuracy (the means differ by {answers.points(row.mean)} points, and the "
+    worse += "interval of the difference reaches zero). On none of these is it shown to be at most 1 point worse. "
+    assert f"than the best {worse}Training the best takes " in found.headline
     assert re.search(r"points, 1\S+% of its \S+ device seconds, ", found.each[0])
     for record in frame[frame["method"] == "full"]["record"]:
         record["started_at"] = "2026-01-02T00:00:00+00:00"

@@ -40,6 +40,11 @@ def test_a_process_that_got_the_number_of_a_dead_owner_is_not_the_owner(tmp_path
     assert claims.take(tmp_path, "cell", "words") is not None
 
 
+def test_a_number_that_no_process_has_owns_nothing(tmp_path):
+    write(tmp_path, process=-5)
+    assert claims.take(tmp_path, "cell", "words") is not None
+
+
 @pytest.mark.parametrize(
     ("seconds_ago", "free"), [(0, False), (claims.DEAD_SECONDS / 2, False), (FAR, True), (-FAR, True)]
 )

@@ -14,6 +14,8 @@ def test_an_estimate_of_seconds_is_held_against_runs_that_took_none_from_a_cache
         write_run(tmp_path, outcomes(0.5, 32, seed), seconds=720.0, flops=200, cached=cached, seed=seed, **knobs)
     cells = [SimpleNamespace(id=path.stem) for path in tmp_path.glob("runs/*/*.json")]
     expected = {cell.id: {"device_seconds": 718.0, "flops": 100} for cell in cells}
+    (record,) = (json.loads(path.read_text()) for path in tmp_path.glob(f"runs/*/{cells[0].id}.json"))
+    expected |= dict.fromkeys(estimates.names(record), expected[cells[0].id])  # of a dry run without data, and one with
     (tmp_path / "estimate.json").write_text(json.dumps({"cells": expected}))
     assert estimates.against(tmp_path, cells) == [
         "2 of these cells had been estimated",

@@ -801,6 +801,13 @@ def test_line_ends_hide_no_tag_and_a_comment_beside_tabs_has_none(comment, end, 
     assert conll.read_words(text, tmp_path / "a.tsv", None) == [[f"#AI{i}", "#", "Ada"] for i in range(12)]
 
 
+@pytest.mark.parametrize("sentences", [12, 1200])
+def test_a_conll_file_may_have_line_ends_of_an_old_mac(sentences, tmp_path):
+    (tmp_path / "a.txt").write_bytes("".join(f"Ada{i}\tB-PER\rleft\tO\r\r" for i in range(sentences)).encode())
+    data = load(str(tmp_path / "a.txt"))
+    assert len(data.train.inputs) + len(data.test.inputs) == sentences
+
+
 def test_the_files_of_conll_2003_are_known_by_their_names(tmp_path):
     for start, split in enumerate(("train", "testa", "testb")):
         text = "\n\n".join(f"Ada{start}{i} NNP B-NP I-PER\nran VBD B-VP O" for i in range(9 + start))
@@ -952,8 +959,9 @@ def test_names_of_the_table_come_first_and_paths_need_a_sign():
         load("digitz")
     with pytest.raises(InputError, match="There is no dataset named ''"):
         load("")
-    with pytest.raises(InputError, match=r"There is no file or folder .*/missing"):
-        load("./missing")
+    for name in ("missing", 300 * "a"):  # the second is longer than a name can be
+        with pytest.raises(InputError, match=rf"There is no file or folder .*/{name}"):
+            load(f"./{name}")
     with pytest.raises(InputError, match=r"There is no folder '\./missing', and a hub id is written org/name"):
         own.find("./missing")
 

@@ -77,6 +77,13 @@ def test_what_cannot_be_kept_is_one_sentence(table, said, home):
         keep(table)
 
 
+def test_a_home_in_which_nothing_can_be_written_is_one_sentence(home, monkeypatch):
+    (home / "file").write_text("no folder")
+    monkeypatch.setenv("HOME", str(home / "file"))
+    with pytest.raises(InputError, match=r"table\.parquet cannot be written: Not a directory\."):
+        keep(frame())
+
+
 def test_splits_in_memory_are_to_be_saved_first(home):
     from datasets import DatasetDict
 
