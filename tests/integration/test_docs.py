@@ -39,6 +39,7 @@ ONLY_FOR_THE_STUDY = [
     "conventional-tokens-32",
     "full-tokens-32",
     "full-tokens-500",
+    "conventional-tokens-500",
 ]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -589,6 +590,7 @@ def test_the_published_figure_of_mtebs_probe_is_what_it_reaches_here():
 
 def test_what_the_searches_might_have_missed_is_what_they_say():
     chosen = tuning.chosen(ROOT / "results/tuning").set_index("search")
+    chosen = chosen[chosen["tried"] == "12 of 12"]
     lower = 100 * (chosen["score"] - chosen["fewer epochs"]).dropna()
     assert f"it is lower by {lower.min():.1f} to {lower.max():.1f} points" in prose("baselines")
     far = {tuple(name.rsplit("-", 1)) for name in lower[lower > 5].index}
