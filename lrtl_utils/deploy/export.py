@@ -26,13 +26,12 @@ from lrtl_utils.models.build import build, build_tfidf
 from lrtl_utils.models.catalog import find
 from lrtl_utils.models.heads import Tagger
 from lrtl_utils.models.network import Model, small_batch
-from lrtl_utils.models.own import KEPT_FILE
+from lrtl_utils.models.own import KEPT_FILE, is_partial
 from lrtl_utils.runs import store
 
 CRF_FILE = "crf.safetensors"
 WEIGHTS_FILE = "weights.safetensors"  # of a model that no library builds
 VOCABULARY_FILE = "vocabulary.json"
-PARTIAL = ".onnx-"  # begins the name of the folder in which an export to ONNX is made
 DENSE = "2_Dense/model.safetensors"
 TOLERANCE = 1e-4  # of scores, between a model here and the same as a library builds it
 
@@ -96,11 +95,6 @@ def check(folder: str | Path) -> Path:
         )
     writable_folder(target.parent)
     return target
-
-
-def is_partial(path: Path) -> bool:
-    """Whether an export to ONNX that was killed left this folder."""
-    return path.name.startswith(PARTIAL)
 
 
 def _others(folder: Path) -> list[str]:

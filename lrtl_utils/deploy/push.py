@@ -8,10 +8,9 @@ import yaml
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, get_token
 
 from lrtl_utils.data import hub
-from lrtl_utils.deploy.export import is_partial
 from lrtl_utils.errors import InputError, reason
 from lrtl_utils.files import absolute_path
-from lrtl_utils.models.own import KEPT_FILE
+from lrtl_utils.models.own import KEPT_FILE, is_partial
 
 
 def push(folder: str | Path, repository: str, licence: str, *, private: bool = False) -> str:

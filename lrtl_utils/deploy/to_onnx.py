@@ -22,6 +22,7 @@ from lrtl_utils.files import absolute_path, writable_folder, writing_to
 from lrtl_utils.measure.metrics import PREDICT_BATCH
 from lrtl_utils.models.encoding import by_length
 from lrtl_utils.models.network import Batch, Model
+from lrtl_utils.models.own import PARTIAL
 
 FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
@@ -108,7 +109,7 @@ def write(
     data = reader.encode(examples.inputs, examples.targets)
     batches = [reader.batch(data, positions) for positions in by_length(data.lengths, PREDICT_BATCH)]
     names = [name for name in INPUTS if name in batches[0]]
-    with tempfile.TemporaryDirectory(dir=writable_folder(target.parent), prefix=export.PARTIAL) as temporary:
+    with tempfile.TemporaryDirectory(dir=writable_folder(target.parent), prefix=PARTIAL) as temporary:
         path = Path(temporary) / FILE
         _export(model, batches[0], names, path)
         if int8:

@@ -11,9 +11,15 @@ from lrtl_utils.errors import Absent, InputError
 from lrtl_utils.files import absolute_path
 
 KEPT_FILE = "lrtl.json"  # in a folder that `export` wrote: what no library's config says
+PARTIAL = ".onnx-"  # begins the name of the folder inside it in which an export to ONNX is made
 _SAFE = ("model.safetensors", "model-*-of-*.safetensors")
 _PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 _WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")  # of a token's vector, as architectures call it
+
+
+def is_partial(path: Path) -> bool:
+    """Whether an export to ONNX that was killed left this folder."""
+    return path.name.startswith(PARTIAL)
 
 
 def is_own(name: str) -> bool:

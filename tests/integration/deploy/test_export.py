@@ -23,6 +23,7 @@ from lrtl_utils.errors import InputError
 from lrtl_utils.files import ROOT
 from lrtl_utils.methods import VERSIONS
 from lrtl_utils.methods import loop as training
+from lrtl_utils.models.own import PARTIAL
 
 FP32 = {"precision": "fp32"}  # as the libraries compute; a CPU with tiles would take bf16 here
 SHORT = {"max_length": 16, "test_limit": 12, **FP32}
@@ -233,7 +234,7 @@ def test_what_is_not_ours_is_never_written_over(tmp_path, kept):
     assert export.check(folder / "probe") == folder / "probe"
     mine = shutil.copytree(folder / "probe", tmp_path / "mine")
     (mine / "model.onnx").write_bytes(b"of the model that is replaced")
-    (mine / f"{export.PARTIAL}abc").mkdir()  # of an export that was killed
+    (mine / f"{PARTIAL}abc").mkdir()  # of an export that was killed
     assert export.check(mine) == mine
     (mine / "reviews.csv").write_text("text,label\n")
     with pytest.raises(
