@@ -11,7 +11,7 @@ from lrtl_utils.errors import Absent, InputError
 from lrtl_utils.files import absolute_path
 
 KEPT_FILE = "lrtl.json"  # in a folder that `export` wrote: what no library's config says
-PARTIAL = ".onnx-"  # begins the name of the folder inside it in which an export to ONNX is made
+PARTIAL = ".onnx-"  # begins the name of the folder in which an export to ONNX is made, beside the model's files
 _SAFE = ("model.safetensors", "model-*-of-*.safetensors")
 _PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 _WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")  # of a token's vector, as architectures call it
